@@ -1,0 +1,61 @@
+"""Every check of the project as a session: `nox` runs all, `nox -s lint` runs one."""
+
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "tests", "doctests", "docs", "build"]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting and the direction of imports."""
+    session.install(".[dev]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the package with the strict type checker."""
+    session.install(".[dev,train]")
+    session.run("mypy")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the default suite, or what is given after `--`: `nox -s tests-3.11 -- -m slow`."""
+    session.install(".[dev,train]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def doctests(session: nox.Session) -> None:
+    """Run the examples in the docstrings."""
+    session.install(".[dev,train]")
+    session.run("pytest", "tests/test_doctests.py")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Check that the links in the documentation lead somewhere."""
+    session.install(".[dev]")
+    session.run("pytest", "tests/test_docs.py")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel, install it alone and import the public names."""
+    dist = Path(session.create_tmp()) / "dist"
+    session.install("build")
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    wheel = max(dist.glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    session.install("--force-reinstall", str(wheel))
+    with session.chdir(dist):  # away from the checkout, so that the installed package is what gets imported
+        session.run("python", "-c", "import supercuts; [getattr(supercuts, name) for name in supercuts.__all__]")
+        session.run("supercuts", "--help")

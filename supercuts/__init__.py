@@ -1,0 +1,71 @@
+"""SuperCuts turns an image into a hierarchy of superpixels that can be cut at any granularity.
+
+In   a public name
+Out  the object, imported from its home module on first access
+Not  no import of any stage, numba or torch at import time
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from supercuts.core.errors import (
+        ConfigError,
+        FileFormatError,
+        ImageError,
+        InputError,
+        MissingDependencyError,
+        SuperCutsError,
+    )
+    from supercuts.export.npz import read
+    from supercuts.graph.rag import RegionGraph
+    from supercuts.hierarchy.tree import Hierarchy
+    from supercuts.images.io import read_image
+    from supercuts.pipeline import Model, load
+    from supercuts.superpixels.result import Superpixels
+
+    __version__: str
+
+__all__ = [
+    "ConfigError",
+    "FileFormatError",
+    "Hierarchy",
+    "ImageError",
+    "InputError",
+    "MissingDependencyError",
+    "Model",
+    "RegionGraph",
+    "SuperCutsError",
+    "Superpixels",
+    "load",
+    "read",
+    "read_image",
+]
+
+_HOME = {
+    "load": "supercuts.pipeline",
+    "Model": "supercuts.pipeline",
+    "read": "supercuts.export.npz",
+    "read_image": "supercuts.images.io",
+    "Hierarchy": "supercuts.hierarchy.tree",
+    "RegionGraph": "supercuts.graph.rag",
+    "Superpixels": "supercuts.superpixels.result",
+    "SuperCutsError": "supercuts.core.errors",
+    "InputError": "supercuts.core.errors",
+    "ImageError": "supercuts.core.errors",
+    "FileFormatError": "supercuts.core.errors",
+    "ConfigError": "supercuts.core.errors",
+    "MissingDependencyError": "supercuts.core.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return importlib.import_module("supercuts.core.version").package_version()
+    if name not in _HOME:
+        raise AttributeError(f"supercuts has no {name!r}; public names: {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

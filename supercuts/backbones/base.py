@@ -1,0 +1,40 @@
+"""What every backbone gives: deep features at their own strides and a shallow full-resolution stem.
+
+In   images (B, 3, H, W) float32 in 0..1, H and W multiples of the backbone's largest stride
+Out  Features: stem (B, Cs, H, W) and maps (B, Ci, H / stride_i, W / stride_i), finest first
+Not  no upsampling to pixels, no superpixels, no training
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Features of a batch of images, each map at its own resolution.
+
+    stem  (B, Cs, H, W)   shallow, at full resolution
+    maps  tuple of (B, Ci, H / stride_i, W / stride_i), finest first
+    """
+
+    stem: torch.Tensor
+    maps: tuple[torch.Tensor, ...]
+
+
+class Backbone(nn.Module):
+    """A network that describes an image at several strides; a head fuses what it gives into pixel embeddings.
+
+    Subclasses set `stem_channels`, and `channels` and `strides` of the maps, finest first, and normalise the image
+    themselves (each pretrained model has its own statistics).
+    """
+
+    stem_channels: int
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @abstractmethod
+    def forward(self, images: torch.Tensor) -> Features:
+        """Return the features of `images` (B, 3, H, W) in 0..1; H and W are multiples of `strides[-1]`."""

@@ -1,0 +1,68 @@
+"""The embedded backbone: a small residual encoder over five scales.
+
+In   images (B, 3, H, W) float in 0..1, H and W multiples of 16
+Out  Features: stem at full resolution, maps at strides 2, 4, 8, 16
+Not  no weights (they come with the model), no decoder
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from supercuts.backbones.base import Backbone, Features
+
+
+def conv_bn_relu(n_in: int, n_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Return convolution, BatchNorm, ReLU; the convolution has no bias because BatchNorm has one."""
+    return nn.Sequential(
+        nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)
+    )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around an identity (He et al. 2016), both at the input's resolution."""
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.first = conv_bn_relu(n_channels, n_channels)
+        self.second = nn.Sequential(
+            nn.Conv2d(n_channels, n_channels, 3, 1, 1, bias=False), nn.BatchNorm2d(n_channels)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a map of the input's shape."""
+        return torch.relu(x + self.second(self.first(x)))
+
+
+class CompactCNN(Backbone):
+    """Stem at stride 1, then one stage a stride: a strided convolution and residual blocks."""
+
+    strides = (2, 4, 8, 16)
+
+    def __init__(
+        self,
+        stem_channels: int = 16,
+        channels: Sequence[int] = (32, 64, 96, 128),
+        n_blocks: Sequence[int] = (1, 2, 2, 2),
+    ) -> None:
+        super().__init__()
+        self.stem_channels = stem_channels
+        self.channels = tuple(channels)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+        self.stem = nn.Sequential(conv_bn_relu(3, stem_channels), conv_bn_relu(stem_channels, stem_channels))
+        widths = (stem_channels, *self.channels)
+        self.stages = nn.ModuleList(
+            nn.Sequential(conv_bn_relu(n_in, n_out, stride=2), *(ResidualBlock(n_out) for _ in range(count)))
+            for n_in, n_out, count in zip(widths[:-1], widths[1:], n_blocks, strict=True)
+        )
+
+    def forward(self, images: torch.Tensor) -> Features:
+        """Return the stem and one map a stage."""
+        x = stem = self.stem((images - self.mean) / self.std)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return Features(stem=stem, maps=tuple(maps))

@@ -1,0 +1,104 @@
+"""What the commands share: errors as lines with an exit code, progress and notes on stderr, reading a hierarchy.
+
+In   exceptions, messages, paths given on the command line
+Out  lines on stderr, exit codes, a Hierarchy
+Not  no command, nothing on stdout but the JSON document that a command hands over
+"""
+
+import json
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+from typer.core import TyperCommand
+
+import supercuts
+from supercuts.core.errors import ConfigError, FileFormatError, InputError, MissingDependencyError, SuperCutsError
+
+FAILED, USAGE = 1, 2
+
+
+class Command(TyperCommand):
+    """A command; whatever SuperCuts refuses becomes a line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:  # Any: the context class is private in some releases of typer
+        """Run the command; other exceptions are bugs and keep their traceback."""
+        try:
+            return super().invoke(ctx)
+        except SuperCutsError as error:
+            print_error(str(error))
+            raise typer.Exit(exit_code(error)) from error
+
+
+def exit_code(error: SuperCutsError) -> int:
+    """Return 2 for a wrong option or configuration, 1 for an input that cannot be worked on."""
+    return USAGE if isinstance(error, InputError | ConfigError) else FAILED
+
+
+def print_error(message: str) -> None:
+    """Write each line of the message to stderr behind a red "error:"."""
+    for line in message.splitlines():
+        _print_line("error:", "bold red", line)
+
+
+def print_note(message: str) -> None:
+    """Write a remark that is no failure to stderr."""
+    _print_line("note:", "yellow", message)
+
+
+def print_json(document: object) -> None:
+    """Write the one JSON document of a command to stdout."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def progress() -> Progress:
+    """Return a bar on stderr, visible in a terminal only and gone when done: stdout holds results alone."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),  # a file name may hold brackets
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def working(what: str) -> AbstractContextManager[object]:
+    """Show a spinner on stderr, in a terminal only, while the block runs."""
+    console = Console(stderr=True)
+    return console.status(Text(what)) if console.is_terminal else nullcontext()
+
+
+def read_hierarchy(path: Path) -> "supercuts.Hierarchy":
+    """Read an .npz that segment wrote; a missing file is refused like a damaged one."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise FileFormatError(f"{path}: {what}. Give an .npz file written by `supercuts segment` or Hierarchy.save.")
+    return supercuts.read(path)
+
+
+def check_suffix(option: str, path: Path, suffix: str) -> None:
+    """Refuse, before any work, an output path that the writer will not accept."""
+    if path.suffix.lower() != suffix:
+        raise InputError(f"{option} {path} does not end in {suffix}. Name it {path.with_suffix(suffix)}.")
+
+
+def check_installed(packages: Iterable[str], extra: str) -> None:
+    """Refuse to start when an optional package is not installed."""
+    from importlib.util import find_spec
+
+    if missing := [name for name in packages if find_spec(name) is None]:
+        raise MissingDependencyError(
+            f'{", ".join(missing)} not installed, needed for this command: pip install "supercuts[{extra}]"'
+        )
+
+
+def _print_line(prefix: str, style: str, line: str) -> None:
+    # Text: brackets in a path are no markup; soft_wrap: one message stays one line
+    Console(stderr=True).print(Text.assemble((prefix, style), " ", line), soft_wrap=True)

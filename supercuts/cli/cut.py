@@ -1,0 +1,70 @@
+"""`supercuts cut`: one partition of a hierarchy as a label PNG.
+
+In   FILE.npz and how fine to cut
+Out  a 16-bit PNG of region labels 0..R-1, on request the photo with the boundaries drawn on it
+Not  no segmentation
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import supercuts
+from supercuts.cli.common import check_suffix, print_json, read_hierarchy, working
+from supercuts.core.checks import check_exactly_one
+from supercuts.core.errors import InputError
+
+
+def cut(
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="A hierarchy written by `supercuts segment`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The label PNG (16 bit) to write.")],
+    regions: Annotated[int | None, typer.Option(help="Exactly this many regions.")] = None,
+    level: Annotated[str | None, typer.Option(help="scene, object or part.")] = None,
+    altitude: Annotated[float | None, typer.Option(help="0..1: keep what merged at or below it.")] = None,
+    granularity: Annotated[float | None, typer.Option(help="0 (one region) to 1 (all superpixels).")] = None,
+    min_area: Annotated[int | None, typer.Option(metavar="PX", help="Split off no region smaller than this.")] = None,
+    overlay: Annotated[Path | None, typer.Option(help="Also write the photo with the boundaries drawn.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a line.")] = False,
+) -> None:
+    """Cut a hierarchy into regions, by exactly one of --regions, --level, --altitude and --granularity."""
+    given: dict[str, object] = {
+        "--regions": regions,
+        "--level": level,
+        "--altitude": altitude,
+        "--granularity": granularity,
+    }
+    check_exactly_one("A cut", given)
+    _check_outputs(out, overlay)
+    from supercuts.images.io import write_labels_png, write_png
+
+    with working(f"cutting {file}"):
+        h = read_hierarchy(file)
+        labels = h.cut(regions=regions, level=level, altitude=altitude, granularity=granularity, min_area=min_area)
+        picture = None if overlay is None else _drawn(file, h, labels)  # before the first file is written
+        write_labels_png(out, labels)
+        if overlay is not None and picture is not None:
+            write_png(overlay, picture)
+    n_regions, (height, width) = int(labels.max()) + 1, labels.shape
+    if as_json:
+        paths = {"file": str(file), "labels": str(out), "overlay": None if overlay is None else str(overlay)}
+        print_json({**paths, "regions": n_regions, "height": height, "width": width})
+    else:
+        typer.echo(f"{out}: {n_regions} regions, {width}x{height} pixels")
+
+
+def _check_outputs(out: Path, overlay: Path | None) -> None:
+    check_suffix("--out", out, ".png")
+    if overlay is None:
+        return
+    check_suffix("--overlay", overlay, ".png")
+    if overlay.absolute() == out.absolute():
+        raise InputError(f"--out and --overlay are both {out}. Give the overlay another name.")
+
+
+def _drawn(file: Path, h: "supercuts.Hierarchy", labels: Any) -> Any:
+    from supercuts.images.draw import draw_boundaries
+
+    if h.image is None:
+        raise InputError(f"{file} holds no photo to draw on. Leave out --overlay, or save it again with image=True.")
+    return draw_boundaries(h.image, labels, width=2)

@@ -1,0 +1,52 @@
+"""The command `supercuts`: its name, its options and the list of its commands.
+
+In   arguments of the command line
+Out  the call of one command; exit code 0, 1 (inputs failed) or 2 (usage)
+Not  no work: each command is one module; numba and torch are imported only once a command runs
+"""
+
+from typing import Annotated
+
+import typer
+
+from supercuts.cli.common import Command
+from supercuts.cli.cut import cut
+from supercuts.cli.export import export
+from supercuts.cli.segment import segment
+from supercuts.cli.train import train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,  # an unexpected exception is for a bug report: Python's own traceback
+    epilog="Example: supercuts segment photo.jpg -o out && supercuts cut out/photo.npz --regions 12 -o labels.png",
+)
+
+app.command(cls=Command, epilog="Example: supercuts segment photos/ more/*.jpg -o out --superpixels 600")(segment)
+app.command(
+    cls=Command, epilog="Example: supercuts cut out/photo.npz --regions 12 -o labels.png --overlay overlay.png"
+)(cut)
+app.command(cls=Command, epilog="Example: supercuts export out/photo.npz --format ucm -o photo.mat")(export)
+app.command(
+    cls=Command,
+    epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first steps=2000 data.workers=4",
+)(train)
+
+
+def _print_version(is_asked: bool) -> bool:
+    if is_asked:
+        from supercuts.core.version import package_version
+
+        typer.echo(f"supercuts {package_version()}")
+        raise typer.Exit
+    return is_asked
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Turn images into hierarchies of superpixels: segment once, cut at any granularity."""

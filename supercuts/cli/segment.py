@@ -1,0 +1,218 @@
+"""`supercuts segment`: images in, hierarchies and pictures of their levels out.
+
+In   image files, folders and globs; the name of a model
+Out  OUT/<name>.npz, OUT/<name>_<view>.png and OUT/<name>_overview.png per image; a table or JSON of what was made
+Not  no segmentation, no drawing; a failed image leaves no file and does not stop the others
+"""
+
+import glob
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import supercuts
+from supercuts.cli.common import FAILED, print_error, print_json, print_note, progress, working
+from supercuts.core.errors import InputError, SuperCutsError
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+REGIONS = {"part": 24, "object": 8, "scene": 3}  # finest first; the counts serve models without calibrated levels
+VIEWS = ("superpixels", *REGIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one image: everything but error is None if it failed, error is None if it did not."""
+
+    image: str
+    name: str
+    outputs: list[str] | None = None
+    superpixels: int | None = None
+    regions: dict[str, int] | None = None  # per level
+    seconds: float | None = None
+    height: int | None = None
+    width: int | None = None
+    error: str | None = None
+
+
+def segment(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, folders of images, globs.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to; created if needed.")],
+    model: Annotated[str, typer.Option(help="compact, or a .safetensors file of weights.")] = "compact",
+    superpixels: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Exactly this many superpixels per image.")
+    ] = None,
+    overlays: Annotated[bool, typer.Option(help="Also write pictures of the superpixels and levels.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
+) -> None:
+    """Segment images into hierarchies of superpixels, and draw their superpixels, parts, objects and scene."""
+    names = name_outputs(find_images(images))
+    _check_out(out, names, overlays)
+    for path, name in names.items():
+        if name != path.stem:
+            print_note(f"{path}: another image is called {path.stem}; the outputs of this one are named {name}")
+    with working(f"loading model {model}"):
+        network = supercuts.load(model)
+    reports = []
+    with progress() as bar:
+        task = bar.add_task("segmenting", total=len(names))
+        for path, name in names.items():
+            bar.update(task, description=path.name)
+            reports.append(_segment_one(network, path, name, out, superpixels, overlays))
+            bar.advance(task)
+    if as_json:
+        print_json({"model": model, "images": [_as_document(report) for report in reports]})
+    else:
+        _print_table(reports, out)
+    _print_failures(reports)
+
+
+def find_images(inputs: Iterable[Path]) -> list[Path]:
+    """Return the files meant: a folder gives the images in it, a glob what the shell would have made of it."""
+    found: list[Path] = []
+    for path in inputs:
+        # an existing file may have brackets in its name
+        is_glob = not path.exists() and glob.has_magic(str(path))
+        # Path.glob takes no absolute pattern
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))] if is_glob else [path]  # noqa: PTH207
+        if not matches:
+            raise InputError(f"{path} matches no file. Check the pattern; it is taken relative to {Path.cwd()}.")
+        for match in matches:
+            found += _images_in(match) if match.is_dir() else [match]
+    unique: dict[Path, Path] = {}
+    for path in found:  # a file given twice is one image
+        unique.setdefault(_place(path), path)
+    return list(unique.values())
+
+
+def name_outputs(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return each file's output name: its stem, or stem_2, stem_3 ... where another file has the stem already.
+
+    Names differ by more than case, because some file systems ignore it.
+
+    >>> list(name_outputs([Path("a/x.jpg"), Path("b/x.png"), Path("x_2.png")]).values())
+    ['x', 'x_3', 'x_2']
+    """
+    paths = list(paths)
+    taken = {path.stem.casefold() for path in paths}
+    seen: set[str] = set()
+    names = {}
+    for path in paths:
+        name, number = path.stem, 2
+        if name.casefold() in seen:
+            while (name := f"{path.stem}_{number}").casefold() in taken:
+                number += 1
+            taken.add(name.casefold())
+        seen.add(name.casefold())
+        names[path] = name
+    return names
+
+
+def _place(path: Path) -> Path:
+    """Return where a file name really lies: os.replace would replace a link, not what it leads to."""
+    return path.parent.resolve() / path.name
+
+
+def _images_in(folder: Path) -> list[Path]:
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    if not found:
+        raise InputError(f"{folder} holds no image ({' '.join(SUFFIXES)}). Give a folder of images or single files.")
+    return found
+
+
+def _file_names(name: str, overlays: bool) -> list[str]:
+    pictures = [f"{name}_{view}.png" for view in (*VIEWS, "overview")] if overlays else []
+    return [*pictures, f"{name}.npz"]
+
+
+def _check_out(out: Path, names: Mapping[Path, str], overlays: bool) -> None:
+    """Create the folder; refuse one in which an output would replace an input."""
+    targets = {_place(out / file) for name in names.values() for file in _file_names(name, overlays)}
+    for path in names:
+        if _place(path) in targets:
+            raise InputError(f"{path} would be overwritten by an output of that name. Give another folder to --out.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be created ({error.strerror}). Give a folder that may be.") from error
+
+
+def _segment_one(network: Any, path: Path, name: str, out: Path, superpixels: int | None, overlays: bool) -> Report:
+    try:
+        start = time.perf_counter()
+        h = network.segment(path, superpixels=superpixels)
+        seconds = round(time.perf_counter() - start, 3)
+        cuts = _cuts(h)
+        outputs = _write_all(name, path, out, h, cuts if overlays else {})
+    except SuperCutsError as error:
+        message = str(error)
+        return Report(str(path), name, error=message if str(path) in message else f"{path}: {message}")
+    regions = {level: int(cuts[level].max()) + 1 for level in reversed(REGIONS)}
+    return Report(str(path), name, [str(file) for file in outputs], h.n_leaves, regions, seconds, *h.shape)
+
+
+def _cuts(h: "supercuts.Hierarchy") -> dict[str, Any]:
+    """Return the label map of each view, finest first."""
+    levels = {
+        level: h.cut(level=level) if level in h.levels else h.cut(regions=min(count, h.n_leaves))
+        for level, count in REGIONS.items()
+    }
+    return {"superpixels": h.labels, **levels}
+
+
+def _write_all(name: str, path: Path, out: Path, h: "supercuts.Hierarchy", cuts: Mapping[str, Any]) -> list[Path]:
+    """Write every file of an image in a folder apart, then move them into `out`."""
+    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as folder:
+        h.save(Path(folder, f"{name}.npz"))
+        if cuts:
+            _write_pictures(Path(folder), name, path, h, cuts)
+        # the hierarchy last: whoever finds an .npz finds everything that belongs to it
+        return [Path(folder, file).replace(out / file) for file in _file_names(name, overlays=bool(cuts))]
+
+
+def _write_pictures(folder: Path, name: str, path: Path, h: "supercuts.Hierarchy", cuts: Mapping[str, Any]) -> None:
+    from supercuts.cli._overlays import overlay, overview
+    from supercuts.images.io import read_image, write_png
+
+    photo = read_image(path) if h.image is None else h.image
+    for view, labels in cuts.items():
+        write_png(folder / f"{name}_{view}.png", overlay(photo, labels, view))
+    write_png(folder / f"{name}_overview.png", overview(photo, cuts, h.ucm(), path.name))
+
+
+def _as_document(report: Report) -> dict[str, Any]:
+    return {key: value for key, value in asdict(report).items() if value is not None}
+
+
+def _print_table(reports: Iterable[Report], out: Path) -> None:
+    done = [report for report in reports if report.error is None]
+    if not done:
+        return
+    table = Table("image", caption=Text(f"written to {out}"), caption_justify="left")
+    for column in ("size", "superpixels", *reversed(REGIONS), "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for report in done:
+        counts = [str(count) for count in (report.superpixels, *(report.regions or {}).values())]
+        table.add_row(Text(report.name), f"{report.width}x{report.height}", *counts, f"{report.seconds:.2f}")
+    Console().print(table)
+
+
+def _print_failures(reports: list[Report]) -> None:
+    """List what failed and why, and leave with exit code 1; return if nothing did."""
+    errors = [report.error for report in reports if report.error is not None]
+    if errors:
+        for error in errors:
+            print_error(error)
+        print_error(f"{len(errors)} of {len(reports)} images failed")
+        raise typer.Exit(FAILED)

@@ -1,0 +1,35 @@
+"""Small label-array tools that every stage shares.
+
+In   integer label arrays
+Out  relabelled arrays, contingency tables
+Not  no images, no I/O
+"""
+
+import numpy as np
+from jaxtyping import Int
+
+from supercuts.core.errors import InputError
+
+
+def relabel_consecutive(labels: Int[np.ndarray, "..."]) -> tuple[Int[np.ndarray, "..."], int]:
+    """Return labels renumbered 0..R-1 in ascending order of the old ids, int32 of the same shape, and R."""
+    ids, inverse = np.unique(labels, return_inverse=True)
+    return inverse.reshape(labels.shape).astype(np.int32), int(ids.size)
+
+
+def contingency(truth: Int[np.ndarray, "..."], prediction: Int[np.ndarray, "..."]) -> Int[np.ndarray, "truths predictions"]:
+    """Return the int64 table whose [i, j] counts the pixels of truth region i and predicted region j.
+
+    Both inputs hold ids 0..n-1; rows and columns reach to the highest id of each.
+
+    >>> contingency(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])).tolist()
+    [[1, 1], [0, 2]]
+    """
+    if truth.shape != prediction.shape:
+        raise InputError(
+            f"truth {truth.shape} and prediction {prediction.shape} differ in shape: score label maps of one image."
+        )
+    n_truth = int(truth.max()) + 1 if truth.size else 0
+    n_prediction = int(prediction.max()) + 1 if prediction.size else 0
+    flat = truth.astype(np.int64).ravel() * n_prediction + prediction.ravel()
+    return np.bincount(flat, minlength=n_truth * n_prediction).reshape(n_truth, n_prediction)

@@ -1,0 +1,32 @@
+"""Argument checks that raise on entry, before any work.
+
+In   the name and value of an argument, what is accepted, the remedy
+Out  None, or an InputError that gives all three
+Not  no conversion, no default values
+"""
+
+from collections.abc import Iterable
+
+from supercuts.core.errors import InputError
+
+
+def check_in_range(name: str, value: float, low: float, high: float, *, remedy: str) -> None:
+    """Refuse a number outside the closed range low..high (NaN is outside every range)."""
+    if not low <= value <= high:
+        raise InputError(f"{name}={value} is outside {low}..{high}. {remedy}")
+
+
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Refuse a value that is not one of the choices."""
+    choices = list(choices)
+    if value not in choices:
+        raise InputError(f"{name}={value!r} is unknown. Choose one of: {', '.join(map(str, choices))}.")
+
+
+def check_exactly_one(what: str, given: dict[str, object]) -> str:
+    """Return the name of the one keyword that is not None; refuse none or several."""
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) != 1:
+        got = ", ".join(f"{name}={given[name]!r}" for name in named) or "nothing"
+        raise InputError(f"{what} takes exactly one of {', '.join(given)}; got {got}.")
+    return named[0]

@@ -1,0 +1,30 @@
+"""The exceptions a caller may want to catch.
+
+In   nothing
+Out  SuperCutsError and its kinds; each also derives from the builtin that fits, so `except ValueError` works
+Not  no other exception type is raised on purpose anywhere in the package
+"""
+
+
+class SuperCutsError(Exception):
+    """Anything SuperCuts refuses: the message gives the value, what was expected and the remedy."""
+
+
+class InputError(SuperCutsError, ValueError):
+    """An argument is outside what the function accepts."""
+
+
+class ImageError(SuperCutsError, ValueError):
+    """An image cannot be read or is not usable as an image."""
+
+
+class FileFormatError(SuperCutsError, ValueError):
+    """A file (hierarchy, weights, data set) does not hold what its kind must hold."""
+
+
+class ConfigError(SuperCutsError, ValueError):
+    """A configuration has an unknown key or a value out of range."""
+
+
+class MissingDependencyError(SuperCutsError, ImportError):
+    """An optional package is needed; the message names the extra that installs it."""

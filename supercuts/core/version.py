@@ -1,0 +1,16 @@
+"""The version of the installed package, for provenance in files and on the command line.
+
+In   nothing
+Out  the version string of the installed distribution
+Not  no version number in code: pyproject.toml holds the only one
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+
+def package_version() -> str:
+    """Return the installed version, or `0+unknown` for a checkout that was never installed."""
+    try:
+        return version("supercuts")
+    except PackageNotFoundError:
+        return "0+unknown"

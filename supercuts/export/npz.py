@@ -1,0 +1,121 @@
+"""Write a hierarchy to an .npz file and read it back.
+
+In   a hierarchy; or a file written here, which may come from anyone
+Out  a zip of .npy arrays that numpy.load opens; or an equal Hierarchy
+Not  no pickled objects, neither written nor read
+"""
+
+import io
+import math
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from supercuts.core.errors import FileFormatError, InputError
+from supercuts.core.files import atomic_path
+from supercuts.hierarchy.tree import Hierarchy
+
+FORMAT_VERSION = 1
+_AXES = {
+    "format_version": ("i8", 0),
+    "labels": ("i4", 2),
+    "parents": ("i4", 1),
+    "altitudes": ("f4", 1),
+    "embeddings": ("f4", 2),
+    "level_names": ("U", 1),
+    "level_altitudes": ("f8", 1),
+    "image": ("u1", 3),
+}
+_REMEDY = "Write it again with Hierarchy.save."
+
+
+def write(path: str | os.PathLike[str], hierarchy: Hierarchy, image: bool = True) -> None:
+    """Write the hierarchy, with its image unless image=False; equal hierarchies give equal bytes."""
+    arrays = {
+        "format_version": np.array(FORMAT_VERSION, dtype=np.int64),
+        "labels": hierarchy.labels,
+        "parents": hierarchy.parents,
+        "altitudes": hierarchy.altitudes,
+        "embeddings": hierarchy.embeddings,
+        "level_names": np.array(list(hierarchy.levels), dtype=np.str_),
+        "level_altitudes": np.array(list(hierarchy.levels.values()), dtype=np.float64),
+    }
+    if image and hierarchy.image is not None:
+        arrays["image"] = hierarchy.image
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
+            # ZipInfo without a date: the bytes do not depend on the clock; level 1: label maps shrink as well, faster
+            info = zipfile.ZipInfo(f"{name}.npy")
+            archive.writestr(info, member.getbuffer(), compress_type=zipfile.ZIP_DEFLATED, compresslevel=1)
+
+
+def read(path: str | os.PathLike[str]) -> Hierarchy:
+    """Read a hierarchy; a file that is not one is refused with what is wrong, whatever its content.
+
+    A path that cannot be opened at all raises the operating system's error.
+    """
+    try:
+        with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+            arrays = _read_members(archive)
+        names, altitudes = arrays["level_names"].tolist(), arrays["level_altitudes"].tolist()
+        return Hierarchy(
+            labels=arrays["labels"],
+            parents=arrays["parents"],
+            altitudes=arrays["altitudes"],
+            embeddings=arrays["embeddings"],
+            image=arrays.get("image"),
+            levels=dict(zip(names, altitudes, strict=True)),
+        )
+    except zipfile.BadZipFile as error:
+        raise FileFormatError(f"{path} is not a whole .npz (zip) file: {error}. {_REMEDY}") from error
+    except InputError as error:
+        raise FileFormatError(f"{path} holds no valid hierarchy: {error} {_REMEDY}") from error
+    # what zipfile and numpy raise on damaged, encrypted or forged members
+    except (ValueError, EOFError, zlib.error, NotImplementedError, RuntimeError, MemoryError) as error:
+        raise FileFormatError(f"{path} is not a hierarchy file: {error}. {_REMEDY}") from error
+
+
+def _read_members(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    present = set(archive.namelist())
+    if "format_version.npy" not in present:
+        raise ValueError("it has no format_version")
+    version = int(_read_member(archive, "format_version"))
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"it has format_version {version}, this program reads {FORMAT_VERSION}; a newer one needs "
+            "`pip install --upgrade supercuts`"
+        )
+    known = {f"{name}.npy" for name in _AXES}
+    # the names are not covered by a checksum: a damaged "image.npy" must not pass for a file without an image
+    if unknown := present - known:
+        raise ValueError(f"it holds {', '.join(sorted(unknown))}, which format_version {version} does not have")
+    if missing := known - present - {"image.npy"}:
+        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    return {name: _read_member(archive, name) for name in _AXES if f"{name}.npy" in present}
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        if version != (1, 0):
+            raise ValueError(f"{name} has .npy version {version}, expected (1, 0)")
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(member)
+        _check_header(name, shape, dtype)
+        n_bytes = math.prod(shape) * dtype.itemsize
+        # the header is only a claim: without this line it decides how much memory is asked for
+        if archive.getinfo(f"{name}.npy").file_size - member.tell() != n_bytes:
+            raise ValueError(f"{name} does not hold the {n_bytes} bytes that its header promises")
+        flat = np.frombuffer(member.read(), dtype=dtype)
+    return flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _check_header(name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    kind, ndim = _AXES[name]
+    is_expected = dtype.kind == "U" if kind == "U" else dtype == np.dtype(kind)
+    if not is_expected or len(shape) != ndim or any(length < 0 for length in shape):
+        raise ValueError(f"{name} is {dtype} {shape}, expected {np.dtype(kind)} with {ndim} axes")

@@ -1,0 +1,117 @@
+"""numba kernels of the region adjacency graph: one pass over the pixels, a hash table for the edges.
+
+In   label maps and pixel maps as plain arrays
+Out  per-edge and per-node sums as plain arrays
+Not  no checks (the callers in rag.py do them), no sorting
+"""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def count_border_pairs(labels):
+    height, width = labels.shape
+    count = 0
+    for y in range(height):
+        for x in range(width):
+            if x + 1 < width and labels[y, x] != labels[y, x + 1]:
+                count += 1
+            if y + 1 < height and labels[y, x] != labels[y + 1, x]:
+                count += 1
+    return count
+
+
+@njit(cache=True)
+def _find_or_insert(table, keys, n_edges, key):
+    """Return the edge id of key, inserting it as edge n_edges when new; table holds edge ids or -1."""
+    mask = table.size - 1
+    # Fibonacci hashing: the high bits of the product are well mixed whatever the labels' order
+    slot = np.int64((np.uint64(key) * np.uint64(11400714819323198485)) >> np.uint64(20)) & mask
+    while table[slot] >= 0:
+        if keys[table[slot]] == key:
+            return table[slot]
+        slot = (slot + 1) & mask
+    table[slot] = n_edges
+    keys[n_edges] = key
+    return n_edges
+
+
+@njit(cache=True)
+def accumulate_edges(labels, boundary, n_nodes, n_pairs):
+    """Return keys i * n_nodes + j (i < j), border lengths and boundary sums of the edges, in order of appearance."""
+    height, width = labels.shape
+    capacity = 16
+    while capacity < 2 * n_pairs:
+        capacity *= 2
+    table = np.full(capacity, -1, np.int64)
+    keys = np.empty(n_pairs, np.int64)
+    length = np.zeros(n_pairs, np.int64)
+    total = np.zeros(n_pairs, np.float64)
+    n_edges = 0
+    for y in range(height):
+        for x in range(width):
+            a = labels[y, x]
+            for direction in range(2):
+                y2, x2 = y + direction, x + 1 - direction
+                if y2 >= height or x2 >= width:
+                    continue
+                b = labels[y2, x2]
+                if a == b:
+                    continue
+                key = np.int64(min(a, b)) * n_nodes + max(a, b)
+                edge = _find_or_insert(table, keys, n_edges, key)
+                n_edges = max(n_edges, edge + 1)
+                length[edge] += 1
+                total[edge] += 0.5 * (boundary[y, x] + boundary[y2, x2])
+    return keys[:n_edges], length[:n_edges], total[:n_edges]
+
+
+@njit(cache=True)
+def accumulate_nodes(labels, n_nodes):
+    """Return area (N,), sums of y and x (N, 2) and bounding boxes y0 x0 y1 x1, ends exclusive (N, 4)."""
+    height, width = labels.shape
+    area = np.zeros(n_nodes, np.int64)
+    position = np.zeros((n_nodes, 2), np.float64)
+    bbox = np.empty((n_nodes, 4), np.int64)
+    bbox[:, 0] = height
+    bbox[:, 1] = width
+    bbox[:, 2:] = 0
+    for y in range(height):
+        for x in range(width):
+            i = labels[y, x]
+            area[i] += 1
+            position[i, 0] += y
+            position[i, 1] += x
+            bbox[i, 0] = min(bbox[i, 0], y)
+            bbox[i, 1] = min(bbox[i, 1], x)
+            bbox[i, 2] = max(bbox[i, 2], y + 1)
+            bbox[i, 3] = max(bbox[i, 3], x + 1)
+    return area, position, bbox
+
+
+@njit(cache=True)
+def sum_channels_first(labels, maps, n_nodes):
+    """Return (C, N) float64 sums of (C, H, W) maps over each label: one channel at a time stays in cache."""
+    n_channels = maps.shape[0]
+    height, width = labels.shape
+    sums = np.zeros((n_channels, n_nodes), np.float64)
+    for c in range(n_channels):
+        for y in range(height):
+            for x in range(width):
+                sums[c, labels[y, x]] += maps[c, y, x]
+    return sums
+
+
+@njit(cache=True)
+def edge_distances(edges, values):
+    """Return the Euclidean distance between the (N, C) values of the two ends of each edge."""
+    n_edges = edges.shape[0]
+    out = np.empty(n_edges, np.float32)
+    for e in range(n_edges):
+        total = 0.0
+        for c in range(values.shape[1]):
+            d = values[edges[e, 0], c] - values[edges[e, 1], c]
+            total += d * d
+        out[e] = np.sqrt(total)
+    return out

@@ -1,0 +1,243 @@
+"""Numba loops over pixels and tree nodes.
+
+In   labels (H, W) int32, parents (M,) int32 -- leaves first, root last, parents[i] > i
+Out  per-leaf, per-node or per-boundary arrays
+Not  no checks beyond the two that validate a tree: the callers pass validated arrays
+
+Rows are added and copied element by element: an array expression takes numba about two seconds longer to compile.
+"""
+
+import numpy as np
+from numba import njit
+
+VALID, ROOT_HAS_PARENT, PARENT_BELOW, PARENT_IS_LEAF, TOO_FEW_CHILDREN, NOT_IN_RANGE, RAISED_LEAF, ABOVE_PARENT = range(
+    8
+)
+
+
+@njit(cache=True)
+def first_bad_label(labels, n_leaves):
+    """Return (label, False) for an id outside 0..N-1, (leaf, True) for a leaf without pixels, else (-1, True)."""
+    is_present = np.zeros(n_leaves, np.bool_)
+    for label in labels.ravel():
+        if label < 0 or label >= n_leaves:
+            return label, False
+        is_present[label] = True
+    for leaf in range(n_leaves):
+        if not is_present[leaf]:
+            return leaf, True
+    return -1, True
+
+
+@njit(cache=True)
+def first_bad_node(parents, altitudes, n_leaves):
+    """Return (reason, node) of the first node that breaks the tree, (VALID, -1) when none does."""
+    root = parents.size - 1
+    if parents[root] != root:
+        return ROOT_HAS_PARENT, root
+    n_children = np.zeros(parents.size, np.int64)
+    for node in range(root):
+        parent = parents[node]
+        if parent <= node or parent > root:
+            return PARENT_BELOW, node
+        if parent < n_leaves:
+            return PARENT_IS_LEAF, node
+        n_children[parent] += 1
+    for node in range(n_leaves, parents.size):
+        if n_children[node] < 2:
+            return TOO_FEW_CHILDREN, node
+    for node in range(parents.size):
+        if not 0 <= altitudes[node] <= 1:  # the form that also catches NaN
+            return NOT_IN_RANGE, node
+        if node < n_leaves and altitudes[node] != 0:
+            return RAISED_LEAF, node
+        if altitudes[node] > altitudes[parents[node]]:
+            return ABOVE_PARENT, node
+    return VALID, -1
+
+
+@njit(cache=True)
+def number_regions(parents, is_split, n_leaves):
+    """Return the region node per region (R,) and the region per leaf (N,); regions count up with their first leaf."""
+    root = parents.size - 1
+    top = np.empty(parents.size, np.int32)
+    is_undone = np.zeros(parents.size, np.bool_)  # split, and so is every ancestor
+    for node in range(root, -1, -1):  # root first: a parent is final before its children
+        if node == root or is_undone[parents[node]]:
+            top[node] = node
+            is_undone[node] = is_split[node]
+        else:
+            top[node] = top[parents[node]]
+    region_of_node = np.full(parents.size, -1, np.int32)
+    nodes = np.empty(n_leaves, np.int32)
+    region_of_leaf = np.empty(n_leaves, np.int32)
+    n_regions = 0
+    for leaf in range(n_leaves):
+        if region_of_node[top[leaf]] < 0:
+            region_of_node[top[leaf]] = n_regions
+            nodes[n_regions] = top[leaf]
+            n_regions += 1
+        region_of_leaf[leaf] = region_of_node[top[leaf]]
+    return nodes[:n_regions].copy(), region_of_leaf
+
+
+@njit(cache=True)
+def smallest_child(parents, areas):
+    """Return the area of each node's smallest child, (M,) int64; the largest int64 at leaves."""
+    smallest = np.full(parents.size, np.iinfo(np.int64).max, np.int64)
+    for node in range(parents.size - 1):
+        smallest[parents[node]] = min(smallest[parents[node]], areas[node])
+    return smallest
+
+
+@njit(cache=True)
+def sum_to_root(parents, leaf_values):
+    """Return (M,) int64: each node's sum over its leaves."""
+    sums = np.zeros(parents.size, np.int64)
+    for leaf in range(leaf_values.size):
+        sums[leaf] = leaf_values[leaf]
+    for node in range(parents.size - 1):  # ascending: a node is complete before it is added to its parent
+        sums[parents[node]] += sums[node]
+    return sums
+
+
+@njit(cache=True)
+def count_pixels(labels, n_leaves):
+    """Return (N,) int64 pixels per leaf."""
+    counts = np.zeros(n_leaves, np.int64)
+    for label in labels.ravel():
+        counts[label] += 1
+    return counts
+
+
+@njit(cache=True)
+def measure(labels, parents, n_leaves):
+    """Return area (M,), bbox (M, 4) y0 x0 y1 x1 with exclusive ends, and the sums of y and x (M, 2), all int64."""
+    height, width = labels.shape
+    area = np.zeros(parents.size, np.int64)
+    total = np.zeros((parents.size, 2), np.int64)
+    bbox = np.zeros((parents.size, 4), np.int64)
+    bbox[:, 0], bbox[:, 1] = height, width
+    for y in range(height):
+        for x in range(width):
+            leaf = labels[y, x]
+            area[leaf] += 1
+            total[leaf, 0] += y
+            total[leaf, 1] += x
+            _extend(bbox[leaf], y, x, y + 1, x + 1)
+    for node in range(parents.size - 1):
+        parent = parents[node]
+        area[parent] += area[node]
+        total[parent, 0] += total[node, 0]
+        total[parent, 1] += total[node, 1]
+        _extend(bbox[parent], bbox[node, 0], bbox[node, 1], bbox[node, 2], bbox[node, 3])
+    return area, bbox, total
+
+
+@njit(cache=True)
+def _extend(bbox, y0, x0, y1, x1):
+    bbox[0], bbox[1] = min(bbox[0], y0), min(bbox[1], x0)
+    bbox[2], bbox[3] = max(bbox[2], y1), max(bbox[3], x1)
+
+
+@njit(cache=True)
+def mark_descendants(parents, node):
+    """Return (M,) bool: the node and everything below it."""
+    is_below = np.zeros(parents.size, np.bool_)
+    is_below[node] = True
+    for other in range(node - 1, -1, -1):
+        is_below[other] = is_below[parents[other]]
+    return is_below
+
+
+@njit(cache=True)
+def climb(parents, node):
+    """Return the ancestors of a node, nearest first, root last; empty for the root."""
+    path = np.empty(parents.size, np.int32)
+    length = 0
+    while parents[node] != node:
+        node = parents[node]
+        path[length] = node
+        length += 1
+    return path[:length].copy()
+
+
+@njit(cache=True)
+def spread_labels(parents, leaf_areas, leaf_label, n_labels):
+    """Return (N,) labels: -1 leaves take the label that covers most of their lowest labelled ancestor.
+
+    leaf_label holds 0..n_labels-1, or -1 without a label; at least one leaf has one.
+    """
+    n_leaves = leaf_areas.size
+    area = np.zeros(parents.size, np.int64)
+    cover = np.zeros((parents.size, n_labels), np.int64)  # pixels per label once the subtree is resolved
+    winner = np.full(parents.size, -1, np.int32)
+    for leaf in range(n_leaves):
+        area[leaf], winner[leaf] = leaf_areas[leaf], leaf_label[leaf]
+    for node in range(parents.size):
+        covered, widest = 0, 0
+        for label in range(n_labels):
+            covered += cover[node, label]
+            if cover[node, label] > cover[node, widest]:  # the lowest label among equals
+                widest = label
+        if covered > 0:
+            winner[node] = widest
+        if winner[node] >= 0:
+            cover[node, winner[node]] += area[node] - covered
+        if parents[node] != node:
+            area[parents[node]] += area[node]
+            for label in range(n_labels):
+                cover[parents[node], label] += cover[node, label]
+    for node in range(parents.size - 2, -1, -1):
+        if winner[node] < 0:
+            winner[node] = winner[parents[node]]
+    return winner[:n_leaves].copy()
+
+
+@njit(cache=True)
+def contour_map(labels, parents, altitudes):
+    """Return the (2H+1, 2W+1) float32 map of the altitudes at which neighbouring pixels join; its outer frame is 0."""
+    height, width = labels.shape
+    contours = np.zeros((2 * height + 1, 2 * width + 1), np.float32)
+    # a direct-mapped memo: pairs that collide overwrite each other and are climbed again, so it never fills up
+    n_slots = 64
+    while n_slots < 4 * parents.size:
+        n_slots *= 2
+    known_pair = np.full(n_slots, -1, np.int64)
+    known_altitude = np.empty(n_slots, np.float32)
+    for y in range(height):
+        for x in range(width):
+            here = labels[y, x]
+            if x + 1 < width and labels[y, x + 1] != here:
+                joined = _joining_altitude(here, labels[y, x + 1], parents, altitudes, known_pair, known_altitude)
+                contours[2 * y + 1, 2 * x + 2] = joined
+            if y + 1 < height and labels[y + 1, x] != here:
+                joined = _joining_altitude(here, labels[y + 1, x], parents, altitudes, known_pair, known_altitude)
+                contours[2 * y + 2, 2 * x + 1] = joined
+    _fill_corners(contours)
+    return contours
+
+
+@njit(cache=True)
+def _joining_altitude(leaf, other, parents, altitudes, known_pair, known_altitude):
+    low, high = np.int64(min(leaf, other)), np.int64(max(leaf, other))
+    pair = low * parents.size + high
+    slot = (low * 40503 + high) & (known_pair.size - 1)
+    if known_pair[slot] != pair:
+        while low != high:  # parents[i] > i: the lower id is never above the common ancestor, so it may climb
+            if low < high:
+                low = np.int64(parents[low])
+            else:
+                high = np.int64(parents[high])
+        known_pair[slot] = pair
+        known_altitude[slot] = altitudes[low]
+    return known_altitude[slot]
+
+
+@njit(cache=True)
+def _fill_corners(contours):
+    for row in range(2, contours.shape[0] - 1, 2):
+        for column in range(2, contours.shape[1] - 1, 2):
+            across = max(contours[row - 1, column], contours[row + 1, column])
+            along = max(contours[row, column - 1], contours[row, column + 1])
+            contours[row, column] = max(across, along)

@@ -1,0 +1,162 @@
+"""Cut a merge tree into regions at a chosen granularity.
+
+In   parents (M,) int32, altitudes (M,) float32 -- leaves first, root last; areas (M,) int64 where min_area is asked for
+Out  Cut: the region node per region (R,) and the region per leaf (N,); paint() takes values per leaf to pixels
+Not  no I/O, no torch, no randomness; the inputs are never written to
+
+Every cut undoes a leading part of one order of the merges: highest altitude first, among equals the highest node id
+first. So any two cuts of a tree are nested, whichever keyword made them.
+"""
+
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped
+
+from supercuts.core.checks import check_exactly_one, check_in_range
+from supercuts.core.errors import InputError
+from supercuts.hierarchy import _kernels
+from supercuts.hierarchy.levels import altitude_of_level
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """One partition of the leaves; regions are numbered 0..R-1 in the order of their first (lowest) leaf.
+
+    nodes           (R,) int32   the tree node that is region r
+    region_of_leaf  (N,) int32   0..R-1
+    """
+
+    nodes: Int32[np.ndarray, " regions"]
+    region_of_leaf: Int32[np.ndarray, " leaves"]
+
+
+@dataclass(frozen=True, slots=True)
+class Granularity:
+    """How fine to cut: exactly one of the four, and min_area beside any of them."""
+
+    regions: int | None = None
+    level: str | None = None
+    altitude: float | None = None
+    granularity: float | None = None
+    min_area: int | None = None
+
+
+def cut_by_count(
+    parents: Int32[np.ndarray, " nodes"],
+    altitudes: Float32[np.ndarray, " nodes"],
+    n_leaves: int,
+    n_regions: int,
+    is_splittable: Bool[np.ndarray, " nodes"] | None = None,
+) -> Cut:
+    """Undo the n_regions - 1 highest merges; the regions that remain are the cut.
+
+    Where a node has more than two children the count may be out of reach: the nearest count below it is taken.
+    A merge that is not splittable stays, and all below it, which also lowers the count.
+
+    >>> parents, altitudes = np.array([3, 3, 4, 4, 4], np.int32), np.array([0, 0, 0, 0.2, 0.9], np.float32)
+    >>> cut_by_count(parents, altitudes, 3, 2).region_of_leaf.tolist()
+    [0, 0, 1]
+    """
+    n_regions = _whole_number("regions", n_regions)
+    remedy = f"The tree has {n_leaves} leaves: ask for fewer regions or segment with a larger superpixels=."
+    check_in_range("regions", n_regions, 1, n_leaves, remedy=remedy)
+    highest_first = n_leaves + np.argsort(altitudes[n_leaves:], kind="stable")[::-1]  # ties: a parent before its child
+    n_new = np.bincount(parents[:-1], minlength=parents.size)[highest_first] - 1
+    n_undone = int(np.searchsorted(np.cumsum(n_new), n_regions - 1, side="right"))
+    is_split = np.zeros(parents.size, dtype=bool)
+    is_split[highest_first[:n_undone]] = True
+    return _cut(parents, n_leaves, is_split, is_splittable)
+
+
+def cut_by_altitude(
+    parents: Int32[np.ndarray, " nodes"],
+    altitudes: Float32[np.ndarray, " nodes"],
+    n_leaves: int,
+    altitude: float,
+    is_splittable: Bool[np.ndarray, " nodes"] | None = None,
+) -> Cut:
+    """Return the maximal nodes whose altitude is at most `altitude` (compared in float32, as the tree stores it)."""
+    check_in_range("altitude", altitude, 0, 1, remedy="0 undoes every merge above 0, 1 gives one region.")
+    return _cut(parents, n_leaves, altitudes > np.float32(altitude), is_splittable)
+
+
+def count_of_granularity(granularity: float, n_leaves: int) -> int:
+    """Return the number of regions on a log scale from 1 (granularity 0) to all leaves (granularity 1).
+
+    >>> [count_of_granularity(g, 400) for g in (0, 0.25, 0.5, 1)]
+    [1, 4, 20, 400]
+    """
+    check_in_range("granularity", granularity, 0, 1, remedy="0 gives one region, 1 gives every leaf.")
+    return min(n_leaves, max(1, round(math.exp(granularity * math.log(n_leaves)))))
+
+
+def splittable_nodes(
+    parents: Int32[np.ndarray, " nodes"], areas: Int64[np.ndarray, " nodes"], min_area: float
+) -> Bool[np.ndarray, " nodes"]:
+    """Return the nodes all of whose children have at least min_area pixels."""
+    check_in_range(
+        "min_area", min_area, 0, math.inf, remedy="Give the pixels of the smallest region that may be split off."
+    )
+    smallest: np.ndarray = _kernels.smallest_child(parents, areas)
+    return smallest >= min_area
+
+
+def cut_tree(
+    parents: Int32[np.ndarray, " nodes"],
+    altitudes: Float32[np.ndarray, " nodes"],
+    labels: Int32[np.ndarray, "height width"],
+    n_leaves: int,
+    levels: Mapping[str, float],
+    how: Granularity,
+) -> Cut:
+    """Cut by whichever keyword is given; with min_area a merge with a smaller child stays, and all below it."""
+    given: dict[str, object] = {
+        "regions": how.regions, "level": how.level, "altitude": how.altitude, "granularity": how.granularity
+    }  # fmt: skip
+    check_exactly_one("A cut", given)
+    allowed = None
+    if how.min_area is not None:
+        allowed = splittable_nodes(parents, node_areas(labels, parents, n_leaves), how.min_area)
+    if how.regions is not None:
+        return cut_by_count(parents, altitudes, n_leaves, how.regions, allowed)
+    if how.granularity is not None:
+        n_regions = count_of_granularity(how.granularity, n_leaves)
+        return cut_by_count(parents, altitudes, n_leaves, n_regions, allowed)
+    altitude = how.altitude if how.level is None else altitude_of_level(levels, how.level)
+    assert altitude is not None  # check_exactly_one above
+    return cut_by_altitude(parents, altitudes, n_leaves, altitude, allowed)
+
+
+def node_areas(
+    labels: Int32[np.ndarray, "height width"], parents: Int32[np.ndarray, " nodes"], n_leaves: int
+) -> Int64[np.ndarray, " nodes"]:
+    """Return the pixels of every node."""
+    areas: np.ndarray = _kernels.sum_to_root(parents, _kernels.count_pixels(labels, n_leaves))
+    return areas
+
+
+def paint(
+    values: Shaped[np.ndarray, " leaves"], labels: Int[np.ndarray, "height width"]
+) -> Shaped[np.ndarray, "height width"]:
+    """Return the (H, W) map of each pixel's leaf value, in the values' dtype."""
+    out = np.empty(labels.shape, dtype=values.dtype)
+    # mode="clip" never clips a valid label map; the default mode would copy the output once more
+    return np.take(values, labels, out=out, mode="clip")
+
+
+def _cut(parents: np.ndarray, n_leaves: int, is_split: np.ndarray, is_splittable: np.ndarray | None) -> Cut:
+    if is_splittable is not None:
+        is_split = is_split & is_splittable
+    nodes, region_of_leaf = _kernels.number_regions(parents, is_split, n_leaves)
+    return Cut(nodes, region_of_leaf)
+
+
+def _whole_number(name: str, value: object) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(f"{name}={value!r} is not a whole number: give an int, or granularity=0..1.") from None

@@ -1,0 +1,99 @@
+"""Measure and walk the nodes of a merge tree.
+
+In   labels (H, W), parents (M,), altitudes (M,) of a valid tree
+Out  RegionTable: one row per node; node id arrays
+Not  no colours, no embeddings
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int32, Int64, Shaped
+
+from supercuts.core.checks import check_in_range
+from supercuts.hierarchy import _kernels
+from supercuts.hierarchy.levels import LEVELS, altitude_of_level
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionTable:
+    """One row per tree node, leaves first, root last.
+
+    node         (M,) int32      0..M-1
+    parent       (M,) int32      the root is its own
+    area         (M,) int64      pixels
+    bbox_yxyx    (M, 4) int64    y0 x0 y1 x1, ends exclusive
+    centroid_yx  (M, 2) float64  mean pixel coordinate
+    altitude     (M,) float32
+    level        (M,) str        the coarsest level whose cut has this node as a region, '' if none has
+    """
+
+    node: Int32[np.ndarray, " nodes"]
+    parent: Int32[np.ndarray, " nodes"]
+    area: Int64[np.ndarray, " nodes"]
+    bbox_yxyx: Int64[np.ndarray, "nodes 4"]
+    centroid_yx: Float64[np.ndarray, "nodes 2"]
+    altitude: Float32[np.ndarray, " nodes"]
+    level: Shaped[np.ndarray, " nodes"]
+
+    def to_dict(self) -> dict[str, list[object]]:
+        """Return the columns as lists that json.dumps accepts."""
+        return {column.name: getattr(self, column.name).tolist() for column in fields(self)}
+
+
+def region_table(
+    labels: Int32[np.ndarray, "height width"],
+    parents: Int32[np.ndarray, " nodes"],
+    altitudes: Float32[np.ndarray, " nodes"],
+    n_leaves: int,
+    levels: Mapping[str, float],
+) -> RegionTable:
+    """Measure every node."""
+    area, bbox, total = _kernels.measure(labels, parents, n_leaves)
+    return RegionTable(
+        node=np.arange(parents.size, dtype=np.int32),
+        parent=parents,
+        area=area,
+        bbox_yxyx=bbox,
+        centroid_yx=total / area[:, None],
+        altitude=altitudes,
+        level=level_of_nodes(parents, altitudes, levels),
+    )
+
+
+def level_of_nodes(
+    parents: Int32[np.ndarray, " nodes"], altitudes: Float32[np.ndarray, " nodes"], levels: Mapping[str, float]
+) -> Shaped[np.ndarray, " nodes"]:
+    """Return (M,) the coarsest level whose cut has the node as a region, '' if none has."""
+    names = np.zeros(parents.size, dtype=f"U{max(map(len, LEVELS))}")
+    above = altitudes[parents]
+    above[-1] = np.inf  # nothing lies above the root
+    for level in reversed([name for name in LEVELS if name in levels]):  # finest first: a coarser one overwrites it
+        altitude = np.float32(altitude_of_level(levels, level))
+        names[(altitudes <= altitude) & (above > altitude)] = level
+    return names
+
+
+def check_node(n_nodes: int, node: int) -> None:
+    """Refuse a node id that the tree does not have."""
+    check_in_range("node", node, 0, n_nodes - 1, remedy="Leaves come first; the root is the last node.")
+
+
+def children(parents: Int32[np.ndarray, " nodes"], node: int) -> Int32[np.ndarray, " children"]:
+    """Return the children of a node, ascending; empty for a leaf."""
+    check_node(parents.size, node)
+    return np.flatnonzero(parents[:-1] == node).astype(np.int32)
+
+
+def ancestors(parents: Int32[np.ndarray, " nodes"], node: int) -> Int32[np.ndarray, " ancestors"]:
+    """Return the nodes above a node, nearest first, root last; empty for the root."""
+    check_node(parents.size, node)
+    path: np.ndarray = _kernels.climb(parents, node)
+    return path
+
+
+def leaves_of(parents: Int32[np.ndarray, " nodes"], n_leaves: int, node: int) -> Int32[np.ndarray, " below"]:
+    """Return the leaves under a node, ascending; a leaf holds itself."""
+    check_node(parents.size, node)
+    return np.flatnonzero(_kernels.mark_descendants(parents, node)[:n_leaves]).astype(np.int32)

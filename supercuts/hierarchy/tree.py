@@ -1,0 +1,282 @@
+"""The value every segmentation returns: a merge tree over superpixels.
+
+In   labels (H, W), parents (M,), altitudes (M,), embeddings (N, D), validated once
+Out  Hierarchy; its methods forward to cuts.py, selection.py, saliency.py, regions.py and, for files, to export/
+Not  no merging, no torch; nothing is computed before it is asked for, nothing is cached
+"""
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
+
+from supercuts.core.checks import check_exactly_one
+from supercuts.core.errors import InputError
+from supercuts.hierarchy import _kernels, cuts, regions, saliency, selection
+from supercuts.hierarchy.levels import check_levels
+from supercuts.hierarchy.regions import RegionTable
+
+_ARRAYS = {
+    "labels": ("int32", 2),
+    "parents": ("int32", 1),
+    "altitudes": ("float32", 1),
+    "embeddings": ("float32", 2),
+    "image": ("uint8", 3),
+}
+_FAULTS = {
+    _kernels.ROOT_HAS_PARENT: "the last node is the root and must be its own parent",
+    _kernels.PARENT_BELOW: "a parent's id must be higher than its child's and below {n_nodes}",
+    _kernels.PARENT_IS_LEAF: "a parent must be an inner node, {n_leaves} or higher",
+    _kernels.TOO_FEW_CHILDREN: "an inner node must have at least two children",
+    _kernels.NOT_IN_RANGE: "an altitude must lie in 0..1",
+    _kernels.RAISED_LEAF: "a leaf's altitude must be 0",
+    _kernels.ABOVE_PARENT: "an altitude must not exceed its parent's, {parent_altitude}",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)  # eq=False: == on arrays is ambiguous
+class Hierarchy:
+    """A merge tree whose leaves are superpixels; node ids run leaves first, root last.
+
+    labels      (H, W) int32    the leaf of each pixel, 0..N-1, every id present
+    parents     (M,) int32      parents[i] > i; the root is its own; inner nodes have 2 children or more, so M <= 2N-1
+    altitudes   (M,) float32    0..1, 0 at the leaves, never above the parent's: an ultrametric
+    embeddings  (N, D) float32  one row per leaf; (N, 0) without embeddings
+    image       (H, W, 3) uint8 RGB, or None: only pictures need it
+    levels      altitude per level name (scene, object, part), coarsest first; may be empty
+
+    The arrays are kept as read-only views: copy one to change it.
+
+    >>> h = Hierarchy(
+    ...     labels=np.array([[0, 1, 2, 3]], dtype=np.int32),
+    ...     parents=np.array([4, 4, 5, 5, 6, 6, 6], dtype=np.int32),
+    ...     altitudes=np.array([0, 0, 0, 0, 0.25, 0.5, 0.75], dtype=np.float32),
+    ...     embeddings=np.zeros((4, 0), dtype=np.float32),
+    ...     levels={"object": 0.5},
+    ... )
+    >>> h
+    Hierarchy(1x4, 4 leaves, levels object 0.50)
+    >>> h.cut(regions=3).tolist(), h.cut(level="object").tolist()
+    ([[0, 0, 1, 2]], [[0, 0, 1, 1]])
+    >>> h.select(point=(0, 3)).tolist()
+    [[False, False, True, True]]
+    """
+
+    labels: Int32[np.ndarray, "height width"]
+    parents: Int32[np.ndarray, " nodes"]
+    altitudes: Float32[np.ndarray, " nodes"]
+    embeddings: Float32[np.ndarray, "leaves dims"]
+    image: UInt8[np.ndarray, "height width 3"] | None = None
+    levels: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Validate, and keep read-only C-ordered views: the kernels do not check bounds."""
+        _check_arrays(self)
+        for name in ("labels", "parents", "altitudes", "embeddings", "image"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _read_only(getattr(self, name)))
+        object.__setattr__(self, "levels", check_levels(self.levels))
+        _check_labels(self.labels, self.n_leaves)
+        _check_tree(self.parents, self.altitudes, self.n_leaves)
+
+    def __repr__(self) -> str:
+        """Return size, leaves and levels on one line."""
+        levels = ", ".join(f"{name} {altitude:.2f}" for name, altitude in self.levels.items())
+        height, width = self.shape
+        return f"Hierarchy({height}x{width}, {self.n_leaves} leaves, {f'levels {levels}' if levels else 'no levels'})"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the image in pixels."""
+        height, width = self.labels.shape
+        return height, width
+
+    @property
+    def n_leaves(self) -> int:
+        """Number of superpixels, N."""
+        return int(self.embeddings.shape[0])
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of tree nodes, M."""
+        return int(self.parents.size)
+
+    @property
+    def root(self) -> int:
+        """Id of the root, M - 1."""
+        return self.n_nodes - 1
+
+    def cut(
+        self,
+        *,
+        regions: int | None = None,
+        level: str | None = None,
+        altitude: float | None = None,
+        granularity: float | None = None,
+        min_area: int | None = None,
+    ) -> Int32[np.ndarray, "height width"]:
+        """Return the (H, W) region labels 0..R-1 of one cut; give exactly one keyword, and min_area beside it.
+
+        regions      exactly that many, 1..N (with a non-binary tree: the nearest count not above)
+        level        scene, object or part, where calibrated
+        altitude     0..1: the largest nodes that were merged at or below it
+        granularity  0 (one region) to 1 (all leaves), the count on a log scale
+        min_area     pixels: a merge with a smaller child is not undone, nor any below it; fewer regions may result
+
+        Regions are numbered in the order of their lowest leaf. Cuts of one tree are nested, whatever the keyword
+        (with min_area: cuts of the same min_area, and each is nested in the cut without it).
+        """
+        how = cuts.Granularity(regions, level, altitude, granularity, min_area)
+        return cuts.paint(self._cut(how).region_of_leaf, self.labels)
+
+    def cut_nodes(
+        self,
+        *,
+        regions: int | None = None,
+        level: str | None = None,
+        altitude: float | None = None,
+        granularity: float | None = None,
+        min_area: int | None = None,
+    ) -> Int32[np.ndarray, " regions"]:
+        """Return the (R,) tree node of each region that cut() makes of the same keywords."""
+        return self._cut(cuts.Granularity(regions, level, altitude, granularity, min_area)).nodes
+
+    def select(
+        self,
+        *,
+        point: tuple[int, int] | None = None,
+        scribbles: Shaped[np.ndarray, "rows columns"] | None = None,
+        box: tuple[int, int, int, int] | None = None,
+        level: str | None = None,
+        regions: int | None = None,
+        altitude: float | None = None,
+        granularity: float | None = None,
+    ) -> Bool[np.ndarray, "height width"]:
+        """Return the (H, W) mask of what is pointed at; give exactly one of point, scribbles, box.
+
+        point      (y, x): the region that holds it, at the granularity given by one of the other keywords; without
+                   one, level "object", or granularity 0.5 where that level is not calibrated
+        scribbles  (H, W) whole numbers, 0 = unlabelled, 1 = foreground, 2 = background: what segment_scribbles labels 1
+        box        (y0, x0, y1, x1), ends exclusive: the tree node of any size with the highest overlap (IoU)
+        """
+        marks: dict[str, object] = {"point": point, "scribbles": scribbles, "box": box}
+        mark = check_exactly_one("A selection", {name: _brief(value) for name, value in marks.items()})
+        how = cuts.Granularity(regions, level, altitude, granularity)
+        if mark != "point" and how != cuts.Granularity():
+            raise InputError(f"{mark}= finds its own granularity: leave out regions, level, altitude and granularity.")
+        if scribbles is not None:
+            return np.asarray(self.segment_scribbles(scribbles) == 1)
+        if box is not None:
+            node = selection.node_of_box(self.labels, self.parents, self.n_leaves, box)
+            return selection.mask_of_node(self.labels, self.parents, self.n_leaves, node)
+        assert point is not None  # check_exactly_one above
+        if how == cuts.Granularity():
+            how = cuts.Granularity(level="object") if "object" in self.levels else cuts.Granularity(granularity=0.5)
+        return selection.mask_at_point(self.labels, self._cut(how), point)
+
+    def segment_scribbles(self, scribbles: Shaped[np.ndarray, "rows columns"]) -> Int32[np.ndarray, "height width"]:
+        """Return the (H, W) label of every pixel after the scribbles have spread along the tree."""
+        return selection.segment_scribbles(self.labels, self.parents, self.n_leaves, scribbles)
+
+    def ucm(self) -> Float32[np.ndarray, "rows columns"]:
+        """Return the (2H+1, 2W+1) ultrametric contour map; thresholded at a it gives the regions of cut(altitude=a)."""
+        return saliency.contour_map(self.labels, self.parents, self.altitudes)
+
+    def children(self, node: int) -> Int32[np.ndarray, " children"]:
+        """Return the children of a node, ascending; empty for a leaf."""
+        return regions.children(self.parents, node)
+
+    def parent(self, node: int) -> int:
+        """Return the parent of a node; the root is its own."""
+        regions.check_node(self.n_nodes, node)
+        return int(self.parents[node])
+
+    def ancestors(self, node: int) -> Int32[np.ndarray, " ancestors"]:
+        """Return the nodes above a node, nearest first, root last; empty for the root."""
+        return regions.ancestors(self.parents, node)
+
+    def leaves_of(self, node: int) -> Int32[np.ndarray, " below"]:
+        """Return the leaves under a node, ascending; a leaf holds itself."""
+        return regions.leaves_of(self.parents, self.n_leaves, node)
+
+    def areas(self) -> Int64[np.ndarray, " nodes"]:
+        """Return the pixels of every node."""
+        return cuts.node_areas(self.labels, self.parents, self.n_leaves)
+
+    def region_table(self) -> RegionTable:
+        """Return area, box, centroid, altitude, level and parent of every node."""
+        return regions.region_table(self.labels, self.parents, self.altitudes, self.n_leaves, self.levels)
+
+    def save(self, path: str | os.PathLike[str], image: bool = True) -> None:
+        """Write the hierarchy to an .npz file, with the image unless image=False; read it with supercuts.read."""
+        from supercuts.export import npz  # export lies above this layer: imported when asked for
+
+        npz.write(path, self, image=image)
+
+    def export(self, path: str | os.PathLike[str], format: str) -> None:
+        """Write the hierarchy in another program's format; supercuts/export/registry.py lists them."""
+        from supercuts.export import registry  # export lies above this layer: imported when asked for
+
+        registry.export(path, self, format)
+
+    def _cut(self, how: cuts.Granularity) -> cuts.Cut:
+        return cuts.cut_tree(self.parents, self.altitudes, self.labels, self.n_leaves, self.levels, how)
+
+
+def _brief(value: object) -> object:
+    return f"array {value.shape}" if isinstance(value, np.ndarray) else value
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False  # the view's flag: the caller's own array stays as it is
+    return view
+
+
+def _check_arrays(h: Hierarchy) -> None:
+    for name, (dtype, ndim) in _ARRAYS.items():
+        array = getattr(h, name)
+        if name == "image" and array is None:
+            continue
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != ndim:
+            got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise InputError(
+                f"{name} is {got}; expected a numpy array of {dtype} with {ndim} axes: convert it with "
+                f"np.asarray({name}, dtype=np.{dtype})."
+            )
+    n_leaves, n_nodes = h.embeddings.shape[0], h.parents.size
+    if h.altitudes.size != n_nodes or not max(1, n_leaves) <= n_nodes <= 2 * n_leaves - 1:
+        raise InputError(
+            f"{n_leaves} embeddings, {n_nodes} parents and {h.altitudes.size} altitudes do not make a tree: give one "
+            "embedding per leaf ((N, 0) for none), and a parent and an altitude for each of the N..2N-1 nodes."
+        )
+    if h.image is not None and h.image.shape != (*h.labels.shape, 3):
+        raise InputError(
+            f"image {h.image.shape} does not fit labels {h.labels.shape}: give the RGB image that was segmented."
+        )
+
+
+def _check_labels(labels: np.ndarray, n_leaves: int) -> None:
+    label, is_absent = _kernels.first_bad_label(labels, n_leaves)
+    if label >= 0 and is_absent:
+        raise InputError(
+            f"leaf {label} has no pixel: labels must hold every id 0..{n_leaves - 1}; relabel_consecutive."
+        )
+    if not is_absent:
+        raise InputError(
+            f"labels hold {label}, outside the leaves 0..{n_leaves - 1}: number them with relabel_consecutive and give "
+            "one row of embeddings per leaf."
+        )
+
+
+def _check_tree(parents: np.ndarray, altitudes: np.ndarray, n_leaves: int) -> None:
+    reason, node = _kernels.first_bad_node(parents, altitudes, n_leaves)
+    if reason == _kernels.VALID:
+        return
+    above = altitudes[parents[node]] if reason == _kernels.ABOVE_PARENT else None
+    fault = _FAULTS[reason].format(n_nodes=parents.size, n_leaves=n_leaves, parent_altitude=above)
+    raise InputError(
+        f"node {node} (parent {parents[node]}, altitude {altitudes[node]:.6g}) is not valid: {fault}. Number the nodes "
+        "leaves first, root last, and make altitudes rise to the root (merging/ultrametric.py)."
+    )

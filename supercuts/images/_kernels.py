@@ -1,0 +1,74 @@
+"""Compiled loops over pixels for colour conversion and drawing.
+
+In   contiguous arrays, checked by the callers in color.py and draw.py
+Out  arrays of the same height and width, or one row per region
+Not  no checks, no annotations (the runtime type checker cannot wrap compiled functions)
+"""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, fastmath=True)
+def lab_from_rgb(pixels, linear, mix, curve):
+    """Convert (P, 3) uint8 sRGB to (P, 3) float32 Lab.
+
+    linear (256,) is the linear light of each value, mix (3, 3) leads to XYZ over white, and curve (n + 2,) holds the
+    Lab curve f at 0, 1/n, ... 1, and once more the last value, which interpolation at 1 touches.
+    """
+    n_steps = np.float32(curve.size - 2)
+    lab = np.empty((pixels.shape[0], 3), dtype=np.float32)
+    for p in range(pixels.shape[0]):
+        red, green, blue = linear[pixels[p, 0]], linear[pixels[p, 1]], linear[pixels[p, 2]]
+        x = (mix[0, 0] * red + mix[0, 1] * green + mix[0, 2] * blue) * n_steps
+        y = (mix[1, 0] * red + mix[1, 1] * green + mix[1, 2] * blue) * n_steps
+        z = (mix[2, 0] * red + mix[2, 1] * green + mix[2, 2] * blue) * n_steps
+        i, j, k = np.int32(x), np.int32(y), np.int32(z)
+        fx = curve[i] + (x - np.float32(i)) * (curve[i + 1] - curve[i])
+        fy = curve[j] + (y - np.float32(j)) * (curve[j + 1] - curve[j])
+        fz = curve[k] + (z - np.float32(k)) * (curve[k + 1] - curve[k])
+        lab[p, 0] = np.float32(116) * fy - np.float32(16)
+        lab[p, 1] = np.float32(500) * (fx - fy)
+        lab[p, 2] = np.float32(200) * (fy - fz)
+    return lab
+
+
+@njit(cache=True)
+def region_means(pixels, labels, n_regions):
+    """Return the (R, 3) uint8 rounded mean of pixels (P, 3) over labels (P,); 0 for an id without pixels."""
+    sums = np.zeros((n_regions, 3), dtype=np.int64)
+    counts = np.zeros(n_regions, dtype=np.int64)
+    for p in range(labels.size):
+        region = labels[p]
+        counts[region] += 1
+        for c in range(3):
+            sums[region, c] += pixels[p, c]
+    means = np.zeros((n_regions, 3), dtype=np.uint8)
+    for region in range(n_regions):
+        if counts[region] > 0:
+            for c in range(3):
+                means[region, c] = (2 * sums[region, c] + counts[region]) // (2 * counts[region])
+    return means
+
+
+@njit(cache=True)
+def own_label_share(labels, weights):
+    """Return (H, W) float32: the weighted share, in 0..1, of the window around each pixel that has its label.
+
+    weights (2r + 1, 2r + 1) is the window; the part outside the image does not count.
+    """
+    height, width = labels.shape
+    radius = weights.shape[0] // 2
+    share = np.empty((height, width), dtype=np.float32)
+    for row in range(height):
+        for col in range(width):
+            own = np.float32(0)
+            total = np.float32(0)
+            for y in range(max(row - radius, 0), min(row + radius + 1, height)):
+                for x in range(max(col - radius, 0), min(col + radius + 1, width)):
+                    weight = weights[y - row + radius, x - col + radius]
+                    total += weight
+                    if labels[y, x] == labels[row, col]:
+                        own += weight
+            share[row, col] = own / total
+    return share

@@ -1,0 +1,184 @@
+"""Draw label maps as pictures: mean colours, distinct colours, boundary lines, overlays, captioned sheets.
+
+In   pictures (H, W, 3) uint8 RGB, label maps (H, W) of ids 0..R-1
+Out  new pictures (H, W, 3) uint8; the inputs are never written to
+Not  no files, no windows, no plotting library
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32, Int32, Integer, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from scipy.special import ndtri
+
+from supercuts.core.checks import check_choice, check_in_range
+from supercuts.core.errors import InputError
+from supercuts.images import _kernels
+from supercuts.images.color import oklch_to_rgb
+
+_GOLDEN, _PLASTIC = 0.618033988749895, 0.7548776662466927  # inverse golden ratio and inverse plastic number
+_BLUR_PX = 1.1  # smooths the staircase of a slanted boundary and keeps its corners
+_HALO_PX, _HALO_OPACITY = 1.1, 0.55
+_GAP_PX = 12
+_PAPER, _INK = (255, 255, 255), (48, 48, 48)
+
+
+def mean_color(
+    image: UInt8[np.ndarray, "height width 3"], labels: Integer[np.ndarray, "labels_height labels_width"]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Return the picture with every region filled by its mean colour.
+
+    >>> mean_color(np.array([[[0, 0, 0], [4, 2, 0]]], dtype=np.uint8), np.array([[0, 0]])).tolist()
+    [[[2, 1, 0], [2, 1, 0]]]
+    """
+    _check_picture("image", image)
+    ids = _checked_labels(labels, image.shape[:2])
+    pixels = np.ascontiguousarray(image).reshape(-1, 3)
+    means: np.ndarray = _kernels.region_means(pixels, ids.ravel(), int(ids.max()) + 1)
+    return np.take(means, ids, axis=0)
+
+
+def random_colors(labels: Integer[np.ndarray, "height width"], seed: int = 0) -> UInt8[np.ndarray, "height width 3"]:
+    """Return the regions in colours that depend only on id and seed, and differ well between ids less than 50 apart."""
+    ids = _checked_labels(labels, labels.shape)
+    start = np.random.default_rng(seed).random(2)
+    steps = np.arange(int(ids.max()) + 1)
+    # Hue alone repeats nearly every 21 or 55 golden steps; the second sequence gives those ids another lightness.
+    turns, spread = (start[0] + _GOLDEN * steps) % 1, (start[1] + _PLASTIC * steps) % 1
+    lightness = 0.64 + 0.22 * spread
+    chroma = 0.125 - 0.3 * np.abs(lightness - 0.74)  # near the edge of sRGB, which is widest at middle lightness
+    return np.take(oklch_to_rgb(np.stack([lightness, chroma, turns], axis=1)), ids, axis=0)
+
+
+def draw_boundaries(
+    image: UInt8[np.ndarray, "height width 3"],
+    labels: Integer[np.ndarray, "labels_height labels_width"],
+    color: tuple[int, int, int] = (255, 255, 255),
+    width: int = 1,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Return the picture with an antialiased line, 1 or 2 pixels wide, on every region boundary.
+
+    A faint line of the opposite lightness runs along both sides, so that it shows on any ground.
+    """
+    _check_picture("image", image)
+    check_choice("width", width, (1, 2))
+    _check_color(color)
+    distance = _boundary_distance(_checked_labels(labels, image.shape[:2]))
+    # 0.15 more than half the width: a line centred between two pixel rows covers each only by half and looks pale
+    half_width = width / 2 + 0.15
+    line = np.clip(half_width + 0.5 - distance, 0, 1)[..., None]
+    halo = np.clip(half_width + _HALO_PX + 0.5 - distance, 0, 1)[..., None] * _HALO_OPACITY * (1 - line)
+    is_light = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 127
+    ground = image * (1 - halo) + (0 if is_light else 255) * halo
+    return np.rint(ground * (1 - line) + np.array(color, dtype=np.float32) * line).astype(np.uint8)
+
+
+def blend(
+    image: UInt8[np.ndarray, "height width 3"],
+    colors: UInt8[np.ndarray, "colors_height colors_width 3"],
+    alpha: float = 0.5,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Return `colors` laid over the picture with opacity alpha: 0 gives the picture, 1 the colours.
+
+    >>> blend(np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), 200, np.uint8), 0.25).tolist()
+    [[[50, 50, 50]]]
+    """
+    _check_picture("image", image)
+    _check_picture("colors", colors)
+    check_in_range("alpha", alpha, 0, 1, remedy="0 shows the image only, 1 the colours only.")
+    if image.shape != colors.shape:
+        raise InputError(f"image {image.shape} and colors {colors.shape} differ in shape: blend pictures of one size.")
+    weight = np.float32(alpha)
+    return np.rint(image * (1 - weight) + colors * weight).astype(np.uint8)
+
+
+def contact_sheet(
+    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], captions: Sequence[str], columns: int
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Return one picture of all pictures in rows, on white, with a small gap and a centred caption under each.
+
+    All cells have the size of the largest picture; captions wider than their cell end in an ellipsis.
+    """
+    if len(pictures) != len(captions) or not pictures:
+        raise InputError(f"{len(pictures)} pictures and {len(captions)} captions: give one caption each, at least one.")
+    check_in_range("columns", columns, 1, len(pictures), remedy="Give at most one column per picture.")
+    for index, picture in enumerate(pictures):
+        _check_picture(f"pictures[{index}]", picture)
+    cell_height, cell_width = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
+    font_px = min(max(cell_width // 24, 12), 48)
+    caption_px = 2 * font_px
+    rows = math.ceil(len(pictures) / columns)
+    size = (
+        columns * (cell_width + _GAP_PX) + _GAP_PX,
+        rows * (cell_height + caption_px) + (rows - 1) * _GAP_PX // 2 + _GAP_PX,
+    )
+    sheet = Image.new("RGB", size, _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(font_px)
+    for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        row, column = divmod(index, columns)
+        left = _GAP_PX + column * (cell_width + _GAP_PX)
+        top = _GAP_PX + row * (cell_height + caption_px + _GAP_PX // 2)
+        corner = (left + (cell_width - picture.shape[1]) // 2, top + (cell_height - picture.shape[0]) // 2)
+        sheet.paste(Image.fromarray(np.ascontiguousarray(picture)), corner)
+        middle = (left + cell_width / 2, top + cell_height + caption_px / 2)
+        pen.text(middle, _fitted(caption, pen, font, cell_width), fill=_INK, font=font, anchor="mm")
+    return np.array(sheet)
+
+
+def _boundary_distance(labels: Int32[np.ndarray, "height width"]) -> Float32[np.ndarray, "height width"]:
+    """Return about the distance in pixels from each pixel's centre to the nearest region boundary, above 3 if beyond 2.
+
+    The share of its own label under a Gaussian window is Phi(distance / sigma) beside a straight boundary of any
+    direction; where regions meet or are thin the distance may be negative, which draws as a full line.
+    """
+    bell = np.exp(-0.5 * (np.arange(-2, 3) / _BLUR_PX) ** 2)
+    window = np.outer(bell, bell)
+    share = _kernels.own_label_share(labels, (window / window.sum()).astype(np.float32))
+    # through a table: ndtri on every pixel takes longer than the window; its ends are kept finite
+    table = (_BLUR_PX * ndtri(np.linspace(1e-3, 1 - 1e-3, 1024))).astype(np.float32)
+    distance: np.ndarray = table[(share * 1023).astype(np.int32)]
+    return distance
+
+
+def _fitted(
+    caption: str, pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> str:
+    line = " ".join(caption.split())  # a line break would run into the next row of pictures
+    if pen.textlength(line, font=font) <= width:
+        return line
+    kept = next((n for n in range(len(line), 0, -1) if pen.textlength(line[:n] + "...", font=font) <= width), 0)
+    return line[:kept].rstrip() + "..." if kept else ""
+
+
+def _check_picture(name: str, picture: np.ndarray) -> None:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+        raise InputError(
+            f"{name} of shape {picture.shape} and dtype {picture.dtype} is not an (H, W, 3) uint8 picture: convert it "
+            "with read_image."
+        )
+
+
+def _check_color(color: tuple[int, int, int]) -> None:
+    if len(color) != 3 or not all(0 <= value <= 255 for value in color):
+        raise InputError(f"color={color} is not three values 0..255. Give (red, green, blue), such as (255, 255, 0).")
+
+
+def _checked_labels(labels: np.ndarray, shape: tuple[int, ...]) -> Int32[np.ndarray, "height width"]:
+    """Return the label map as contiguous int32 after checking that its ids can be 0..R-1."""
+    if labels.ndim != 2 or labels.dtype.kind not in "iu" or labels.size == 0:
+        raise InputError(
+            f"labels of shape {labels.shape} and dtype {labels.dtype} are not a label map: give integers (H, W), not "
+            "empty."
+        )
+    if labels.shape != shape:
+        raise InputError(f"labels {labels.shape} and image {shape} differ in size: give the labels of this image.")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= labels.size:
+        raise InputError(
+            f"label ids {low}..{high} are outside 0..{labels.size - 1} for {labels.size} pixels: renumber them with "
+            "supercuts.core.arrays.relabel_consecutive."
+        )
+    return np.ascontiguousarray(labels, dtype=np.int32)

@@ -1,0 +1,205 @@
+"""numba kernel of agglomerative merging: a heap of edges, adjacency lists, a hash table of alive edges.
+
+In   edges and their dissimilarities as plain arrays
+Out  merges as plain arrays
+Not  no checks, no tree (the callers build it)
+
+Every region keeps a slot. A merge moves the edges of the region with fewer of them to the other's slot, so an edge moves
+O(log E) times; parallel edges become one. Heap entries are never updated in place: an entry is valid while its edge is
+alive and its key is the edge's current key.
+"""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def _less(keys, ids, i, j):
+    return keys[i] < keys[j] or (keys[i] == keys[j] and ids[i] < ids[j])
+
+
+@njit(cache=True)
+def _swap(keys, ids, i, j):
+    keys[i], keys[j] = keys[j], keys[i]
+    ids[i], ids[j] = ids[j], ids[i]
+
+
+@njit(cache=True)
+def _push(keys, ids, size, key, identity):
+    keys[size] = key
+    ids[size] = identity
+    child = size
+    while child > 0:
+        parent = (child - 1) // 2
+        if not _less(keys, ids, child, parent):
+            break
+        _swap(keys, ids, child, parent)
+        child = parent
+    return size + 1
+
+
+@njit(cache=True)
+def _sift_down(keys, ids, size, parent):
+    while True:
+        child = 2 * parent + 1
+        if child >= size:
+            return
+        if child + 1 < size and _less(keys, ids, child + 1, child):
+            child += 1
+        if not _less(keys, ids, child, parent):
+            return
+        _swap(keys, ids, child, parent)
+        parent = child
+
+
+@njit(cache=True)
+def _slot_of(key, mask):
+    return np.int64((np.uint64(key) * np.uint64(11400714819323198485)) >> np.uint64(20)) & mask
+
+
+@njit(cache=True)
+def _table_find(table_keys, key):
+    """Return the slot that holds key, or the empty slot where it belongs."""
+    mask = table_keys.size - 1
+    slot = _slot_of(key, mask)
+    while table_keys[slot] != -1 and table_keys[slot] != key:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@njit(cache=True)
+def _table_remove(table_keys, table_values, key):
+    """Remove key and close the gap (linear probing without tombstones: the table never fills up)."""
+    mask = table_keys.size - 1
+    hole = _table_find(table_keys, key)
+    slot = hole
+    while True:
+        slot = (slot + 1) & mask
+        if table_keys[slot] == -1:
+            break
+        home = _slot_of(table_keys[slot], mask)
+        # move back only what may live in the hole: its home is not cyclically in (hole, slot]
+        if (slot - home) & mask >= (slot - hole) & mask:
+            table_keys[hole] = table_keys[slot]
+            table_values[hole] = table_values[slot]
+            hole = slot
+    table_keys[hole] = -1
+
+
+@njit(cache=True)
+def _pair_key(a, b, n):
+    return np.int64(min(a, b)) * n + max(a, b)
+
+
+@njit(cache=True)
+def _size_factor(area_a, area_b, reference, exponent):
+    smaller = min(area_a, area_b) / reference
+    return 1.0 if smaller >= 1.0 or exponent == 0.0 else smaller**exponent
+
+
+@njit(cache=True)
+def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_target):
+    """Merge the pair of lowest key until n_target regions are left.
+
+    key = mean weight of the shared border * min(1, smaller area / reference_area) ** exponent: it never falls when areas
+    grow, so a heap entry made earlier is a lower bound and is corrected when it is popped.
+    Returns merges (N - n_target, 2) of node ids (merge k makes node N + k) and the keys (N - n_target,).
+    """
+    n_nodes, n_edges = areas.size, edges.shape[0]
+    ends = edges.astype(np.int64)
+    sums = weights.astype(np.float64) * lengths
+    length = lengths.astype(np.float64)
+    area = areas.astype(np.float64)
+    node_of = np.arange(n_nodes)  # tree node that a slot stands for
+    degree = np.zeros(n_nodes, np.int64)
+    head = np.full(n_nodes, -1, np.int64)  # first half-edge of a slot; half-edge 2 e + s is edge e at ends[e, s]
+    following = np.full(2 * n_edges, -1, np.int64)
+    is_alive = np.ones(n_edges, np.bool_)
+    capacity = 16
+    while capacity < 2 * n_edges:
+        capacity *= 2
+    table_keys = np.full(capacity, -1, np.int64)
+    table_values = np.empty(capacity, np.int64)
+    heap_keys = np.empty(2 * n_edges + 1, np.float64)
+    heap_ids = np.empty(2 * n_edges + 1, np.int64)
+    current = np.empty(n_edges, np.float64)
+    for e in range(n_edges):
+        a, b = ends[e, 0], ends[e, 1]
+        for s in range(2):
+            following[2 * e + s] = head[ends[e, s]]
+            head[ends[e, s]] = 2 * e + s
+            degree[ends[e, s]] += 1
+        slot = _table_find(table_keys, _pair_key(a, b, n_nodes))
+        table_keys[slot] = _pair_key(a, b, n_nodes)
+        table_values[slot] = e
+        current[e] = sums[e] / length[e] * _size_factor(area[a], area[b], reference_area, exponent)
+        heap_keys[e] = current[e]
+        heap_ids[e] = e
+    size = n_edges
+    for parent in range(size // 2 - 1, -1, -1):
+        _sift_down(heap_keys, heap_ids, size, parent)
+    n_merges = max(n_nodes - n_target, 0)
+    merges = np.empty((n_merges, 2), np.int64)
+    keys = np.empty(n_merges, np.float64)
+    done = 0
+    while done < n_merges and size > 0:
+        key, edge = heap_keys[0], heap_ids[0]
+        size -= 1
+        heap_keys[0], heap_ids[0] = heap_keys[size], heap_ids[size]
+        _sift_down(heap_keys, heap_ids, size, 0)
+        if not is_alive[edge] or key != current[edge]:
+            continue
+        keep, gone = ends[edge, 0], ends[edge, 1]
+        true_key = sums[edge] / length[edge] * _size_factor(area[keep], area[gone], reference_area, exponent)
+        if true_key > key:
+            current[edge] = true_key
+            size = _push(heap_keys, heap_ids, size, true_key, edge)
+            continue
+        if degree[keep] < degree[gone] or (degree[keep] == degree[gone] and node_of[keep] > node_of[gone]):
+            keep, gone = gone, keep
+        merges[done, 0] = min(node_of[keep], node_of[gone])
+        merges[done, 1] = max(node_of[keep], node_of[gone])
+        keys[done] = key
+        node_of[keep] = n_nodes + done
+        area[keep] += area[gone]
+        done += 1
+        is_alive[edge] = False
+        degree[keep] -= 1
+        degree[gone] -= 1
+        _table_remove(table_keys, table_values, _pair_key(keep, gone, n_nodes))
+        half = head[gone]
+        while half >= 0:
+            after = following[half]
+            e, s = half // 2, half % 2
+            if is_alive[e]:
+                other = ends[e, 1 - s]
+                _table_remove(table_keys, table_values, _pair_key(gone, other, n_nodes))
+                slot = _table_find(table_keys, _pair_key(keep, other, n_nodes))
+                if table_keys[slot] >= 0:  # keep and gone both touch other: one longer border
+                    twin = table_values[slot]
+                    sums[twin] += sums[e]
+                    length[twin] += length[e]
+                    is_alive[e] = False
+                    degree[other] -= 1
+                    factor = _size_factor(area[keep], area[other], reference_area, exponent)
+                    current[twin] = sums[twin] / length[twin] * factor
+                    size = _push(heap_keys, heap_ids, size, current[twin], twin)
+                else:
+                    table_keys[slot] = _pair_key(keep, other, n_nodes)
+                    table_values[slot] = e
+                    ends[e, s] = keep
+                    following[half] = head[keep]
+                    head[keep] = half
+                    degree[keep] += 1
+            half = after
+    return merges[:done], keys[:done]
+
+
+@njit(cache=True)
+def regions_after(merges, n_nodes):
+    """Return the last node that each of the n_nodes leaves belongs to after the merges."""
+    top = np.arange(n_nodes + merges.shape[0])
+    for k in range(merges.shape[0] - 1, -1, -1):
+        top[merges[k, 0]] = top[n_nodes + k]
+        top[merges[k, 1]] = top[n_nodes + k]
+    return top[:n_nodes].copy()

@@ -1,0 +1,125 @@
+"""Agglomerative merging: average linkage over the region adjacency graph.
+
+In   RegionGraph and a dissimilarity (E,)
+Out  MergeTree: parents, altitudes (leaves first, root last); or the partition of the nodes at an exact count
+Not  no pixels, no cuts, no learned weights
+
+Average linkage weighted by border length: the dissimilarity of two regions is the mean over their common border. The
+kernel keeps a heap of edges, O(E log E).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, Int32, Int64
+from pydantic import BaseModel, NonNegativeFloat
+
+from supercuts.core.checks import check_in_range
+from supercuts.core.errors import InputError
+from supercuts.graph.rag import RegionGraph
+from supercuts.merging import _kernels
+
+
+class LinkageConfig(BaseModel, frozen=True, extra="forbid"):
+    """How alike two neighbours are: a weighted sum of distances, lowered where a region is small."""
+
+    boundary: NonNegativeFloat = 1.0  # weight of the mean boundary probability along the border
+    color: NonNegativeFloat = 0.0  # weight of the distance of mean Lab colours, in units of 100
+    embedding: NonNegativeFloat = 0.0  # weight of the distance of mean embeddings
+    small_exponent: NonNegativeFloat = 0.0  # dissimilarity * min(1, smaller area / reference area) ** exponent
+    small_area: NonNegativeFloat = 0.0  # the reference area, as a share of the image
+
+
+class MergeTree(NamedTuple):
+    """A merge tree over N leaves.
+
+    parents    (M,) int32    leaves first, root last; the root is its own parent; M = 2N - 1
+    altitudes  (M,) float32  0 at the leaves, rising to the root
+    """
+
+    parents: np.ndarray
+    altitudes: np.ndarray
+
+
+def dissimilarity(graph: RegionGraph, config: LinkageConfig) -> Float32[np.ndarray, " edges"]:
+    """Return the dissimilarity of each edge's two regions: high means merge late."""
+    total = np.zeros(graph.n_edges, np.float32)
+    total += config.boundary * graph.boundary
+    total += config.color / 100 * graph.color_distance
+    total += config.embedding * graph.embedding_distance
+    return total
+
+
+def merge_tree(
+    graph: RegionGraph,
+    weights: Float[np.ndarray, " edges"],
+    *,
+    small_area_px: float = 1.0,
+    small_exponent: float = 0.0,
+) -> MergeTree:
+    """Merge until one region is left; altitudes are the dissimilarities in 0..1 at which regions merge.
+
+    Regions that never touch (a graph of several parts) merge last, at altitude 1. Equal dissimilarities merge in the
+    order of the edges.
+    """
+    merges, heights = _merge(graph, weights, small_area_px, small_exponent, 1)
+    n_leaves = graph.n_nodes
+    parents = np.arange(2 * n_leaves - 1, dtype=np.int32)
+    parents[merges.ravel()] = np.repeat(n_leaves + np.arange(len(merges)), 2)
+    altitudes = np.zeros(2 * n_leaves - 1, np.float32)
+    altitudes[n_leaves : n_leaves + len(merges)] = np.clip(heights, 0, 1)
+    # a merge of small regions may cost less than the merge before it: an ultrametric never falls towards the root
+    altitudes[n_leaves:] = np.maximum.accumulate(altitudes[n_leaves:])
+    _join_parts(parents, altitudes, n_leaves + len(merges))
+    return MergeTree(parents, altitudes)
+
+
+def merge_to_count(
+    graph: RegionGraph,
+    weights: Float[np.ndarray, " edges"],
+    n_regions: int,
+    *,
+    small_area_px: float = 1.0,
+    small_exponent: float = 0.0,
+) -> Int32[np.ndarray, " nodes"]:
+    """Return the region 0..n_regions-1 of each node after merging down to exactly `n_regions`, in order of first node.
+
+    A graph of several parts cannot fall below their number.
+    """
+    check_in_range("n_regions", n_regions, 1, graph.n_nodes, remedy="Ask for fewer regions or start from a finer grid.")
+    merges, _ = _merge(graph, weights, small_area_px, small_exponent, n_regions)
+    n_nodes = graph.n_nodes
+    region = _kernels.regions_after(merges, n_nodes)
+    first = np.unique(region, return_index=True)[1]
+    rank = np.empty(n_nodes + len(merges), np.int32)
+    rank[region[np.sort(first)]] = np.arange(first.size, dtype=np.int32)
+    return rank[region]
+
+
+def _merge(
+    graph: RegionGraph, weights: np.ndarray, small_area_px: float, small_exponent: float, n_regions: int
+) -> tuple[Int64[np.ndarray, "merges 2"], Float[np.ndarray, " merges"]]:
+    if weights.shape != (graph.n_edges,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise InputError(
+            f"weights of shape {weights.shape} must be {graph.n_edges} finite numbers >= 0, one for each edge."
+        )
+    merges, heights = _kernels.agglomerate(
+        graph.edges,
+        weights,
+        graph.border_length,
+        graph.area,
+        max(small_area_px, 1.0),
+        small_exponent,
+        n_regions,
+    )
+    return merges, heights
+
+
+def _join_parts(parents: np.ndarray, altitudes: np.ndarray, n_made: int) -> None:
+    """Join what shares no border, in the order of node ids, at altitude 1: nodes n_made and above are free."""
+    roots = [int(node) for node in np.flatnonzero(parents[:n_made] == np.arange(n_made))]
+    for new in range(n_made, parents.size):
+        parents[roots.pop(0)] = parents[roots.pop(0)] = new
+        altitudes[new] = 1.0
+        roots.append(new)

@@ -1,0 +1,171 @@
+"""Compiled loops of the superpixel and region metrics.
+
+In   label maps, contingency tables, trees as plain arrays, already checked by the callers
+Out  counts and sums
+Not  no checks; annotations are left out because numba's own types are the signature
+"""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def boundary_mask(labels):
+    """Mark the pixels of which a 4-neighbour has another label."""
+    height, width = labels.shape
+    mask = np.zeros((height, width), np.bool_)
+    for y in range(height):
+        for x in range(width):
+            if x + 1 < width and labels[y, x] != labels[y, x + 1]:
+                mask[y, x] = True
+                mask[y, x + 1] = True
+            if y + 1 < height and labels[y, x] != labels[y + 1, x]:
+                mask[y, x] = True
+                mask[y + 1, x] = True
+    return mask
+
+
+@njit(cache=True)
+def areas_and_perimeters(labels, n_labels):
+    """Count each label's pixels and its pixel sides that face another label or the image border."""
+    height, width = labels.shape
+    areas = np.zeros(n_labels, np.int64)
+    perimeters = np.zeros(n_labels, np.int64)
+    for y in range(height):
+        for x in range(width):
+            label = labels[y, x]
+            areas[label] += 1
+            sides = 0
+            sides += y == 0 or labels[y - 1, x] != label
+            sides += y == height - 1 or labels[y + 1, x] != label
+            sides += x == 0 or labels[y, x - 1] != label
+            sides += x == width - 1 or labels[y, x + 1] != label
+            perimeters[label] += sides
+    return areas, perimeters
+
+
+@njit(cache=True)
+def count_components(labels):
+    """Count the 4-connected components of equal labels by union-find over pixels."""
+    height, width = labels.shape
+    parent = np.arange(height * width)
+    n_components = height * width
+    for y in range(height):
+        for x in range(width):
+            pixel = y * width + x
+            for side in range(2):
+                if side == 0:
+                    if x == 0 or labels[y, x - 1] != labels[y, x]:
+                        continue
+                    other = pixel - 1
+                else:
+                    if y == 0 or labels[y - 1, x] != labels[y, x]:
+                        continue
+                    other = pixel - width
+                a = _find(parent, other)
+                b = _find(parent, pixel)
+                if a != b:
+                    parent[max(a, b)] = min(a, b)
+                    n_components -= 1
+    return n_components
+
+
+@njit(cache=True)
+def _find(parent, node):
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@njit(cache=True)
+def score_table(table, starts, best):
+    """Score one segmentation against all annotators; raise best (truths,) to the overlaps found.
+
+    table (truths, regions) stacks the annotators' contingency tables; annotator k owns rows starts[k]:starts[k + 1].
+    Returns sum of truth area x best overlap, mean Rand index, mean variation of information.
+    """
+    n_annotators = starts.size - 1
+    areas = table[: starts[1]].sum(axis=0)
+    n_pixels = areas.sum()
+    region_squares, region_entropy = _moments(areas)
+    overlap, rand_index, information = 0.0, 0.0, 0.0
+    for k in range(n_annotators):
+        squares, entropy = 0, 0.0
+        truth_areas = table[starts[k] : starts[k + 1]].sum(axis=1)
+        truth_squares, truth_entropy = _moments(truth_areas)
+        for i in range(starts[k], starts[k + 1]):
+            truth_area = truth_areas[i - starts[k]]
+            row_squares, row_entropy = _moments(table[i])
+            squares += row_squares
+            entropy += row_entropy
+            best_here = _best_overlap(table[i], truth_area, areas)
+            overlap += truth_area * best_here
+            best[i] = max(best[i], best_here)
+        n_pairs = n_pixels * (n_pixels - 1) / 2
+        disagreeing = (truth_squares + region_squares) / 2 - squares
+        rand_index += 1.0 - disagreeing / n_pairs if n_pairs > 0 else 1.0
+        # rounding can leave -1e-16 for equal partitions
+        information += max(0.0, (truth_entropy + region_entropy - 2 * entropy) / n_pixels)
+    return overlap, rand_index / n_annotators, information / n_annotators
+
+
+@njit(cache=True)
+def _best_overlap(row, truth_area, areas):
+    """Return the highest intersection over union of one truth region with any region; row holds the intersections."""
+    best = 0.0
+    for j in range(row.size):
+        if row[j] > 0:
+            best = max(best, row[j] / (truth_area + areas[j] - row[j]))
+    return best
+
+
+@njit(cache=True)
+def _moments(counts):
+    """Return the sums of n^2 and of n log2 n."""
+    squares, entropy = 0, 0.0
+    for n in counts:
+        if n > 0:
+            squares += n * n
+            entropy += n * np.log2(n)
+    return squares, entropy
+
+
+@njit(cache=True)
+def cut_leaves(parents, altitudes, n_leaves, threshold, region):
+    """Write the region 0..R-1 of each leaf when nodes of altitude <= threshold are merged; return R."""
+    n_nodes = parents.size
+    n_regions = 0
+    for node in range(n_nodes - 1, -1, -1):  # root first: a parent's region is final before its children's
+        if node != parents[node] and altitudes[parents[node]] <= threshold:
+            region[node] = region[parents[node]]
+        elif node < n_leaves or altitudes[node] <= threshold:
+            region[node] = n_regions
+            n_regions += 1
+    return n_regions
+
+
+@njit(cache=True)
+def score_cuts(table, starts, parents, altitudes, thresholds, best):
+    """Score the cuts of a tree at ascending thresholds; table (truths, leaves) as in score_table.
+
+    Returns (4, T): overlap, Rand index, variation of information, number of regions.
+    """
+    n_truths, n_leaves = table.shape
+    region = np.zeros(parents.size, np.int64)
+    scores = np.zeros((4, thresholds.size))
+    for t in range(thresholds.size):
+        n_regions = cut_leaves(parents, altitudes, n_leaves, thresholds[t], region)
+        if t > 0 and n_regions == scores[3, t - 1]:  # cuts are nested: as many regions means the same regions
+            scores[:, t] = scores[:, t - 1]
+            continue
+        merged = np.zeros((n_truths, n_regions), table.dtype)
+        for i in range(n_truths):
+            for leaf in range(n_leaves):
+                merged[i, region[leaf]] += table[i, leaf]
+        overlap, rand_index, information = score_table(merged, starts, best)
+        scores[0, t] = overlap
+        scores[1, t] = rand_index
+        scores[2, t] = information
+        scores[3, t] = n_regions
+    return scores

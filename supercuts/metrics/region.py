@@ -1,0 +1,290 @@
+"""Region agreement with several annotators, as the BSDS500 benchmark measures it (Arbelaez et al., PAMI 2011).
+
+In   contingency tables (truths, regions or leaves), trees as parents (M,) and altitudes (M,), label maps (H, W)
+Out  covering, Rand index and variation of information at T thresholds, and their ODS / OIS over images
+Not  no files, no relabelling of pixels when a tree is given
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.ndimage
+from jaxtyping import Float, Int, Int32
+
+from supercuts.core import arrays
+from supercuts.core.errors import InputError
+from supercuts.metrics import _kernels
+from supercuts.metrics.superpixel import check_label_map
+
+THRESHOLDS = np.arange(1, 100) / 100  # the benchmark's 99 thresholds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionScores:
+    """What one image contributes to the benchmark: sums that add over images, at T thresholds.
+
+    thresholds                (T,) float64  ascending
+    overlap                   (T,) float64  sum over annotators and their regions of area x best overlap
+    rand_index                (T,) float64  mean over annotators
+    variation_of_information  (T,) float64  mean over annotators, in bits
+    n_regions                 (T,) int64    regions of the prediction
+    best_overlap              float         as overlap, each truth region free to choose its threshold
+    area                      float         sum of the areas of all truth regions: annotators x pixels
+    """
+
+    thresholds: np.ndarray
+    overlap: np.ndarray
+    rand_index: np.ndarray
+    variation_of_information: np.ndarray
+    n_regions: np.ndarray
+    best_overlap: float
+    area: float
+
+    def __post_init__(self) -> None:
+        """Refuse series of different length."""
+        series = (self.overlap, self.rand_index, self.variation_of_information, self.n_regions)
+        if any(values.shape != self.thresholds.shape for values in series):
+            raise InputError(
+                f"shapes {[values.shape for values in series]} differ from thresholds {self.thresholds.shape}. "
+                "Give one value per threshold; tree_scores and label_scores do."
+            )
+
+    @property
+    def covering(self) -> np.ndarray:
+        """The (T,) segmentation covering of this image, over all annotators."""
+        return self.overlap / self.area
+
+
+@dataclass(frozen=True, slots=True)
+class RegionSummary:
+    """The benchmark's figures over a set of images; covering and PRI: higher is better, VI: lower is better.
+
+    ods: one threshold for all images; ois: the best threshold of each image; best: the best of each truth region.
+    """
+
+    covering_ods: float
+    covering_ois: float
+    covering_best: float
+    pri_ods: float
+    pri_ois: float
+    vi_ods: float
+    vi_ois: float
+    covering_threshold: float
+    pri_threshold: float
+    vi_threshold: float
+
+
+def segmentation_covering(contingency: Int[np.ndarray, "truths regions"]) -> float:
+    """Return how well predicted regions cover the truth: (1/N) sum_i |G_i| max_j |G_i n S_j| / |G_i u S_j|.
+
+    PAMI 2011, section 3.1.2, truth covered by prediction. 1 for equal partitions; empty rows and columns count nothing.
+
+    Truth regions of 2 and 2 pixels, predicted 1 and 3: (2 * 1/2 + 2 * 2/3) / 4.
+
+    >>> round(segmentation_covering(np.array([[1, 1], [0, 2]])), 4)
+    0.5833
+    """
+    overlap, _, _ = _score_one(contingency)
+    return float(overlap / contingency.sum())
+
+
+def rand_index(contingency: Int[np.ndarray, "truths regions"]) -> float:
+    """Return the share of pixel pairs on which truth and prediction agree (together in both, or apart in both).
+
+    RI = 1 - ((sum_i |G_i|^2 + sum_j |S_j|^2) / 2 - sum_ij n_ij^2) / (N (N - 1) / 2). The probabilistic Rand index
+    (Unnikrishnan et al., PAMI 2007) is its mean over annotators. A single pixel has no pairs: 1.
+
+    Truth {a b} {c d}, prediction {a} {b c d}: of six pairs only c-d, a-c and a-d agree.
+
+    >>> round(rand_index(np.array([[1, 1], [0, 2]])), 4)
+    0.5
+    """
+    _, index, _ = _score_one(contingency)
+    return float(index)
+
+
+def variation_of_information(contingency: Int[np.ndarray, "truths regions"]) -> float:
+    """Return H(G|S) + H(S|G) = H(G) + H(S) - 2 I(G; S) in bits (Meila, 2005); 0 for equal partitions.
+
+    The BSDS500 benchmark takes logarithms to base 2.
+
+    Truth of one region, prediction of two halves: only H(S|G) = 1 bit remains.
+
+    >>> variation_of_information(np.array([[2, 2]]))
+    1.0
+    """
+    _, _, information = _score_one(contingency)
+    return float(information)
+
+
+def tree_scores(
+    contingencies: Sequence[Int[np.ndarray, "_ leaves"]],
+    parents: Int[np.ndarray, " nodes"],
+    altitudes: Float[np.ndarray, " nodes"],
+    thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
+) -> RegionScores:
+    """Score the cuts of a tree: at threshold a the regions are the maximal nodes of altitude <= a, or leaves.
+
+    contingencies: one (truths, leaves) table per annotator; leaves are nodes 0..n-1. Thresholds rise and are compared
+    in the precision of the altitudes. Pixels are not touched: columns of leaves are added up region by region.
+
+    Two leaves that are the two truth regions, merged at 0.5: perfect below it, half covered from there on.
+
+    >>> scores = tree_scores([np.array([[2, 0], [0, 2]])], np.array([2, 2, 2]), np.array([0.0, 0.0, 0.5]))
+    >>> scores.covering[[0, 48, 49, 98]].tolist()
+    [1.0, 1.0, 0.5, 0.5]
+    """
+    table, starts = _stack(contingencies)
+    _check_tree(parents, altitudes, table.shape[1])
+    _check_thresholds(thresholds)
+    best = np.zeros(table.shape[0])
+    scores = _kernels.score_cuts(table, starts, parents, altitudes, thresholds.astype(altitudes.dtype), best)
+    areas = table.sum(axis=1)
+    return RegionScores(
+        thresholds=np.asarray(thresholds, np.float64),
+        overlap=scores[0],
+        rand_index=scores[1],
+        variation_of_information=scores[2],
+        n_regions=scores[3].astype(np.int64),
+        best_overlap=float(best @ areas),
+        area=float(areas.sum()),
+    )
+
+
+def label_scores(
+    label_maps: Iterable[Int[np.ndarray, "height width"]],
+    truths: Sequence[Int[np.ndarray, "height width"]],
+    thresholds: Float[np.ndarray, " thresholds"] | None = None,
+) -> RegionScores:
+    """Score any list of segmentations of one image; regions hold ids from 0. Without thresholds they are 1, 2, ....
+
+    >>> truth = np.array([[0, 0, 1, 1]])
+    >>> label_scores([truth, np.zeros((1, 4), np.int32)], [truth]).covering.tolist()
+    [1.0, 0.5]
+    """
+    for truth in truths:
+        check_label_map("truth", truth)
+    rows, best = [], None
+    for labels in label_maps:
+        check_label_map("labels", labels)
+        table, starts = _stack([arrays.contingency(truth, labels) for truth in truths])
+        best = np.zeros(table.shape[0]) if best is None else best
+        rows.append((*_kernels.score_table(table, starts, best), np.count_nonzero(table.sum(axis=0))))
+    if best is None:
+        raise InputError("label_maps is empty. Give at least one segmentation of the image.")
+    overlap, rand, information, n_regions = np.array(rows, np.float64).T
+    areas = np.concatenate([np.bincount(truth.ravel()) for truth in truths])
+    return RegionScores(
+        thresholds=np.arange(1.0, len(rows) + 1) if thresholds is None else np.asarray(thresholds, np.float64),
+        overlap=overlap,
+        rand_index=rand,
+        variation_of_information=information,
+        n_regions=n_regions.astype(np.int64),
+        best_overlap=float(best @ areas),
+        area=float(areas.sum()),
+    )
+
+
+def ucm_labels(ucm: Float[np.ndarray, "rows columns"], threshold: float) -> Int32[np.ndarray, "height width"]:
+    """Return the regions 0..R-1 of a (2H + 1, 2W + 1) ultrametric contour map at a threshold, as the benchmark cuts it.
+
+    Components of ucm <= threshold (8-connected, MATLAB's bwlabel), read at the pixels, which have odd indices.
+
+    >>> ucm = np.zeros((3, 5))
+    >>> ucm[:, 2] = 0.5  # one contour between two pixels
+    >>> ucm_labels(ucm, 0.4).tolist(), ucm_labels(ucm, 0.5).tolist()
+    ([[0, 1]], [[0, 0]])
+    """
+    if min(ucm.shape) < 3 or ucm.shape[0] % 2 == 0 or ucm.shape[1] % 2 == 0:
+        raise InputError(
+            f"ucm has shape {ucm.shape}: expected (2H + 1, 2W + 1), both odd, for an image (H, W). "
+            "Give the double-size map (`ucm2` in BSDS500 files), not the one of image size."
+        )
+    components, _ = scipy.ndimage.label(ucm <= ucm.dtype.type(threshold), structure=np.ones((3, 3)))
+    return arrays.relabel_consecutive(components[1::2, 1::2])[0]
+
+
+def aggregate(scores: Sequence[RegionScores]) -> RegionSummary:
+    """Return the benchmark's figures over images: covering adds overlaps and areas, PRI and VI average over images.
+
+    So an image with more annotators weighs more in the covering. The first of equally good thresholds is reported.
+
+    >>> truth = np.array([[0, 0, 1, 1]])
+    >>> summary = aggregate([label_scores([truth, np.zeros((1, 4), np.int32)], [truth])])
+    >>> summary.covering_ods, summary.covering_threshold, summary.vi_ods
+    (1.0, 1.0, 0.0)
+    """
+    thresholds = _common_thresholds(scores)
+    overlap = np.stack([image.overlap for image in scores])
+    rand = np.stack([image.rand_index for image in scores])
+    information = np.stack([image.variation_of_information for image in scores])
+    area = sum(image.area for image in scores)
+    covering, pri, vi = overlap.sum(axis=0) / area, rand.mean(axis=0), information.mean(axis=0)
+    return RegionSummary(
+        covering_ods=float(covering.max()),
+        covering_ois=float(overlap.max(axis=1).sum() / area),
+        covering_best=float(sum(image.best_overlap for image in scores) / area),
+        pri_ods=float(pri.max()),
+        pri_ois=float(rand.max(axis=1).mean()),
+        vi_ods=float(vi.min()),
+        vi_ois=float(information.min(axis=1).mean()),
+        covering_threshold=float(thresholds[covering.argmax()]),
+        pri_threshold=float(thresholds[pri.argmax()]),
+        vi_threshold=float(thresholds[vi.argmin()]),
+    )
+
+
+def _score_one(contingency: np.ndarray) -> tuple[float, float, float]:
+    table, starts = _stack([contingency])
+    overlap, index, information = _kernels.score_table(table, starts, np.zeros(table.shape[0]))
+    return overlap, index, information
+
+
+def _stack(contingencies: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tables on top of each other, int64, and the first row of each with the row count at the end."""
+    if not contingencies:
+        raise InputError("There are no annotators: give at least one truth segmentation.")
+    columns = [table.sum(axis=0) for table in contingencies]
+    if any(column.shape != columns[0].shape or (column != columns[0]).any() for column in columns):
+        raise InputError(
+            f"contingency tables {[table.shape for table in contingencies]} differ in their column sums: expected the "
+            "pixel counts of the same regions in each. Build all of them with one label map."
+        )
+    if columns[0].sum() < 1 or any((table < 0).any() for table in contingencies):
+        raise InputError(
+            "A contingency table counts pixels: it needs a pixel and no negative count. Use contingency()."
+        )
+    starts = np.cumsum([0, *(table.shape[0] for table in contingencies)])
+    return np.concatenate(contingencies).astype(np.int64), starts
+
+
+def _check_tree(parents: np.ndarray, altitudes: np.ndarray, n_leaves: int) -> None:
+    n_nodes = parents.size
+    if altitudes.size != n_nodes or n_nodes < n_leaves:
+        raise InputError(
+            f"{n_nodes} parents, {altitudes.size} altitudes and {n_leaves} leaves do not make a tree: expected as many "
+            "parents as altitudes and at least one node per leaf. Build the tables from the tree's own labels."
+        )
+    children = np.arange(n_nodes - 1)
+    if parents[-1] != n_nodes - 1 or (parents[:-1] <= children).any() or (parents[:-1] >= n_nodes).any():
+        raise InputError("parents[i] must exceed i, and the last node be its own parent: order nodes leaves first.")
+    if (altitudes[parents] < altitudes).any() or np.isnan(altitudes).any():
+        raise InputError("A parent lies below its child, or an altitude is NaN: make altitudes rise towards the root.")
+
+
+def _check_thresholds(thresholds: np.ndarray) -> None:
+    if thresholds.size == 0 or not (np.diff(thresholds) > 0).all():
+        raise InputError(f"thresholds={thresholds} must hold one value or more and rise: sort them.")
+
+
+def _common_thresholds(scores: Sequence[RegionScores]) -> np.ndarray:
+    if not scores:
+        raise InputError("There are no images to aggregate: give the scores of at least one.")
+    for index, image in enumerate(scores):
+        if not np.array_equal(image.thresholds, scores[0].thresholds):
+            raise InputError(
+                f"image {index} has {image.thresholds.size} thresholds, image 0 has {scores[0].thresholds.size}, or "
+                "their values differ: score every image at the same thresholds."
+            )
+    return scores[0].thresholds

@@ -1,0 +1,190 @@
+"""Quality of superpixels, against one annotation or by themselves.
+
+In   contingency tables (truths, superpixels) from core.arrays, label maps (H, W) with ids from 0, a Lab image (H, W, 3)
+Out  one number each
+Not  no averaging over annotators or images (evaluate.py), no relabelling
+
+Definitions follow Stutz et al., "Superpixels: an evaluation of the state of the art" (CVIU 2018), unless a docstring
+says otherwise.
+"""
+
+import math
+
+import numpy as np
+import scipy.ndimage
+from jaxtyping import Bool, Float, Int
+
+from supercuts.core.errors import InputError
+from supercuts.metrics import _kernels
+
+
+def achievable_segmentation_accuracy(contingency: Int[np.ndarray, "truths superpixels"]) -> float:
+    """Return ASA = (1/N) sum_j max_i |S_j n G_i|: the accuracy when each superpixel takes its majority truth region.
+
+    In (0, 1]; 1 when no superpixel crosses a truth boundary.
+
+    Superpixels of 1 and 3 pixels; the second leaks one pixel:
+
+    >>> achievable_segmentation_accuracy(np.array([[1, 1], [0, 2]]))
+    0.75
+    """
+    _check_table(contingency)
+    return float(contingency.max(axis=0).sum() / contingency.sum())
+
+
+def undersegmentation_error(contingency: Int[np.ndarray, "truths superpixels"]) -> float:
+    """Return UE_NP = (1/N) sum_i sum_j min(|S_j n G_i|, |S_j - G_i|) (Neubert and Protzel, 2012).
+
+    0 when no superpixel crosses a truth boundary; a pixel that leaks is counted for both of the regions concerned.
+
+    >>> undersegmentation_error(np.array([[1, 1], [0, 2]]))
+    0.5
+    """
+    _check_table(contingency)
+    outside = contingency.sum(axis=0) - contingency
+    return float(np.minimum(contingency, outside).sum() / contingency.sum())
+
+
+def undersegmentation_error_corrected(contingency: Int[np.ndarray, "truths superpixels"]) -> float:
+    """Return CUE = (1/N) sum_j (|S_j| - max_i |S_j n G_i|) = 1 - ASA (Van den Bergh et al., 2012).
+
+    >>> undersegmentation_error_corrected(np.array([[1, 1], [0, 2]]))
+    0.25
+    """
+    _check_table(contingency)
+    leaked = contingency.sum(axis=0) - contingency.max(axis=0)
+    return float(leaked.sum() / contingency.sum())
+
+
+def boundary_recall(
+    truth: Int[np.ndarray, "height width"], labels: Int[np.ndarray, "height width"], radius_px: int | None = None
+) -> float:
+    """Return the share of truth boundary pixels with a superpixel boundary pixel within radius_px rows and columns.
+
+    A pixel is on a boundary when one of its 4 neighbours has another label, so a boundary is two pixels wide. The
+    default radius is 0.0025 of the image diagonal, rounded: 1 pixel at 481 x 321. A truth of one region has no boundary
+    to miss: 1.
+
+    The truth changes after column 1, the superpixels after column 3: columns 2 and 3 are at most one column apart.
+
+    >>> truth, labels = np.array([[0, 0, 1, 1, 1]]), np.array([[0, 0, 0, 0, 1]])
+    >>> [boundary_recall(truth, labels, radius) for radius in (0, 1, 2)]
+    [0.0, 0.5, 1.0]
+    """
+    check_label_map("truth", truth)
+    check_label_map("labels", labels)
+    if truth.shape != labels.shape:
+        raise InputError(f"truth {truth.shape} and labels {labels.shape} differ in shape: score maps of one image.")
+    radius = default_radius_px(truth.shape) if radius_px is None else radius_px
+    if radius < 0:
+        raise InputError(f"radius_px={radius} is negative. Give 0 for exact agreement, or leave it out.")
+    wanted = boundary_mask(truth)
+    if not wanted.any():
+        return 1.0
+    # uint8: maximum_filter separates a square window, binary_dilation does not
+    found = scipy.ndimage.maximum_filter(boundary_mask(labels).astype(np.uint8), 2 * radius + 1, mode="constant")
+    return float(found[wanted].mean())
+
+
+def boundary_precision(
+    truth: Int[np.ndarray, "height width"], labels: Int[np.ndarray, "height width"], radius_px: int | None = None
+) -> float:
+    """Return the share of superpixel boundary pixels near a truth boundary pixel: boundary_recall with swapped roles.
+
+    Stutz et al. count true positives on the truth's pixels instead; then swapping the arguments would not give recall.
+
+    >>> truth, labels = np.array([[0, 0, 1, 1, 1, 1]]), np.array([[0, 0, 1, 1, 2, 2]])
+    >>> boundary_precision(truth, labels, 0), boundary_recall(truth, labels, 0)
+    (0.5, 1.0)
+    """
+    return boundary_recall(labels, truth, radius_px)
+
+
+def boundary_mask(labels: Int[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Mark the pixels of which a 4-neighbour has another label, on both sides of a boundary.
+
+    >>> boundary_mask(np.array([[0, 0, 1, 1]])).astype(int).tolist()
+    [[0, 1, 1, 0]]
+    """
+    mask: np.ndarray = _kernels.boundary_mask(np.ascontiguousarray(labels))
+    return mask
+
+
+def default_radius_px(shape: tuple[int, int]) -> int:
+    """Return 0.0025 of the diagonal, rounded half up.
+
+    >>> default_radius_px((321, 481))
+    1
+    """
+    return int(0.0025 * math.hypot(*shape) + 0.5)
+
+
+def compactness(labels: Int[np.ndarray, "height width"]) -> float:
+    """Return CO = sum_j |S_j|/N * 4 pi |S_j| / P_j^2 (Schick et al., 2012): area over a disc's of the same perimeter.
+
+    P_j counts pixel sides that face another label or the image border, so a square reaches pi/4 = 0.785 and nothing
+    exceeds it.
+
+    A square of 2 x 2 beside a line of 2 x 1: (4 * 4 pi 4 / 8^2 + 2 * 4 pi 2 / 6^2) / 6.
+
+    >>> round(compactness(np.array([[0, 0, 1], [0, 0, 1]])), 4)
+    0.7563
+    """
+    check_label_map("labels", labels)
+    areas, perimeters = _kernels.areas_and_perimeters(np.ascontiguousarray(labels), int(labels.max()) + 1)
+    present = areas > 0
+    areas, perimeters = areas[present].astype(np.float64), perimeters[present].astype(np.float64)
+    return float((areas * 4 * np.pi * areas / perimeters**2).sum() / labels.size)
+
+
+def explained_variation(
+    image_lab: Float[np.ndarray, "height width channels"], labels: Int[np.ndarray, "height width"]
+) -> float:
+    """Return EV = sum_j |S_j| |mu_j - mu|^2 / sum_p |x_p - mu|^2 (Moore et al., CVPR 2008), mu the mean colours.
+
+    In 0..1: 0 for one superpixel, 1 when each is of one colour, as it is on an image of one colour.
+
+    >>> image = np.array([0.0, 0.0, 1.0, 1.0]).reshape(1, 4, 1)
+    >>> explained_variation(image, np.array([[0, 0, 1, 1]])), explained_variation(image, np.array([[0, 1, 0, 1]]))
+    (1.0, 0.0)
+    """
+    check_label_map("labels", labels)
+    if image_lab.shape[:2] != labels.shape:
+        raise InputError(f"image {image_lab.shape} and labels {labels.shape} differ in size: give maps of one image.")
+    flat = labels.ravel()
+    # centred first: sums of squares of Lab values would cancel badly in float32
+    pixels = image_lab.reshape(labels.size, -1).astype(np.float64)
+    pixels -= pixels.mean(axis=0)
+    total = float((pixels**2).sum())
+    areas = np.maximum(np.bincount(flat), 1)
+    between = sum(float((np.bincount(flat, channel) ** 2 / areas).sum()) for channel in pixels.T)
+    return min(between / total, 1.0) if total > 0 else 1.0
+
+
+def n_fragments(labels: Int[np.ndarray, "height width"]) -> int:
+    """Return the number of 4-connected components less the number of labels present: 0 when each label is connected.
+
+    >>> n_fragments(np.array([[0, 1, 0]])), n_fragments(np.array([[0, 1, 1]]))
+    (1, 0)
+    """
+    check_label_map("labels", labels)
+    n_labels = int(np.count_nonzero(np.bincount(labels.ravel())))
+    return int(_kernels.count_components(np.ascontiguousarray(labels))) - n_labels
+
+
+def _check_table(table: np.ndarray) -> None:
+    if table.size == 0 or (table < 0).any() or table.sum() < 1:
+        raise InputError(
+            f"contingency table of shape {table.shape} must count at least one pixel and nothing negative. "
+            "Build it with core.arrays.contingency(truth, labels)."
+        )
+
+
+def check_label_map(name: str, labels: np.ndarray) -> None:
+    """Refuse a label map that is empty or has ids below 0 or above its pixel count."""
+    if labels.size == 0 or labels.min() < 0 or labels.max() >= labels.size:
+        held = f"holds ids {labels.min()}..{labels.max()}" if labels.size else "is empty"
+        raise InputError(
+            f"{name} of shape {labels.shape} {held}. Expected ids from 0 without large gaps: "
+            "renumber with core.arrays.relabel_consecutive."
+        )

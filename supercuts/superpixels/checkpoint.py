@@ -1,0 +1,74 @@
+"""Networks on disk: safetensors whose metadata rebuilds the network and holds its calibration.
+
+In   an SSN and its levels, or a file
+Out  a .safetensors file written atomically, or the SSN and its levels
+Not  no pickle, no download
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from supercuts.core.errors import FileFormatError
+from supercuts.core.files import atomic_path
+from supercuts.superpixels.ssn import SSN, SSNConfig
+
+FORMAT_VERSION = 1
+
+
+def save_network(
+    path: str | os.PathLike[str], network: SSN, levels: dict[str, float], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write the network's weights as `dtype`, its config and `levels` (level name -> altitude) to one file."""
+    metadata = {
+        "format_version": str(FORMAT_VERSION),
+        "config": network.config.model_dump_json(),
+        "levels": json.dumps(levels),
+    }
+    tensors = {
+        name: (value.to(dtype) if value.is_floating_point() else value).contiguous()
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
+    """Return the network of a file in eval mode, float32, and its levels; FileFormatError says what does not fit."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileFormatError(f"{path}: no such file. Give a .safetensors file written by `supercuts train`.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
+    network = SSN(_read_config(path, metadata))
+    wrong = network.load_state_dict(tensors, strict=False)
+    missing = [name for name in wrong.missing_keys if not name.endswith("num_batches_tracked")]
+    if missing or wrong.unexpected_keys:
+        raise FileFormatError(
+            f"{path}: weights do not fit the network: missing {missing or 'none'}, "
+            f"unexpected {wrong.unexpected_keys or 'none'}. Train again with this version."
+        )
+    return network.eval(), json.loads(metadata.get("levels", "{}"))
+
+
+def _read_config(path: Path, metadata: dict[str, str]) -> SSNConfig:
+    version = metadata.get("format_version")
+    if version != str(FORMAT_VERSION):
+        raise FileFormatError(
+            f"{path}: format_version {version or 'missing'}, expected {FORMAT_VERSION}. "
+            "Give a file written by `supercuts train` of this version."
+        )
+    try:
+        return SSNConfig.model_validate_json(metadata["config"])
+    except (KeyError, ValidationError) as error:
+        raise FileFormatError(f"{path}: its config is not an SSN's ({error}).") from error

@@ -1,0 +1,87 @@
+"""The regular grid of initial cells that SSN starts from, and the cell-major layout of pixels.
+
+In   image size (H, W) and a wanted number of cells
+Out  Grid: rows x cols cells; tables that lay pixels out as (cells, pixels per cell), padded and masked
+Not  no features, no torch
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from supercuts.core.checks import check_in_range
+
+N_CANDIDATES = 9  # a pixel's own cell and its 8 neighbours; candidate o lies at row o // 3 - 1, column o % 3 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A regular grid: pixel (y, x) belongs to cell (y * rows // height, x * cols // width).
+
+    height, width   image size in pixels
+    rows, cols      cells along each axis, 1..height and 1..width
+    """
+
+    height: int
+    width: int
+    rows: int
+    cols: int
+
+    def __post_init__(self) -> None:
+        remedy = "Ask for at most one cell a pixel along each axis."
+        check_in_range("rows", self.rows, 1, self.height, remedy=remedy)
+        check_in_range("cols", self.cols, 1, self.width, remedy=remedy)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells, the superpixels of this grid."""
+        return self.rows * self.cols
+
+    @property
+    def step_px(self) -> float:
+        """Side of a square with a mean cell's area, in pixels."""
+        return math.sqrt(self.height * self.width / self.n_cells)
+
+
+def make_grid(height: int, width: int, n_cells: float) -> Grid:
+    """Return the grid of nearly square cells whose number is nearest to `n_cells`.
+
+    The sides of SSN's grid, floor(sqrt(K * W / H)) and its transpose (methods of Jampani et al. 2018), may fall short
+    of K by a quarter; here each side is also tried one larger and the nearest product is taken, squarer cells first.
+    """
+    check_in_range("n_cells", n_cells, 1, height * width, remedy="Ask for between one cell and one cell a pixel.")
+    rows, cols = math.sqrt(n_cells * height / width), math.sqrt(n_cells * width / height)
+    candidates = {
+        (min(max(math.floor(rows) + i, 1), height), min(max(math.floor(cols) + j, 1), width))
+        for i in (0, 1)
+        for j in (0, 1)
+    }
+    candidates |= {(r, min(max(round(n_cells / r), 1), width)) for r, _ in candidates}
+    candidates |= {(min(max(round(n_cells / c), 1), height), c) for _, c in candidates}
+
+    def badness(sides: tuple[int, int]) -> tuple[float, float, int]:
+        r, c = sides
+        squareness = abs(math.log((height / r) / (width / c)))
+        return abs(math.log(r * c / n_cells)) + 0.1 * squareness, squareness, r
+
+    best = min(candidates, key=badness)
+    return Grid(height, width, *best)
+
+
+def cell_table(length: int, n_cells: int) -> tuple[Int[np.ndarray, "cells pixels"], Bool[np.ndarray, "cells pixels"]]:
+    """Return, for one axis, the pixel coordinates of each cell, padded to the longest, and which entries are real."""
+    cell = np.arange(length) * n_cells // length
+    first = np.searchsorted(cell, np.arange(n_cells))
+    count = np.bincount(cell, minlength=n_cells)
+    offsets = np.arange(count.max())
+    is_real = offsets[None, :] < count[:, None]
+    return np.minimum(first[:, None] + offsets[None, :], length - 1), is_real
+
+
+def cell_labels(grid: Grid) -> Int[np.ndarray, "height width"]:
+    """Return the cell id of every pixel, int32, row-major: SSN's initial label map."""
+    row = np.arange(grid.height) * grid.rows // grid.height
+    col = np.arange(grid.width) * grid.cols // grid.width
+    return (row[:, None] * grid.cols + col[None, :]).astype(np.int32)

@@ -1,0 +1,55 @@
+"""What a training run is: one frozen model per part of the YAML file.
+
+In   configs/*.yaml through core.config.load_config
+Out  TrainConfig
+Not  no defaults hidden elsewhere: what a run used is what it saved
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from supercuts.superpixels.ssn import SSNConfig
+
+
+class DataConfig(BaseModel, frozen=True, extra="forbid"):
+    """Which images, and how each sample is cut out of one."""
+
+    root: Path | None = None  # folder that holds BSDS500; None: the environment variable SUPERCUTS_DATA, else ./data
+    split: Literal["train", "val", "train+val"] = "train+val"  # the test split is for reporting only
+    crop_px: PositiveInt = 304  # side of the square crops
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.6, 1.7)  # range of the random enlargement
+    rotation_deg: NonNegativeFloat = 180.0  # rotations are uniform in -rotation..rotation
+    color_jitter: NonNegativeFloat = 0.3  # strength of random brightness, contrast, saturation, gamma
+    workers: NonNegativeInt = 1  # processes that prepare samples
+
+
+class LossConfig(BaseModel, frozen=True, extra="forbid"):
+    """Weights of the terms; reconstruction and compactness are of Jampani et al., their ratio is explicit here."""
+
+    boundary: NonNegativeFloat = 1.0  # class-balanced cross-entropy on human boundaries
+    reconstruction: NonNegativeFloat = 2.0  # of labels from soft superpixels
+    compactness: NonNegativeFloat = 0.1  # squared distance to the superpixel's centroid, in squared cell sides
+    ssn_crop_px: PositiveInt = 160  # side of the part of the crop on which soft superpixels are computed
+    ssn_cells: tuple[PositiveInt, PositiveInt] = (40, 160)  # range of the random number of cells in that part
+    ssn_iterations: PositiveInt = 4
+
+
+class TrainConfig(BaseModel, frozen=True, extra="forbid"):
+    """A training run of an SSN."""
+
+    out: Path  # folder of the run: checkpoints, logs, model.safetensors, resolved config
+    model: SSNConfig = SSNConfig()
+    data: DataConfig = DataConfig()
+    loss: LossConfig = LossConfig()
+    init: Path | None = None  # weights to start from instead of random ones
+    steps: PositiveInt = 6000
+    batch_size: PositiveInt = 6
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 1e-4
+    warmup_steps: NonNegativeInt = 200
+    ema_decay: float = Field(0.998, ge=0, lt=1)  # of the averaged weights that are saved
+    precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
+    checkpoint_steps: PositiveInt = 200
+    seed: NonNegativeInt = 0

@@ -1,0 +1,126 @@
+"""Random training crops, each a pure function of (seed, index), so a resumed run sees the same data in the same order.
+
+In   images (H, W, 3) uint8 and their annotators' label maps (A, H, W)
+Out  batches: image crops, share of annotators that draw a boundary at each pixel, one annotator's labels
+Not  no network, no loss
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.data import Dataset, Sampler
+
+from supercuts.datasets.base import Sample
+from supercuts.datasets.bsds500 import load_truths
+from supercuts.images.io import read_image
+from supercuts.training.config import DataConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSample:
+    """One random crop.
+
+    image           (3, S, S) float32 in 0..1
+    boundary_share  (1, S, S) float32 in 0..1   share of annotators with a boundary at the pixel
+    labels          (S, S) int64                regions of one random annotator, ids 0..R-1
+    """
+
+    image: torch.Tensor
+    boundary_share: torch.Tensor
+    labels: torch.Tensor
+
+
+class CropStream(Dataset[TrainingSample]):
+    """An endless stream of random crops; item i depends on (seed, i) alone."""
+
+    def __init__(self, samples: Sequence[Sample], config: DataConfig, seed: int) -> None:
+        self.config = config
+        self.seed = seed
+        # decoded once: a few hundred photographs fit in memory and decoding would cost more than the augmentation
+        self.images = [torch.from_numpy(read_image(sample.image_path)).permute(2, 0, 1) for sample in samples]
+        self.truths = [torch.from_numpy(np.stack(load_truths(sample)).astype(np.int16)) for sample in samples]
+
+    def __getitem__(self, index: int) -> TrainingSample:
+        """Return crop `index`: every epoch visits each image once, in an order of its own."""
+        epoch, position = divmod(index, len(self.images))
+        chosen = int(np.random.default_rng((self.seed, epoch)).permutation(len(self.images))[position])
+        rng = np.random.default_rng((self.seed, epoch, position))
+        return random_crop(self.images[chosen], self.truths[chosen], self.config, rng)
+
+
+class EndlessSampler(Sampler[int]):
+    """The indices start, start + 1, ...: the stream has no end, the trainer counts steps."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self.start)
+
+
+def random_crop(
+    image: torch.Tensor, truths: torch.Tensor, config: DataConfig, rng: np.random.Generator
+) -> TrainingSample:
+    """Draw one crop of image (3, H, W) uint8 and truths (A, H, W): flip, rotation, scale, place, colour, annotator."""
+    grid = _random_grid(image.shape[-2], image.shape[-1], config, rng)
+    # reflection: a rotated crop may look over the frame; a mirror image has no border of its own there
+    pixels = F.grid_sample(image[None].float() / 255, grid, "bilinear", "reflection", align_corners=False)[0]
+    warped = F.grid_sample(truths[None].float(), grid, "nearest", "reflection", align_corners=False)[0].long()
+    annotator = warped[rng.integers(len(warped))]
+    labels = torch.unique(annotator, return_inverse=True)[1]
+    share = region_boundaries(warped).float().mean(0, keepdim=True)
+    return TrainingSample(_jitter_color(pixels, config.color_jitter, rng), share, labels)
+
+
+def _random_grid(height: int, width: int, config: DataConfig, rng: np.random.Generator) -> torch.Tensor:
+    """Return the sampling grid (1, S, S, 2) of a random similarity transform, in grid_sample's -1..1 coordinates."""
+    side = config.crop_px
+    scale = math.exp(rng.uniform(*np.log(config.scale)))
+    angle = math.radians(rng.uniform(-config.rotation_deg, config.rotation_deg))
+    flip = rng.choice([-1.0, 1.0])
+    half = side / 2 / scale
+    # the centre keeps half a crop from the frame where the image is large enough, else it is the image's centre
+    margin_y, margin_x = min(half, height / 2), min(half, width / 2)
+    center_y, center_x = rng.uniform(margin_y, height - margin_y), rng.uniform(margin_x, width - margin_x)
+    offsets = (torch.arange(side, dtype=torch.float32) + 0.5 - side / 2) / scale
+    dy, dx = torch.meshgrid(offsets, offsets * flip, indexing="ij")
+    ys = center_y + math.cos(angle) * dy - math.sin(angle) * dx
+    xs = center_x + math.sin(angle) * dy + math.cos(angle) * dx
+    return torch.stack([2 * xs / width - 1, 2 * ys / height - 1], dim=-1)[None]
+
+
+def _jitter_color(pixels: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:
+    """Change gamma, brightness, contrast, saturation and, slightly, the balance of the channels."""
+    gamma, contrast, saturation = np.exp(rng.uniform(-strength, strength, 3))
+    balance = torch.from_numpy(np.exp(rng.uniform(-strength, strength) + rng.normal(0, strength / 6, 3))).float()
+    pixels = pixels.clamp(1e-6, 1) ** float(gamma) * balance[:, None, None]
+    mean = pixels.mean()
+    grey = pixels.mean(0, keepdim=True)
+    pixels = grey + (pixels - grey) * float(saturation)
+    return (mean + (pixels - mean) * float(contrast)).clamp(0, 1)
+
+
+def region_boundaries(labels: torch.Tensor) -> torch.Tensor:
+    """Return where (..., H, W) labels differ from any 4-neighbour: two pixels wide, centred on the true border."""
+    is_boundary = torch.zeros_like(labels, dtype=torch.bool)
+    vertical = labels[..., 1:, :] != labels[..., :-1, :]
+    horizontal = labels[..., :, 1:] != labels[..., :, :-1]
+    is_boundary[..., 1:, :] |= vertical
+    is_boundary[..., :-1, :] |= vertical
+    is_boundary[..., :, 1:] |= horizontal
+    is_boundary[..., :, :-1] |= horizontal
+    return is_boundary
+
+
+def collate(samples: list[TrainingSample]) -> TrainingSample:
+    """Stack samples along a new first axis."""
+    return TrainingSample(
+        torch.stack([s.image for s in samples]),
+        torch.stack([s.boundary_share for s in samples]),
+        torch.stack([s.labels for s in samples]),
+    )

@@ -1,0 +1,191 @@
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import supercuts
+from supercuts.cli.segment import find_images, name_outputs
+from supercuts.core.errors import InputError
+from supercuts.hierarchy.tree import Hierarchy
+
+WEIGHTS = Path(supercuts.__file__).parent / "weights"
+needs_model = pytest.mark.skipif(
+    importlib.util.find_spec("supercuts.pipeline") is None or not any(WEIGHTS.glob("*.safetensors")),
+    reason="the compact model is not there yet",
+)
+VIEWS = ("superpixels", "part", "object", "scene", "overview")
+
+
+def files_of(*names):
+    return sorted(f"{name}.npz" for name in names) + sorted(f"{name}_{view}.png" for name in names for view in VIEWS)
+
+
+def files_in(folder):
+    return sorted((path.name for path in folder.iterdir()), key=lambda name: (name.endswith(".png"), name))
+
+
+def test_a_folder_becomes_hierarchies_and_pictures(run, quarters, photos, tmp_path):
+    result = run("segment", photos, "-o", tmp_path / "out")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert files_in(tmp_path / "out") == files_of("a", "b")
+    np.testing.assert_array_equal(supercuts.read(tmp_path / "out/a.npz").labels[::23, ::31], [[0, 1], [2, 3]])
+    assert [line.split() for line in result.stdout.splitlines() if "32x24" in line][1][1::2][:6] == [
+        "b", "32x24", "4", "2", "3", "4"
+    ]  # fmt: skip
+
+
+def test_overlays_show_the_boundaries_of_their_level(run, quarters, photos, tmp_path):
+    run("segment", photos / "a.png", "-o", tmp_path)
+    photo = supercuts.read_image(photos / "a.png")
+    changed = {view: (supercuts.read_image(tmp_path / f"a_{view}.png") != photo).any(axis=2) for view in VIEWS[:4]}
+    assert all(changed[view][:, 15:17].all() for view in changed)  # left and right stay apart up to .75
+    # rows 11 and 12 touch; columns far from the middle line: left quarters merge at .25, right ones at .5
+    at_left, at_right = np.s_[11:13, :10], np.s_[11:13, 22:]
+    assert {view: (bool(c[at_left].any()), bool(c[at_right].any())) for view, c in changed.items()} == {
+        "superpixels": (True, True), "part": (True, True), "object": (False, True), "scene": (False, False)
+    }  # fmt: skip
+
+
+def test_json_is_all_there_is_on_stdout(run, quarters, photos, tmp_path):
+    out = tmp_path / "out"
+    result = run("segment", photos / "a.png", tmp_path / "no.png", "-o", out, "--no-overlays", "--json")
+    assert result.exit_code == 1
+    done, failed = result.json()["images"]
+    assert done.pop("seconds") >= 0
+    assert done == {
+        "image": str(photos / "a.png"), "name": "a", "outputs": [str(out / "a.npz")], "superpixels": 4,
+        "regions": {"scene": 2, "object": 3, "part": 4}, "height": 24, "width": 32,
+    }  # fmt: skip
+    assert failed.keys() == {"image", "name", "error"}
+    assert "no such file" in failed["error"]
+
+
+def test_superpixels_reach_the_model(run, quarters, photos, tmp_path):
+    run("segment", photos, "-o", tmp_path / "out", "--superpixels", 7)
+    assert quarters.asked == [7, 7]
+
+
+def test_a_model_without_levels_gives_24_8_and_3_regions(run, quarters, photos, tmp_path):
+    quarters.levels = {}
+    result = run("segment", photos / "a.png", "-o", tmp_path / "out", "--no-overlays", "--json")
+    assert result.json()["images"][0]["regions"] == {"scene": 3, "object": 4, "part": 4}  # of 4 leaves
+
+
+def test_equal_stems_get_distinct_names_and_it_is_said(run, quarters, photos, tmp_path):
+    (tmp_path / "more").mkdir()
+    other = tmp_path / "more" / "a.bmp"
+    Image.new("RGB", (6, 4)).save(other)
+    result = run("segment", photos / "a.png", other, "-o", tmp_path / "out", "--no-overlays")
+    assert files_in(tmp_path / "out") == ["a.npz", "a_2.npz"]
+    assert supercuts.read(tmp_path / "out/a_2.npz").shape == (4, 6)
+    assert result.stderr == f"note: {other}: another image is called a; the outputs of this one are named a_2\n"
+
+
+def test_name_outputs_never_collide():
+    paths = [Path(name) for name in ("1/x.png", "2/X.png", "x_2.png", "3/x.png", "4/x_2.png")]
+    names = list(name_outputs(paths).values())
+    assert names == ["x", "X_3", "x_2", "x_4", "x_2_2"]
+
+
+def test_find_images_expands_folders_and_globs_once(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bracketed = tmp_path / "c[1].png"
+    bracketed.touch()
+    found = find_images([Path("photos/b.png"), Path("photos"), Path("phot*/?.png"), Path("c[1].png")])
+    assert found == [Path("photos/b.png"), Path("photos/a.png"), Path("c[1].png")]
+
+
+def test_find_images_refuses_what_holds_none(tmp_path):
+    with pytest.raises(InputError, match=r"holds no image \(\.bmp .*Give a folder of images or single files"):
+        find_images([tmp_path])
+    with pytest.raises(InputError, match=r"\*\.jpg matches no file\. Check the pattern"):
+        find_images([tmp_path / "*.jpg"])
+
+
+def test_an_input_is_never_overwritten(run, quarters, photos):
+    (photos / "a_part.png").write_bytes((photos / "b.png").read_bytes())
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    result = run("segment", photos, "-o", photos)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {photos / 'a_part.png'} would be overwritten by an output")
+    assert {path: path.read_bytes() for path in photos.iterdir()} == before
+
+
+def test_an_out_that_is_a_file_is_refused(run, quarters, photos):
+    result = run("segment", photos, "-o", photos / "notes.txt")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: --out {photos / 'notes.txt'} cannot be created (File exists).")
+
+
+def check_a_bad_file_among_good_ones(run, photos, out):
+    bad = photos / "aa.png"
+    bad.write_bytes((photos / "a.png").read_bytes()[:60])
+    result = run("segment", photos, "-o", out)
+    assert result.exit_code == 1
+    *reasons, summary = result.stderr.splitlines()
+    assert [reason.startswith(f"error: {bad}: ") for reason in reasons] == [True]
+    assert summary == "error: 1 of 3 images failed"
+    assert files_in(out) == files_of("a", "b"), "the others are written, nothing partial is left"
+
+
+def test_a_bad_file_does_not_stop_the_others(run, quarters, photos, tmp_path):
+    check_a_bad_file_among_good_ones(run, photos, tmp_path / "out")
+
+
+def test_a_failure_while_writing_leaves_nothing(run, quarters, photos, tmp_path, monkeypatch):
+    def fail(*_):
+        raise supercuts.ImageError("the picture is odd")
+
+    monkeypatch.setattr("supercuts.images.io.write_png", fail)
+    result = run("segment", photos / "a.png", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {photos / 'a.png'}: the picture is odd\n")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_bug_propagates_and_leaves_nothing(run, quarters, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(Hierarchy, "ucm", lambda self: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        run("segment", photos / "a.png", "-o", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_picture_of_a_single_pixel(run, quarters, tmp_path, monkeypatch):
+    one = Hierarchy(
+        labels=np.zeros((1, 1), np.int32),
+        parents=np.zeros(1, np.int32),
+        altitudes=np.zeros(1, np.float32),
+        embeddings=np.zeros((1, 0), np.float32),
+        image=np.zeros((1, 1, 3), np.uint8),
+    )
+    monkeypatch.setattr(quarters, "segment", lambda image, superpixels: one)
+    result = run("segment", tmp_path / "dot.png", "-o", tmp_path / "out", "--json")
+    assert result.json()["images"][0]["regions"] == {"scene": 1, "object": 1, "part": 1}
+    assert files_in(tmp_path / "out") == files_of("dot")
+
+
+@needs_model
+def test_compact_model_from_image_to_cut(run, photos, tmp_path):
+    result = run("segment", photos / "a.png", "-o", tmp_path / "out", "--superpixels", 12, "--json")
+    assert result.exit_code == 0
+    report = result.json()["images"][0]
+    assert report["superpixels"] == 12
+    assert 1 <= report["regions"]["scene"] <= report["regions"]["object"] <= report["regions"]["part"] <= 12
+    assert run("cut", tmp_path / "out/a.npz", "--regions", 2, "-o", tmp_path / "two.png").exit_code == 0
+    with Image.open(tmp_path / "two.png") as image:
+        assert np.unique(np.asarray(image)).tolist() == [0, 1]
+
+
+@needs_model
+def test_compact_model_goes_on_after_a_bad_file(run, photos, tmp_path):
+    check_a_bad_file_among_good_ones(run, photos, tmp_path / "out")
+
+
+@needs_model
+def test_an_unknown_model_is_refused(run, photos, tmp_path):
+    result = run("segment", photos, "-o", tmp_path / "out", "--model", "no_such_model")
+    assert result.exit_code in (1, 2)
+    assert result.stderr.startswith("error: ")
+    assert "no_such_model" in result.stderr

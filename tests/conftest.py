@@ -1,0 +1,47 @@
+"""Settings every test shares: array shapes are enforced, expensive tests are opt-in, one fixture for real data."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).resolve().parents[1]
+OPT_IN = ("slow", "gpu", "network")
+
+
+def checked_modules() -> list[str]:
+    """Return every module whose annotations are enforced: all but packages and numba kernels."""
+    files = (path.relative_to(ROOT) for path in (ROOT / "supercuts").rglob("*.py"))
+    # a wrapped function is not compilable, and the hook wraps unannotated functions too: kernels stay outside
+    return [".".join(path.with_suffix("").parts) for path in files if not path.stem.startswith(("__", "_kernels"))]
+
+
+# --jaxtyping-packages=supercuts would include the kernels; the numeric tower lets an int pass where float is written
+install_import_hook(checked_modules(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+# no deadline: the first example of a test may compile a kernel
+hypothesis.settings.register_profile("supercuts", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("supercuts")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    expression = config.getoption("markexpr")
+    for item in items:
+        for marker in OPT_IN:
+            if item.get_closest_marker(marker) and marker not in expression:
+                item.add_marker(pytest.mark.skip(reason=f"{marker} tests are off by default: pytest -m {marker}"))
+        if item.get_closest_marker("dataset") and not os.environ.get("SUPERCUTS_DATA"):
+            item.add_marker(pytest.mark.skip(reason="SUPERCUTS_DATA is not set; see data/README.md"))
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Return the folder SUPERCUTS_DATA names; a name that leads nowhere is an error, not a skip."""
+    if not (value := os.environ.get("SUPERCUTS_DATA")):
+        pytest.skip("SUPERCUTS_DATA is not set; see data/README.md")
+    root = Path(value).resolve()
+    if not root.is_dir():
+        pytest.fail(f"SUPERCUTS_DATA={value} is not a folder; see data/README.md for the expected tree")
+    return root

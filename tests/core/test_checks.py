@@ -1,0 +1,40 @@
+import math
+
+import pytest
+
+from supercuts.core.checks import check_choice, check_exactly_one, check_in_range
+from supercuts.core.errors import InputError
+
+
+@pytest.mark.parametrize("value", [1, 2.5, 3])
+def test_range_includes_its_ends(value):
+    check_in_range("n_regions", value, 1, 3, remedy="Ask for fewer regions.")
+
+
+@pytest.mark.parametrize("value", [0, 3.0001, math.nan, math.inf])
+def test_value_outside_the_range_is_refused(value):
+    with pytest.raises(InputError) as caught:
+        check_in_range("n_regions", value, 1, 3, remedy="Ask for fewer regions.")
+    assert str(caught.value) == f"n_regions={value} is outside 1..3. Ask for fewer regions."
+
+
+def test_choice_accepts_a_member_and_lists_the_members_otherwise():
+    check_choice("level", "part", ["scene", "part"])
+    with pytest.raises(InputError, match=r"level='parts' is unknown\. Choose one of: scene, part\."):
+        check_choice("level", "parts", iter(["scene", "part"]))
+
+
+def test_exactly_one_returns_the_name_and_counts_zero_as_given():
+    assert check_exactly_one("cut", {"regions": None, "altitude": 0.0}) == "altitude"
+
+
+@pytest.mark.parametrize(
+    ("given", "got"),
+    [
+        ({"regions": None, "level": None}, "got nothing"),
+        ({"regions": 3, "level": "part"}, "got regions=3, level='part'"),
+    ],
+)
+def test_none_or_several_are_refused(given, got):
+    with pytest.raises(InputError, match=f"cut takes exactly one of regions, level; {got}"):
+        check_exactly_one("cut", given)

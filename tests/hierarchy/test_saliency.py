@@ -1,0 +1,94 @@
+import numpy as np
+import scipy.io
+import scipy.ndimage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supercuts.hierarchy.saliency import contour_map
+from supercuts.hierarchy.tree import Hierarchy
+
+
+def slow_ucm(h):
+    """Element by element, with ancestor lists: independent of the kernels."""
+
+    def joined(a, b):
+        lines = []
+        for node in (int(a), int(b)):
+            line = [node]
+            while h.parents[line[-1]] != line[-1]:
+                line.append(int(h.parents[line[-1]]))
+            lines.append(line)
+        return h.altitudes[next(node for node in lines[0] if node in lines[1])]
+
+    height, width = h.shape
+    ucm = np.zeros((2 * height + 1, 2 * width + 1), dtype=np.float32)
+    for y, x in np.ndindex(height, width):
+        if x + 1 < width:
+            ucm[2 * y + 1, 2 * x + 2] = joined(h.labels[y, x], h.labels[y, x + 1])
+        if y + 1 < height:
+            ucm[2 * y + 2, 2 * x + 1] = joined(h.labels[y, x], h.labels[y + 1, x])
+    for r in range(2, 2 * height, 2):
+        for c in range(2, 2 * width, 2):
+            ucm[r, c] = max(ucm[r - 1, c], ucm[r + 1, c], ucm[r, c - 1], ucm[r, c + 1])
+    ucm[0], ucm[-1] = ucm[1], ucm[-2]
+    ucm[:, 0], ucm[:, -1] = ucm[:, 1], ucm[:, -2]
+    return ucm
+
+
+def test_hand_worked_map(hand):
+    a, b, c, d = 0.25, 0.75, 0.5, 0.125  # {0,1}, root, {2,3,4}, {3,4}
+    expected = [
+        [0, 0, 0, 0, a, 0, 0, 0, 0],
+        [0, 0, 0, 0, a, 0, 0, 0, 0],
+        [b, b, b, b, b, b, b, b, b],
+        [0, 0, 0, 0, c, 0, d, 0, 0],
+        [0, 0, 0, 0, c, 0, d, 0, 0],
+    ]
+    ucm = hand.ucm()
+    assert ucm.dtype == np.float32
+    np.testing.assert_array_equal(ucm, expected)
+
+
+@given(data=st.data())
+def test_matches_the_slow_map(hierarchies, data):
+    h = data.draw(hierarchies)
+    np.testing.assert_array_equal(h.ucm(), slow_ucm(h), strict=True)
+
+
+@given(data=st.data(), altitude=st.sampled_from([0.0, 0.2, 1 / 3, 0.5, 2 / 3, 0.9, 1.0]))
+def test_threshold_gives_the_partition_of_the_cut(hierarchies, data, altitude):
+    h = data.draw(hierarchies)
+    components = scipy.ndimage.label(h.ucm()[1:-1, 1:-1] <= np.float32(altitude))[0][::2, ::2]
+    cut = h.cut(altitude=altitude)
+    pairs = set(zip(components.ravel().tolist(), cut.ravel().tolist(), strict=True))
+    assert len(pairs) == len(np.unique(components)) == cut.max() + 1
+
+
+@given(data=st.data())
+def test_transposing_the_image_transposes_the_map(hierarchies, data):
+    h = data.draw(hierarchies)
+    flipped = contour_map(np.ascontiguousarray(h.labels.T), h.parents, h.altitudes)
+    np.testing.assert_array_equal(flipped, h.ucm().T)
+
+
+def test_more_boundaries_than_memo_slots():
+    rng = np.random.default_rng(3)  # scattered leaves: nearly every pair of 120 leaves touches somewhere
+    labels = np.concatenate([np.arange(120), rng.integers(0, 120, 120 * 39)]).reshape(40, 120).astype(np.int32)
+    parents, altitudes = np.arange(1, 240, dtype=np.int32).repeat(1)[:239], np.zeros(239, dtype=np.float32)
+    parents[:120], parents[120:238], parents[238] = np.arange(120) // 1 + 119, np.arange(121, 239), 238
+    parents[0] = 120  # a chain: 0 and 1 make 120, each further leaf joins the chain
+    altitudes[120:] = np.linspace(0.1, 1, 119)
+    h = Hierarchy(labels, parents, altitudes, np.zeros((120, 0), dtype=np.float32))
+    np.testing.assert_array_equal(h.ucm(), slow_ucm(h), strict=True)
+
+
+def test_frame_and_corners_follow_the_benchmark(data_root):
+    """The benchmark's own maps obey the same rules, so ours can be given to it."""
+    for path in sorted((data_root / "bsds_bench_reference/ucm2").glob("*.mat")):
+        ucm = scipy.io.loadmat(path)["ucm2"]
+        assert not ucm[1::2, 1::2].any()
+        for edge, beside in ((ucm[0], ucm[1]), (ucm[-1], ucm[-2]), (ucm[:, 0], ucm[:, 1]), (ucm[:, -1], ucm[:, -2])):
+            np.testing.assert_array_equal(edge, beside)
+        along = np.maximum(ucm[2:-1:2, 1:-2:2], ucm[2:-1:2, 3::2])
+        across = np.maximum(ucm[1:-2:2, 2:-1:2], ucm[3::2, 2:-1:2])
+        np.testing.assert_array_equal(ucm[2:-1:2, 2:-1:2], np.maximum(along, across))

@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supercuts.core.errors import InputError
+from supercuts.hierarchy.tree import Hierarchy
+
+
+def leaves_below(h):
+    """Return the leaf set of every node, built by hand."""
+    sets = [{leaf} for leaf in range(h.n_leaves)] + [set() for _ in range(h.n_nodes - h.n_leaves)]
+    for node in range(h.n_nodes - 1):
+        sets[h.parents[node]] |= sets[node]
+    return sets
+
+
+def slow_segment(h, scribbles):
+    """Resolve each node recursively; return the label of each leaf."""
+    area = np.bincount(h.labels.ravel())
+    label = {}
+    for leaf in range(h.n_leaves):
+        drawn = scribbles[(h.labels == leaf) & (scribbles > 0)]
+        if drawn.size:
+            label[leaf] = int(np.bincount(drawn).argmax())
+    for node, leaves in enumerate(leaves_below(h)):  # ascending: the lowest ancestors settle first
+        if node < h.n_leaves or not any(leaf in label for leaf in leaves):
+            continue
+        cover = np.bincount([label[leaf] for leaf in leaves if leaf in label],
+                            weights=[area[leaf] for leaf in leaves if leaf in label])  # fmt: skip
+        label |= {leaf: int(cover.argmax()) for leaf in leaves if leaf not in label}
+    return [label[leaf] for leaf in range(h.n_leaves)]
+
+
+def test_point_takes_the_region_of_the_chosen_granularity(hand):
+    assert hand.select(point=(1, 3)).tolist() == [[False] * 4, [True] * 4]  # object, the default
+    assert hand.select(point=(1, 3), level="part").tolist() == [[False] * 4, [False, False, True, True]]
+    assert hand.select(point=(1, 3), regions=1).all()
+    assert hand.select(point=(1, 3), altitude=0).sum() == 1
+    assert hand.select(point=(0, 0), granularity=1).tolist() == [[True, True, False, False], [False] * 4]
+    assert hand.select(point=(1, 3)).dtype == bool
+
+
+def test_point_without_levels_takes_the_middle_granularity(hand):
+    without = Hierarchy(hand.labels, hand.parents, hand.altitudes, hand.embeddings)
+    np.testing.assert_array_equal(without.select(point=(0, 0)), hand.select(point=(0, 0), granularity=0.5))
+
+
+@given(data=st.data())
+def test_points_of_one_cut_tile_the_image(hierarchies, data):
+    h = data.draw(hierarchies)
+    labels = h.cut(granularity=0.6)
+    for y, x in np.ndindex(*h.shape):
+        np.testing.assert_array_equal(h.select(point=(y, x), granularity=0.6), labels == labels[y, x])
+
+
+def test_hand_worked_box(hand):
+    assert hand.select(box=(1, 0, 2, 4)).tolist() == [[False] * 4, [True] * 4]  # exactly node 7
+    assert hand.select(box=(1, 2, 2, 4)).tolist() == [[False] * 4, [False, False, True, True]]  # exactly node 6
+    assert hand.select(box=(0, 0, 2, 4)).all()
+    assert hand.select(box=(0, 0, 1, 3)).tolist() == [[True] * 4, [False] * 4]  # node 5: 3/4, leaf 0: 2/3
+
+
+@given(data=st.data())
+def test_box_finds_the_best_overlap(hierarchies, data):
+    h = data.draw(hierarchies)
+    y0, x0 = data.draw(st.integers(0, h.shape[0] - 1)), data.draw(st.integers(0, h.shape[1] - 1))
+    y1, x1 = data.draw(st.integers(y0 + 1, h.shape[0])), data.draw(st.integers(x0 + 1, h.shape[1]))
+    box = np.zeros(h.shape, dtype=bool)
+    box[y0:y1, x0:x1] = True
+    masks = [np.isin(h.labels, list(leaves)) for leaves in leaves_below(h)]
+    overlaps = [(box & mask).sum() / (box | mask).sum() for mask in masks]
+    np.testing.assert_array_equal(h.select(box=(y0, x0, y1, x1)), masks[int(np.argmax(overlaps))])
+
+
+def test_hand_worked_scribbles(hand):
+    scribbles = np.zeros((2, 4), dtype=np.uint8)
+    scribbles[0, 0], scribbles[1, 3] = 1, 2
+    # leaf 1 joins 0 in node 5; leaf 3 joins 4 in node 6; leaf 2 joins them in node 7
+    assert hand.segment_scribbles(scribbles).tolist() == [[1, 1, 1, 1], [2, 2, 2, 2]]
+    assert hand.select(scribbles=scribbles).tolist() == [[True] * 4, [False] * 4]
+    scribbles[1, 2] = 7
+    # 7 and 2 meet in node 6 with a pixel each: leaf 2 takes the lower label
+    assert hand.segment_scribbles(scribbles).tolist() == [[1, 1, 1, 1], [2, 2, 7, 2]]
+    assert hand.segment_scribbles(scribbles).dtype == np.int32
+
+
+def test_an_untouched_subtree_takes_the_label_that_covers_most_of_its_lowest_scribbled_ancestor(hand):
+    scribbles = np.zeros((2, 4), dtype=np.int64)
+    scribbles[1, 0], scribbles[1, 3] = 3, 1  # leaf 2 (2 pixels) is 3; leaf 4, and with it 3, is 1: 2 pixels as well
+    assert hand.segment_scribbles(scribbles).tolist() == [[1, 1, 1, 1], [3, 3, 1, 1]]
+    scribbles[1, 2] = 3
+    assert hand.segment_scribbles(scribbles).tolist() == [[3, 3, 3, 3], [3, 3, 3, 1]]
+
+
+def test_a_leaf_scribbled_twice_takes_the_majority():
+    one = Hierarchy(
+        np.zeros((1, 4), np.int32), np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros((1, 0), np.float32)
+    )
+    assert one.segment_scribbles(np.array([[2, 1, 2, 0]])).tolist() == [[2, 2, 2, 2]]
+    assert one.segment_scribbles(np.array([[2, 1, 0, 0]])).tolist() == [[1, 1, 1, 1]]
+    assert one.select(scribbles=np.array([[False, True, False, False]])).all()
+    assert not one.select(scribbles=np.array([[0, 2, 0, 0]])).any()
+
+
+@given(data=st.data())
+def test_scribbles_match_the_slow_version(hierarchies, data):
+    h = data.draw(hierarchies)
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    scribbles = rng.integers(1, 4, h.shape) * (rng.random(h.shape) < 0.15)
+    scribbles[rng.integers(h.shape[0]), rng.integers(h.shape[1])] = 2
+    labels = h.segment_scribbles(scribbles)
+    assert set(np.unique(labels)) <= set(np.unique(scribbles[scribbles > 0]))
+    np.testing.assert_array_equal(labels, np.array(slow_segment(h, scribbles))[h.labels])
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({}, r"exactly one of point, scribbles, box; got nothing"),
+        ({"point": (0, 0), "box": (0, 0, 1, 1)}, r"exactly one of .*got point=\(0, 0\), box="),
+        ({"point": (2, 0)}, r"point y=2 is outside 0..1. point is \(y, x\) in an image of 2 rows and 4 columns"),
+        ({"point": (0, -1)}, r"point x=-1 is outside 0..3"),
+        ({"point": (0, 0), "level": "part", "regions": 2}, r"exactly one of regions"),
+        ({"box": (0, 0, 3, 4)}, r"box=\(0, 0, 3, 4\) is not a box .*give \(y0, x0, y1, x1\)"),
+        ({"box": (1, 0, 1, 4)}, r"is not a box"),
+        ({"box": (0, 0, 1, 4), "level": "part"}, r"box= finds its own granularity: leave out"),
+        ({"scribbles": np.ones((2, 4), int), "regions": 2}, r"scribbles= finds its own granularity"),
+        ({"scribbles": np.ones((4, 2), int)}, r"scribbles are int64 \(4, 2\); expected whole numbers \(2, 4\)"),
+        ({"scribbles": np.ones((2, 4))}, r"scribbles are float64"),
+        ({"scribbles": np.full((2, 4), -1)}, r"scribbles hold -1..-1; .*renumber"),
+        ({"scribbles": np.zeros((2, 4), int)}, r"all 0 \(unlabelled\): mark at least one pixel"),
+    ],
+)
+def test_refusals(hand, keywords, message):
+    with pytest.raises(InputError, match=message):
+        hand.select(**keywords)

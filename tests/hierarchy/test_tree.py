@@ -1,0 +1,217 @@
+import json
+import os
+import pickle
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supercuts.core.errors import InputError
+from supercuts.export import npz
+from supercuts.hierarchy.tree import Hierarchy
+
+
+def arrays_of(h):
+    names = ("labels", "parents", "altitudes", "embeddings")
+    return {name: getattr(h, name).copy() for name in names} | {"image": h.image, "levels": h.levels}
+
+
+def below(h, node):
+    """Return the leaves under a node by walking up from each leaf: independent of the kernels."""
+    found = []
+    for leaf in range(h.n_leaves):
+        at = leaf
+        while at != node and h.parents[at] != at:
+            at = h.parents[at]
+        if at == node:
+            found.append(leaf)
+    return found
+
+
+def test_properties_and_repr(hand):
+    assert (hand.shape, hand.n_leaves, hand.n_nodes, hand.root) == ((2, 4), 5, 9, 8)
+    assert repr(hand) == "Hierarchy(2x4, 5 leaves, levels scene 0.75, object 0.50, part 0.25)"
+    without = Hierarchy(**arrays_of(hand) | {"levels": {}})
+    assert repr(without) == "Hierarchy(2x4, 5 leaves, no levels)"
+
+
+def test_levels_are_kept_coarsest_first_as_floats(as_installed, hand):
+    h = Hierarchy(**arrays_of(hand) | {"levels": {"part": np.float32(0.25), "scene": 1}})
+    assert list(h.levels.items()) == [("scene", 1.0), ("part", 0.25)]
+    assert all(type(altitude) is float for altitude in h.levels.values())
+
+
+def test_one_leaf_is_a_tree():
+    h = Hierarchy(
+        np.zeros((2, 3), np.int32), np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros((1, 0), np.float32)
+    )
+    assert h.cut(regions=1).tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert h.cut(granularity=1).max() == h.cut(altitude=0).max() == 0
+    assert h.ucm().shape == (5, 7)
+    assert not h.ucm().any()
+    assert h.children(0).size == h.ancestors(0).size == 0
+    assert h.select(point=(1, 2)).all()
+
+
+def test_walking_the_hand_worked_tree(hand):
+    assert hand.children(7).tolist() == [2, 6]
+    assert hand.children(8).tolist() == [5, 7]
+    assert hand.children(0).tolist() == []
+    assert (hand.parent(3), hand.parent(8)) == (6, 8)
+    assert hand.ancestors(3).tolist() == [6, 7, 8]
+    assert hand.ancestors(8).tolist() == []
+    assert hand.leaves_of(7).tolist() == [2, 3, 4]
+    assert hand.leaves_of(1).tolist() == [1]
+    assert hand.areas().tolist() == [2, 2, 2, 1, 1, 4, 2, 4, 8]
+
+
+def test_region_table_of_the_hand_worked_tree(hand):
+    table = hand.region_table()
+    assert table.bbox_yxyx[[4, 5, 7, 8]].tolist() == [[1, 3, 2, 4], [0, 0, 1, 4], [1, 0, 2, 4], [0, 0, 2, 4]]
+    assert table.centroid_yx[[1, 7, 8]].tolist() == [[0, 2.5], [1, 1.5], [0.5, 1.5]]
+    # scene, cut at .75, is the root; object, cut at .5, is 5 and 7; part, cut at .25, is 5 (already object), 2 and 6
+    assert table.level.tolist() == ["", "", "part", "", "", "object", "part", "object", "scene"]
+    columns = json.loads(json.dumps(table.to_dict()))
+    assert columns["area"] == [2, 2, 2, 1, 1, 4, 2, 4, 8]
+    assert columns["parent"] == hand.parents.tolist()
+    assert set(columns) == {"node", "parent", "area", "bbox_yxyx", "centroid_yx", "altitude", "level"}
+
+
+@given(data=st.data())
+def test_region_table_matches_masks(hierarchies, data):
+    h = data.draw(hierarchies)
+    table = h.region_table()
+    for node in range(h.n_nodes):
+        leaves = below(h, node)
+        assert h.leaves_of(node).tolist() == leaves
+        assert h.children(node).tolist() == [c for c in range(h.n_nodes - 1) if h.parents[c] == node]
+        ys, xs = np.nonzero(np.isin(h.labels, leaves))
+        assert table.area[node] == h.areas()[node] == ys.size
+        assert table.bbox_yxyx[node].tolist() == [ys.min(), xs.min(), ys.max() + 1, xs.max() + 1]
+        np.testing.assert_allclose(table.centroid_yx[node], [ys.mean(), xs.mean()])
+        named = [name for name in ("scene", "object", "part") if name in h.levels and node in h.cut_nodes(level=name)]
+        assert table.level[node] == (named[0] if named else "")
+
+
+@pytest.mark.parametrize(
+    ("field", "index", "value", "message"),
+    [
+        ("parents", 8, 7, r"node 8 .*the last node is the root and must be its own parent"),
+        ("parents", 6, 5, r"node 6 .*must be higher than its child's"),
+        ("parents", 3, 9, r"node 3 .*must be higher than its child's and below 9"),
+        ("parents", 3, -1, r"node 3 .*must be higher than its child's"),
+        ("parents", 2, 4, r"node 2 .*must be an inner node, 5 or higher"),
+        ("parents", 3, 8, r"node 6 .*at least two children.*leaves first, root last"),
+        ("altitudes", 2, 0.1, r"node 2 .*a leaf's altitude must be 0"),
+        ("altitudes", 6, 0.6, r"node 6 .*must not exceed its parent's, 0.5.*rise to the root"),
+        ("altitudes", 6, np.nan, r"node 6 .*must lie in 0..1"),
+        ("altitudes", 8, np.nan, r"node 8 .*must lie in 0..1"),
+        ("altitudes", 8, 1.5, r"node 8 .*must lie in 0..1"),
+        ("altitudes", 6, -0.5, r"node 3 .*must not exceed its parent's, -0.5"),
+        ("labels", (0, 0), 7, r"labels hold 7, outside the leaves 0..4.*relabel_consecutive"),
+        ("labels", (0, 0), -1, r"labels hold -1, outside"),
+        ("labels", (1, 2), 4, r"leaf 3 has no pixel.*relabel_consecutive"),
+    ],
+)
+def test_refuses_what_is_not_a_tree(hand, field, index, value, message):
+    arrays = arrays_of(hand)
+    arrays[field][index] = value
+    with pytest.raises(InputError, match=message):
+        Hierarchy(**arrays)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": np.zeros((2, 4), np.int64)}, r"labels is int64 \(2, 4\).*np.asarray\(labels, dtype=np.int32\)"),
+        ({"parents": np.zeros((9, 1), np.int32)}, r"parents is int32 \(9, 1\); expected .* with 1 axes"),
+        ({"parents": [0]}, r"parents is list"),
+        ({"embeddings": np.zeros((4, 2), np.float32)}, r"4 embeddings, 9 parents and 9 altitudes do not make a tree"),
+        ({"altitudes": np.zeros(8, np.float32)}, r"8 altitudes do not make a tree"),
+        ({"embeddings": np.zeros((0, 2), np.float32)}, r"0 embeddings"),
+        ({"image": np.zeros((4, 2, 3), np.uint8)}, r"image \(4, 2, 3\) does not fit labels \(2, 4\)"),
+        ({"image": np.zeros((2, 4, 3), np.float32)}, r"image is float32"),
+        ({"levels": {"detail": 0.5}}, r"'detail' is unknown. Choose one of: scene, object, part"),
+        ({"levels": {"part": float("nan")}}, r"levels\['part'\]=nan is outside 0..1. .*recalibrate"),
+    ],
+)
+def test_refuses_arrays_that_do_not_fit(as_installed, hand, change, message):
+    with pytest.raises(InputError, match=message):
+        Hierarchy(**arrays_of(hand) | change)
+
+
+@pytest.mark.parametrize("node", [-1, 9])
+@pytest.mark.parametrize("method", ["children", "parent", "ancestors", "leaves_of"])
+def test_refuses_a_node_the_tree_lacks(hand, method, node):
+    with pytest.raises(InputError, match=rf"node={node} is outside 0..8. .*root is the last"):
+        getattr(hand, method)(node)
+
+
+def test_arrays_are_read_only_views_and_the_caller_keeps_his(hand):
+    arrays = arrays_of(hand)
+    h = Hierarchy(**arrays)
+    with pytest.raises(ValueError, match="read-only"):
+        h.labels[0, 0] = 3
+    assert arrays["labels"].flags.writeable
+    assert np.shares_memory(h.labels, arrays["labels"])
+
+
+def test_other_memory_orders_and_pickling_are_taken(hand):
+    arrays = arrays_of(hand)
+    h = Hierarchy(**arrays | {"labels": np.asfortranarray(arrays["labels"])})
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(h)).ucm(), hand.ucm())
+    assert h.labels.flags.c_contiguous
+
+
+@given(data=st.data())
+def test_save_and_read_give_equal_arrays(hierarchies, tmp_path_factory, data):
+    h = data.draw(hierarchies)
+    path = tmp_path_factory.mktemp("saved") / "h.npz"
+    h.save(path)
+    back = npz.read(path)
+    for name in ("labels", "parents", "altitudes", "embeddings", "image"):
+        ours, theirs = getattr(h, name), getattr(back, name)
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            np.testing.assert_array_equal(theirs, ours, strict=True)
+    assert list(back.levels.items()) == list(h.levels.items())
+
+
+def test_export_names_the_formats_it_knows(hand, tmp_path):
+    with pytest.raises(InputError, match=r"format='bmp' is unknown. Choose one of: npz, ucm, masks"):
+        hand.export(tmp_path / "h.bmp", "bmp")
+
+
+@pytest.mark.slow
+def test_speed_on_a_photograph_sized_tree():
+    rng = np.random.default_rng(0)
+    labels = (np.arange(321)[:, None] // 17 * 25 + np.arange(481) // 20).astype(np.int32)
+    n_leaves = int(labels.max()) + 1
+    parents, top = np.arange(2 * n_leaves - 1, dtype=np.int32), list(range(n_leaves))
+    for node in range(n_leaves, 2 * n_leaves - 1):
+        for _ in range(2):
+            parents[top.pop(rng.integers(len(top)))] = node
+        top.append(node)
+    altitudes = np.concatenate([np.zeros(n_leaves), np.linspace(0, 1, n_leaves - 1)]).astype(np.float32)
+    arrays = (labels, parents, altitudes, np.zeros((n_leaves, 20), np.float32))
+    h = Hierarchy(*arrays)
+    limits = {"init": (lambda: Hierarchy(*arrays), 1), "cut": (lambda: h.cut(regions=50), 3), "ucm": (h.ucm, 15)}
+    for name, (run, limit_ms) in limits.items():
+        times = []
+        for _ in range(20):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+        assert min(times) * 1e3 < limit_ms, name
+
+
+def test_importing_the_tree_does_not_import_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, supercuts.hierarchy.tree, supercuts.export.npz; sys.exit('torch' in sys.modules)"
+    root = Path(__file__).resolve().parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, env=dict(os.environ), check=False).returncode == 0

@@ -1,0 +1,40 @@
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "data" / "README.md"])
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+\s+(.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+def dead_links(page: Path) -> list[str]:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    dead = []
+    for link in (first or second for first, second in LINK.findall(text)):
+        if re.match(r"[a-z]+:", link):  # the web is not checked: the default suite runs offline
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file) if file else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            dead.append(link)
+    return dead
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_the_project_lead_somewhere(page):
+    assert dead_links(page) == []
+
+
+def test_dead_links_are_found(tmp_path):
+    (tmp_path / "b.md").write_text("# One title\n")
+    page = tmp_path / "a.md"
+    page.write_text(
+        "[a](b.md) [b](b.md#one-title) [c](c.md) [d](b.md#two) [e](https://x.org) ![f](f.png)\n```\n[g](g)\n```\n"
+    )
+    assert dead_links(page) == ["c.md", "b.md#two", "f.png"]

@@ -1,0 +1,42 @@
+import ast
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def documented_examples() -> list[tuple[str, str, int, str]]:
+    """Return (module, name, line, docstring) of every docstring that holds an example.
+
+    Read from the source: doctest's own finder overlooks the functions that the shape checks of conftest.py wrap.
+    """
+    found = []
+    for path in sorted((ROOT / "supercuts").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                text = ast.get_docstring(node) or ""
+                if ">>> " in text:
+                    found.append((module, getattr(node, "name", "module"), getattr(node, "lineno", 1), text))
+    return found
+
+
+EXAMPLES = documented_examples()
+
+
+@pytest.mark.parametrize(("module", "name", "line", "text"), EXAMPLES, ids=[f"{e[0]}.{e[1]}" for e in EXAMPLES])
+def test_example_gives_what_it_shows(module, name, line, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # an example may write a file
+    scope = dict(vars(importlib.import_module(module)))
+    test = doctest.DocTestParser().get_doctest(text, scope, f"{module}.{name}", module, line)
+    report: list[str] = []
+    result = doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=report.append)
+    assert result.failed == 0, "".join(report)
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) >= 1

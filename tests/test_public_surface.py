@@ -1,0 +1,83 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import supercuts
+
+ROOT = Path(__file__).resolve().parents[1]
+SURFACE = json.loads((ROOT / "tests" / "api_surface.json").read_text())
+
+# the stages that work without torch; merging is listed by file because its other methods may use torch
+TORCH_FREE = ["core", "images", "datasets", "graph", "hierarchy", "merging/agglomerative.py", "metrics", "export"]
+
+IMPORT_WITHOUT_TORCH = """
+import importlib, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "torchvision", "timm", "torch_geometric", "lightning"}:
+            raise ModuleNotFoundError(f"{name} is blocked in this test", name=name)
+
+sys.meta_path.insert(0, Blocker())
+failed = []
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        failed.append(f"{name}: {error}")
+if failed:
+    sys.exit("\\n".join(failed))
+"""
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # a child process: this one has imported everything already; cwd: a checkout that is not installed works too
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def torch_free_modules() -> list[str]:
+    paths = [ROOT / "supercuts" / part for part in TORCH_FREE]
+    files = [file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])]
+    return [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in sorted(files)]
+
+
+def test_surface_is_the_checked_in_list():
+    assert supercuts.__all__ == SURFACE
+    assert sorted(supercuts._HOME) == SURFACE
+    assert dir(supercuts) == sorted([*SURFACE, "__version__"])
+
+
+@pytest.mark.parametrize("name", SURFACE)
+def test_public_name_resolves_to_the_object_of_its_home(name):
+    value = getattr(supercuts, name)
+    assert value.__name__ == name
+    assert value.__module__ == supercuts._HOME[name]
+
+
+def test_unknown_name_lists_the_public_ones():
+    with pytest.raises(AttributeError, match=r"supercuts has no 'segment'; public names: ConfigError, .*read_image"):
+        supercuts.segment  # noqa: B018
+
+
+def test_import_is_light():
+    done = run_python("import sys, supercuts; print(sorted({'torch', 'numba', 'numpy', 'scipy'} & set(sys.modules)))")
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_torch_free_stages_import_without_torch():
+    modules = torch_free_modules()
+    assert len(modules) >= len(TORCH_FREE)
+    done = run_python(IMPORT_WITHOUT_TORCH, *modules)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_torch_blocker_blocks():
+    done = run_python(IMPORT_WITHOUT_TORCH, "supercuts.backbones.registry", "supercuts.core.errors")
+    assert done.returncode == 1
+    assert done.stderr.startswith("supercuts.backbones.registry: torch")
+    assert "core" not in done.stderr
