@@ -5,7 +5,7 @@ Out  Features: stem (B, Cs, H, W) and maps (B, Ci, H / stride_i, W / stride_i), 
 Not  no upsampling to pixels, no superpixels, no training
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,7 @@ class Features:
     maps: tuple[torch.Tensor, ...]
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """A network that describes an image at several strides; a head fuses what it gives into pixel embeddings.
 
     Subclasses set `stem_channels`, and `channels` and `strides` of the maps, finest first, and normalise the image

@@ -26,9 +26,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, n_channels: int) -> None:
         super().__init__()
         self.first = conv_bn_relu(n_channels, n_channels)
-        self.second = nn.Sequential(
-            nn.Conv2d(n_channels, n_channels, 3, 1, 1, bias=False), nn.BatchNorm2d(n_channels)
-        )
+        self.second = nn.Sequential(nn.Conv2d(n_channels, n_channels, 3, 1, 1, bias=False), nn.BatchNorm2d(n_channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a map of the input's shape."""
@@ -39,6 +37,8 @@ class CompactCNN(Backbone):
     """Stem at stride 1, then one stage a stride: a strided convolution and residual blocks."""
 
     strides = (2, 4, 8, 16)
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(
         self,

@@ -31,7 +31,9 @@ class Command(TyperCommand):
         try:
             return super().invoke(ctx)
         except SuperCutsError as error:
-            print_error(str(error))
+            # a configuration's message has one line per problem
+            for problem in str(error).splitlines() if isinstance(error, ConfigError) else [str(error)]:
+                print_error(problem)
             raise typer.Exit(exit_code(error)) from error
 
 
@@ -41,9 +43,8 @@ def exit_code(error: SuperCutsError) -> int:
 
 
 def print_error(message: str) -> None:
-    """Write each line of the message to stderr behind a red "error:"."""
-    for line in message.splitlines():
-        _print_line("error:", "bold red", line)
+    """Write the message to stderr behind a red "error:"."""
+    _print_line("error:", "bold red", message)
 
 
 def print_note(message: str) -> None:

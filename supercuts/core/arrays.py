@@ -17,7 +17,9 @@ def relabel_consecutive(labels: Int[np.ndarray, "..."]) -> tuple[Int[np.ndarray,
     return inverse.reshape(labels.shape).astype(np.int32), int(ids.size)
 
 
-def contingency(truth: Int[np.ndarray, "..."], prediction: Int[np.ndarray, "..."]) -> Int[np.ndarray, "truths predictions"]:
+def contingency(
+    truth: Int[np.ndarray, "..."], prediction: Int[np.ndarray, "..."]
+) -> Int[np.ndarray, "truths predictions"]:
     """Return the int64 table whose [i, j] counts the pixels of truth region i and predicted region j.
 
     Both inputs hold ids 0..n-1; rows and columns reach to the highest id of each.

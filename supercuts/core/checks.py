@@ -5,7 +5,7 @@ Out  None, or an InputError that gives all three
 Not  no conversion, no default values
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from supercuts.core.errors import InputError
 
@@ -23,7 +23,7 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
         raise InputError(f"{name}={value!r} is unknown. Choose one of: {', '.join(map(str, choices))}.")
 
 
-def check_exactly_one(what: str, given: dict[str, object]) -> str:
+def check_exactly_one(what: str, given: Mapping[str, object]) -> str:
     """Return the name of the one keyword that is not None; refuse none or several."""
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:

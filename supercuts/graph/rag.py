@@ -91,11 +91,10 @@ def build_rag(
     embeddings: Float32[np.ndarray, "channels height width"],
 ) -> RegionGraph:
     """Return the graph of `labels`, whose ids are 0..N-1, all present; a single region gives no edges."""
-    _check_ids(labels)
+    _check_maps(labels, boundary, lab, embeddings)
     n_nodes = int(labels.max()) + 1
     area, position, bbox = _kernels.accumulate_nodes(labels, n_nodes)
-    if not area.all():
-        raise InputError(f"label {int(area.argmin())} has no pixel; ids must be 0..{n_nodes - 1}, all present: relabel.")
+    _check_none_missing("label", "pixel", area)
     keys, length, total = _kernels.accumulate_edges(labels, boundary, n_nodes, _kernels.count_border_pairs(labels))
     order = np.argsort(keys)
     keys, length, total = keys[order], length[order], total[order]
@@ -118,7 +117,62 @@ def build_rag(
     )
 
 
-def _check_ids(labels: np.ndarray) -> None:
+def contract(graph: RegionGraph, region: Int32[np.ndarray, " nodes"]) -> RegionGraph:
+    """Return the graph of the regions 0..R-1 that `region` groups the nodes into, as build_rag(region[labels]) does."""
+    if region.shape != (graph.n_nodes,) or region.min() < 0:
+        raise InputError(f"region {region.shape} must name a region 0..R-1 for each of the {graph.n_nodes} nodes.")
+    n_regions = int(region.max()) + 1
+    _check_none_missing("region", "node", np.bincount(region, minlength=n_regions))
+    ends = np.sort(region[graph.edges].astype(np.int64), axis=1)
+    is_border = ends[:, 0] != ends[:, 1]
+    keys, edge_of = np.unique(ends[is_border] @ [n_regions, 1], return_inverse=True)
+    edges = np.stack([keys // n_regions, keys % n_regions], axis=1).astype(np.int32)
+    length = np.bincount(edge_of, graph.border_length[is_border], minlength=keys.size)
+    total = np.bincount(edge_of, (graph.boundary * graph.border_length)[is_border], minlength=keys.size)
+    area = np.bincount(region, graph.area, minlength=n_regions).astype(np.int64)
+    color = _mean_by_area(region, graph.color, graph.area, area)
+    embedding = _mean_by_area(region, graph.embedding, graph.area, area)
+    bbox = np.empty((n_regions, 4), np.int32)
+    for side, outermost in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
+        bbox[region, side] = graph.bbox[:, side]
+        outermost.at(bbox[:, side], region, graph.bbox[:, side])
+    return RegionGraph(
+        edges=edges,
+        border_length=length.astype(np.float32),
+        boundary=(total / np.maximum(length, 1)).astype(np.float32),
+        color_distance=_kernels.edge_distances(edges, color),
+        embedding_distance=_kernels.edge_distances(edges, embedding),
+        area=area,
+        centroid_yx=_mean_by_area(region, graph.centroid_yx, graph.area, area),
+        bbox=bbox,
+        color=color,
+        embedding=embedding,
+    )
+
+
+def _mean_by_area(region: np.ndarray, values: np.ndarray, node_area: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """Return the (R, C) float32 means of (N, C) node values, each node weighing its pixels."""
+    sums = np.zeros((area.size, values.shape[1]))
+    np.add.at(sums, region, values * node_area[:, None])
+    means: np.ndarray = (sums / area[:, None]).astype(np.float32)
+    return means
+
+
+def _check_maps(labels: np.ndarray, boundary: np.ndarray, lab: np.ndarray, embeddings: np.ndarray) -> None:
     if labels.size == 0 or labels.min() < 0:
         low = "none" if labels.size == 0 else labels.min()
         raise InputError(f"labels of shape {labels.shape} start at {low}; expected ids 0..N-1 on at least one pixel.")
+    # the kernels do not check bounds
+    if {boundary.shape, lab.shape[1:], embeddings.shape[1:]} != {labels.shape}:
+        raise InputError(
+            f"boundary {boundary.shape}, lab {lab.shape} and embeddings {embeddings.shape} do not fit labels "
+            f"{labels.shape}: give (H, W), (3, H, W) and (D, H, W) maps of one image."
+        )
+
+
+def _check_none_missing(name: str, member: str, count: np.ndarray) -> None:
+    if not count.all():
+        raise InputError(
+            f"{name} {int(count.argmin())} has no {member}; ids must be 0..{count.size - 1}, all present: "
+            "relabel_consecutive."
+        )

@@ -4,9 +4,9 @@ In   edges and their dissimilarities as plain arrays
 Out  merges as plain arrays
 Not  no checks, no tree (the callers build it)
 
-Every region keeps a slot. A merge moves the edges of the region with fewer of them to the other's slot, so an edge moves
-O(log E) times; parallel edges become one. Heap entries are never updated in place: an entry is valid while its edge is
-alive and its key is the edge's current key.
+Every region keeps a slot. A merge moves the edges of the region with fewer of them to the other's slot, so an edge
+moves O(log E) times; parallel edges become one. Heap entries are never updated in place: an entry is valid while its
+edge is alive and its key is the edge's current key.
 """
 
 import numpy as np
@@ -101,13 +101,13 @@ def _size_factor(area_a, area_b, reference, exponent):
 def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_target):
     """Merge the pair of lowest key until n_target regions are left.
 
-    key = mean weight of the shared border * min(1, smaller area / reference_area) ** exponent: it never falls when areas
-    grow, so a heap entry made earlier is a lower bound and is corrected when it is popped.
+    key = mean weight of the shared border * min(1, smaller area / reference_area) ** exponent: it never falls when
+    areas grow, so a heap entry made earlier is a lower bound and is corrected when it is popped.
     Returns merges (N - n_target, 2) of node ids (merge k makes node N + k) and the keys (N - n_target,).
     """
     n_nodes, n_edges = areas.size, edges.shape[0]
     ends = edges.astype(np.int64)
-    sums = weights.astype(np.float64) * lengths
+    sums = weights * lengths.astype(np.float64)
     length = lengths.astype(np.float64)
     area = areas.astype(np.float64)
     node_of = np.arange(n_nodes)  # tree node that a slot stands for

@@ -8,7 +8,6 @@ Average linkage weighted by border length: the dissimilarity of two regions is t
 kernel keeps a heap of edges, O(E log E).
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -94,7 +93,7 @@ def merge_to_count(
     first = np.unique(region, return_index=True)[1]
     rank = np.empty(n_nodes + len(merges), np.int32)
     rank[region[np.sort(first)]] = np.arange(first.size, dtype=np.int32)
-    return rank[region]
+    return np.asarray(rank[region])
 
 
 def _merge(
@@ -106,11 +105,11 @@ def _merge(
         )
     merges, heights = _kernels.agglomerate(
         graph.edges,
-        weights,
+        weights.astype(np.float64),  # one type in, one compiled kernel
         graph.border_length,
         graph.area,
-        max(small_area_px, 1.0),
-        small_exponent,
+        float(max(small_area_px, 1.0)),
+        float(small_exponent),
         n_regions,
     )
     return merges, heights
@@ -118,8 +117,7 @@ def _merge(
 
 def _join_parts(parents: np.ndarray, altitudes: np.ndarray, n_made: int) -> None:
     """Join what shares no border, in the order of node ids, at altitude 1: nodes n_made and above are free."""
-    roots = [int(node) for node in np.flatnonzero(parents[:n_made] == np.arange(n_made))]
-    for new in range(n_made, parents.size):
-        parents[roots.pop(0)] = parents[roots.pop(0)] = new
-        altitudes[new] = 1.0
-        roots.append(new)
+    # a queue whose first two become one node at its end: every join adds what a later one takes
+    queue = np.concatenate([np.flatnonzero(parents[:n_made] == np.arange(n_made)), np.arange(n_made, parents.size)])
+    parents[queue[:-1]] = np.repeat(np.arange(n_made, parents.size), 2)
+    altitudes[n_made:] = 1

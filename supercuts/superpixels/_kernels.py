@@ -61,22 +61,50 @@ def label_components(labels):
 
 
 @njit(cache=True)
-def hard_labels(weights, ys, xs, is_pixel, rows, cols, height, width):
-    """Return (H, W) int32 cell ids of the heaviest of the nine candidates; weights (N, 9, P) cell-major."""
+def hard_labels(weights, ys, is_y, xs, is_x, height, width):
+    """Return (H, W) int32 cell ids of the heaviest of the nine candidates and (H, W) float32 its weight.
+
+    weights (N, 9, P) cell-major; ys, is_y and xs, is_x as cell_table gives them.
+    """
     labels = np.empty((height, width), np.int32)
-    ph, pw = ys.shape[1], xs.shape[1]
+    heaviest = np.empty((height, width), np.float32)
+    rows, ph = ys.shape
+    cols, pw = xs.shape
     for r in range(rows):
         for c in range(cols):
             cell = r * cols + c
-            for p in range(ph * pw):
-                if not is_pixel[cell, p]:
-                    continue
-                best = 0
-                for o in range(1, 9):
-                    if weights[cell, o, p] > weights[cell, best, p]:
-                        best = o
-                labels[ys[r, p // pw], xs[c, p % pw]] = (r + best // 3 - 1) * cols + c + best % 3 - 1
-    return labels
+            for i in range(ph):
+                for j in range(pw):
+                    if not (is_y[r, i] and is_x[c, j]):
+                        continue
+                    p = i * pw + j
+                    best = 0
+                    for o in range(1, 9):
+                        if weights[cell, o, p] > weights[cell, best, p]:
+                            best = o
+                    labels[ys[r, i], xs[c, j]] = (r + best // 3 - 1) * cols + c + best % 3 - 1
+                    heaviest[ys[r, i], xs[c, j]] = weights[cell, best, p]
+    return labels, heaviest
+
+
+@njit(cache=True)
+def flattest_near_centers(boundary, rows, cols, search):
+    """Return (N, 2) pixels of lowest boundary within `search` of each cell's centre, never outside the cell."""
+    height, width = boundary.shape
+    seeds = np.empty((rows * cols, 2), np.int64)
+    for r in range(rows):
+        top, bottom = -(-r * height // rows), -(-(r + 1) * height // rows)
+        for c in range(cols):
+            left, right = -(-c * width // cols), -(-(c + 1) * width // cols)
+            middle_y, middle_x = (top + bottom - 1) // 2, (left + right - 1) // 2
+            best_y, best_x = middle_y, middle_x
+            for y in range(max(top, middle_y - search), min(bottom, middle_y + search + 1)):
+                for x in range(max(left, middle_x - search), min(right, middle_x + search + 1)):
+                    if boundary[y, x] < boundary[best_y, best_x]:
+                        best_y, best_x = y, x
+            seeds[r * cols + c, 0] = best_y
+            seeds[r * cols + c, 1] = best_x
+    return seeds
 
 
 @njit(cache=True)
@@ -105,10 +133,41 @@ def keep_cores(labels, is_core, seeds, n_labels):
         for x in range(width):
             if is_core[y, x] and best[labels[y, x]] == component[y, x]:
                 cores[y, x] = labels[y, x]
+    n_pixels = np.zeros(n_labels, np.int64)
     for i in range(n_labels):
-        if best[i] < 0:
-            cores[seeds[i, 0], seeds[i, 1]] = i
+        if best[i] >= 0:
+            n_pixels[i] = size[best[i]]
+    for i in range(n_labels):
+        k = i
+        # a seed may take the last core pixel of another label, which then starts at its own seed: seeds are distinct
+        while k >= 0 and n_pixels[k] == 0:
+            taken_from = cores[seeds[k, 0], seeds[k, 1]]
+            cores[seeds[k, 0], seeds[k, 1]] = k
+            n_pixels[k] = 1
+            if taken_from >= 0:
+                n_pixels[taken_from] -= 1
+            k = taken_from
     return cores
+
+
+@njit(cache=True)
+def _offer(y, x, label, base, step_cost, features, centers, feature_weight, feature_cap, max_step, best, queue, state):
+    """Queue pixel (y, x) for label at base + the cost of entering it, unless a cheaper offer is queued already."""
+    bucket, entry_pixel, entry_label, entry_next = queue
+    total = 0.0
+    for c in range(features.shape[0]):
+        d = features[c, y, x] - centers[label, c]
+        total += d * d
+    cost = base + min(int(step_cost[y, x] + feature_weight * min(total, feature_cap)), max_step)
+    pixel = y * step_cost.shape[1] + x
+    if cost < best[pixel]:
+        best[pixel] = cost
+        entry = state[0]
+        entry_pixel[entry], entry_label[entry] = pixel, label
+        entry_next[entry] = bucket[cost % bucket.size]
+        bucket[cost % bucket.size] = entry
+        state[0] += 1  # entries made
+        state[1] += 1  # entries waiting
 
 
 @njit(cache=True)
@@ -117,78 +176,48 @@ def grow(cores, step_cost, features, centers, feature_weight, feature_cap, max_s
 
     Entering pixel p with label i costs step_cost[p] + feature_weight * min(|f_p - s_i|^2, feature_cap), a whole number
     of at most max_step: distances are whole, so a ring of max_step + 1 buckets is an exact priority queue (Dial 1969)
-    and the growth is linear in the pixels. features (H, W, C), centers (N, C).
+    and the growth is linear in the pixels. features (C, H, W), centers (N, C).
     """
     height, width = cores.shape
-    n_pixels = height * width
-    n_channels = features.shape[2]
     labels = cores.copy()
-    n_buckets = max_step + 1
-    bucket = np.full(n_buckets, -1, np.int64)  # first entry of each bucket
-    capacity = 4 * n_pixels + 4
-    entry_pixel = np.empty(capacity, np.int32)
-    entry_label = np.empty(capacity, np.int32)
-    entry_next = np.empty(capacity, np.int64)
-    free = -1
-    n_entries = 0
-    waiting = 0
-    best = np.full(n_pixels, 2**31 - 1, np.int32)  # cheapest offer a pixel has had: dearer ones are not queued
+    capacity = 4 * height * width  # each border between two pixels makes at most one offer a side
+    queue = (
+        np.full(max_step + 1, -1, np.int64),
+        np.empty(capacity, np.int32),
+        np.empty(capacity, np.int32),
+        np.empty(capacity, np.int64),
+    )
+    bucket, entry_pixel, entry_label, entry_next = queue
+    best = np.full(height * width, 2**31 - 1, np.int32)
+    state = np.zeros(2, np.int64)
+    for y0 in range(height):
+        for x0 in range(width):
+            if cores[y0, x0] < 0:
+                continue
+            for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+                y, x = y0 + dy, x0 + dx
+                if 0 <= y < height and 0 <= x < width and cores[y, x] < 0:
+                    _offer(
+                        y, x, cores[y0, x0], 0, step_cost, features, centers,
+                        feature_weight, feature_cap, max_step, best, queue, state,
+                    )  # fmt: skip
     distance = 0
-    for start in range(n_pixels + 1):
-        if start < n_pixels:
-            y0, x0 = start // width, start % width
-            if labels[y0, x0] < 0:
-                continue
-            pixel, label = start, labels[y0, x0]
-            base = 0
-        else:
-            break
-        for direction in range(4):
-            y = y0 + (direction == 0) - (direction == 1)
-            x = x0 + (direction == 2) - (direction == 3)
-            if y < 0 or x < 0 or y >= height or x >= width or cores[y, x] >= 0:
-                continue
-            total = 0.0
-            for c in range(n_channels):
-                d = features[y, x, c] - centers[label, c]
-                total += d * d
-            cost = min(int(step_cost[y, x] + feature_weight * min(total, feature_cap)), max_step)
-            q = y * width + x
-            if cost < best[q]:
-                best[q] = cost
-                entry_pixel[n_entries], entry_label[n_entries] = q, label
-                entry_next[n_entries] = bucket[cost % n_buckets]
-                bucket[cost % n_buckets] = n_entries
-                n_entries += 1
-                waiting += 1
-    while waiting > 0:
-        entry = bucket[distance % n_buckets]
+    while state[1] > 0:
+        entry = bucket[distance % bucket.size]
         if entry < 0:
             distance += 1
             continue
-        bucket[distance % n_buckets] = entry_next[entry]
-        waiting -= 1
-        pixel, label = entry_pixel[entry], entry_label[entry]
-        y0, x0 = pixel // width, pixel % width
+        bucket[distance % bucket.size] = entry_next[entry]
+        state[1] -= 1
+        y0, x0 = entry_pixel[entry] // width, entry_pixel[entry] % width
         if labels[y0, x0] >= 0:
             continue
-        labels[y0, x0] = label
-        for direction in range(4):
-            y = y0 + (direction == 0) - (direction == 1)
-            x = x0 + (direction == 2) - (direction == 3)
-            if y < 0 or x < 0 or y >= height or x >= width or labels[y, x] >= 0:
-                continue
-            total = 0.0
-            for c in range(n_channels):
-                d = features[y, x, c] - centers[label, c]
-                total += d * d
-            cost = distance + min(int(step_cost[y, x] + feature_weight * min(total, feature_cap)), max_step)
-            q = y * width + x
-            if cost < best[q]:
-                best[q] = cost
-                entry_pixel[n_entries], entry_label[n_entries] = q, label
-                entry_next[n_entries] = bucket[cost % n_buckets]
-                bucket[cost % n_buckets] = n_entries
-                n_entries += 1
-                waiting += 1
+        labels[y0, x0] = entry_label[entry]
+        for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+            y, x = y0 + dy, x0 + dx
+            if 0 <= y < height and 0 <= x < width and labels[y, x] < 0:
+                _offer(
+                    y, x, entry_label[entry], distance, step_cost, features, centers,
+                    feature_weight, feature_cap, max_step, best, queue, state,
+                )  # fmt: skip
     return labels

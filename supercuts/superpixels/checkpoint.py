@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from supercuts.core.errors import FileFormatError
+from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path
 from supercuts.superpixels.ssn import SSN, SSNConfig
 
@@ -50,8 +50,14 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
-    network = SSN(_read_config(path, metadata))
-    wrong = network.load_state_dict(tensors, strict=False)
+    config = _read_config(path, metadata)
+    try:
+        network = SSN(config)
+        wrong = network.load_state_dict(tensors, strict=False)
+    except (InputError, RuntimeError) as error:  # torch refuses a tensor of another shape with RuntimeError
+        raise FileFormatError(
+            f"{path}: its weights and its config do not fit: {error} Train again with this version."
+        ) from error
     missing = [name for name in wrong.missing_keys if not name.endswith("num_batches_tracked")]
     if missing or wrong.unexpected_keys:
         raise FileFormatError(

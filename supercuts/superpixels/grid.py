@@ -46,10 +46,10 @@ class Grid:
 
 
 def make_grid(height: int, width: int, n_cells: float) -> Grid:
-    """Return the grid of nearly square cells whose number is nearest to `n_cells`.
+    """Return a grid of nearly square cells whose number is near `n_cells`.
 
-    The sides of SSN's grid, floor(sqrt(K * W / H)) and its transpose (methods of Jampani et al. 2018), may fall short
-    of K by a quarter; here each side is also tried one larger and the nearest product is taken, squarer cells first.
+    The sides of SSN's grid, floor(sqrt(K * W / H)) and its transpose (Jampani et al. 2018), may fall short of K by a
+    quarter; here each side is also tried one larger, and a nearer product is weighed against squarer cells.
     """
     check_in_range("n_cells", n_cells, 1, height * width, remedy="Ask for between one cell and one cell a pixel.")
     rows, cols = math.sqrt(n_cells * height / width), math.sqrt(n_cells * width / height)
@@ -71,13 +71,16 @@ def make_grid(height: int, width: int, n_cells: float) -> Grid:
 
 
 def cell_table(length: int, n_cells: int) -> tuple[Int[np.ndarray, "cells pixels"], Bool[np.ndarray, "cells pixels"]]:
-    """Return, for one axis, the pixel coordinates of each cell, padded to the longest, and which entries are real."""
+    """Return, for one axis, the pixel coordinates of each cell, and which entries are real.
+
+    A cell shorter than the longest is padded with its own last pixel.
+    """
     cell = np.arange(length) * n_cells // length
     first = np.searchsorted(cell, np.arange(n_cells))
     count = np.bincount(cell, minlength=n_cells)
     offsets = np.arange(count.max())
     is_real = offsets[None, :] < count[:, None]
-    return np.minimum(first[:, None] + offsets[None, :], length - 1), is_real
+    return first[:, None] + np.minimum(offsets[None, :], count[:, None] - 1), is_real
 
 
 def cell_labels(grid: Grid) -> Int[np.ndarray, "height width"]:

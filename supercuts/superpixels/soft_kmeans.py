@@ -63,12 +63,10 @@ def make_layout(grid: Grid, device: torch.device | str = "cpu", dtype: torch.dty
 
 def to_cells(maps: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Lay (B, C, H, W) out as (B, N, C, P); padded entries repeat a pixel of the cell."""
-    b, c = maps.shape[:2]
-    rows, ph = layout.ys.shape
-    cols, pw = layout.xs.shape
-    tall = maps.index_select(2, layout.ys.flatten()).index_select(3, layout.xs.flatten())
-    cells = tall.view(b, c, rows, ph, cols, pw).permute(0, 2, 4, 1, 3, 5)  # B rows cols C ph pw
-    return cells.reshape(b, rows * cols, c, ph * pw)
+    b, c, _, width = maps.shape
+    pixels = layout.ys[:, None, :, None] * width + layout.xs[None, :, None, :]
+    cells = maps.flatten(2).index_select(2, pixels.flatten()).view(b, c, *layout.is_pixel.shape).transpose(1, 2)
+    return cells if b == 1 else cells.contiguous()  # matrix products take one image's view as it is
 
 
 def to_pixels(cells: torch.Tensor, layout: CellLayout) -> torch.Tensor:
@@ -108,15 +106,15 @@ def scatter_to_candidates(sums: torch.Tensor, grid: Grid) -> torch.Tensor:
 
 
 def assign(cells: torch.Tensor, centers: torch.Tensor, layout: CellLayout) -> torch.Tensor:
-    """Return Q (B, N, 9, P) = softmax over candidates of minus the squared distance (equation 3 there).
-
-    |f - s|^2 = |f|^2 - 2 f.s + |s|^2 and the softmax does not see |f|^2, so one product suffices.
-    """
+    """Return Q (B, N, 9, P) = softmax over candidates of minus the squared distance (equation 3 there)."""
     b, n, c, p = cells.shape
-    near = candidate_centers(centers, layout.grid)
-    bias = layout.outside - near.square().sum(-1)
+    own = centers[:, :, None]
+    # measured from the cell's own centre s0: -|f - s|^2 + |f - s0|^2 = 2 f.d - |d|^2 - 2 s0.d with d = s - s0. The
+    # softmax does not see |f - s0|^2, one product suffices, and small d keep float32 exact wherever the features lie
+    delta = candidate_centers(centers, layout.grid) - own
+    bias = layout.outside - (delta * (delta + 2 * own)).sum(-1)
     logits = torch.baddbmm(
-        bias.reshape(b * n, N_CANDIDATES, 1), near.reshape(b * n, N_CANDIDATES, c), cells.reshape(b * n, c, p), alpha=2
+        bias.reshape(b * n, N_CANDIDATES, 1), delta.reshape(b * n, N_CANDIDATES, c), cells.reshape(b * n, c, p), alpha=2
     )
     return (F.softmax(logits, dim=1) * layout.is_pixel[:, None].repeat(b, 1, 1)).view(b, n, N_CANDIDATES, p)
 
@@ -144,12 +142,11 @@ def soft_kmeans(cells: torch.Tensor, layout: CellLayout, n_iterations: int) -> S
     the last update's and Q is the last assignment.
     """
     check_in_range("n_iterations", n_iterations, 1, 1000, remedy="Five to ten iterations are usual.")
-    is_pixel = layout.is_pixel[None, :, None].to(cells.dtype)
-    # distances do not see a shift of all features; without it |s|^2 and f.s are large and cancel in float32
-    shift = (cells * is_pixel).sum((1, 3), keepdim=True) / is_pixel.sum()
-    cells = cells - shift
-    centers = (cells * is_pixel).sum(3) / is_pixel.sum(3)
+    b, n, c, p = cells.shape
+    is_pixel = layout.is_pixel.to(cells.dtype)[:, :, None]
+    sums = torch.bmm(cells.reshape(b * n, c, p), is_pixel.repeat(b, 1, 1))
+    centers = sums.view(b, n, c) / is_pixel.sum(1)
     for _ in range(n_iterations):
         weights = assign(cells, centers, layout)
         centers, mass = pool(weights, cells, layout.grid)
-    return SoftAssignment(weights=weights, centers=centers + shift[..., 0], mass=mass)
+    return SoftAssignment(weights=weights, centers=centers, mass=mass)

@@ -18,6 +18,7 @@ from torch import nn
 from supercuts.backbones.base import Backbone
 from supercuts.backbones.compact_cnn import conv_bn_relu
 from supercuts.backbones.registry import make_backbone
+from supercuts.core.errors import InputError
 from supercuts.superpixels.grid import Grid
 
 
@@ -50,8 +51,13 @@ class TopDownHead(nn.Module):
         super().__init__()
         widths = tuple(head_channels)
         if len(widths) != len(backbone.channels):
-            raise ValueError(f"head_channels={widths} must have one entry for each of the maps {backbone.channels}.")
-        self.lateral = nn.ModuleList(conv_bn_relu(n, width, 1) for n, width in zip(backbone.channels, widths, strict=True))
+            raise InputError(
+                f"head_channels={widths} does not fit a backbone whose maps have {backbone.channels} channels. "
+                "Give one width for each map."
+            )
+        self.lateral = nn.ModuleList(
+            conv_bn_relu(n, width, 1) for n, width in zip(backbone.channels, widths, strict=True)
+        )
         self.down = nn.ModuleList(nn.Conv2d(n, m, 1, bias=False) for n, m in zip(widths[1:], widths[:-1], strict=True))
         self.refine = nn.ModuleList(conv_bn_relu(width, width) for width in widths)
         stem = backbone.stem_channels
@@ -66,7 +72,8 @@ class TopDownHead(nn.Module):
             self.lateral[-2::-1], self.down[::-1], self.refine[-2::-1], maps[-2::-1], strict=True
         ):
             x = refine(lateral(finer) + _resize(down(x), finer))
-        return self.output(self.fuse(stem + _resize(self.to_stem(x), stem)))
+        output: torch.Tensor = self.output(self.fuse(stem + _resize(self.to_stem(x), stem)))
+        return output
 
 
 def _resize(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -45,6 +45,9 @@ class CropStream(Dataset[TrainingSample]):
         self.images = [torch.from_numpy(read_image(sample.image_path)).permute(2, 0, 1) for sample in samples]
         self.truths = [torch.from_numpy(np.stack(load_truths(sample)).astype(np.int16)) for sample in samples]
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "CropStream":
+        return self  # weight averaging copies the module that holds the stream: the photographs need no second copy
+
     def __getitem__(self, index: int) -> TrainingSample:
         """Return crop `index`: every epoch visits each image once, in an order of its own."""
         epoch, position = divmod(index, len(self.images))

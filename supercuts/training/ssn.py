@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from skimage.color import rgb2lab
 from torch.utils.data import DataLoader
 
@@ -36,13 +37,19 @@ def train(config: TrainConfig) -> Path:
     save_resolved(config, config.out / "config.yaml")
     L.seed_everything(config.seed, verbose=False)
     module = SSNTraining(config, CropStream(samples, config.data, config.seed))
-    averaging = EMAWeightAveraging(decay=config.ema_decay)
+    averaging = _Averaging(decay=config.ema_decay)
     trainer = _make_trainer(config, averaging)
     last = config.out / "checkpoints" / "last.ckpt"
     trainer.fit(module, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     final = config.out / "model.safetensors"
     save_network(final, module.network, levels={})
     return final
+
+
+class _Averaging(EMAWeightAveraging):
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # a finished run that is started again trains no step: without this line it would save the last weights
+        self.on_train_end(trainer, pl_module)
 
 
 def _make_trainer(config: TrainConfig, averaging: EMAWeightAveraging) -> L.Trainer:
@@ -103,7 +110,7 @@ class SSNTraining(L.LightningModule):
             boundary = boundary_loss(prediction.boundary_logits, batch.boundary_share)
             reconstruction, compactness = self._superpixel_losses(batch, prediction.embeddings)
         terms = {"boundary": boundary, "reconstruction": reconstruction, "compactness": compactness}
-        total = sum(getattr(weights, name) * value for name, value in terms.items())
+        total = torch.stack([value * getattr(weights, name) for name, value in terms.items()]).sum()
         self.log_dict({"loss": total, **terms}, prog_bar=True)
         return total
 
@@ -114,16 +121,16 @@ class SSNTraining(L.LightningModule):
         side = min(config.ssn_crop_px, embeddings.shape[-1])
         y, x = rng.integers(embeddings.shape[-1] - side + 1, size=2)
         part = (..., slice(y, y + side), slice(x, x + side))
-        grid = make_grid(side, side, rng.integers(config.ssn_cells[0], config.ssn_cells[1] + 1))
+        grid = make_grid(side, side, int(rng.integers(config.ssn_cells[0], config.ssn_cells[1] + 1)))
         layout = make_layout(grid, embeddings.device)
         lab = torch.from_numpy(rgb2lab(batch.image[part].cpu().numpy(), channel_axis=1)).float().to(embeddings.device)
-        cells = to_cells(pixel_features(lab, embeddings[part], grid, self.config.model), layout)
+        cells = to_cells(pixel_features(lab, embeddings[part], grid, self.network.config), layout)
         soft = soft_kmeans(cells, layout, config.ssn_iterations)
         labels = to_cells(_compress(batch.labels[part])[:, None], layout)[:, :, 0]
         positions = to_cells(_positions(side, len(labels), embeddings.device), layout)
         return reconstruction_loss(soft.weights, labels, layout), compactness_loss(soft.weights, positions, layout)
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return AdamW with linear warm-up and a cosine to zero."""
         config = self.config
         optimizer = torch.optim.AdamW(

@@ -1,0 +1,150 @@
+"""From an image to its hierarchy: the one place where the stages are wired.
+
+In   an image (anything read_image takes) and a network with its calibration
+Out  Hierarchy with exactly the leaves asked for
+Not  no algorithms, no training, no files but weights
+
+    image -> predict -> PixelMaps -> cluster -> Superpixels -> build_rag -> RegionGraph -> merge -> Hierarchy
+"""
+
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from jaxtyping import Int32, UInt8
+from PIL import Image
+from pydantic import BaseModel, Field, PositiveInt
+
+from supercuts.core.checks import check_in_range
+from supercuts.core.errors import InputError
+from supercuts.graph.rag import RegionGraph, build_rag, contract
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.color import rgb_to_lab
+from supercuts.images.io import read_image
+from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count, merge_tree
+from supercuts.superpixels.checkpoint import load_network
+from supercuts.superpixels.cluster import ClusterConfig, cluster
+from supercuts.superpixels.result import PixelMaps
+from supercuts.superpixels.ssn import SSN, SSNConfig
+
+EMBEDDED = ("compact",)  # models whose weights are in the package
+ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor  # what read_image takes
+
+
+class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
+    """Everything that decides a hierarchy besides the weights."""
+
+    superpixels: PositiveInt = 600  # leaves when the caller does not say
+    oversampling: float = Field(default=2.0, ge=1)  # cells of the SSN grid for each leaf asked for
+    cluster: ClusterConfig = ClusterConfig()
+    leaves: LinkageConfig = LinkageConfig(boundary=1.0, small_exponent=0.5)  # from cells down to the leaves
+    tree: LinkageConfig = LinkageConfig(boundary=1.0)  # from the leaves to the root
+
+
+class Model:
+    """A network and its calibration, ready to segment images.
+
+    >>> import supercuts
+    >>> model = supercuts.load("compact")
+    >>> h = model.segment(np.zeros((32, 48, 3), np.uint8), superpixels=12)
+    >>> h.n_leaves, h.cut(regions=3).max()
+    (12, np.int32(2))
+    """
+
+    def __init__(
+        self, network: SSN | None, levels: dict[str, float] | None = None, config: PipelineConfig | None = None
+    ) -> None:
+        """Take a network in eval mode (None: SSN_pix, which sees colour and position only)."""
+        self.network = None if network is None else network.to(memory_format=torch.channels_last)
+        self.levels = levels or {}
+        self.config = config or PipelineConfig()
+
+    @overload
+    def segment(self, image: list[Any], superpixels: int | None = None) -> list[Hierarchy]: ...
+    @overload
+    def segment(self, image: ImageSource, superpixels: int | None = None) -> Hierarchy: ...
+    def segment(self, image: object, superpixels: int | None = None) -> Hierarchy | list[Hierarchy]:
+        """Return the hierarchy of an image: a path, PIL image, numpy array or torch tensor; a list gives a list.
+
+        The tree has exactly `superpixels` leaves (fewer only if the image has fewer pixels). The same input always
+        gives the same output, whatever the number of threads.
+        """
+        if isinstance(image, list):
+            return [self._segment_one(one, superpixels) for one in image]
+        return self._segment_one(image, superpixels)
+
+    def _segment_one(self, image: object, superpixels: int | None) -> Hierarchy:
+        wanted = self.config.superpixels if superpixels is None else superpixels
+        check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
+        pixels = read_image(image)
+        return segment(pixels, self.network, self.levels, int(wanted), self.config)
+
+
+def load(model: str | os.PathLike[str] = "compact", config: PipelineConfig | None = None) -> Model:
+    """Return a model: "compact", whose weights are in the package, or a .safetensors file of `supercuts train`."""
+    name = os.fspath(model)
+    if name in EMBEDDED:
+        with resources.as_file(resources.files("supercuts") / "weights" / f"{name}.safetensors") as path:
+            return Model(*load_network(path), config)
+    if not name.endswith(".safetensors"):
+        raise InputError(
+            f"model={name!r} is unknown. Give one of {', '.join(EMBEDDED)} or a path ending in .safetensors."
+        )
+    return Model(*load_network(Path(name)), config)
+
+
+def segment(
+    image: UInt8[np.ndarray, "height width 3"],
+    network: SSN | None,
+    levels: dict[str, float],
+    n_leaves: int,
+    config: PipelineConfig,
+) -> Hierarchy:
+    """Return the hierarchy of an image with min(n_leaves, H * W) leaves."""
+    maps = predict(image, network)
+    labels, graph = make_leaves(maps, min(n_leaves, image.shape[0] * image.shape[1]), network, config)
+    tree = merge_tree(graph, dissimilarity(graph, config.tree), **_small_regions(config.tree, labels.size))
+    return Hierarchy(
+        labels=labels,
+        parents=tree.parents,
+        altitudes=tree.altitudes,
+        embeddings=graph.embedding,
+        image=image,
+        levels=dict(levels),
+    )
+
+
+def predict(image: UInt8[np.ndarray, "height width 3"], network: SSN | None) -> PixelMaps:
+    """Return colour, boundary probability and embeddings of each pixel; without a network colour alone."""
+    lab = np.ascontiguousarray(rgb_to_lab(image).transpose(2, 0, 1))
+    if network is None:
+        return PixelMaps(lab, np.zeros(lab.shape[1:], np.float32), np.zeros((0, *lab.shape[1:]), np.float32))
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float().div_(255)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        prediction = network(pixels.contiguous(memory_format=torch.channels_last))
+    boundary = prediction.boundary_logits[0, 0].sigmoid()
+    return PixelMaps(lab, boundary.numpy(), prediction.embeddings[0].contiguous().numpy())
+
+
+def make_leaves(
+    maps: PixelMaps, n_leaves: int, network: SSN | None, config: PipelineConfig
+) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
+    """Return labels of exactly `n_leaves` superpixels and their graph: a finer grid, then the most alike merge."""
+    ssn = SSNConfig() if network is None else network.config
+    n_pixels = maps.boundary.size
+    n_cells = min(int(np.ceil(config.oversampling * n_leaves)), n_pixels)
+    fine = cluster(maps, n_cells, config.cluster, ssn).labels
+    graph = build_rag(fine, maps.boundary, maps.lab, maps.embeddings)
+    if graph.n_nodes < n_leaves:  # nearly as many leaves as pixels: start from the pixels themselves
+        fine = np.arange(n_pixels, dtype=np.int32).reshape(maps.shape)
+        graph = build_rag(fine, maps.boundary, maps.lab, maps.embeddings)
+    small = _small_regions(config.leaves, n_pixels)
+    region = merge_to_count(graph, dissimilarity(graph, config.leaves), n_leaves, **small)
+    return region[fine], contract(graph, region)
+
+
+def _small_regions(config: LinkageConfig, n_pixels: int) -> dict[str, float]:
+    return {"small_area_px": config.small_area * n_pixels, "small_exponent": config.small_exponent}

@@ -1,0 +1,78 @@
+"""SSN superpixels that follow the boundary map: soft k-means, cores, geodesic growth.
+
+In   PixelMaps and a number of cells
+Out  Superpixels: at least one for each cell, connected, ids in scan order
+Not  no exact count (merging brings it down to one), no network
+
+SSN decides the cores, the pixels that lie inside a superpixel beyond doubt; between cores the label arrives by the
+cheapest path, where crossing a boundary is dear. So the last pixels are decided by the boundary map, and a superpixel
+keeps SSN's size and place.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int32
+from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from supercuts.superpixels import _kernels
+from supercuts.superpixels.grid import Grid, cell_table, make_grid
+from supercuts.superpixels.result import PixelMaps, Superpixels
+from supercuts.superpixels.soft_kmeans import SoftAssignment, make_layout, soft_kmeans, to_cells
+from supercuts.superpixels.ssn import SSNConfig, pixel_features
+
+
+class ClusterConfig(BaseModel, frozen=True, extra="forbid"):
+    """How SSN's soft assignment becomes hard superpixels; costs are in steps over a flat pixel."""
+
+    iterations: PositiveInt = 5  # of the soft k-means
+    core_boundary: float = Field(default=0.3, ge=0, le=1)  # a core pixel's boundary probability is at most this
+    core_weight: float = Field(default=0.5, ge=0, le=1)  # and its weight in its superpixel is at least this
+    boundary_cost: NonNegativeFloat = 32.0  # of entering a pixel of boundary probability 1
+    feature_cost: NonNegativeFloat = 0.5  # of entering a pixel, times its squared SSN feature distance to the centre
+    max_feature_distance: NonNegativeFloat = 32.0  # that squared distance is capped: an outlier pixel must not block
+    seed_search_px: NonNegativeInt = 2  # a superpixel without a core starts at the flattest pixel this near its centre
+
+
+def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig) -> Superpixels:
+    """Return superpixels from a grid of about `n_cells` cells (clipped to one cell a pixel)."""
+    grid = make_grid(*maps.shape, n_cells)
+    features, soft = _soft_assign(maps, grid, config, ssn)
+    labels, weight = _harden(soft, grid)
+    is_core = (maps.boundary <= config.core_boundary) & (weight >= config.core_weight)
+    # inside its own cell, so distinct for every cell: no superpixel is lost
+    seeds = _kernels.flattest_near_centers(maps.boundary, grid.rows, grid.cols, config.seed_search_px)
+    cores = _kernels.keep_cores(labels, is_core, seeds, grid.n_cells)
+    step_cost = np.rint(1 + config.boundary_cost * maps.boundary).astype(np.int32)
+    most = int(1 + config.boundary_cost + config.feature_cost * config.max_feature_distance) + 1
+    grown = _kernels.grow(
+        cores,
+        step_cost,
+        features,
+        soft.centers[0].numpy(),
+        config.feature_cost,
+        config.max_feature_distance,
+        most,
+    )
+    components, n = _kernels.label_components(grown)
+    return Superpixels(labels=components, n=n)
+
+
+def _soft_assign(
+    maps: PixelMaps, grid: Grid, config: ClusterConfig, ssn: SSNConfig
+) -> tuple[Float32[np.ndarray, "channels height width"], SoftAssignment]:
+    with torch.inference_mode():
+        lab, embeddings = torch.from_numpy(maps.lab)[None], torch.from_numpy(maps.embeddings)[None]
+        features = pixel_features(lab, embeddings, grid, ssn)
+        layout = make_layout(grid)
+        soft = soft_kmeans(to_cells(features, layout), layout, config.iterations)
+        return features[0].numpy(), soft
+
+
+def _harden(
+    soft: SoftAssignment, grid: Grid
+) -> tuple[Int32[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
+    """Return the cell id of each pixel's heaviest candidate and that candidate's weight."""
+    ys, is_y = cell_table(grid.height, grid.rows)
+    xs, is_x = cell_table(grid.width, grid.cols)
+    labels, weight = _kernels.hard_labels(soft.weights[0].numpy(), ys, is_y, xs, is_x, grid.height, grid.width)
+    return labels, weight

@@ -1,0 +1,43 @@
+"""What a superpixel method returns.
+
+In   label maps and the per-pixel maps they were made from
+Out  Superpixels
+Not  no graph, no tree
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelMaps:
+    """What is known of each pixel before it is grouped.
+
+    lab         (3, H, W) float32  CIE Lab, L in 0..100
+    boundary    (H, W) float32     boundary probability, 0..1
+    embeddings  (D, H, W) float32  learned channels; D = 0 without a network
+    """
+
+    lab: Float32[np.ndarray, "3 height width"]
+    boundary: Float32[np.ndarray, "height width"]
+    embeddings: Float32[np.ndarray, "channels height width"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.boundary.shape
+        return height, width
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Superpixels:
+    """A partition of an image into connected superpixels.
+
+    labels  (H, W) int32  ids 0..N-1 in scan order, each one 4-connected component
+    n       int           N
+    """
+
+    labels: Int32[np.ndarray, "height width"]
+    n: int

@@ -1,0 +1,232 @@
+from dataclasses import fields
+
+import jaxtyping
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from supercuts.core.arrays import relabel_consecutive
+from supercuts.core.errors import InputError
+from supercuts.graph.rag import RegionGraph, build_rag, contract
+
+FIELDS = [field.name for field in fields(RegionGraph)]
+
+
+def maps_of(shape, n_channels=2, seed=0):
+    """Return random boundary, Lab and embedding maps."""
+    rng = np.random.default_rng(seed)
+    boundary = rng.random(shape, np.float32)
+    lab = 100 * rng.random((3, *shape), np.float32)
+    return boundary, lab, rng.random((n_channels, *shape), np.float32)
+
+
+@st.composite
+def pictures(draw):
+    """Draw labels whose ids are all present, in any order and in any number of pieces, and their maps."""
+    shape = draw(array_shapes(min_dims=2, max_dims=2, max_side=7))
+    labels, _ = relabel_consecutive(draw(arrays(np.int64, shape, elements=st.integers(0, 7))))
+    return labels, *maps_of(shape, draw(st.integers(0, 3)), draw(st.integers(0, 99)))
+
+
+def neighbor_pairs(labels):
+    height, width = labels.shape
+    for y, x in np.ndindex(labels.shape):
+        if x + 1 < width:
+            yield (y, x), (y, x + 1)
+        if y + 1 < height:
+            yield (y, x), (y + 1, x)
+
+
+def slow_rag(labels, boundary, lab, embeddings):
+    """Return every field, pixel pair by pixel pair and region by region."""
+    crossings = {}
+    for p, q in neighbor_pairs(labels):
+        if labels[p] != labels[q]:
+            pair = tuple(sorted((int(labels[p]), int(labels[q]))))
+            crossings.setdefault(pair, []).append((float(boundary[p]) + float(boundary[q])) / 2)
+    edges = sorted(crossings)
+    pixels = [np.nonzero(labels == i) for i in range(labels.max() + 1)]
+    color = np.array([lab[:, ys, xs].mean(axis=1, dtype=float) for ys, xs in pixels])
+    embedding = np.array([embeddings[:, ys, xs].mean(axis=1, dtype=float) for ys, xs in pixels])
+    return {
+        "edges": np.array(edges, int).reshape(-1, 2),
+        "border_length": [len(crossings[pair]) for pair in edges],
+        "boundary": [np.mean(crossings[pair]) for pair in edges],
+        "color_distance": [np.linalg.norm(color[i] - color[j]) for i, j in edges],
+        "embedding_distance": [np.linalg.norm(embedding[i] - embedding[j]) for i, j in edges],
+        "area": [ys.size for ys, _ in pixels],
+        "centroid_yx": [(ys.mean(), xs.mean()) for ys, xs in pixels],
+        "bbox": [(ys.min(), xs.min(), ys.max() + 1, xs.max() + 1) for ys, xs in pixels],
+        "color": color,
+        "embedding": embedding,
+    }
+
+
+def assert_same(graph, expected, message=""):
+    assert expected.keys() == set(FIELDS)
+    for name, values in expected.items():
+        got = getattr(graph, name)
+        assert got.shape == np.shape(values) or np.size(values) == 0 == got.size, name
+        np.testing.assert_allclose(got, np.reshape(values, got.shape), rtol=1e-5, atol=1e-4, err_msg=message + name)
+
+
+def as_dict(graph):
+    return {name: getattr(graph, name) for name in FIELDS}
+
+
+@pytest.fixture
+def as_installed():
+    """Switch the array annotations off, as they are outside the tests, so that our own refusals are reached."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_hand_worked_picture():
+    labels = np.array([[0, 0, 1], [2, 2, 1]], np.int32)
+    boundary = np.array([[0.0, 0.2, 0.6], [0.4, 0.8, 1.0]], np.float32)
+    lab = np.zeros((3, 2, 3), np.float32)
+    lab[0] = [[10, 30, 50], [20, 20, 70]]
+    graph = build_rag(labels, boundary, lab, np.zeros((0, 2, 3), np.float32))
+    assert graph.edges.tolist() == [[0, 1], [0, 2], [1, 2]]
+    assert graph.border_length.tolist() == [1, 2, 1]
+    np.testing.assert_allclose(graph.boundary, [0.4, (0.2 + 0.5) / 2, 0.9])
+    np.testing.assert_allclose(graph.color_distance, [40, 0, 40])
+    np.testing.assert_allclose(graph.centroid_yx, [[0, 0.5], [0.5, 2], [1, 0.5]])
+    assert graph.bbox.tolist() == [[0, 0, 1, 2], [0, 2, 2, 3], [1, 0, 2, 2]]
+
+
+@given(pictures())
+def test_every_field_matches_brute_force(picture):
+    assert_same(build_rag(*picture), slow_rag(*picture))
+
+
+def test_many_regions_in_shuffled_order_match_brute_force():
+    grid = np.arange(24)[:, None] // 2 * 18 + np.arange(36)[None, :] // 2
+    labels = np.random.default_rng(0).permutation(grid.max() + 1)[grid].astype(np.int32)
+    picture = (labels, *maps_of(labels.shape))
+    assert_same(build_rag(*picture), slow_rag(*picture))
+
+
+def test_one_region_per_pixel_is_the_grid_graph():
+    labels = np.random.default_rng(1).permutation(48 * 40).reshape(48, 40).astype(np.int32)
+    graph = build_rag(labels, *maps_of(labels.shape))
+    grid = {tuple(sorted((labels[p], labels[q]))) for p, q in nx.grid_2d_graph(48, 40).edges}
+    assert list(map(tuple, graph.edges.tolist())) == sorted(grid)
+    assert (graph.border_length == 1).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 3)])
+def test_one_region_has_no_edges(shape):
+    labels = np.zeros(shape, np.int32)
+    graph = build_rag(labels, *maps_of(shape))
+    assert graph.n_nodes == 1
+    assert graph.n_edges == 0
+    assert graph.edges.shape == (0, 2)
+    assert graph.bbox.tolist() == [[0, 0, *shape]]
+    assert_same(contract(graph, np.zeros(1, np.int32)), as_dict(graph))
+
+
+def test_diagonal_contact_is_no_border():
+    labels = np.array([[0, 1], [2, 0]], np.int32)
+    assert build_rag(labels, *maps_of((2, 2))).edges.tolist() == [[0, 1], [0, 2]]
+
+
+def test_checkerboard_has_one_edge_of_all_pairs():
+    labels = (np.indices((4, 6)).sum(axis=0) % 2).astype(np.int32)
+    graph = build_rag(labels, *maps_of((4, 6)))
+    assert graph.edges.tolist() == [[0, 1]]
+    assert graph.border_length.tolist() == [4 * 5 + 3 * 6]
+    assert graph.area.tolist() == [12, 12]
+
+
+@given(pictures())
+def test_transposing_swaps_only_coordinates(picture):
+    graph = build_rag(*picture)
+    turned = build_rag(*(np.ascontiguousarray(np.swapaxes(values, -1, -2)) for values in picture))
+    expected = as_dict(graph) | {"centroid_yx": graph.centroid_yx[:, ::-1], "bbox": graph.bbox[:, [1, 0, 3, 2]]}
+    assert_same(turned, expected)
+
+
+@given(pictures(), st.randoms(use_true_random=False))
+def test_contract_equals_the_graph_of_the_merged_labels(picture, random):
+    labels, *maps = picture
+    graph = build_rag(labels, *maps)
+    region, n_regions = relabel_consecutive(np.array([random.randrange(4) for _ in range(graph.n_nodes)]))
+    contracted = contract(graph, region)
+    assert contracted.n_nodes == n_regions
+    assert_same(contracted, as_dict(build_rag(region[labels], *maps)))
+    for name in FIELDS:
+        assert getattr(contracted, name).dtype == getattr(graph, name).dtype, name
+
+
+@given(pictures())
+def test_contracting_nothing_changes_nothing(picture):
+    graph = build_rag(*picture)
+    assert_same(contract(graph, np.arange(graph.n_nodes, dtype=np.int32)), as_dict(graph))
+
+
+@given(pictures())
+def test_neighbors_match_networkx(picture):
+    graph = build_rag(*picture)
+    starts, ids = graph.neighbors()
+    reference = nx.Graph()
+    reference.add_nodes_from(range(graph.n_nodes))
+    reference.add_edges_from(graph.edges.tolist())
+    assert starts[-1] == ids.size == 2 * graph.n_edges
+    for i in range(graph.n_nodes):
+        assert ids[starts[i] : starts[i + 1]].tolist() == sorted(reference[i])
+
+
+def test_networkx_graph_carries_every_field():
+    labels = np.array([[0, 0, 1], [2, 2, 1], [2, 2, 1]], np.int32)
+    graph = build_rag(labels, *maps_of(labels.shape))
+    exported = graph.to_networkx()
+    assert sorted(exported.nodes) == [0, 1, 2]
+    assert sorted(exported.edges) == [(0, 1), (0, 2), (1, 2)]
+    for name in ("border_length", "boundary", "color_distance", "embedding_distance"):
+        for (i, j), value in zip(graph.edges.tolist(), getattr(graph, name).tolist(), strict=True):
+            assert exported.edges[i, j][name] == value
+    for node, attributes in exported.nodes(data=True):
+        assert attributes.keys() == {"area", "centroid_yx", "bbox", "color", "embedding"}
+        for name, value in attributes.items():
+            np.testing.assert_array_equal(value, getattr(graph, name)[node])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([[0, 2]], r"label 1 has no pixel; ids must be 0\.\.2, all present: relabel"),
+        ([[0, -1]], "start at -1; expected ids 0"),
+        ([[]], "start at none; expected ids 0"),
+    ],
+)
+def test_labels_with_gaps_negative_or_empty_are_refused(labels, message):
+    labels = np.array(labels, np.int32)
+    with pytest.raises(InputError, match=message):
+        build_rag(labels, *maps_of(labels.shape))
+
+
+@pytest.mark.parametrize("wrong", range(3))
+def test_map_of_another_size_is_refused(as_installed, wrong):
+    maps = list(maps_of((2, 3)))
+    maps[wrong] = maps[wrong][..., :2]
+    with pytest.raises(InputError, match=r"do not fit labels \(2, 3\): give"):
+        build_rag(np.zeros((2, 3), np.int32), *maps)
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        ([0, 2, 2], r"region 1 has no node; ids must be 0\.\.2"),
+        ([0, -1, 0], r"must name a region 0\.\.R-1 for each of the 3 nodes"),
+        ([0, 1], r"region \(2,\) must name a region"),
+    ],
+)
+def test_contract_refuses_regions_that_do_not_fit(region, message):
+    graph = build_rag(np.array([[0, 1, 2]], np.int32), *maps_of((1, 3)))
+    with pytest.raises(InputError, match=message):
+        contract(graph, np.array(region, np.int32))
