@@ -40,8 +40,15 @@ class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
     superpixels: PositiveInt = 600  # leaves when the caller does not say
     oversampling: float = Field(default=2.0, ge=1)  # cells of the SSN grid for each leaf asked for
     cluster: ClusterConfig = ClusterConfig()
-    leaves: LinkageConfig = LinkageConfig(boundary=1.0, small_exponent=0.5)  # from cells down to the leaves
-    tree: LinkageConfig = LinkageConfig(boundary=1.0)  # from the leaves to the root
+    # from cells down to the leaves: strongly by size, so leaves are even and none is a sliver
+    leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=1.0, small_area=0.01)
+    # from the leaves to the root: by boundaries, but specks are absorbed early
+    tree: LinkageConfig = LinkageConfig(boundary=1.0, color=0.1, small_exponent=0.3, small_area=0.005)
+
+
+# without a network the boundary map is empty: regions are told apart by colour
+_BY_COLOR = LinkageConfig(boundary=0.0, color=1.0)
+PIXEL_CONFIG = PipelineConfig(leaves=_BY_COLOR, tree=_BY_COLOR)
 
 
 class Model:
@@ -60,7 +67,7 @@ class Model:
         """Take a network in eval mode (None: SSN_pix, which sees colour and position only)."""
         self.network = None if network is None else network.to(memory_format=torch.channels_last)
         self.levels = levels or {}
-        self.config = config or PipelineConfig()
+        self.config = config or (PIXEL_CONFIG if network is None else PipelineConfig())
 
     @overload
     def segment(self, image: list[Any], superpixels: int | None = None) -> list[Hierarchy]: ...
@@ -122,7 +129,8 @@ def predict(image: UInt8[np.ndarray, "height width 3"], network: SSN | None) -> 
     lab = np.ascontiguousarray(rgb_to_lab(image).transpose(2, 0, 1))
     if network is None:
         return PixelMaps(lab, np.zeros(lab.shape[1:], np.float32), np.zeros((0, *lab.shape[1:]), np.float32))
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float().div_(255)
+    # astype copies: torch warns of arrays that are not writable, as a hierarchy's image is
+    pixels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None].div_(255)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         prediction = network(pixels.contiguous(memory_format=torch.channels_last))
     boundary = prediction.boundary_logits[0, 0].sigmoid()

@@ -155,7 +155,7 @@ def _segment_one(network: Any, path: Path, name: str, out: Path, superpixels: in
         seconds = round(time.perf_counter() - start, 3)
         cuts = _cuts(h)
         outputs = _write_all(name, path, out, h, cuts if overlays else {})
-    except SuperCutsError as error:
+    except (SuperCutsError, OSError) as error:  # a full disk or a name too long: the other images may still succeed
         message = str(error)
         return Report(str(path), name, error=message if str(path) in message else f"{path}: {message}")
     regions = {level: int(cuts[level].max()) + 1 for level in reversed(REGIONS)}

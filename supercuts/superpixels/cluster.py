@@ -12,7 +12,7 @@ keeps SSN's size and place.
 import numpy as np
 import torch
 from jaxtyping import Float32, Int32
-from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from supercuts.superpixels import _kernels
 from supercuts.superpixels.grid import Grid, cell_table, make_grid
@@ -25,16 +25,17 @@ class ClusterConfig(BaseModel, frozen=True, extra="forbid"):
     """How SSN's soft assignment becomes hard superpixels; costs are in steps over a flat pixel."""
 
     iterations: PositiveInt = 5  # of the soft k-means
-    core_boundary: float = Field(default=0.3, ge=0, le=1)  # a core pixel's boundary probability is at most this
+    core_boundary: float = Field(default=0.85, ge=0, le=1)  # a core pixel's boundary probability is at most this
     core_weight: float = Field(default=0.5, ge=0, le=1)  # and its weight in its superpixel is at least this
     boundary_cost: NonNegativeFloat = 32.0  # of entering a pixel of boundary probability 1
+    boundary_power: PositiveFloat = 3.0  # to which the probability is raised first: dear on the ridge, cheap beside it
     feature_cost: NonNegativeFloat = 0.5  # of entering a pixel, times its squared SSN feature distance to the centre
     max_feature_distance: NonNegativeFloat = 32.0  # that squared distance is capped: an outlier pixel must not block
     seed_search_px: NonNegativeInt = 2  # a superpixel without a core starts at the flattest pixel this near its centre
 
 
 def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig) -> Superpixels:
-    """Return superpixels from a grid of about `n_cells` cells (clipped to one cell a pixel)."""
+    """Return superpixels from a grid of about `n_cells` cells (1..H * W)."""
     grid = make_grid(*maps.shape, n_cells)
     features, soft = _soft_assign(maps, grid, config, ssn)
     labels, weight = _harden(soft, grid)
@@ -42,7 +43,7 @@ def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig
     # inside its own cell, so distinct for every cell: no superpixel is lost
     seeds = _kernels.flattest_near_centers(maps.boundary, grid.rows, grid.cols, config.seed_search_px)
     cores = _kernels.keep_cores(labels, is_core, seeds, grid.n_cells)
-    step_cost = np.rint(1 + config.boundary_cost * maps.boundary).astype(np.int32)
+    step_cost = np.rint(1 + config.boundary_cost * maps.boundary**config.boundary_power).astype(np.int32)
     most = int(1 + config.boundary_cost + config.feature_cost * config.max_feature_distance) + 1
     grown = _kernels.grow(
         cores,

@@ -6,11 +6,21 @@ Not  no defaults hidden elsewhere: what a run used is what it saved
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from supercuts.superpixels.ssn import SSNConfig
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("give low before high")
+    return bounds
+
+
+FloatRange = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ascending)]
+IntRange = Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_ascending)]
 
 
 class DataConfig(BaseModel, frozen=True, extra="forbid"):
@@ -19,7 +29,7 @@ class DataConfig(BaseModel, frozen=True, extra="forbid"):
     root: Path | None = None  # folder that holds BSDS500; None: the environment variable SUPERCUTS_DATA, else ./data
     split: Literal["train", "val", "train+val"] = "train+val"  # the test split is for reporting only
     crop_px: PositiveInt = 304  # side of the square crops
-    scale: tuple[PositiveFloat, PositiveFloat] = (0.6, 1.7)  # range of the random enlargement
+    scale: FloatRange = (0.6, 1.7)  # range of the random enlargement
     rotation_deg: NonNegativeFloat = 180.0  # rotations are uniform in -rotation..rotation
     color_jitter: NonNegativeFloat = 0.3  # strength of random brightness, contrast, saturation, gamma
     workers: NonNegativeInt = 1  # processes that prepare samples
@@ -32,7 +42,7 @@ class LossConfig(BaseModel, frozen=True, extra="forbid"):
     reconstruction: NonNegativeFloat = 2.0  # of labels from soft superpixels
     compactness: NonNegativeFloat = 0.1  # squared distance to the superpixel's centroid, in squared cell sides
     ssn_crop_px: PositiveInt = 160  # side of the part of the crop on which soft superpixels are computed
-    ssn_cells: tuple[PositiveInt, PositiveInt] = (40, 160)  # range of the random number of cells in that part
+    ssn_cells: IntRange = (40, 160)  # range of the random number of cells in that part
     ssn_iterations: PositiveInt = 4
 
 

@@ -6,6 +6,7 @@ Not  no calibration of levels, no benchmark figures (benchmarks/)
 """
 
 import math
+import warnings
 from pathlib import Path
 
 import lightning as L
@@ -40,7 +41,10 @@ def train(config: TrainConfig) -> Path:
     averaging = _Averaging(decay=config.ema_decay)
     trainer = _make_trainer(config, averaging)
     last = config.out / "checkpoints" / "last.ckpt"
-    trainer.fit(module, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    with warnings.catch_warnings():
+        # a run that goes on finds its own checkpoints: nothing to warn of
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        trainer.fit(module, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     final = config.out / "model.safetensors"
     save_network(final, module.network, levels={})
     return final

@@ -1,0 +1,128 @@
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from supercuts.core.errors import FileFormatError
+from supercuts.superpixels.checkpoint import FORMAT_VERSION, load_network, save_network
+from supercuts.superpixels.ssn import SSN, SSNConfig
+
+CONFIG = SSNConfig(head_channels=(4, 4, 6, 8), embedding_channels=3, color_scale=0.5)
+LEVELS = {"scene": 0.75, "object": 0.5, "part": 0.25}
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = SSN(CONFIG)
+    with torch.no_grad():
+        network(torch.rand(2, 3, 32, 32))  # moves the running statistics of BatchNorm
+    return network.eval()
+
+
+@pytest.fixture
+def path(network, tmp_path):
+    save_network(tmp_path / "model.safetensors", network, LEVELS)
+    return tmp_path / "model.safetensors"
+
+
+def read_metadata(path):
+    with safe_open(path, framework="pt") as file:
+        return file.metadata()
+
+
+def rewrite(path, tensors=None, **metadata):
+    """Save the file again with other tensors or metadata; None takes a key away."""
+    merged = {key: value for key, value in (read_metadata(path) | metadata).items() if value is not None}
+    save_file(load_file(path) if tensors is None else tensors, path, metadata=merged)
+
+
+def test_a_network_comes_back_as_it_was(network, path):
+    loaded, levels = load_network(path)
+    assert levels == LEVELS
+    assert loaded.config == CONFIG
+    assert not loaded.training
+    expected = network.state_dict()
+    for name, value in loaded.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
+    images = torch.rand(1, 3, 20, 17, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(images).embeddings, network(images).embeddings, rtol=0, atol=0)
+
+
+def test_channels_last_weights_are_saved_like_any_other(network, path, tmp_path):
+    save_network(tmp_path / "other.safetensors", SSN(CONFIG).to(memory_format=torch.channels_last), LEVELS)
+    assert load_file(tmp_path / "other.safetensors").keys() == load_file(path).keys()
+
+
+def test_float16_files_are_half_as_large_and_load_as_float32(network, path, tmp_path):
+    half = tmp_path / "half.safetensors"
+    save_network(half, network, LEVELS, torch.float16)
+    assert all(tensor.dtype == torch.float16 for tensor in load_file(half).values())
+    assert half.stat().st_size < 0.6 * path.stat().st_size
+    loaded, _ = load_network(half)
+    for name, value in loaded.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            assert value.dtype == torch.float32
+            torch.testing.assert_close(value, network.state_dict()[name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(FileFormatError, match=r"none\.safetensors: no such file\. Give a \.safetensors file"):
+        load_network(tmp_path / "none.safetensors")
+    with pytest.raises(FileFormatError, match="no such file"):
+        load_network(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 1000, -1])
+def test_a_truncated_file_is_refused(path, kept):
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(FileFormatError, match=r"not a safetensors file .* Was it copied completely"):
+        load_network(path)
+
+
+def test_a_pickle_is_refused_without_being_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (pytest.fail, ("the pickle was run",))
+
+    torch.save({"weights": Trap()}, tmp_path / "model.pth")
+    with pytest.raises(FileFormatError, match="not a safetensors file"):
+        load_network(tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize(("version", "shown"), [(str(FORMAT_VERSION + 1), str(FORMAT_VERSION + 1)), (None, "missing")])
+def test_another_version_is_refused(path, version, shown):
+    rewrite(path, format_version=version)
+    with pytest.raises(FileFormatError, match=f"format_version {shown}, expected {FORMAT_VERSION}. Give a file"):
+        load_network(path)
+
+
+@pytest.mark.parametrize("config", [None, "{", json.dumps({"colour": 1})], ids=["none", "no JSON", "unknown key"])
+def test_a_file_without_a_networks_config_is_refused(path, config):
+    rewrite(path, config=config)
+    with pytest.raises(FileFormatError, match="its config is not an SSN's"):
+        load_network(path)
+
+
+def test_missing_and_unexpected_tensors_are_named(path):
+    tensors = load_file(path)
+    name = "head.output.weight"
+    rewrite(path, tensors={key: value for key, value in tensors.items() if key != name} | {"extra": torch.ones(1)})
+    with pytest.raises(FileFormatError, match=rf"missing \['{name}'\], unexpected \['extra'\]\. Train again"):
+        load_network(path)
+
+
+def test_a_tensor_of_another_shape_is_named(path):
+    rewrite(path, tensors=load_file(path) | {"head.output.bias": torch.ones(99)})
+    with pytest.raises(FileFormatError, match=r"model\.safetensors(.|\n)*head\.output\.bias(.|\n)*Train again"):
+        load_network(path)
+
+
+def test_a_config_that_makes_no_network_is_refused_with_the_files_name(path):
+    rewrite(path, config=SSNConfig(backbone="gone").model_dump_json())
+    with pytest.raises(FileFormatError, match=r"model\.safetensors.*backbone='gone' is unknown"):
+        load_network(path)

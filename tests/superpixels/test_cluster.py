@@ -1,0 +1,261 @@
+import heapq
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from supercuts.core.errors import InputError
+from supercuts.superpixels import _kernels
+from supercuts.superpixels.cluster import ClusterConfig, cluster
+from supercuts.superpixels.grid import Grid, cell_labels, make_grid
+from supercuts.superpixels.result import PixelMaps, Superpixels
+from supercuts.superpixels.ssn import SSNConfig
+
+SSN_CONFIG = SSNConfig()
+shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
+
+
+def components_by_scipy(labels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the 4-connected components of equal labels, numbered in scan order, and their number."""
+    components, n = np.zeros(labels.shape, int), 0
+    for value in np.unique(labels):
+        found, count = ndimage.label(labels == value)
+        components[found > 0] = found[found > 0] + n
+        n += count
+    _, first, inverse = np.unique(components, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse].reshape(labels.shape), n
+
+
+def random_maps(height: int, width: int, channels: int, seed: int) -> PixelMaps:
+    rng = np.random.default_rng(seed)
+    lab = rng.uniform(0, 100, (3, height, width)).astype(np.float32)
+    boundary = rng.uniform(0, 1, (height, width)).astype(np.float32)
+    return PixelMaps(lab, boundary, rng.normal(0, 1, (channels, height, width)).astype(np.float32))
+
+
+def run(maps: PixelMaps, n_cells: int) -> Superpixels:
+    return cluster(maps, n_cells, ClusterConfig(), SSN_CONFIG)
+
+
+# the kernels
+
+
+@given(labels=hnp.arrays(np.int32, shapes, elements=st.integers(-2, 2)))
+def test_components_match_scipy_in_scan_order(labels):
+    components, n = _kernels.label_components(labels)
+    expected, n_expected = components_by_scipy(labels)
+    assert n == n_expected
+    np.testing.assert_array_equal(components, expected)
+
+
+def test_components_that_meet_late_are_one():
+    labels = np.array([[1, 0, 1, 0, 1], [1, 0, 1, 0, 1], [1, 1, 1, 1, 1]], np.int32)
+    components, n = _kernels.label_components(labels)
+    np.testing.assert_array_equal(components, [[0, 1, 0, 2, 0], [0, 1, 0, 2, 0], [0, 0, 0, 0, 0]])
+    assert n == 3
+
+
+@given(
+    boundary=hnp.arrays(np.float32, shapes, elements=st.floats(0, 1, width=16)),
+    search=st.integers(0, 3),
+    data=st.data(),
+)
+def test_seeds_are_the_flattest_pixels_near_the_middle_of_their_cell(boundary, search, data):
+    height, width = boundary.shape
+    grid = Grid(height, width, data.draw(st.integers(1, height)), data.draw(st.integers(1, width)))
+    seeds = _kernels.flattest_near_centers(boundary, grid.rows, grid.cols, search)
+    cells = cell_labels(grid)
+    for cell, (y, x) in enumerate(seeds):
+        assert cells[y, x] == cell
+        ys, xs = np.nonzero(cells == cell)
+        middle_y, middle_x = (ys.min() + ys.max()) // 2, (xs.min() + xs.max()) // 2
+        is_near = (np.abs(ys - middle_y) <= search) & (np.abs(xs - middle_x) <= search)
+        assert boundary[y, x] == boundary[ys, xs][is_near].min()
+        assert max(abs(y - middle_y), abs(x - middle_x)) <= search
+
+
+def test_a_flat_cell_is_seeded_in_its_middle():
+    seeds = _kernels.flattest_near_centers(np.zeros((6, 10), np.float32), 2, 2, 5)
+    assert seeds.tolist() == [[1, 2], [1, 7], [4, 2], [4, 7]]
+
+
+def test_cores_match_hand_worked_map():
+    labels = np.array([[0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [2, 2, 2, 2, 2]], np.int32)
+    is_core = np.array([[1, 0, 1, 1, 1], [1, 0, 1, 0, 1], [0, 0, 0, 0, 0]], bool)
+    cores = _kernels.keep_cores(labels, is_core, np.array([[0, 0], [0, 4], [2, 2]]), 3)
+    # label 0 keeps the left pair, label 1 the right three, label 2 has no core and keeps its seed
+    np.testing.assert_array_equal(cores, [[0, -1, -1, 1, 1], [0, -1, -1, -1, 1], [-1, -1, 2, -1, -1]])
+
+
+def test_a_seed_on_anothers_only_core_pixel_loses_neither():
+    labels = np.array([[1, 1, 1, 2, 2, 2]], np.int32)
+    is_core = np.array([[1, 0, 0, 1, 0, 0]], bool)
+    # label 0 has no core, its seed takes the core of 1, whose seed takes the core of 2
+    cores = _kernels.keep_cores(labels, is_core, np.array([[0, 0], [0, 3], [0, 5]]), 3)
+    np.testing.assert_array_equal(cores, [[0, -1, -1, 1, -1, 2]])
+
+
+@given(data=st.data(), shape=shapes)
+def test_no_label_loses_its_core(data, shape):
+    n_pixels = shape[0] * shape[1]
+    n_labels = data.draw(st.integers(1, n_pixels))
+    labels = data.draw(hnp.arrays(np.int32, shape, elements=st.integers(0, n_labels - 1)))
+    is_core = data.draw(hnp.arrays(bool, shape))
+    order = data.draw(st.permutations(range(n_pixels)))[:n_labels]
+    seeds = np.stack(np.unravel_index(np.array(order), shape), axis=1)
+    cores = _kernels.keep_cores(labels, is_core, seeds, n_labels)
+    assert set(np.unique(cores[cores >= 0])) == set(range(n_labels))
+    is_seed = np.zeros(shape, bool)
+    is_seed[seeds[:, 0], seeds[:, 1]] = True
+    assert ((cores < 0) | (is_core & (cores == labels)) | is_seed).all()
+
+
+def grow_slowly(cores, step_cost, features, centers, feature_weight, feature_cap):
+    """Return Dijkstra's labels and distances on a binary heap."""
+    height, width = cores.shape
+    labels, distances, heap = cores.copy(), np.zeros(cores.shape, np.int64), []
+
+    def offer_neighbours(y0, x0, label, base):
+        for y, x in ((y0 - 1, x0), (y0 + 1, x0), (y0, x0 - 1), (y0, x0 + 1)):
+            if 0 <= y < height and 0 <= x < width and labels[y, x] < 0:
+                squared = sum(
+                    (float(f) - float(s)) ** 2 for f, s in zip(features[:, y, x], centers[label], strict=True)
+                )
+                cost = int(step_cost[y, x] + feature_weight * min(squared, feature_cap))
+                heapq.heappush(heap, (base + cost, y, x, label))
+
+    for y, x in np.argwhere(cores >= 0):
+        offer_neighbours(y, x, cores[y, x], 0)
+    while heap:
+        distance, y, x, label = heapq.heappop(heap)
+        if labels[y, x] < 0:
+            labels[y, x], distances[y, x] = label, distance
+            offer_neighbours(y, x, label, distance)
+    return labels, distances
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_growth_matches_dijkstra_on_a_heap(seed):
+    rng = np.random.default_rng(seed)
+    height, width, n_labels = 11, 14, 6
+    cores = np.full((height, width), -1, np.int32)
+    cores.flat[rng.choice(cores.size, n_labels, replace=False)] = np.arange(n_labels)
+    # costs so diverse that no two paths tie: the labels are then determined
+    step_cost = rng.integers(1, 30_000, (height, width)).astype(np.int32)
+    features = rng.integers(-3, 4, (2, height, width)).astype(np.float32)
+    centers = rng.integers(-3, 4, (n_labels, 2)).astype(np.float32)
+    weight, cap = 500.0, 20.0
+    grown = _kernels.grow(cores, step_cost, features, centers, weight, cap, 30_000 + int(weight * cap))
+    expected, _ = grow_slowly(cores, step_cost, features, centers, weight, cap)
+    np.testing.assert_array_equal(grown, expected)
+
+
+def test_growth_goes_round_a_wall_by_hand():
+    cores = np.array([[0, -1, -1, -1, -1], [-1, -1, -1, -1, 1]], np.int32)
+    step_cost = np.array([[1, 90, 1, 1, 1], [1, 1, 1, 1, 1]], np.int32)
+    nothing = np.zeros((1, 2, 5), np.float32), np.zeros((2, 1), np.float32)
+    grown = _kernels.grow(cores, step_cost, *nothing, 0.0, 0.0, 100)
+    # label 0 walks below the wall and meets label 1 two steps on; the wall itself is nearest from the corner
+    np.testing.assert_array_equal(grown, [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1]])
+
+
+def test_growth_prefers_the_label_whose_features_fit():
+    cores = np.array([[0, -1, -1, -1, 1]], np.int32)
+    features = np.array([[[0, 9, 9, 9, 9]]], np.float32)
+    flat = np.ones((1, 5), np.int32)
+    grown = _kernels.grow(cores, flat, features, np.array([[0], [9]], np.float32), 1.0, 50.0, 51)
+    np.testing.assert_array_equal(grown, [[0, 1, 1, 1, 1]])
+
+
+@given(data=st.data(), shape=shapes)
+def test_growth_labels_every_pixel_and_keeps_labels_connected(data, shape):
+    n_pixels = shape[0] * shape[1]
+    n_labels = data.draw(st.integers(1, min(n_pixels, 5)))
+    cores = np.full(shape, -1, np.int32)
+    cores.flat[data.draw(st.permutations(range(n_pixels)))[:n_labels]] = np.arange(n_labels)
+    step_cost = data.draw(hnp.arrays(np.int32, shape, elements=st.integers(1, 4)))  # many ties
+    features, centers = np.zeros((1, *shape), np.float32), np.zeros((n_labels, 1), np.float32)
+    grown = _kernels.grow(cores, step_cost, features, centers, 0.0, 0.0, 4)
+    assert (grown[cores >= 0] == cores[cores >= 0]).all()
+    assert (grown >= 0).all()
+    assert components_by_scipy(grown)[1] == n_labels
+
+
+# the superpixels
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("height", "width", "channels", "n_cells"),
+    [(1, 1, 0, 1), (1, 9, 2, 4), (13, 17, 0, 20), (13, 17, 4, 20), (6, 8, 3, 48), (20, 30, 3, 1)],
+)
+def test_superpixels_are_components_in_scan_order_at_least_one_a_cell(height, width, channels, n_cells, seed):
+    superpixels = run(random_maps(height, width, channels, seed), n_cells)
+    assert superpixels.labels.shape == (height, width)
+    expected, n = components_by_scipy(superpixels.labels)
+    np.testing.assert_array_equal(superpixels.labels, expected)
+    assert superpixels.n == n
+    assert n >= make_grid(height, width, n_cells).n_cells
+
+
+def test_a_flat_image_gives_one_superpixel_a_cell_of_about_its_size():
+    maps = PixelMaps(
+        np.full((3, 40, 60), 50, np.float32), np.zeros((40, 60), np.float32), np.zeros((2, 40, 60), np.float32)
+    )
+    superpixels = run(maps, 24)
+    assert superpixels.n == 24
+    areas = np.bincount(superpixels.labels.ravel())
+    assert areas.max() <= 2 * 100
+    assert areas.min() >= 100 / 2
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_no_superpixel_crosses_a_strong_boundary(transposed):
+    height, width, line = 40, 60, slice(27, 29)  # inside a column of cells, two pixels wide as the network draws it
+    rng = np.random.default_rng(0)
+    lab = rng.normal(50, 2, (3, height, width)).astype(np.float32)
+    lab[0, :, 28:] += 20
+    boundary = np.full((height, width), 0.02, np.float32)
+    boundary[:, line] = 1
+    sides = np.repeat([0, -1, 1], [27, 2, width - 29])[None].repeat(height, 0)
+    if transposed:
+        lab, boundary, sides = lab.transpose(0, 2, 1).copy(), boundary.T.copy(), sides.T
+    superpixels = run(PixelMaps(lab, boundary, np.zeros((0, *boundary.shape), np.float32)), 24)
+    left, right = (set(superpixels.labels[sides == side]) for side in (0, 1))
+    assert len(left) >= 8
+    assert len(right) >= 8
+    assert left.isdisjoint(right)
+
+
+def test_the_result_is_the_same_at_every_run_and_number_of_threads():
+    maps = random_maps(48, 64, 16, seed=0)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for n_threads in (1, 1, 2):
+            torch.set_num_threads(n_threads)
+            results.append(run(maps, 60).labels)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+
+
+def test_the_maps_are_not_written_to():
+    maps = random_maps(13, 17, 2, seed=0)
+    copies = [maps.lab.copy(), maps.boundary.copy(), maps.embeddings.copy()]
+    run(maps, 10)
+    for one, copy in zip((maps.lab, maps.boundary, maps.embeddings), copies, strict=True):
+        np.testing.assert_array_equal(one, copy)
+
+
+@pytest.mark.parametrize("n_cells", [0, 13])
+def test_impossible_numbers_of_cells_are_refused(n_cells):
+    with pytest.raises(
+        InputError, match=r"n_cells=.* is outside 1\.\.12\. Ask for between one cell and one cell a pixel"
+    ):
+        run(random_maps(3, 4, 0, seed=0), n_cells)

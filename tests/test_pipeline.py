@@ -1,0 +1,258 @@
+import itertools
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.measure
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+import supercuts
+from supercuts.core.errors import FileFormatError, ImageError, InputError
+from supercuts.pipeline import EMBEDDED, Model, PipelineConfig, predict
+from supercuts.superpixels.checkpoint import save_network
+from supercuts.superpixels.ssn import SSN, SSNConfig
+
+PHOTO = Path(__file__).resolve().parents[1] / "examples" / "photo.jpg"
+N_SEEDS, CASES_PER_SEED = 20, 5
+ARRAYS = ("labels", "parents", "altitudes", "embeddings", "image")
+
+
+def random_model(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Model(SSN(SSNConfig()).eval(), {"scene": 0.5, "object": 0.3, "part": 0.1})
+
+
+@pytest.fixture(scope="session")
+def model():
+    """Return the embedded model, or before it exists the same network with random weights."""
+    weights = resources.files("supercuts") / "weights" / "compact.safetensors"
+    return supercuts.load("compact") if weights.is_file() else random_model()
+
+
+@pytest.fixture(scope="session", params=["network", "colour and position only"])
+def either_model(request, model):
+    return model if request.param == "network" else Model(None)
+
+
+@pytest.fixture(scope="session")
+def photo():
+    with Image.open(PHOTO) as image:
+        return np.asarray(image.convert("RGB").resize((96, 64)))
+
+
+@pytest.fixture
+def restore_threads():
+    n_threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def random_picture(photo, rng):
+    """Return a piece of the photo, noise, or flat rectangles, of random size."""
+    height, width = rng.integers(1, 41, 2)
+    kind = rng.integers(3)
+    if kind == 0:
+        y, x = rng.integers(0, 64 - height + 1), rng.integers(0, 96 - width + 1)
+        return photo[y : y + height, x : x + width]
+    if kind == 1:
+        return rng.integers(0, 256, (height, width, 3), np.uint8)
+    colors = rng.integers(0, 256, (3, 3, 3), np.uint8)
+    return colors[np.arange(height)[:, None] * 3 // height, np.arange(width)[None, :] * 3 // width]
+
+
+def random_cuts(h, rng):
+    """Return a cut of a random number of regions, with that number, and one by each other keyword."""
+    n_regions = int(rng.integers(1, h.n_leaves + 1))
+    others = [h.cut(altitude=float(rng.random())), h.cut(granularity=float(rng.random()))]
+    return n_regions, [h.cut(regions=n_regions), *others, *(h.cut(level=name) for name in h.levels)]
+
+
+def n_components(labels):
+    """Return how many 4-connected pieces of one label there are."""
+    return int(skimage.measure.label(labels, background=-1, connectivity=1).max())
+
+
+def is_nested(one, other):
+    n_pairs = np.unique(np.stack([one.ravel(), other.ravel()]), axis=1).shape[1]
+    return n_pairs == max(one.max(), other.max()) + 1
+
+
+def assert_valid(h, n_leaves):
+    """Check that the leaves are exactly 0..n_leaves-1, each one 4-connected piece."""
+    assert h.n_leaves == n_leaves
+    assert np.unique(h.labels).tolist() == list(range(n_leaves))
+    assert n_components(h.labels) == n_leaves
+
+
+def assert_equal(one, other):
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert one.levels == other.levels
+
+
+@pytest.mark.parametrize("seed", range(N_SEEDS))
+def test_leaves_and_cuts_are_exact_nested_and_connected(model, photo, seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(CASES_PER_SEED):
+        image = random_picture(photo, rng)
+        n_pixels = image.shape[0] * image.shape[1]
+        n_leaves = int(rng.integers(1, n_pixels + 1)) if rng.random() < 0.3 else int(rng.integers(1, 60))
+        h = model.segment(image, superpixels=n_leaves)
+        assert_valid(h, min(n_leaves, n_pixels))
+        np.testing.assert_array_equal(h.image, image)
+        n_regions, cuts = random_cuts(h, rng)
+        assert np.unique(cuts[0]).tolist() == list(range(n_regions))
+        for cut in [*cuts, h.labels]:
+            assert n_components(cut) == cut.max() + 1
+        assert all(is_nested(one, other) for one, other in itertools.combinations([*cuts, h.labels], 2))
+
+
+def test_photo_with_the_default_number_of_leaves(either_model, photo):
+    h = either_model.segment(photo)
+    assert_valid(h, PipelineConfig().superpixels)
+    assert h.levels == either_model.levels
+    n_regions, cuts = random_cuts(h, np.random.default_rng(0))
+    assert cuts[0].max() + 1 == n_regions
+    assert all(n_components(cut) == cut.max() + 1 for cut in cuts)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (2, 2), (3, 40)])
+@pytest.mark.parametrize("n_leaves", [1, 2, 4, 1000])
+def test_tiny_pictures(either_model, shape, n_leaves):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    n_pixels = shape[0] * shape[1]
+    h = either_model.segment(image, superpixels=n_leaves)
+    assert_valid(h, min(n_leaves, n_pixels))
+    for n_regions in range(1, h.n_leaves + 1):
+        assert h.cut(regions=n_regions).max() + 1 == n_regions
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+@pytest.mark.parametrize("n_leaves", [1, 7, 100, 600])
+def test_constant_picture_still_has_every_leaf(either_model, value, n_leaves):
+    h = either_model.segment(np.full((20, 31, 3), value, np.uint8), superpixels=n_leaves)
+    assert_valid(h, min(n_leaves, 20 * 31))
+    for n_regions in (1, h.n_leaves // 2 + 1, h.n_leaves):
+        cut = h.cut(regions=n_regions)
+        assert n_components(cut) == cut.max() + 1 == n_regions
+
+
+def test_two_flat_halves_are_told_apart_by_colour_alone():
+    image = np.zeros((16, 24, 3), np.uint8)
+    image[:, 12:] = 255
+    h = Model(None).segment(image, superpixels=8)
+    for leaf in range(8):
+        assert np.unique(image[h.labels == leaf]).size == 1
+    assert h.embeddings.shape == (8, 0)
+
+
+def test_embeddings_are_the_means_over_each_leaf(model, photo):
+    h = model.segment(photo, superpixels=20)
+    maps = predict(photo, model.network)
+    expected = [maps.embeddings[:, h.labels == leaf].mean(axis=1) for leaf in range(20)]
+    np.testing.assert_allclose(h.embeddings, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_same_input_gives_identical_arrays(either_model, photo):
+    assert_equal(either_model.segment(photo, superpixels=50), either_model.segment(photo.copy(), superpixels=50))
+
+
+def test_number_of_threads_does_not_matter(either_model, restore_threads):
+    with Image.open(PHOTO) as image:
+        large = np.asarray(image.convert("RGB").resize((240, 160)))
+    results = []
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        results.append(either_model.segment(large, superpixels=150))
+    assert_equal(*results)
+
+
+def test_saving_and_reading_keeps_every_array(model, photo, tmp_path):
+    h = model.segment(photo, superpixels=30)
+    h.save(tmp_path / "photo.npz")
+    assert_equal(h, supercuts.read(tmp_path / "photo.npz"))
+
+
+def test_every_kind_of_input_gives_the_same_hierarchy(model, photo, tmp_path):
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    h = model.segment(photo, superpixels=25)
+    same = {
+        "path": tmp_path / "photo.png",
+        "name": str(tmp_path / "photo.png"),
+        "pil": Image.fromarray(photo),
+        "float32": photo.astype(np.float32) / 255,
+        "float64": photo / 255,
+        "uint16": photo.astype(np.uint16) * 257,
+        "tensor": torch.from_numpy(photo.copy()).permute(2, 0, 1),
+        "float tensor": torch.from_numpy(photo / np.float32(255)).permute(2, 0, 1),
+        "opaque": np.concatenate([photo, np.full_like(photo[..., :1], 255)], axis=2),
+        "flipped view": photo[::-1].copy()[::-1],
+        "read-only image of a hierarchy": h.image,
+    }
+    for source in same.values():
+        assert_equal(model.segment(source, superpixels=25), h)
+
+
+def test_grey_picture_is_the_same_picture_in_rgb(model, photo):
+    grey = photo[..., 1]
+    expected = model.segment(np.repeat(grey[..., None], 3, axis=2), superpixels=25)
+    for source in (grey, grey[..., None], torch.from_numpy(grey.copy())[None], Image.fromarray(grey)):
+        assert_equal(model.segment(source, superpixels=25), expected)
+
+
+def test_list_gives_a_list_in_its_order(model, photo):
+    pictures = [photo[:20, :30], photo[20:33]]
+    hierarchies = model.segment(pictures, superpixels=10)
+    assert isinstance(hierarchies, list)
+    for h, picture in zip(hierarchies, pictures, strict=True):
+        assert_equal(h, model.segment(picture, superpixels=10))
+    assert model.segment([]) == []
+
+
+def test_saved_network_segments_as_the_one_in_memory(photo, tmp_path):
+    model = random_model(seed=1)
+    save_network(tmp_path / "mine.safetensors", model.network, model.levels)
+    expected = model.segment(photo, superpixels=20)
+    for path in (tmp_path / "mine.safetensors", str(tmp_path / "mine.safetensors")):
+        assert_equal(supercuts.load(path).segment(photo, superpixels=20), expected)
+
+
+def test_config_decides_the_default_number_of_leaves(photo):
+    assert Model(None, config=PipelineConfig(superpixels=13)).segment(photo).n_leaves == 13
+
+
+def test_config_refuses_unknown_keys_and_impossible_values():
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        PipelineConfig(superpixel=3)
+    with pytest.raises(ValidationError, match="greater than 0"):
+        PipelineConfig(superpixels=0)
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        PipelineConfig(oversampling=0.5)
+
+
+@pytest.mark.parametrize("n_leaves", [0, -3])
+def test_no_leaf_at_all_is_refused(n_leaves):
+    with pytest.raises(InputError, match=rf"superpixels={n_leaves} is outside 1\.\.inf\. Ask for at least one"):
+        Model(None).segment(np.zeros((4, 4, 3), np.uint8), superpixels=n_leaves)
+
+
+def test_what_is_no_picture_is_refused():
+    with pytest.raises(ImageError, match="no such file"):
+        Model(None).segment("nowhere.jpg")
+
+
+def test_unknown_model_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match=rf"model='big' is unknown\. Give one of {', '.join(EMBEDDED)} or a path"):
+        supercuts.load("big")
+
+
+def test_missing_or_foreign_weights_are_refused(tmp_path):
+    with pytest.raises(FileFormatError, match=r"none\.safetensors: no such file"):
+        supercuts.load(tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("not weights")
+    with pytest.raises(FileFormatError, match="not a safetensors file"):
+        supercuts.load(tmp_path / "text.safetensors")

@@ -1,0 +1,178 @@
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from PIL import Image
+
+from supercuts.datasets.base import Sample
+from supercuts.datasets.bsds500 import read_segmentations
+from supercuts.training.config import DataConfig
+from supercuts.training.samples import CropStream, EndlessSampler, collate, random_crop, region_boundaries
+
+PLAIN = DataConfig(crop_px=24, color_jitter=0)  # colours stay what they are
+
+
+def write_sample(folder, name, image, *truths) -> Sample:
+    cells = np.empty((1, len(truths)), object)
+    for index, labels in enumerate(truths):
+        cells[0, index] = {"Segmentation": labels.astype(np.uint16), "Boundaries": np.zeros(labels.shape, np.uint8)}
+    scipy.io.savemat(folder / f"{name}.mat", {"groundTruth": cells})
+    Image.fromarray(image).save(folder / f"{name}.jpg", quality=95)
+    return Sample(name, folder / f"{name}.jpg", folder / f"{name}.mat", read_segmentations)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """Five grey images, each of a brightness of its own, each with one region."""
+    folder = tmp_path_factory.mktemp("samples")
+    shapes = [(20, 30), (30, 20), (25, 25), (20, 30), (40, 40)]
+    return [
+        write_sample(folder, str(i), np.full((*shape, 3), 40 + 30 * i, np.uint8), np.ones(shape, int))
+        for i, shape in enumerate(shapes)
+    ]
+
+
+def brightness(sample) -> int:
+    """Return which of the five images a crop shows."""
+    return round((float(sample.image.mean()) * 255 - 40) / 30)
+
+
+def random_scene(seed: int, height: int = 40, width: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return an image whose colour is its region and the region map, as truths of one annotator."""
+    rng = np.random.default_rng(seed)
+    sites = rng.uniform(0, (height, width), (6, 2))
+    ys, xs = np.mgrid[:height, :width]
+    labels = np.argmin([(ys - y) ** 2 + (xs - x) ** 2 for y, x in sites], axis=0)
+    palette = np.array([[0, 0, 255], [0, 255, 0], [255, 0, 0], [255, 255, 0], [0, 255, 255], [255, 0, 255]], np.uint8)
+    image = torch.from_numpy(palette[labels]).permute(2, 0, 1)
+    return image, torch.from_numpy(labels.astype(np.int16))[None]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 5])  # crops that show several regions
+def test_image_and_labels_are_transformed_together(seed):
+    crop = random_crop(*random_scene(seed), PLAIN, np.random.default_rng(seed))
+    assert crop.image.shape == (3, 24, 24)
+    assert crop.labels.shape == (24, 24)
+    is_pure = ((crop.image < 0.01) | (crop.image > 0.99)).all(0)  # elsewhere two regions are mixed by interpolation
+    assert is_pure.float().mean() > 0.5
+    color = (crop.image.round() * torch.tensor([1.0, 2.0, 4.0])[:, None, None]).sum(0).long()
+    pairs = set(zip(color[is_pure].tolist(), crop.labels[is_pure].tolist(), strict=True))
+    assert len(pairs) >= 2
+    assert len(pairs) == len({c for c, _ in pairs}) == len({label for _, label in pairs})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_are_consecutive_and_boundaries_are_where_they_change(seed):
+    crop = random_crop(*random_scene(seed), PLAIN, np.random.default_rng(seed))
+    assert crop.labels.unique().tolist() == list(range(int(crop.labels.max()) + 1))
+    assert crop.boundary_share.shape == (1, 24, 24)
+    torch.testing.assert_close(crop.boundary_share[0], region_boundaries(crop.labels).float())
+
+
+def test_boundary_share_is_the_mean_over_annotators():
+    image, truth = random_scene(0)
+    nothing = torch.zeros_like(truth)
+    crop = random_crop(image, torch.cat([truth, nothing, nothing, truth]), PLAIN, np.random.default_rng(0))
+    assert crop.boundary_share.unique().tolist() == [0, 0.5]
+
+
+def test_every_annotator_is_drawn():
+    image, truth = random_scene(0)
+    both = torch.cat([truth, torch.zeros_like(truth)])
+    n_regions = {int(random_crop(image, both, PLAIN, np.random.default_rng(i)).labels.max()) > 0 for i in range(12)}
+    assert n_regions == {True, False}
+
+
+def test_a_crop_depends_on_its_generator_alone():
+    scene, config = random_scene(0), DataConfig(crop_px=24)
+    one, same, other = (random_crop(*scene, config, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    for field in ("image", "boundary_share", "labels"):
+        torch.testing.assert_close(getattr(one, field), getattr(same, field), rtol=0, atol=0)
+    assert not torch.equal(one.image, other.image)
+
+
+def test_a_plain_crop_of_the_whole_image_is_the_image_or_its_mirror():
+    image, truth = random_scene(1, 32, 32)
+    config = DataConfig(crop_px=32, scale=(1, 1), rotation_deg=0, color_jitter=0)
+    seen = set()
+    for seed in range(8):
+        crop = random_crop(image, truth, config, np.random.default_rng(seed))
+        mirrored = torch.equal(crop.labels, _consecutive(truth[0].flip(1)))
+        assert mirrored or torch.equal(crop.labels, _consecutive(truth[0]))
+        torch.testing.assert_close(crop.image, (image.flip(2) if mirrored else image) / 255, rtol=0, atol=1e-4)
+        seen.add(mirrored)
+    assert seen == {True, False}
+
+
+def _consecutive(labels: torch.Tensor) -> torch.Tensor:
+    return torch.unique(labels, return_inverse=True)[1]
+
+
+def test_scale_enlarges():
+    image, truth = torch.zeros(3, 40, 40, dtype=torch.uint8), torch.zeros(1, 40, 40, dtype=torch.int16)
+    image[:, 18:22, 18:22] = 255
+    sizes = []
+    for scale in (1, 2):
+        config = DataConfig(crop_px=40, scale=(scale, scale), rotation_deg=0, color_jitter=0)
+        crops = (random_crop(image, truth, config, np.random.default_rng(seed)).image[0] for seed in range(20))
+        sizes.append(max(float(crop.sum()) for crop in crops))
+    assert sizes == pytest.approx([16, 64], rel=0.02)
+
+
+def test_color_jitter_changes_colors_and_stays_in_range():
+    image, truth = random_scene(0)
+    plain = random_crop(image, truth, PLAIN, np.random.default_rng(0))
+    jittered = random_crop(image, truth, DataConfig(crop_px=24, color_jitter=0.5), np.random.default_rng(0))
+    torch.testing.assert_close(jittered.labels, plain.labels)
+    assert not torch.allclose(jittered.image, plain.image, atol=0.02)
+    assert jittered.image.min() >= 0
+    assert jittered.image.max() <= 1
+
+
+def test_every_epoch_shows_each_image_once_in_an_order_of_its_own(samples):
+    stream = CropStream(samples, PLAIN, seed=0)
+    epochs = [[brightness(stream[5 * epoch + i]) for i in range(5)] for epoch in range(4)]
+    assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
+    assert len(set(map(tuple, epochs))) > 1
+
+
+def test_a_new_stream_resumes_at_any_index(samples):
+    config = DataConfig(crop_px=24)
+    walked = list(itertools.islice(map(CropStream(samples, config, 7).__getitem__, EndlessSampler(0)), 12))
+    resumed = CropStream(samples, config, 7)[11]
+    torch.testing.assert_close(resumed.image, walked[11].image, rtol=0, atol=0)
+    assert not torch.equal(CropStream(samples, config, 8)[11].image, resumed.image)
+
+
+def test_a_copy_of_the_stream_shares_the_photographs(samples):
+    stream = CropStream(samples, PLAIN, 0)
+    assert copy.deepcopy({"stream": stream})["stream"].images is stream.images
+
+
+def test_endless_sampler_counts_from_its_start():
+    assert list(itertools.islice(EndlessSampler(7), 4)) == [7, 8, 9, 10]
+
+
+def test_region_boundaries_match_hand_worked_map():
+    labels = torch.tensor([[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0], [2, 0, 0, 0]])
+    expected = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [1, 0, 0, 1], [1, 1, 0, 0]]).bool()
+    assert torch.equal(region_boundaries(labels), expected)
+    assert torch.equal(region_boundaries(labels.T), expected.T)
+    assert torch.equal(region_boundaries(torch.stack([labels, labels + 5])), torch.stack([expected, expected]))
+
+
+def test_one_region_has_no_boundary():
+    assert not region_boundaries(torch.full((1, 1), 3)).any()
+    assert not region_boundaries(torch.full((4, 5), 3)).any()
+
+
+def test_collate_stacks_along_a_new_first_axis():
+    crops = [random_crop(*random_scene(seed), PLAIN, np.random.default_rng(seed)) for seed in range(2)]
+    batch = collate(crops)
+    assert batch.image.shape == (2, 3, 24, 24)
+    assert batch.boundary_share.shape == (2, 1, 24, 24)
+    assert batch.labels.shape == (2, 24, 24)
+    torch.testing.assert_close(batch.labels[1], crops[1].labels)
