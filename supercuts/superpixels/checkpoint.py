@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path
@@ -36,7 +36,7 @@ def save_network(
         if not name.endswith("num_batches_tracked")
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        temporary.write_bytes(save(tensors, metadata=metadata))  # save_file would make the file private to its owner
 
 
 def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
