@@ -225,6 +225,13 @@ def test_config_decides_the_default_number_of_leaves(photo):
     assert Model(None, config=PipelineConfig(superpixels=13)).segment(photo).n_leaves == 13
 
 
+def test_count_is_exact_when_the_grid_falls_short_of_it():
+    model = Model(None, config=PipelineConfig(oversampling=1.0))
+    image = np.full((5, 7, 3), 128, np.uint8)
+    for n_leaves in range(1, 36):  # no grid of 5x7 pixels has 11, 13 or 17 cells
+        assert_valid(model.segment(image, superpixels=n_leaves), n_leaves)
+
+
 def test_config_refuses_unknown_keys_and_impossible_values():
     with pytest.raises(ValidationError, match="Extra inputs"):
         PipelineConfig(superpixel=3)

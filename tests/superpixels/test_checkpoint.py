@@ -108,11 +108,17 @@ def test_a_file_without_a_networks_config_is_refused(path, config):
         load_network(path)
 
 
-def test_missing_and_unexpected_tensors_are_named(path):
-    tensors = load_file(path)
-    name = "head.output.weight"
-    rewrite(path, tensors={key: value for key, value in tensors.items() if key != name} | {"extra": torch.ones(1)})
-    with pytest.raises(FileFormatError, match=rf"missing \['{name}'\], unexpected \['extra'\]\. Train again"):
+@pytest.mark.parametrize(
+    ("lacks", "has", "message"),
+    [
+        ({"head.output.weight"}, {}, r"missing \['head.output.weight'\], unexpected none\. Train again"),
+        (set(), {"extra": torch.ones(1)}, r"missing none, unexpected \['extra'\]\. Train again"),
+        ({"head.output.bias"}, {"extra": torch.ones(1)}, r"missing \['head.output.bias'\], unexpected \['extra'\]"),
+    ],
+)
+def test_missing_and_unexpected_tensors_are_named(path, lacks, has, message):
+    rewrite(path, tensors={key: value for key, value in load_file(path).items() if key not in lacks} | has)
+    with pytest.raises(FileFormatError, match=message):
         load_network(path)
 
 
