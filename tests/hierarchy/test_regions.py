@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from supercuts.core.errors import InputError
+from supercuts.hierarchy import regions
+
+# leaves 0..3; 4 = {0, 1} at 0.25, 5 = {2, 3} at 0.5, 6 the root at 0.75
+PARENTS = np.array([4, 4, 5, 5, 6, 6, 6], np.int32)
+ALTITUDES = np.array([0, 0, 0, 0, 0.25, 0.5, 0.75], np.float32)
+LABELS = np.array([[0, 0, 1, 2], [0, 0, 1, 3]], np.int32)
+LEVELS = {"scene": 0.6, "object": 0.3}
+
+
+def test_relatives_match_hand_worked_tree():
+    np.testing.assert_array_equal(regions.children(PARENTS, 6), [4, 5])
+    assert regions.children(PARENTS, 2).size == 0
+    np.testing.assert_array_equal(regions.ancestors(PARENTS, 1), [4, 6])
+    assert regions.ancestors(PARENTS, 6).size == 0
+    np.testing.assert_array_equal(regions.leaves_of(PARENTS, 4, 5), [2, 3])
+    np.testing.assert_array_equal(regions.leaves_of(PARENTS, 4, 6), [0, 1, 2, 3])
+    np.testing.assert_array_equal(regions.leaves_of(PARENTS, 4, 3), [3])
+
+
+def test_table_matches_hand_worked_tree():
+    table = regions.region_table(LABELS, PARENTS, ALTITUDES, 4, LEVELS)
+    np.testing.assert_array_equal(table.area, [4, 2, 1, 1, 6, 2, 8])
+    np.testing.assert_array_equal(table.bbox_yxyx[4], [0, 0, 2, 3])
+    np.testing.assert_array_equal(table.bbox_yxyx[5], [0, 3, 2, 4])
+    np.testing.assert_allclose(table.centroid_yx[5], [0.5, 3])
+    np.testing.assert_allclose(table.centroid_yx[6], [0.5, 1.5])
+    np.testing.assert_array_equal(table.parent, PARENTS)
+    np.testing.assert_array_equal(table.altitude, ALTITUDES)
+
+
+def test_a_parent_holds_its_childrens_pixels():
+    table = regions.region_table(LABELS, PARENTS, ALTITUDES, 4, {})
+    for node in range(4, 7):
+        assert table.area[node] == table.area[regions.children(PARENTS, node)].sum()
+
+
+@pytest.mark.parametrize("node", [-1, 7])
+def test_a_node_outside_the_tree_is_refused(node):
+    with pytest.raises(InputError, match=r"outside 0\.\.6"):
+        regions.check_node(7, node)
