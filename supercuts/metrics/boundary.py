@@ -1,0 +1,364 @@
+"""Boundary agreement with several annotators, as the BSDS500 benchmark measures it (Arbelaez et al., PAMI 2011).
+
+In   contour maps (2H + 1, 2W + 1), soft boundary maps (H, W) or label maps (H, W); annotators' boundaries (H, W) bool
+Out  counts of matched boundary pixels at T thresholds; recall, precision, F at ODS and OIS, and AP over images
+Not  no files, no orientation or non-maximum suppression: thinning alone makes boundaries one pixel wide
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from supercuts.core.checks import check_in_range
+from supercuts.core.errors import InputError
+from supercuts.metrics import _kernels_boundary
+from supercuts.metrics.region import THRESHOLDS
+
+TOLERANCE = 0.0075  # the benchmark's: matched pixels are at most this share of the image diagonal apart
+_COUNTS = ("n_truth", "n_truth_matched", "n_predicted", "n_predicted_matched")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoundaryScores:
+    """What one image contributes to the benchmark: pixel counts that add over images, at T thresholds.
+
+    thresholds           (T,) float64  ascending
+    n_truth              (T,) int64    boundary pixels of all annotators together
+    n_truth_matched      (T,) int64    those with a predicted pixel of their own; annotators are matched separately
+    n_predicted          (T,) int64    predicted boundary pixels
+    n_predicted_matched  (T,) int64    those matched with a pixel of at least one annotator
+    """
+
+    thresholds: np.ndarray
+    n_truth: np.ndarray
+    n_truth_matched: np.ndarray
+    n_predicted: np.ndarray
+    n_predicted_matched: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse series of different length."""
+        series = [getattr(self, name) for name in _COUNTS]
+        if any(values.shape != self.thresholds.shape for values in series):
+            raise InputError(
+                f"shapes {[values.shape for values in series]} differ from thresholds {self.thresholds.shape}. "
+                "Give one count per threshold; map_scores, ucm_scores and label_scores do."
+            )
+
+    @property
+    def recall(self) -> np.ndarray:
+        """The (T,) share of truth pixels that are matched; 0 without truth pixels, as in the benchmark."""
+        return self.n_truth_matched / np.maximum(self.n_truth, 1)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """The (T,) share of predicted pixels that are matched; 0 without predicted pixels, as in the benchmark."""
+        return self.n_predicted_matched / np.maximum(self.n_predicted, 1)
+
+    @property
+    def f(self) -> np.ndarray:
+        """The (T,) harmonic mean of recall and precision; 0 when both are."""
+        return _f_measure(self.recall, self.precision)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryPoint:
+    """A point of the precision-recall curve."""
+
+    threshold: float
+    recall: float
+    precision: float
+    f: float
+
+
+@dataclass(frozen=True, slots=True)
+class BoundarySummary:
+    """The benchmark's figures over a set of images; higher is better.
+
+    ods: one threshold for all images; ois: the best threshold of each image; ap: average precision.
+    """
+
+    ods_threshold: float
+    ods_recall: float
+    ods_precision: float
+    ods_f: float
+    ois_recall: float
+    ois_precision: float
+    ois_f: float
+    ap: float
+
+
+def map_scores(
+    strength: Float[np.ndarray, "height width"],
+    truths: Sequence[Bool[np.ndarray, "_ _"]],
+    thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
+    tolerance: float = TOLERANCE,
+) -> BoundaryScores:
+    """Score a soft boundary map: pixels of strength >= threshold are thinned, then matched with each annotator's.
+
+    Maps after non-maximum suppression (metrics/nms.py) are scored the same way: thinning leaves their lines as they
+    are. Thresholds rise and are compared in the precision of the map; the scores at one do not depend on the others.
+
+    A line found at strength 0.5, one column beside the annotator's; the diagonal of 20 x 100 allows 0.76 pixels at the
+    benchmark's tolerance and 1.02 at 0.01:
+
+    >>> truth, strength = np.zeros((20, 100), bool), np.zeros((20, 100))
+    >>> truth[:, 40], strength[:, 41] = True, 0.5
+    >>> [map_scores(strength, [truth], np.array([0.4, 0.6]), t).f.tolist() for t in (0.0075, 0.01)]
+    [[0.0, 0.0], [1.0, 0.0]]
+    """
+    _check_inputs(strength.shape, truths, tolerance)
+    _check_thresholds(thresholds)
+    if np.isnan(strength).any():
+        raise InputError("strength holds NaN. Expected a boundary strength at every pixel: replace NaN, by 0 say.")
+    rising = thresholds.astype(strength.dtype)
+    masks = _kernels_boundary.threshold_and_thin(np.ascontiguousarray(strength), rising)
+    return _mask_scores(masks, truths, np.asarray(thresholds, np.float64), tolerance)
+
+
+def ucm_scores(
+    ucm: Float[np.ndarray, "rows columns"],
+    truths: Sequence[Bool[np.ndarray, "_ _"]],
+    thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
+    tolerance: float = TOLERANCE,
+) -> BoundaryScores:
+    """Score a (2H + 1, 2W + 1) ultrametric contour map: map_scores of its strengths at the pixels' lower right corners.
+
+    >>> ucm = np.zeros((3, 5))
+    >>> ucm[:, 2] = 0.5  # one contour between two pixels
+    >>> ucm_scores(ucm, [np.array([[True, False]])], np.array([0.5, 0.6])).f.tolist()
+    [1.0, 0.0]
+    """
+    return map_scores(ucm_strength(ucm), truths, thresholds, tolerance)
+
+
+def label_scores(
+    label_maps: Sequence[Int[np.ndarray, "_ _"]],
+    truths: Sequence[Bool[np.ndarray, "_ _"]],
+    thresholds: Float[np.ndarray, " thresholds"] | None = None,
+    tolerance: float = TOLERANCE,
+) -> BoundaryScores:
+    """Score any list of segmentations of one image by their boundaries. Without thresholds they are 1, 2, ....
+
+    >>> labels = np.array([[0, 0, 1, 1]])
+    >>> label_scores([labels], [np.array([[False, True, False, False]])]).f.tolist()
+    [1.0]
+    """
+    if len(label_maps) == 0:
+        raise InputError("label_maps is empty. Give at least one segmentation of the image.")
+    for labels in label_maps:
+        _check_inputs(labels.shape, truths, tolerance)
+    masks = np.stack([thin_boundaries(labels) for labels in label_maps])
+    thresholds = np.arange(1.0, len(masks) + 1) if thresholds is None else np.asarray(thresholds, np.float64)
+    _check_thresholds(thresholds)
+    if thresholds.size != len(masks):
+        raise InputError(f"{thresholds.size} thresholds for {len(masks)} label maps: give one for each, or none.")
+    return _mask_scores(masks, truths, thresholds, tolerance)
+
+
+def ucm_strength(ucm: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "height width"]:
+    """Return the boundary strength (H, W) of a contour map (2H + 1, 2W + 1): pixel (y, x) takes [2y + 2, 2x + 2].
+
+    >>> ucm_strength(np.arange(15.0).reshape(3, 5)).tolist()
+    [[12.0, 14.0]]
+    """
+    if min(ucm.shape) < 3 or ucm.shape[0] % 2 == 0 or ucm.shape[1] % 2 == 0:
+        raise InputError(
+            f"ucm has shape {ucm.shape}: expected (2H + 1, 2W + 1), both odd, for an image (H, W). "
+            "Give the double-size map (`ucm2` in BSDS500 files); one of image size goes to map_scores."
+        )
+    return np.ascontiguousarray(ucm[2::2, 2::2])
+
+
+def label_boundaries(labels: Int[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Mark the pixels whose lower right corner lies on a boundary: their block of 2 x 2 pixels is not of one label.
+
+    The benchmark's seg2bdry(..., 'imageSize'). The last row and column, without a block, have the boundaries between
+    their own pixels; the last pixel is never marked.
+
+    >>> label_boundaries(np.array([[0, 0, 0], [0, 0, 1], [0, 0, 1]])).astype(int).tolist()
+    [[0, 1, 1], [0, 1, 0], [0, 1, 0]]
+    """
+    below, right = np.zeros(labels.shape, bool), np.zeros(labels.shape, bool)
+    below[:-1] = labels[:-1] != labels[1:]
+    right[:, :-1] = labels[:, :-1] != labels[:, 1:]
+    marked = below | right
+    marked[:, :-1] |= below[:, 1:]
+    marked[:-1] |= right[1:]
+    return marked
+
+
+def thin_boundaries(labels: Int[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Return label_boundaries, thinned: the `Boundaries` that BSDS500 stores beside each annotator's `Segmentation`.
+
+    >>> thin_boundaries(np.array([[0, 0, 1], [0, 0, 1], [2, 2, 2]])).astype(int).tolist()
+    [[0, 0, 0], [1, 1, 1], [0, 0, 0]]
+    """
+    return thin(label_boundaries(labels))
+
+
+def thin(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Thin lines to one pixel without breaking them, as MATLAB's bwmorph(mask, 'thin', inf).
+
+    Parallel thinning with two subiterations, until nothing changes (Lam, Lee and Suen, PAMI 1992, page 879).
+
+    >>> mask = np.zeros((5, 7), bool)
+    >>> mask[1:4, 1:6] = True
+    >>> np.argwhere(thin(mask)).tolist()
+    [[2, 2], [2, 3], [2, 4]]
+    """
+    thinned: np.ndarray = _kernels_boundary.thin(np.ascontiguousarray(mask))
+    return thinned
+
+
+def match_boundaries(
+    predicted: Bool[np.ndarray, "height width"],
+    truth: Bool[np.ndarray, "height width"],
+    tolerance: float = TOLERANCE,
+) -> tuple[Bool[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]:
+    """Return which pixels of the prediction and of the truth are matched: one to one and as many as possible.
+
+    Pixels up to `tolerance` of the image diagonal apart may be matched. The benchmark's correspondPixels minimises the
+    sum of distances, where a pixel without a match costs a hundred times the allowed distance, but may leave a few
+    pixels unmatched that could be. Here near pixels are preferred too, without a guarantee for the sum.
+
+    Columns 1 and 2 both lie near column 1, but only one pixel is there to be matched in each row:
+
+    >>> predicted, truth = np.array([[0, 1, 1, 0]], bool), np.array([[0, 1, 0, 0]], bool)
+    >>> [side.astype(int).tolist() for side in match_boundaries(predicted, truth, 0.5)]
+    [[[0, 1, 0, 0]], [[0, 1, 0, 0]]]
+    """
+    _check_inputs(predicted.shape, [truth], tolerance)
+    masks, matched = np.ascontiguousarray(predicted)[None], np.zeros((1, *predicted.shape), bool)
+    offsets = _offsets(predicted.shape, tolerance)
+    found = _kernels_boundary.match_all(masks, np.ascontiguousarray(truth), offsets, matched, np.zeros(1, np.int64))
+    return matched[0], found
+
+
+def best_point(scores: BoundaryScores) -> BoundaryPoint:
+    """Return the point of largest F on the curve, which is drawn linearly, in 100 steps, between thresholds.
+
+    Recall 1 and precision 0.5 at one threshold, the reverse at the next: half way both are 0.75, the best F.
+
+    >>> two, four = np.array([4, 4]), np.array([8, 4])
+    >>> point = best_point(BoundaryScores(np.array([0.2, 0.4]), two, np.array([4, 2]), four, np.array([4, 4])))
+    >>> round(point.threshold, 2), round(point.f, 2)
+    (0.3, 0.75)
+    """
+    return _best_on_curve(scores.thresholds, scores.recall, scores.precision)
+
+
+def aggregate_boundary(scores: Sequence[BoundaryScores]) -> BoundarySummary:
+    """Return the benchmark's figures over images: counts are added, then divided.
+
+    ODS is the best point of the curve of all images, drawn as in best_point; OIS adds the counts of each image at its
+    own best threshold (not interpolated, the highest of equally good ones); AP is the area below the precision at
+    recalls 0, 0.01, ... 1, which is interpolated, and 0 where the curve does not reach.
+
+    >>> three, four = np.array([3, 3]), np.array([4, 4])
+    >>> summary = aggregate_boundary([BoundaryScores(np.array([0.3, 0.6]), four, three, four, four)])
+    >>> round(summary.ods_recall, 4), summary.ods_precision, round(summary.ods_f, 4)
+    (0.75, 1.0, 0.8571)
+    """
+    _check_common_thresholds(scores)
+    curve = _total(scores)
+    chosen = _total([_at(image, image.f.size - 1 - int(image.f[::-1].argmax())) for image in scores])
+    ods = best_point(curve)
+    return BoundarySummary(
+        *astuple(ods),
+        ois_recall=float(chosen.recall[0]),
+        ois_precision=float(chosen.precision[0]),
+        ois_f=float(chosen.f[0]),
+        ap=_average_precision(curve.recall, curve.precision),
+    )
+
+
+def _at(scores: BoundaryScores, index: int) -> BoundaryScores:
+    """Return the scores at one threshold, which no longer counts: it is called 0."""
+    return BoundaryScores(np.zeros(1), *(getattr(scores, name)[index : index + 1] for name in _COUNTS))
+
+
+def _total(scores: Sequence[BoundaryScores]) -> BoundaryScores:
+    """Return the scores of all images as if they were one."""
+    totals = (np.sum([getattr(image, name) for image in scores], axis=0) for name in _COUNTS)
+    return BoundaryScores(scores[0].thresholds, *totals)
+
+
+def _mask_scores(
+    masks: np.ndarray, truths: Sequence[np.ndarray], thresholds: np.ndarray, tolerance: float
+) -> BoundaryScores:
+    """Match each of the (T, H, W) masks with each annotator and count."""
+    offsets = _offsets(masks.shape[1:], tolerance)
+    matched = np.zeros(masks.shape, bool)  # by any annotator so far
+    n_matched = np.zeros((len(truths), len(masks)), np.int64)
+    for truth, row in zip(truths, n_matched, strict=True):
+        _kernels_boundary.match_all(masks, np.ascontiguousarray(truth), offsets, matched, row)
+    return BoundaryScores(
+        thresholds=thresholds,
+        n_truth=np.full(len(masks), sum(int(np.count_nonzero(truth)) for truth in truths), np.int64),
+        n_truth_matched=n_matched.sum(axis=0),
+        n_predicted=np.count_nonzero(masks, axis=(1, 2)),
+        n_predicted_matched=np.count_nonzero(matched, axis=(1, 2)),
+    )
+
+
+def _offsets(shape: tuple[int, ...], tolerance: float) -> np.ndarray:
+    """Return (K, 2) int64 steps to the pixels within reach, nearest first."""
+    reach = tolerance * math.hypot(*shape)
+    side = np.arange(-math.floor(reach), math.floor(reach) + 1)
+    steps = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
+    squares = (steps**2).sum(axis=1)
+    order = np.argsort(squares, kind="stable")
+    return steps[order][squares[order] <= reach**2]
+
+
+def _f_measure(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    total = recall + precision
+    return 2 * recall * precision / np.where(total == 0, 1, total)
+
+
+def _best_on_curve(thresholds: np.ndarray, recall: np.ndarray, precision: np.ndarray) -> BoundaryPoint:
+    curve = np.stack([thresholds, recall, precision])
+    steps = np.linspace(0, 1, 100)
+    pieces = curve[:, 1:, None] * steps + curve[:, :-1, None] * (1 - steps)
+    points = np.concatenate([curve[:, :1], pieces.reshape(3, -1)], axis=1)
+    f = _f_measure(points[1], points[2])
+    best = int(f.argmax())
+    return BoundaryPoint(*points[:, best].tolist(), f=float(f[best]))
+
+
+def _average_precision(recall: np.ndarray, precision: np.ndarray) -> float:
+    recalls, first = np.unique(recall, return_index=True)
+    if recalls.size < 2:
+        return 0.0  # the benchmark's value for a curve of one point
+    interpolated = np.interp(np.linspace(0, 1, 101), recalls, precision[first], left=0, right=0)
+    return float(interpolated.sum() * 0.01)
+
+
+def _check_inputs(shape: tuple[int, ...], truths: Sequence[np.ndarray], tolerance: float) -> None:
+    check_in_range("tolerance", tolerance, 0, 1, remedy=f"Give a share of the image diagonal; {TOLERANCE} is usual.")
+    if len(truths) == 0:
+        raise InputError("There are no annotators: give at least one boundary map.")
+    for truth in truths:
+        if truth.shape != shape or truth.size == 0:
+            raise InputError(
+                f"truth {truth.shape} and prediction {shape} differ in shape or are empty: score maps of one image."
+            )
+
+
+def _check_thresholds(thresholds: np.ndarray) -> None:
+    if thresholds.size == 0 or not (np.diff(thresholds) > 0).all():
+        raise InputError(f"thresholds={thresholds} must hold one value or more and rise: sort them.")
+
+
+def _check_common_thresholds(scores: Sequence[BoundaryScores]) -> None:
+    if not scores:
+        raise InputError("There are no images to aggregate: give the scores of at least one.")
+    for index, image in enumerate(scores):
+        if not np.array_equal(image.thresholds, scores[0].thresholds):
+            raise InputError(
+                f"image {index} has {image.thresholds.size} thresholds, image 0 has {scores[0].thresholds.size}, or "
+                "their values differ: score every image at the same thresholds."
+            )
