@@ -22,7 +22,7 @@ import supercuts
 from supercuts.datasets.base import Sample
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.datasets.root import data_root
-from supercuts.evaluate import score_hierarchy
+from supercuts.evaluate.hierarchies import score_regions
 from supercuts.hierarchy.levels import LEVELS, best_altitude
 from supercuts.metrics.region import THRESHOLDS
 from supercuts.pipeline import Model
@@ -89,7 +89,7 @@ def score_levels(task: Task) -> dict[str, LevelScores]:
 
 def score_level(h: supercuts.Hierarchy, truth: np.ndarray) -> LevelScores:
     """Score every threshold against one annotator."""
-    scores = score_hierarchy(h, [truth])
+    scores = score_regions(h, [truth])
     return LevelScores(scores.covering, scores.n_regions, int(truth.max()) + 1)
 
 

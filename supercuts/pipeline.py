@@ -8,7 +8,6 @@ Not  no algorithms, no training, no files but weights
 """
 
 import os
-from importlib import resources
 from pathlib import Path
 from typing import Any, overload
 
@@ -92,15 +91,19 @@ class Model:
 
 def load(model: str | os.PathLike[str] = "compact", config: PipelineConfig | None = None) -> Model:
     """Return a model: "compact", whose weights are in the package, or a .safetensors file of `supercuts train`."""
+    return Model(*load_network(weights_path(model)), config)
+
+
+def weights_path(model: str | os.PathLike[str]) -> Path:
+    """Return the file of a model's weights: one of the package by name, else the path itself."""
     name = os.fspath(model)
     if name in EMBEDDED:
-        with resources.as_file(resources.files("supercuts") / "weights" / f"{name}.safetensors") as path:
-            return Model(*load_network(path), config)
+        return Path(__file__).parent / "weights" / f"{name}.safetensors"
     if not name.endswith(".safetensors"):
         raise InputError(
             f"model={name!r} is unknown. Give one of {', '.join(EMBEDDED)} or a path ending in .safetensors."
         )
-    return Model(*load_network(Path(name)), config)
+    return Path(name)
 
 
 def segment(

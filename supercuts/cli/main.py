@@ -11,6 +11,7 @@ import typer
 
 from supercuts.cli.common import Command
 from supercuts.cli.cut import cut
+from supercuts.cli.evaluate import app as evaluate
 from supercuts.cli.export import export
 from supercuts.cli.segment import segment
 from supercuts.cli.train import train
@@ -32,6 +33,7 @@ app.command(
     cls=Command,
     epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first steps=2000 data.workers=4",
 )(train)
+app.add_typer(evaluate, name="evaluate")
 
 
 def _print_version(is_asked: bool) -> bool:

@@ -7,7 +7,7 @@ Not  no files, no orientation or non-maximum suppression: thinning alone makes b
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
 from supercuts.metrics import _kernels_boundary
+from supercuts.metrics.inputs import check_thresholds, common_thresholds
 from supercuts.metrics.region import THRESHOLDS
 
 TOLERANCE = 0.0075  # the benchmark's: matched pixels are at most this share of the image diagonal apart
@@ -50,12 +51,14 @@ class BoundaryScores:
     @property
     def recall(self) -> np.ndarray:
         """The (T,) share of truth pixels that are matched; 0 without truth pixels, as in the benchmark."""
-        return self.n_truth_matched / np.maximum(self.n_truth, 1)
+        recall: np.ndarray = self.n_truth_matched / np.maximum(self.n_truth, 1)
+        return recall
 
     @property
     def precision(self) -> np.ndarray:
         """The (T,) share of predicted pixels that are matched; 0 without predicted pixels, as in the benchmark."""
-        return self.n_predicted_matched / np.maximum(self.n_predicted, 1)
+        precision: np.ndarray = self.n_predicted_matched / np.maximum(self.n_predicted, 1)
+        return precision
 
     @property
     def f(self) -> np.ndarray:
@@ -110,7 +113,7 @@ def map_scores(
     [[0.0, 0.0], [1.0, 0.0]]
     """
     _check_inputs(strength.shape, truths, tolerance)
-    _check_thresholds(thresholds)
+    check_thresholds(thresholds)
     if np.isnan(strength).any():
         raise InputError("strength holds NaN. Expected a boundary strength at every pixel: replace NaN, by 0 say.")
     rising = thresholds.astype(strength.dtype)
@@ -152,7 +155,7 @@ def label_scores(
         _check_inputs(labels.shape, truths, tolerance)
     masks = np.stack([thin_boundaries(labels) for labels in label_maps])
     thresholds = np.arange(1.0, len(masks) + 1) if thresholds is None else np.asarray(thresholds, np.float64)
-    _check_thresholds(thresholds)
+    check_thresholds(thresholds)
     if thresholds.size != len(masks):
         raise InputError(f"{thresholds.size} thresholds for {len(masks)} label maps: give one for each, or none.")
     return _mask_scores(masks, truths, thresholds, tolerance)
@@ -262,12 +265,15 @@ def aggregate_boundary(scores: Sequence[BoundaryScores]) -> BoundarySummary:
     >>> round(summary.ods_recall, 4), summary.ods_precision, round(summary.ods_f, 4)
     (0.75, 1.0, 0.8571)
     """
-    _check_common_thresholds(scores)
-    curve = _total(scores)
-    chosen = _total([_at(image, image.f.size - 1 - int(image.f[::-1].argmax())) for image in scores])
+    common_thresholds(scores)
+    curve = total_boundary(scores)
+    chosen = total_boundary([_at(image, image.f.size - 1 - int(image.f[::-1].argmax())) for image in scores])
     ods = best_point(curve)
     return BoundarySummary(
-        *astuple(ods),
+        ods_threshold=ods.threshold,
+        ods_recall=ods.recall,
+        ods_precision=ods.precision,
+        ods_f=ods.f,
         ois_recall=float(chosen.recall[0]),
         ois_precision=float(chosen.precision[0]),
         ois_f=float(chosen.f[0]),
@@ -280,7 +286,7 @@ def _at(scores: BoundaryScores, index: int) -> BoundaryScores:
     return BoundaryScores(np.zeros(1), *(getattr(scores, name)[index : index + 1] for name in _COUNTS))
 
 
-def _total(scores: Sequence[BoundaryScores]) -> BoundaryScores:
+def total_boundary(scores: Sequence[BoundaryScores]) -> BoundaryScores:
     """Return the scores of all images as if they were one."""
     totals = (np.sum([getattr(image, name) for image in scores], axis=0) for name in _COUNTS)
     return BoundaryScores(scores[0].thresholds, *totals)
@@ -311,12 +317,14 @@ def _offsets(shape: tuple[int, ...], tolerance: float) -> np.ndarray:
     steps = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
     squares = (steps**2).sum(axis=1)
     order = np.argsort(squares, kind="stable")
-    return steps[order][squares[order] <= reach**2]
+    within: np.ndarray = steps[order][squares[order] <= reach**2]
+    return within
 
 
 def _f_measure(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
     total = recall + precision
-    return 2 * recall * precision / np.where(total == 0, 1, total)
+    f: np.ndarray = 2 * recall * precision / np.where(total == 0, 1, total)
+    return f
 
 
 def _best_on_curve(thresholds: np.ndarray, recall: np.ndarray, precision: np.ndarray) -> BoundaryPoint:
@@ -326,7 +334,8 @@ def _best_on_curve(thresholds: np.ndarray, recall: np.ndarray, precision: np.nda
     points = np.concatenate([curve[:, :1], pieces.reshape(3, -1)], axis=1)
     f = _f_measure(points[1], points[2])
     best = int(f.argmax())
-    return BoundaryPoint(*points[:, best].tolist(), f=float(f[best]))
+    threshold, best_recall, best_precision = points[:, best].tolist()
+    return BoundaryPoint(threshold, best_recall, best_precision, float(f[best]))
 
 
 def _average_precision(recall: np.ndarray, precision: np.ndarray) -> float:
@@ -345,20 +354,4 @@ def _check_inputs(shape: tuple[int, ...], truths: Sequence[np.ndarray], toleranc
         if truth.shape != shape or truth.size == 0:
             raise InputError(
                 f"truth {truth.shape} and prediction {shape} differ in shape or are empty: score maps of one image."
-            )
-
-
-def _check_thresholds(thresholds: np.ndarray) -> None:
-    if thresholds.size == 0 or not (np.diff(thresholds) > 0).all():
-        raise InputError(f"thresholds={thresholds} must hold one value or more and rise: sort them.")
-
-
-def _check_common_thresholds(scores: Sequence[BoundaryScores]) -> None:
-    if not scores:
-        raise InputError("There are no images to aggregate: give the scores of at least one.")
-    for index, image in enumerate(scores):
-        if not np.array_equal(image.thresholds, scores[0].thresholds):
-            raise InputError(
-                f"image {index} has {image.thresholds.size} thresholds, image 0 has {scores[0].thresholds.size}, or "
-                "their values differ: score every image at the same thresholds."
             )

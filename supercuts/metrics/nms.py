@@ -35,13 +35,14 @@ def suppress_non_maxima(
         raise InputError(f"strength of shape {strength.shape} is empty or holds NaN or infinity: give finite values.")
     smooth = _smooth(strength.astype(np.float64), 1)
     angle = _across(smooth)
-    rows, columns = np.indices(strength.shape, sparse=True)
+    rows, columns = np.ogrid[: strength.shape[0], : strength.shape[1]]
     is_maximum = np.ones(strength.shape, bool)
     for step in (*range(-radius_px, 0), *range(1, radius_px + 1)):
         places = np.stack([rows + step * np.sin(angle), columns + step * np.cos(angle)])
         is_maximum &= smooth * tolerance >= scipy.ndimage.map_coordinates(smooth, places, order=1, mode="nearest")
-    kept = np.where(is_maximum, smooth, 0) * _fade(strength.shape[0], margin_px)[:, None]
-    return (kept * _fade(strength.shape[1], margin_px)).astype(strength.dtype)
+    height, width = strength.shape
+    kept: np.ndarray = np.where(is_maximum, smooth, 0) * _fade(height, margin_px)[:, None] * _fade(width, margin_px)
+    return kept.astype(strength.dtype)
 
 
 def _across(smooth: np.ndarray) -> np.ndarray:
@@ -51,15 +52,17 @@ def _across(smooth: np.ndarray) -> np.ndarray:
     _, column_column = _gradient(by_column)
     # a sign of 0 would turn the angle of an exactly horizontal boundary by 90 degrees
     turned = np.where(row_column > 0, -row_row, row_row)
-    return np.mod(np.arctan(turned / (column_column + 1e-5)), np.pi)
+    angle: np.ndarray = np.mod(np.arctan(turned / (column_column + 1e-5)), np.pi)
+    return angle
 
 
 def _smooth(values: np.ndarray, radius_px: int) -> np.ndarray:
     side = np.arange(1.0, radius_px + 1)
     weights = np.concatenate([side, [radius_px + 1], side[::-1]])
     weights /= weights.sum()
-    rows_done = scipy.ndimage.correlate1d(values, weights, axis=0, mode="reflect")
-    return scipy.ndimage.correlate1d(rows_done, weights, axis=1, mode="reflect")
+    by_row: np.ndarray = scipy.ndimage.correlate1d(values, weights, axis=0, mode="reflect")
+    both: np.ndarray = scipy.ndimage.correlate1d(by_row, weights, axis=1, mode="reflect")
+    return both
 
 
 def _gradient(values: np.ndarray) -> list[np.ndarray]:
@@ -71,4 +74,5 @@ def _fade(length: int, margin_px: int) -> np.ndarray:
     """Return (length,) factors that rise from 0 at both ends to 1 at margin_px, or half the length if that is less."""
     margin = max(min(margin_px, length // 2), 1)
     place = np.arange(length)
-    return np.minimum(np.minimum(place, length - 1 - place) / margin, 1)
+    factors: np.ndarray = np.minimum(np.minimum(place, length - 1 - place) / margin, 1)
+    return factors

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, Int32
 from supercuts.core import arrays
 from supercuts.core.errors import InputError
 from supercuts.metrics import _kernels
+from supercuts.metrics.inputs import check_thresholds, check_tree, common_thresholds, stack_tables
 from supercuts.metrics.superpixel import check_label_map
 
 THRESHOLDS = np.arange(1, 100) / 100  # the benchmark's 99 thresholds
@@ -135,9 +136,9 @@ def tree_scores(
     >>> scores.covering[[0, 48, 49, 98]].tolist()
     [1.0, 1.0, 0.5, 0.5]
     """
-    table, starts = _stack(contingencies)
-    _check_tree(parents, altitudes, table.shape[1])
-    _check_thresholds(thresholds)
+    table, starts = stack_tables(contingencies)
+    check_tree(parents, altitudes, table.shape[1])
+    check_thresholds(thresholds)
     best = np.zeros(table.shape[0])
     scores = _kernels.score_cuts(table, starts, parents, altitudes, thresholds.astype(altitudes.dtype), best)
     areas = table.sum(axis=1)
@@ -168,7 +169,7 @@ def label_scores(
     rows, best = [], None
     for labels in label_maps:
         check_label_map("labels", labels)
-        table, starts = _stack([arrays.contingency(truth, labels) for truth in truths])
+        table, starts = stack_tables([arrays.contingency(truth, labels) for truth in truths])
         best = np.zeros(table.shape[0]) if best is None else best
         rows.append((*_kernels.score_table(table, starts, best), np.count_nonzero(table.sum(axis=0))))
     if best is None:
@@ -215,7 +216,7 @@ def aggregate(scores: Sequence[RegionScores]) -> RegionSummary:
     >>> summary.covering_ods, summary.covering_threshold, summary.vi_ods
     (1.0, 1.0, 0.0)
     """
-    thresholds = _common_thresholds(scores)
+    thresholds = common_thresholds(scores)
     overlap = np.stack([image.overlap for image in scores])
     rand = np.stack([image.rand_index for image in scores])
     information = np.stack([image.variation_of_information for image in scores])
@@ -236,55 +237,6 @@ def aggregate(scores: Sequence[RegionScores]) -> RegionSummary:
 
 
 def _score_one(contingency: np.ndarray) -> tuple[float, float, float]:
-    table, starts = _stack([contingency])
+    table, starts = stack_tables([contingency])
     overlap, index, information = _kernels.score_table(table, starts, np.zeros(table.shape[0]))
     return overlap, index, information
-
-
-def _stack(contingencies: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the tables on top of each other, int64, and the first row of each with the row count at the end."""
-    if not contingencies:
-        raise InputError("There are no annotators: give at least one truth segmentation.")
-    columns = [table.sum(axis=0) for table in contingencies]
-    if any(column.shape != columns[0].shape or (column != columns[0]).any() for column in columns):
-        raise InputError(
-            f"contingency tables {[table.shape for table in contingencies]} differ in their column sums: expected the "
-            "pixel counts of the same regions in each. Build all of them with one label map."
-        )
-    if columns[0].sum() < 1 or any((table < 0).any() for table in contingencies):
-        raise InputError(
-            "A contingency table counts pixels: it needs a pixel and no negative count. Use contingency()."
-        )
-    starts = np.cumsum([0, *(table.shape[0] for table in contingencies)])
-    return np.concatenate(contingencies).astype(np.int64), starts
-
-
-def _check_tree(parents: np.ndarray, altitudes: np.ndarray, n_leaves: int) -> None:
-    n_nodes = parents.size
-    if altitudes.size != n_nodes or n_nodes < n_leaves:
-        raise InputError(
-            f"{n_nodes} parents, {altitudes.size} altitudes and {n_leaves} leaves do not make a tree: expected as many "
-            "parents as altitudes and at least one node per leaf. Build the tables from the tree's own labels."
-        )
-    children = np.arange(n_nodes - 1)
-    if parents[-1] != n_nodes - 1 or (parents[:-1] <= children).any() or (parents[:-1] >= n_nodes).any():
-        raise InputError("parents[i] must exceed i, and the last node be its own parent: order nodes leaves first.")
-    if (altitudes[parents] < altitudes).any() or np.isnan(altitudes).any():
-        raise InputError("A parent lies below its child, or an altitude is NaN: make altitudes rise towards the root.")
-
-
-def _check_thresholds(thresholds: np.ndarray) -> None:
-    if thresholds.size == 0 or not (np.diff(thresholds) > 0).all():
-        raise InputError(f"thresholds={thresholds} must hold one value or more and rise: sort them.")
-
-
-def _common_thresholds(scores: Sequence[RegionScores]) -> np.ndarray:
-    if not scores:
-        raise InputError("There are no images to aggregate: give the scores of at least one.")
-    for index, image in enumerate(scores):
-        if not np.array_equal(image.thresholds, scores[0].thresholds):
-            raise InputError(
-                f"image {index} has {image.thresholds.size} thresholds, image 0 has {scores[0].thresholds.size}, or "
-                "their values differ: score every image at the same thresholds."
-            )
-    return scores[0].thresholds

@@ -9,10 +9,10 @@ says otherwise.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-import scipy.ndimage
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 from supercuts.core.errors import InputError
 from supercuts.metrics import _kernels
@@ -35,7 +35,8 @@ def achievable_segmentation_accuracy(contingency: Int[np.ndarray, "truths superp
 def undersegmentation_error(contingency: Int[np.ndarray, "truths superpixels"]) -> float:
     """Return UE_NP = (1/N) sum_i sum_j min(|S_j n G_i|, |S_j - G_i|) (Neubert and Protzel, 2012).
 
-    0 when no superpixel crosses a truth boundary; a pixel that leaks is counted for both of the regions concerned.
+    In 0..1; 0 when no superpixel crosses a truth boundary. A pixel that leaks is counted for both of the regions
+    concerned.
 
     >>> undersegmentation_error(np.array([[1, 1], [0, 2]]))
     0.5
@@ -47,6 +48,8 @@ def undersegmentation_error(contingency: Int[np.ndarray, "truths superpixels"]) 
 
 def undersegmentation_error_corrected(contingency: Int[np.ndarray, "truths superpixels"]) -> float:
     """Return CUE = (1/N) sum_j (|S_j| - max_i |S_j n G_i|) = 1 - ASA (Van den Bergh et al., 2012).
+
+    In [0, 1); 0 when no superpixel crosses a truth boundary.
 
     >>> undersegmentation_error_corrected(np.array([[1, 1], [0, 2]]))
     0.25
@@ -63,7 +66,7 @@ def boundary_recall(
 
     A pixel is on a boundary when one of its 4 neighbours has another label, so a boundary is two pixels wide. The
     default radius is 0.0025 of the image diagonal, rounded: 1 pixel at 481 x 321. A truth of one region has no boundary
-    to miss: 1.
+    to miss: 1, whatever the superpixels.
 
     The truth changes after column 1, the superpixels after column 3: columns 2 and 3 are at most one column apart.
 
@@ -71,19 +74,36 @@ def boundary_recall(
     >>> [boundary_recall(truth, labels, radius) for radius in (0, 1, 2)]
     [0.0, 0.5, 1.0]
     """
+    radius = default_radius_px(truth.shape) if radius_px is None else radius_px
+    return float(boundary_recalls(truth, labels, [radius])[0])
+
+
+def boundary_recalls(
+    truth: Int[np.ndarray, "height width"], labels: Int[np.ndarray, "height width"], radii_px: Sequence[int]
+) -> Float64[np.ndarray, " radii"]:
+    """Return boundary_recall at each radius, in the order given, drawing the boundaries once.
+
+    With swapped roles it is boundary_precision.
+
+    >>> truth, labels = np.array([[0, 0, 1, 1, 1]]), np.array([[0, 0, 0, 0, 1]])
+    >>> boundary_recalls(truth, labels, [2, 0, 1]).tolist()
+    [1.0, 0.0, 0.5]
+    """
     check_label_map("truth", truth)
     check_label_map("labels", labels)
     if truth.shape != labels.shape:
         raise InputError(f"truth {truth.shape} and labels {labels.shape} differ in shape: score maps of one image.")
-    radius = default_radius_px(truth.shape) if radius_px is None else radius_px
-    if radius < 0:
-        raise InputError(f"radius_px={radius} is negative. Give 0 for exact agreement, or leave it out.")
-    wanted = boundary_mask(truth)
-    if not wanted.any():
-        return 1.0
-    # uint8: maximum_filter separates a square window, binary_dilation does not
-    found = scipy.ndimage.maximum_filter(boundary_mask(labels).astype(np.uint8), 2 * radius + 1, mode="constant")
-    return float(found[wanted].mean())
+    if min(radii_px, default=0) < 0:
+        raise InputError(f"radius_px={min(radii_px)} is negative. Give 0 for exact agreement, or leave it out.")
+    wanted, found = boundary_mask(truth), boundary_mask(labels)
+    n_wanted = np.count_nonzero(wanted)
+    recalls, reach = np.ones(len(radii_px)), 0
+    if n_wanted == 0:
+        return recalls
+    for index in np.argsort(radii_px):  # each radius grows from the one before
+        found, reach = _dilate(found, radii_px[index] - reach), radii_px[index]
+        recalls[index] = np.count_nonzero(wanted & found) / n_wanted
+    return recalls
 
 
 def boundary_precision(
@@ -91,7 +111,8 @@ def boundary_precision(
 ) -> float:
     """Return the share of superpixel boundary pixels near a truth boundary pixel: boundary_recall with swapped roles.
 
-    Stutz et al. count true positives on the truth's pixels instead; then swapping the arguments would not give recall.
+    A single superpixel draws no boundary: 1. Stutz et al. count true positives on the truth's pixels instead; then
+    swapping the arguments would not give recall.
 
     >>> truth, labels = np.array([[0, 0, 1, 1, 1, 1]]), np.array([[0, 0, 1, 1, 2, 2]])
     >>> boundary_precision(truth, labels, 0), boundary_recall(truth, labels, 0)
@@ -151,6 +172,8 @@ def explained_variation(
     check_label_map("labels", labels)
     if image_lab.shape[:2] != labels.shape:
         raise InputError(f"image {image_lab.shape} and labels {labels.shape} differ in size: give maps of one image.")
+    if not np.isfinite(image_lab).all():
+        raise InputError("image_lab holds NaN or infinite values. Expected finite colours: replace them.")
     flat = labels.ravel()
     # centred first: sums of squares of Lab values would cancel badly in float32
     pixels = image_lab.reshape(labels.size, -1).astype(np.float64)
@@ -170,6 +193,20 @@ def n_fragments(labels: Int[np.ndarray, "height width"]) -> int:
     check_label_map("labels", labels)
     n_labels = int(np.count_nonzero(np.bincount(labels.ravel())))
     return int(_kernels.count_components(np.ascontiguousarray(labels))) - n_labels
+
+
+def _dilate(mask: np.ndarray, radius_px: int) -> np.ndarray:
+    """Mark the pixels with a marked pixel within radius_px rows and columns."""
+    for turn in (np.asarray, np.transpose):  # down and up, then right and left
+        reach = 0
+        while reach < min(radius_px, len(turn(mask))):
+            # a longer step would leave a gap beside the border, where the shifted copy of its other side is cut off
+            step = min(radius_px - reach, reach + 1)
+            grown = mask.copy()
+            turn(grown)[step:] |= turn(mask)[:-step]
+            turn(grown)[:-step] |= turn(mask)[step:]
+            mask, reach = grown, reach + step
+    return mask
 
 
 def _check_table(table: np.ndarray) -> None:

@@ -40,6 +40,12 @@ def permuted(labels, seed):
     return np.random.default_rng(seed).permutation(labels.max() + 1)[labels].astype(np.int32)
 
 
+def gapped(labels, seed):
+    """Give the regions any ids that a label map may hold: below the pixel count, with gaps."""
+    ids = np.random.default_rng(seed).choice(labels.size, labels.max() + 1, replace=False)
+    return ids[labels].astype(np.int32)
+
+
 def random_tree(n_leaves, seed):
     """Return parents and altitudes of a tree with random merges, some of several children, some of equal altitude."""
     rng = np.random.default_rng(seed)
@@ -94,7 +100,33 @@ def test_relabelling_and_transposing_change_nothing(pair, seed):
     for metric in METRICS:
         expected = pytest.approx(metric(contingency(truth, labels)))
         assert metric(contingency(permuted(truth, seed), permuted(labels, seed + 1))) == expected
+        assert metric(contingency(gapped(truth, seed), gapped(labels, seed + 1))) == expected
         assert metric(contingency(truth.T, labels.T)) == expected
+
+
+def assert_same_scores(got, expected):
+    for name in [*SERIES, "best_overlap", "area", "thresholds"]:
+        np.testing.assert_allclose(getattr(got, name), getattr(expected, name), atol=1e-12, err_msg=name)
+
+
+@given(pairs, st.integers(0, 99))
+def test_relabelling_and_transposing_change_no_label_scores(pair, seed):
+    # either map is annotator and prediction in turn
+    expected = label_scores(pair, pair)
+    renamed, spread = [permuted(labels, seed) for labels in pair], [gapped(labels, seed) for labels in pair]
+    for labels, truths in [(renamed, pair), (pair, spread), (spread, renamed), ([a.T for a in pair],) * 2]:
+        assert_same_scores(label_scores(labels, truths), expected)
+
+
+@given(st.integers(1, 12), st.integers(0, 999))
+def test_order_of_leaves_and_annotators_changes_no_tree_scores(n_leaves, seed):
+    rng = np.random.default_rng(seed)
+    parents, altitudes = random_tree(n_leaves, seed)
+    tables = [rng.multinomial(9, np.full(n_truths, 1 / n_truths), n_leaves).T for n_truths in (1, 3)]  # 9 pixels a leaf
+    order = rng.permutation(n_leaves)
+    moved = np.concatenate([parents[:n_leaves][order], parents[n_leaves:]])  # new leaf i is old leaf order[i]
+    shuffled = [table[rng.permutation(len(table))][:, order] for table in reversed(tables)]
+    assert_same_scores(tree_scores(shuffled, moved, altitudes), tree_scores(tables, parents, altitudes))
 
 
 @given(pairs)
@@ -103,7 +135,7 @@ def test_ranges_symmetry_and_perfection(pair):
     table = contingency(truth, labels)
     assert 0 < segmentation_covering(table) <= 1
     assert 0 <= rand_index(table) <= 1
-    assert 0 <= variation_of_information(table) <= 2 * np.log2(truth.size) + 1e-9
+    assert 0 <= variation_of_information(table) <= np.log2(truth.size) + 1e-9
     # covering has a direction; the others do not
     assert rand_index(table.T) == pytest.approx(rand_index(table))
     assert variation_of_information(table.T) == pytest.approx(variation_of_information(table))
@@ -111,6 +143,33 @@ def test_ranges_symmetry_and_perfection(pair):
     assert segmentation_covering(same) == 1
     assert rand_index(same) == 1
     assert variation_of_information(same) == 0
+    scores = label_scores([labels, truth], [truth, labels])
+    assert (scores.covering > 0).all()
+    assert (scores.covering <= 1).all()
+    assert scores.best_overlap == scores.area == 2 * truth.size  # each annotator's map is among the predictions
+
+
+@given(shapes.flatmap(label_maps), st.integers(0, 99))
+def test_perfect_prediction_is_perfect_whatever_its_ids(truth, seed):
+    table = contingency(truth, gapped(truth, seed))
+    assert segmentation_covering(table) == rand_index(table) == 1
+    assert variation_of_information(table) == pytest.approx(0, abs=1e-12)
+
+
+def test_one_region_and_one_pixel_are_defined():
+    whole, halves, pixels = np.array([[4]]), np.array([[2, 2]]), np.array([[1, 1, 1, 1]])
+    assert [metric(whole) for metric in METRICS] == [1, 1, 0]
+    # nothing but pairs that should be together; of six, two are
+    assert [metric(halves) for metric in METRICS] == pytest.approx([1 / 2, 1 / 3, 1])
+    assert [metric(halves.T) for metric in METRICS] == pytest.approx([1 / 2, 1 / 3, 1])
+    assert [metric(pixels) for metric in METRICS] == pytest.approx([1 / 4, 0, 2])
+    assert [metric(np.array([[1]])) for metric in METRICS] == [1, 1, 0]
+    pixel = np.zeros((1, 1), np.int32)
+    by_label = label_scores([pixel], [pixel])
+    by_tree = tree_scores([np.array([[1]])], np.array([0]), np.array([0.0]), np.array([1.0]))
+    assert_same_scores(by_label, by_tree)
+    assert (by_label.covering[0], by_label.n_regions[0]) == (1, 1)
+    assert dataclasses.astuple(aggregate([by_label])) == (1, 1, 1, 1, 1, 0, 0, 1, 1, 1)
 
 
 def test_covering_is_of_the_truth_by_the_prediction():
@@ -129,8 +188,7 @@ def test_tree_scores_match_label_scores_of_walked_cuts(n_leaves, seed):
     cuts = [cut_by_walking_up(parents, altitudes, n_leaves, np.float32(t)) for t in thresholds]
     expected = label_scores([relabel_consecutive(cut)[0][leaves] for cut in cuts], truths, thresholds)
     got = tree_scores([contingency(truth, leaves) for truth in truths], parents, altitudes, thresholds)
-    for name in [*SERIES, "best_overlap", "area", "thresholds"]:
-        np.testing.assert_allclose(getattr(got, name), getattr(expected, name), atol=1e-12, err_msg=name)
+    assert_same_scores(got, expected)
     assert got.n_regions[-1] == 1
 
 

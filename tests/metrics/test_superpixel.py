@@ -15,6 +15,7 @@ from supercuts.metrics.superpixel import (
     boundary_mask,
     boundary_precision,
     boundary_recall,
+    boundary_recalls,
     compactness,
     default_radius_px,
     explained_variation,
@@ -40,6 +41,16 @@ pairs = shapes.flatmap(lambda shape: st.tuples(label_maps(shape), label_maps(sha
 def permuted(labels, seed):
     ids = np.random.default_rng(seed).permutation(labels.max() + 1)
     return ids[labels].astype(np.int32)
+
+
+def gapped(labels, seed):
+    """Give the regions any ids that a label map may hold: below the pixel count, with gaps."""
+    ids = np.random.default_rng(seed).choice(labels.size, labels.max() + 1, replace=False)
+    return ids[labels].astype(np.int32)
+
+
+def random_image(labels, seed):
+    return np.random.default_rng(seed).normal(50, 20, (*labels.shape, 3))
 
 
 # truth rows: 6 and 6 pixels; superpixels: 5 inside the first, 3 = 1 + 2, 4 inside the second
@@ -74,36 +85,68 @@ def test_table_metrics_match_set_definitions(pair):
 @given(pairs, st.integers(0, 99))
 def test_relabelling_and_transposing_change_nothing(pair, seed):
     truth, labels = pair
-    renamed = (permuted(truth, seed), permuted(labels, seed + 1))
-    turned = (truth.T, labels.T)
-    for other in (renamed, turned):
+    image = random_image(labels, seed)
+    renamed = (permuted(truth, seed), permuted(labels, seed + 1), image)
+    spread = (gapped(truth, seed), gapped(labels, seed + 1), image)
+    turned = (truth.T, labels.T, image.transpose(1, 0, 2))
+    for *other, pixels in (renamed, spread, turned):
         for metric in TABLE_METRICS:
             assert metric(contingency(*other)) == pytest.approx(metric(contingency(*pair)))
         for metric in PAIR_METRICS:
             assert metric(*other, 1) == pytest.approx(metric(*pair, 1))
         for metric in SOLO_METRICS:
             assert metric(other[1]) == pytest.approx(metric(labels))
+        np.testing.assert_array_equal(boundary_recalls(*other, [0, 2]), boundary_recalls(*pair, [0, 2]))
+        assert explained_variation(pixels, other[1]) == pytest.approx(explained_variation(image, labels))
 
 
 @given(pairs)
 def test_ranges_and_swapped_roles(pair):
     table = contingency(*pair)
     for metric in TABLE_METRICS:
-        assert 0 <= metric(table) <= 2
+        assert 0 <= metric(table) <= 1
+    assert undersegmentation_error_corrected(table) < 1
     assert 0 < achievable_segmentation_accuracy(table) <= 1
     assert 0 < compactness(pair[1]) <= np.pi / 4 + 1e-12
-    assert n_fragments(pair[1]) >= 0
+    assert 0 <= n_fragments(pair[1]) <= pair[1].size - np.unique(pair[1]).size
+    assert 0 <= explained_variation(random_image(pair[1], 0), pair[1]) <= 1
     for radius in (0, 1, 2):
         assert 0 <= boundary_recall(*pair, radius) <= boundary_recall(*pair, radius + 1) <= 1
         assert boundary_precision(*pair, radius) == boundary_recall(pair[1], pair[0], radius)
 
 
-@given(shapes.flatmap(label_maps))
-def test_perfect_prediction_is_perfect(truth):
-    table = contingency(truth, truth)
+@given(shapes.flatmap(label_maps), st.integers(0, 99))
+def test_perfect_prediction_is_perfect(truth, seed):
+    labels = gapped(truth, seed)
+    table = contingency(truth, labels)
     assert achievable_segmentation_accuracy(table) == 1
     assert undersegmentation_error(table) == undersegmentation_error_corrected(table) == 0
-    assert boundary_recall(truth, truth, 0) == boundary_precision(truth, truth, 0) == 1
+    assert boundary_recall(truth, labels, 0) == boundary_precision(truth, labels, 0) == 1
+    colours = np.random.default_rng(seed).normal(50, 20, (truth.max() + 1, 3))
+    assert explained_variation(colours[truth], labels) == pytest.approx(1)
+
+
+@given(pairs)
+def test_splitting_superpixels_never_lowers_what_they_can_achieve(pair):
+    truth, labels = pair
+    finer = relabel_consecutive(labels * 5 + truth)[0]  # every superpixel cut along the truth
+    assert achievable_segmentation_accuracy(contingency(truth, finer)) == 1
+    assert boundary_recall(truth, finer, 0) == 1
+    image = random_image(labels, 0)
+    assert explained_variation(image, finer) >= explained_variation(image, labels) - 1e-12
+
+
+def test_one_pixel_is_defined():
+    pixel = np.zeros((1, 1), np.int32)
+    table = contingency(pixel, pixel)
+    assert [metric(table) for metric in TABLE_METRICS] == [1, 0, 0]
+    assert boundary_recall(pixel, pixel) == boundary_precision(pixel, pixel) == 1
+    assert boundary_recalls(pixel, pixel, [0, 5]).tolist() == [1, 1]
+    assert not boundary_mask(pixel).any()
+    assert default_radius_px(pixel.shape) == 0
+    assert compactness(pixel) == pytest.approx(np.pi / 4)
+    assert n_fragments(pixel) == 0
+    assert explained_variation(np.full((1, 1, 3), 40.0), pixel) == 1
 
 
 def test_one_region_is_defined():
@@ -112,14 +155,18 @@ def test_one_region_is_defined():
     assert boundary_recall(whole, halves) == 1  # nothing to miss
     assert boundary_recall(halves, whole) == 0
     assert boundary_precision(halves, whole) == 1
+    assert boundary_precision(whole, halves) == 0
+    assert boundary_recalls(whole, halves, [0, 1]).tolist() == [1, 1]
+    assert boundary_recalls(halves, whole, [0, 9]).tolist() == [0, 0]
+    assert undersegmentation_error(contingency(whole, halves)) == 0
     assert achievable_segmentation_accuracy(contingency(halves, whole)) == 0.5
     assert undersegmentation_error(contingency(halves, whole)) == 1
     assert n_fragments(whole) == 0
     assert compactness(whole) == pytest.approx(4 * np.pi * 24 / 20**2)
 
 
-@given(pairs, st.integers(0, 3))
-def test_boundary_recall_matches_pixel_by_pixel_search(pair, radius):
+@given(pairs, st.lists(st.integers(0, 9), min_size=1, max_size=4))
+def test_boundary_recall_matches_pixel_by_pixel_search(pair, radii):
     def boundary(labels):
         height, width = labels.shape
         return {
@@ -132,8 +179,27 @@ def test_boundary_recall_matches_pixel_by_pixel_search(pair, radius):
 
     wanted, found = boundary(pair[0]), boundary(pair[1])
     assert set(map(tuple, np.argwhere(boundary_mask(pair[0])).tolist())) == wanted
-    hits = sum(any(max(abs(y - v), abs(x - u)) <= radius for v, u in found) for y, x in wanted)
-    assert boundary_recall(*pair, radius) == pytest.approx(hits / len(wanted) if wanted else 1.0)
+    nearest = [min((max(abs(y - v), abs(x - u)) for v, u in found), default=np.inf) for y, x in wanted]
+    expected = [np.mean(np.array(nearest) <= radius) if wanted else 1.0 for radius in radii]
+    np.testing.assert_allclose(boundary_recalls(*pair, radii), expected)
+    assert [boundary_recall(*pair, radius) for radius in radii] == boundary_recalls(*pair, radii).tolist()
+
+
+@pytest.mark.parametrize("last", [0, 1, 5, 12, 30, 37, 38])
+def test_boundary_recall_grows_with_the_radius_up_to_the_far_border(last):
+    # every pixel is on a truth boundary; the superpixels' runs between columns last and last + 1 of 40
+    truth, labels = np.arange(40)[None], (np.arange(40) > last).astype(np.int64)[None]
+    distance = np.array([max(last - x, x - last - 1, 0) for x in range(40)])
+    radii = [*range(50), 1000]
+    expected = [(distance <= radius).mean() for radius in radii]
+    assert boundary_recalls(truth, labels, radii).tolist() == expected
+    assert boundary_recalls(truth.T, labels.T, radii[::-1]).tolist() == expected[::-1]
+    assert [boundary_recall(truth, labels, radius) for radius in radii] == expected
+
+
+def test_no_radii_give_no_recalls():
+    labels = np.array([[0, 1]])
+    assert boundary_recalls(labels, labels, []).shape == (0,)
 
 
 @pytest.mark.parametrize(("shape", "radius"), [((321, 481), 1), ((481, 321), 1), ((10, 10), 0), ((2400, 1800), 8)])
@@ -166,14 +232,13 @@ def test_fragments_of_a_spiral_are_joined():
 
 @given(shapes.flatmap(label_maps), st.integers(0, 99))
 def test_explained_variation_is_one_minus_within_share(labels, seed):
-    image = np.random.default_rng(seed).normal(50, 20, (*labels.shape, 3))
+    image = random_image(labels, seed)
     if labels.size == 1:
         assert explained_variation(image, labels) == 1
         return
     within = sum(((x := image[labels == j]) - x.mean(axis=0)).__pow__(2).sum() for j in np.unique(labels))
     total = ((image - image.mean(axis=(0, 1))) ** 2).sum()
     assert explained_variation(image, labels) == pytest.approx(1 - within / total)
-    assert explained_variation(image.transpose(1, 0, 2), labels.T) == pytest.approx(1 - within / total)
 
 
 def test_explained_variation_edges():
@@ -181,6 +246,14 @@ def test_explained_variation_edges():
     assert explained_variation(image, np.zeros((2, 2), np.int32)) == pytest.approx(0)
     assert explained_variation(image, np.arange(4).reshape(2, 2)) == pytest.approx(1)
     assert explained_variation(np.full((2, 2, 3), 7.5), np.zeros((2, 2), np.int32)) == 1  # nothing to explain
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_explained_variation_of_unknown_colours_is_refused(value):
+    image = np.zeros((2, 2, 3))
+    image[1, 0, 2] = value
+    with pytest.raises(InputError, match=r"Expected finite colours: replace them"):
+        explained_variation(image, np.zeros((2, 2), np.int32))
 
 
 @pytest.mark.parametrize("metric", TABLE_METRICS)
@@ -203,9 +276,9 @@ def test_bad_label_maps_are_refused(metric, labels):
 
 def test_maps_of_different_images_are_refused():
     # unwrapped: while tests enforce annotations, those would refuse first
-    recall, variation = inspect.unwrap(boundary_recall), inspect.unwrap(explained_variation)
+    recalls, variation = inspect.unwrap(boundary_recalls), inspect.unwrap(explained_variation)
     with pytest.raises(InputError, match=r"differ in shape: score maps of one image"):
-        recall(np.zeros((2, 3), np.int32), np.zeros((3, 2), np.int32))
+        recalls(np.zeros((2, 3), np.int32), np.zeros((3, 2), np.int32), [1])
     with pytest.raises(InputError, match=r"differ in size: give maps of one image"):
         variation(np.zeros((2, 3, 3)), np.zeros((3, 2), np.int32))
 
@@ -214,3 +287,5 @@ def test_negative_radius_is_refused():
     labels = np.zeros((2, 2), np.int32)
     with pytest.raises(InputError, match=r"radius_px=-1 is negative\. Give 0"):
         boundary_recall(labels, labels, -1)
+    with pytest.raises(InputError, match=r"radius_px=-2 is negative\. Give 0"):
+        boundary_recalls(labels, labels, [1, -2])

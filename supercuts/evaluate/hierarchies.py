@@ -1,0 +1,211 @@
+"""Score hierarchies as the BSDS500 benchmark does, and by their objects, parts and nodes.
+
+In   trees, contour maps, soft boundary maps or lists of segmentations, and the truths of their images
+Out  HierarchyScores per image; the figures over a dataset by name
+Not  no files but the samples' own, no printing
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from supercuts.core.arrays import contingency
+from supercuts.core.errors import InputError
+from supercuts.datasets.base import Sample
+from supercuts.evaluate.intervals import bootstrap_95
+from supercuts.evaluate.predictions import check_truths, naming, pair
+from supercuts.hierarchy.contour_tree import contour_tree
+from supercuts.metrics import boundary, nodes, objects_parts, pooled_iou, region
+from supercuts.metrics.boundary import BoundaryScores, thin_boundaries
+from supercuts.metrics.nms import suppress_non_maxima
+from supercuts.metrics.nodes import NodeScores
+from supercuts.metrics.objects_parts import ObjectsPartsScores
+from supercuts.metrics.pooled_iou import PooledIoU
+from supercuts.metrics.region import THRESHOLDS, RegionScores
+from supercuts.metrics.superpixel import check_label_map
+
+
+@runtime_checkable  # the tests check annotations at run time
+class TreeArrays(Protocol):
+    """What the regions of a tree are scored by: leaf ids of pixels, parents and altitudes, leaves first."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(H, W) integers: the leaf of each pixel."""
+
+    @property
+    def parents(self) -> np.ndarray:
+        """(M,) integers above their index; the root, last, is its own parent."""
+
+    @property
+    def altitudes(self) -> np.ndarray:
+        """(M,) floats that rise towards the root."""
+
+
+@runtime_checkable
+class ContouredTree(TreeArrays, Protocol):
+    """A tree that draws its contour map, as supercuts.Hierarchy does."""
+
+    def ucm(self) -> np.ndarray:
+        """Return the (2H+1, 2W+1) contour map."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HierarchyScores:
+    """What one image contributes to every benchmark; None where the result has no such thing, or it was not asked for.
+
+    regions        covering, PRI, VI; None for soft boundary maps
+    objects_parts  F of objects and parts; None for soft boundary maps
+    pooled_iou     mIoU of Kim and Kanezaki; None for soft boundary maps
+    nodes          best node and best cut; None for what is no tree
+    boundaries     matched boundary pixels; None when left out
+    """
+
+    regions: RegionScores | None = None
+    objects_parts: ObjectsPartsScores | None = None
+    pooled_iou: PooledIoU | None = None
+    nodes: NodeScores | None = None
+    boundaries: BoundaryScores | None = None
+
+
+_AGGREGATE: dict[str, Callable[[Any], Any]] = {
+    "regions": region.aggregate,
+    "objects_parts": objects_parts.aggregate_objects_parts,
+    "pooled_iou": pooled_iou.aggregate_pooled_iou,
+    "nodes": nodes.aggregate_nodes,
+    "boundaries": boundary.aggregate_boundary,
+}
+_PREFIX = {"objects_parts": "objects_parts_", "pooled_iou": "miou_", "boundaries": "boundary_"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HierarchyTable:
+    """Hierarchy scores over a dataset; names and scores (one per image) are in the order of the samples."""
+
+    names: tuple[str, ...]
+    scores: tuple[HierarchyScores, ...]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Every figure over all images by name: `covering_ods`, `boundary_ods_f`, `boundary_ap`, ...."""
+        return summarise(self.scores)
+
+    def interval_95(self) -> dict[str, tuple[float, float]]:
+        """Return the 95 % bootstrap interval over images of each figure."""
+        return bootstrap_95(summarise, self.scores)
+
+
+def score_hierarchy(
+    hierarchy: ContouredTree,
+    truths: Sequence[np.ndarray],
+    thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
+    boundaries: bool = True,
+) -> HierarchyScores:
+    """Score a hierarchy at every threshold (altitude <= threshold is merged) against all annotators' (H, W) truths."""
+    ucm = np.asarray(hierarchy.ucm()) if boundaries else None
+    return _score_tree(hierarchy, ucm, truths, thresholds)
+
+
+def score_contour_map(
+    ucm: Float[np.ndarray, "rows columns"],
+    truths: Sequence[np.ndarray],
+    thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
+    boundaries: bool = True,
+) -> HierarchyScores:
+    """Score a double-size contour map (the benchmark's ucm2), in the precision of its own values.
+
+    >>> ucm, truth = np.zeros((3, 5)), np.array([[0, 1]])
+    >>> ucm[:, 2] = 0.5
+    >>> figures = summarise([score_contour_map(ucm, [truth])])
+    >>> figures["covering_ods"], figures["boundary_ods_f"]
+    (1.0, 1.0)
+    """
+    return _score_tree(contour_tree(ucm), ucm if boundaries else None, truths, thresholds)
+
+
+def score_segmentations(
+    label_maps: Sequence[Int[np.ndarray, "_ _"]], truths: Sequence[np.ndarray], boundaries: bool = True
+) -> HierarchyScores:
+    """Score a list of segmentations of one image, nested or not; their thresholds are 1, 2, ...."""
+    if len(label_maps) == 0:
+        raise InputError("There are no segmentations: give at least one label map of the image.")
+    for labels in label_maps:
+        check_label_map("labels", labels)
+        check_truths(labels.shape, truths)
+    drawn = [thin_boundaries(truth) for truth in truths] if boundaries else []
+    return HierarchyScores(
+        regions=region.label_scores(label_maps, truths),
+        objects_parts=objects_parts.label_objects_parts(label_maps, truths),
+        pooled_iou=pooled_iou.label_pooled_iou(label_maps, truths),
+        boundaries=boundary.label_scores(label_maps, drawn) if boundaries else None,
+    )
+
+
+def score_soft_map(
+    strength: Float[np.ndarray, "height width"],
+    truths: Sequence[np.ndarray],
+    thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
+    nms: bool = False,
+) -> HierarchyScores:
+    """Score a soft boundary map, after non-maximum suppression if asked for: thick responses need it."""
+    check_truths(strength.shape, truths)
+    drawn = [thin_boundaries(truth) for truth in truths]
+    strength = suppress_non_maxima(strength) if nms else strength
+    return HierarchyScores(boundaries=boundary.map_scores(strength, drawn, thresholds))
+
+
+def score_regions(
+    tree: TreeArrays, truths: Sequence[np.ndarray], thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS
+) -> RegionScores:
+    """Score covering, PRI and VI of a tree alone."""
+    return region.tree_scores(_tables(tree, truths), tree.parents, tree.altitudes, thresholds)
+
+
+def evaluate_hierarchies(
+    predictions: Callable[[np.ndarray], ContouredTree] | Iterable[ContouredTree],
+    samples: Sequence[Sample],
+    thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
+    boundaries: bool = True,
+) -> HierarchyTable:
+    """Score hierarchies, one per sample in the same order, or made one at a time by a function of the RGB image."""
+    scores = []
+    for sample, _, hierarchy in pair(predictions, samples):
+        with naming(sample.name):
+            scores.append(score_hierarchy(hierarchy, sample.truths, thresholds, boundaries))
+    return HierarchyTable(tuple(sample.name for sample in samples), tuple(scores))
+
+
+def summarise(scores: Sequence[HierarchyScores]) -> dict[str, float]:
+    """Return the figures of every benchmark that all the images contribute to."""
+    if len(scores) == 0:
+        raise InputError("There are no images to summarise: give the scores of at least one.")
+    figures: dict[str, float] = {}
+    for field in fields(HierarchyScores):
+        parts = [getattr(image, field.name) for image in scores]
+        if all(part is not None for part in parts):
+            values: Mapping[str, float] = asdict(_AGGREGATE[field.name](parts))
+            figures |= {_PREFIX.get(field.name, "") + name: value for name, value in values.items()}
+    return figures
+
+
+def _score_tree(
+    tree: TreeArrays, ucm: np.ndarray | None, truths: Sequence[np.ndarray], thresholds: np.ndarray
+) -> HierarchyScores:
+    tables = _tables(tree, truths)
+    drawn = [] if ucm is None else [thin_boundaries(truth) for truth in truths]
+    return HierarchyScores(
+        regions=region.tree_scores(tables, tree.parents, tree.altitudes, thresholds),
+        objects_parts=objects_parts.tree_objects_parts(tables, tree.parents, tree.altitudes, thresholds),
+        pooled_iou=pooled_iou.tree_pooled_iou(tables, tree.parents, tree.altitudes, thresholds),
+        nodes=nodes.tree_nodes(tables, tree.parents, tree.altitudes),
+        boundaries=None if ucm is None else boundary.ucm_scores(ucm, drawn, thresholds),
+    )
+
+
+def _tables(tree: TreeArrays, truths: Sequence[np.ndarray]) -> list[np.ndarray]:
+    check_label_map("hierarchy.labels", tree.labels)
+    check_truths(tree.labels.shape, truths)
+    return [contingency(truth, tree.labels) for truth in truths]

@@ -1,0 +1,173 @@
+"""What an evaluation leaves behind: one JSON document and CSV tables beside it.
+
+In   per method: the scores of its images, and the images that failed
+Out  a document of plain values; files, written atomically
+Not  no terminal output, no drawing (plot.py)
+"""
+
+import csv
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from supercuts.core.files import atomic_path
+from supercuts.core.version import package_version
+from supercuts.evaluate.hierarchies import HierarchyScores, HierarchyTable, summarise
+from supercuts.evaluate.methods import MethodResult
+from supercuts.evaluate.plot import PrecisionRecallCurve, PrecisionRecallPoint, draw_precision_recall
+from supercuts.evaluate.superpixels import ANNOTATORS, SuperpixelScores, SuperpixelTable
+from supercuts.metrics.boundary import aggregate_boundary, total_boundary
+
+
+def run_facts(data: str, n_images: int) -> dict[str, str]:
+    """Return what figures must be quoted with."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "version": f"supercuts {package_version()}, Python {platform.python_version()}",
+        "data": data,
+        "images": str(n_images),
+        "intervals": "95 %, bootstrap over images",
+    }
+
+
+def superpixel_document(facts: Mapping[str, str], results: Sequence[MethodResult[SuperpixelScores]]) -> dict[str, Any]:
+    """Return figures and intervals over mean, best and worst annotator, and the scores of each image."""
+    methods = []
+    for result in results:
+        entry = _describe(result)
+        if result.scores:
+            table = SuperpixelTable(tuple(result.scores), tuple(result.scores.values()))
+            entry["figures"] = {over: asdict(table.mean(over)) for over in ANNOTATORS}
+            entry["interval_95"] = {over: table.interval_95(over) for over in ANNOTATORS}
+            entry["images"] = {name: asdict(scores.over("mean")) for name, scores in result.scores.items()}
+        methods.append(entry)
+    return {"task": "superpixels", "facts": dict(facts), "methods": methods}
+
+
+def hierarchy_document(facts: Mapping[str, str], results: Sequence[MethodResult[HierarchyScores]]) -> dict[str, Any]:
+    """Return figures and intervals, and the figures of each image by itself, where ODS and OIS are the same."""
+    methods = []
+    for result in results:
+        entry = _describe(result)
+        if result.scores:
+            table = HierarchyTable(tuple(result.scores), tuple(result.scores.values()))
+            entry["figures"] = table.figures
+            entry["interval_95"] = table.interval_95()
+            entry["images"] = {name: summarise([scores]) for name, scores in result.scores.items()}
+        methods.append(entry)
+    return {"task": "hierarchy", "facts": dict(facts), "methods": methods}
+
+
+def write_superpixels(
+    out: Path, document: Mapping[str, Any], results: Sequence[MethodResult[SuperpixelScores]]
+) -> list[Path]:
+    """Write OUT.json and OUT.images.csv; return their paths."""
+    images = out.with_suffix(".images.csv")
+    write_json(out, document)
+    write_csv(images, _superpixel_rows(results))
+    return [out, images]
+
+
+def write_hierarchies(
+    out: Path, document: Mapping[str, Any], results: Sequence[MethodResult[HierarchyScores]]
+) -> list[Path]:
+    """Write OUT.json, OUT.images.csv, OUT.thresholds.csv and, with boundaries, OUT.pr.png; return their paths."""
+    images, thresholds, plot = (out.with_suffix(suffix) for suffix in (".images.csv", ".thresholds.csv", ".pr.png"))
+    write_json(out, document)
+    write_csv(images, _image_rows(document))
+    write_csv(thresholds, _threshold_rows(results))
+    curves = [_precision_recall(result) for result in results if _has_boundaries(result)]
+    if not curves:
+        return [out, images, thresholds]
+    draw_precision_recall(plot, curves)
+    return [out, images, thresholds, plot]
+
+
+def _superpixel_rows(results: Sequence[MethodResult[SuperpixelScores]]) -> Iterable[dict[str, Any]]:
+    """Yield one row per method, image, and mean, best or worst annotator."""
+    for result in results:
+        for name, scores in result.scores.items():
+            for over in ANNOTATORS:
+                yield {"method": result.method, "image": name, "annotators": over, **asdict(scores.over(over))}
+
+
+def _image_rows(document: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    """Yield one row per method and image of a hierarchy document."""
+    for entry in document["methods"]:
+        for name, figures in entry.get("images", {}).items():
+            yield {"method": entry["method"], "image": name, **figures}
+
+
+def _threshold_rows(results: Sequence[MethodResult[HierarchyScores]]) -> Iterable[dict[str, Any]]:
+    """Yield one row per method and threshold: the dataset's curves."""
+    for result in results:
+        if not result.scores:
+            continue
+        columns = dict(_curves(list(result.scores.values())))
+        for values in zip(*columns.values(), strict=True):
+            yield {"method": result.method, **dict(zip(columns, values, strict=True))}
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write a JSON file; a figure that is not a number becomes null, which standard JSON has instead."""
+    standard = json.loads(json.dumps(document), parse_constant=lambda _: None)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(standard, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows under the union of their columns, in the order in which those first appear."""
+    listed = list(rows)
+    columns = list(dict.fromkeys(name for row in listed for name in row))
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(listed)
+
+
+def _has_boundaries(result: MethodResult[HierarchyScores]) -> bool:
+    return bool(result.scores) and all(scores.boundaries is not None for scores in result.scores.values())
+
+
+def _precision_recall(result: MethodResult[HierarchyScores]) -> PrecisionRecallCurve:
+    boundaries = [scores.boundaries for scores in result.scores.values() if scores.boundaries is not None]
+    total, summary = total_boundary(boundaries), aggregate_boundary(boundaries)
+    best = PrecisionRecallPoint(summary.ods_recall, summary.ods_precision)
+    return PrecisionRecallCurve(result.method, total.recall, total.precision, best, summary.ap)
+
+
+def _describe(result: MethodResult[Any]) -> dict[str, Any]:
+    return {
+        "method": result.method,
+        "n_scored": len(result.scores),
+        "n_images": result.n_images,
+        "failures": result.failures,
+    }
+
+
+def _curves(scores: Sequence[HierarchyScores]) -> Iterable[tuple[str, list[float]]]:
+    """Yield the columns of the dataset's curves."""
+    if all(image.regions is not None for image in scores):
+        regions = [image.regions for image in scores if image.regions is not None]
+        area = sum(image.area for image in regions)
+        yield "threshold", regions[0].thresholds.tolist()
+        yield "n_regions", np.mean([image.n_regions for image in regions], axis=0).tolist()
+        yield "covering", (np.sum([image.overlap for image in regions], axis=0) / area).tolist()
+        yield "pri", np.mean([image.rand_index for image in regions], axis=0).tolist()
+        yield "vi", np.mean([image.variation_of_information for image in regions], axis=0).tolist()
+    if all(image.objects_parts is not None for image in scores):
+        found = [image.objects_parts for image in scores if image.objects_parts is not None]
+        yield "objects_parts_recall", np.mean([image.recall for image in found], axis=0).tolist()
+        yield "objects_parts_precision", np.mean([image.precision for image in found], axis=0).tolist()
+    if all(image.boundaries is not None for image in scores):
+        total = total_boundary([image.boundaries for image in scores if image.boundaries is not None])
+        yield "threshold", total.thresholds.tolist()
+        yield "boundary_recall", total.recall.tolist()
+        yield "boundary_precision", total.precision.tolist()
+        yield "boundary_f", total.f.tolist()

@@ -1,0 +1,318 @@
+"""Find and read results that others made: label maps, contour maps, soft boundary maps, lists of segmentations.
+
+In   a folder with one file per image; the images' names and sizes
+Out  which file belongs to which image; its content, checked against the size of the image
+Not  no scores; the formats are read in result_files.py, values are checked in result_values.py
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Int32
+
+from supercuts.core.checks import check_choice
+from supercuts.core.errors import FileFormatError, InputError
+from supercuts.evaluate.result_files import SUFFIXES, describe, read_hierarchy, read_variables
+from supercuts.evaluate.result_values import as_labels, as_strength, check_size, is_integral
+from supercuts.hierarchy.contour_tree import check_contour_map
+from supercuts.hierarchy.tree import Hierarchy
+
+Form = Literal["auto", "ucm", "soft", "segmentations"]
+FORMS: tuple[Form, ...] = get_args(Form)
+_LABEL_NAMES = ("labels", "seg", "segs", "S", "superpixels", "Segmentation")
+_SAY_FORM = "Say what it is with --form ucm, soft or segmentations (kind= in Python)."
+
+
+@dataclass(frozen=True, slots=True)
+class FoundResults:
+    """Which file of a folder belongs to which image.
+
+    files       the file of each image that has exactly one
+    missing     images without a file
+    duplicates  the files of each image that has several: none of them is used
+    unexpected  files of a known suffix that belong to no image
+    similar     of missing images, a file with a similar name
+    """
+
+    folder: Path
+    files: dict[str, Path]
+    missing: tuple[str, ...]
+    duplicates: dict[str, tuple[Path, ...]]
+    unexpected: tuple[Path, ...]
+    similar: dict[str, Path]
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Why the other images have no file, by name."""
+        reasons = {}
+        for name in self.missing:
+            remedy = f"Name its result {name}.mat, .npy, .npz, .png or .tif, as the other images' are named."
+            if name in self.similar:
+                other = self.similar[name]
+                remedy = f"{other.name} has a similar name: if it is the result, call it {name}{other.suffix}."
+            reasons[name] = f"{self.folder} has no file for image {name}. {remedy}"
+        for name, paths in self.duplicates.items():
+            listed = ", ".join(path.name for path in paths)
+            reasons[name] = f"{self.folder} has {len(paths)} files for image {name}: {listed}. Keep one of them."
+        return reasons
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContourMap:
+    """An ultrametric contour map, the benchmark's ucm2: (2H+1, 2W+1) floats in 0..1."""
+
+    ucm: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoftMap:
+    """A soft boundary map: (H, W) floats in 0..1."""
+
+    strength: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentations:
+    """Segmentations of one image in the order of the file: each (H, W) int32, ids 0..N-1."""
+
+    label_maps: tuple[np.ndarray, ...]
+
+
+def find_results(folder: Path, names: Sequence[str]) -> FoundResults:
+    """Return which file of the folder (not of folders in it) belongs to which image.
+
+    A file is called like its image, `2018.mat`. When no file of the folder is, names with the same addition for
+    several images count, `2018_ucm.mat` and `3063_ucm.mat`; the addition that fits most images is taken.
+    """
+    entries = _list(folder, names)
+    files = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+    wanted = set(names)
+    owned: dict[str, list[Path]] = {}
+    for path in files:
+        if path.stem in wanted:
+            owned.setdefault(path.stem, []).append(path)
+    owned = owned or _match_decorated(folder, files, wanted)
+    if not owned:
+        found = [f"{path.name}/" if path.is_dir() else path.name for path in entries]
+        raise InputError(
+            f"{folder}: no file belongs to any of the {len(wanted)} images. Expected {_three(names)}; found "
+            f"{_three(found, '') or 'nothing'}. Call each file like its image, with one of {', '.join(SUFFIXES)}."
+        )
+    taken = {path for paths in owned.values() for path in paths}
+    unexpected = tuple(path for path in files if path not in taken)
+    missing = tuple(name for name in dict.fromkeys(names) if name not in owned)
+    return FoundResults(
+        folder=folder,
+        files={name: paths[0] for name, paths in owned.items() if len(paths) == 1},
+        missing=missing,
+        duplicates={name: tuple(paths) for name, paths in owned.items() if len(paths) > 1},
+        unexpected=unexpected,
+        similar=_similar(missing, unexpected),
+    )
+
+
+def read_labels(path: Path, shape: tuple[int, int]) -> Int32[np.ndarray, "height width"]:
+    """Return the superpixels of an image of that shape (H, W), with ids 0..N-1 in the order of those in the file.
+
+    Of .npz written by SuperCuts the leaves; of files with several arrays the 2-D one that is called labels, seg, segs,
+    S, superpixels or Segmentation, else the only 2-D one of integers. Of a palette PNG the indices.
+    """
+    if (hierarchy := read_hierarchy(path)) is not None:
+        check_size(path, hierarchy.shape, shape, "the image")
+        return hierarchy.labels
+    variables = read_variables(path)
+    # a cell array of one segmentation is that segmentation
+    maps = {name: array.item() if _is_cell(array) and array.size == 1 else array for name, array in variables.items()}
+    integral = tuple(name for name, array in _maps(maps).items() if is_integral(array))
+    array = _pick(path, maps, (_LABEL_NAMES, integral), "one 2-D array of ids")
+    check_size(path, array.shape, shape, "the image")
+    return as_labels(path, array)
+
+
+def read_hierarchy_result(
+    path: Path, shape: tuple[int, int], kind: Form = "auto"
+) -> ContourMap | SoftMap | Segmentations | Hierarchy:
+    """Return the hierarchy of an image of that shape (H, W), in the form in which the file has it.
+
+    An .npz written by SuperCuts is a Hierarchy. Of other files kind="auto" decides: a MATLAB cell array `segs` and any
+    3-D array (T, H, W) are segmentations; a 2-D array (in .mat: `ucm2`, else `ucm`, else the only one) is a contour
+    map when it is (2H+1, 2W+1), and a soft boundary map when it is (H, W) and float or bool, or a PNG. Integers (H, W)
+    in other formats may be either strengths or ids, and are refused. Strengths in uint8 are divided by 255, in uint16
+    by 65535.
+    """
+    check_choice("kind", kind, FORMS)
+    if (hierarchy := read_hierarchy(path)) is not None:
+        if kind not in ("auto", "ucm"):
+            raise FileFormatError(f"{path} holds a hierarchy. Expected {kind}: leave out --form, or ask for ucm.")
+        check_size(path, hierarchy.shape, shape, "the image")
+        return hierarchy
+    variables = read_variables(path, accepts_palette=kind == "segmentations")
+    form = _guess(path, variables, shape) if kind == "auto" else kind
+    if form == "segmentations":
+        return Segmentations(_segmentations(path, variables, shape))
+    array = _pick(path, variables, (("ucm2",), ("ucm",)), "one 2-D array of strengths")
+    if form == "soft":
+        check_size(path, array.shape, shape, "the image, for a soft boundary map")
+        return SoftMap(as_strength(path, array))
+    height, width = shape
+    check_size(path, array.shape, (2 * height + 1, 2 * width + 1), f"a contour map of the image {shape}, (2H+1, 2W+1)")
+    ucm = as_strength(path, array)
+    try:
+        check_contour_map(ucm)
+    except InputError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    return ContourMap(ucm)
+
+
+def _guess(path: Path, variables: dict[str, np.ndarray], shape: tuple[int, int]) -> Form:
+    has_cell = _is_cell(variables.get("segs"))
+    if has_cell and not variables.keys().isdisjoint(("ucm", "ucm2")):
+        raise FileFormatError(
+            f"{path} holds {describe(variables)}: both segmentations and a contour map. Expected one of the two. "
+            f"{_SAY_FORM}"
+        )
+    if has_cell or (not _maps(variables) and any(array.ndim == 3 for array in variables.values())):
+        return "segmentations"
+    array = _pick(path, variables, (("ucm2",), ("ucm",)), "a cell array segs, or one 2-D or 3-D array")
+    double = (2 * shape[0] + 1, 2 * shape[1] + 1)
+    if array.shape in (double, double[::-1]):
+        return "ucm"
+    if array.shape not in (shape, shape[::-1]):
+        raise FileFormatError(
+            f"{path} is {array.shape}. Expected {shape} for a soft boundary map or {double} for a contour map. It "
+            "belongs to another image or was resized: save the result at the size of its own image."
+        )
+    if array.dtype.kind in "bf" or path.suffix.lower() == ".png":
+        return "soft"
+    raise FileFormatError(
+        f"{path} holds {array.shape} {array.dtype}: integers, which may be strengths or ids of regions. Expected a "
+        f"form that can be told by shape and type. {_SAY_FORM}"
+    )
+
+
+def _segmentations(
+    path: Path, variables: dict[str, np.ndarray], shape: tuple[int, int]
+) -> tuple[Int32[np.ndarray, "height width"], ...]:
+    stacks = {name: array for name, array in variables.items() if _is_cell(array) or array.ndim in (2, 3)}
+    if "segs" in stacks:
+        array = stacks["segs"]
+    elif len(stacks) == 1:
+        (array,) = stacks.values()
+    else:
+        raise FileFormatError(
+            f"{path} holds {describe(variables)}. Expected segmentations: a cell array segs of (H, W) integers, or one "
+            "array (T, H, W). Save only that."
+        )
+    layers = array.ravel() if _is_cell(array) else array if array.ndim == 3 else array[None]
+    if len(layers) == 0 or array.size == 0:
+        raise FileFormatError(f"{path} holds no segmentation: {describe(variables)}. Expected at least one: save it.")
+    if array.ndim == 3 and array.shape[1:] != shape and array.shape[:2] == shape:
+        raise FileFormatError(
+            f"{path} is {array.shape}. Expected ({array.shape[2]}, {shape[0]}, {shape[1]}), segmentations first: save "
+            "np.moveaxis(array, -1, 0), or a cell array segs."
+        )
+    for number, layer in enumerate(layers, start=1):
+        check_size(path, np.shape(layer), shape, f"the image, for segmentation {number} of {len(layers)}")
+    return tuple(as_labels(path, np.asarray(layer)) for layer in layers)
+
+
+def _pick(
+    path: Path, variables: dict[str, np.ndarray], preferred: Iterable[Sequence[str]], expected: str
+) -> np.ndarray:
+    """Return the only 2-D array of numbers with a name of the first of the groups that has one, else the only one."""
+    maps = _maps(variables)
+    for group in (*preferred, tuple(maps)):
+        named = [name for name in group if name in maps]
+        if len(named) == 1:
+            return maps[named[0]]
+        if named:
+            break
+    raise FileFormatError(f"{path} holds {describe(variables)}. Expected {expected}: save only that.")
+
+
+def _maps(variables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the 2-D arrays of numbers; in MATLAB counts and lists are 2-D too, and left out beside others."""
+    maps = {
+        name: array
+        for name, array in variables.items()
+        if isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind in "biuf"
+    }
+    return {name: array for name, array in maps.items() if min(array.shape) > 1} or maps
+
+
+def _is_cell(array: np.ndarray | None) -> bool:
+    return array is not None and array.dtype == object
+
+
+def _list(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Return what the folder holds, in order, without hidden entries."""
+    if len(names) == 0:
+        raise InputError("There are no images to find results of: give the name of at least one.")
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be listed ({error.strerror}). Expected a folder with {_three(names)}: check its path."
+        ) from error
+
+
+def _three(names: Sequence[str], suffix: str = ".mat") -> str:
+    return ", ".join(f"{name}{suffix}" for name in names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _match_decorated(folder: Path, files: Sequence[Path], wanted: set[str]) -> dict[str, list[Path]]:
+    """Return the files of each image under the prefix and suffix that fit most images, and rival files of the same."""
+    decorations: dict[tuple[str, str], dict[str, list[Path]]] = {}
+    for path in files:
+        for start, end in _occurrences(path.stem, wanted):
+            decoration = (path.stem[:start], path.stem[end:])
+            decorations.setdefault(decoration, {}).setdefault(path.stem[start:end], []).append(path)
+    n_required = min(2, len(wanted))
+    common = {key: owned for key, owned in decorations.items() if len(owned) >= n_required}
+    ranked = sorted(common, key=lambda key: -len(common[key]))
+    if not ranked:
+        return {}
+    best, *others = ranked
+    if others and len(common[others[0]]) == len(common[best]):
+        kinds = " and ".join("NAME".join(key) for key in (best, others[0]))
+        raise InputError(
+            f"{folder}: files called {kinds} fit equally many images. Expected one kind of files: keep the other in a "
+            "folder of its own."
+        )
+    owned = common[best]
+    taken = {path for paths in owned.values() for path in paths}
+    for key in others:
+        for name in common[key].keys() & owned.keys():
+            owned[name] += [path for path in common[key][name] if path not in taken]
+    return owned
+
+
+def _occurrences(stem: str, names: set[str]) -> Iterator[tuple[int, int]]:
+    """Yield where one of the names stands in the stem by itself: not within a longer number or word."""
+    for length in {len(name) for name in names}:
+        for start in range(len(stem) - length + 1):
+            end = start + length
+            is_cut = _joins(stem[start - 1 : start], stem[start]) or _joins(stem[end - 1], stem[end : end + 1])
+            if stem[start:end] in names and not is_cut:
+                yield start, end
+
+
+def _joins(left: str, right: str) -> bool:
+    return (left.isdigit() and right.isdigit()) or (left.isalpha() and right.isalpha())
+
+
+def _similar(missing: Sequence[str], unexpected: Sequence[Path]) -> dict[str, Path]:
+    """Return for missing images a file whose name contains theirs, upper and lower case being equal."""
+    by_lower = {name.casefold(): name for name in missing}
+    lengths = {len(name) for name in by_lower}
+    similar: dict[str, Path] = {}
+    for path in unexpected:
+        stem = path.stem.casefold()
+        for length in lengths:
+            for start in range(len(stem) - length + 1):
+                if (name := by_lower.get(stem[start : start + length])) is not None:
+                    similar.setdefault(name, path)
+    return similar

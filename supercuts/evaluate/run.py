@@ -1,0 +1,143 @@
+"""Score many images by several processes; a run that was interrupted goes on with the images not yet scored.
+
+In   Tasks: a method's name, a sample and a function that scores it
+Out  Outcomes in the order in which they come; one file per scored image in the run's folder
+Not  no summary; an image that fails does not stop the others
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from supercuts.core.errors import SuperCutsError
+from supercuts.core.files import atomic_path
+from supercuts.core.version import package_version
+from supercuts.datasets.base import Sample
+from supercuts.evaluate.records import from_plain, to_plain
+
+_Score = TypeVar("_Score")
+
+
+@dataclass(frozen=True, slots=True)
+class Task(Generic[_Score]):
+    """One image to be scored by one method.
+
+    method  name in tables, unique within the run
+    sample  the image with its annotations
+    score   a picklable function of the sample: the work
+    inputs  files besides the annotation that the score depends on
+    """
+
+    method: str
+    sample: Sample
+    score: Callable[[Sample], _Score]
+    inputs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[_Score]):
+    """What became of a task: either its score, or why there is none."""
+
+    task: Task[_Score]
+    score: _Score | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Store(Generic[_Score]):
+    """A folder of finished scores of one dataclass; a score is used again only if all it came from is equal."""
+
+    folder: Path
+    kind: type[_Score]
+
+    def read(self, task: Task[_Score]) -> _Score | None:
+        """Return the stored score of a task, or None."""
+        try:
+            record = json.loads(self._path(task).read_text(encoding="utf-8"))
+            return from_plain(self.kind, record["score"]) if record["origin"] == _origin(task) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # not there, or of another version: the image is scored anew
+
+    def write(self, task: Task[_Score], score: _Score) -> None:
+        """Store a score."""
+        record = {"origin": _origin(task), "score": to_plain(score)}
+        with atomic_path(self._path(task)) as temporary:
+            temporary.write_text(json.dumps(record), encoding="utf-8")
+
+    def _path(self, task: Task[_Score]) -> Path:
+        # a method's name may hold any character, slashes of a path too
+        method = hashlib.sha256(task.method.encode()).hexdigest()[:16]
+        return self.folder / method / f"{task.sample.name}.json"
+
+
+def clear(folder: Path) -> None:
+    """Remove the scores that a Store left in a folder, and the folder if nothing else is in it."""
+    for path in folder.glob("*/*.json"):
+        path.unlink()
+    for emptied in (*folder.glob("*"), folder):
+        if emptied.is_dir() and not any(emptied.iterdir()):
+            emptied.rmdir()
+
+
+def run(tasks: Sequence[Task[_Score]], n_workers: int, store: Store[_Score] | None = None) -> Iterator[Outcome[_Score]]:
+    """Yield the outcome of every task: first of those stored, then of the others as they are done."""
+    waiting = []
+    for task in tasks:
+        if store is not None and (score := store.read(task)) is not None:
+            yield Outcome(task, score)
+        else:
+            waiting.append(task)
+    for outcome in _score_here(waiting) if min(n_workers, len(waiting)) < 2 else _score_in_parallel(waiting, n_workers):
+        if store is not None and outcome.score is not None:
+            store.write(outcome.task, outcome.score)
+        yield outcome
+
+
+def _score_here(tasks: Sequence[Task[_Score]]) -> Iterator[Outcome[_Score]]:
+    for task in tasks:
+        yield _attempt(task)
+
+
+def _score_in_parallel(tasks: Sequence[Task[_Score]], n_workers: int) -> Iterator[Outcome[_Score]]:
+    # spawn: a fork of a process whose thread pools run may hang
+    pool = ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"), initializer=_use_one_thread)
+    try:
+        for future in as_completed([pool.submit(_attempt, task) for task in tasks]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C too: no image is begun any more
+
+
+def _attempt(task: Task[Any]) -> Outcome[Any]:
+    try:
+        return Outcome(task, task.score(task.sample))
+    except SuperCutsError as error:
+        return Outcome(task, error=str(error))
+    # whatever one image meets must not cost the others their scores
+    except Exception as error:
+        return Outcome(task, error=f"{type(error).__name__}: {error}")
+
+
+def _use_one_thread() -> None:
+    # read by torch and numpy's libraries when they are loaded, which is later: one process per core is the parallelism
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _origin(task: Task[Any]) -> dict[str, Any]:
+    """Return what a score depends on: two equal origins mean equal scores."""
+    return {
+        "version": package_version(),
+        "score": repr(task.score),
+        "files": [_digest(path) for path in (task.sample.image_path, task.sample.truth_path, *task.inputs)],
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,72 @@
+"""Read the merge tree off an ultrametric contour map: the inverse of saliency.py.
+
+In   a contour map (2H+1, 2W+1) with 0 at the pixels, which have odd indices
+Out  ContourTree: labels (H, W), parents (M,), altitudes (M,), leaves first, root last
+Not  no embeddings, no files; altitudes keep the map's scale and precision
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from supercuts.core.errors import InputError
+from supercuts.hierarchy import _kernels_contour_tree as kernels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContourTree:
+    """A binary merge tree over the regions of a contour map.
+
+    labels     (H, W) int32      region of each pixel where no contour is crossed, 0..N-1
+    parents    (2N-1,) int32     parents[i] > i; the root is its own
+    altitudes  (2N-1,) floating  of the map's dtype: 0 at the leaves, else the contour that is crossed to merge
+    """
+
+    labels: np.ndarray
+    parents: np.ndarray
+    altitudes: np.ndarray
+
+
+def contour_tree(ucm: Float[np.ndarray, "rows columns"]) -> ContourTree:
+    """Return the tree whose cut at any altitude a has the 8-connected components of ucm <= a as its regions.
+
+    Those are the regions that the BSDS500 benchmark cuts from the map (metrics.region.ucm_labels), all thresholds at
+    once: one pass over the contour elements in rising order.
+
+    >>> ucm = np.zeros((3, 7))
+    >>> ucm[:, 2], ucm[:, 4] = 0.5, 0.25
+    >>> tree = contour_tree(ucm)
+    >>> tree.labels.tolist(), tree.parents.tolist(), tree.altitudes.tolist()
+    ([[0, 1, 2]], [4, 3, 3, 4, 4], [0.0, 0.0, 0.0, 0.25, 0.5])
+    """
+    height, width = check_contour_map(ucm)
+    values = np.ascontiguousarray(ucm)
+    forest = kernels.flat_components(values)
+    labels, n_leaves, node = kernels.number_leaves(forest, height, width)
+    elements = np.flatnonzero(values > 0)
+    rising = elements[np.argsort(values.ravel()[elements], kind="stable")]
+    parents = np.zeros(2 * n_leaves - 1, np.int32)
+    altitudes = np.zeros(2 * n_leaves - 1, values.dtype)
+    n_nodes = kernels.merge_across(values, rising, forest, node, n_leaves, parents, altitudes)
+    assert n_nodes == parents.size, "a finite map floods to one component"
+    return ContourTree(labels, parents, altitudes)
+
+
+def check_contour_map(ucm: Float[np.ndarray, "rows columns"]) -> tuple[int, int]:
+    """Refuse what is no double-size contour map; return the image's height and width."""
+    if min(ucm.shape) < 3 or ucm.shape[0] % 2 == 0 or ucm.shape[1] % 2 == 0:
+        raise InputError(
+            f"ucm has shape {ucm.shape}: expected (2H + 1, 2W + 1), both odd, for an image (H, W). "
+            "Give the double-size map (`ucm2` in BSDS500 files), not the one of image size."
+        )
+    if not np.isfinite(ucm).all() or ucm.min() < 0:
+        raise InputError(
+            "ucm holds NaN, infinity or a negative value. Expected contour strengths from 0: replace them."
+        )
+    if (n_raised := int(np.count_nonzero(ucm[1::2, 1::2]))) > 0:
+        raise InputError(
+            f"ucm is not 0 at {n_raised} of the pixels, which have odd indices: contours run between pixels. "
+            "Score a map with strengths at the pixels as a soft boundary map."
+        )
+    return ucm.shape[0] // 2, ucm.shape[1] // 2

@@ -1,0 +1,101 @@
+"""Checks that the metrics share: the tables of several annotators, trees, thresholds, images to aggregate.
+
+In   contingency tables, trees as parents (M,) and altitudes (M,), thresholds (T,), scores of images
+Out  stacked tables, the thresholds in use, or an InputError that says what to give instead
+Not  no scores, no label maps
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from supercuts.core.errors import InputError
+
+
+@runtime_checkable  # the tests check annotations at run time
+class ThresholdScores(Protocol):
+    """Scores of one image at several thresholds."""
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """(T,) numbers, ascending."""
+
+
+def stack_tables(
+    contingencies: Sequence[Int[np.ndarray, "_ regions"]],
+) -> tuple[Int[np.ndarray, "truths regions"], Int[np.ndarray, " starts"]]:
+    """Return the annotators' tables on top of each other, int64, and the first row of each with the row count last.
+
+    >>> table, starts = stack_tables([np.array([[1, 1], [0, 2]]), np.array([[1, 3]])])
+    >>> table.tolist(), starts.tolist()
+    ([[1, 1], [0, 2], [1, 3]], [0, 2, 3])
+    """
+    if not contingencies:
+        raise InputError("There are no annotators: give at least one truth segmentation.")
+    columns = [table.sum(axis=0) for table in contingencies]
+    if any(column.shape != columns[0].shape or (column != columns[0]).any() for column in columns):
+        raise InputError(
+            f"contingency tables {[table.shape for table in contingencies]} differ in their column sums: expected the "
+            "pixel counts of the same regions in each. Build all of them with one label map."
+        )
+    if columns[0].sum() < 1 or any((table < 0).any() for table in contingencies):
+        raise InputError(
+            "A contingency table counts pixels: it needs a pixel and no negative count. Use contingency()."
+        )
+    starts = np.cumsum([0, *(table.shape[0] for table in contingencies)])
+    return np.concatenate(contingencies).astype(np.int64), starts
+
+
+def check_tree(parents: Int[np.ndarray, " _"], altitudes: Float[np.ndarray, " _"], n_leaves: int) -> None:
+    """Refuse arrays that are no tree of n_leaves leaves, leaves first and root last, with altitudes that rise."""
+    n_nodes = parents.size
+    if altitudes.size != n_nodes or n_nodes < max(n_leaves, 1):
+        raise InputError(
+            f"{n_nodes} parents, {altitudes.size} altitudes and {n_leaves} leaves do not make a tree: expected as many "
+            "parents as altitudes and at least one node per leaf. Build the tables from the tree's own labels."
+        )
+    first = np.maximum(np.arange(1, n_nodes), n_leaves)  # lowest id that the parent of a node may have
+    if parents[-1] != n_nodes - 1 or (parents[:-1] < first).any() or (parents[:-1] >= n_nodes).any():
+        raise InputError(
+            f"parents[i] must exceed i and be none of the {n_leaves} leaves, and the last node be its own parent: "
+            "order nodes leaves first."
+        )
+    if (altitudes[parents] < altitudes).any() or np.isnan(altitudes).any():
+        raise InputError("A parent lies below its child, or an altitude is NaN: make altitudes rise towards the root.")
+
+
+def check_thresholds(thresholds: Num[np.ndarray, " _"]) -> None:
+    """Refuse thresholds that are none, NaN or do not rise."""
+    if thresholds.size == 0 or not (np.diff(thresholds) > 0).all() or np.isnan(thresholds).any():
+        raise InputError(f"thresholds={thresholds} must hold one value or more and rise: sort them.")
+
+
+def map_thresholds(thresholds: Num[np.ndarray, " thresholds"] | None, n_maps: int) -> Float[np.ndarray, " {n_maps}"]:
+    """Return the thresholds that n_maps segmentations of one image are listed at: the ones given, or 1, 2, ....
+
+    >>> map_thresholds(None, 3).tolist()
+    [1.0, 2.0, 3.0]
+    """
+    if n_maps == 0:
+        raise InputError("label_maps is empty. Give at least one segmentation of the image.")
+    if thresholds is None:
+        return np.arange(1.0, n_maps + 1)
+    check_thresholds(thresholds)
+    if thresholds.size != n_maps:
+        raise InputError(f"{thresholds.size} thresholds for {n_maps} label maps: give one for each, or none.")
+    return np.asarray(thresholds, np.float64)
+
+
+def common_thresholds(scores: Sequence[ThresholdScores]) -> Num[np.ndarray, " thresholds"]:
+    """Return the thresholds of all images; refuse none, or images scored at different ones."""
+    if not scores:
+        raise InputError("There are no images to aggregate: give the scores of at least one.")
+    for index, image in enumerate(scores):
+        if not np.array_equal(image.thresholds, scores[0].thresholds):
+            raise InputError(
+                f"image {index} has {image.thresholds.size} thresholds, image 0 has {scores[0].thresholds.size}, or "
+                "their values differ: score every image at the same thresholds."
+            )
+    return scores[0].thresholds

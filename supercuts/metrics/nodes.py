@@ -1,0 +1,179 @@
+"""How well the nodes of a tree, and its best cut, match each truth region: upper bounds of what a cut can select.
+
+In   contingency tables (truths, leaves or regions), trees as parents (M,) and altitudes (M,), areas of the leaves
+Out  best Jaccard index (intersection over union) of each truth region, means over truth regions and over images
+Not  no thresholds, no relabelling of pixels
+
+J(G, R) = |G n R| / |G u R|. The best node is the Jaccard index at instance level of Pont-Tuset et al. ("Multiscale
+combinatorial grouping", PAMI 2017), with the nodes as proposals; the best cut is the same with the regions of one cut.
+Truth regions without a pixel have index 0 and count in no mean. The rows may be a selection of the truth regions, the
+objects without the background say: then give `areas`, the pixels of each leaf, which the columns no longer add up to.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from supercuts.core.errors import InputError
+from supercuts.metrics import _kernels_nodes
+from supercuts.metrics.inputs import check_tree, stack_tables
+from supercuts.metrics.lifetimes import lifetimes, node_counts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeScores:
+    """Mean over each annotator's truth regions of the best Jaccard index; best_cut <= best_node.
+
+    best_node  (A,) float64  of any node of the tree: each truth region chooses its own
+    best_cut   (A,) float64  of any region of one cut, which is the best for this annotator
+    """
+
+    best_node: np.ndarray
+    best_cut: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse series of different length."""
+        if self.best_node.shape != self.best_cut.shape:
+            raise InputError(
+                f"best_node {self.best_node.shape} and best_cut {self.best_cut.shape} differ in shape: give one value "
+                "per annotator; tree_nodes does."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSummary:
+    """Means over images of the means over annotators; higher is better."""
+
+    best_node: float
+    best_cut: float
+
+
+def flat_jaccard(
+    contingency: Int[np.ndarray, "truths regions"], areas: Int[np.ndarray, " regions"] | None = None
+) -> Float[np.ndarray, " truths"]:
+    """Return the best Jaccard index of each truth region with any region of a segmentation, in 0..1.
+
+    Truth regions of 2 and 2 pixels, predicted 1 and 3: 1/2 and 2/3.
+
+    >>> flat_jaccard(np.array([[1, 1], [0, 2]])).round(4).tolist()
+    [0.5, 0.6667]
+    """
+    table, areas, _ = _stack([contingency], areas)
+    return _best_of_nodes(np.ascontiguousarray(table.T), areas, table)
+
+
+def best_node_jaccard(
+    contingency: Int[np.ndarray, "truths leaves"],
+    parents: Int[np.ndarray, " nodes"],
+    areas: Int[np.ndarray, " leaves"] | None = None,
+) -> Float[np.ndarray, " truths"]:
+    """Return the best Jaccard index of each truth region with any node of the tree, leaves and root included.
+
+    Leaves of 3, 1 and 4 pixels; the first two, joined, are the first truth region, the third is the second one:
+
+    >>> best_node_jaccard(np.array([[3, 1, 0], [0, 0, 4]]), np.array([3, 3, 4, 4, 4])).tolist()
+    [1.0, 1.0]
+    """
+    table, areas, _ = _stack([contingency], areas)
+    check_tree(parents, np.zeros(parents.size), areas.size)
+    return _best_of_nodes(node_counts(table, parents), node_counts(areas[None], parents)[:, 0], table)
+
+
+def best_cut_jaccard(
+    contingency: Int[np.ndarray, "truths leaves"],
+    parents: Int[np.ndarray, " nodes"],
+    altitudes: Float[np.ndarray, " nodes"],
+    areas: Int[np.ndarray, " leaves"] | None = None,
+) -> float:
+    """Return the maximum over all cuts of the mean over truth regions of the best Jaccard index with a region.
+
+    The cuts are the partition into leaves and, for each altitude, the maximal nodes no higher than it.
+
+    The truth regions of best_node_jaccard are the regions of one cut, or not: with the third leaf joined to the second
+    one first, the best cut is the leaves, which hold 3 of 4 pixels of the first truth region.
+
+    >>> table = np.array([[3, 1, 0], [0, 0, 4]])
+    >>> best_cut_jaccard(table, np.array([3, 3, 4, 4, 4]), np.array([0, 0, 0, 0.2, 0.6]))
+    1.0
+    >>> best_cut_jaccard(table, np.array([4, 3, 3, 4, 4]), np.array([0, 0, 0, 0.2, 0.6]))
+    0.875
+    """
+    return float(tree_nodes([contingency], parents, altitudes, areas).best_cut[0])
+
+
+def tree_nodes(
+    contingencies: Sequence[Int[np.ndarray, "_ leaves"]],
+    parents: Int[np.ndarray, " nodes"],
+    altitudes: Float[np.ndarray, " nodes"],
+    areas: Int[np.ndarray, " leaves"] | None = None,
+) -> NodeScores:
+    """Score a tree against each annotator: means of best_node_jaccard and best_cut_jaccard.
+
+    contingencies: one (truths, leaves) table per annotator; leaves are nodes 0..n-1.
+
+    Truth regions of 4 and 4 pixels, each a leaf; the second annotator sees one region, which is the root:
+
+    >>> tree = np.array([2, 2, 2]), np.array([0.0, 0.0, 0.5])
+    >>> scores = tree_nodes([np.array([[4, 0], [0, 4]]), np.array([[4, 4]])], *tree)
+    >>> scores.best_node.tolist(), scores.best_cut.tolist()
+    ([1.0, 1.0], [1.0, 1.0])
+    """
+    table, areas, starts = _stack(contingencies, areas)
+    check_tree(parents, altitudes, areas.size)
+    # the first threshold is below all altitudes: only leaves are regions
+    thresholds = np.concatenate([[-np.inf], np.unique(altitudes[areas.size :])])
+    lives = lifetimes(parents, altitudes, areas.size, thresholds)
+    counts, node_areas = node_counts(table, parents), node_counts(areas[None], parents)[:, 0]
+    nodes = _best_of_nodes(counts, node_areas, table)
+    cuts = _kernels_nodes.best_jaccard(counts, node_areas, table.sum(axis=1), *lives, thresholds.size)
+    rows = [np.flatnonzero(table[a:b].any(axis=1)) + a for a, b in pairwise(starts)]
+    return NodeScores(
+        best_node=np.array([nodes[row].mean() for row in rows]),
+        best_cut=np.array([cuts[row].mean(axis=0).max() for row in rows]),
+    )
+
+
+def aggregate_nodes(scores: Sequence[NodeScores]) -> NodeSummary:
+    """Return the means over images; every image weighs the same, however many annotators it has.
+
+    >>> one, two = NodeScores(np.array([1.0]), np.array([0.5])), NodeScores(np.array([0.4, 0.6]), np.array([0.2, 0.4]))
+    >>> summary = aggregate_nodes([one, two])
+    >>> summary.best_node, round(summary.best_cut, 4)
+    (0.75, 0.4)
+    """
+    if not scores:
+        raise InputError("There are no images to aggregate: give the scores of at least one.")
+    return NodeSummary(
+        best_node=float(np.mean([image.best_node.mean() for image in scores])),
+        best_cut=float(np.mean([image.best_cut.mean() for image in scores])),
+    )
+
+
+def _best_of_nodes(counts: np.ndarray, node_areas: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Return the best index (truths,) with any of the nodes, which count as regions of one cut, though they overlap."""
+    births = np.zeros(node_areas.size, np.int64)
+    best: np.ndarray = _kernels_nodes.best_jaccard(counts, node_areas, table.sum(axis=1), births, births + 1, 1)
+    return best[:, 0]
+
+
+def _stack(contingencies: Sequence[np.ndarray], areas: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the tables on top of each other, the areas of their columns and the first row of each table."""
+    if areas is None or not contingencies:
+        table, starts = stack_tables(contingencies)
+        return table, table[: starts[1]].sum(axis=0), starts
+    for rows in contingencies:
+        if (rows < 0).any() or not rows.any():
+            raise InputError(
+                f"A contingency table of shape {rows.shape} holds no pixel, or a negative count: leave out annotators "
+                "none of whose regions are wanted."
+            )
+        if rows.shape[1] != areas.size or (rows.sum(axis=0) > areas).any():
+            raise InputError(
+                f"areas {areas} are fewer or smaller than the columns of a contingency table of shape {rows.shape}: "
+                "give the pixels of each leaf, np.bincount(labels.ravel())."
+            )
+    starts = np.cumsum([0, *(rows.shape[0] for rows in contingencies)])
+    return np.concatenate(contingencies).astype(np.int64), areas.astype(np.int64), starts

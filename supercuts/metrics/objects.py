@@ -1,0 +1,228 @@
+"""Quality of object masks, object boxes and parts that were found without labels.
+
+In   masks (H, W) bool, soft masks (H, W) in 0..1, boxes (N, 4) as y0, x0, y1, x1, part labels (N,)
+Out  one number per image or pair of boxes; corloc, max_f_beta and clustering_agreement: one over a data set
+Not  no averaging of IoU and accuracy over images, no thresholding of masks, no resizing, no reading of annotations
+
+Definitions are those of unsupervised object discovery: CorLoc, mask and saliency metrics of TokenCut (Wang et al., CVPR
+2022), agreement of parts with keypoints of Choudhury et al. (NeurIPS 2021).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, Real
+
+from supercuts.core.arrays import contingency, relabel_consecutive
+from supercuts.core.errors import InputError
+
+BETA_SQUARED = 0.3  # below 1: precision weighs more than recall
+N_THRESHOLDS = 255
+MIN_IOU = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ClusteringScores:
+    """Agreement of two labellings of the same points; higher is better, 1 for equal ones.
+
+    nmi: normalised mutual information, in 0..1; ari: adjusted Rand index, in -0.5..1 and about 0 by chance.
+    """
+
+    nmi: float
+    ari: float
+
+
+def mask_iou(predicted: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]) -> float:
+    """Return the intersection over union of two masks, |P n T| / |P u T|; 1 when both are empty.
+
+    In 0..1 and symmetric. Data sets report its mean over images.
+
+    One pixel in common, three in either:
+
+    >>> round(mask_iou(np.array([[True, True, False]]), np.array([[False, True, True]])), 4)
+    0.3333
+    """
+    _check_same_image("predicted", predicted, truth)
+    union = np.count_nonzero(predicted | truth)
+    return float(np.count_nonzero(predicted & truth) / union) if union else 1.0
+
+
+def mask_accuracy(predicted: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]) -> float:
+    """Return the share of pixels on which two masks agree, |P = T| / (H W).
+
+    In 0..1 and symmetric; so 1 when both are empty. Data sets report its mean over images.
+
+    >>> round(mask_accuracy(np.array([[True, True, False]]), np.array([[False, True, False]])), 4)
+    0.6667
+    """
+    _check_same_image("predicted", predicted, truth)
+    return float(np.count_nonzero(predicted == truth) / truth.size)
+
+
+def f_beta_curve(
+    saliency: Float[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]
+) -> Float64[np.ndarray, "255"]:
+    """Return F = (1 + b) p r / (b p + r), b = beta^2 = 0.3, of the masks saliency > k/255 for k = 0..254.
+
+    p and r are precision and recall over pixels. An empty prediction has precision 1, an empty truth recall 1, and F is
+    0 where p = r = 0: so F is 1 where both are empty and 0 where only one is. Thresholds, comparison and conventions
+    are those of TokenCut's metric.py. Thresholds are rounded to the precision of the saliency, so a pixel j/255 of an
+    8-bit map does not exceed threshold j.
+
+    Up to k = 127 both bright pixels are predicted: p = 1/2, r = 1, F = 1.3 * 0.5 / (0.3 * 0.5 + 1). Above it, only the
+    right one is.
+
+    >>> curve = f_beta_curve(np.array([[1.0, 0.5, 0.0]]), np.array([[True, False, False]]))
+    >>> curve[[0, 127, 128, 254]].round(4).tolist()
+    [0.5652, 0.5652, 1.0, 1.0]
+    """
+    _check_same_image("saliency", saliency, truth)
+    if not (saliency.min() >= 0 and saliency.max() <= 1):
+        raise InputError(
+            f"saliency holds values {saliency.min()}..{saliency.max()}. Expected 0..1 without NaN: divide an 8-bit map "
+            "by 255, clip a map that overshoots."
+        )
+    thresholds = (np.arange(N_THRESHOLDS) / N_THRESHOLDS).astype(saliency.dtype)
+    nearest = np.minimum(np.rint(saliency * N_THRESHOLDS), N_THRESHOLDS - 1).astype(np.int64)
+    n_exceeded = nearest + (saliency > thresholds[nearest])  # 0..255; all thresholds before the nearest lie below
+    n_bins = N_THRESHOLDS + 1
+    histogram = np.bincount((n_exceeded + n_bins * truth).ravel(), minlength=2 * n_bins).reshape(2, n_bins)
+    wrong, right = histogram[:, :0:-1].cumsum(axis=1)[:, ::-1]  # [k]: pixels that exceed more than k thresholds
+    # F without p and r; written so that equal masks give exactly 1
+    total = right + wrong + BETA_SQUARED * histogram[1].sum()
+    curve = np.ones(N_THRESHOLDS)
+    np.divide(right + BETA_SQUARED * right, total, out=curve, where=total > 0)
+    return curve
+
+
+def max_f_beta(curves: Float[np.ndarray, "images 255"]) -> float:
+    """Return max_k mean_i F_i(k): the curves of f_beta_curve averaged over images, then the best common threshold.
+
+    TokenCut's metric.py; in 0..1, and at most the mean of the images' own maxima.
+
+    Two images whose best thresholds differ: no threshold serves both.
+
+    >>> curves = np.zeros((2, 255))
+    >>> curves[0, 10], curves[1, 20] = 1.0, 0.5
+    >>> max_f_beta(curves)
+    0.5
+    """
+    if len(curves) == 0:
+        raise InputError("curves is empty. Stack the f_beta_curve of at least one image.")
+    return float(curves.mean(axis=0).max())
+
+
+def box_iou(
+    predicted_yxyx: Real[np.ndarray, "predicted 4"], truth_yxyx: Real[np.ndarray, "truths 4"]
+) -> Float64[np.ndarray, "predicted truths"]:
+    """Return the intersection over union of the areas of each predicted with each true box, in 0..1.
+
+    A box is y0, x0, y1, x1 in pixels, half-open: it holds rows y0..y1 - 1 and columns x0..x1 - 1, and its area is
+    (y1 - y0) (x1 - x0). One without area overlaps nothing: 0, with itself too. VOC gives 1-based xmin, ymin, xmax, ymax
+    and counts the last pixel in: its box is (ymin - 1, xmin - 1, ymax, xmax) here, so xmin = 1, xmax = W spans a row.
+
+    Boxes of 2 x 2 that share one column of two pixels:
+
+    >>> box_iou(np.array([[0, 0, 2, 2]]), np.array([[0, 1, 2, 3], [0, 0, 2, 2], [0, 2, 2, 4]])).round(4).tolist()
+    [[0.3333, 1.0, 0.0]]
+    """
+    _check_boxes("predicted_yxyx", predicted_yxyx)
+    _check_boxes("truth_yxyx", truth_yxyx)
+    # float64 first: products of small integers would wrap round
+    ours, theirs = predicted_yxyx.astype(np.float64)[:, None], truth_yxyx.astype(np.float64)[None]
+    sides = np.minimum(ours[..., 2:], theirs[..., 2:]) - np.maximum(ours[..., :2], theirs[..., :2])
+    intersection = np.maximum(sides, 0).prod(axis=-1)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(axis=-1) for boxes in (ours, theirs)]
+    union = areas[0] + areas[1] - intersection
+    overlap = np.zeros(union.shape)
+    np.divide(intersection, union, out=overlap, where=union > 0)
+    return overlap
+
+
+def is_localised(predicted_yxyx: Real[np.ndarray, "4"], truth_yxyx: Real[np.ndarray, "truths 4"]) -> bool:
+    """Return whether the one predicted box of an image has IoU >= 0.5 with any true box; False without true boxes.
+
+    CorLoc counts these; boxes as in box_iou, IoU of exactly 0.5 included.
+
+    The upper half of a box, then its upper third:
+
+    >>> truth = np.array([[0, 0, 6, 4], [8, 8, 9, 9]])
+    >>> is_localised(np.array([0, 0, 3, 4]), truth), is_localised(np.array([0, 0, 2, 4]), truth)
+    (True, False)
+    """
+    return bool((box_iou(predicted_yxyx[None], truth_yxyx) >= MIN_IOU).any())
+
+
+def corloc(hits: Bool[np.ndarray, " images"]) -> float:
+    """Return CorLoc, the share of images whose predicted box is localised, in 0..1 (published tables: per cent).
+
+    >>> corloc(np.array([True, False, True, True]))
+    0.75
+    """
+    if hits.size == 0:
+        raise InputError("hits is empty. Give is_localised of at least one image.")
+    return float(hits.mean())
+
+
+def clustering_agreement(truth: Int[np.ndarray, " points"], predicted: Int[np.ndarray, " points"]) -> ClusteringScores:
+    """Return how well predicted labels agree with true ones over all points of a data set, whatever the labels' ids.
+
+    NMI = I(T; P) / ((H(T) + H(P)) / 2); ARI = (sum of pairs together in both - expected) / (maximum - expected),
+    Hubert and Arabie, 1985, with the maximum averaged over both sides: scikit-learn's normalized_mutual_info_score and
+    adjusted_rand_score, also for single clusters and no points (1 if both sides are equal, 0 otherwise). Symmetric.
+    Parts are scored at the visible keypoints of all images, concatenated; a mean over images is another figure.
+
+    Truth {a b} {c d}, prediction {a b} {c} {d}: I = H(T) = log 2, H(P) = 1.5 log 2. Of six pairs one is together in
+    both, two in the truth, one in the prediction; 2 * 1 / 6 are expected: (1 - 1/3) / (3/2 - 1/3).
+
+    >>> scores = clustering_agreement(np.array([7, 7, 9, 9]), np.array([0, 0, 1, 2]))
+    >>> round(scores.nmi, 4), round(scores.ari, 4)
+    (0.8, 0.5714)
+    """
+    if truth.shape != predicted.shape:
+        raise InputError(
+            f"truth {truth.shape} and predicted {predicted.shape} differ in length: label the same points."
+        )
+    table = contingency(relabel_consecutive(truth)[0], relabel_consecutive(predicted)[0])
+    return ClusteringScores(_normalised_mutual_information(table), _adjusted_rand_index(table))
+
+
+def _normalised_mutual_information(table: np.ndarray) -> float:
+    """Return NMI of a table without empty rows and columns."""
+    n_points, sizes = table.sum(), (table.sum(axis=1), table.sum(axis=0))
+    entropies = [float((size / n_points * np.log(n_points / size)).sum()) for size in sizes]
+    if sum(entropies) == 0:
+        return 1.0  # one cluster on either side, or no point
+    row, column = np.nonzero(table)
+    shared = table[row, column]
+    # the logarithm of an exact ratio: independent labels give 0, not a rounding error
+    information = float((shared / n_points * np.log(shared * n_points / (sizes[0][row] * sizes[1][column]))).sum())
+    return min(max(information, 0.0) / (sum(entropies) / 2), 1.0)
+
+
+def _adjusted_rand_index(table: np.ndarray) -> float:
+    """Return ARI from the counts of ordered pairs, as Python integers: products of four sizes exceed 64 bits."""
+    n_points = int(table.sum())
+    both, truth, predicted = (int((n**2).sum()) for n in (table, table.sum(axis=1), table.sum(axis=0)))
+    together, only_truth, only_predicted = both - n_points, truth - both, predicted - both
+    apart = n_points**2 - truth - predicted + both
+    if only_truth == only_predicted == 0:
+        return 1.0
+    in_truth, in_predicted = together + only_truth, together + only_predicted
+    excess = together * apart - only_truth * only_predicted
+    return 2 * excess / (in_truth * (only_truth + apart) + in_predicted * (only_predicted + apart))
+
+
+def _check_same_image(name: str, array: np.ndarray, truth: np.ndarray) -> None:
+    if array.shape != truth.shape or truth.size == 0:
+        raise InputError(
+            f"{name} {array.shape} and truth {truth.shape} differ in shape or are empty: score masks of one image."
+        )
+
+
+def _check_boxes(name: str, boxes: np.ndarray) -> None:
+    if not (np.isfinite(boxes).all() and (boxes[:, 2:] >= boxes[:, :2]).all()):
+        raise InputError(
+            f"{name} holds a box that ends before it begins, or is not finite. Expected rows y0, x0, y1, x1 with "
+            "y0 <= y1 and x0 <= x1: order the corners, and convert x, y, width, height."
+        )

@@ -1,0 +1,171 @@
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supercuts.core.errors import InputError
+from supercuts.evaluate.plot import (
+    HUMANS_ON_BSDS500,
+    PrecisionRecallCurve,
+    PrecisionRecallPoint,
+    draw_precision_recall,
+)
+
+RECALL = np.linspace(1, 0, 11)
+PRECISION = np.linspace(0.2, 1, 11)
+
+
+def curve(name="ours", recall=RECALL, precision=PRECISION, ods=(0.7, 0.6), ap=0.65):
+    return PrecisionRecallCurve(name, np.asarray(recall), np.asarray(precision), PrecisionRecallPoint(*ods), ap)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Return the figures that are drawn from here on."""
+    from matplotlib.figure import Figure
+
+    figures, save = [], Figure.savefig
+
+    def keep(figure, *args, **kwargs):
+        figures.append(figure)
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_f_is_the_harmonic_mean():
+    assert PrecisionRecallPoint(0.5, 1).f == pytest.approx(2 / 3)
+    assert PrecisionRecallPoint(0, 0).f == 0
+    # the agreement that the literature quotes for the test split of BSDS500
+    assert round(HUMANS_ON_BSDS500.f, 3) == 0.803
+
+
+@pytest.mark.parametrize("name", ["pr.png", "pr.SVG", "new/folder/pr.pdf"])
+def test_the_suffix_decides_the_format(tmp_path, name):
+    path = tmp_path / name
+    draw_precision_recall(path, [curve()])
+    content = path.read_bytes()
+    if path.suffix == ".png":
+        with Image.open(path) as image:
+            assert min(image.size) > 600
+            assert np.asarray(image.convert("L")).std() > 10
+    elif path.suffix == ".pdf":
+        assert content.startswith(b"%PDF")
+    else:
+        assert xml.etree.ElementTree.fromstring(content).tag.endswith("svg")
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_legend_is_sorted_by_f(tmp_path, drawn):
+    curves = [
+        curve("low", ods=(0.5, 0.5), ap=float("nan")),
+        curve("high", ods=(0.7, 0.74), ap=0.7),
+        curve("perfect", ods=(1, 1), ap=1.0),
+        curve(r"$\no$", ods=(0, 0), ap=0.0),
+    ]
+    draw_precision_recall(tmp_path / "pr.png", curves, HUMANS_ON_BSDS500)
+    assert legend(drawn[0]) == [
+        "[F = 1.00] perfect, AP = 1.00",
+        "[F = .80] Human",
+        "[F = .72] high, AP = .70",
+        "[F = .50] low",
+        r"[F = .00] $\no$, AP = .00",
+    ]
+    draw_precision_recall(tmp_path / "pr.png", curves)
+    assert not any("Human" in label for label in legend(drawn[1]))
+
+
+def test_colours_and_points_are_those_of_the_legend(tmp_path, drawn):
+    curves = [curve(f"{i}", ods=(0.5, 0.1 * i)) for i in range(10)]
+    draw_precision_recall(tmp_path / "pr.svg", curves)
+    axes = drawn[0].axes[0]
+    lines = [line for line in axes.get_lines() if len(line.get_xdata()) == 10]
+    points = [line for line in axes.get_lines() if line.get_marker() == "o"]
+    assert len(lines) == len(points) == 10
+    assert [line.get_color() for line in lines] == [point.get_color() for point in points]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 10
+    assert [point.get_ydata()[0] for point in points] == pytest.approx([0.1 * i for i in range(10)])
+    np.testing.assert_allclose(lines[0].get_xdata(), RECALL[:-1])  # recall 0 is no point of the curve
+    np.testing.assert_allclose(lines[0].get_ydata(), PRECISION[:-1])
+
+
+def test_lines_of_equal_f_are_drawn_and_labelled(tmp_path, drawn):
+    draw_precision_recall(tmp_path / "pr.png", [curve()])
+    axes = drawn[0].axes[0]
+    lines = [line for line in axes.get_lines() if len(line.get_xdata()) > 100]
+    recall, precision = (np.array([getattr(line, f"get_{x}data")() for line in lines]) for x in "xy")
+    f = 2 * recall * precision / (recall + precision)
+    np.testing.assert_allclose(f, np.repeat(np.arange(1, 10)[:, None] / 10, f.shape[1], axis=1))
+    np.testing.assert_allclose(precision[:, 0], 1)
+    np.testing.assert_allclose(recall[:, -1], 1)
+    assert [text.get_text() for text in axes.texts] == [f"F = 0.{i}" for i in range(1, 10)]
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 1), (0, 1))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Recall", "Precision")
+
+
+def test_a_single_threshold_is_a_point(tmp_path, drawn):
+    draw_precision_recall(tmp_path / "pr.png", [curve(recall=[0.5], precision=[0.6], ods=(0.5, 0.6))])
+    lines = [line for line in drawn[0].axes[0].get_lines() if len(line.get_xdata()) == 1]
+    assert sorted(line.get_linestyle() for line in lines if line.get_marker() == "None") == ["None"]
+    assert [line.get_marker() for line in lines if line.get_marker() != "None"] == ["o"]
+
+
+def test_a_failure_leaves_the_old_picture(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    def fail(self, path, **_):
+        path.write_bytes(b"half a pict")
+        raise OSError("disk full")
+
+    (tmp_path / "pr.png").write_bytes(b"old")
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        draw_precision_recall(tmp_path / "pr.png", [curve()])
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("pr.png", b"old")]
+
+
+def test_pyplot_stays_unloaded_and_matplotlib_is_loaded_only_to_draw(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from supercuts.evaluate.plot import PrecisionRecallCurve, PrecisionRecallPoint, draw_precision_recall
+assert "matplotlib" not in sys.modules
+point = PrecisionRecallPoint(0.5, 0.5)
+curve = PrecisionRecallCurve("a", np.array([0.5]), np.array([0.5]), point, 0.5)
+draw_precision_recall(Path({str(tmp_path / "pr.png")!r}), [curve])
+assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(InputError, match=r"suffix of a plot='.jpg' is unknown. Choose one of: .png, .svg, .pdf"):
+        draw_precision_recall(tmp_path / "pr.jpg", [curve()])
+    with pytest.raises(InputError, match="no curves to draw: give at least one"):
+        draw_precision_recall(tmp_path / "pr.png", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"recall": [0.5]}, r"ours: recall \(1,\) and precision \(11,\) are no curve. Give one value of each"),
+        ({"recall": [], "precision": []}, r"at least one"),
+        ({"recall": [[0.5]], "precision": [[0.5]]}, r"recall \(1, 1\)"),
+        ({"recall": RECALL * 100}, r"recall of ours=100.0 is outside 0..1. Give shares"),
+        ({"precision": np.where(RECALL == 1, np.nan, 0)}, r"precision of ours=nan is outside"),
+        ({"ods": (0.5, -0.1)}, r"ods of ours=-0.1 is outside"),
+    ],
+)
+def test_what_is_no_curve_is_refused(changed, message):
+    with pytest.raises(InputError, match=message):
+        curve(**changed)

@@ -1,0 +1,112 @@
+import functools
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from supercuts.core.errors import InputError
+from supercuts.datasets.base import Sample
+from supercuts.evaluate.run import Store, Task, clear, run
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Size:
+    n_bytes: int
+    process: int
+    rows: np.ndarray
+
+
+def no_truths(_path):
+    return []
+
+
+def size(sample, fail=()):
+    if sample.name in fail:
+        raise InputError(f"{sample.name} is bad: mend it.")
+    if sample.name == "bug":
+        raise ZeroDivisionError("oops")
+    return Size(len(sample.image_path.read_bytes()), os.getpid(), np.arange(2))
+
+
+def make_samples(folder, *names):
+    for name in names:
+        (folder / f"{name}.bin").write_bytes(name.encode())
+    return [Sample(name, folder / f"{name}.bin", folder / f"{name}.bin", no_truths) for name in names]
+
+
+def make_tasks(samples, **keywords):
+    score = functools.partial(size, **keywords) if keywords else size
+    return [Task("method/a", sample, score) for sample in samples]
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_failures_do_not_stop_the_others(tmp_path, n_workers):
+    samples = make_samples(tmp_path, "one", "second", "bug", "third")
+    outcomes = {o.task.sample.name: o for o in run(make_tasks(samples, fail=("second",)), n_workers)}
+    assert outcomes["one"].score.n_bytes == 3
+    assert outcomes["third"].score.n_bytes == 5
+    assert outcomes["second"].error == "second is bad: mend it."
+    assert outcomes["bug"].error == "ZeroDivisionError: oops"
+    assert (outcomes["one"].score.process == os.getpid()) == (n_workers == 1)
+
+
+@dataclass(frozen=True)
+class Counting:
+    seen: list[str] = field(repr=False)  # what is written down of a task is its repr
+
+    def __call__(self, sample):
+        self.seen.append(sample.name)
+        return size(sample)
+
+
+def test_an_interrupted_run_goes_on(tmp_path):
+    count = Counting([])
+    tasks = [Task("a", sample, count) for sample in make_samples(tmp_path, "one", "second", "third")]
+    store = Store(tmp_path / "parts", Size)
+    running = run(tasks, 1, store)
+    next(running)
+    next(running)
+    running.close()
+    assert count.seen == ["one", "second"]
+    outcomes = list(run(tasks, 1, store))
+    assert count.seen == ["one", "second", "third"]
+    assert [outcome.score.n_bytes for outcome in outcomes] == [3, 6, 5]
+
+
+def test_stored_scores_are_used_only_while_everything_is_equal(tmp_path):
+    (task,) = make_tasks(make_samples(tmp_path, "one"))
+    store = Store(tmp_path / "parts", Size)
+    (outcome,) = run([task], 1, store)
+    stored = store.read(task)
+    assert stored.n_bytes == outcome.score.n_bytes
+    np.testing.assert_array_equal(stored.rows, [0, 1])
+    (other,) = make_tasks([task.sample], fail=("two",))  # other settings
+    assert store.read(other) is None
+    task.sample.image_path.write_bytes(b"longer")
+    assert store.read(task) is None
+    (again,) = run([task], 1, store)
+    assert again.score.n_bytes == 6
+
+
+def test_a_damaged_store_is_scored_anew(tmp_path):
+    (task,) = make_tasks(make_samples(tmp_path, "one"))
+    store = Store(tmp_path / "parts", Size)
+    list(run([task], 1, store))
+    (path,) = (tmp_path / "parts").glob("*/*.json")
+    for damage in ("", "{", "[]", "{}"):
+        path.write_text(damage)
+        assert store.read(task) is None
+
+
+def test_clear_removes_what_was_stored_and_nothing_else(tmp_path):
+    folder = tmp_path / "parts"
+    list(run(make_tasks(make_samples(tmp_path, "one")), 1, Store(folder, Size)))
+    (folder / "mine.txt").write_text("keep")
+    clear(folder)
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+    (folder / "mine.txt").unlink()
+    clear(folder)
+    assert not folder.exists()
+    clear(Path(folder))

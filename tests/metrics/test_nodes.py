@@ -1,0 +1,210 @@
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supercuts.core.arrays import contingency, relabel_consecutive
+from supercuts.core.errors import InputError
+from supercuts.datasets.bsds500 import read_segmentations
+from supercuts.metrics.nodes import (
+    NodeScores,
+    aggregate_nodes,
+    best_cut_jaccard,
+    best_node_jaccard,
+    flat_jaccard,
+    tree_nodes,
+)
+
+sizes, seeds = st.integers(1, 10), st.integers(0, 999)
+
+
+def scene(n_leaves, seed, n_truths=4):
+    """Return leaf ids, all of them present, and truth ids, both (5, 6)."""
+    rng = np.random.default_rng(seed)
+    leaves = rng.permutation(np.concatenate([np.arange(n_leaves), rng.integers(0, n_leaves, 30 - n_leaves)]))
+    truth = np.where(rng.random(30) < 0.7, leaves % n_truths, rng.integers(0, n_truths, 30))
+    return leaves.reshape(5, 6), relabel_consecutive(truth.reshape(5, 6))[0]
+
+
+def jaccard(a, b):
+    return len(a & b) / len(a | b)
+
+
+def pixels(labels, ids):
+    return set(np.flatnonzero(np.isin(labels, ids)))
+
+
+def best_by_sets(truth, regions):
+    """Return the best index of each truth region with any of the pixel sets."""
+    return [max(jaccard(pixels(truth, [i]), region) for region in regions) for i in range(truth.max() + 1)]
+
+
+def node_sets(parents, leaves):
+    below = [{leaf} for leaf in range(leaves.max() + 1)] + [set() for _ in range(parents.size - leaves.max() - 1)]
+    for node, parent in enumerate(parents[:-1]):
+        below[parent] |= below[node]
+    return [pixels(leaves, list(ids)) for ids in below]
+
+
+def cuts_by_walking(walked_cut, parents, altitudes, leaves):
+    """Return the label maps of every distinct cut."""
+    n_leaves = leaves.max() + 1
+    return [walked_cut(parents, altitudes, n_leaves, t)[leaves] for t in (-1.0, *np.unique(altitudes[n_leaves:]))]
+
+
+@given(sizes, seeds)
+def test_best_node_matches_sets_of_pixels(random_tree, n_leaves, seed):
+    leaves, truth = scene(n_leaves, seed)
+    parents, _ = random_tree(n_leaves, seed)
+    got = best_node_jaccard(contingency(truth, leaves), parents)
+    np.testing.assert_allclose(got, best_by_sets(truth, node_sets(parents, leaves)))
+
+
+@given(sizes, seeds)
+def test_best_cut_matches_every_cut_on_sets_of_pixels(random_tree, walked_cut, n_leaves, seed):
+    leaves, truth = scene(n_leaves, seed)
+    parents, altitudes = random_tree(n_leaves, seed)
+    maps = cuts_by_walking(walked_cut, parents, altitudes, leaves)
+    every = [np.mean(best_by_sets(truth, [pixels(cut, [j]) for j in np.unique(cut)])) for cut in maps]
+    assert best_cut_jaccard(contingency(truth, leaves), parents, altitudes) == pytest.approx(max(every))
+
+
+@given(sizes, seeds)
+def test_no_cut_beats_the_best_nodes_and_the_best_cut(random_tree, walked_cut, n_leaves, seed):
+    leaves, truth = scene(n_leaves, seed)
+    parents, altitudes = random_tree(n_leaves, seed)
+    table = contingency(truth, leaves)
+    nodes, best_cut = best_node_jaccard(table, parents), best_cut_jaccard(table, parents, altitudes)
+    assert 0 < best_cut <= nodes.mean() + 1e-12 <= 1 + 2e-12
+    for cut in cuts_by_walking(walked_cut, parents, altitudes, leaves):
+        flat = flat_jaccard(contingency(truth, relabel_consecutive(cut)[0]))
+        assert (flat <= nodes + 1e-12).all()
+        assert flat.mean() <= best_cut + 1e-12
+
+
+@given(sizes, seeds)
+def test_relabelling_and_transposing_change_nothing(n_leaves, seed):
+    labels, truth = scene(n_leaves, seed)
+    rng = np.random.default_rng(seed)
+    order, others = rng.permutation(truth.max() + 1), rng.permutation(n_leaves)
+    expected = flat_jaccard(contingency(truth, labels))
+    np.testing.assert_allclose(flat_jaccard(contingency(order[truth].T, others[labels].T))[order], expected)
+
+
+@given(sizes, seeds)
+def test_tree_nodes_average_each_annotator_alone(random_tree, n_leaves, seed):
+    parents, altitudes = random_tree(n_leaves, seed)
+    leaves, _ = scene(n_leaves, seed)
+    tables = [contingency(scene(n_leaves, seed, k)[1], leaves) for k in (1, 3, 7)]
+    got = tree_nodes(tables, parents, altitudes)
+    np.testing.assert_allclose(got.best_node, [best_node_jaccard(table, parents).mean() for table in tables])
+    np.testing.assert_allclose(got.best_cut, [best_cut_jaccard(table, parents, altitudes) for table in tables])
+
+
+@given(sizes, seeds)
+def test_perfect_segmentation_reaches_one(n_leaves, seed):
+    labels, _ = scene(n_leaves, seed)
+    assert flat_jaccard(contingency(labels, labels)).tolist() == [1.0] * n_leaves
+
+
+def test_hand_worked_tree():
+    # pixels: truth A = leaves 0, 1 (2 + 2); B = leaf 2 (4) and half of leaf 3 (2 of 4); C = the other half
+    table = np.array([[2, 2, 0, 0], [0, 0, 4, 2], [0, 0, 0, 2]])
+    parents, altitudes = np.array([4, 4, 5, 5, 6, 6, 6]), np.array([0, 0, 0, 0, 0.5, 0.3, 0.9])
+    np.testing.assert_allclose(best_node_jaccard(table, parents), [1, 6 / 8, 2 / 4])
+    # leaves: 2/4, 4/6, 2/4; at 0.3 leaves 2, 3 join: 2/4, 6/8, 2/8; at 0.5 leaves 0, 1 too: 1, 6/8, 2/8
+    assert best_cut_jaccard(table, parents, altitudes) == pytest.approx((1 + 6 / 8 + 2 / 8) / 3)
+    # with the joins the other way round there is 1, 4/6, 2/4 at the lower one
+    altitudes = np.array([0, 0, 0, 0, 0.3, 0.5, 0.9])
+    assert best_cut_jaccard(table, parents, altitudes) == pytest.approx((1 + 4 / 6 + 2 / 4) / 3)
+
+
+def test_leaves_are_a_cut_though_merged_at_altitude_zero():
+    table, parents = np.array([[4, 0], [0, 4]]), np.array([2, 2, 2])
+    assert best_cut_jaccard(table, parents, np.zeros(3)) == 1
+
+
+def test_one_region_inputs_are_defined():
+    assert flat_jaccard(np.array([[3]])).tolist() == [1]
+    assert best_node_jaccard(np.array([[3]]), np.array([0])).tolist() == [1]
+    assert best_cut_jaccard(np.array([[3]]), np.array([0]), np.zeros(1)) == 1
+
+
+def test_truth_regions_without_pixels_are_zero_and_count_in_no_mean():
+    table, tree = np.array([[2, 0], [0, 0], [0, 2]]), (np.array([2, 2, 2]), np.array([0, 0, 0.5]))
+    assert flat_jaccard(table).tolist() == [1, 0, 1]
+    assert best_node_jaccard(table, tree[0]).tolist() == [1, 0, 1]
+    scores = tree_nodes([table], *tree)
+    assert (scores.best_node.tolist(), scores.best_cut.tolist()) == ([1], [1])
+
+
+@given(sizes, seeds)
+def test_areas_stand_for_rows_left_out(random_tree, n_leaves, seed):
+    leaves, truth = scene(n_leaves, seed)
+    parents, altitudes = random_tree(n_leaves, seed)
+    table = contingency(truth, leaves)
+    areas = np.bincount(leaves.ravel())
+    some = table[1:] if len(table) > 1 else table
+    np.testing.assert_array_equal(flat_jaccard(some, areas), flat_jaccard(table)[-len(some) :])
+    expected = best_node_jaccard(table, parents)[-len(some) :]
+    np.testing.assert_array_equal(best_node_jaccard(some, parents, areas), expected)
+    scores = tree_nodes([some, table], parents, altitudes, areas)
+    assert scores.best_node == pytest.approx([expected.mean(), best_node_jaccard(table, parents).mean()])
+    assert scores.best_cut[1] == pytest.approx(best_cut_jaccard(table, parents, altitudes))
+
+
+def test_areas_beyond_the_rows_make_the_union_larger():
+    # an object of 2 pixels in leaf 0; the leaves hold 4 and 4 pixels
+    table, areas = np.array([[2, 0]]), np.array([4, 4])
+    assert flat_jaccard(table, areas).tolist() == [0.5]
+    assert best_cut_jaccard(table, np.array([2, 2, 2]), np.array([0, 0, 0.5]), areas) == 0.5
+
+
+def test_aggregate_weighs_images_and_not_annotators():
+    summary = aggregate_nodes(
+        [NodeScores(np.array([1.0]), np.array([0.6])), NodeScores(np.array([0.2, 0.4]), np.array([0.1, 0.3]))]
+    )
+    assert (summary.best_node, summary.best_cut) == pytest.approx(((1 + 0.3) / 2, (0.6 + 0.2) / 2))
+
+
+TABLE, PARENTS, ALTITUDES = np.array([[2, 0], [0, 2]]), np.array([2, 2, 2]), np.array([0, 0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("call", "remedy"),
+    [
+        (lambda: tree_nodes([], PARENTS, ALTITUDES), "at least one truth"),
+        (lambda: tree_nodes([], PARENTS, ALTITUDES, np.array([2, 2])), "at least one truth"),
+        (lambda: tree_nodes([TABLE, TABLE[:1]], PARENTS, ALTITUDES), "with one label map"),
+        (lambda: tree_nodes([TABLE], PARENTS, ALTITUDES[::-1].copy()), "rise towards the root"),
+        (lambda: best_node_jaccard(TABLE, np.array([2, 0, 2])), "order nodes leaves first"),
+        (lambda: best_cut_jaccard(TABLE, PARENTS, np.array([0, 0, np.nan])), "rise towards the root"),
+        (lambda: flat_jaccard(np.zeros((1, 2), int)), r"Use contingency\(\)"),
+        (lambda: flat_jaccard(TABLE, np.array([2, 1])), "give the pixels of each leaf"),
+        (lambda: tree_nodes([TABLE, 0 * TABLE], PARENTS, ALTITUDES, np.array([2, 2])), "leave out annotators"),
+        (lambda: flat_jaccard(-TABLE, np.array([2, 2])), "a negative count"),
+        (lambda: aggregate_nodes([]), "scores of at least one"),
+        (lambda: NodeScores(np.zeros(2), np.zeros(1)), "tree_nodes does"),
+    ],
+)
+def test_bad_inputs_are_refused(call, remedy):
+    with pytest.raises(InputError, match=remedy):
+        call()
+
+
+@pytest.mark.dataset
+def test_annotators_match_themselves_and_reference_segmentations_are_in_range(data_root):
+    folder = data_root / "bsds_bench_reference"
+    for path in sorted((folder / "groundTruth").glob("*.mat")):
+        truths = read_segmentations(path)
+        assert all((flat_jaccard(contingency(truth, truth)) == 1).all() for truth in truths)
+        for labels in scipy.io.loadmat(folder / "segs" / path.name)["segs"][0]:
+            labels = relabel_consecutive(labels.astype(np.int32))[0]
+            for truth in truths:
+                found = flat_jaccard(contingency(truth, labels))
+                i = int(found.argmax())
+                regions = [labels == j for j in np.unique(labels[truth == i])]
+                expected = max(((truth == i) & region).sum() / ((truth == i) | region).sum() for region in regions)
+                assert found[i] == pytest.approx(expected)
+                assert ((found > 0) & (found <= 1)).all()
