@@ -42,8 +42,8 @@ class PrecisionRecallPoint:
         return 2 * self.recall * self.precision / total if total > 0 else 0.0
 
 
-# One annotator of a test image against the others, as drawn by edgesEvalPlot of the Structured Edge Detection Toolbox
-# (Dollar and Zitnick). The point (0.70, 0.90) in older plots has F = 0.79, the agreement on BSDS300.
+# How well annotators agree on the test split, as drawn by edgesEvalPlot of the Structured Edge Detection Toolbox
+# (Dollar, Zitnick). Older plots show (0.70, 0.90), whose F is 0.79 and not the 0.80 that is published for BSDS500.
 HUMANS_ON_BSDS500 = PrecisionRecallPoint(recall=0.7235, precision=0.9014)
 
 

@@ -99,9 +99,8 @@ def _read_mat(path: Path, _: bool) -> dict[str, np.ndarray]:
                 f"{path} is a MATLAB v7.3 (HDF5) file. Expected version 7 or older: write it again with "
                 "save(file, 'name', '-v7')."
             )
-        file.seek(0)
-        # mat_dtype: MATLAB stores a double map that holds only 0 and 1 as bytes, which must not pass for uint8
-        variables: dict[str, Any] = scipy.io.loadmat(file, mat_dtype=True)
+    # mat_dtype: MATLAB stores a double map that holds only 0 and 1 as bytes, which must not pass for uint8
+    variables: dict[str, Any] = scipy.io.loadmat(path, mat_dtype=True, appendmat=False)
     for name, value in variables.items():
         if scipy.sparse.issparse(value):
             raise FileFormatError(f"{path}: {name} is sparse. Expected a full matrix: save full({name}).")

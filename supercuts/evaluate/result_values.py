@@ -25,7 +25,7 @@ def check_size(path: Path, found: tuple[int, ...], expected: tuple[int, int], wh
     if found == expected[::-1]:
         raise FileFormatError(
             f"{path} is transposed: {found}. Expected {expected} (rows, columns) of {what}. Transpose it before it is "
-            "saved: labels.' in MATLAB, labels.T in NumPy."
+            "saved: x.' in MATLAB, x.T in NumPy."
         )
     raise FileFormatError(
         f"{path} is {found}. Expected {expected} (rows, columns) of {what}. It belongs to another image or was "

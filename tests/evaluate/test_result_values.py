@@ -115,9 +115,7 @@ def test_strengths_that_are_none_are_refused(array, message):
 
 def test_size_is_checked():
     check_size(PATH, (2, 3), (2, 3), "the image")
-    with pytest.raises(
-        FileFormatError, match=r"2018.mat is transposed: \(3, 2\). Expected \(2, 3\).*labels.' in MATLA"
-    ):
+    with pytest.raises(FileFormatError, match=r"2018.mat is transposed: \(3, 2\). Expected \(2, 3\).*x.' in MATLAB"):
         check_size(PATH, (3, 2), (2, 3), "the image")
     with pytest.raises(FileFormatError, match=r"2018.mat is \(4, 6\). Expected \(2, 3\) .*of the image.*resized"):
         check_size(PATH, (4, 6), (2, 3), "the image")

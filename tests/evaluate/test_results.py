@@ -414,9 +414,11 @@ def test_broken_files_are_refused_in_every_form(tmp_path, kind):
 
 
 @pytest.mark.dataset
-@pytest.mark.parametrize(("name", "shape"), [("2018", (481, 321)), ("3063", (321, 481))])
-def test_the_three_forms_of_the_reference_results(data_root, name, shape):
+@pytest.mark.parametrize("name", ["2018", "3063", "5096", "6046", "8068"])
+def test_the_three_forms_of_the_reference_results(data_root, name):
     folder = data_root / REFERENCE
+    with Image.open(folder / "images" / f"{name}.jpg") as image:
+        shape = (image.height, image.width)
     ucm = read_hierarchy_result(find_results(folder / "ucm2", [name]).files[name], shape)
     soft = read_hierarchy_result(find_results(folder / "png", [name]).files[name], shape)
     segs = read_hierarchy_result(find_results(folder / "segs", [name]).files[name], shape)
@@ -424,10 +426,10 @@ def test_the_three_forms_of_the_reference_results(data_root, name, shape):
     assert isinstance(soft, SoftMap)
     assert isinstance(segs, Segmentations)
     assert ucm.ucm.shape == (2 * shape[0] + 1, 2 * shape[1] + 1)
-    assert 0.9 < ucm.ucm.max() <= 1
+    assert 0.8 < ucm.ucm.max() <= 1
     assert soft.strength.shape == shape
     np.testing.assert_array_equal(soft.strength * 255, np.rint(soft.strength * 255))
-    assert 0.9 < soft.strength.max() <= 1
+    assert 0.8 < soft.strength.max() <= 1
     assert len(segs.label_maps) == 5
     for labels in segs.label_maps:
         assert labels.shape == shape

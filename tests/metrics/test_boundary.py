@@ -269,6 +269,7 @@ def test_default_thresholds_are_the_99():
         ({"tolerance": -0.1}, "Give a share of the image diagonal"),
         ({"thresholds": np.array([0.5, 0.5])}, "must hold one value or more and rise"),
         ({"thresholds": np.array([])}, "must hold one value or more and rise"),
+        ({"thresholds": np.array([np.nan])}, "must hold one value or more and rise"),
         ({"strength": np.array([[0.0, np.nan, 0.0]])}, "replace NaN"),
     ],
 )
@@ -339,6 +340,46 @@ def test_images_must_share_their_thresholds():
 def test_series_must_have_one_length():
     with pytest.raises(InputError, match="Give one count per threshold"):
         BoundaryScores(np.array([0.5]), *(np.zeros(2, np.int64) for _ in COUNTS))
+
+
+@given(label_maps, st.permutations(range(4)))
+def test_renamed_regions_have_the_same_boundaries(labels, new_ids):
+    renamed = np.array(new_ids, np.int32)[labels] * 7 + 2  # with gaps
+    np.testing.assert_array_equal(label_boundaries(renamed), label_boundaries(labels))
+    np.testing.assert_array_equal(thin_boundaries(renamed), thin_boundaries(labels))
+
+
+@given(
+    shapes.flatmap(
+        lambda shape: st.tuples(
+            draw_arrays(np.float64, shape, elements=st.floats(0, 1)),
+            st.lists(draw_arrays(bool, shape), min_size=1, max_size=3),
+        )
+    )
+)
+def test_scores_stay_in_range_whatever_the_order(case):
+    strength, truths = case
+    thresholds = np.array([0.2, 0.5, 0.9])
+    scores = map_scores(strength, truths, thresholds, 0.2)
+    other_order = map_scores(strength, truths[::-1], thresholds, 0.2)
+    for name in COUNTS:
+        np.testing.assert_array_equal(getattr(scores, name), getattr(other_order, name))
+    for values in (scores.recall, scores.precision, scores.f):
+        assert ((values >= 0) & (values <= 1)).all()
+    other = map_scores(strength.T, [truth.T for truth in truths], thresholds, 0.2)
+    summary, reversed_ = aggregate_boundary([scores, other]), aggregate_boundary([other, scores])
+    assert summary == reversed_
+    assert all(0 <= value <= 1 + 1e-12 for value in dataclasses.astuple(summary))
+
+
+@pytest.mark.parametrize(
+    ("strength", "is_truth", "f"), [(1.0, True, 1), (1.0, False, 0), (0.0, True, 0), (0.0, False, 0)]
+)
+def test_one_pixel(strength, is_truth, f):
+    scores = map_scores(np.array([[strength]]), [np.array([[is_truth]])], np.array([0.5]))
+    assert scores.f.tolist() == [f]
+    assert label_scores([np.array([[0]])], [np.array([[is_truth]])]).n_predicted.tolist() == [0]
+    assert ucm_scores(np.full((3, 3), 0.7), [np.array([[True]])], np.array([0.5])).f.tolist() == [1]
 
 
 # the official benchmark
