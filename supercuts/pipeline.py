@@ -27,6 +27,7 @@ from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_
 from supercuts.superpixels.checkpoint import load_network
 from supercuts.superpixels.cluster import ClusterConfig, cluster
 from supercuts.superpixels.result import PixelMaps
+from supercuts.superpixels.smooth import SmoothConfig, smooth
 from supercuts.superpixels.ssn import SSN, SSNConfig
 
 EMBEDDED = ("compact",)  # models whose weights are in the package
@@ -41,6 +42,7 @@ class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
     cluster: ClusterConfig = ClusterConfig()
     # from cells down to the leaves: strongly by size, so leaves are even and none is a sliver
     leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=1.0, small_area=0.01)
+    smooth: SmoothConfig = SmoothConfig()
     # from the leaves to the root: by boundaries, but specks are absorbed early
     tree: LinkageConfig = LinkageConfig(boundary=1.0, color=0.1, small_exponent=0.3, small_area=0.005)
 
@@ -143,7 +145,10 @@ def predict(image: UInt8[np.ndarray, "height width 3"], network: SSN | None) -> 
 def make_leaves(
     maps: PixelMaps, n_leaves: int, network: SSN | None, config: PipelineConfig
 ) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
-    """Return labels of exactly `n_leaves` superpixels and their graph: a finer grid, then the most alike merge."""
+    """Return labels of exactly `n_leaves` superpixels and their graph.
+
+    A finer grid, of which the most alike merge; then smoother borders.
+    """
     ssn = SSNConfig() if network is None else network.config
     n_pixels = maps.boundary.size
     n_cells = min(int(np.ceil(config.oversampling * n_leaves)), n_pixels)
@@ -154,7 +159,9 @@ def make_leaves(
         graph = build_rag(fine, maps.boundary, maps.lab, maps.embeddings)
     small = _small_regions(config.leaves, n_pixels)
     region = merge_to_count(graph, dissimilarity(graph, config.leaves), n_leaves, **small)
-    return region[fine], contract(graph, region)
+    leaves = contract(graph, region)
+    labels = smooth(region[fine], maps, leaves.color, leaves.embedding, config.smooth)
+    return labels, build_rag(labels, maps.boundary, maps.lab, maps.embeddings)
 
 
 def _small_regions(config: LinkageConfig, n_pixels: int) -> dict[str, float]:

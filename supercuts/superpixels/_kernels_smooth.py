@@ -1,0 +1,92 @@
+"""numba kernels that smooth the borders of superpixels.
+
+In   label maps, pixel maps and region means as plain arrays
+Out  label maps as plain arrays
+Not  no checks (the callers do them)
+"""
+
+import numpy as np
+from numba import njit
+
+# the 8 neighbours in a ring from above, clockwise: even ones share a side with the pixel
+_DY = (-1, -1, 0, 1, 1, 1, 0, -1)
+_DX = (0, 1, 1, 1, 0, -1, -1, -1)
+
+
+@njit(cache=True)
+def _is_simple(ring, label):
+    """Tell whether a region stays connected without the pixel: its side neighbours are one piece within the ring."""
+    n_sides, n_links = 0, 0
+    for i in range(0, 8, 2):
+        if ring[i] == label:
+            n_sides += 1
+            n_links += ring[(i + 1) % 8] == label and ring[(i + 2) % 8] == label
+    return n_sides - n_links == 1
+
+
+@njit(cache=True)
+def _distance(lab, embeddings, y, x, color, embedding, region, color_weight, embedding_weight):
+    """Return the weighted squared distance of a pixel to the means of a region."""
+    of_color, of_embedding = 0.0, 0.0
+    for c in range(lab.shape[0]):
+        d = lab[c, y, x] - color[region, c]
+        of_color += d * d
+    for c in range(embeddings.shape[0]):
+        d = embeddings[c, y, x] - embedding[region, c]
+        of_embedding += d * d
+    return color_weight * of_color + embedding_weight * of_embedding
+
+
+@njit(cache=True)
+def smooth(labels, pull, lab, embeddings, color, embedding, color_weight, embedding_weight, diagonal, sweeps):
+    """Give border pixels to the neighbouring region of lowest energy, sweep after sweep; labels are written to.
+
+    The energy of pixel p in region i is its distance to the means of i, plus min(pull_p, pull_q) for each of its 8
+    neighbours q outside i (times `diagonal` for the diagonal ones). A pixel moves only if its old region stays
+    connected and keeps a pixel. A sweep looks at the pixels around those that moved in the sweep before.
+    """
+    height, width = labels.shape
+    is_due = np.ones((height, width), np.bool_)
+    ring = np.empty(8, np.int32)
+    pulls = np.empty(8, np.float64)
+    for _ in range(sweeps):
+        n_moved = 0
+        for y in range(height):
+            for x in range(width):
+                if not is_due[y, x]:
+                    continue
+                is_due[y, x] = False
+                own = labels[y, x]
+                is_border = False
+                for i in range(8):
+                    row, column = y + _DY[i], x + _DX[i]
+                    if 0 <= row < height and 0 <= column < width:
+                        ring[i] = labels[row, column]
+                        pulls[i] = min(pull[y, x], pull[row, column]) * (diagonal if i % 2 else 1.0)
+                        is_border |= i % 2 == 0 and ring[i] != own
+                    else:
+                        ring[i] = -1
+                        pulls[i] = 0.0
+                if not is_border or not _is_simple(ring, own):
+                    continue
+                stay = _distance(lab, embeddings, y, x, color, embedding, own, color_weight, embedding_weight)
+                best, lowest = own, 0.0
+                for i in range(0, 8, 2):
+                    other = ring[i]
+                    if other < 0 or other in (own, best):
+                        continue
+                    gain = _distance(lab, embeddings, y, x, color, embedding, other, color_weight, embedding_weight)
+                    gain -= stay
+                    for j in range(8):
+                        if ring[j] == own:
+                            gain += pulls[j]
+                        elif ring[j] == other:
+                            gain -= pulls[j]
+                    if gain < lowest - 1e-6:  # rounding must not move pixels to and fro
+                        best, lowest = other, gain
+                if best != own:
+                    labels[y, x] = best
+                    n_moved += 1
+                    is_due[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
+        if n_moved == 0:
+            break

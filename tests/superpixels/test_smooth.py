@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import scipy.ndimage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supercuts.core.errors import InputError
+from supercuts.metrics.superpixel import compactness, n_fragments
+from supercuts.superpixels._kernels import label_components
+from supercuts.superpixels.result import PixelMaps
+from supercuts.superpixels.smooth import SmoothConfig, smooth
+
+
+def grid(*rows):
+    return np.array([[int(character) for character in row] for row in rows], np.int32)
+
+
+def flat_maps(shape, lab=None, boundary=None):
+    return PixelMaps(
+        np.zeros((3, *shape), np.float32) if lab is None else lab.astype(np.float32),
+        np.zeros(shape, np.float32) if boundary is None else boundary.astype(np.float32),
+        np.zeros((0, *shape), np.float32),
+    )
+
+
+def means(labels, maps):
+    ids = np.arange(labels.max() + 1)
+    color = np.stack([scipy.ndimage.mean(channel, labels, ids) for channel in maps.lab], axis=1).astype(np.float32)
+    return color, np.zeros((len(ids), maps.embeddings.shape[0]), np.float32)
+
+
+def smoothed(labels, maps=None, **config):
+    maps = maps or flat_maps(labels.shape)
+    return smooth(labels, maps, *means(labels, maps), SmoothConfig(**config))
+
+
+def energy(labels, maps, color, config):
+    """Return what smoothing lowers, from all pairs of neighbours."""
+    height, width = labels.shape
+    pull = (1 - maps.boundary.astype(float)) ** config.boundary_power
+    total = config.color * ((maps.lab - color[labels].transpose(2, 0, 1)) ** 2).sum()
+    for dy, dx, weight in ((0, 1, 1.0), (1, 0, 1.0), (1, 1, config.diagonal), (1, -1, config.diagonal)):
+        for y in range(height - dy):
+            for x in range(max(0, -dx), width - max(0, dx)):
+                if labels[y, x] != labels[y + dy, x + dx]:
+                    total += weight * min(pull[y, x], pull[y + dy, x + dx])
+    return total
+
+
+def test_a_spike_is_cut_off():
+    labels = grid("000111", "000111", "001111", "000111", "000111")
+    np.testing.assert_array_equal(smoothed(labels), grid(*["000111"] * 5))
+
+
+def test_colour_holds_a_spike():
+    labels = grid("000111", "000111", "001111", "000111", "000111")
+    lab = np.repeat(labels[None] * 60.0, 3, axis=0)
+    np.testing.assert_array_equal(smoothed(labels, flat_maps(labels.shape, lab)), labels)
+
+
+def test_a_boundary_holds_a_spike():
+    labels = grid("000111", "000111", "001111", "000111", "000111")
+    lab = np.repeat(labels[None] * 6.0, 3, axis=0)  # too alike to hold it alone
+    boundary = np.zeros(labels.shape)
+    assert smoothed(labels, flat_maps(labels.shape, lab, boundary))[2, 2] == 0
+    boundary[1:4, 1:4] = 0.9
+    assert smoothed(labels, flat_maps(labels.shape, lab, boundary))[2, 2] == 1
+
+
+def test_no_superpixel_is_lost_or_broken():
+    labels = grid("00000", "02020", "00000", "00100", "00000")
+    labels = label_components(labels)[0]
+    after = smoothed(labels)
+    assert set(after.ravel()) == set(labels.ravel())
+    assert n_fragments(after) == 0
+    bridge = grid("00100", "00100", "11111", "22122", "22122")  # 1 must stay in one piece
+    assert n_fragments(smoothed(label_components(bridge)[0])) == 0
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(3, 12), st.integers(3, 12))
+def test_energy_falls_and_superpixels_stay(seed, height, width):
+    rng = np.random.default_rng(seed)
+    labels = label_components(rng.integers(0, 3, (height, width)).astype(np.int32))[0]
+    maps = flat_maps(labels.shape, rng.normal(0, 20, (3, height, width)), rng.random((height, width)))
+    color, embedding = means(labels, maps)
+    config = SmoothConfig()
+    before = labels.copy()
+    after = smooth(labels, maps, color, embedding, config)
+    np.testing.assert_array_equal(labels, before)
+    assert set(after.ravel()) == set(labels.ravel())
+    assert n_fragments(after) == 0
+    assert energy(after, maps, color, config) <= energy(labels, maps, color, config) + 1e-3
+    again = smooth(after, maps, color, embedding, config)
+    assert energy(again, maps, color, config) == pytest.approx(energy(after, maps, color, config), abs=1e-3)
+
+
+def test_embeddings_hold_like_colours():
+    labels = grid("000111", "000111", "001111", "000111", "000111")
+    embeddings = np.repeat(labels[None] * 20.0, 2, axis=0).astype(np.float32)
+    maps = PixelMaps(np.zeros((3, 5, 6), np.float32), np.zeros((5, 6), np.float32), embeddings)
+    embedding = np.array([[0, 0], [20, 20]], np.float32)
+    color = np.zeros((2, 3), np.float32)
+    assert smooth(labels, maps, color, embedding, SmoothConfig())[2, 2] == 1
+    assert smooth(labels, maps, color, embedding, SmoothConfig(embedding=0))[2, 2] == 0
+
+
+def test_borders_become_compact():
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:60, :60] + rng.normal(0, 1.5, (2, 60, 60)).round().astype(int)
+    labels = label_components((rows.clip(0, 59) // 15 * 4 + columns.clip(0, 59) // 15).astype(np.int32))[0]
+    assert compactness(smoothed(labels)) > compactness(labels) + 0.02
+
+
+def test_no_sweeps_change_nothing():
+    labels = grid("001", "011", "001")
+    np.testing.assert_array_equal(smoothed(labels, sweeps=0), labels)
+
+
+def test_inputs_must_fit():
+    labels = grid("01", "01")
+    maps = flat_maps((2, 2))
+    color, embedding = means(labels, maps)
+    with pytest.raises(InputError, match="maps of one image"):
+        smooth(labels, flat_maps((2, 3)), color, embedding, SmoothConfig())
+    with pytest.raises(InputError, match="for every label"):
+        smooth(labels, maps, color[:1], embedding[:1], SmoothConfig())
+    with pytest.raises(InputError, match="for every label"):
+        smooth(labels - 1, maps, color, embedding, SmoothConfig())
