@@ -38,10 +38,10 @@ class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
     """Everything that decides a hierarchy besides the weights."""
 
     superpixels: PositiveInt = 600  # leaves when the caller does not say
-    oversampling: float = Field(default=2.0, ge=1)  # cells of the SSN grid for each leaf asked for
+    oversampling: float = Field(default=3.0, ge=1)  # cells of the SSN grid for each leaf asked for
     cluster: ClusterConfig = ClusterConfig()
     # from cells down to the leaves: strongly by size, so leaves are even and none is a sliver
-    leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=1.0, small_area=0.01)
+    leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.8, small_area=0.01)
     smooth: SmoothConfig = SmoothConfig()
     # from the leaves to the root: by boundaries, but specks are absorbed early
     tree: LinkageConfig = LinkageConfig(boundary=1.0, color=0.1, small_exponent=0.3, small_area=0.005)

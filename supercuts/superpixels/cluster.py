@@ -26,7 +26,7 @@ class ClusterConfig(BaseModel, frozen=True, extra="forbid"):
 
     iterations: PositiveInt = 5  # of the soft k-means
     core_boundary: float = Field(default=0.85, ge=0, le=1)  # a core pixel's boundary probability is at most this
-    core_weight: float = Field(default=0.5, ge=0, le=1)  # and its weight in its superpixel is at least this
+    core_weight: float = Field(default=0.7, ge=0, le=1)  # and its weight in its superpixel is at least this
     boundary_cost: NonNegativeFloat = 32.0  # of entering a pixel of boundary probability 1
     boundary_power: PositiveFloat = 3.0  # to which the probability is raised first: dear on the ridge, cheap beside it
     feature_cost: NonNegativeFloat = 0.5  # of entering a pixel, times its squared SSN feature distance to the centre

@@ -22,9 +22,9 @@ class SmoothConfig(BaseModel, frozen=True, extra="forbid"):
     """What a border pixel weighs; a neighbour of another superpixel costs 1 where the boundary probability is 0."""
 
     sweeps: NonNegativeInt = 10  # at most; 0 leaves superpixels as they are
-    color: NonNegativeFloat = 0.0016  # cost of a squared Lab distance of 1 to the superpixel's mean
+    color: NonNegativeFloat = 0.0012  # cost of a squared Lab distance of 1 to the superpixel's mean
     embedding: NonNegativeFloat = 0.04  # cost of a squared embedding distance of 1 to the superpixel's mean
-    boundary_power: NonNegativeFloat = 1.5  # neighbours cost (1 - boundary probability) to this power
+    boundary_power: NonNegativeFloat = 1.0  # neighbours cost (1 - boundary probability) to this power
     diagonal: NonNegativeFloat = 0.7  # cost of a diagonal neighbour, of that of a side neighbour
 
 
