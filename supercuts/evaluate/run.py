@@ -70,15 +70,18 @@ class Store(Generic[_Score]):
         with atomic_path(self._path(task)) as temporary:
             temporary.write_text(json.dumps(record), encoding="utf-8")
 
-    def _path(self, task: Task[_Score]) -> Path:
+    def folder_of(self, method: str) -> Path:
+        """Return where the scores of one method are."""
         # a method's name may hold any character, slashes of a path too
-        method = hashlib.sha256(task.method.encode()).hexdigest()[:16]
-        return self.folder / method / f"{task.sample.name}.json"
+        return self.folder / hashlib.sha256(method.encode()).hexdigest()[:16]
+
+    def _path(self, task: Task[_Score]) -> Path:
+        return self.folder_of(task.method) / f"{task.sample.name}.json"
 
 
 def clear(folder: Path) -> None:
-    """Remove the scores that a Store left in a folder, and the folder if nothing else is in it."""
-    for path in folder.glob("*/*.json"):
+    """Remove the scores that a Store left in a folder, or of one method, and the folder if nothing else is in it."""
+    for path in (*folder.glob("*.json"), *folder.glob("*/*.json")):
         path.unlink()
     for emptied in (*folder.glob("*"), folder):
         if emptied.is_dir() and not any(emptied.iterdir()):
