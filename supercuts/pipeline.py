@@ -17,7 +17,7 @@ from jaxtyping import Int32, UInt8
 from PIL import Image
 from pydantic import BaseModel, Field, PositiveInt
 
-from supercuts.core.checks import check_in_range
+from supercuts.core.checks import check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph, build_rag, contract
 from supercuts.hierarchy.tree import Hierarchy
@@ -86,6 +86,7 @@ class Model:
 
     def _segment_one(self, image: object, superpixels: int | None) -> Hierarchy:
         wanted = self.config.superpixels if superpixels is None else superpixels
+        check_whole("superpixels", wanted, remedy="Give how many leaves the tree should have.")
         check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
         pixels = read_image(image)
         return segment(pixels, self.network, self.levels, int(wanted), self.config)

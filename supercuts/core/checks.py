@@ -5,6 +5,7 @@ Out  None, or an InputError that gives all three
 Not  no conversion, no default values
 """
 
+import operator
 from collections.abc import Iterable, Mapping
 
 from supercuts.core.errors import InputError
@@ -14,6 +15,14 @@ def check_in_range(name: str, value: float, low: float, high: float, *, remedy: 
     """Refuse a number outside the closed range low..high (NaN is outside every range)."""
     if not low <= value <= high:
         raise InputError(f"{name}={value} is outside {low}..{high}. {remedy}")
+
+
+def check_whole(name: str, value: object, *, remedy: str) -> None:
+    """Refuse what is no integer of Python or numpy; 2.0 is none either, lest 2.7 be cut to 2 elsewhere."""
+    try:
+        operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(f"{name}={value!r} is not a whole number. {remedy}") from None
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:

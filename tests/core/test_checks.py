@@ -1,8 +1,9 @@
 import math
 
+import numpy as np
 import pytest
 
-from supercuts.core.checks import check_choice, check_exactly_one, check_in_range
+from supercuts.core.checks import check_choice, check_exactly_one, check_in_range, check_whole
 from supercuts.core.errors import InputError
 
 
@@ -38,3 +39,14 @@ def test_exactly_one_returns_the_name_and_counts_zero_as_given():
 def test_none_or_several_are_refused(given, got):
     with pytest.raises(InputError, match=f"cut takes exactly one of regions, level; {got}"):
         check_exactly_one("cut", given)
+
+
+@pytest.mark.parametrize("value", [2.7, 2.0, float("inf"), "12", None])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(InputError, match=r"n=.* is not a whole number\. Count them"):
+        check_whole("n", value, remedy="Count them.")
+
+
+@pytest.mark.parametrize("value", [0, -3, np.int64(7), np.uint8(1)])
+def test_whole_numbers_pass(value):
+    check_whole("n", value, remedy="Count them.")
