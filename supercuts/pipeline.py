@@ -146,23 +146,31 @@ def predict(image: UInt8[np.ndarray, "height width 3"], network: SSN | None) -> 
 def make_leaves(
     maps: PixelMaps, n_leaves: int, network: SSN | None, config: PipelineConfig
 ) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
-    """Return labels of exactly `n_leaves` superpixels and their graph.
+    """Return labels of exactly `n_leaves` superpixels and their graph: a finer grid, of which the most alike merge.
 
-    A finer grid, of which the most alike merge; then smoother borders.
+    Borders are smoothed before the merging, which then compares truer superpixels, and after it.
     """
     ssn = SSNConfig() if network is None else network.config
     n_pixels = maps.boundary.size
     n_cells = min(int(np.ceil(config.oversampling * n_leaves)), n_pixels)
     fine = cluster(maps, n_cells, config.cluster, ssn).labels
-    graph = build_rag(fine, maps.boundary, maps.lab, maps.embeddings)
-    if graph.n_nodes < n_leaves:  # nearly as many leaves as pixels: start from the pixels themselves
+    if fine.max() < n_leaves - 1:  # nearly as many leaves as pixels: start from the pixels themselves
         fine = np.arange(n_pixels, dtype=np.int32).reshape(maps.shape)
-        graph = build_rag(fine, maps.boundary, maps.lab, maps.embeddings)
+    fine, graph = _smooth(fine, _build_rag(fine, maps), maps, config)
     small = _small_regions(config.leaves, n_pixels)
     region = merge_to_count(graph, dissimilarity(graph, config.leaves), n_leaves, **small)
-    leaves = contract(graph, region)
-    labels = smooth(region[fine], maps, leaves.color, leaves.embedding, config.smooth)
-    return labels, build_rag(labels, maps.boundary, maps.lab, maps.embeddings)
+    return _smooth(region[fine], contract(graph, region), maps, config)
+
+
+def _smooth(
+    labels: Int32[np.ndarray, "height width"], graph: RegionGraph, maps: PixelMaps, config: PipelineConfig
+) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
+    smoothed = smooth(labels, maps, graph.color, graph.embedding, config.smooth)
+    return smoothed, _build_rag(smoothed, maps)
+
+
+def _build_rag(labels: Int32[np.ndarray, "height width"], maps: PixelMaps) -> RegionGraph:
+    return build_rag(labels, maps.boundary, maps.lab, maps.embeddings)
 
 
 def _small_regions(config: LinkageConfig, n_pixels: int) -> dict[str, float]:
