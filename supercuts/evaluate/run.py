@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -113,6 +114,11 @@ def _score_in_parallel(tasks: Sequence[Task[_Score]], n_workers: int) -> Iterato
     try:
         for future in as_completed([pool.submit(_attempt, task) for task in tasks]):
             yield future.result()
+    except BrokenProcessPool as error:
+        raise SuperCutsError(
+            f"A worker process was ended from outside, most often for want of memory with {n_workers} workers. Give the "
+            "command again with fewer: with --json, the images scored so far are kept."
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C too: no image is begun any more
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supercuts.core.errors import InputError
+from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.datasets.base import Sample
 from supercuts.evaluate.run import Store, Task, clear, run
 
@@ -73,6 +73,18 @@ def test_an_interrupted_run_goes_on(tmp_path):
     outcomes = list(run(tasks, 1, store))
     assert count.seen == ["one", "second", "third"]
     assert [outcome.score.n_bytes for outcome in outcomes] == [3, 6, 5]
+
+
+def vanish(sample):
+    if sample.name == "second":
+        os._exit(9)
+    return size(sample)
+
+
+def test_a_killed_worker_ends_the_run_with_a_remedy(tmp_path):
+    tasks = [Task("a", sample, vanish) for sample in make_samples(tmp_path, "one", "second", "third")]
+    with pytest.raises(SuperCutsError, match=r"want of memory with 2 workers\. Give the command again with fewer"):
+        list(run(tasks, 2))
 
 
 def test_stored_scores_are_used_only_while_everything_is_equal(tmp_path):
