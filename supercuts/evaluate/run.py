@@ -116,7 +116,7 @@ def _score_in_parallel(tasks: Sequence[Task[_Score]], n_workers: int) -> Iterato
             yield future.result()
     except BrokenProcessPool as error:
         raise SuperCutsError(
-            f"A worker process was ended from outside, most often for want of memory with {n_workers} workers. Give the "
+            f"A worker process was ended from outside, mostly for want of memory with {n_workers} workers. Give the "
             "command again with fewer: with --json, the images scored so far are kept."
         ) from error
     finally:
