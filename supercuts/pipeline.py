@@ -17,6 +17,7 @@ from jaxtyping import Int32, UInt8
 from PIL import Image
 from pydantic import BaseModel, Field, PositiveInt
 
+from supercuts.backbones.registry import DINO
 from supercuts.core.checks import check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph, build_rag, contract
@@ -102,6 +103,11 @@ def weights_path(model: str | os.PathLike[str]) -> Path:
     name = os.fspath(model)
     if name in EMBEDDED:
         return Path(__file__).parent / "weights" / f"{name}.safetensors"
+    if name in DINO:
+        raise InputError(
+            f"model={name!r} is a backbone without superpixels of its own. Train them (python train_ssn_dino.py "
+            f"model.backbone={name}, then supercuts.load of the run's model.safetensors), or use compact."
+        )
     if not name.endswith(".safetensors"):
         raise InputError(
             f"model={name!r} is unknown. Give one of {', '.join(EMBEDDED)} or a path ending in .safetensors."

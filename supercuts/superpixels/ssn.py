@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, PositiveFloat, PositiveInt
 from torch import nn
 
-from supercuts.backbones.base import Backbone
+from supercuts.backbones.base import Backbone, PretrainedConfig
 from supercuts.backbones.compact_cnn import conv_bn_relu
 from supercuts.backbones.registry import make_backbone
 from supercuts.core.errors import InputError
@@ -26,6 +26,7 @@ class SSNConfig(BaseModel, frozen=True, extra="forbid"):
     """What defines a network; stored beside its weights."""
 
     backbone: str = "compact"  # a name of backbones.registry
+    pretrained: PretrainedConfig = PretrainedConfig()  # how a backbone is used whose weights others trained
     head_channels: tuple[PositiveInt, ...] = (24, 32, 48, 64)  # of the top-down path, finest first
     embedding_channels: PositiveInt = 16  # learned channels of the pixel embedding
     color_scale: PositiveFloat = 0.26  # of Lab in the SSN features (Jampani et al.)
@@ -86,7 +87,7 @@ class SSN(nn.Module):
     def __init__(self, config: SSNConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = make_backbone(config.backbone)
+        self.backbone = make_backbone(config.backbone, config.pretrained)
         self.head = TopDownHead(self.backbone, config.head_channels, config.embedding_channels + 1)
 
     def forward(self, images: torch.Tensor) -> PixelPrediction:

@@ -53,7 +53,13 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     model: SSNConfig = SSNConfig()
     data: DataConfig = DataConfig()
     loss: LossConfig = LossConfig()
-    init: Path | None = None  # weights to start from instead of random ones
+    init: Path | None = (
+        None  # a network of `supercuts train` to start from, with its own settings, instead of a new one
+    )
+    backbone_weights: Literal["hub", "random"] | Path = (
+        "hub"  # of a pretrained backbone: timm's hub, or an official file
+    )
+    backbone_lr_scale: PositiveFloat = 0.1  # of what is fine-tuned of a pretrained backbone, to the learning rate
     steps: PositiveInt = 6000
     batch_size: PositiveInt = 6
     learning_rate: PositiveFloat = 1e-3

@@ -25,7 +25,7 @@ def boundary_loss(logits: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     positive_term = F.softplus(-logits) * share * (n_negative / total)
     negative_term = F.softplus(logits) * negative * (n_positive / total)
     # normalised by the balanced mass, so that an image with few boundaries weighs as much as any other
-    mass = (2 * n_positive * n_negative / total).clamp_min(1)
+    mass = (2 * n_positive * n_negative / total).clamp_min(torch.finfo(logits.dtype).tiny)
     return ((positive_term + negative_term) / mass).sum((1, 2, 3)).mean()
 
 

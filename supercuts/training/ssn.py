@@ -8,6 +8,7 @@ Not  no calibration of levels, no benchmark figures (benchmarks/)
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -18,13 +19,15 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from skimage.color import rgb2lab
 from torch.utils.data import DataLoader
 
+from supercuts.backbones.registry import BACKBONES
 from supercuts.core.config import save_resolved
+from supercuts.core.errors import InputError
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.datasets.root import data_root
 from supercuts.superpixels.checkpoint import load_network, save_network
 from supercuts.superpixels.grid import make_grid
 from supercuts.superpixels.soft_kmeans import make_layout, soft_kmeans, to_cells
-from supercuts.superpixels.ssn import SSN, pixel_features
+from supercuts.superpixels.ssn import SSN, SSNConfig, pixel_features
 from supercuts.training.config import TrainConfig
 from supercuts.training.losses import boundary_loss, compactness_loss, reconstruction_loss
 from supercuts.training.samples import CropStream, EndlessSampler, TrainingSample, collate
@@ -37,10 +40,12 @@ def train(config: TrainConfig) -> Path:
     config.out.mkdir(parents=True, exist_ok=True)
     save_resolved(config, config.out / "config.yaml")
     L.seed_everything(config.seed, verbose=False)
-    module = SSNTraining(config, CropStream(samples, config.data, config.seed))
+    last = config.out / "checkpoints" / "last.ckpt"
+    # before the photographs are read: weights that cannot be had should stop the run at once
+    network = make_network(config, is_resumed=last.is_file())
+    module = SSNTraining(config, network, CropStream(samples, config.data, config.seed))
     averaging = _Averaging(decay=config.ema_decay)
     trainer = _make_trainer(config, averaging)
-    last = config.out / "checkpoints" / "last.ckpt"
     with warnings.catch_warnings():
         # a run that goes on finds its own checkpoints: nothing to warn of
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
@@ -48,6 +53,28 @@ def train(config: TrainConfig) -> Path:
     final = config.out / "model.safetensors"
     save_network(final, module.network, levels={})
     return final
+
+
+def make_network(config: TrainConfig, is_resumed: bool = False) -> SSN:
+    """Return the network to train: that of `init`, or a new one, whose backbone gets the weights it was pretrained to.
+
+    A run that goes on takes all weights from its checkpoint, so none are read here.
+    """
+    if config.init is not None:
+        network, _ = load_network(config.init)
+        if config.model not in (SSNConfig(), network.config):
+            raise InputError(
+                f"init={config.init} is a network with {network.config}, but model asks for {config.model}. "
+                "Leave out one of the two."
+            )
+        return network.train()
+    network = SSN(config.model)
+    if config.model.backbone not in BACKBONES and not is_resumed and config.backbone_weights != "random":
+        from supercuts.backbones.pretrained import PretrainedBackbone
+
+        if isinstance(network.backbone, PretrainedBackbone):
+            network.backbone.load_pretrained(config.backbone_weights)
+    return network.train()
 
 
 class _Averaging(EMAWeightAveraging):
@@ -82,11 +109,11 @@ def _make_trainer(config: TrainConfig, averaging: EMAWeightAveraging) -> L.Train
 class SSNTraining(L.LightningModule):
     """Losses and optimiser of a run; `network` is what is trained."""
 
-    def __init__(self, config: TrainConfig, stream: CropStream) -> None:
+    def __init__(self, config: TrainConfig, network: SSN, stream: CropStream) -> None:
         super().__init__()
         self.config = config
         self.stream = stream
-        self.network = SSN(config.model) if config.init is None else load_network(config.init)[0].train()
+        self.network = network
         self.network.to(memory_format=torch.channels_last)
 
     def train_dataloader(self) -> DataLoader[TrainingSample]:
@@ -138,7 +165,7 @@ class SSNTraining(L.LightningModule):
         """Return AdamW with linear warm-up and a cosine to zero."""
         config = self.config
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            _parameter_groups(self.network, config), lr=config.learning_rate, weight_decay=config.weight_decay
         )
 
         def factor(step: int) -> float:
@@ -147,6 +174,17 @@ class SSNTraining(L.LightningModule):
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _parameter_groups(network: SSN, config: TrainConfig) -> list[dict[str, Any]]:
+    """Return what is trained: the pretrained part, if there is one, at its own learning rate."""
+    pretrained = getattr(network.backbone, "pretrained", None)
+    of_others = set() if pretrained is None else {id(parameter) for parameter in pretrained.parameters()}
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    ours = [parameter for parameter in trained if id(parameter) not in of_others]
+    theirs = [parameter for parameter in trained if id(parameter) in of_others]
+    groups: list[dict[str, Any]] = [{"params": ours}]
+    return [*groups, {"params": theirs, "lr": config.learning_rate * config.backbone_lr_scale}] if theirs else groups
 
 
 def _positions(side: int, batch: int, device: torch.device) -> torch.Tensor:

@@ -1,6 +1,6 @@
 import pytest
 
-from supercuts.backbones.base import Backbone
+from supercuts.backbones.base import Backbone, PretrainedConfig
 from supercuts.backbones.registry import BACKBONES, make_backbone
 from supercuts.core.errors import InputError
 
@@ -10,8 +10,10 @@ def test_every_name_gives_a_backbone(name):
     assert isinstance(make_backbone(name), Backbone)
 
 
-def test_arguments_reach_the_backbone():
-    assert make_backbone("compact", stem_channels=8).stem_channels == 8
+def test_settings_reach_a_pretrained_backbone():
+    backbone = make_backbone("timm:resnet18", PretrainedConfig(stem_channels=8))
+    assert backbone.stem_channels == 8
+    assert backbone.strides == (2, 4, 8, 16, 32)
 
 
 def test_each_call_gives_a_network_of_its_own():
@@ -19,5 +21,7 @@ def test_each_call_gives_a_network_of_its_own():
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match=r"backbone='huge' is unknown\. Choose one of: .*compact"):
+    with pytest.raises(
+        InputError, match=r"backbone='huge' is unknown\. Choose compact, one of dino_vits16, .* or timm:NAME"
+    ):
         make_backbone("huge")

@@ -153,14 +153,15 @@ def test_a_run_starts_from_given_weights(root, tmp_path):
     torch.manual_seed(1)
     save_network(start, SSN(NETWORK), {})
     config = make_config(root, tmp_path / "run", init=start)
-    module = training.SSNTraining(config, CropStream([], config.data, 0))
+    module = training.SSNTraining(config, training.make_network(config), CropStream([], config.data, 0))
     assert module.network.training
     torch.testing.assert_close(module.network.head.output.weight, load_network(start)[0].head.output.weight)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero(root, tmp_path):
     config = make_config(root, tmp_path).model_copy(update={"steps": 100, "warmup_steps": 10})
-    configured = training.SSNTraining(config, CropStream([], config.data, 0)).configure_optimizers()
+    module = training.SSNTraining(config, training.make_network(config), CropStream([], config.data, 0))
+    configured = module.configure_optimizers()
     factor = configured["lr_scheduler"]["scheduler"].lr_lambdas[0]
     assert factor(0) == pytest.approx(0.1)
     assert factor(9) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.09)))

@@ -1,0 +1,98 @@
+"""Read pretrained weights in the formats in which people keep them, and put them into a timm model.
+
+In   a file: plain state dict, full DINO checkpoint (teacher, student), PyTorch Hub or timm dict, safetensors
+Out  the model with every weight set; or an error that names what is missing and what is too much
+Not  no download (timm's hub does that), no pickle of anything but tensors and plain values
+"""
+
+import argparse
+import importlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from supercuts.core.errors import FileFormatError
+
+Network = Literal["teacher", "student"]
+_WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys under which training scripts keep the weights
+_PREFIXES = ("module.", "backbone.")
+_NOT_BACKBONE = ("head.", "fc.", "output_conv.", "dino_head.", "ibot_head.")
+
+
+def read_state_dict(path: Path, network: Network = "teacher") -> dict[str, torch.Tensor]:
+    """Return the backbone's tensors by name, without prefixes of wrappers and without heads.
+
+    Of a full DINO checkpoint the teacher is taken, which is what its authors publish, or the student.
+    """
+    if not path.is_file():
+        raise FileFormatError(f"{path}: no such file. Give the weights of the backbone as .pth, .pt or .safetensors.")
+    content: Any = load_file(path) if _is_safetensors(path) else _read_torch(path)
+    if isinstance(content, Mapping) and network in content:
+        content = content[network]
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
+        held = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+        raise FileFormatError(
+            f"{path} holds {held}: expected a state dict of tensors, or a checkpoint with {network}. Save "
+            "model.state_dict()."
+        )
+    named = {_strip(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    return {name: value for name, value in named.items() if not name.startswith(_NOT_BACKBONE)}
+
+
+def load_weights(model: nn.Module, path: Path, network: Network = "teacher") -> None:
+    """Set every weight of a timm model from a file; names of the original DINO v2 and v3 code are converted by timm."""
+    state = read_state_dict(path, network)
+    convert = getattr(importlib.import_module(type(model).__module__), "checkpoint_filter_fn", None)
+    try:
+        fitted = state if convert is None else convert(state, model)
+        wrong = model.load_state_dict(fitted, strict=False)
+    except (RuntimeError, KeyError, IndexError) as error:  # another size, or a dict that timm cannot convert
+        raise FileFormatError(
+            f"{path} does not fit {type(model).__name__}: {error}. Give the weights of the backbone that was asked for."
+        ) from error
+    if wrong.missing_keys or wrong.unexpected_keys:
+        raise FileFormatError(
+            f"{path} does not fit {type(model).__name__}: missing {_some(wrong.missing_keys)}, unexpected "
+            f"{_some(wrong.unexpected_keys)}. Give the weights of the backbone that was asked for."
+        )
+
+
+def _is_safetensors(path: Path) -> bool:
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
+    return True
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        # DINO's full checkpoints keep the arguments of their run: a Namespace, which runs no code
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise FileFormatError(
+            f"{path}: no file of tensors that is safe to read ({type(error).__name__}: {error}). Expected what "
+            "torch.save(model.state_dict(), path) writes: was it copied completely?"
+        ) from error
+
+
+def _strip(name: str) -> str:
+    while name.startswith(_PREFIXES):
+        name = name.split(".", 1)[1]
+    return name
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "nothing"
