@@ -5,7 +5,7 @@ Out  the run's folder, as the configuration says
 Not  no training code: supercuts/training/ssn.py
 
     python train_ssn_dino.py
-    python train_ssn_dino.py steps=2000 out=runs/short
+    python train_ssn_dino.py max_steps=2000 out=runs/short
 """
 
 import sys

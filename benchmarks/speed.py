@@ -1,7 +1,7 @@
 """Time one photograph: the whole segmentation, its parts, a cut, and scikit-image doing the same in the same run.
 
 In   a photograph, scaled to 321x481 pixels (the size of BSDS500's)
-Out  medians in milliseconds and the peak memory as a Markdown table, and as JSON when asked for
+Out  medians in milliseconds and the peak memory as Markdown tables, with SSN on DINO; as JSON when asked for
 Not  no threshold is asserted, nothing is compared with an earlier run
 
     python benchmarks/speed.py
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import skimage.graph
 import skimage.segmentation
+import speed_dino
 import torch
 from common import ROOT, markdown_facts, markdown_table, positive_int, run_facts, write_json
 from PIL import Image
@@ -42,6 +43,7 @@ def main() -> None:
     ours["cut to pixels"] = median_ms(lambda: time_cut(h), 10 * arguments.runs, "cut")["cut"]
     peak_mib = peak_memory_mib()  # before scikit-image adds its own
     peer = median_ms(lambda: time_peer(image, arguments.superpixels), arguments.runs, "scikit-image")
+    dino = speed_dino.measure(arguments.runs)
     facts = {
         **run_facts(),
         "threads": str(torch.get_num_threads()),
@@ -50,10 +52,18 @@ def main() -> None:
         "model": arguments.model,
         "runs": f"{arguments.runs} (median) after one that is not counted",
     }
-    report = {"facts": facts, "supercuts_ms": ours, "peak_memory_mib": peak_mib, "scikit_image_ms": peer}
+    report = {
+        "facts": facts,
+        "supercuts_ms": ours,
+        "peak_memory_mib": peak_mib,
+        "scikit_image_ms": peer,
+        "dino_ms": dino,
+    }
     print(markdown_facts(facts))
     print()
     print(to_markdown(ours, peer, peak_mib))
+    print()
+    print(markdown_table((f"SSN on {speed_dino.BACKBONE}", "median, ms"), [(k, f"{v:.2f}") for k, v in dino.items()]))
     if arguments.json:
         write_json(arguments.json, report)
 

@@ -1,6 +1,6 @@
 """From an image to its hierarchy: the one place where the stages are wired.
 
-In   an image (anything read_image takes) and a network with its calibration
+In   an image (what read_image takes; of other than 3 channels what read_bands takes), a network and its calibration
 Out  Hierarchy with exactly the leaves asked for
 Not  no algorithms, no training, no files but weights
 
@@ -13,26 +13,28 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from jaxtyping import Int32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 from PIL import Image
 from pydantic import BaseModel, Field, PositiveInt
 
 from supercuts.backbones.registry import DINO
 from supercuts.core.checks import check_in_range, check_whole
-from supercuts.core.errors import InputError
+from supercuts.core.errors import ImageError, InputError
 from supercuts.graph.rag import RegionGraph, build_rag, contract
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.color import rgb_to_lab
+from supercuts.images.bands import preview, read_pixels, to_unit
+from supercuts.images.color import color_features
 from supercuts.images.io import read_image
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count, merge_tree
-from supercuts.superpixels.checkpoint import load_network
+from supercuts.superpixels.checkpoint import TORCH_SUFFIXES, load_network
 from supercuts.superpixels.cluster import ClusterConfig, cluster
 from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.smooth import SmoothConfig, smooth
 from supercuts.superpixels.ssn import SSN, SSNConfig
 
 EMBEDDED = ("compact",)  # models whose weights are in the package
-ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor  # what read_image takes
+ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor  # what read_image and read_bands take
+Pixels = UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width bands"]  # RGB, or bands in 0..1
 
 
 class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
@@ -51,6 +53,9 @@ class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
 # without a network the boundary map is empty: regions are told apart by colour
 _BY_COLOR = LinkageConfig(boundary=0.0, color=1.0)
 PIXEL_CONFIG = PipelineConfig(leaves=_BY_COLOR, tree=_BY_COLOR)
+# nor has the original SSN_DINO one; its embedding counts as it does in SSN, beside 0.26 Lab (colour is Lab / 100)
+_BY_EMBEDDING = LinkageConfig(boundary=0.0, color=1.0, embedding=1 / 26)
+ORIGINAL_CONFIG = PipelineConfig(leaves=_BY_EMBEDDING, tree=_BY_EMBEDDING)
 
 
 class Model:
@@ -69,7 +74,7 @@ class Model:
         """Take a network in eval mode (None: SSN_pix, which sees colour and position only)."""
         self.network = None if network is None else network.to(memory_format=torch.channels_last)
         self.levels = levels or {}
-        self.config = config or (PIXEL_CONFIG if network is None else PipelineConfig())
+        self.config = config or default_config(network)
 
     @overload
     def segment(self, image: list[Any], superpixels: int | None = None) -> list[Hierarchy]: ...
@@ -77,6 +82,9 @@ class Model:
     def segment(self, image: ImageSource, superpixels: int | None = None) -> Hierarchy: ...
     def segment(self, image: object, superpixels: int | None = None) -> Hierarchy | list[Hierarchy]:
         """Return the hierarchy of an image: a path, PIL image, numpy array or torch tensor; a list gives a list.
+
+        An image has as many channels as the network was trained on: 3 are RGB, which grey pictures are turned into;
+        others come as (H, W, C) arrays, (C, H, W) tensors, .npy or .tif files.
 
         The tree has exactly `superpixels` leaves (fewer only if the image has fewer pixels). The same input always
         gives the same output, whatever the number of threads.
@@ -89,13 +97,23 @@ class Model:
         wanted = self.config.superpixels if superpixels is None else superpixels
         check_whole("superpixels", wanted, remedy="Give how many leaves the tree should have.")
         check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
-        pixels = read_image(image)
-        return segment(pixels, self.network, self.levels, int(wanted), self.config)
+        channels = 3 if self.network is None else self.network.config.channels
+        return segment(read_channels(image, channels), self.network, self.levels, int(wanted), self.config)
 
 
 def load(model: str | os.PathLike[str] = "compact", config: PipelineConfig | None = None) -> Model:
-    """Return a model: "compact", whose weights are in the package, or a .safetensors file of `supercuts train`."""
+    """Return a model: "compact", whose weights are in the package, or a .safetensors file of `supercuts train`.
+
+    A checkpoint (.pth, .pt, .ckpt) of the original SSN_DINO is read too.
+    """
     return Model(*load_network(weights_path(model)), config)
+
+
+def default_config(network: SSN | None) -> PipelineConfig:
+    """Return the settings for a network: those for colours and embeddings alone if it has no boundary map."""
+    if network is None:
+        return PIXEL_CONFIG
+    return ORIGINAL_CONFIG if network.config.head == "original" else PipelineConfig()
 
 
 def weights_path(model: str | os.PathLike[str]) -> Path:
@@ -108,15 +126,39 @@ def weights_path(model: str | os.PathLike[str]) -> Path:
             f"model={name!r} is a backbone without superpixels of its own. Train them (python train_ssn_dino.py "
             f"model.backbone={name}, then supercuts.load of the run's model.safetensors), or use compact."
         )
-    if not name.endswith(".safetensors"):
+    if not name.endswith((".safetensors", *TORCH_SUFFIXES)):
         raise InputError(
-            f"model={name!r} is unknown. Give one of {', '.join(EMBEDDED)} or a path ending in .safetensors."
+            f"model={name!r} is unknown. Give one of {', '.join(EMBEDDED)} or a path ending in .safetensors, or in "
+            f"{', '.join(TORCH_SUFFIXES)} for a checkpoint of the original SSN_DINO."
         )
     return Path(name)
 
 
+def read_channels(source: object, channels: int | None = None) -> Pixels:
+    """Return uint8 RGB of an image of three channels, else its channels as float32 in 0..1.
+
+    Arrays and files are as read_image and read_bands take them. An image of another number of channels than asked for
+    is refused; asked for three, pictures are turned into RGB as read_image does.
+    """
+    is_npy = isinstance(source, str | os.PathLike) and os.fsdecode(source).lower().endswith(".npy")
+    if channels == 3 and not is_npy:
+        return read_image(source)
+    pixels = read_pixels(source)
+    height, width, found = pixels.shape
+    if channels not in (None, found):
+        name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else f"{type(source).__name__} image"
+        turned = (
+            f" If its channels come first, transpose it to ({width}, {found}, {height})." if height == channels else ""
+        )
+        raise ImageError(
+            f"{name}: {height} rows, {width} columns and {found} channels, but the model was trained on {channels}. "
+            f"Give those {channels}, in their order.{turned}"
+        )
+    return pixels if found == 3 else to_unit(pixels)
+
+
 def segment(
-    image: UInt8[np.ndarray, "height width 3"],
+    image: Pixels,
     network: SSN | None,
     levels: dict[str, float],
     n_leaves: int,
@@ -131,22 +173,25 @@ def segment(
         parents=tree.parents,
         altitudes=tree.altitudes,
         embeddings=graph.embedding,
-        image=image,
+        image=preview(image),
         levels=dict(levels),
     )
 
 
-def predict(image: UInt8[np.ndarray, "height width 3"], network: SSN | None) -> PixelMaps:
+def predict(image: Pixels, network: SSN | None) -> PixelMaps:
     """Return colour, boundary probability and embeddings of each pixel; without a network colour alone."""
-    lab = np.ascontiguousarray(rgb_to_lab(image).transpose(2, 0, 1))
+    color = np.ascontiguousarray(color_features(image.transpose(2, 0, 1)))
     if network is None:
-        return PixelMaps(lab, np.zeros(lab.shape[1:], np.float32), np.zeros((0, *lab.shape[1:]), np.float32))
+        return PixelMaps(color, np.zeros(color.shape[1:], np.float32), np.zeros((0, *color.shape[1:]), np.float32))
     # astype copies: torch warns of arrays that are not writable, as a hierarchy's image is
-    pixels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None].div_(255)
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        prediction = network(pixels.contiguous(memory_format=torch.channels_last))
+    pixels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
+    if image.dtype == np.uint8:
+        pixels = pixels.div_(255)
+    device = next(network.parameters()).device
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
+        prediction = network(pixels.to(device).contiguous(memory_format=torch.channels_last))
     boundary = prediction.boundary_logits[0, 0].sigmoid()
-    return PixelMaps(lab, boundary.numpy(), prediction.embeddings[0].contiguous().numpy())
+    return PixelMaps(color, boundary.cpu().numpy(), prediction.embeddings[0].contiguous().cpu().numpy())
 
 
 def make_leaves(
@@ -176,7 +221,7 @@ def _smooth(
 
 
 def _build_rag(labels: Int32[np.ndarray, "height width"], maps: PixelMaps) -> RegionGraph:
-    return build_rag(labels, maps.boundary, maps.lab, maps.embeddings)
+    return build_rag(labels, maps.boundary, maps.color, maps.embeddings)
 
 
 def _small_regions(config: LinkageConfig, n_pixels: int) -> dict[str, float]:

@@ -5,13 +5,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.measure
+import tifffile
 import torch
 from PIL import Image
 from pydantic import ValidationError
 
 import supercuts
 from supercuts.core.errors import FileFormatError, ImageError, InputError
-from supercuts.pipeline import EMBEDDED, Model, PipelineConfig, predict
+from supercuts.pipeline import (
+    EMBEDDED,
+    ORIGINAL_CONFIG,
+    PIXEL_CONFIG,
+    Model,
+    PipelineConfig,
+    default_config,
+    predict,
+    read_channels,
+    weights_path,
+)
 from supercuts.superpixels.checkpoint import save_network
 from supercuts.superpixels.ssn import SSN, SSNConfig
 
@@ -221,6 +232,42 @@ def test_saved_network_segments_as_the_one_in_memory(photo, tmp_path):
         assert_equal(supercuts.load(path).segment(photo, superpixels=20), expected)
 
 
+@pytest.fixture(scope="module")
+def ssn_dino(tmp_path_factory):
+    """Write a checkpoint of the original SSN_DINO with random weights, under the original's names."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = SSN(SSNConfig(backbone="dino_vits16", head="original", embedding_channels=15))
+    names = {name: name.replace("backbone.vit.model.", "backbone.") for name in network.state_dict()}
+    path = tmp_path_factory.mktemp("original") / "ssn_dino.pth"
+    torch.save({names[name]: value for name, value in network.state_dict().items()}, path)
+    return path
+
+
+def test_checkpoint_of_the_original_segments_a_photo(ssn_dino, photo):
+    model = supercuts.load(ssn_dino)
+    assert model.config == ORIGINAL_CONFIG
+    h = model.segment(photo[:60, :90], superpixels=40)  # no multiples of a patch
+    assert_valid(h, 40)
+    assert (h.embeddings.shape, h.levels) == ((40, 15), {})
+    assert h.cut(regions=7).max() == 6
+    assert_equal(model.segment(photo[:60, :90], superpixels=40), h)
+    maps = predict(photo[:60, :90], model.network)
+    assert not maps.boundary.any()
+    assert maps.embeddings.std() > 0.01
+
+
+def test_settings_follow_from_what_the_network_knows(model):
+    assert default_config(None) == PIXEL_CONFIG
+    assert default_config(model.network) == PipelineConfig()
+    assert supercuts.load("compact", PIXEL_CONFIG).config == PIXEL_CONFIG
+
+
+@pytest.mark.parametrize("name", ["run/model.safetensors", "ssn_dino.pth", "ssn_dino.pt", "ssn_dino.ckpt"])
+def test_paths_of_weights_are_taken_as_they_are(name):
+    assert weights_path(name) == Path(name)
+
+
 def test_config_decides_the_default_number_of_leaves(photo):
     assert Model(None, config=PipelineConfig(superpixels=13)).segment(photo).n_leaves == 13
 
@@ -255,6 +302,8 @@ def test_what_is_no_picture_is_refused():
 def test_unknown_model_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match=rf"model='big' is unknown\. Give one of {', '.join(EMBEDDED)} or a path"):
         supercuts.load("big")
+    with pytest.raises(InputError, match=r"in \.pth, \.pt, \.ckpt for a checkpoint of the original SSN_DINO"):
+        supercuts.load("weights.bin")
 
 
 def test_missing_or_foreign_weights_are_refused(tmp_path):
@@ -263,3 +312,111 @@ def test_missing_or_foreign_weights_are_refused(tmp_path):
     (tmp_path / "text.safetensors").write_text("not weights")
     with pytest.raises(FileFormatError, match="not a safetensors file"):
         supercuts.load(tmp_path / "text.safetensors")
+
+
+def bands_model(channels):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Model(SSN(SSNConfig(channels=channels)).eval())
+
+
+@pytest.fixture(scope="module")
+def five_channels():
+    return bands_model(5)
+
+
+def some_bands(channels, dtype=np.float32):
+    """Return two halves that differ in the last channel alone."""
+    bands = np.random.default_rng(0).random((24, 36, channels)) * 0.1 + 0.4
+    bands[:, 18:, -1] += 0.4
+    return bands.astype(dtype) if np.dtype(dtype).kind == "f" else np.rint(bands * np.iinfo(dtype).max).astype(dtype)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_images_of_any_channels_have_exact_leaves(channels):
+    bands = some_bands(channels)
+    h = bands_model(channels).segment(bands, superpixels=10)
+    assert_valid(h, 10)
+    cut = h.cut(regions=3)
+    assert n_components(cut) == cut.max() + 1 == 3
+    assert h.image.shape == (24, 36, 3)
+    shown = bands[..., :3] if channels >= 3 else bands[..., :1]
+    np.testing.assert_allclose(h.image / 255, np.broadcast_to(shown, h.image.shape), atol=0.003)
+
+
+def test_all_channels_tell_superpixels_apart():
+    maps = predict(some_bands(5), bands_model(5).network)
+    assert maps.color.shape == (5, 24, 36)
+    np.testing.assert_allclose(maps.color, 100 * some_bands(5).transpose(2, 0, 1), rtol=1e-6)
+    config = PipelineConfig(leaves=PIXEL_CONFIG.leaves, tree=PIXEL_CONFIG.tree)
+    h = Model(bands_model(5).network, config=config).segment(some_bands(5), superpixels=12)
+    np.testing.assert_array_equal(h.cut(regions=2)[:, 17:19], np.tile([0, 1], (24, 1)))
+
+
+def test_the_network_sees_values_in_0_to_1(five_channels, model, photo):
+    for network, image in ((five_channels.network, some_bands(5)), (model.network, photo)):
+        seen = []
+        handle = network.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
+        predict(image, network)
+        handle.remove()
+        unit = image if image.dtype == np.float32 else image / np.float32(255)
+        np.testing.assert_allclose(seen[0][0].permute(1, 2, 0), unit, atol=1e-6)
+
+
+def test_every_kind_of_input_of_five_channels_gives_the_same_hierarchy(five_channels, tmp_path):
+    bands = some_bands(5, np.uint16)
+    np.save(tmp_path / "a.npy", bands)
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "a.tif", bands, **options)
+    h = five_channels.segment(bands, superpixels=15)
+    same = (
+        tmp_path / "a.npy",
+        str(tmp_path / "a.tif"),
+        bands / np.float32(65535),
+        torch.from_numpy(bands / np.float32(65535)).permute(2, 0, 1),
+    )
+    for source in same:
+        assert_equal(five_channels.segment(source, superpixels=15), h)
+    listed = five_channels.segment([bands, bands], superpixels=15)
+    assert_equal(listed[1], h)
+
+
+def test_an_rgb_model_reads_npy_files_as_their_arrays(model, photo, tmp_path):
+    np.save(tmp_path / "photo.npy", photo)
+    np.save(tmp_path / "float.npy", photo / 255)
+    for name in ("photo.npy", "float.npy"):
+        assert_equal(model.segment(tmp_path / name, superpixels=25), model.segment(photo, superpixels=25))
+
+
+def test_another_number_of_channels_is_refused_with_the_numbers(five_channels, model, photo, tmp_path):
+    with pytest.raises(
+        ImageError, match=r"64 rows, 96 columns and 3 channels, but the model was trained on 5\. Give those"
+    ):
+        five_channels.segment(photo)
+    with pytest.raises(ImageError, match=r"channels come first, transpose it to \(30, 20, 5\)"):
+        five_channels.segment(np.zeros((5, 30, 20), np.uint8))
+    with pytest.raises(ImageError, match=r"photo\.jpg: .* 3 channels, but the model was trained on 5"):
+        five_channels.segment(PHOTO)
+    np.save(tmp_path / "a.npy", some_bands(5))
+    with pytest.raises(ImageError, match=r"a\.npy: 24 rows, 36 columns and 5 channels, but the model was trained on 3"):
+        model.segment(tmp_path / "a.npy")
+    with pytest.raises(ImageError, match=r"5 channels; 1 \(grey\), 3 \(RGB\)"):
+        model.segment(some_bands(5))
+
+
+def test_images_come_in_the_form_that_networks_take(photo):
+    np.testing.assert_array_equal(read_channels(photo), photo)
+    np.testing.assert_array_equal(read_channels(photo / 255), photo)
+    for dtype in (np.uint8, np.uint16, np.float64):
+        bands = read_channels(some_bands(5, dtype))
+        assert bands.dtype == np.float32
+        np.testing.assert_allclose(bands, some_bands(5), atol=0.003)
+        np.testing.assert_array_equal(read_channels(some_bands(5, dtype), 5), bands)
+
+
+def test_saved_network_keeps_its_channels(five_channels, tmp_path):
+    save_network(tmp_path / "mine.safetensors", five_channels.network, {})
+    loaded = supercuts.load(tmp_path / "mine.safetensors")
+    assert loaded.network.config.channels == 5
+    expected = five_channels.segment(some_bands(5), superpixels=9)
+    assert_equal(loaded.segment(some_bands(5), superpixels=9), expected)

@@ -1,6 +1,6 @@
 """What every backbone gives: deep features at their own strides and a shallow full-resolution stem.
 
-In   images (B, 3, H, W) float32 in 0..1, H and W multiples of the backbone's largest stride
+In   images (B, C, H, W) float32 in 0..1, RGB for pretrained ones; H and W multiples of the backbone's largest stride
 Out  Features: stem (B, Cs, H, W) and maps (B, Ci, H / stride_i, W / stride_i), finest first
 Not  no upsampling to pixels, no superpixels, no training
 """
@@ -53,4 +53,4 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: torch.Tensor) -> Features:
-        """Return the features of `images` (B, 3, H, W) in 0..1; H and W are multiples of `strides[-1]`."""
+        """Return the features of `images` (B, C, H, W) in 0..1; H and W are multiples of `strides[-1]`."""

@@ -1,6 +1,6 @@
 """The embedded backbone: a small residual encoder over five scales.
 
-In   images (B, 3, H, W) float in 0..1, H and W multiples of 16
+In   images (B, C, H, W) float in 0..1, H and W multiples of 16
 Out  Features: stem at full resolution, maps at strides 2, 4, 8, 16
 Not  no weights (they come with the model), no decoder
 """
@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from supercuts.backbones.base import Backbone, Features
+
+_RGB_STATISTICS = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean, standard deviation of photographs (ImageNet)
 
 
 def conv_bn_relu(n_in: int, n_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -45,13 +47,15 @@ class CompactCNN(Backbone):
         stem_channels: int = 16,
         channels: Sequence[int] = (32, 64, 96, 128),
         n_blocks: Sequence[int] = (1, 2, 2, 2),
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         self.stem_channels = stem_channels
         self.channels = tuple(channels)
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
-        self.stem = nn.Sequential(conv_bn_relu(3, stem_channels), conv_bn_relu(stem_channels, stem_channels))
+        mean, std = _RGB_STATISTICS if in_channels == 3 else ([0.5] * in_channels, [0.25] * in_channels)
+        self.register_buffer("mean", torch.tensor(mean).view(1, in_channels, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, in_channels, 1, 1), persistent=False)
+        self.stem = nn.Sequential(conv_bn_relu(in_channels, stem_channels), conv_bn_relu(stem_channels, stem_channels))
         widths = (stem_channels, *self.channels)
         self.stages = nn.ModuleList(
             nn.Sequential(conv_bn_relu(n_in, n_out, stride=2), *(ResidualBlock(n_out) for _ in range(count)))

@@ -164,9 +164,14 @@ def timm_name(name: str) -> str:
     return known
 
 
-def make_pretrained(name: str, config: PretrainedConfig | None = None) -> PretrainedBackbone:
-    """Return the backbone of that name with random weights."""
+def make_pretrained(name: str, config: PretrainedConfig | None = None, channels: int = 3) -> PretrainedBackbone:
+    """Return the backbone of that name with random weights; its images are RGB."""
     model = timm_name(name)
+    if channels != 3:
+        raise InputError(
+            f"channels={channels} does not fit backbone={name!r}, which was pretrained on RGB images and takes 3. Give "
+            "backbone=compact, which is trained from the start, or images of 3 channels."
+        )
     is_transformer = model.startswith(("vit_", "deit", "eva"))
     return (PretrainedViT if is_transformer else PretrainedCNN)(name, config)
 
@@ -177,7 +182,9 @@ def download(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     config = timm.get_pretrained_cfg(timm_name(name))
-    repository = None if config is None else config.hf_hub_id
+    # a name without a tag stands for whichever weights timm prefers: for dino_resnet50 those are not DINO's
+    is_named = name not in DINO or "." in DINO[name][0]
+    repository = config.hf_hub_id if config is not None and is_named else None
     if not repository:
         raise InputError(f"{name}: timm's hub has no weights of it. {_remedy(name)}")
     try:

@@ -1,6 +1,6 @@
 """The backbones by name.
 
-In   a name and how a pretrained model is used
+In   a name, how a pretrained model is used, the channels of the images
 Out  a Backbone with random weights
 Not  no weights are read or downloaded here; timm is imported only when one of its models is asked for
 """
@@ -34,13 +34,13 @@ DINO: dict[str, tuple[str, str]] = {
 }
 TIMM = "timm:"  # prefix of any other model of timm
 
-BACKBONES: dict[str, Callable[[], Backbone]] = {"compact": CompactCNN}
+BACKBONES: dict[str, Callable[..., Backbone]] = {"compact": CompactCNN}
 
 
-def make_backbone(name: str, config: PretrainedConfig | None = None) -> Backbone:
-    """Return a new backbone: compact, one of DINO, or timm:NAME for any other model of timm."""
+def make_backbone(name: str, config: PretrainedConfig | None = None, channels: int = 3) -> Backbone:
+    """Return a new backbone for images of so many channels: compact; only for 3, one of DINO, or timm:NAME."""
     if name in BACKBONES:
-        return BACKBONES[name]()
+        return BACKBONES[name](in_channels=channels)
     from supercuts.backbones.pretrained import make_pretrained
 
-    return make_pretrained(name, config)
+    return make_pretrained(name, config, channels)

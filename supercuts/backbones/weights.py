@@ -30,6 +30,12 @@ def read_state_dict(path: Path, network: Network = "teacher") -> dict[str, torch
 
     Of a full DINO checkpoint the teacher is taken, which is what its authors publish, or the student.
     """
+    named = {_strip(name): value for name, value in read_tensors(path, network).items()}
+    return {name: value for name, value in named.items() if not name.startswith(_NOT_BACKBONE)}
+
+
+def read_tensors(path: Path, network: Network = "teacher") -> dict[str, torch.Tensor]:
+    """Return the tensors of a file by their full names, taken out of the dicts that training scripts wrap around."""
     if not path.is_file():
         raise FileFormatError(f"{path}: no such file. Give the weights of the backbone as .pth, .pt or .safetensors.")
     content: Any = load_file(path) if _is_safetensors(path) else _read_torch(path)
@@ -41,11 +47,10 @@ def read_state_dict(path: Path, network: Network = "teacher") -> dict[str, torch
     if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
         held = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
         raise FileFormatError(
-            f"{path} holds {held}: expected a state dict of tensors, or a checkpoint with {network}. Save "
-            "model.state_dict()."
+            f"{path} holds {held}: expected a state dict of tensors, plain or under {network}, {', '.join(_WRAPPERS)}. "
+            "Save model.state_dict()."
         )
-    named = {_strip(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-    return {name: value for name, value in named.items() if not name.startswith(_NOT_BACKBONE)}
+    return {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
 
 
 def load_weights(model: nn.Module, path: Path, network: Network = "teacher") -> None:

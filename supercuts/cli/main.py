@@ -31,7 +31,7 @@ app.command(
 app.command(cls=Command, epilog="Example: supercuts export out/photo.npz --format ucm -o photo.mat")(export)
 app.command(
     cls=Command,
-    epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first steps=2000 data.workers=4",
+    epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first max_steps=2000 data.workers=4",
 )(train)
 app.add_typer(evaluate, name="evaluate")
 

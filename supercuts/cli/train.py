@@ -17,7 +17,7 @@ from supercuts.core.errors import ConfigError, InputError
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train, on what, for how long.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="key=value", help="Replace values: steps=2000 data.workers=4.")
+        list[str] | None, typer.Argument(metavar="key=value", help="Replace values: max_steps=2000 data.workers=4.")
     ] = None,
     resume: Annotated[
         bool, typer.Option(help="Go on from the run's last checkpoint; --no-resume refuses if there is one.")

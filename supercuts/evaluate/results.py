@@ -2,7 +2,7 @@
 
 In   a folder with one file per image; the images' names and sizes
 Out  which file belongs to which image; its content, checked against the size of the image
-Not  no scores; the formats are read in result_files.py, values are checked in result_values.py
+Not  no scores; the formats are read in images/array_files.py, values are checked in result_values.py
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,10 +15,11 @@ from jaxtyping import Int32
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.evaluate.result_files import SUFFIXES, describe, read_hierarchy, read_variables
+from supercuts.evaluate.result_files import read_hierarchy
 from supercuts.evaluate.result_values import as_labels, as_strength, check_size, is_integral
 from supercuts.hierarchy.contour_tree import check_contour_map
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.array_files import SUFFIXES, describe, read_variables
 
 Form = Literal["auto", "ucm", "soft", "segmentations"]
 FORMS: tuple[Form, ...] = get_args(Form)

@@ -1,6 +1,6 @@
 """The region adjacency graph of a label map, with what its edges and nodes carry.
 
-In   labels (H, W), boundary probability (H, W), Lab colour (3, H, W), embeddings (D, H, W)
+In   labels (H, W), boundary probability (H, W), colour (C, H, W), embeddings (D, H, W)
 Out  RegionGraph: edges in lexicographic order, one linear pass over the pixels
 Not  no dissimilarity (merging), no torch
 """
@@ -25,12 +25,12 @@ class RegionGraph:
     edges               (E, 2) int32    node ids i < j, rows in lexicographic order
     border_length       (E,) float32    pixel pairs along the shared border
     boundary            (E,) float32    mean boundary probability along the border, 0..1
-    color_distance      (E,) float32    between mean Lab colours
+    color_distance      (E,) float32    between mean colours
     embedding_distance  (E,) float32    between mean embeddings
     area                (N,) int64      pixels
     centroid_yx         (N, 2) float32  pixels
     bbox                (N, 4) int32    y0 x0 y1 x1, ends exclusive
-    color               (N, 3) float32  mean Lab
+    color               (N, C) float32  mean colour: Lab of RGB images
     embedding           (N, D) float32  mean embedding
     """
 
@@ -42,7 +42,7 @@ class RegionGraph:
     area: Int64[np.ndarray, " nodes"]
     centroid_yx: Float32[np.ndarray, "nodes 2"]
     bbox: Int32[np.ndarray, "nodes 4"]
-    color: Float32[np.ndarray, "nodes 3"]
+    color: Float32[np.ndarray, "nodes bands"]
     embedding: Float32[np.ndarray, "nodes channels"]
 
     @property
@@ -87,11 +87,11 @@ class RegionGraph:
 def build_rag(
     labels: Int32[np.ndarray, "height width"],
     boundary: Float32[np.ndarray, "height width"],
-    lab: Float32[np.ndarray, "3 height width"],
+    color: Float32[np.ndarray, "bands height width"],
     embeddings: Float32[np.ndarray, "channels height width"],
 ) -> RegionGraph:
     """Return the graph of `labels`, whose ids are 0..N-1, all present; a single region gives no edges."""
-    _check_maps(labels, boundary, lab, embeddings)
+    _check_maps(labels, boundary, color, embeddings)
     n_nodes = int(labels.max()) + 1
     area, position, bbox = _kernels.accumulate_nodes(labels, n_nodes)
     _check_none_missing("label", "pixel", area)
@@ -99,7 +99,7 @@ def build_rag(
     order = np.argsort(keys)
     keys, length, total = keys[order], length[order], total[order]
     edges = np.stack([keys // n_nodes, keys % n_nodes], axis=1).astype(np.int32)
-    color = np.ascontiguousarray((_kernels.sum_channels_first(labels, lab, n_nodes) / area).T.astype(np.float32))
+    mean_color = np.ascontiguousarray((_kernels.sum_channels_first(labels, color, n_nodes) / area).T.astype(np.float32))
     embedding = np.ascontiguousarray(
         (_kernels.sum_channels_first(labels, embeddings, n_nodes) / area).T.astype(np.float32)
     )
@@ -107,12 +107,12 @@ def build_rag(
         edges=edges,
         border_length=length.astype(np.float32),
         boundary=(total / np.maximum(length, 1)).astype(np.float32),
-        color_distance=_kernels.edge_distances(edges, color),
+        color_distance=_kernels.edge_distances(edges, mean_color),
         embedding_distance=_kernels.edge_distances(edges, embedding),
         area=area,
         centroid_yx=(position / area[:, None]).astype(np.float32),
         bbox=bbox.astype(np.int32),
-        color=color,
+        color=mean_color,
         embedding=embedding,
     )
 
@@ -158,15 +158,15 @@ def _mean_by_area(region: np.ndarray, values: np.ndarray, node_area: np.ndarray,
     return means
 
 
-def _check_maps(labels: np.ndarray, boundary: np.ndarray, lab: np.ndarray, embeddings: np.ndarray) -> None:
+def _check_maps(labels: np.ndarray, boundary: np.ndarray, color: np.ndarray, embeddings: np.ndarray) -> None:
     if labels.size == 0 or labels.min() < 0:
         low = "none" if labels.size == 0 else labels.min()
         raise InputError(f"labels of shape {labels.shape} start at {low}; expected ids 0..N-1 on at least one pixel.")
     # the kernels do not check bounds
-    if {boundary.shape, lab.shape[1:], embeddings.shape[1:]} != {labels.shape}:
+    if {boundary.shape, color.shape[1:], embeddings.shape[1:]} != {labels.shape}:
         raise InputError(
-            f"boundary {boundary.shape}, lab {lab.shape} and embeddings {embeddings.shape} do not fit labels "
-            f"{labels.shape}: give (H, W), (3, H, W) and (D, H, W) maps of one image."
+            f"boundary {boundary.shape}, color {color.shape} and embeddings {embeddings.shape} do not fit labels "
+            f"{labels.shape}: give (H, W), (C, H, W) and (D, H, W) maps of one image."
         )
 
 

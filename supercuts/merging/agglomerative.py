@@ -24,7 +24,7 @@ class LinkageConfig(BaseModel, frozen=True, extra="forbid"):
     """How alike two neighbours are: a weighted sum of distances, lowered where a region is small."""
 
     boundary: NonNegativeFloat = 1.0  # weight of the mean boundary probability along the border
-    color: NonNegativeFloat = 0.0  # weight of the distance of mean Lab colours, in units of 100
+    color: NonNegativeFloat = 0.0  # weight of the distance of mean colours (Lab of RGB), in units of 100
     embedding: NonNegativeFloat = 0.0  # weight of the distance of mean embeddings
     small_exponent: NonNegativeFloat = 0.0  # dissimilarity * min(1, smaller area / reference area) ** exponent
     small_area: NonNegativeFloat = 0.0  # the reference area, as a share of the image

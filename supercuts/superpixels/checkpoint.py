@@ -1,12 +1,13 @@
 """Networks on disk: safetensors whose metadata rebuilds the network and holds its calibration.
 
-In   an SSN and its levels, or a file
+In   an SSN and its levels, or a file; also a checkpoint (.pth, .pt, .ckpt) of the original SSN_DINO
 Out  a .safetensors file written atomically, or the SSN and its levels
-Not  no pickle, no download
+Not  no pickle of anything but tensors and plain values, no download
 """
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -16,9 +17,10 @@ from safetensors.torch import save
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path
-from supercuts.superpixels.ssn import SSN, SSNConfig
+from supercuts.superpixels.ssn import SSN, OriginalConfig, SSNConfig
 
 FORMAT_VERSION = 1
+TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")  # of the original's checkpoints
 
 
 def save_network(
@@ -40,10 +42,15 @@ def save_network(
 
 
 def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
-    """Return the network of a file in eval mode, float32, and its levels; FileFormatError says what does not fit."""
+    """Return the network of a file in eval mode, float32, and its levels; FileFormatError says what does not fit.
+
+    A checkpoint of the original SSN_DINO is read with the defaults of OriginalConfig, and has no levels.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileFormatError(f"{path}: no such file. Give a .safetensors file written by `supercuts train`.")
+    if path.suffix in TORCH_SUFFIXES:
+        return load_original(path), {}
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -65,6 +72,45 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
             f"unexpected {wrong.unexpected_keys or 'none'}. Train again with this version."
         )
     return network.eval(), json.loads(metadata.get("levels", "{}"))
+
+
+def load_original(path: str | os.PathLike[str], original: OriginalConfig | None = None) -> SSN:
+    """Return the network of a checkpoint of the original SSN_DINO in eval mode, run as `original` says.
+
+    The file holds the tensors backbone.* and output_conv.*, with or without "module." before them, plain or in a dict
+    under "state_dict" or "model".
+    """
+    from supercuts.backbones.weights import read_tensors
+    from supercuts.superpixels.original import config_of, rename  # imports timm
+
+    path = Path(path)
+    found = read_tensors(path)
+    tensors = rename(found)
+    if tensors is None:
+        raise FileFormatError(
+            f"{path} holds {len(found)} tensors ({', '.join(list(found)[:3])}, ...): expected a checkpoint of the "
+            "original SSN_DINO, with backbone.* and output_conv.*. A network of `supercuts train` is its run's "
+            "model.safetensors; weights of a backbone alone go into training as backbone_weights=PATH."
+        )
+    network = SSN(config_of(tensors, original or OriginalConfig()))
+    expected = network.state_dict()
+    wrong = {
+        "missing": [name for name in expected.keys() - tensors.keys() if not name.endswith("num_batches_tracked")],
+        "unexpected": tensors.keys() - expected.keys(),
+        "of another shape": [n for n in expected.keys() & tensors.keys() if expected[n].shape != tensors[n].shape],
+    }
+    if any(wrong.values()):
+        problems = "; ".join(f"{what}: {_some(names)}" for what, names in wrong.items() if names)
+        raise FileFormatError(
+            f"{path} is no SSN_DINO on ViT-S/16 ({problems}). Of the original's networks only that one can be read."
+        )
+    network.load_state_dict(tensors, strict=False)
+    return network.eval()
+
+
+def _some(names: Iterable[str]) -> str:
+    first, *others = sorted(names)
+    return f"{first} and {len(others)} more" if others else first
 
 
 def _read_config(path: Path, metadata: dict[str, str]) -> SSNConfig:

@@ -61,9 +61,10 @@ def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig
 def _soft_assign(
     maps: PixelMaps, grid: Grid, config: ClusterConfig, ssn: SSNConfig
 ) -> tuple[Float32[np.ndarray, "channels height width"], SoftAssignment]:
-    with torch.inference_mode():
-        lab, embeddings = torch.from_numpy(maps.lab)[None], torch.from_numpy(maps.embeddings)[None]
-        features = pixel_features(lab, embeddings, grid, ssn)
+    # a caller's autocast would round the distances, and numpy has no bfloat16
+    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        color, embeddings = torch.from_numpy(maps.color)[None], torch.from_numpy(maps.embeddings)[None]
+        features = pixel_features(color, embeddings, grid, ssn)
         layout = make_layout(grid)
         soft = soft_kmeans(to_cells(features, layout), layout, config.iterations)
         return features[0].numpy(), soft

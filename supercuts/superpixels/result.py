@@ -15,12 +15,12 @@ from jaxtyping import Float32, Int32
 class PixelMaps:
     """What is known of each pixel before it is grouped.
 
-    lab         (3, H, W) float32  CIE Lab, L in 0..100
+    color       (C, H, W) float32  CIE Lab of RGB; of C other bands 100 times each (images.color.color_features)
     boundary    (H, W) float32     boundary probability, 0..1
     embeddings  (D, H, W) float32  learned channels; D = 0 without a network
     """
 
-    lab: Float32[np.ndarray, "3 height width"]
+    color: Float32[np.ndarray, "bands height width"]
     boundary: Float32[np.ndarray, "height width"]
     embeddings: Float32[np.ndarray, "channels height width"]
 

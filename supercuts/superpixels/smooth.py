@@ -22,7 +22,7 @@ class SmoothConfig(BaseModel, frozen=True, extra="forbid"):
     """What a border pixel weighs; a neighbour of another superpixel costs 1 where the boundary probability is 0."""
 
     sweeps: NonNegativeInt = 10  # at most; 0 leaves superpixels as they are
-    color: NonNegativeFloat = 0.0012  # cost of a squared Lab distance of 1 to the superpixel's mean
+    color: NonNegativeFloat = 0.0012  # cost of a squared colour distance of 1 to the superpixel's mean
     embedding: NonNegativeFloat = 0.04  # cost of a squared embedding distance of 1 to the superpixel's mean
     boundary_power: NonNegativeFloat = 1.0  # neighbours cost (1 - boundary probability) to this power
     diagonal: NonNegativeFloat = 0.7  # cost of a diagonal neighbour, of that of a side neighbour
@@ -31,7 +31,7 @@ class SmoothConfig(BaseModel, frozen=True, extra="forbid"):
 def smooth(
     labels: Int32[np.ndarray, "height width"],
     maps: PixelMaps,
-    color: Float32[np.ndarray, "superpixels 3"],
+    color: Float32[np.ndarray, "superpixels bands"],
     embedding: Float32[np.ndarray, "superpixels channels"],
     config: SmoothConfig,
 ) -> Int32[np.ndarray, "height width"]:
@@ -46,7 +46,7 @@ def smooth(
     smoothed = labels.copy()
     pull = (1 - maps.boundary) ** np.float32(config.boundary_power)
     _kernels_smooth.smooth(
-        smoothed, pull, maps.lab, maps.embeddings, color, embedding,
+        smoothed, pull, maps.color, maps.embeddings, color, embedding,
         config.color, config.embedding, config.diagonal, config.sweeps,
     )  # fmt: skip
     return smoothed

@@ -1,4 +1,4 @@
-"""SSN's differentiable soft k-means in cell-major form: batched matrix products and nine shifted adds.
+"""SSN's differentiable soft k-means in cell-major form: batched matrix products and sums over neighbours.
 
 In   pixel features (B, C, H, W) and a Grid
 Out  SoftAssignment: Q (B, N, 9, P) over each pixel's nine candidate superpixels, centres (B, N, C)
@@ -11,6 +11,7 @@ candidates vectorises best. Same code on CPU and GPU, any dtype, differentiable.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,14 +28,20 @@ class CellLayout:
 
     ys, xs     (rows, ph), (cols, pw) int64   pixel coordinates along each axis, padded by repetition
     is_pixel   (N, P) bool                    False on padding; P = ph * pw
+    is_padded  bool                           whether there is padding
     outside    (N, 9) float                   0, or OUTSIDE where the candidate is not in the grid
+    near       (N, 9) int64                   the candidates; N where there is none
+    givers     (N, 9) int64                   9 m + k for each cell m whose candidate k this is; 9 N where there is none
     """
 
     grid: Grid
     ys: torch.Tensor
     xs: torch.Tensor
     is_pixel: torch.Tensor
+    is_padded: bool
     outside: torch.Tensor
+    near: torch.Tensor
+    givers: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +63,23 @@ def make_layout(grid: Grid, device: torch.device | str = "cpu", dtype: torch.dty
     ys, is_y = (torch.from_numpy(table).to(device) for table in cell_table(grid.height, grid.rows))
     xs, is_x = (torch.from_numpy(table).to(device) for table in cell_table(grid.width, grid.cols))
     is_pixel = (is_y[:, None, :, None] & is_x[None, :, None, :]).reshape(grid.n_cells, -1)
-    in_grid = F.pad(torch.ones(1, 1, grid.rows, grid.cols, device=device, dtype=dtype), (1, 1, 1, 1))
-    outside = (1 - F.unfold(in_grid, 3)[0].T) * OUTSIDE
-    return CellLayout(grid, ys, xs, is_pixel, outside)
+    n = grid.n_cells
+    ids = F.pad(torch.arange(n, device=device).view(grid.rows, grid.cols), (1, 1, 1, 1), value=n)
+    near = torch.stack([ids[i : i + grid.rows, j : j + grid.cols].flatten() for i in range(3) for j in range(3)], dim=1)
+    # a cell is candidate k of the neighbour that is its own candidate 8 - k
+    givers = (near.flip(1) * N_CANDIDATES + torch.arange(N_CANDIDATES, device=device)).clamp_max(n * N_CANDIDATES)
+    outside = (near == n).to(dtype) * OUTSIDE
+    return CellLayout(grid, ys, xs, is_pixel, not bool(is_pixel.all()), outside, near, givers)
 
 
 def to_cells(maps: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Lay (B, C, H, W) out as (B, N, C, P); padded entries repeat a pixel of the cell."""
-    b, c, _, width = maps.shape
-    pixels = layout.ys[:, None, :, None] * width + layout.xs[None, :, None, :]
-    cells = maps.flatten(2).index_select(2, pixels.flatten()).view(b, c, *layout.is_pixel.shape).transpose(1, 2)
-    return cells if b == 1 else cells.contiguous()  # matrix products take one image's view as it is
+    b, c, _, _ = maps.shape
+    (rows, ph), (cols, pw) = layout.ys.shape, layout.xs.shape
+    for axis, table in ((2, layout.ys), (3, layout.xs)):
+        if maps.shape[axis] != table.numel():  # cells of unequal sides are padded
+            maps = maps.index_select(axis, table.flatten())
+    return maps.reshape(b, c, rows, ph, cols, pw).permute(0, 2, 4, 1, 3, 5).reshape(b, rows * cols, c, ph * pw)
 
 
 def to_pixels(cells: torch.Tensor, layout: CellLayout) -> torch.Tensor:
@@ -86,23 +99,17 @@ def _real(table: torch.Tensor) -> torch.Tensor:
     return is_new.nonzero().squeeze(1)
 
 
-def candidate_centers(centers: torch.Tensor, grid: Grid) -> torch.Tensor:
+def candidate_centers(centers: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Return (B, N, 9, C): the centres of each cell's candidates, zeros outside the grid."""
-    b, _, c = centers.shape
-    padded = F.pad(centers.view(b, grid.rows, grid.cols, c), (0, 0, 1, 1, 1, 1))
-    shifted = [padded[:, i : i + grid.rows, j : j + grid.cols] for i in range(3) for j in range(3)]
-    return torch.stack(shifted, dim=3).reshape(b, grid.n_cells, N_CANDIDATES, c)
+    b, n, c = centers.shape
+    return F.pad(centers, (0, 0, 0, 1)).index_select(1, layout.near.flatten()).view(b, n, N_CANDIDATES, c)
 
 
-def scatter_to_candidates(sums: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Add (B, N, 9, C), what each cell gives to its candidates, up to (B, N, C): nine shifted adds."""
-    b, _, _, c = sums.shape
-    sums = sums.view(b, grid.rows, grid.cols, N_CANDIDATES, c)
-    # what candidate (i, j) of cell (r, c) receives goes to cell (r + i - 1, c + j - 1): pad by the shift, then crop
-    shifted = [
-        F.pad(sums[:, :, :, 3 * i + j], (0, 0, j, 2 - j, i, 2 - i))[:, 1:-1, 1:-1] for i in range(3) for j in range(3)
-    ]
-    return torch.stack(shifted).sum(0).reshape(b, grid.n_cells, c)
+def scatter_to_candidates(sums: torch.Tensor, layout: CellLayout) -> torch.Tensor:
+    """Add (B, N, 9, C), what each cell gives to its candidates, up to (B, N, C)."""
+    b, n, _, c = sums.shape
+    given = F.pad(sums.view(b, n * N_CANDIDATES, c), (0, 0, 0, 1))
+    return given.index_select(1, layout.givers.flatten()).view(b, n, N_CANDIDATES, c).sum(2)
 
 
 def assign(cells: torch.Tensor, centers: torch.Tensor, layout: CellLayout) -> torch.Tensor:
@@ -111,27 +118,28 @@ def assign(cells: torch.Tensor, centers: torch.Tensor, layout: CellLayout) -> to
     own = centers[:, :, None]
     # measured from the cell's own centre s0: -|f - s|^2 + |f - s0|^2 = 2 f.d - |d|^2 - 2 s0.d with d = s - s0. The
     # softmax does not see |f - s0|^2, one product suffices, and small d keep float32 exact wherever the features lie
-    delta = candidate_centers(centers, layout.grid) - own
+    delta = candidate_centers(centers, layout) - own
     bias = layout.outside - (delta * (delta + 2 * own)).sum(-1)
     logits = torch.baddbmm(
         bias.reshape(b * n, N_CANDIDATES, 1), delta.reshape(b * n, N_CANDIDATES, c), cells.reshape(b * n, c, p), alpha=2
     )
-    return (F.softmax(logits, dim=1) * layout.is_pixel[:, None].repeat(b, 1, 1)).view(b, n, N_CANDIDATES, p)
+    weights = F.softmax(logits, dim=1).view(b, n, N_CANDIDATES, p)
+    return weights * layout.is_pixel[:, None].to(weights.dtype) if layout.is_padded else weights
 
 
-def pool(weights: torch.Tensor, cells: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
+def pool(weights: torch.Tensor, cells: torch.Tensor, layout: CellLayout) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (B, N, C) means of cell-major values by Q, and the mass (B, N) of each superpixel."""
     b, n, c, p = cells.shape
     sums = torch.bmm(weights.reshape(b * n, N_CANDIDATES, p), cells.reshape(b * n, c, p).mT)
-    sums = scatter_to_candidates(sums.view(b, n, N_CANDIDATES, c), grid)
-    mass = scatter_to_candidates(weights.sum(3)[..., None], grid)
+    both = torch.cat([sums.view(b, n, N_CANDIDATES, c), weights.sum(3, keepdim=True)], dim=3)
+    sums, mass = scatter_to_candidates(both, layout).split([c, 1], dim=2)
     return sums / mass.clamp_min(1e-16), mass[..., 0]
 
 
-def spread(weights: torch.Tensor, values: torch.Tensor, grid: Grid) -> torch.Tensor:
+def spread(weights: torch.Tensor, values: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Return (B, N, C, P): at each pixel, the mean of superpixel values (B, N, C) by Q; the transpose of `pool`."""
     b, n, c = values.shape
-    near = candidate_centers(values, grid).reshape(b * n, N_CANDIDATES, c)
+    near = candidate_centers(values, layout).reshape(b * n, N_CANDIDATES, c)
     return torch.bmm(near.mT, weights.reshape(b * n, N_CANDIDATES, -1)).view(b, n, c, -1)
 
 
@@ -146,7 +154,66 @@ def soft_kmeans(cells: torch.Tensor, layout: CellLayout, n_iterations: int) -> S
     is_pixel = layout.is_pixel.to(cells.dtype)[:, :, None]
     sums = torch.bmm(cells.reshape(b * n, c, p), is_pixel.repeat(b, 1, 1))
     centers = sums.view(b, n, c) / is_pixel.sum(1)
-    for _ in range(n_iterations):
-        weights = assign(cells, centers, layout)
-        centers, mass = pool(weights, cells, layout.grid)
+    if torch.is_grad_enabled() and cells.requires_grad:
+        weights, centers, mass = _Iterations.apply(cells, centers, layout, n_iterations)
+    else:
+        for _ in range(n_iterations):
+            weights = assign(cells, centers, layout)
+            centers, mass = pool(weights, cells, layout)
     return SoftAssignment(weights=weights, centers=centers, mass=mass)
+
+
+class _Iterations(torch.autograd.Function):
+    """All iterations as one step of the graph.
+
+    Autograd would write the gradient of the features, the largest tensor, anew in each product and add it up; here
+    every product adds to it in place.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, cells: torch.Tensor, centers: torch.Tensor, layout: CellLayout, n_iterations: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        saved = [cells, centers]
+        for _ in range(n_iterations):
+            weights = assign(cells, centers, layout)
+            centers, mass = pool(weights, cells, layout)
+            saved += [weights, centers, mass]
+        ctx.save_for_backward(*saved)
+        ctx.layout = layout
+        return weights, centers, mass
+
+    @staticmethod
+    def backward(
+        ctx: Any, to_weights: torch.Tensor, to_centers: torch.Tensor, to_mass: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+        cells, *saved = ctx.saved_tensors
+        layout = ctx.layout
+        b, n, c, p = cells.shape
+        features = cells.reshape(b * n, c, p)
+        to_features = features.new_zeros(features.shape)  # contiguous, whatever the features are
+        for i in range(len(saved) - 3, 0, -3):
+            before, weights, centers, mass = saved[max(i - 2, 0)], *saved[i : i + 3]
+            # centers = sums / mass, both scattered from what each cell gives to its candidates
+            to_sums = to_centers / mass.clamp_min(1e-16)[..., None]
+            to_mass = to_mass - (to_sums * centers).sum(-1)
+            near = candidate_centers(torch.cat([to_sums, to_mass[..., None]], dim=2), layout)
+            near_sums, near_mass = near.view(b * n, N_CANDIDATES, c + 1).split([c, 1], dim=2)
+            near_sums = near_sums.contiguous()  # products of strided factors take many times as long
+            to_near = torch.baddbmm(near_mass, near_sums, features).view_as(weights)
+            to_weights = to_near if i < len(saved) - 3 else to_near.add_(to_weights)
+            # softmax
+            to_logits = (to_weights - (weights * to_weights).sum(2, keepdim=True)).mul_(weights)
+            flat_logits = to_logits.view(b * n, N_CANDIDATES, p)
+            # logits = 2 f.d - d.(d + 2 s0), d = s - s0: the derivative by a candidate s is 2 (f - s), by s0 2 (s0 - f)
+            own = before[:, :, None]
+            delta = candidate_centers(before, layout) - own
+            to_bias = flat_logits.sum(2).view(b, n, N_CANDIDATES, 1)
+            to_delta = 2 * torch.bmm(flat_logits, features.mT).view(b, n, N_CANDIDATES, c)
+            to_candidates = to_delta - 2 * to_bias * (delta + own)
+            to_own = (2 * to_bias * own - to_delta).sum(2)
+            to_centers = scatter_to_candidates(to_candidates, layout) + to_own
+            to_mass = torch.zeros_like(to_mass)
+            to_features.baddbmm_(near_sums.mT, weights.view(b * n, N_CANDIDATES, p))
+            to_features.baddbmm_(delta.view(b * n, N_CANDIDATES, c).mT, flat_logits, alpha=2)
+        return to_features.view_as(cells), to_centers, None, None

@@ -1,6 +1,6 @@
 """The Superpixel Sampling Network: backbone, top-down head, pixel embedding and boundary map.
 
-In   images (B, 3, H, W) float in 0..1, any size
+In   images (B, C, H, W) float in 0..1, any size
 Out  PixelPrediction: embeddings (B, D, H, W) and boundary logits (B, 1, H, W)
 Not  no clustering (soft_kmeans), no hard labels (leaves), no files
 
@@ -9,6 +9,7 @@ Deep maps are projected at their own resolution, then upsampled and fused with t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,14 +23,25 @@ from supercuts.core.errors import InputError
 from supercuts.superpixels.grid import Grid
 
 
+class OriginalConfig(BaseModel, frozen=True, extra="forbid"):
+    """What a network of head="original" was trained with, beyond its weights; see superpixels/original.py."""
+
+    scrambled: bool = True  # keys in the order of a reshape without a transpose: released checkpoints were trained so
+    color: Literal["lab", "rgb"] = "lab"  # what the network sees: Lab (as in its inference) or RGB 0..255 (training)
+    nominal_superpixels: PositiveInt = 100  # the number that scales the position the network sees
+
+
 class SSNConfig(BaseModel, frozen=True, extra="forbid"):
     """What defines a network; stored beside its weights."""
 
+    channels: PositiveInt = 3  # of the images: 3 are RGB; other numbers need backbone="compact"
     backbone: str = "compact"  # a name of backbones.registry
     pretrained: PretrainedConfig = PretrainedConfig()  # how a backbone is used whose weights others trained
+    head: Literal["topdown", "original"] = "topdown"  # original: that of the original SSN_DINO
+    original: OriginalConfig = OriginalConfig()  # of head="original" alone
     head_channels: tuple[PositiveInt, ...] = (24, 32, 48, 64)  # of the top-down path, finest first
     embedding_channels: PositiveInt = 16  # learned channels of the pixel embedding
-    color_scale: PositiveFloat = 0.26  # of Lab in the SSN features (Jampani et al.)
+    color_scale: PositiveFloat = 0.26  # of colour in the SSN features: Lab (Jampani et al.), or 100 times each band
     position_scale: PositiveFloat = 2.5  # of (y, x), in units of cells (Jampani et al.)
 
 
@@ -82,16 +94,32 @@ def _resize(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 class SSN(nn.Module):
-    """A Superpixel Sampling Network; `config` rebuilds it."""
+    """A Superpixel Sampling Network; `config` rebuilds it.
+
+    SSN(config) builds the network of every config: that of head="original" is an OriginalSSNDINO.
+    """
+
+    def __new__(cls, config: SSNConfig | None = None) -> "SSN":
+        """Return a network of the class that `config.head` names; copying a network gives no config."""
+        if cls is SSN and config is not None and config.head == "original":
+            from supercuts.superpixels.original import OriginalSSNDINO  # imports timm, and this module
+
+            return super().__new__(OriginalSSNDINO)
+        return super().__new__(cls)
 
     def __init__(self, config: SSNConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = make_backbone(config.backbone, config.pretrained)
+        self.backbone = make_backbone(config.backbone, config.pretrained, config.channels)
         self.head = TopDownHead(self.backbone, config.head_channels, config.embedding_channels + 1)
 
     def forward(self, images: torch.Tensor) -> PixelPrediction:
-        """Return embeddings and boundary logits of `images` (B, 3, H, W) in 0..1, any H and W."""
+        """Return embeddings and boundary logits of `images` (B, C, H, W) in 0..1, any H and W."""
+        if images.shape[1] != self.config.channels:
+            raise InputError(
+                f"images of {images.shape[1]} channels do not fit a network for {self.config.channels}. Give images of "
+                f"{self.config.channels} channels, or train with model.channels={images.shape[1]}."
+            )
         height, width = images.shape[-2:]
         multiple = self.backbone.strides[-1]
         # replicated borders look like neither an object nor a boundary; the crop undoes them
@@ -101,15 +129,16 @@ class SSN(nn.Module):
         return PixelPrediction(embeddings=output[:, :-1], boundary_logits=output[:, -1:])
 
 
-def pixel_features(lab: torch.Tensor, embeddings: torch.Tensor | None, grid: Grid, config: SSNConfig) -> torch.Tensor:
-    """Return the SSN features (B, 3 + 2 + D, H, W): scaled Lab, scaled (row, col), learned channels.
+def pixel_features(color: torch.Tensor, embeddings: torch.Tensor | None, grid: Grid, config: SSNConfig) -> torch.Tensor:
+    """Return the SSN features (B, C + 2 + D, H, W): scaled colour, scaled (row, col), learned channels.
 
+    `color` (B, C, H, W) is what images.color.color_features gives.
     The position scale is `position_scale * max(rows / H, cols / W)`, so one model serves any number of superpixels
     (Jampani et al.). Without embeddings this is SSN_pix.
     """
-    b, _, height, width = lab.shape
+    b, _, height, width = color.shape
     scale = config.position_scale * max(grid.rows / height, grid.cols / width)
-    ys = torch.arange(height, device=lab.device, dtype=lab.dtype).view(1, 1, height, 1) * scale
-    xs = torch.arange(width, device=lab.device, dtype=lab.dtype).view(1, 1, 1, width) * scale
-    parts = [config.color_scale * lab, ys.expand(b, 1, height, width), xs.expand(b, 1, height, width)]
+    ys = torch.arange(height, device=color.device, dtype=color.dtype).view(1, 1, height, 1) * scale
+    xs = torch.arange(width, device=color.device, dtype=color.dtype).view(1, 1, 1, width) * scale
+    parts = [config.color_scale * color, ys.expand(b, 1, height, width), xs.expand(b, 1, height, width)]
     return torch.cat(parts if embeddings is None else [*parts, embeddings], dim=1)

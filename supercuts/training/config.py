@@ -8,7 +8,16 @@ Not  no defaults hidden elsewhere: what a run used is what it saved
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from supercuts.superpixels.ssn import SSNConfig
 
@@ -26,6 +35,8 @@ IntRange = Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_ascending)
 class DataConfig(BaseModel, frozen=True, extra="forbid"):
     """Which images, and how each sample is cut out of one."""
 
+    folder: Path | None = None  # your own images and labels (docs/your_own_images.md); None: BSDS500
+    val_fraction: float = Field(default=0.1, gt=0, lt=1)  # of `folder`, if it has no images/train and images/val
     root: Path | None = None  # folder that holds BSDS500; None: the environment variable SUPERCUTS_DATA, else ./data
     split: Literal["train", "val", "train+val"] = "train+val"  # the test split is for reporting only
     crop_px: PositiveInt = 304  # side of the square crops
@@ -33,6 +44,12 @@ class DataConfig(BaseModel, frozen=True, extra="forbid"):
     rotation_deg: NonNegativeFloat = 180.0  # rotations are uniform in -rotation..rotation
     color_jitter: NonNegativeFloat = 0.3  # strength of random brightness, contrast, saturation, gamma
     workers: NonNegativeInt = 1  # processes that prepare samples
+
+    @model_validator(mode="after")
+    def _is_one_data_set(self) -> "DataConfig":
+        if self.folder is not None and self.root is not None:
+            raise ValueError("give folder (your own images) or root (where BSDS500 lies), not both")
+        return self
 
 
 class LossConfig(BaseModel, frozen=True, extra="forbid"):
@@ -46,6 +63,16 @@ class LossConfig(BaseModel, frozen=True, extra="forbid"):
     ssn_iterations: PositiveInt = 4
 
 
+class ValidationConfig(BaseModel, frozen=True, extra="forbid"):
+    """How the averaged weights are judged on the way; nothing is judged on images that are trained on."""
+
+    every_steps: PositiveInt | None = 500  # None: never
+    superpixels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (200, 600)  # the mean ASA over these decides
+    images: PositiveInt | None = None  # the first so many of the validation split; None: all
+    pictures: NonNegativeInt = 4  # images whose superpixels are drawn each time
+    patience: PositiveInt | None = None  # stop after so many validations without a better ASA; None: go to the end
+
+
 class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """A training run of an SSN."""
 
@@ -53,19 +80,19 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     model: SSNConfig = SSNConfig()
     data: DataConfig = DataConfig()
     loss: LossConfig = LossConfig()
-    init: Path | None = (
-        None  # a network of `supercuts train` to start from, with its own settings, instead of a new one
-    )
-    backbone_weights: Literal["hub", "random"] | Path = (
-        "hub"  # of a pretrained backbone: timm's hub, or an official file
-    )
+    validation: ValidationConfig = ValidationConfig()
+    init: Path | None = None  # a network of `supercuts train` to start from, settings included, not a new one
+    backbone_weights: Literal["hub", "random"] | Path = "hub"  # of a pretrained backbone; a path: an official file
     backbone_lr_scale: PositiveFloat = 0.1  # of what is fine-tuned of a pretrained backbone, to the learning rate
-    steps: PositiveInt = 6000
-    batch_size: PositiveInt = 6
+    max_steps: PositiveInt = 6000
+    batch_size: PositiveInt = 6  # crops a step: over all processes and accumulated batches together
+    accumulate: PositiveInt = 1  # the batch is worked through in so many parts, to save memory
     learning_rate: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 1e-4
     warmup_steps: NonNegativeInt = 200
     ema_decay: float = Field(0.998, ge=0, lt=1)  # of the averaged weights that are saved
     precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
+    compile: bool = False  # with torch.compile: a minute at the start, then faster steps, mostly on GPUs
     checkpoint_steps: PositiveInt = 200
+    log_steps: PositiveInt = 20
     seed: NonNegativeInt = 0

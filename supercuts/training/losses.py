@@ -8,8 +8,7 @@ Not  no weights of the terms (LossConfig), no data
 import torch
 import torch.nn.functional as F
 
-from supercuts.superpixels.grid import Grid
-from supercuts.superpixels.soft_kmeans import CellLayout, candidate_centers, pool, spread
+from supercuts.superpixels.soft_kmeans import CellLayout, pool, spread
 
 
 def boundary_loss(logits: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
@@ -35,8 +34,8 @@ def reconstruction_loss(weights: torch.Tensor, labels: torch.Tensor, layout: Cel
     weights (B, N, 9, P) is Q, labels (B, N, P) int64 in cell-major form.
     """
     one_hot = F.one_hot(labels, int(labels.max()) + 1).to(weights.dtype).movedim(-1, 2)
-    means, _ = pool(weights, one_hot, layout.grid)
-    carried = spread(weights, means, layout.grid).gather(2, labels[:, :, None])[:, :, 0]
+    means, _ = pool(weights, one_hot, layout)
+    carried = spread(weights, means, layout).gather(2, labels[:, :, None])[:, :, 0]
     return -(carried.clamp_min(1e-8).log() * layout.is_pixel).sum() / (layout.is_pixel.sum() * len(weights))
 
 
@@ -45,10 +44,8 @@ def compactness_loss(weights: torch.Tensor, positions: torch.Tensor, layout: Cel
 
     positions (B, N, 2, P) are pixel coordinates in cell-major form, in pixels.
     """
-    grid: Grid = layout.grid
-    centroids, _ = pool(weights, positions, grid)
-    near = candidate_centers(centroids, grid)  # B N 9 2
-    nearest = weights.detach().argmax(2)  # B N P
-    chosen = near.gather(2, nearest[..., None].expand(*nearest.shape, 2)).movedim(-1, 2)
-    squared = (positions - chosen).square().sum(2) / grid.step_px**2
+    centroids, _ = pool(weights, positions, layout)
+    largest = (weights == weights.amax(2, keepdim=True)).to(weights.dtype)
+    chosen = spread(largest / largest.sum(2, keepdim=True), centroids, layout)  # argmax is slow along this axis
+    squared = (positions - chosen).square().sum(2) / layout.grid.step_px**2
     return (squared * layout.is_pixel).sum() / (layout.is_pixel.sum() * len(weights))

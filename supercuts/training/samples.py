@@ -1,6 +1,6 @@
 """Random training crops, each a pure function of (seed, index), so a resumed run sees the same data in the same order.
 
-In   images (H, W, 3) uint8 and their annotators' label maps (A, H, W)
+In   images (H, W, C) of any channels and their annotators' label maps (A, H, W)
 Out  batches: image crops, share of annotators that draw a boundary at each pixel, one annotator's labels
 Not  no network, no loss
 """
@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset, Sampler
 
+from supercuts.core.errors import FileFormatError
 from supercuts.datasets.base import Sample
-from supercuts.datasets.bsds500 import load_truths
-from supercuts.images.io import read_image
+from supercuts.images.bands import read_pixels
 from supercuts.training.config import DataConfig
 
 
@@ -25,7 +25,7 @@ from supercuts.training.config import DataConfig
 class TrainingSample:
     """One random crop.
 
-    image           (3, S, S) float32 in 0..1
+    image           (C, S, S) float32 in 0..1
     boundary_share  (1, S, S) float32 in 0..1   share of annotators with a boundary at the pixel
     labels          (S, S) int64                regions of one random annotator, ids 0..R-1
     """
@@ -42,8 +42,8 @@ class CropStream(Dataset[TrainingSample]):
         self.config = config
         self.seed = seed
         # decoded once: a few hundred photographs fit in memory and decoding would cost more than the augmentation
-        self.images = [torch.from_numpy(read_image(sample.image_path)).permute(2, 0, 1) for sample in samples]
-        self.truths = [torch.from_numpy(np.stack(load_truths(sample)).astype(np.int16)) for sample in samples]
+        self.images = [torch.from_numpy(read_pixels(sample.image_path)).permute(2, 0, 1) for sample in samples]
+        self.truths = [_read_truths(*pair) for pair in zip(samples, self.images, strict=True)]
 
     def __deepcopy__(self, memo: dict[int, object]) -> "CropStream":
         return self  # weight averaging copies the module that holds the stream: the photographs need no second copy
@@ -56,23 +56,44 @@ class CropStream(Dataset[TrainingSample]):
         return random_crop(self.images[chosen], self.truths[chosen], self.config, rng)
 
 
-class EndlessSampler(Sampler[int]):
-    """The indices start, start + 1, ...: the stream has no end, the trainer counts steps."""
+class ProcessSampler(Sampler[int]):
+    """The indices of one process, without end: of each batch over all processes its own share, in order.
 
-    def __init__(self, start: int) -> None:
-        self.start = start
+    start  index of the first crop, of all processes; local  crops of a process in a batch
+    """
+
+    def __init__(self, start: int, local: int, rank: int = 0, n_processes: int = 1) -> None:
+        self.start, self.local, self.rank, self.n_processes = start, local, rank, n_processes
 
     def __iter__(self) -> Iterator[int]:
-        return itertools.count(self.start)
+        whole = self.local * self.n_processes
+        for batch in itertools.count(self.start, whole):
+            yield from range(batch + self.rank * self.local, batch + (self.rank + 1) * self.local)
+
+
+def _read_truths(sample: Sample, image: torch.Tensor) -> torch.Tensor:
+    """Return the annotators' label maps (A, H, W), int16 if their ids fit, of the size of the image (C, H, W)."""
+    truths = sample.truths
+    size = tuple(image.shape[-2:])
+    if wrong := [truth.shape for truth in truths if truth.shape != size]:
+        raise FileFormatError(
+            f"{sample.truth_path} is {wrong[0]} but image {sample.name} is {size} (rows, columns). The two belong to "
+            "different images: give each image its own annotation."
+        )
+    stacked = np.stack(truths)
+    return torch.from_numpy(stacked.astype(np.int16 if stacked.max() < 2**15 else np.int32))
 
 
 def random_crop(
     image: torch.Tensor, truths: torch.Tensor, config: DataConfig, rng: np.random.Generator
 ) -> TrainingSample:
-    """Draw one crop of image (3, H, W) uint8 and truths (A, H, W): flip, rotation, scale, place, colour, annotator."""
+    """Draw one crop of image (C, H, W) and truths (A, H, W): flip, rotation, scale, place, colour, annotator.
+
+    The image is uint8, uint16, or float32 in 0..1.
+    """
     grid = _random_grid(image.shape[-2], image.shape[-1], config, rng)
     # reflection: a rotated crop may look over the frame; a mirror image has no border of its own there
-    pixels = F.grid_sample(image[None].float() / 255, grid, "bilinear", "reflection", align_corners=False)[0]
+    pixels = F.grid_sample(_to_unit(image)[None], grid, "bilinear", "reflection", align_corners=False)[0]
     warped = F.grid_sample(truths[None].float(), grid, "nearest", "reflection", align_corners=False)[0].long()
     annotator = warped[rng.integers(len(warped))]
     labels = torch.unique(annotator, return_inverse=True)[1]
@@ -97,10 +118,19 @@ def _random_grid(height: int, width: int, config: DataConfig, rng: np.random.Gen
     return torch.stack([2 * xs / width - 1, 2 * ys / height - 1], dim=-1)[None]
 
 
+def _to_unit(image: torch.Tensor) -> torch.Tensor:
+    return image if image.is_floating_point() else image.float() / (255 if image.dtype == torch.uint8 else 65535)
+
+
 def _jitter_color(pixels: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:
-    """Change gamma, brightness, contrast, saturation and, slightly, the balance of the channels."""
+    """Change gamma, brightness, contrast, saturation and, slightly, the balance of the channels (C, H, W).
+
+    Saturation is how far channels lie from their mean: of one channel it changes nothing.
+    """
     gamma, contrast, saturation = np.exp(rng.uniform(-strength, strength, 3))
-    balance = torch.from_numpy(np.exp(rng.uniform(-strength, strength) + rng.normal(0, strength / 6, 3))).float()
+    balance = torch.from_numpy(
+        np.exp(rng.uniform(-strength, strength) + rng.normal(0, strength / 6, len(pixels)))
+    ).float()
     pixels = pixels.clamp(1e-6, 1) ** float(gamma) * balance[:, None, None]
     mean = pixels.mean()
     grey = pixels.mean(0, keepdim=True)

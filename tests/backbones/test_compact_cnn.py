@@ -59,3 +59,13 @@ def test_convolutions_keep_or_halve_the_size_and_are_never_negative(kernel, stri
 def test_another_number_of_stages_than_widths_is_refused():
     with pytest.raises(ValueError, match="zip"):
         CompactCNN(channels=(4, 4), n_blocks=(1,))
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channels_are_normalised_around_one_half(channels):
+    backbone = CompactCNN(4, (4, 6, 8, 10), (1, 1, 0, 2), in_channels=channels).eval()
+    seen = []
+    backbone.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    features = backbone(torch.full((1, channels, 16, 16), 0.75))
+    torch.testing.assert_close(seen[0], torch.ones(1, channels, 16, 16))
+    assert features.stem.shape == (1, 4, 16, 16)

@@ -120,7 +120,20 @@ def test_without_a_network_the_remedy_is_named_at_once(monkeypatch, tmp_path, na
         download(name)
 
 
+def test_other_weights_of_the_same_network_are_no_substitute():
+    """A ResNet-50 has several weights on the hub, none of them DINO's."""
+    with pytest.raises(
+        InputError, match=r"dino_resnet50: timm's hub has no weights of it\. Download .*resnet50_pretrain"
+    ):
+        download("dino_resnet50")
+
+
 def test_unknown_names_are_refused():
     for name in ("dino_vith", "timm:no_such_model", "resnet18"):
         with pytest.raises(InputError, match=rf"backbone='{name}' is unknown"):
             timm_name(name)
+
+
+def test_other_channels_than_rgb_are_refused():
+    with pytest.raises(InputError, match=r"channels=4 does not fit backbone='timm:.*', .* Give backbone=compact"):
+        make_pretrained(TINY, channels=4)

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from supercuts.backbones.base import Backbone, PretrainedConfig
 from supercuts.backbones.registry import BACKBONES, make_backbone
@@ -25,3 +26,15 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         InputError, match=r"backbone='huge' is unknown\. Choose compact, one of dino_vits16, .* or timm:NAME"
     ):
         make_backbone("huge")
+
+
+def test_compact_takes_any_number_of_channels():
+    assert make_backbone("compact", channels=5).eval()(torch.zeros(1, 5, 16, 16)).stem.shape[-2:] == (16, 16)
+
+
+@pytest.mark.parametrize("name", ["dino_vits16", "timm:resnet18"])
+def test_pretrained_backbones_take_rgb_alone(name):
+    with pytest.raises(InputError, match=rf"channels=5 does not fit backbone='{name}', which was .* takes 3\. Give"):
+        make_backbone(name, channels=5)
+    with pytest.raises(InputError, match="backbone='huge' is unknown"):
+        make_backbone("huge", channels=5)

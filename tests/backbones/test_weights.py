@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
-from supercuts.backbones.weights import load_weights, read_state_dict
+from supercuts.backbones.weights import load_weights, read_state_dict, read_tensors
 from supercuts.core.errors import FileFormatError
 
 
@@ -55,6 +55,11 @@ def test_every_official_format_gives_the_same_weights(tmp_path, form):
     model = tiny(3)
     load_weights(model, tmp_path / "w.pth")
     assert same(model.state_dict(), STATE)
+
+
+def test_tensors_keep_their_names(tmp_path):
+    torch.save({"state_dict": FORMS["ssn_dino"], "epoch": 3}, tmp_path / "w.pth")
+    assert same(read_tensors(tmp_path / "w.pth"), FORMS["ssn_dino"])
 
 
 def test_safetensors_give_the_same_weights(tmp_path):

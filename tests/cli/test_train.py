@@ -13,22 +13,22 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "short.yaml"
-    path.write_text(f"out: {tmp_path / 'run'}\nsteps: 1\n")
+    path.write_text(f"out: {tmp_path / 'run'}\nmax_steps: 1\n")
     return path
 
 
 def test_an_unknown_key_is_a_usage_error(run, config):
-    result = run("train", config, "step=3")
+    result = run("train", config, "max_step=3")
     assert result.exit_code == 2
-    assert result.stderr == "error: override step=3: unknown key 'step'; did you mean 'steps'?\n"
+    assert result.stderr == "error: override max_step=3: unknown key 'max_step'; did you mean 'max_steps'?\n"
 
 
 def test_every_problem_is_a_line(run, config):
-    result = run("train", config, "steps=0", "data.workers=x")
+    result = run("train", config, "max_steps=0", "data.workers=x")
     assert result.exit_code == 2
     assert sorted(line.split("=")[0] for line in result.stderr.splitlines()) == [
         "error: override data.workers",
-        "error: override steps",
+        "error: override max_steps",
     ]
 
 
@@ -75,7 +75,7 @@ def run_script(*arguments):
 
 
 def test_script_takes_another_config(config):
-    done = run_script(str(config.with_name("long.yaml")), "steps=3")
+    done = run_script(str(config.with_name("long.yaml")), "max_steps=3")
     assert done.returncode == 2
     assert f"{config.parent} holds {config}. Give one as the first argument" in done.stderr
 

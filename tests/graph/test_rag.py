@@ -15,12 +15,12 @@ from supercuts.graph.rag import RegionGraph, build_rag, contract
 FIELDS = [field.name for field in fields(RegionGraph)]
 
 
-def maps_of(shape, n_channels=2, seed=0):
-    """Return random boundary, Lab and embedding maps."""
+def maps_of(shape, n_channels=2, seed=0, n_bands=3):
+    """Return random boundary, colour and embedding maps."""
     rng = np.random.default_rng(seed)
     boundary = rng.random(shape, np.float32)
-    lab = 100 * rng.random((3, *shape), np.float32)
-    return boundary, lab, rng.random((n_channels, *shape), np.float32)
+    color = 100 * rng.random((n_bands, *shape), np.float32)
+    return boundary, color, rng.random((n_channels, *shape), np.float32)
 
 
 @st.composite
@@ -28,7 +28,7 @@ def pictures(draw):
     """Draw labels whose ids are all present, in any order and in any number of pieces, and their maps."""
     shape = draw(array_shapes(min_dims=2, max_dims=2, max_side=7))
     labels, _ = relabel_consecutive(draw(arrays(np.int64, shape, elements=st.integers(0, 7))))
-    return labels, *maps_of(shape, draw(st.integers(0, 3)), draw(st.integers(0, 99)))
+    return labels, *maps_of(shape, draw(st.integers(0, 3)), draw(st.integers(0, 99)), draw(st.integers(1, 5)))
 
 
 def neighbor_pairs(labels):

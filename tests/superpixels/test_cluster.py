@@ -246,11 +246,18 @@ def test_the_result_is_the_same_at_every_run_and_number_of_threads():
     np.testing.assert_array_equal(results[2], results[0])
 
 
+def test_a_callers_autocast_changes_nothing():
+    maps = random_maps(24, 32, 8, seed=0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = run(maps, 20).labels
+    np.testing.assert_array_equal(inside, run(maps, 20).labels)
+
+
 def test_the_maps_are_not_written_to():
     maps = random_maps(13, 17, 2, seed=0)
-    copies = [maps.lab.copy(), maps.boundary.copy(), maps.embeddings.copy()]
+    copies = [maps.color.copy(), maps.boundary.copy(), maps.embeddings.copy()]
     run(maps, 10)
-    for one, copy in zip((maps.lab, maps.boundary, maps.embeddings), copies, strict=True):
+    for one, copy in zip((maps.color, maps.boundary, maps.embeddings), copies, strict=True):
         np.testing.assert_array_equal(one, copy)
 
 
@@ -260,3 +267,11 @@ def test_impossible_numbers_of_cells_are_refused(n_cells):
         InputError, match=r"n_cells=.* is outside 1\.\.12\. Ask for between one cell and one cell a pixel"
     ):
         run(random_maps(3, 4, 0, seed=0), n_cells)
+
+
+def test_bands_that_say_nothing_change_nothing():
+    maps = random_maps(24, 32, 2, seed=0)
+    five = PixelMaps(np.concatenate([maps.color, np.zeros((2, 24, 32), np.float32)]), maps.boundary, maps.embeddings)
+    one = PixelMaps(maps.color[:1].copy(), maps.boundary, maps.embeddings)
+    np.testing.assert_array_equal(run(five, 20).labels, run(maps, 20).labels)
+    assert (run(one, 20).labels != run(maps, 20).labels).any()

@@ -9,7 +9,7 @@ from supercuts.superpixels.result import PixelMaps, Superpixels
 
 def make_maps(**changes: np.ndarray) -> PixelMaps:
     maps = {
-        "lab": np.zeros((3, 4, 6), np.float32),
+        "color": np.zeros((3, 4, 6), np.float32),
         "boundary": np.zeros((4, 6), np.float32),
         "embeddings": np.zeros((5, 4, 6), np.float32),
     }
@@ -19,6 +19,7 @@ def make_maps(**changes: np.ndarray) -> PixelMaps:
 def test_shape_is_height_and_width():
     assert make_maps().shape == (4, 6)
     assert make_maps(embeddings=np.zeros((0, 4, 6), np.float32)).shape == (4, 6)
+    assert make_maps(color=np.zeros((7, 4, 6), np.float32)).shape == (4, 6)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_shape_is_height_and_width():
     [
         {"boundary": np.zeros((4, 6))},
         {"boundary": np.zeros((6, 4), np.float32)},
-        {"lab": np.zeros((4, 6, 3), np.float32)},
+        {"color": np.zeros((4, 6, 3), np.float32)},
         {"embeddings": np.zeros((5, 4, 7), np.float32)},
     ],
     ids=["float64", "transposed", "channels last", "another width"],

@@ -25,7 +25,7 @@ def flat_maps(shape, lab=None, boundary=None):
 
 def means(labels, maps):
     ids = np.arange(labels.max() + 1)
-    color = np.stack([scipy.ndimage.mean(channel, labels, ids) for channel in maps.lab], axis=1).astype(np.float32)
+    color = np.stack([scipy.ndimage.mean(channel, labels, ids) for channel in maps.color], axis=1).astype(np.float32)
     return color, np.zeros((len(ids), maps.embeddings.shape[0]), np.float32)
 
 
@@ -38,7 +38,7 @@ def energy(labels, maps, color, config):
     """Return what smoothing lowers, from all pairs of neighbours."""
     height, width = labels.shape
     pull = (1 - maps.boundary.astype(float)) ** config.boundary_power
-    total = config.color * ((maps.lab - color[labels].transpose(2, 0, 1)) ** 2).sum()
+    total = config.color * ((maps.color - color[labels].transpose(2, 0, 1)) ** 2).sum()
     for dy, dx, weight in ((0, 1, 1.0), (1, 0, 1.0), (1, 1, config.diagonal), (1, -1, config.diagonal)):
         for y in range(height - dy):
             for x in range(max(0, -dx), width - max(0, dx)):
@@ -126,3 +126,14 @@ def test_inputs_must_fit():
         smooth(labels, maps, color[:1], embedding[:1], SmoothConfig())
     with pytest.raises(InputError, match="for every label"):
         smooth(labels - 1, maps, color, embedding, SmoothConfig())
+
+
+def test_bands_that_say_nothing_change_nothing():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.repeat(np.arange(6, dtype=np.int32).reshape(2, 3), 6, axis=0), 6, axis=1)
+    edge = 60 * (np.arange(18) >= 8) * np.ones((3, *labels.shape))  # two pixels beside a border of labels
+    three = flat_maps(labels.shape, edge + 10 * rng.random((3, *labels.shape)))
+    five = flat_maps(labels.shape, np.concatenate([np.full((2, *labels.shape), 7), three.color]))
+    expected = smoothed(labels, three)
+    assert (expected != labels).any()
+    np.testing.assert_array_equal(smoothed(labels, five), expected)

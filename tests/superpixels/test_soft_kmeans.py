@@ -153,30 +153,30 @@ def test_pool_and_spread_are_transposes(grid):
     soft, layout = run(random_features(grid), grid)
     x = to_cells(random_features(grid, channels=3, seed=1), layout)
     v = torch.randn(2, grid.n_cells, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    means, mass = pool(soft.weights, x, grid)
-    torch.testing.assert_close((spread(soft.weights, v, grid) * x).sum(), (v * means * mass[..., None]).sum())
+    means, mass = pool(soft.weights, x, layout)
+    torch.testing.assert_close((spread(soft.weights, v, layout) * x).sum(), (v * means * mass[..., None]).sum())
 
 
 def test_pool_averages_and_spread_carries_back_by_hand():
-    grid = Grid(1, 4, 1, 2)  # two cells of two pixels
+    layout = make_layout(Grid(1, 4, 1, 2))  # two cells of two pixels
     weights = torch.zeros(1, 2, 9, 2)
     weights[0, 0, 4] = torch.tensor([1.0, 0.5])  # own cell
     weights[0, 0, 5] = torch.tensor([0.0, 0.5])  # the cell to the right
     weights[0, 1, 4] = 1.0
-    means, mass = pool(weights, torch.tensor([[[[1.0, 4.0]], [[5.0, 6.0]]]]), grid)
+    means, mass = pool(weights, torch.tensor([[[[1.0, 4.0]], [[5.0, 6.0]]]]), layout)
     torch.testing.assert_close(mass, torch.tensor([[1.5, 2.5]]))
     torch.testing.assert_close(means, torch.tensor([[[2.0], [5.2]]]))
-    torch.testing.assert_close(spread(weights, means, grid), torch.tensor([[[[2.0, 3.6]], [[5.2, 5.2]]]]))
+    torch.testing.assert_close(spread(weights, means, layout), torch.tensor([[[[2.0, 3.6]], [[5.2, 5.2]]]]))
 
 
 def test_candidates_of_a_corner_are_its_neighbours_and_zeros():
     grid = Grid(6, 6, 2, 3)
     centers = torch.arange(1.0, 7.0).view(1, 6, 1)
-    near = candidate_centers(centers, grid)[0, :, :, 0]
+    near = candidate_centers(centers, make_layout(grid))[0, :, :, 0]
     assert near[0].tolist() == [0, 0, 0, 0, 1, 2, 0, 4, 5]
     assert near[4].tolist() == [1, 2, 3, 4, 5, 6, 0, 0, 0]
     # adding up is the transpose: every cell receives one from each of its candidates, itself included
-    received = scatter_to_candidates(torch.ones(1, 6, 9, 1), grid)[0, :, 0]
+    received = scatter_to_candidates(torch.ones(1, 6, 9, 1), make_layout(grid))[0, :, 0]
     assert received.tolist() == [4, 6, 4, 4, 6, 4]
 
 

@@ -105,3 +105,33 @@ def test_an_unknown_backbone_is_refused():
 def test_unknown_keys_and_impossible_values_are_refused(field):
     with pytest.raises(ValidationError):
         SSNConfig(**field)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_images_of_other_channels_have_a_network_of_their_own(channels):
+    network = SSN(SSNConfig(channels=channels, head_channels=(4, 4, 4, 4), embedding_channels=2))
+    images = torch.rand(2, channels, 19, 21, generator=torch.Generator().manual_seed(0))
+    prediction = network(images)
+    assert prediction.embeddings.shape == (2, 2, 19, 21)
+    changed = images.clone()
+    changed[:, -1] = 1 - changed[:, -1]
+    assert not torch.allclose(network.eval()(changed).embeddings, network(images).embeddings)
+
+
+def test_images_of_other_channels_than_the_network_s_are_refused(network):
+    with pytest.raises(InputError, match=r"images of 5 channels do not fit a network for 3\..*model\.channels=5"):
+        network(torch.zeros(1, 5, 16, 16))
+
+
+def test_channels_are_positive_and_three_unless_given():
+    assert SSNConfig().channels == 3
+    with pytest.raises(ValidationError):
+        SSNConfig(channels=0)
+
+
+def test_pixel_features_take_any_bands():
+    grid = Grid(8, 12, 2, 3)
+    color = torch.rand(1, 5, 8, 12, generator=torch.Generator().manual_seed(0))
+    features = pixel_features(color, torch.ones(1, 4, 8, 12), grid, SSNConfig(channels=5, color_scale=0.5))
+    assert features.shape == (1, 5 + 2 + 4, 8, 12)
+    torch.testing.assert_close(features[:, :5], 0.5 * color)

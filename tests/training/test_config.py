@@ -24,7 +24,7 @@ def test_a_file_sets_nested_fields_and_the_rest_are_defaults(tmp_path):
 
 
 def test_a_saved_config_loads_as_itself(tmp_path):
-    config = TrainConfig(out="runs/a", data=DataConfig(root="data"), init="model.safetensors", steps=7)
+    config = TrainConfig(out="runs/a", data=DataConfig(root="data"), init="model.safetensors", max_steps=7)
     save_resolved(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml", TrainConfig) == config
 
@@ -32,14 +32,16 @@ def test_a_saved_config_loads_as_itself(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("out: a\nstep: 3\n", "unknown key 'step'; did you mean 'steps'"),
+        ("out: a\nmax_step: 3\n", "unknown key 'max_step'; did you mean 'max_steps'"),
         ("out: a\ndata: {crop: 3}\n", "unknown key 'crop' under data"),
         ("out: a\nmodel: {backbones: compact}\n", "unknown key 'backbones' under model"),
-        ("steps: 3\n", "missing key 'out'"),
+        ("max_steps: 3\n", "missing key 'out'"),
         ("out: a\ndata: {split: test}\n", "data.split='test': expected 'train', 'val' or 'train\\+val'"),
         ("out: a\nema_decay: 1.0\n", "ema_decay=1.0: expected"),
-        ("out: a\nsteps: 0\n", "steps=0"),
+        ("out: a\nmax_steps: 0\n", "max_steps=0"),
         ("out: a\ndata: {scale: [1.7, 0.6]}\n", "data.scale=.*low before high"),
+        ("out: a\ndata: {folder: x, root: y}\n", "data: give folder .* or root .* not both"),
+        ("out: a\ndata: {val_fraction: 0}\n", "data.val_fraction=0"),
         ("out: a\nloss: {ssn_cells: [160, 40]}\n", "loss.ssn_cells=.*low before high"),
     ],
 )
@@ -51,6 +53,6 @@ def test_unknown_keys_and_impossible_values_are_refused(tmp_path, text, message)
 def test_a_config_is_frozen():
     config = TrainConfig(out="runs/a")
     with pytest.raises(ValidationError, match="frozen"):
-        config.steps = 3
+        config.max_steps = 3
     with pytest.raises(ValidationError, match="frozen"):
         config.loss.boundary = 2.0

@@ -7,10 +7,13 @@ import scipy.io
 import torch
 from PIL import Image
 
+from supercuts.core.errors import FileFormatError
 from supercuts.datasets.base import Sample
 from supercuts.datasets.bsds500 import read_segmentations
+from supercuts.datasets.label_folder import read_label_maps
+from supercuts.images.io import read_image
 from supercuts.training.config import DataConfig
-from supercuts.training.samples import CropStream, EndlessSampler, collate, random_crop, region_boundaries
+from supercuts.training.samples import CropStream, ProcessSampler, collate, random_crop, region_boundaries
 
 PLAIN = DataConfig(crop_px=24, color_jitter=0)  # colours stay what they are
 
@@ -141,7 +144,7 @@ def test_every_epoch_shows_each_image_once_in_an_order_of_its_own(samples):
 
 def test_a_new_stream_resumes_at_any_index(samples):
     config = DataConfig(crop_px=24)
-    walked = list(itertools.islice(map(CropStream(samples, config, 7).__getitem__, EndlessSampler(0)), 12))
+    walked = list(itertools.islice(map(CropStream(samples, config, 7).__getitem__, ProcessSampler(0, 1)), 12))
     resumed = CropStream(samples, config, 7)[11]
     torch.testing.assert_close(resumed.image, walked[11].image, rtol=0, atol=0)
     assert not torch.equal(CropStream(samples, config, 8)[11].image, resumed.image)
@@ -152,8 +155,14 @@ def test_a_copy_of_the_stream_shares_the_photographs(samples):
     assert copy.deepcopy({"stream": stream})["stream"].images is stream.images
 
 
-def test_endless_sampler_counts_from_its_start():
-    assert list(itertools.islice(EndlessSampler(7), 4)) == [7, 8, 9, 10]
+def test_the_sampler_counts_from_its_start():
+    assert list(itertools.islice(ProcessSampler(7, 2), 5)) == [7, 8, 9, 10, 11]
+
+
+def test_processes_share_each_batch():
+    first, second = (list(itertools.islice(ProcessSampler(10, 2, rank, 2), 4)) for rank in (0, 1))
+    assert first == [10, 11, 14, 15]
+    assert second == [12, 13, 16, 17]
 
 
 def test_region_boundaries_match_hand_worked_map():
@@ -176,3 +185,89 @@ def test_collate_stacks_along_a_new_first_axis():
     assert batch.boundary_share.shape == (2, 1, 24, 24)
     assert batch.labels.shape == (2, 24, 24)
     torch.testing.assert_close(batch.labels[1], crops[1].labels)
+
+
+def recorded_sample(folder, index: int) -> Sample:
+    """Write an image of noise and two annotators' regions; what is recorded below was drawn from these."""
+    rng = np.random.default_rng(index)
+    height, width = 40 + index, 50 - index
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    ys, xs = np.mgrid[:height, :width]
+    truths = [
+        np.argmin([(ys - y) ** 2 + (xs - x) ** 2 for y, x in rng.uniform(0, (height, width), (n, 2))], axis=0)
+        for n in (4, 7)
+    ]
+    sample = write_sample(folder, str(index), image, *(truth + 1 for truth in truths))
+    Image.fromarray(image).save(folder / f"{index}.png")  # JPEG decoders may differ
+    return Sample(sample.name, folder / f"{index}.png", sample.truth_path, read_segmentations)
+
+
+@pytest.mark.parametrize(
+    ("index", "image", "share", "labels", "total"),
+    [
+        (0, -9.9061, 1.1271, 8.2159, 680.0182),
+        (1, -3.9637, -1.6159, 10.369, 801.3347),
+        (4, 10.446, 0.9559, -0.3634, 860.0856),
+        (8, -9.1444, 2.4882, -0.1418, 808.3868),
+    ],
+)
+def test_crops_of_rgb_images_are_those_of_earlier_versions(tmp_path, index, image, share, labels, total):
+    """Recorded before images of other channels could be read: a run that goes on must see the same crops."""
+    stream = CropStream([recorded_sample(tmp_path, i) for i in range(3)], DataConfig(crop_px=24), 5)
+    crop = stream[index]
+    assert stream.images[0].dtype == torch.uint8
+    weight = torch.arange(crop.image.numel(), dtype=torch.float64).reshape(crop.image.shape).sin()
+    assert float((crop.image.double() * weight).sum()) == pytest.approx(image, abs=1e-3)
+    assert float((crop.boundary_share[0].double() * weight[0]).sum()) == pytest.approx(share, abs=1e-3)
+    assert float((crop.labels.double() * weight[0]).sum()) == pytest.approx(labels, abs=1e-3)
+    assert float(crop.image.double().sum()) == pytest.approx(total, abs=1e-3)
+
+
+def write_bands(folder, values: np.ndarray, labels: np.ndarray) -> Sample:
+    np.save(folder / "image.npy", values)
+    np.save(folder / "labels.npy", labels)
+    return Sample("image", folder / "image.npy", folder / "labels.npy", read_label_maps)
+
+
+@pytest.mark.parametrize(("dtype", "stored"), [("uint8", "uint8"), ("uint16", "uint16"), ("float64", "float32")])
+def test_other_channels_are_kept_in_their_type_and_cropped_in_0_to_1(tmp_path, dtype, stored):
+    unit = np.random.default_rng(0).integers(0, 256, (32, 32, 5)) / 255
+    full = {"uint8": 255, "uint16": 65535, "float64": 1}[dtype]
+    sample = write_bands(tmp_path, np.rint(unit * full).astype(dtype) if full > 1 else unit, np.eye(32, dtype=np.int64))
+    stream = CropStream([sample], DataConfig(crop_px=32, scale=(1, 1), rotation_deg=0, color_jitter=0), 0)
+    assert str(stream.images[0].dtype) == f"torch.{stored}"
+    crop = stream[0]
+    image = torch.from_numpy(unit).permute(2, 0, 1).float()
+    is_mirrored = torch.equal(crop.labels, torch.eye(32, dtype=torch.int64).flip(1))
+    torch.testing.assert_close(crop.image, image.flip(2) if is_mirrored else image, rtol=0, atol=1e-4)
+
+
+def test_three_bands_are_kept_as_rgb(tmp_path):
+    values = np.random.default_rng(0).random((9, 9, 3))
+    stream = CropStream([write_bands(tmp_path, values, np.zeros((9, 9), np.int64))], PLAIN, 0)
+    np.testing.assert_array_equal(stream.images[0].permute(1, 2, 0), read_image(values))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_jitter_changes_every_channel_and_stays_in_range(channels):
+    image = torch.rand(channels, 40, 50, generator=torch.Generator().manual_seed(0))
+    truth = torch.zeros(1, 40, 50, dtype=torch.int16)
+    plain = random_crop(image, truth, PLAIN, np.random.default_rng(0)).image
+    jittered = random_crop(image, truth, DataConfig(crop_px=24, color_jitter=0.5), np.random.default_rng(0)).image
+    assert ((jittered - plain).abs().amax((1, 2)) > 0.02).all()
+    assert jittered.min() >= 0
+    assert jittered.max() <= 1
+
+
+def test_more_regions_than_16_bits_hold_stay_apart(tmp_path):
+    ids = np.arange(200 * 200).reshape(200, 200)
+    stream = CropStream([write_bands(tmp_path, np.zeros((200, 200, 1), np.uint8), ids)], PLAIN, 0)
+    np.testing.assert_array_equal(stream.truths[0][0], ids)
+
+
+def test_annotations_of_another_size_are_refused(tmp_path):
+    sample = write_bands(tmp_path, np.zeros((8, 9, 5), np.uint8), np.zeros((9, 8), np.int64))
+    with pytest.raises(
+        FileFormatError, match=r"labels\.npy is \(9, 8\) but image image is \(8, 9\).*its own annotation"
+    ):
+        CropStream([sample], PLAIN, 0)

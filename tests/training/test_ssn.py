@@ -1,18 +1,21 @@
+import csv
 import math
 
 import numpy as np
 import pytest
-import scipy.io
 import torch
-from PIL import Image
 
 from supercuts.core.config import load_config
-from supercuts.core.errors import FileFormatError
+from supercuts.core.errors import FileFormatError, InputError
+from supercuts.datasets.bsds500 import BSDS500
+from supercuts.images.io import read_image
 from supercuts.superpixels.checkpoint import load_network, save_network
 from supercuts.superpixels.ssn import SSN, SSNConfig
 from supercuts.training import ssn as training
-from supercuts.training.config import DataConfig, LossConfig, TrainConfig
+from supercuts.training.config import DataConfig, TrainConfig, ValidationConfig
+from supercuts.training.module import SSNTraining
 from supercuts.training.samples import CropStream
+from supercuts.training.validation import ValidationImages, judge
 
 STEPS = 4
 NETWORK = SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=3)
@@ -23,55 +26,19 @@ class PowerCut(Exception):
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """Two photographs of 64 x 64 pixels with two annotators each, in the layout of BSDS500."""
-    root = tmp_path_factory.mktemp("data")
-    images, truths = (root / "BSDS500" / "data" / kind / "train" for kind in ("images", "groundTruth"))
-    images.mkdir(parents=True)
-    truths.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for name, edge in (("1", 20), ("2", 45)):
-        labels = np.ones((64, 64), np.uint16)
-        labels[:, edge:] = 2
-        image = np.where(labels[..., None] == 1, [200, 60, 40], [30, 90, 180]) + rng.integers(-20, 20, (64, 64, 3))
-        Image.fromarray(image.astype(np.uint8)).save(images / f"{name}.jpg")
-        cells = np.empty((1, 2), object)
-        for i, one in enumerate((labels, np.ones_like(labels))):
-            cells[0, i] = {"Segmentation": one, "Boundaries": np.zeros_like(one, np.uint8)}
-        scipy.io.savemat(truths / f"{name}.mat", {"groundTruth": cells})
-    return root
-
-
-def make_config(root, out, **changes) -> TrainConfig:
-    return TrainConfig(
-        out=out,
-        model=NETWORK,
-        data=DataConfig(root=root, split="train", crop_px=48, workers=0),
-        loss=LossConfig(ssn_crop_px=32, ssn_cells=(4, 9), ssn_iterations=2),
-        steps=STEPS,
-        batch_size=2,
-        warmup_steps=0,  # the first steps already change the weights
-        ema_decay=0.5,  # so that the averaged weights differ from the last ones
-        precision="32-true",
-        checkpoint_steps=2,
-        **changes,
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(root, tmp_path_factory):
+def finished(training_root, make_train_config, tmp_path_factory):
     """Return the config, the losses and the weights file of a run in one go."""
     losses = []
-    step = training.SSNTraining.training_step
+    step = SSNTraining.training_step
 
     def recorded(self, batch, batch_idx):
         loss = step(self, batch, batch_idx)
         losses.append(loss.item())
         return loss
 
-    config = make_config(root, tmp_path_factory.mktemp("run"))
+    config = make_train_config(training_root, tmp_path_factory.mktemp("run"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.SSNTraining, "training_step", recorded)
+        patch.setattr(SSNTraining, "training_step", recorded)
         path = training.train(config)
     return config, losses, path
 
@@ -83,6 +50,10 @@ def read_weights(path) -> dict[str, torch.Tensor]:
 def assert_same_weights(path, expected: dict[str, torch.Tensor]) -> None:
     for name, value in read_weights(path).items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6, msg=name)
+
+
+def read_curve(config) -> list[dict[str, str]]:
+    return list(csv.DictReader((config.out / "validation.csv").read_text().splitlines()))
 
 
 def read_checkpoint(config) -> dict[str, object]:
@@ -102,18 +73,80 @@ def test_a_run_trains_and_writes_what_it_used(finished):
     assert read_checkpoint(config)["global_step"] == STEPS
 
 
+def test_every_validation_is_reported(finished):
+    config = finished[0]
+    rows = read_curve(config)
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4]
+    asa = [float(row["val_asa"]) for row in rows]
+    assert all(0.5 < value <= 1 for value in asa)
+    assert asa == pytest.approx([(float(r["val_asa_6"]) + float(r["val_asa_12"])) / 2 for r in rows])
+    assert read_image(config.out / "pictures" / "step_000003.png").shape == (64, 64, 3)
+    card = (config.out / "model.md").read_text()
+    assert f"step {asa.index(max(asa)) + 1} (these)" in card
+    assert "4 of 2 crops of 48 px" in card
+
+
+def test_the_score_is_that_of_the_averaged_weights(finished, training_root):
+    config, _, path = finished
+    images = ValidationImages(BSDS500(training_root, "val"))
+    network, _ = load_network(path)
+    scores = [judge(network, *images[i], (6, 12)).asa for i in range(2)]
+    rows = read_curve(config)
+    assert max(float(row["val_asa"]) for row in rows) == pytest.approx(np.mean(scores), abs=1e-6)
+
+
+def test_a_run_that_gets_no_better_stops_early_and_stays_so(training_root, tmp_path, make_train_config):
+    judged = ValidationConfig(every_steps=1, superpixels=(1,), patience=2)  # one region: its ASA never changes
+    config = make_train_config(training_root, tmp_path / "run", validation=judged, max_steps=50)
+    path = training.train(config)
+    curve = (config.out / "validation.csv").read_text()
+    assert len(curve.splitlines()) == 1 + 3
+    expected = read_weights(path)
+    training.train(config)
+    assert (config.out / "validation.csv").read_text() == curve
+    assert_same_weights(path, expected)
+
+
+def test_accumulated_parts_see_the_crops_of_the_whole_batch(training_root, tmp_path, monkeypatch, make_train_config):
+    fetched = []
+    fetch = CropStream.__getitem__
+    monkeypatch.setattr(CropStream, "__getitem__", lambda self, index: fetched.append(index) or fetch(self, index))
+    config = make_train_config(training_root, tmp_path / "run", accumulate=2, batch_size=4, max_steps=2)
+    training.train(config)
+    assert fetched[:8] == list(range(8))
+    assert read_checkpoint(config)["global_step"] == 2
+    assert len((config.out / "validation.csv").read_text().splitlines()) == 1 + 2  # after each step, not each part
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(training_root, tmp_path, make_train_config):
+    with pytest.raises(InputError, match=r"batch_size=2 cannot be shared by 1 processes in accumulate=4 parts.*of 4\."):
+        training.train(make_train_config(training_root, tmp_path / "run", accumulate=4))
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_on_the_validation_images_judges_nothing(training_root, tmp_path, make_train_config):
+    data = DataConfig(root=training_root, split="train+val", crop_px=48, workers=0)
+    config = make_train_config(training_root, tmp_path / "run", data=data, max_steps=2)
+    training.train(config)
+    assert not (config.out / "validation.csv").exists()
+    assert "No validation" in (config.out / "model.md").read_text()
+
+
 def test_the_averaged_weights_are_saved(finished):
     config, _, path = finished
     checkpoint = read_checkpoint(config)
     weights = read_weights(path)
     name = "head.output.weight"
-    torch.testing.assert_close(weights[name], checkpoint["state_dict"][f"network.{name}"])
+    best = torch.load(config.out / "checkpoints" / "best.ckpt", weights_only=True)
+    torch.testing.assert_close(weights[name], best["state_dict"][f"network.{name}"])
     assert not torch.equal(weights[name], checkpoint["current_model_state"][f"network.{name}"])
 
 
-def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(finished, root, tmp_path, monkeypatch):
+def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(
+    finished, training_root, tmp_path, monkeypatch, make_train_config
+):
     path = finished[2]
-    config = make_config(root, tmp_path / "run")
+    config = make_train_config(training_root, tmp_path / "run")
     fetch = CropStream.__getitem__
 
     def cut_in_the_fourth_batch(self, index):
@@ -138,6 +171,7 @@ def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(finished, root, tmp_pa
     resumed = training.train(config)
     assert fetched[0] == 2 * config.batch_size
     assert_same_weights(resumed, read_weights(path))
+    assert (config.out / "validation.csv").read_text() == (finished[0].out / "validation.csv").read_text()
 
 
 def test_a_finished_run_started_again_keeps_its_weights(finished):
@@ -148,30 +182,18 @@ def test_a_finished_run_started_again_keeps_its_weights(finished):
     assert_same_weights(path, expected)
 
 
-def test_a_run_starts_from_given_weights(root, tmp_path):
+def test_a_run_starts_from_given_weights(training_root, tmp_path, make_train_config):
     start = tmp_path / "start.safetensors"
     torch.manual_seed(1)
     save_network(start, SSN(NETWORK), {})
-    config = make_config(root, tmp_path / "run", init=start)
-    module = training.SSNTraining(config, training.make_network(config), CropStream([], config.data, 0))
+    config = make_train_config(training_root, tmp_path / "run", init=start)
+    module = SSNTraining(config, training.make_network(config), CropStream([], config.data, 0))
     assert module.network.training
     torch.testing.assert_close(module.network.head.output.weight, load_network(start)[0].head.output.weight)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_zero(root, tmp_path):
-    config = make_config(root, tmp_path).model_copy(update={"steps": 100, "warmup_steps": 10})
-    module = training.SSNTraining(config, training.make_network(config), CropStream([], config.data, 0))
-    configured = module.configure_optimizers()
-    factor = configured["lr_scheduler"]["scheduler"].lr_lambdas[0]
-    assert factor(0) == pytest.approx(0.1)
-    assert factor(9) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.09)))
-    assert factor(50) == pytest.approx(0.5)
-    assert factor(100) == pytest.approx(0)
-    assert configured["lr_scheduler"]["interval"] == "step"
-
-
-def test_a_missing_data_set_is_refused_before_anything_is_written(tmp_path):
-    config = make_config(tmp_path / "nowhere", tmp_path / "run")
+def test_a_missing_data_set_is_refused_before_anything_is_written(tmp_path, make_train_config):
+    config = make_train_config(tmp_path / "nowhere", tmp_path / "run")
     with pytest.raises(FileFormatError, match="No BSDS500 in"):
         training.train(config)
     assert not config.out.exists()

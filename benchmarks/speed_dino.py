@@ -1,0 +1,88 @@
+"""Time what SSN adds to a DINO backbone: in a training step, and when an image is described.
+
+In   nothing: weights and images are random, which costs the same time
+Out  medians in milliseconds and the two ratios
+Not  no accuracy; speed.py prints it beside its own table
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from supercuts.superpixels.ssn import SSN, SSNConfig
+from supercuts.training.config import LossConfig
+from supercuts.training.losses import boundary_loss
+from supercuts.training.module import superpixel_losses
+from supercuts.training.samples import TrainingSample
+
+BACKBONE = "dino_vits16"
+BATCH, CROP_PX, CELLS, ITERATIONS = 6, 200, 100, 5  # of Jampani et al.'s training
+SIZE = (321, 481)
+
+
+def measure(n_runs: int) -> dict[str, float]:
+    """Return milliseconds of the steps, and the shares."""
+    torch.manual_seed(0)
+    network = SSN(SSNConfig(backbone=BACKBONE, head_channels=(64,)))
+    network.to(memory_format=torch.channels_last)
+    training, ssn = _median_ms(lambda: _training_step(network.train()), n_runs)
+    whole, bare = _median_ms(lambda: _inference(network.eval()), n_runs)
+    return {
+        f"training step, {BATCH} crops of {CROP_PX} px": training,
+        f"of it SSN, {ITERATIONS} iterations, {CELLS} superpixels": ssn,
+        "SSN's share of the step": ssn / training,
+        f"SSN_DINO at {SIZE[0]}x{SIZE[1]}": whole,
+        "the bare ViT-S/16": bare,
+        "SSN_DINO to bare ViT": whole / bare,
+    }
+
+
+def _median_ms(step: Callable[[], tuple[float, float]], n_runs: int) -> tuple[float, float]:
+    """Return the medians of both figures; the first run is left out."""
+    step()
+    first, second = zip(*(step() for _ in range(n_runs)), strict=True)
+    return 1000 * statistics.median(first), 1000 * statistics.median(second)
+
+
+def _training_step(network: SSN) -> tuple[float, float]:
+    """Return the seconds of a whole step without the optimiser's, and of SSN's part, forward and backward."""
+    batch = _batch()
+    config = LossConfig(ssn_crop_px=CROP_PX, ssn_cells=(CELLS, CELLS), ssn_iterations=ITERATIONS)
+    start = time.perf_counter()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        prediction = network(batch.image.contiguous(memory_format=torch.channels_last))
+    boundary = boundary_loss(prediction.boundary_logits, batch.boundary_share)
+    # the graph is cut at the embeddings, so that SSN's backward can be timed alone
+    embeddings = prediction.embeddings.detach().requires_grad_()
+    before = time.perf_counter()
+    reconstruction, compactness = superpixel_losses(batch, embeddings, config, network.config, np.random.default_rng(0))
+    (2 * reconstruction + 0.1 * compactness).backward()
+    after = time.perf_counter()
+    torch.autograd.backward([boundary, prediction.embeddings], [torch.ones_like(boundary), embeddings.grad])
+    end = time.perf_counter()
+    network.zero_grad()
+    return end - start, after - before
+
+
+def _inference(network: SSN) -> tuple[float, float]:
+    """Return the seconds of SSN_DINO on an image, as the pipeline runs it, and of the transformer alone."""
+    image = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    # the transformer's own input: whole patches
+    patches = torch.nn.functional.pad(image, (0, -SIZE[1] % 16, 0, -SIZE[0] % 16), mode="replicate")
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        start = time.perf_counter()
+        network(image.contiguous(memory_format=torch.channels_last))
+        between = time.perf_counter()
+        network.backbone.pretrained.forward_features(patches)
+        end = time.perf_counter()
+    return between - start, end - between
+
+
+def _batch() -> TrainingSample:
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.arange(CROP_PX)[:, None] // 40 * 5 + torch.arange(CROP_PX) // 40).expand(BATCH, -1, -1)
+    image = torch.rand(BATCH, 3, CROP_PX, CROP_PX, generator=generator)
+    return TrainingSample(image, torch.rand(BATCH, 1, CROP_PX, CROP_PX, generator=generator), labels)

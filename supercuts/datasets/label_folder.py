@@ -1,0 +1,261 @@
+"""A folder of one's own images and label maps, split by sub-folders or by name.
+
+In   FOLDER/images/[SPLIT/]NAME.png and FOLDER/labels/[SPLIT/]NAME.png, or labels/[SPLIT/]NAME/*.png of several people
+Out  Samples in the order of their names; segmentations (H, W) int32
+Not  no pixels of the images (only their headers, to check them), no cache
+"""
+
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, overload
+
+import numpy as np
+from jaxtyping import Int32
+
+from supercuts.core.arrays import relabel_consecutive
+from supercuts.core.checks import check_choice, check_in_range
+from supercuts.core.errors import FileFormatError, SuperCutsError
+from supercuts.datasets.base import Sample
+from supercuts.images import array_files, bands
+
+_SPLITS = {"train": ("train",), "val": ("val",), "train+val": ("train", "val")}
+_IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
+_LABELS = (".npy", ".png", ".tif", ".tiff")
+_ID_LIMIT = 2.0**53  # from there, floats do not tell integers apart
+_MOST_LISTED = 50  # problems named in one error
+_HELP = f"""Expected
+  FOLDER/images/NAME.png        any of {", ".join(_IMAGES)}
+  FOLDER/labels/NAME.png        its label map, any of {", ".join(_LABELS)}; or, by several people,
+  FOLDER/labels/NAME/*.png      one file each
+or all of it one folder deeper, in images/train, labels/train, images/val and labels/val."""
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class LabelFolder(Sequence[Sample]):
+    """The samples of one split ("train", "val" or "train+val") of a folder, in the order of their names.
+
+    Without folders images/train or images/val, `val_fraction` of the images are "val": a hash of its name decides for
+    each image, so it stays where it is when others are added. If images are split at all, neither part is empty.
+
+    >>> data = LabelFolder("cells", "train")                    # doctest: +SKIP
+    >>> data.check()                                            # doctest: +SKIP
+    >>> data[0].name, data[0].truths[0].shape                   # doctest: +SKIP
+    ('plate_07', (512, 640))
+    """
+
+    folder: str | os.PathLike[str]
+    split: str
+    val_fraction: float = 0.1
+    samples: tuple[Sample, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_choice("split", self.split, _SPLITS)
+        remedy = "Give the share of the images that judge a run and are not trained on."
+        check_in_range("val_fraction", self.val_fraction, 0, 1, remedy=remedy)
+        object.__setattr__(self, "samples", tuple(_list_samples(Path(self.folder), self.split, self.val_fraction)))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Sample, ...]: ...
+    def __getitem__(self, index: int | slice) -> Sample | tuple[Sample, ...]:
+        return self.samples[index]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The file stems, after the sub-folder if there are some, in the order of the samples."""
+        return tuple(sample.name for sample in self.samples)
+
+    def check(self) -> None:
+        """Refuse a split with any problem, and name all of them; reads headers, decodes nothing."""
+        folder = Path(self.folder)
+        problems = [*_misplaced(folder), *_mismatched(folder, self.split), *_unlabelled(self.samples)]
+        shapes: dict[int, str] = {}
+        for sample in self.samples:
+            shape = _or_problem(problems, bands.read_shape, sample.image_path)
+            if shape is not None:
+                shapes.setdefault(shape[2], sample.image_path.name)
+            problems += _label_problems(sample, shape)
+        if len(shapes) > 1:
+            counts = ", ".join(f"{name} has {count}" for count, name in sorted(shapes.items()))
+            problems.append(f"images differ in their number of channels: {counts}. Give all of them the same.")
+        if problems:
+            listed = "\n".join(f"- {problem}" for problem in problems[:_MOST_LISTED])
+            more = f"\n... and {len(problems) - _MOST_LISTED} more" if len(problems) > _MOST_LISTED else ""
+            raise FileFormatError(
+                f"{self.folder}, split {self.split}: {len(problems)} problems.\n{listed}{more}\n{_HELP}"
+            )
+
+
+def read_label_maps(path: Path) -> list[Int32[np.ndarray, "height width"]]:
+    """Return the label map of a file, or those of the files in a folder in the order of their names.
+
+    Pixels of one id are one region, connected or not; regions are numbered 0..R-1 in ascending order of the ids.
+    """
+    return [_read_label_map(file) for file in _label_files(path)]
+
+
+def _read_label_map(path: Path) -> Int32[np.ndarray, "height width"]:
+    values = array_files.read_variables(path)["array"]
+    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "biuf":
+        raise FileFormatError(
+            f"{path} holds {values.shape} {values.dtype}. Expected one label map: whole numbers (H, W). Save each "
+            "annotator's map in a file of its own."
+        )
+    if values.dtype.kind == "f":
+        is_whole = (np.abs(values) < _ID_LIMIT) & (values == np.rint(values))  # NaN is neither
+        if not is_whole.all():
+            y, x = np.argwhere(~is_whole)[0].tolist()
+            raise FileFormatError(
+                f"{path} holds {values[y, x].item()} at row {y}, column {x}. Expected ids of regions, which "
+                "are whole numbers: save the label map itself."
+            )
+    return relabel_consecutive(values.astype(np.int64))[0]
+
+
+def _list_samples(folder: Path, split: str, val_fraction: float) -> list[Sample]:
+    images = folder / "images"
+    if not images.is_dir():
+        raise FileFormatError(f"No images/ in {folder.absolute()}.\n{_HELP}")
+    samples = _of_sub_folders(folder, split) if _sub_folders(images) else _of_names(folder, split, val_fraction)
+    if not samples:
+        raise FileFormatError(f"No image of split {split} in {images.absolute()}.\n{_HELP}")
+    return samples
+
+
+def _sub_folders(folder: Path) -> list[str]:
+    return [part for part in _SPLITS["train+val"] if (folder / part).is_dir()]
+
+
+def _of_sub_folders(folder: Path, split: str) -> list[Sample]:
+    images, labels = folder / "images", folder / "labels"
+    wanted = _SPLITS[split]
+    if len(wanted) == 1 and wanted[0] not in _sub_folders(images):
+        raise FileFormatError(
+            f"{images} holds {_sub_folders(images)[0]}/ but no {wanted[0]}/. Make it, or ask for split "
+            f"train+val, which trains on all images and is not judged on the way.\n{_HELP}"
+        )
+    return [
+        Sample(f"{part}/{image.stem}", image, _truth_path(labels / part, image.stem), read_label_maps)
+        for part in wanted
+        for image in _files(images / part, _IMAGES)
+    ]
+
+
+def _of_names(folder: Path, split: str, val_fraction: float) -> list[Sample]:
+    files = _files(folder / "images", _IMAGES)
+    place = {path: int.from_bytes(hashlib.sha256(path.stem.encode()).digest()[:8]) / 2**64 for path in files}
+    val = {path for path in files if place[path] < val_fraction}
+    if 0 < val_fraction < 1 and len(files) > 1:  # a part without images would be useless
+        lowest, highest = min(files, key=place.__getitem__), max(files, key=place.__getitem__)
+        val = (val | {lowest}) - {highest}
+    parts = _SPLITS[split]
+    return [
+        Sample(path.stem, path, _truth_path(folder / "labels", path.stem), read_label_maps)
+        for path in files
+        if ("val" if path in val else "train") in parts
+    ]
+
+
+def _truth_path(folder: Path, name: str) -> Path:
+    """Return the label file of an image, or the folder of several; where there is none, the file that is expected."""
+    candidates = (folder / f"{name}{suffix}" for suffix in _LABELS)
+    found = (path for path in itertools.chain(candidates, [folder / name]) if path.exists())
+    return next(found, folder / f"{name}.png")
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and _is_visible_file(path))
+
+
+def _is_visible_file(path: Path) -> bool:
+    return not path.name.startswith(".") and path.is_file()
+
+
+def _label_files(path: Path) -> list[Path]:
+    return _files(path, _LABELS) if path.is_dir() else [path]
+
+
+def _misplaced(folder: Path) -> list[str]:
+    """Return images that lie beside the folders of a split, where nothing would read them."""
+    images = folder / "images"
+    if not (parts := _sub_folders(images)):
+        return []
+    return [
+        f"{path} lies beside {' and '.join(f'{part}/' for part in parts)}. Move it into one of them."
+        for path in _files(images, _IMAGES)
+    ]
+
+
+def _mismatched(folder: Path, split: str) -> list[str]:
+    """Return labels without an image, and names that two files have."""
+    images, labels = folder / "images", folder / "labels"
+    parts = [part for part in _SPLITS[split] if part in _sub_folders(images)] or ["."]
+    problems = []
+    for part in parts:
+        by_name = _by_name(_files(images / part, _IMAGES))
+        of_name = _by_name([*_files(labels / part, _LABELS), *_folders(labels / part)])
+        for kind, found in (("images", by_name), ("labels", of_name)):
+            problems += [
+                f"{', '.join(map(str, paths))} are {len(paths)} {kind} of one name. Keep one."
+                for paths in found.values()
+                if len(paths) > 1
+            ]
+        for name in sorted(of_name.keys() - by_name.keys()):
+            problems.append(f"{of_name[name][0]} has no image {images / part / name}.*. Add it, or remove the label.")
+    return problems
+
+
+def _unlabelled(samples: Sequence[Sample]) -> list[str]:
+    return [
+        f"{sample.image_path} has no label {sample.truth_path}. Add it, or remove the image."
+        for sample in samples
+        if not sample.truth_path.exists()
+    ]
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    is_split = folder.name == "labels" and _sub_folders(folder)
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not is_split)
+
+
+def _by_name(paths: list[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        found.setdefault(path.name if path.is_dir() else path.stem, []).append(path)
+    return found
+
+
+def _label_problems(sample: Sample, shape: tuple[int, int, int] | None) -> list[str]:
+    """Return what is wrong with the label files of an image of that shape, of which only the headers are read."""
+    problems: list[str] = []
+    if not sample.truth_path.exists():
+        return problems  # named as an image without a label
+    files = _label_files(sample.truth_path)
+    if not files:
+        return [f"{sample.truth_path} holds no label map. Give one of {', '.join(_LABELS)} for each annotator."]
+    for file in files:
+        found = _or_problem(problems, array_files.read_shape, file)
+        if found is not None and shape is not None and found != shape[:2]:
+            problems.append(f"{file} is {found}, but {sample.image_path.name} is {shape[:2]} (rows, columns).")
+    return problems
+
+
+def _or_problem(problems: list[str], read: Callable[[Path], _T], path: Path) -> _T | None:
+    try:
+        return read(path)
+    except SuperCutsError as error:
+        problems.append(str(error))
+        return None

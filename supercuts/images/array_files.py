@@ -1,0 +1,192 @@
+"""Read the arrays of a file of labels or results, whatever program wrote it and whatever is broken in it.
+
+In   a .mat, .npy, .npz, .png, .tif or .tiff file
+Out  its arrays by name, with the values as stored; the shape of the one in a .npy, .png or .tif without decoding it
+Not  no meaning of the values; no Python objects are unpickled
+"""
+
+import math
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+import scipy.sparse
+from PIL import PngImagePlugin
+
+from supercuts.core.errors import FileFormatError, SuperCutsError
+from supercuts.images.io import MAX_PIXELS
+
+_PNG_MODES = ("1", "L", "I;16", "I;16B", "I")
+_TIFF_RGB, _TIFF_PALETTE = 2, 3
+_UNNAMED = "array"  # what the one array is called in formats without names
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_REMEDIES = {
+    ".mat": "Expected a whole MATLAB file of version 7 or older: write it again with save(file, 'name', '-v7').",
+    ".npy": "Expected a whole file of numbers: write it again with np.save(file, array) of an integer or float array.",
+    ".npz": "Expected a whole file of arrays: write it again with np.savez(file, array) or Hierarchy.save.",
+    ".png": "Expected a whole PNG: copy it again, or write it again from the program that made it.",
+    ".tif": "Expected a whole TIFF, best without compression: write it again with tifffile.imwrite(file, array).",
+}
+_COLOURS = (
+    "Expected one channel. Save the map itself, not a picture of it: a grey 16-bit PNG "
+    "(skimage.io.imsave(file, labels.astype(np.uint16))), .npy or .mat."
+)
+
+
+def read_variables(path: Path, accepts_palette: bool = True) -> dict[str, np.ndarray]:
+    """Return the arrays of a file by name, `array` where the format has none; a MATLAB cell is an array of objects.
+
+    Of a palette image the values are the indices, not colours; accepts_palette=False refuses it.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise FileFormatError(f"{path}: arrays in {path.suffix!r} are not read. Expected {', '.join(_READERS)}.")
+    with refusing_damage(path):
+        return reader(path, accepts_palette)
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of the one array in a .npy, .png or .tif without decoding it; a palette gives indices."""
+    suffix = path.suffix.lower()
+    with refusing_damage(path):
+        if suffix == ".npy":
+            return tuple(np.lib.format.open_memmap(path, mode="r").shape)
+        if suffix in (".tif", ".tiff"):
+            with _open_tiff(path, True) as series:
+                return tuple(series.shape)
+        with _open_png(path, True) as image:
+            shape = (image.height, image.width)
+            image.verify()  # checksums alone: a file that was cut is found, nothing is decoded
+            return shape
+
+
+def describe(variables: Mapping[str, np.ndarray]) -> str:
+    """Return names, shapes and types for messages.
+
+    >>> describe({"labels": np.zeros((2, 3), np.uint8), "segs": np.empty((1, 5), object)})
+    'labels (2, 3) uint8, segs (1, 5) cell'
+    """
+    listed = (f"{name} {a.shape} {'cell' if a.dtype == object else a.dtype}" for name, a in variables.items())
+    return ", ".join(listed) or "nothing"
+
+
+@contextmanager
+def refusing_damage(path: Path) -> Iterator[None]:
+    """Turn whatever a reader of this file raises into a FileFormatError."""
+    suffix = path.suffix.lower().replace("tiff", "tif")
+    try:
+        yield
+    except SuperCutsError:
+        raise
+    except OSError as error:
+        if error.errno is None:  # the reader's own complaint, not the operating system's
+            raise FileFormatError(f"{path} is damaged or not {suffix} ({error}). {_REMEDIES[suffix]}") from error
+        raise FileFormatError(
+            f"{path} cannot be read ({error.strerror}). Expected a readable file: check its path and permissions."
+        ) from error
+    # damaged bytes: readers raise struct, zlib, syntax, key, memory and other errors
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"[:200]
+        raise FileFormatError(f"{path} is damaged or not {suffix} ({message}). {_REMEDIES[suffix]}") from error
+
+
+def _read_mat(path: Path, _: bool) -> dict[str, np.ndarray]:
+    with path.open("rb") as file:
+        start = file.read(520)
+        if start.startswith((b"MATLAB 7.3", _HDF5)) or start[512:] == _HDF5:
+            raise FileFormatError(
+                f"{path} is a MATLAB v7.3 (HDF5) file. Expected version 7 or older: write it again with "
+                "save(file, 'name', '-v7')."
+            )
+    # mat_dtype: MATLAB stores a double map that holds only 0 and 1 as bytes, which must not pass for uint8
+    variables: dict[str, Any] = scipy.io.loadmat(path, mat_dtype=True, appendmat=False)
+    for name, value in variables.items():
+        if scipy.sparse.issparse(value):
+            raise FileFormatError(f"{path}: {name} is sparse. Expected a full matrix: save full({name}).")
+    return {name: value for name, value in variables.items() if isinstance(value, np.ndarray)}
+
+
+def _read_npy(path: Path, _: bool) -> dict[str, np.ndarray]:
+    # mapped: the size that the header claims is compared with the file's before memory is asked for
+    return {_UNNAMED: np.array(np.lib.format.open_memmap(path, mode="r"))}
+
+
+def _read_npz(path: Path, _: bool) -> dict[str, np.ndarray]:
+    variables = {}
+    with zipfile.ZipFile(path) as archive:  # np.load leaves damaged archives open
+        for member in archive.namelist():
+            if member.endswith(".npy"):
+                with archive.open(member) as file:
+                    variables[member.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+    return variables
+
+
+def _read_png(path: Path, accepts_palette: bool) -> dict[str, np.ndarray]:
+    with _open_png(path, accepts_palette) as image:
+        return {_UNNAMED: np.array(image)}
+
+
+@contextmanager
+def _open_png(path: Path, accepts_palette: bool) -> Iterator[PngImagePlugin.PngImageFile]:
+    # the plugin is called directly: Image.open warns of large images by a limit that only a global of Pillow can change
+    with path.open("rb") as file, PngImagePlugin.PngImageFile(file) as image:
+        _check_n_values(path, image.size)
+        if image.mode == "P" and not accepts_palette:
+            _refuse_palette(path)
+        if image.mode not in ("P", *_PNG_MODES):
+            raise FileFormatError(f"{path} is a PNG of mode {image.mode}: colours or transparency. {_COLOURS}")
+        yield image
+
+
+def _read_tiff(path: Path, accepts_palette: bool) -> dict[str, np.ndarray]:
+    with _open_tiff(path, accepts_palette) as series:
+        return {_UNNAMED: series.asarray()}
+
+
+@contextmanager
+def _open_tiff(path: Path, accepts_palette: bool) -> Iterator[Any]:
+    import tifffile  # slow to import, and few results need it
+
+    with tifffile.TiffFile(path) as tiff:
+        if len(tiff.series) != 1:
+            raise FileFormatError(f"{path} holds {len(tiff.series)} series of images. Expected one: save it alone.")
+        series = tiff.series[0]
+        _check_n_values(path, series.shape)
+        photometric = getattr(series.keyframe, "photometric", None)
+        if photometric == _TIFF_PALETTE and not accepts_palette:
+            _refuse_palette(path)
+        if photometric == _TIFF_RGB:
+            raise FileFormatError(f"{path} is a TIFF of colours. {_COLOURS}")
+        yield series
+
+
+def _check_n_values(path: Path, shape: tuple[int, ...]) -> None:
+    """Refuse a claimed size before memory is asked for: a few compressed bytes may claim any."""
+    if math.prod(shape) > MAX_PIXELS:
+        raise FileFormatError(
+            f"{path} claims {' x '.join(map(str, shape))} values. Expected at most {MAX_PIXELS}: save the result at "
+            "the size of its image."
+        )
+
+
+def _refuse_palette(path: Path) -> None:
+    raise FileFormatError(
+        f"{path} is a palette image, whose values are numbers of colours. Expected one grey channel: save the "
+        'strengths as such, for example image.convert("L"). If the numbers are ids of regions, ask for --form '
+        "segmentations."
+    )
+
+
+_READERS: dict[str, Callable[[Path, bool], dict[str, np.ndarray]]] = {
+    ".mat": _read_mat,
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".png": _read_png,
+    ".tif": _read_tiff,
+    ".tiff": _read_tiff,
+}
+SUFFIXES = tuple(_READERS)

@@ -1,0 +1,183 @@
+"""One step of training and of validation, as Lightning's Trainer calls them.
+
+In   TrainConfig, a network, the stream of crops, the images that judge it
+Out  SSNTraining: losses, optimiser, validation scores and their curve
+Not  no trainer, no checkpoints (ssn.py)
+"""
+
+import math
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch.utils.data import DataLoader, Dataset
+
+from supercuts.superpixels.grid import make_grid
+from supercuts.superpixels.lab import rgb_to_lab
+from supercuts.superpixels.soft_kmeans import CellLayout, make_layout, soft_kmeans, to_cells
+from supercuts.superpixels.ssn import SSN, SSNConfig, pixel_features
+from supercuts.training.config import LossConfig, TrainConfig
+from supercuts.training.losses import boundary_loss, compactness_loss, reconstruction_loss
+from supercuts.training.samples import CropStream, ProcessSampler, TrainingSample, collate
+from supercuts.training.validation import Judged, ValidationImages, judge
+
+
+class SSNTraining(L.LightningModule):
+    """Losses and optimiser of a run; `network` is what is trained, `curve` what validation found."""
+
+    def __init__(
+        self, config: TrainConfig, network: SSN, stream: CropStream, validation: ValidationImages | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.stream = stream
+        self.validation = validation
+        self.network = network
+        self.network.to(memory_format=torch.channels_last)
+        self.curve: list[dict[str, float]] = []
+        self.drawn: list[Judged] = []
+
+    def train_dataloader(self) -> DataLoader[TrainingSample]:
+        """Return this process's part of the batches from the step at which the run stands."""
+        config = self.config
+        world = self.trainer.world_size
+        done = self.trainer.global_step * config.batch_size
+        local = config.batch_size // (config.accumulate * world)
+        return DataLoader(
+            self.stream,
+            local,
+            sampler=ProcessSampler(done, local, self.trainer.global_rank, world),
+            num_workers=config.data.workers,
+            collate_fn=collate,
+            persistent_workers=config.data.workers > 0,
+            worker_init_fn=_one_thread,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Return this process's part of the images that judge the run, one at a time."""
+        if self.validation is None:
+            return []
+        own = range(self.trainer.global_rank, len(self.validation), self.trainer.world_size)
+        part: Dataset[Any] = torch.utils.data.Subset(self.validation, own)
+        return DataLoader(part, batch_size=None, collate_fn=_as_is)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
+        """Move the tensors of a batch; what judges stays where the pipeline reads it."""
+        if not isinstance(batch, TrainingSample):
+            return batch
+        return TrainingSample(batch.image.to(device), batch.boundary_share.to(device), batch.labels.to(device))
+
+    def training_step(self, batch: TrainingSample, batch_idx: int) -> torch.Tensor:
+        """Return the weighted sum of the loss terms."""
+        weights = self.config.loss
+        prediction = self.network(batch.image.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(self.device.type, enabled=False):  # the k-means needs float32
+            boundary = boundary_loss(prediction.boundary_logits, batch.boundary_share)
+            # drawn from the step alone: all processes and all parts of a batch have the same number of cells
+            rng = np.random.default_rng((self.config.seed, self.global_step))
+            reconstruction, compactness = superpixel_losses(
+                batch, prediction.embeddings, weights, self.network.config, rng
+            )
+        terms = {"boundary": boundary, "reconstruction": reconstruction, "compactness": compactness}
+        total = torch.stack([value * getattr(weights, name) for name, value in terms.items()]).sum()
+        self.log_dict({"loss": total, **terms}, prog_bar=True, sync_dist=True, batch_size=len(batch.image))
+        return total
+
+    def validation_step(self, batch: tuple[np.ndarray, list[np.ndarray]], batch_idx: int) -> None:
+        """Score the averaged weights on one image, as the pipeline uses them."""
+        judged = judge(self.network, *batch, self.config.validation.superpixels)
+        self.log_dict(judged.scores, sync_dist=True, batch_size=1)
+        self.log("val_asa", judged.asa, sync_dist=True, batch_size=1, prog_bar=True)
+        if batch_idx < self.config.validation.pictures:
+            self.drawn.append(judged)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the curve: a run that goes on continues it."""
+        checkpoint["curve"] = self.curve
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the curve up where the checkpoint was written."""
+        self.curve = list(checkpoint.get("curve", []))
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Return AdamW with linear warm-up and a cosine to zero."""
+        config = self.config
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(self.network, config), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+
+        def factor(step: int) -> float:
+            warm = min((step + 1) / max(config.warmup_steps, 1), 1.0)
+            return warm * 0.5 * (1 + math.cos(math.pi * min(step / config.max_steps, 1.0)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def superpixel_losses(
+    batch: TrainingSample, embeddings: torch.Tensor, config: LossConfig, ssn: SSNConfig, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return reconstruction and compactness on a random part of the crops, at a random number of cells.
+
+    embeddings (B, D, S, S) are the network's of the crops.
+    """
+    side = min(config.ssn_crop_px, embeddings.shape[-1])
+    y, x = rng.integers(embeddings.shape[-1] - side + 1, size=2)
+    part = (..., slice(y, y + side), slice(x, x + side))
+    grid = make_grid(side, side, int(rng.integers(config.ssn_cells[0], config.ssn_cells[1] + 1)))
+    layout = make_layout(grid, embeddings.device)
+    # one image at a time stays in the processor's cache; a GPU wants them all at once
+    size = len(embeddings) if embeddings.is_cuda else 1
+    parts = zip(
+        batch.image[part].split(size), batch.labels[part].split(size), embeddings[part].split(size), strict=True
+    )
+    losses = [torch.stack(_losses_of(*one, layout, config.ssn_iterations, ssn)) for one in parts]
+    reconstruction, compactness = torch.stack(losses).mean(0)
+    return reconstruction, compactness
+
+
+def _losses_of(
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    embeddings: torch.Tensor,
+    layout: CellLayout,
+    n_iterations: int,
+    ssn: SSNConfig,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    color = rgb_to_lab(images) if images.shape[1] == 3 else 100 * images  # as images.color.color_features
+    cells = to_cells(pixel_features(color, embeddings, layout.grid, ssn), layout)
+    soft = soft_kmeans(cells, layout, n_iterations)
+    truth = to_cells(_compress(labels)[:, None], layout)[:, :, 0]
+    positions = to_cells(_positions(labels.shape[-1], len(labels), labels.device), layout)
+    return reconstruction_loss(soft.weights, truth, layout), compactness_loss(soft.weights, positions, layout)
+
+
+def _parameter_groups(network: SSN, config: TrainConfig) -> list[dict[str, Any]]:
+    """Return what is trained: the pretrained part, if there is one, at its own learning rate."""
+    pretrained = getattr(network.backbone, "pretrained", None)
+    of_others = set() if pretrained is None else {id(parameter) for parameter in pretrained.parameters()}
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    ours = [parameter for parameter in trained if id(parameter) not in of_others]
+    theirs = [parameter for parameter in trained if id(parameter) in of_others]
+    groups: list[dict[str, Any]] = [{"params": ours}]
+    return [*groups, {"params": theirs, "lr": config.learning_rate * config.backbone_lr_scale}] if theirs else groups
+
+
+def _positions(side: int, batch: int, device: torch.device) -> torch.Tensor:
+    axis = torch.arange(side, device=device, dtype=torch.float32)
+    return torch.stack(torch.meshgrid(axis, axis, indexing="ij"))[None].expand(batch, -1, -1, -1)
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)  # the trainer needs the cores
+
+
+def _as_is(item: Any) -> Any:
+    return item  # the loader's default would make tensors of it
+
+
+def _compress(labels: torch.Tensor) -> torch.Tensor:
+    """Renumber each of (B, H, W) label maps 0..R-1: one-hot maps then have no empty channels."""
+    return torch.stack([torch.unique(one, return_inverse=True)[1] for one in labels])

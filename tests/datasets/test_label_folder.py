@@ -1,0 +1,228 @@
+import pickle
+import re
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from supercuts.core.errors import FileFormatError, InputError
+from supercuts.datasets.label_folder import LabelFolder, read_label_maps
+
+LABELS = np.array([[7, 7, 300], [0, 7, 300]], np.uint16)
+RELABELLED = [[1, 1, 2], [0, 1, 2]]
+
+
+def write(path, array) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writers = {".npy": np.save, ".tif": tifffile.imwrite}
+    writers.get(path.suffix, lambda p, a: Image.fromarray(a).save(p))(path, array)
+
+
+def write_pair(folder, name, part=".", labels=LABELS) -> None:
+    write(folder / "images" / part / f"{name}.png", np.zeros((*labels.shape, 3), np.uint8))
+    write(folder / "labels" / part / f"{name}.png", labels)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two images to train on, one with two annotators, and one to validate."""
+    write_pair(tmp_path, "b", "train")
+    write_pair(tmp_path, "c", "val")
+    write(tmp_path / "images/train/a.jpg", np.zeros((2, 3, 3), np.uint8))
+    write(tmp_path / "labels/train/a/ann.png", LABELS)
+    write(tmp_path / "labels/train/a/bob.npy", LABELS.astype(np.int64) - 9)
+    return tmp_path
+
+
+@pytest.fixture
+def flat(tmp_path):
+    for i in range(40):
+        write_pair(tmp_path, f"n{i}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("split", "names"),
+    [("train", ("train/a", "train/b")), ("val", ("val/c",)), ("train+val", ("train/a", "train/b", "val/c"))],
+)
+def test_folders_of_a_split_are_the_split(folder, split, names):
+    data = LabelFolder(folder, split)
+    data.check()
+    assert data.names == names
+    assert len(data) == len(names)
+    assert [sample.name for sample in data] == list(names)
+    assert data[:1][0] == data[0]
+
+
+def test_each_annotator_gives_a_map_in_the_order_of_the_files(folder):
+    several, one = LabelFolder(folder, "train")
+    assert [truth.tolist() for truth in several.truths] == [RELABELLED, RELABELLED]
+    assert [truth.tolist() for truth in one.truths] == [RELABELLED]
+    assert one.truths[0].dtype == np.int32
+
+
+def test_samples_travel_to_worker_processes(folder):
+    sample = pickle.loads(pickle.dumps(LabelFolder(folder, "train")[0]))
+    assert len(sample.truths) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("a.png", "uint8"), ("a.png", "uint16"), ("a.tif", "uint16"), ("a.tif", "int32"), ("a.npy", "int64")],
+)
+def test_label_maps_of_every_kind_are_renumbered(tmp_path, name, dtype):
+    write(tmp_path / name, np.minimum(LABELS, 200).astype(dtype))
+    assert [labels.tolist() for labels in read_label_maps(tmp_path / name)] == [RELABELLED]
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.tif"])
+def test_whole_numbers_may_be_floats_but_no_others(tmp_path, name):
+    write(tmp_path / name, LABELS.astype(np.float32))
+    assert read_label_maps(tmp_path / name)[0].tolist() == RELABELLED
+    for wrong in (0.5, np.nan, np.inf, 2.0**60):
+        broken = LABELS.astype(np.float32)
+        broken[1, 2] = wrong
+        write(tmp_path / name, broken)
+        message = rf"{name} holds {re.escape(str(wrong))} at row 1, column 2\..*whole numbers"
+        with pytest.raises(FileFormatError, match=message):
+            read_label_maps(tmp_path / name)
+
+
+def test_a_palette_gives_its_indices(tmp_path):
+    image = Image.fromarray(LABELS.astype(np.uint8) % 50)
+    image.putpalette(list(range(255, -1, -1)) * 3)
+    image.save(tmp_path / "a.png")
+    expected = np.unique(LABELS.astype(np.uint8) % 50, return_inverse=True)[1]
+    np.testing.assert_array_equal(read_label_maps(tmp_path / "a.png")[0], expected.reshape(2, 3))
+
+
+@given(arrays(np.int64, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.integers(-(2**62), 2**62)))
+def test_any_ids_keep_the_partition(tmp_path_factory, ids):
+    path = tmp_path_factory.getbasetemp() / "any.npy"
+    np.save(path, ids)
+    (labels,) = read_label_maps(path)
+    pairs = set(zip(ids.ravel().tolist(), labels.ravel().tolist(), strict=True))
+    assert len(pairs) == len(np.unique(ids)) == labels.max() + 1
+    assert labels.min() == 0
+
+
+@pytest.mark.parametrize("values", [np.zeros((2, 3, 4), np.uint8), np.zeros((0, 3), np.uint8), np.array([["a"]])])
+def test_what_is_no_label_map_is_refused(tmp_path, values):
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(FileFormatError, match=r"a\.npy holds .*Expected one label map: whole numbers \(H, W\)"):
+        read_label_maps(tmp_path / "a.npy")
+
+
+def test_a_fraction_judges_and_the_rest_trains(flat):
+    train, val, both = (LabelFolder(flat, split, 0.25).names for split in ("train", "val", "train+val"))
+    assert set(train).isdisjoint(val)
+    assert sorted([*train, *val]) == list(both) == sorted(f"n{i}" for i in range(40))
+    assert 4 <= len(val) <= 18
+    assert LabelFolder(flat, "val", 0.5).names != val
+
+
+def test_an_image_stays_in_its_part_when_others_are_added(flat):
+    before = set(LabelFolder(flat, "val", 0.25).names)
+    for i in range(40, 60):
+        write_pair(flat, f"n{i}")
+    after = LabelFolder(flat, "val", 0.25).names
+    assert {name for name in after if int(name[1:]) < 40} == before
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.999])
+def test_no_part_is_empty(flat, fraction):
+    sizes = [len(LabelFolder(flat, split, fraction)) for split in ("train", "val")]
+    assert sizes == ([39, 1] if fraction < 0.5 else [1, 39])
+
+
+def test_a_fraction_of_nothing_trains_on_all(flat):
+    assert len(LabelFolder(flat, "train", 0)) == 40
+    with pytest.raises(FileFormatError, match="No image of split val"):
+        LabelFolder(flat, "val", 0)
+
+
+def test_every_problem_is_named_in_one_error(folder):
+    image, labels = folder / "images/train", folder / "labels/train"
+    write(image / "unlabelled.png", np.zeros((2, 3, 3), np.uint8))
+    write(labels / "orphan.png", LABELS)
+    write(labels / "nobody/ann.png", LABELS)
+    write_pair(folder, "small", "train")
+    write(labels / "small.png", LABELS[:, :2])
+    write_pair(folder, "coloured", "train")
+    write(labels / "coloured.png", np.zeros((2, 3, 3), np.uint8))
+    write_pair(folder, "cut", "train")
+    (image / "cut.png").write_bytes((image / "cut.png").read_bytes()[:40])
+    write_pair(folder, "twice", "train")
+    write(labels / "twice.npy", LABELS)
+    write(image / "twice.bmp", np.zeros((2, 3, 3), np.uint8))
+    write(image / "bands.npy", np.zeros((2, 3, 5), np.uint8))
+    write(labels / "bands.npy", LABELS)
+    write(image / "none.png", np.zeros((2, 3, 3), np.uint8))
+    (labels / "none").mkdir()
+    write(folder / "images/beside.png", np.zeros((2, 3, 3), np.uint8))
+    with pytest.raises(FileFormatError) as caught:
+        LabelFolder(folder, "train").check()
+    message = str(caught.value)
+    for expected in (
+        f"{image / 'unlabelled.png'} has no label {labels / 'unlabelled.png'}",
+        f"{labels / 'orphan.png'} has no image",
+        f"{labels / 'nobody'} has no image",
+        f"{labels / 'small.png'} is (2, 2), but small.png is (2, 3) (rows, columns)",
+        "coloured.png is a PNG of mode RGB",
+        f"{image / 'cut.png'}: is no picture that can be read",
+        f"{labels / 'twice.npy'}, {labels / 'twice.png'} are 2 labels of one name",
+        f"{image / 'twice.bmp'}, {image / 'twice.png'} are 2 images of one name",
+        f"{labels / 'none'} holds no label map",
+        "differ in their number of channels: a.jpg has 3, bands.npy has 5",
+        f"{folder / 'images/beside.png'} lies beside train/ and val/. Move it",
+        "11 problems.",
+        "FOLDER/labels/NAME/*.png",
+    ):
+        assert expected in message
+    with pytest.raises(FileFormatError, match="1 problems"):  # what lies beside the folders, which is of no split
+        LabelFolder(folder, "val").check()
+
+
+def test_a_long_list_of_problems_is_cut(flat):
+    for path in (flat / "labels").iterdir():
+        path.unlink()
+    for i in range(40, 60):
+        write(flat / f"images/n{i}.png", np.zeros((2, 3, 3), np.uint8))
+    with pytest.raises(FileFormatError, match=r"(?s)60 problems\..*\.\.\. and 10 more"):
+        LabelFolder(flat, "train+val").check()
+
+
+def test_a_missing_or_empty_folder_shows_the_layout(tmp_path):
+    with pytest.raises(FileFormatError, match=r"(?s)No images/ in .*FOLDER/images/NAME\.png"):
+        LabelFolder(tmp_path, "train")
+    (tmp_path / "images").mkdir()
+    with pytest.raises(FileFormatError, match=r"(?s)No image of split train in .*FOLDER/labels/NAME\.png"):
+        LabelFolder(tmp_path, "train")
+
+
+def test_a_split_without_its_folder_is_refused_with_the_remedy(folder):
+    (folder / "images/val/c.png").unlink()
+    with pytest.raises(FileFormatError, match="No image of split val"):
+        LabelFolder(folder, "val")
+    (folder / "images/val").rmdir()
+    with pytest.raises(FileFormatError, match=r"holds train/ but no val/\. Make it, or ask for split train\+val"):
+        LabelFolder(folder, "val")
+    assert len(LabelFolder(folder, "train+val")) == 2
+
+
+@pytest.mark.parametrize(
+    ("split", "fraction", "message"), [("test", 0.1, "split='test' is unknown"), ("val", 2, "val_f")]
+)
+def test_impossible_arguments_are_refused(folder, split, fraction, message):
+    with pytest.raises(InputError, match=message):
+        LabelFolder(folder, split, fraction)
+
+
+def test_other_files_are_left_alone(folder):
+    for name in ("images/train/notes.txt", "images/train/.hidden.png", "labels/train/.DS_Store"):
+        (folder / name).touch()
+    LabelFolder(folder, "train+val").check()

@@ -1,0 +1,50 @@
+import math
+
+import pytest
+
+from supercuts.backbones.base import PretrainedConfig
+from supercuts.superpixels.ssn import SSNConfig
+from supercuts.training import ssn as training
+from supercuts.training.module import SSNTraining
+from supercuts.training.samples import CropStream
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero(training_root, tmp_path, make_train_config):
+    config = make_train_config(training_root, tmp_path).model_copy(update={"max_steps": 100, "warmup_steps": 10})
+    module = SSNTraining(config, training.make_network(config), CropStream([], config.data, 0))
+    configured = module.configure_optimizers()
+    factor = configured["lr_scheduler"]["scheduler"].lr_lambdas[0]
+    assert factor(0) == pytest.approx(0.1)
+    assert factor(9) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.09)))
+    assert factor(50) == pytest.approx(0.5)
+    assert factor(100) == pytest.approx(0)
+    assert configured["lr_scheduler"]["interval"] == "step"
+
+
+def test_what_was_pretrained_learns_at_its_own_rate_and_what_is_frozen_not_at_all(
+    training_root, tmp_path, make_train_config
+):
+    model = SSNConfig(
+        backbone="timm:resnet18", pretrained=PretrainedConfig(finetune_blocks=1), head_channels=(4, 4, 4, 4, 4)
+    )
+    config = make_train_config(
+        training_root, tmp_path, model=model, backbone_weights="random", learning_rate=1e-3, backbone_lr_scale=0.2
+    )
+    module = SSNTraining(config, training.make_network(config), CropStream([], config.data, 0))
+    ours, theirs = module.configure_optimizers()["optimizer"].param_groups
+    assert [ours["initial_lr"], theirs["initial_lr"]] == pytest.approx([1e-3, 2e-4])
+    last = list(module.network.backbone.pretrained.layer4.parameters())
+    assert {id(one) for one in theirs["params"]} == {id(one) for one in last}
+    trained = [id(one) for group in (ours, theirs) for one in group["params"]]
+    assert len(trained) == len(set(trained))
+    assert set(trained) == {id(one) for one in module.network.parameters() if one.requires_grad}
+
+
+def test_the_curve_goes_with_the_checkpoint(training_root, tmp_path, make_train_config):
+    config = make_train_config(training_root, tmp_path)
+    first, second = (SSNTraining(config, training.make_network(config), CropStream([], config.data, 0)) for _ in "ab")
+    first.curve.append({"step": 5, "val_asa": 0.5})
+    checkpoint = {}
+    first.on_save_checkpoint(checkpoint)
+    second.on_load_checkpoint(checkpoint)
+    assert second.curve == [{"step": 5, "val_asa": 0.5}]
