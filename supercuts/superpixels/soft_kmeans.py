@@ -132,8 +132,8 @@ def pool(weights: torch.Tensor, cells: torch.Tensor, layout: CellLayout) -> tupl
     b, n, c, p = cells.shape
     sums = torch.bmm(weights.reshape(b * n, N_CANDIDATES, p), cells.reshape(b * n, c, p).mT)
     both = torch.cat([sums.view(b, n, N_CANDIDATES, c), weights.sum(3, keepdim=True)], dim=3)
-    sums, mass = scatter_to_candidates(both, layout).split([c, 1], dim=2)
-    return sums / mass.clamp_min(1e-16), mass[..., 0]
+    received = scatter_to_candidates(both, layout)
+    return received[..., :c] / received[..., c:].clamp_min(1e-16), received[..., c]
 
 
 def spread(weights: torch.Tensor, values: torch.Tensor, layout: CellLayout) -> torch.Tensor:
@@ -187,33 +187,44 @@ class _Iterations(torch.autograd.Function):
     def backward(
         ctx: Any, to_weights: torch.Tensor, to_centers: torch.Tensor, to_mass: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, None, None]:
-        cells, *saved = ctx.saved_tensors
-        layout = ctx.layout
-        b, n, c, p = cells.shape
-        features = cells.reshape(b * n, c, p)
-        to_features = features.new_zeros(features.shape)  # contiguous, whatever the features are
-        for i in range(len(saved) - 3, 0, -3):
-            before, weights, centers, mass = saved[max(i - 2, 0)], *saved[i : i + 3]
-            # centers = sums / mass, both scattered from what each cell gives to its candidates
+        cells, first, *saved = list[torch.Tensor](ctx.saved_tensors)
+        befores = [first, *saved[1::3]]  # the centres that each iteration starts from
+        to_cells = cells.new_zeros(cells.shape)  # contiguous, whatever the cells are
+        for t in reversed(range(len(saved) // 3)):
+            weights, centers, mass = saved[3 * t : 3 * t + 3]
+            # centers = sums / mass, both added up from what each cell gives to its candidates
             to_sums = to_centers / mass.clamp_min(1e-16)[..., None]
-            to_mass = to_mass - (to_sums * centers).sum(-1)
-            near = candidate_centers(torch.cat([to_sums, to_mass[..., None]], dim=2), layout)
-            near_sums, near_mass = near.view(b * n, N_CANDIDATES, c + 1).split([c, 1], dim=2)
-            near_sums = near_sums.contiguous()  # products of strided factors take many times as long
-            to_near = torch.baddbmm(near_mass, near_sums, features).view_as(weights)
-            to_weights = to_near if i < len(saved) - 3 else to_near.add_(to_weights)
-            # softmax
+            to_given = torch.cat([to_sums, (to_mass - (to_sums * centers).sum(-1))[..., None]], dim=2)
+            to_weights = _back_through_pool(to_given, weights, cells, to_cells, ctx.layout) + to_weights
             to_logits = (to_weights - (weights * to_weights).sum(2, keepdim=True)).mul_(weights)
-            flat_logits = to_logits.view(b * n, N_CANDIDATES, p)
-            # logits = 2 f.d - d.(d + 2 s0), d = s - s0: the derivative by a candidate s is 2 (f - s), by s0 2 (s0 - f)
-            own = before[:, :, None]
-            delta = candidate_centers(before, layout) - own
-            to_bias = flat_logits.sum(2).view(b, n, N_CANDIDATES, 1)
-            to_delta = 2 * torch.bmm(flat_logits, features.mT).view(b, n, N_CANDIDATES, c)
-            to_candidates = to_delta - 2 * to_bias * (delta + own)
-            to_own = (2 * to_bias * own - to_delta).sum(2)
-            to_centers = scatter_to_candidates(to_candidates, layout) + to_own
-            to_mass = torch.zeros_like(to_mass)
-            to_features.baddbmm_(near_sums.mT, weights.view(b * n, N_CANDIDATES, p))
-            to_features.baddbmm_(delta.view(b * n, N_CANDIDATES, c).mT, flat_logits, alpha=2)
-        return to_features.view_as(cells), to_centers, None, None
+            to_centers = _back_through_logits(to_logits, befores[t], cells, to_cells, ctx.layout)
+            to_mass, to_weights = torch.zeros_like(to_mass), weights.new_zeros(())  # only the last ones are returned
+        return to_cells, to_centers, None, None
+
+
+def _back_through_pool(
+    to_given: torch.Tensor, weights: torch.Tensor, cells: torch.Tensor, to_cells: torch.Tensor, layout: CellLayout
+) -> torch.Tensor:
+    """Return the gradient of Q from that of sums and mass (B, N, C + 1); add that of the cells to `to_cells`."""
+    b, n, c, p = cells.shape
+    near = candidate_centers(to_given, layout).view(b * n, N_CANDIDATES, c + 1)
+    sums = near[..., :c].contiguous()  # products of strided factors take many times as long
+    to_cells.view(b * n, c, p).baddbmm_(sums.mT, weights.view(b * n, N_CANDIDATES, p))
+    return torch.baddbmm(near[..., c:], sums, cells.reshape(b * n, c, p)).view_as(weights)
+
+
+def _back_through_logits(
+    to_logits: torch.Tensor, centers: torch.Tensor, cells: torch.Tensor, to_cells: torch.Tensor, layout: CellLayout
+) -> torch.Tensor:
+    """Return the gradient of the centres that `assign` took; add that of the cells to `to_cells`.
+
+    logits = 2 f.d - d.(d + 2 s0) with d = s - s0, so their derivative by a candidate s is 2 (f - s), by s0 2 (s0 - f).
+    """
+    b, n, c, p = cells.shape
+    own = centers[:, :, None]
+    near = candidate_centers(centers, layout)
+    flat = to_logits.view(b * n, N_CANDIDATES, p)
+    to_cells.view(b * n, c, p).baddbmm_((near - own).view(b * n, N_CANDIDATES, c).mT, flat, alpha=2)
+    share = 2 * flat.sum(2).view(b, n, N_CANDIDATES, 1)
+    toward = 2 * torch.bmm(flat, cells.reshape(b * n, c, p).mT).view(b, n, N_CANDIDATES, c)
+    return scatter_to_candidates(toward - share * near, layout) + (share * own - toward).sum(2)

@@ -129,11 +129,12 @@ def superpixel_losses(
     grid = make_grid(side, side, int(rng.integers(config.ssn_cells[0], config.ssn_cells[1] + 1)))
     layout = make_layout(grid, embeddings.device)
     # one image at a time stays in the processor's cache; a GPU wants them all at once
-    size = len(embeddings) if embeddings.is_cuda else 1
-    parts = zip(
-        batch.image[part].split(size), batch.labels[part].split(size), embeddings[part].split(size), strict=True
-    )
-    losses = [torch.stack(_losses_of(*one, layout, config.ssn_iterations, ssn)) for one in parts]
+    n_parts = 1 if embeddings.is_cuda else len(embeddings)
+    images, labels, learned = (x[part].chunk(n_parts) for x in (batch.image, batch.labels, embeddings))
+    losses = [
+        torch.stack(_losses_of(*one, layout, config.ssn_iterations, ssn))
+        for one in zip(images, labels, learned, strict=True)
+    ]
     reconstruction, compactness = torch.stack(losses).mean(0)
     return reconstruction, compactness
 

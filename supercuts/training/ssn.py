@@ -5,6 +5,7 @@ Out  the run's folder: config.yaml, checkpoints, logs, validation.csv, pictures,
 Not  no calibration of levels, no benchmark figures (benchmarks/)
 """
 
+import logging
 import os
 import time
 import warnings
@@ -44,6 +45,7 @@ def train(config: TrainConfig) -> Path:
     several processes share each batch; the result does not depend on their number.
     """
     _check_parts(config)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # at INFO it advertises other products
     samples = training_samples(config.data)
     judges = validation_samples(config.data)[: config.validation.images] if config.validation.every_steps else ()
     checkpoints = config.out / "checkpoints"
@@ -55,6 +57,8 @@ def train(config: TrainConfig) -> Path:
     config.out.mkdir(parents=True, exist_ok=True)
     save_resolved(config, config.out / "config.yaml")
     module = SSNTraining(config, network, stream, ValidationImages(judges) if judges else None)
+    if config.compile:
+        network.compile()  # in place: the names of its weights stay
     trainer = _make_trainer(config, is_judged=bool(judges))
     started = time.monotonic()
     with warnings.catch_warnings():

@@ -1,6 +1,6 @@
 """Judge a network on the way: the superpixels that the pipeline makes with it, against all annotators.
 
-In   a network in eval mode, images (H, W, 3) uint8 and their truths
+In   a network in eval mode, images and their truths
 Out  Judged: scores by name; a picture of the superpixels
 Not  no tuning, no hierarchy scores, no files
 """
@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 
 from supercuts.datasets.base import Sample
 from supercuts.evaluate.superpixels import score_superpixels
+from supercuts.images.bands import preview
 from supercuts.images.draw import draw_boundaries
-from supercuts.images.io import read_image
-from supercuts.pipeline import default_config, make_leaves, predict
+from supercuts.pipeline import Pixels, default_config, make_leaves, predict, read_channels
 from supercuts.superpixels.ssn import SSN
 
 _SCORES = ("asa", "undersegmentation_error", "boundary_recall", "compactness")
@@ -50,13 +50,13 @@ class ValidationImages(Dataset[tuple[np.ndarray, list[np.ndarray]]]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Return the image (H, W, 3) uint8 and its annotators' (H, W) segmentations."""
-        return read_image(self.samples[index].image_path), self.samples[index].truths
+        """Return the image, RGB uint8 or bands float32, and its annotators' (H, W) segmentations."""
+        return read_channels(self.samples[index].image_path), self.samples[index].truths
 
 
 def judge(
     network: SSN,
-    image: UInt8[np.ndarray, "height width 3"],
+    image: Pixels,
     truths: Sequence[Int32[np.ndarray, "height width"]],
     counts: Sequence[int],
 ) -> Judged:
@@ -70,7 +70,7 @@ def judge(
         for count, one in zip(counts, figures, strict=True)
         for name in _SCORES
     }
-    return Judged(image, labels[0], scores, float(np.mean([one.asa for one in figures])))
+    return Judged(preview(image), labels[0], scores, float(np.mean([one.asa for one in figures])))
 
 
 def picture(judged: Sequence[Judged]) -> UInt8[np.ndarray, "height width 3"]:

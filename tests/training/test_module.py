@@ -1,12 +1,15 @@
 import math
 
+import numpy as np
 import pytest
+import torch
 
 from supercuts.backbones.base import PretrainedConfig
 from supercuts.superpixels.ssn import SSNConfig
 from supercuts.training import ssn as training
-from supercuts.training.module import SSNTraining
-from supercuts.training.samples import CropStream
+from supercuts.training.config import LossConfig
+from supercuts.training.module import SSNTraining, superpixel_losses
+from supercuts.training.samples import CropStream, TrainingSample
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero(training_root, tmp_path, make_train_config):
@@ -48,3 +51,23 @@ def test_the_curve_goes_with_the_checkpoint(training_root, tmp_path, make_train_
     first.on_save_checkpoint(checkpoint)
     second.on_load_checkpoint(checkpoint)
     assert second.curve == [{"step": 5, "val_asa": 0.5}]
+
+
+def test_losses_of_a_batch_are_the_mean_over_its_images():
+    generator = torch.Generator().manual_seed(0)
+    batch = TrainingSample(
+        torch.rand(3, 3, 40, 40, generator=generator),
+        torch.zeros(3, 1, 40, 40),
+        torch.randint(0, 4, (3, 40, 40), generator=generator),
+    )
+    embeddings = torch.randn(3, 5, 40, 40, generator=generator)
+    config = LossConfig(ssn_crop_px=24, ssn_cells=(9, 16), ssn_iterations=2)
+
+    def losses(part: slice) -> list[float]:
+        one = TrainingSample(batch.image[part], batch.boundary_share[part], batch.labels[part])
+        rng = np.random.default_rng(1)  # the same part and number of cells each time
+        return [float(x) for x in superpixel_losses(one, embeddings[part], config, SSNConfig(), rng)]
+
+    singles = [losses(slice(i, i + 1)) for i in range(3)]
+    assert losses(slice(None)) == pytest.approx(np.mean(singles, axis=0), rel=1e-5)
+    assert singles[0] != singles[1]

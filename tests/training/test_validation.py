@@ -38,6 +38,15 @@ def test_an_image_with_fewer_pixels_than_superpixels(network):
     assert judged.asa == 1.0
 
 
+def test_images_of_other_bands_are_judged_too():
+    torch.manual_seed(0)
+    network = SSN(SSNConfig(channels=5, head_channels=(4, 4, 4, 4), embedding_channels=3)).eval()
+    image = np.random.default_rng(0).random((32, 32, 5), dtype=np.float32)
+    judged = judge(network, image, [np.repeat(np.arange(2, dtype=np.int32), 16)[None].repeat(32, 0)], (8,))
+    assert 0.5 <= judged.asa <= 1
+    assert picture([judged]).shape == (32, 32, 3)
+
+
 def test_pictures_of_any_width_are_stacked():
     small, wide = (Judged(np.full((6, n, 3), 90, np.uint8), np.zeros((6, n), np.int32), {}, 1.0) for n in (5, 9))
     sheet = picture([small, wide])
