@@ -71,7 +71,7 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
             f"{path}: weights do not fit the network: missing {missing or 'none'}, "
             f"unexpected {wrong.unexpected_keys or 'none'}. Train again with this version."
         )
-    return network.eval(), json.loads(metadata.get("levels", "{}"))
+    return network.eval(), _read_levels(path, metadata.get("levels", "{}"))
 
 
 def load_original(path: str | os.PathLike[str], original: OriginalConfig | None = None) -> SSN:
@@ -111,6 +111,15 @@ def load_original(path: str | os.PathLike[str], original: OriginalConfig | None 
 def _some(names: Iterable[str]) -> str:
     first, *others = sorted(names)
     return f"{first} and {len(others)} more" if others else first
+
+
+def _read_levels(path: Path, text: str) -> dict[str, float]:
+    try:
+        return {str(name): float(altitude) for name, altitude in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FileFormatError(
+            f"{path}: its levels are not names with altitudes ({error}): {text:.80}. Was the file edited by hand?"
+        ) from error
 
 
 def _read_config(path: Path, metadata: dict[str, str]) -> SSNConfig:
