@@ -74,7 +74,10 @@ def make_layout(grid: Grid, device: torch.device | str = "cpu", dtype: torch.dty
 
 def to_cells(maps: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Lay (B, C, H, W) out as (B, N, C, P); padded entries repeat a pixel of the cell."""
-    b, c, _, _ = maps.shape
+    b, c, _, width = maps.shape
+    if b == 1 and not maps.requires_grad:  # without gradients, one gather and a view are quicker than padding both axes
+        pixels = layout.ys[:, None, :, None] * width + layout.xs[None, :, None, :]
+        return maps.flatten(2).index_select(2, pixels.flatten()).view(b, c, *layout.is_pixel.shape).transpose(1, 2)
     (rows, ph), (cols, pw) = layout.ys.shape, layout.xs.shape
     for axis, table in ((2, layout.ys), (3, layout.xs)):
         if maps.shape[axis] != table.numel():  # cells of unequal sides are padded
