@@ -10,6 +10,8 @@ from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.datasets.base import Sample
 from supercuts.evaluate.run import Store, Task, clear, run
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Size:
@@ -42,7 +44,8 @@ def make_tasks(samples, **keywords):
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
-def test_failures_do_not_stop_the_others(tmp_path, n_workers):
+def test_failures_do_not_stop_the_others(tmp_path, n_workers, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)  # workers import `size` by its module's name, from where this process would
     samples = make_samples(tmp_path, "one", "second", "bug", "third")
     outcomes = {o.task.sample.name: o for o in run(make_tasks(samples, fail=("second",)), n_workers)}
     assert outcomes["one"].score.n_bytes == 3
