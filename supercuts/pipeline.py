@@ -180,7 +180,7 @@ def segment(
 
 def predict(image: Pixels, network: SSN | None) -> PixelMaps:
     """Return colour, boundary probability and embeddings of each pixel; without a network colour alone."""
-    color = np.ascontiguousarray(color_features(image.transpose(2, 0, 1)))
+    color = color_features(image)
     if network is None:
         return PixelMaps(color, np.zeros(color.shape[1:], np.float32), np.zeros((0, *color.shape[1:]), np.float32))
     # astype copies: torch warns of arrays that are not writable, as a hierarchy's image is

@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, NonNegativeInt, PositiveInt
 from torch import nn
 
+IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of photographs
 Facet = Literal["key", "query", "value", "token"]
 Interpolation = Literal["timm", "original"]
 

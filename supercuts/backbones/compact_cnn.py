@@ -10,9 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from supercuts.backbones.base import Backbone, Features
-
-_RGB_STATISTICS = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean, standard deviation of photographs (ImageNet)
+from supercuts.backbones.base import IMAGENET_STATISTICS, Backbone, Features
 
 
 def conv_bn_relu(n_in: int, n_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -52,7 +50,7 @@ class CompactCNN(Backbone):
         super().__init__()
         self.stem_channels = stem_channels
         self.channels = tuple(channels)
-        mean, std = _RGB_STATISTICS if in_channels == 3 else ([0.5] * in_channels, [0.25] * in_channels)
+        mean, std = IMAGENET_STATISTICS if in_channels == 3 else ((0.5,) * in_channels, (0.25,) * in_channels)
         self.register_buffer("mean", torch.tensor(mean).view(1, in_channels, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, in_channels, 1, 1), persistent=False)
         self.stem = nn.Sequential(conv_bn_relu(in_channels, stem_channels), conv_bn_relu(stem_channels, stem_channels))

@@ -9,6 +9,7 @@ weights, stay in eval mode and are run without gradients.
 """
 
 import urllib.request
+from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ import timm
 import torch
 from torch import nn
 
-from supercuts.backbones.base import Backbone, Features, PretrainedConfig
+from supercuts.backbones.base import IMAGENET_STATISTICS, Backbone, Features, PretrainedConfig
 from supercuts.backbones.compact_cnn import conv_bn_relu
 from supercuts.backbones.registry import DINO, TIMM
 from supercuts.backbones.vit import ViTFeatures
@@ -38,28 +39,24 @@ class PretrainedBackbone(Backbone):
         self.stem_channels = self.config.stem_channels
         n = self.stem_channels
         self.stem = nn.Sequential(conv_bn_relu(3, n), conv_bn_relu(n, n))
-        self._add_statistics()
-
-    def _add_statistics(self) -> None:
-        statistics = timm.get_pretrained_cfg(self.timm_name)
-        for key in ("mean", "std"):  # each model has its own
-            values = (0.485, 0.456, 0.406) if key == "mean" else (0.229, 0.224, 0.225)
-            values = values if statistics is None else getattr(statistics, key)
-            self.register_buffer(key, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        known = timm.get_pretrained_cfg(self.timm_name)
+        mean, std = IMAGENET_STATISTICS if known is None else (known.mean, known.std)  # each model has its own
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def load_pretrained(self, source: Path | Literal["hub"]) -> None:
         """Set the pretrained model's weights: from a file in one of the official formats, or from timm's hub."""
         load_weights(self.pretrained, download(self.name) if source == "hub" else Path(source))
 
     @property
+    @abstractmethod
     def pretrained(self) -> nn.Module:
         """The model whose weights others trained."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def frozen(self) -> Iterable[nn.Module]:
         """The modules that keep their weights."""
-        raise NotImplementedError
 
     def train(self, mode: bool = True) -> "PretrainedBackbone":
         """Switch to training; what is frozen stays in eval mode, so its statistics and dropout do not change."""
@@ -82,7 +79,7 @@ class PretrainedViT(PretrainedBackbone):
         c = self.config
         self.vit = ViTFeatures(model, c.layer, c.facet, c.stride, c.interpolation)
         self.channels, self.strides = (self.vit.channels,), (self.vit.stride_px,)
-        self.vit.n_frozen = max(self.vit.layer + 1 - c.finetune_blocks, 0) if c.finetune_blocks else self.vit.layer + 1
+        self.vit.n_frozen = max(self.vit.layer + 1 - c.finetune_blocks, 0)
         self._freeze()
 
     @property

@@ -38,7 +38,7 @@ def read_tensors(path: Path, network: Network = "teacher") -> dict[str, torch.Te
     """Return the tensors of a file by their full names, taken out of the dicts that training scripts wrap around."""
     if not path.is_file():
         raise FileFormatError(f"{path}: no such file. Give the weights of the backbone as .pth, .pt or .safetensors.")
-    content: Any = load_file(path) if _is_safetensors(path) else _read_torch(path)
+    content: Any = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     if isinstance(content, Mapping) and network in content:
         content = content[network]
     for wrapper in _WRAPPERS:
@@ -71,14 +71,11 @@ def load_weights(model: nn.Module, path: Path, network: Network = "teacher") -> 
         )
 
 
-def _is_safetensors(path: Path) -> bool:
-    if path.suffix != ".safetensors":
-        return False
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        load_file(path)
+        return load_file(path)
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
-    return True
 
 
 def _read_torch(path: Path) -> Any:

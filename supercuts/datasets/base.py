@@ -1,13 +1,14 @@
 """The value every dataset yields: one image and where its human annotations are.
 
 In   names, paths and the function that reads an annotation file
-Out  Sample
+Out  Sample, and SampleSequence, which datasets are
 Not  no image decoding, no download, no cache
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -31,3 +32,25 @@ class Sample:
     def truths(self) -> list[np.ndarray]:
         """The (H, W) int32 segmentations, read from disk at every access."""
         return self.read_truths(self.truth_path)
+
+
+@dataclass(frozen=True)
+class SampleSequence(Sequence[Sample]):
+    """The samples of a dataset's split, in the order of their names; subclasses set `samples`."""
+
+    samples: tuple[Sample, ...] = field(init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Sample, ...]: ...
+    def __getitem__(self, index: int | slice) -> Sample | tuple[Sample, ...]:
+        return self.samples[index]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the samples, in their order."""
+        return tuple(sample.name for sample in self.samples)

@@ -6,10 +6,8 @@ Not  no download, no cache, no pixels of the photographs (only their size, to ch
 """
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import scipy.io
@@ -19,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError
-from supercuts.datasets.base import Sample
+from supercuts.datasets.base import Sample, SampleSequence
 
 _SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "train+val": ("train", "val")}
 _LAYOUTS = ("BSDS500/BSDS500/data", "BSR/BSDS500/data", "BSDS500/data", "data", ".")
@@ -31,7 +29,7 @@ Get BSR_bsds500.tgz from https://www2.eecs.berkeley.edu/Research/Projects/CS/vis
 
 
 @dataclass(frozen=True)
-class BSDS500(Sequence[Sample]):
+class BSDS500(SampleSequence):
     """The samples of one split ("train", "val", "test" or "train+val"), in numeric order of their names.
 
     >>> data = BSDS500("data", "val")                           # doctest: +SKIP
@@ -43,28 +41,12 @@ class BSDS500(Sequence[Sample]):
     root: str | os.PathLike[str]
     split: str
     folder: Path = field(init=False)
-    samples: tuple[Sample, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, _SPLITS)
         folder = find_folder(self.root)
         object.__setattr__(self, "folder", folder)
         object.__setattr__(self, "samples", _list_samples(folder, _SPLITS[self.split]))
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Sample, ...]: ...
-    def __getitem__(self, index: int | slice) -> Sample | tuple[Sample, ...]:
-        return self.samples[index]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The file stems, in the order of the samples."""
-        return tuple(sample.name for sample in self.samples)
 
     def check(self) -> None:
         """Refuse a split in which a photograph has no annotation file; decodes nothing."""

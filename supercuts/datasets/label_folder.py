@@ -9,9 +9,9 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int32
@@ -19,7 +19,7 @@ from jaxtyping import Int32
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import FileFormatError, SuperCutsError
-from supercuts.datasets.base import Sample
+from supercuts.datasets.base import Sample, SampleSequence
 from supercuts.images import array_files, bands
 
 _SPLITS = {"train": ("train",), "val": ("val",), "train+val": ("train", "val")}
@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class LabelFolder(Sequence[Sample]):
+class LabelFolder(SampleSequence):
     """The samples of one split ("train", "val" or "train+val") of a folder, in the order of their names.
 
     Without folders images/train or images/val, `val_fraction` of the images are "val": a hash of its name decides for
@@ -51,28 +51,12 @@ class LabelFolder(Sequence[Sample]):
     folder: str | os.PathLike[str]
     split: str
     val_fraction: float = 0.1
-    samples: tuple[Sample, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, _SPLITS)
         remedy = "Give the share of the images that judge a run and are not trained on."
         check_in_range("val_fraction", self.val_fraction, 0, 1, remedy=remedy)
         object.__setattr__(self, "samples", tuple(_list_samples(Path(self.folder), self.split, self.val_fraction)))
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Sample, ...]: ...
-    def __getitem__(self, index: int | slice) -> Sample | tuple[Sample, ...]:
-        return self.samples[index]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The file stems, after the sub-folder if there are some, in the order of the samples."""
-        return tuple(sample.name for sample in self.samples)
 
     def check(self) -> None:
         """Refuse a split with any problem, and name all of them; reads headers, decodes nothing."""

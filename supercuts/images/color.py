@@ -1,7 +1,7 @@
 """Convert between sRGB and the perceptual colour spaces that the stages use.
 
-In   pictures (H, W, 3) uint8 sRGB, or images of any bands (..., C, H, W); colours (N, 3) float OkLCh
-Out  CIE Lab (H, W, 3) float32 under D65; the colour that superpixels compare (..., C, H, W); colours (N, 3) uint8 sRGB
+In   pictures (H, W, 3) uint8 sRGB, or bands (H, W, C) float32; colours (N, 3) float OkLCh
+Out  CIE Lab (H, W, 3) float32 under D65; the colour that superpixels compare (C, H, W); colours (N, 3) uint8 sRGB
 Not  no I/O, no colour profiles, no way back from Lab
 """
 
@@ -34,26 +34,15 @@ def rgb_to_lab(image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray
 
 
 def color_features(
-    images: UInt8[np.ndarray, "*batch bands height width"] | Float32[np.ndarray, "*batch bands height width"],
-) -> Float32[np.ndarray, "*batch bands height width"]:
-    """Return what is compared as colour: CIE Lab of three bands, which are RGB; of others 100 times each, as L is.
+    image: UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width bands"],
+) -> Float32[np.ndarray, "bands height width"]:
+    """Return what is compared as colour: CIE Lab of RGB bytes; of bands in 0..1 100 times each, as L is.
 
-    Floats are in 0..1; of three bands they give exact Lab, bytes Lab to 0.01.
-
-    >>> color_features(np.full((2, 1, 1), 0.5, np.float32)).ravel().tolist()
+    >>> color_features(np.full((1, 1, 2), 0.5, np.float32)).ravel().tolist()
     [50.0, 50.0]
     """
-    if images.shape[-3] != 3:
-        scale = np.float32(100 / 255 if images.dtype == np.uint8 else 100)
-        return images.astype(np.float32) * scale
-    if images.dtype == np.uint8:
-        last = np.moveaxis(images, -3, -1)
-        lab = rgb_to_lab(last.reshape(-1, *last.shape[-2:])).reshape(last.shape)
-        return np.ascontiguousarray(np.moveaxis(lab, -1, -3))
-    from skimage.color import rgb2lab  # slow to import, and segmenting a photograph does without it
-
-    exact: np.ndarray = rgb2lab(images, channel_axis=-3).astype(np.float32)
-    return exact
+    color = rgb_to_lab(image) if image.dtype == np.uint8 else np.float32(100) * image
+    return np.ascontiguousarray(color.transpose(2, 0, 1))
 
 
 def oklch_to_rgb(lch: Float[np.ndarray, "colors 3"]) -> UInt8[np.ndarray, "colors 3"]:

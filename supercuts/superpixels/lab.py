@@ -1,7 +1,7 @@
-"""CIE Lab of batches, on the device they are on.
+"""Colour of batches, on the device they are on.
 
-In   images (B, 3, H, W) float sRGB in 0..1
-Out  CIE Lab under D65, of the same shape, L in 0..100
+In   images (B, C, H, W) float in 0..1; three channels are sRGB
+Out  CIE Lab under D65, L in 0..100, or other channels on the scale of L; of the same shape
 Not  not for pictures in memory: images/color.py knows bytes, and needs no torch
 """
 
@@ -23,3 +23,8 @@ def rgb_to_lab(images: torch.Tensor) -> torch.Tensor:
     x, y, z = (torch.einsum("c,bchw->bhw", row, linear) for row in mix)
     x, y, z = (torch.where(v > 0.008856, v ** (1 / 3), 7.787 * v + 16 / 116) for v in (x, y, z))
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
+
+
+def color_features(images: torch.Tensor) -> torch.Tensor:
+    """Return what is compared as colour, as images.color.color_features does: Lab of RGB, 100 times other bands."""
+    return rgb_to_lab(images) if images.shape[1] == 3 else 100 * images

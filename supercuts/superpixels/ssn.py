@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, PositiveFloat, PositiveInt
+from pydantic import BaseModel, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from supercuts.backbones.base import Backbone, PretrainedConfig
@@ -41,6 +41,8 @@ class SSNConfig(BaseModel, frozen=True, extra="forbid"):
     original: OriginalConfig = OriginalConfig()  # of head="original" alone
     head_channels: tuple[PositiveInt, ...] = (24, 32, 48, 64)  # of the top-down path, finest first
     embedding_channels: PositiveInt = 16  # learned channels of the pixel embedding
+    context_channels: NonNegativeInt = 0  # of the wide view that the top-down path starts from; 0: none
+    region_channels: NonNegativeInt = 0  # of the embedding that tells regions apart; 0: neither it nor the strength
     color_scale: PositiveFloat = 0.26  # of colour in the SSN features: Lab (Jampani et al.), or 100 times each band
     position_scale: PositiveFloat = 2.5  # of (y, x), in units of cells (Jampani et al.)
 
@@ -51,16 +53,56 @@ class PixelPrediction:
 
     embeddings       (B, D, H, W)
     boundary_logits  (B, 1, H, W)   sigmoid gives the probability that people draw a boundary here
+
+    Of a network with region_channels, at the stride of its finest map:
+    strength_logits    (B, 1, h, w)  sigmoid gives the share of people who draw a boundary within two pixels of here
+    region_embeddings  (B, R, h, w)  pixels x, y lie in one region with probability exp(-|x - y|^2)
     """
 
     embeddings: torch.Tensor
     boundary_logits: torch.Tensor
+    strength_logits: torch.Tensor | None = None
+    region_embeddings: torch.Tensor | None = None
+
+
+class Context(nn.Module):
+    """Dilated convolutions beside an identity: a wide view for few weights (Su et al., PiDiNet, ICCV 2021)."""
+
+    dilations = (2, 4, 6, 8)
+
+    def __init__(self, n_channels: int, n_hidden: int) -> None:
+        super().__init__()
+        self.reduce = conv_bn_relu(n_channels, n_hidden, 1)
+        self.wide = nn.ModuleList(nn.Conv2d(n_hidden, n_hidden, 3, 1, d, d, bias=False) for d in self.dilations)
+        self.expand = nn.Conv2d(n_hidden, n_channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(n_channels)
+        nn.init.zeros_(self.norm.weight)  # starts as the identity
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a map of the input's shape."""
+        reduced = self.reduce(x)
+        wide: torch.Tensor = sum(conv(reduced) for conv in self.wide)
+        return torch.relu(x + self.norm(self.expand(torch.relu(wide))))
+
+
+class RegionHead(nn.Module):
+    """What tells regions apart rather than pixels, read from the two finest maps of the top-down path."""
+
+    def __init__(self, head_channels: Sequence[int], n_channels: int) -> None:
+        super().__init__()
+        self.strength = nn.Conv2d(head_channels[0], 1, 1)
+        self.embedding = nn.Conv2d(head_channels[min(1, len(head_channels) - 1)], n_channels, 1)
+
+    def forward(self, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return strength logits (B, 1, h, w) and embeddings (B, R, h, w) of the size of the finest map."""
+        finest = maps[0]
+        return self.strength(finest), _resize(self.embedding(maps[min(1, len(maps) - 1)]), finest)
 
 
 class TopDownHead(nn.Module):
     """Fuse maps from the coarsest to the stem, each projected at its own resolution (as in feature pyramids)."""
 
-    def __init__(self, backbone: Backbone, head_channels: Sequence[int], n_outputs: int) -> None:
+    def __init__(self, backbone: Backbone, head_channels: Sequence[int], n_context: int, n_outputs: int) -> None:
         super().__init__()
         widths = tuple(head_channels)
         if len(widths) != len(backbone.channels):
@@ -73,20 +115,23 @@ class TopDownHead(nn.Module):
         )
         self.down = nn.ModuleList(nn.Conv2d(n, m, 1, bias=False) for n, m in zip(widths[1:], widths[:-1], strict=True))
         self.refine = nn.ModuleList(conv_bn_relu(width, width) for width in widths)
+        self.context = Context(widths[-1], n_context) if n_context else nn.Identity()
         stem = backbone.stem_channels
         self.to_stem = nn.Conv2d(widths[0], stem, 1, bias=False)
         self.fuse = nn.Sequential(conv_bn_relu(stem, stem), conv_bn_relu(stem, stem))
         self.output = nn.Conv2d(stem, n_outputs, 1)
 
-    def forward(self, stem: torch.Tensor, maps: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return (B, n_outputs, H, W)."""
-        x = self.refine[-1](self.lateral[-1](maps[-1]))
+    def forward(self, stem: torch.Tensor, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return (B, n_outputs, H, W) and the maps of the path, finest first."""
+        x = self.refine[-1](self.context(self.lateral[-1](maps[-1])))
+        path = [x]
         for lateral, down, refine, finer in zip(
             self.lateral[-2::-1], self.down[::-1], self.refine[-2::-1], maps[-2::-1], strict=True
         ):
             x = refine(lateral(finer) + _resize(down(x), finer))
+            path.insert(0, x)
         output: torch.Tensor = self.output(self.fuse(stem + _resize(self.to_stem(x), stem)))
-        return output
+        return output, path
 
 
 def _resize(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -111,7 +156,9 @@ class SSN(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = make_backbone(config.backbone, config.pretrained, config.channels)
-        self.head = TopDownHead(self.backbone, config.head_channels, config.embedding_channels + 1)
+        widths = config.head_channels
+        self.head = TopDownHead(self.backbone, widths, config.context_channels, config.embedding_channels + 1)
+        self.regions = RegionHead(widths, config.region_channels) if config.region_channels else None
 
     def forward(self, images: torch.Tensor) -> PixelPrediction:
         """Return embeddings and boundary logits of `images` (B, C, H, W) in 0..1, any H and W."""
@@ -125,8 +172,17 @@ class SSN(nn.Module):
         # replicated borders look like neither an object nor a boundary; the crop undoes them
         padded = F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
         features = self.backbone(padded)
-        output = self.head(features.stem, features.maps)[..., :height, :width].float()
-        return PixelPrediction(embeddings=output[:, :-1], boundary_logits=output[:, -1:])
+        output, path = self.head(features.stem, features.maps)
+        output = output[..., :height, :width].float()
+        strength, regions = (None, None) if self.regions is None else self._see_regions(path, height, width)
+        return PixelPrediction(output[:, :-1], output[:, -1:], strength, regions)
+
+    def _see_regions(self, path: list[torch.Tensor], height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.regions is not None
+        stride = self.backbone.strides[0]
+        shown = (..., slice(-(-height // stride)), slice(-(-width // stride)))
+        strength, regions = (x[shown].float() for x in self.regions(path))
+        return strength, regions
 
 
 def pixel_features(color: torch.Tensor, embeddings: torch.Tensor | None, grid: Grid, config: SSNConfig) -> torch.Tensor:

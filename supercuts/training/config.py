@@ -61,6 +61,11 @@ class LossConfig(BaseModel, frozen=True, extra="forbid"):
     ssn_crop_px: PositiveInt = 160  # side of the part of the crop on which soft superpixels are computed
     ssn_cells: IntRange = (40, 160)  # range of the random number of cells in that part
     ssn_iterations: PositiveInt = 4
+    # of networks with region_channels
+    strength: NonNegativeFloat = 1.0  # cross-entropy on the share of people who draw a boundary nearby
+    pairs: NonNegativeFloat = 0.5  # cross-entropy of pairs of pixels being of one region
+    n_pairs: PositiveInt = 4096  # in each crop
+    pair_distance_px: FloatRange = (4.0, 150.0)
 
 
 class ValidationConfig(BaseModel, frozen=True, extra="forbid"):

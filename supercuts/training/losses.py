@@ -28,6 +28,44 @@ def boundary_loss(logits: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     return ((positive_term + negative_term) / mass).sum((1, 2, 3)).mean()
 
 
+def strength_loss(logits: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy of (B, 1, h, w) logits with (B, 1, H, W) shares of annotators, averaged to h x w.
+
+    Not balanced: the prediction is a probability, to be averaged over the borders between regions.
+    """
+    return F.binary_cross_entropy_with_logits(
+        logits, F.adaptive_avg_pool2d(share, (logits.shape[-2], logits.shape[-1]))
+    )
+
+
+def pair_loss(
+    embeddings: torch.Tensor, labels: torch.Tensor, n_pairs: int, distance_px: tuple[float, float], seed: int
+) -> torch.Tensor:
+    """Return the cross-entropy of pairs of pixels being of one region, with probability exp(-|x - y|^2).
+
+    embeddings (B, R, h, w), labels (B, H, W). Pairs lie in any direction; the logarithm of their distance is uniform.
+    """
+    batch, _, rows, cols = embeddings.shape
+    stride = labels.shape[-1] / cols
+    generator = torch.Generator().manual_seed(seed)
+    u = torch.rand(4, batch, n_pairs, generator=generator).to(embeddings.device)
+    low, high = distance_px
+    distance = low * (high / low) ** u[2]
+    angle = 2 * torch.pi * u[3]
+    first = torch.stack([u[0] * rows, u[1] * cols])
+    second = first + torch.stack([angle.sin(), angle.cos()]) * distance / stride
+    size = torch.tensor([rows, cols], device=u.device).view(2, 1, 1)
+    inside = ((second >= 0) & (second < size)).all(0)
+    one, other = (place.long().clamp_min(0).minimum(size - 1) for place in (first, second))
+    image = torch.arange(batch, device=u.device)[:, None]
+    squared = (embeddings[image, :, one[0], one[1]] - embeddings[image, :, other[0], other[1]]).square().sum(-1)
+    one, other = (((place + 0.5) * stride).long() for place in (one, other))
+    same = labels[image, one[0], one[1]] == labels[image, other[0], other[1]]
+    # log(1 - exp(-d)), exact for small d; at d = 0 its slope is without bound
+    apart = (-torch.expm1(-squared.clamp_min(1e-4))).log()
+    return (torch.where(same, squared, -apart) * inside).sum() / inside.sum().clamp_min(1)
+
+
 def reconstruction_loss(weights: torch.Tensor, labels: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Return the cross-entropy of labels carried to superpixels by Q and back (Jampani et al., section 4.3).
 

@@ -6,6 +6,7 @@ Not  no trainer, no checkpoints (ssn.py)
 """
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import lightning as L
@@ -15,11 +16,11 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.utils.data import DataLoader, Dataset
 
 from supercuts.superpixels.grid import make_grid
-from supercuts.superpixels.lab import rgb_to_lab
+from supercuts.superpixels.lab import color_features
 from supercuts.superpixels.soft_kmeans import CellLayout, make_layout, soft_kmeans, to_cells
 from supercuts.superpixels.ssn import SSN, SSNConfig, pixel_features
 from supercuts.training.config import LossConfig, TrainConfig
-from supercuts.training.losses import boundary_loss, compactness_loss, reconstruction_loss
+from supercuts.training.losses import boundary_loss, compactness_loss, pair_loss, reconstruction_loss, strength_loss
 from supercuts.training.samples import CropStream, ProcessSampler, TrainingSample, collate
 from supercuts.training.validation import Judged, ValidationImages, judge
 
@@ -67,7 +68,7 @@ class SSNTraining(L.LightningModule):
         """Move the tensors of a batch; what judges stays where the pipeline reads it."""
         if not isinstance(batch, TrainingSample):
             return batch
-        return TrainingSample(batch.image.to(device), batch.boundary_share.to(device), batch.labels.to(device))
+        return TrainingSample(*(getattr(batch, f.name).to(device) for f in fields(batch)))
 
     def training_step(self, batch: TrainingSample, batch_idx: int) -> torch.Tensor:
         """Return the weighted sum of the loss terms."""
@@ -80,7 +81,12 @@ class SSNTraining(L.LightningModule):
             reconstruction, compactness = superpixel_losses(
                 batch, prediction.embeddings, weights, self.network.config, rng
             )
-        terms = {"boundary": boundary, "reconstruction": reconstruction, "compactness": compactness}
+            terms = {"boundary": boundary, "reconstruction": reconstruction, "compactness": compactness}
+            if prediction.strength_logits is not None and prediction.region_embeddings is not None:
+                terms["strength"] = strength_loss(prediction.strength_logits, batch.near_share)
+                seed = int(rng.integers(2**31))
+                drawn = (weights.n_pairs, weights.pair_distance_px, seed)
+                terms["pairs"] = pair_loss(prediction.region_embeddings, batch.labels, *drawn)
         total = torch.stack([value * getattr(weights, name) for name, value in terms.items()]).sum()
         self.log_dict({"loss": total, **terms}, prog_bar=True, sync_dist=True, batch_size=len(batch.image))
         return total
@@ -147,8 +153,7 @@ def _losses_of(
     n_iterations: int,
     ssn: SSNConfig,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    color = rgb_to_lab(images) if images.shape[1] == 3 else 100 * images  # as images.color.color_features
-    cells = to_cells(pixel_features(color, embeddings, layout.grid, ssn), layout)
+    cells = to_cells(pixel_features(color_features(images), embeddings, layout.grid, ssn), layout)
     soft = soft_kmeans(cells, layout, n_iterations)
     truth = to_cells(_compress(labels)[:, None], layout)[:, :, 0]
     positions = to_cells(_positions(labels.shape[-1], len(labels), labels.device), layout)

@@ -20,6 +20,8 @@ from supercuts.datasets.base import Sample
 from supercuts.images.bands import read_pixels
 from supercuts.training.config import DataConfig
 
+NEAR_PX = 2  # people draw the same boundary a pixel or two apart
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingSample:
@@ -27,11 +29,13 @@ class TrainingSample:
 
     image           (C, S, S) float32 in 0..1
     boundary_share  (1, S, S) float32 in 0..1   share of annotators with a boundary at the pixel
+    near_share      (1, S, S) float32 in 0..1   share of annotators with a boundary within NEAR_PX along both axes
     labels          (S, S) int64                regions of one random annotator, ids 0..R-1
     """
 
     image: torch.Tensor
     boundary_share: torch.Tensor
+    near_share: torch.Tensor
     labels: torch.Tensor
 
 
@@ -97,8 +101,10 @@ def random_crop(
     warped = F.grid_sample(truths[None].float(), grid, "nearest", "reflection", align_corners=False)[0].long()
     annotator = warped[rng.integers(len(warped))]
     labels = torch.unique(annotator, return_inverse=True)[1]
-    share = region_boundaries(warped).float().mean(0, keepdim=True)
-    return TrainingSample(_jitter_color(pixels, config.color_jitter, rng), share, labels)
+    drawn = region_boundaries(warped).float()
+    near = F.max_pool2d(drawn[None], 2 * NEAR_PX + 1, 1, NEAR_PX)[0]
+    share, near_share = (boundary.mean(0, keepdim=True) for boundary in (drawn, near))
+    return TrainingSample(_jitter_color(pixels, config.color_jitter, rng), share, near_share, labels)
 
 
 def _random_grid(height: int, width: int, config: DataConfig, rng: np.random.Generator) -> torch.Tensor:
@@ -155,5 +161,6 @@ def collate(samples: list[TrainingSample]) -> TrainingSample:
     return TrainingSample(
         torch.stack([s.image for s in samples]),
         torch.stack([s.boundary_share for s in samples]),
+        torch.stack([s.near_share for s in samples]),
         torch.stack([s.labels for s in samples]),
     )

@@ -82,12 +82,7 @@ def make_network(config: TrainConfig, is_resumed: bool = False) -> SSN:
     """
     if config.init is not None:
         network, _ = load_network(config.init)
-        if config.model not in (SSNConfig(), network.config):
-            raise InputError(
-                f"init={config.init} is a network with {network.config}, but model asks for {config.model}. "
-                "Leave out one of the two."
-            )
-        return network.train()
+        return (network if config.model in (SSNConfig(), network.config) else _extend(network, config)).train()
     network = SSN(config.model)
     if config.model.backbone not in BACKBONES and not is_resumed and config.backbone_weights != "random":
         from supercuts.backbones.pretrained import PretrainedBackbone
@@ -95,6 +90,19 @@ def make_network(config: TrainConfig, is_resumed: bool = False) -> SSN:
         if isinstance(network.backbone, PretrainedBackbone):
             network.backbone.load_pretrained(config.backbone_weights)
     return network.train()
+
+
+def _extend(network: SSN, config: TrainConfig) -> SSN:
+    """Return the network that `config.model` asks for, with all weights of `network`; its further parts are new."""
+    larger = SSN(config.model)
+    tensors, wanted = network.state_dict(), larger.state_dict()
+    if any(name not in wanted or wanted[name].shape != value.shape for name, value in tensors.items()):
+        raise InputError(
+            f"init={config.init} is a network with {network.config}, but model asks for {config.model}. "
+            "Leave out one of the two, or let the model only add parts (context_channels, region_channels)."
+        )
+    larger.load_state_dict(tensors, strict=False)
+    return larger
 
 
 def _make_trainer(config: TrainConfig, is_judged: bool) -> L.Trainer:

@@ -66,26 +66,16 @@ def test_oklch_beyond_srgb_is_clipped():
     assert colors[2].tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 5), (2, 3, 4, 5), (3, 1, 1)])
-def test_three_bands_are_compared_as_lab(shape):
-    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    expected = rgb2lab(images, channel_axis=-3)
-    np.testing.assert_allclose(color_features(images), expected, atol=1e-2)
-    exact = color_features((images / 255).astype(np.float32))
-    assert exact.dtype == np.float32
-    np.testing.assert_allclose(exact, expected, atol=1e-3)
-
-
-def test_bytes_of_three_bands_give_rgb_to_lab_itself():
+def test_rgb_is_compared_as_lab():
     image = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
-    features = color_features(image.transpose(2, 0, 1))
+    features = color_features(image)
     assert features.flags.c_contiguous
     np.testing.assert_array_equal(features, rgb_to_lab(image).transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize("bands", [1, 2, 4, 7])
-def test_other_bands_are_on_the_scale_of_lightness(bands):
-    images = np.random.default_rng(0).random((2, bands, 3, 4)).astype(np.float32)
-    np.testing.assert_allclose(color_features(images), 100 * images, rtol=1e-6)
-    ends = color_features(np.array([0, 255], np.uint8).repeat(bands).reshape(2, bands, 1, 1))
-    np.testing.assert_allclose(ends.ravel(), [0] * bands + [100] * bands, rtol=1e-6)
+@pytest.mark.parametrize("bands", [1, 2, 3, 4, 7])
+def test_bands_are_on_the_scale_of_lightness(bands):
+    image = np.random.default_rng(0).random((3, 4, bands)).astype(np.float32)
+    features = color_features(image)
+    assert features.flags.c_contiguous
+    np.testing.assert_allclose(features, 100 * image.transpose(2, 0, 1), rtol=1e-6)

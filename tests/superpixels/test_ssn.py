@@ -57,6 +57,34 @@ def test_every_parameter_has_a_gradient():
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+REGIONS = SSNConfig(head_channels=(4, 5, 6, 7), embedding_channels=2, context_channels=3, region_channels=4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (17, 30), (32, 33)])
+def test_region_maps_are_of_half_the_size_rounded_up(height, width):
+    prediction = SSN(REGIONS).eval()(random_images(2, height, width))
+    size = (-(-height // 2), -(-width // 2))
+    assert prediction.strength_logits.shape == (2, 1, *size)
+    assert prediction.region_embeddings.shape == (2, 4, *size)
+
+
+def test_every_parameter_of_the_region_head_and_the_context_has_a_gradient():
+    network = SSN(REGIONS)
+    torch.nn.init.ones_(network.head.context.norm.weight)
+    prediction = network(random_images(2, 64, 64))
+    outputs = (prediction.embeddings, prediction.boundary_logits, prediction.strength_logits)
+    sum(x.square().mean() for x in (*outputs, prediction.region_embeddings)).backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_a_new_context_changes_nothing():
+    plain = SSN(REGIONS.model_copy(update={"context_channels": 0})).eval()
+    wide = SSN(REGIONS).eval()
+    wide.load_state_dict(plain.state_dict(), strict=False)
+    images = random_images(1, 32, 48)
+    torch.testing.assert_close(wide(images).embeddings, plain(images).embeddings, rtol=0, atol=0)
+
+
 def test_the_compact_network_is_compact(network):
     assert 0.3e6 <= sum(p.numel() for p in network.parameters()) <= 2e6
 

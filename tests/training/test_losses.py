@@ -5,7 +5,7 @@ import torch
 
 from supercuts.superpixels.grid import Grid
 from supercuts.superpixels.soft_kmeans import CellLayout, make_layout, to_cells
-from supercuts.training.losses import boundary_loss, compactness_loss, reconstruction_loss
+from supercuts.training.losses import boundary_loss, compactness_loss, pair_loss, reconstruction_loss, strength_loss
 
 
 def softplus(x: float) -> float:
@@ -27,6 +27,55 @@ def positions(grid: Grid, layout: CellLayout) -> torch.Tensor:
 
 def labels_in_cells(labels: list[list[int]], layout: CellLayout) -> torch.Tensor:
     return to_cells(torch.tensor(labels)[None, None], layout)[:, :, 0]
+
+
+# regions
+
+
+def test_the_best_strength_is_the_share_averaged_over_a_cell():
+    share = torch.rand(2, 1, 8, 6, generator=torch.Generator().manual_seed(0))
+    averaged = torch.nn.functional.avg_pool2d(share, 2)
+    best = strength_loss(averaged.logit(), share)
+    entropy = -(averaged * averaged.log() + (1 - averaged) * (1 - averaged).log()).mean()
+    torch.testing.assert_close(best, entropy)
+    for shift in (-0.2, 0.2):
+        assert strength_loss(averaged.logit() + shift, share) > best
+
+
+def halves(distance: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return embeddings at half resolution and labels of two halves so far apart."""
+    embeddings = torch.zeros(1, 2, 10, 16)
+    embeddings[..., 8:] = distance / math.sqrt(2)
+    labels = torch.zeros(1, 20, 32, dtype=torch.long)
+    labels[..., 16:] = 1
+    return embeddings, labels
+
+
+def test_embeddings_far_apart_for_two_regions_cost_nothing():
+    assert pair_loss(*halves(6.0), 500, (2.0, 20.0), 0) < 1e-6
+
+
+def test_pairs_of_one_region_cost_their_squared_distance_and_others_the_logarithm():
+    embeddings, labels = halves(1.5)
+    same = pair_loss(embeddings, torch.zeros_like(labels), 4000, (2.0, 20.0), 0)
+    both = pair_loss(embeddings, labels, 4000, (2.0, 20.0), 0)
+    share = same / 1.5**2  # of pairs across the border
+    assert 0.05 < share < 0.5
+    torch.testing.assert_close(both, -share * math.log(1 - math.exp(-(1.5**2))), rtol=1e-4, atol=0)
+
+
+def test_pairs_keep_their_distance():
+    embeddings, labels = halves(3.0)
+    near = pair_loss(embeddings, torch.zeros_like(labels), 4000, (1.0, 2.0), 0)
+    far = pair_loss(embeddings, torch.zeros_like(labels), 4000, (12.0, 16.0), 0)
+    assert far > 4 * near
+
+
+def test_equal_embeddings_of_two_regions_have_a_bounded_gradient():
+    embeddings, labels = halves(0.0)
+    embeddings.requires_grad_()
+    pair_loss(embeddings, labels, 500, (2.0, 20.0), 0).backward()
+    assert embeddings.grad.isfinite().all()
 
 
 # boundary

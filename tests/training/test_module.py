@@ -58,13 +58,14 @@ def test_losses_of_a_batch_are_the_mean_over_its_images():
     batch = TrainingSample(
         torch.rand(3, 3, 40, 40, generator=generator),
         torch.zeros(3, 1, 40, 40),
+        torch.zeros(3, 1, 40, 40),
         torch.randint(0, 4, (3, 40, 40), generator=generator),
     )
     embeddings = torch.randn(3, 5, 40, 40, generator=generator)
     config = LossConfig(ssn_crop_px=24, ssn_cells=(9, 16), ssn_iterations=2)
 
     def losses(part: slice) -> list[float]:
-        one = TrainingSample(batch.image[part], batch.boundary_share[part], batch.labels[part])
+        one = TrainingSample(*(getattr(batch, field)[part] for field in TrainingSample.__slots__))
         rng = np.random.default_rng(1)  # the same part and number of cells each time
         return [float(x) for x in superpixel_losses(one, embeddings[part], config, SSNConfig(), rng)]
 

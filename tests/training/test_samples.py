@@ -13,7 +13,14 @@ from supercuts.datasets.bsds500 import read_segmentations
 from supercuts.datasets.label_folder import read_label_maps
 from supercuts.images.io import read_image
 from supercuts.training.config import DataConfig
-from supercuts.training.samples import CropStream, ProcessSampler, collate, random_crop, region_boundaries
+from supercuts.training.samples import (
+    CropStream,
+    ProcessSampler,
+    TrainingSample,
+    collate,
+    random_crop,
+    region_boundaries,
+)
 
 PLAIN = DataConfig(crop_px=24, color_jitter=0)  # colours stay what they are
 
@@ -82,6 +89,19 @@ def test_boundary_share_is_the_mean_over_annotators():
     assert crop.boundary_share.unique().tolist() == [0, 0.5]
 
 
+def test_near_share_counts_annotators_whose_boundary_is_within_two_pixels():
+    truths = torch.zeros(2, 24, 24, dtype=torch.int16)
+    truths[0, :, 8:], truths[1, :, 10:] = 1, 1  # boundaries in columns 7, 8 and 9, 10
+    plain = DataConfig(crop_px=24, scale=(1, 1), rotation_deg=0, color_jitter=0)
+    crop = random_crop(torch.zeros(3, 24, 24, dtype=torch.uint8), truths, plain, np.random.default_rng(0))
+    expected = torch.zeros(24)
+    expected[5:7] = expected[11:13] = 0.5
+    expected[7:11] = 1
+    row = crop.near_share[0, 0] if crop.near_share[0, 0, 5] else crop.near_share[0, 0].flip(0)
+    torch.testing.assert_close(row, expected)
+    assert (crop.near_share == crop.near_share[:, :1]).all()
+
+
 def test_every_annotator_is_drawn():
     image, truth = random_scene(0)
     both = torch.cat([truth, torch.zeros_like(truth)])
@@ -92,7 +112,7 @@ def test_every_annotator_is_drawn():
 def test_a_crop_depends_on_its_generator_alone():
     scene, config = random_scene(0), DataConfig(crop_px=24)
     one, same, other = (random_crop(*scene, config, np.random.default_rng(seed)) for seed in (3, 3, 4))
-    for field in ("image", "boundary_share", "labels"):
+    for field in TrainingSample.__slots__:
         torch.testing.assert_close(getattr(one, field), getattr(same, field), rtol=0, atol=0)
     assert not torch.equal(one.image, other.image)
 

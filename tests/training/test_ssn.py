@@ -192,6 +192,21 @@ def test_a_run_starts_from_given_weights(training_root, tmp_path, make_train_con
     torch.testing.assert_close(module.network.head.output.weight, load_network(start)[0].head.output.weight)
 
 
+def test_a_larger_model_takes_over_weights_and_a_smaller_one_is_refused(training_root, tmp_path, make_train_config):
+    start = tmp_path / "start.safetensors"
+    larger = NETWORK.model_copy(update={"context_channels": 2, "region_channels": 3})
+    save_network(start, SSN(NETWORK), {})
+    network = training.make_network(make_train_config(training_root, tmp_path, init=start, model=larger))
+    assert network.config == larger
+    given = load_network(start)[0].state_dict()
+    assert given.keys() < network.state_dict().keys()
+    for name, value in given.items():
+        torch.testing.assert_close(network.state_dict()[name], value)
+    save_network(start, network, {})
+    with pytest.raises(InputError, match=r"or let the model only add parts \(context_channels, region_channels\)"):
+        training.make_network(make_train_config(training_root, tmp_path, init=start, model=NETWORK))
+
+
 def test_a_missing_data_set_is_refused_before_anything_is_written(tmp_path, make_train_config):
     config = make_train_config(tmp_path / "nowhere", tmp_path / "run")
     with pytest.raises(FileFormatError, match="No BSDS500 in"):
