@@ -85,4 +85,5 @@ def _batch() -> TrainingSample:
     generator = torch.Generator().manual_seed(0)
     labels = (torch.arange(CROP_PX)[:, None] // 40 * 5 + torch.arange(CROP_PX) // 40).expand(BATCH, -1, -1)
     image = torch.rand(BATCH, 3, CROP_PX, CROP_PX, generator=generator)
-    return TrainingSample(image, torch.rand(BATCH, 1, CROP_PX, CROP_PX, generator=generator), labels)
+    share = torch.rand(BATCH, 1, CROP_PX, CROP_PX, generator=generator)
+    return TrainingSample(image, share, share, labels)

@@ -137,8 +137,9 @@ def superpixel_losses(
     # one image at a time stays in the processor's cache; a GPU wants them all at once
     n_parts = 1 if embeddings.is_cuda else len(embeddings)
     images, labels, learned = (x[part].chunk(n_parts) for x in (batch.image, batch.labels, embeddings))
+    positions = to_cells(_positions(side, embeddings.device), layout)
     losses = [
-        torch.stack(_losses_of(*one, layout, config.ssn_iterations, ssn))
+        torch.stack(_losses_of(*one, positions, layout, config.ssn_iterations, ssn))
         for one in zip(images, labels, learned, strict=True)
     ]
     reconstruction, compactness = torch.stack(losses).mean(0)
@@ -149,6 +150,7 @@ def _losses_of(
     images: torch.Tensor,
     labels: torch.Tensor,
     embeddings: torch.Tensor,
+    positions: torch.Tensor,
     layout: CellLayout,
     n_iterations: int,
     ssn: SSNConfig,
@@ -156,7 +158,7 @@ def _losses_of(
     cells = to_cells(pixel_features(color_features(images), embeddings, layout.grid, ssn), layout)
     soft = soft_kmeans(cells, layout, n_iterations)
     truth = to_cells(_compress(labels)[:, None], layout)[:, :, 0]
-    positions = to_cells(_positions(labels.shape[-1], len(labels), labels.device), layout)
+    positions = positions.expand(len(labels), -1, -1, -1)
     return reconstruction_loss(soft.weights, truth, layout), compactness_loss(soft.weights, positions, layout)
 
 
@@ -171,9 +173,9 @@ def _parameter_groups(network: SSN, config: TrainConfig) -> list[dict[str, Any]]
     return [*groups, {"params": theirs, "lr": config.learning_rate * config.backbone_lr_scale}] if theirs else groups
 
 
-def _positions(side: int, batch: int, device: torch.device) -> torch.Tensor:
+def _positions(side: int, device: torch.device) -> torch.Tensor:
     axis = torch.arange(side, device=device, dtype=torch.float32)
-    return torch.stack(torch.meshgrid(axis, axis, indexing="ij"))[None].expand(batch, -1, -1, -1)
+    return torch.stack(torch.meshgrid(axis, axis, indexing="ij"))[None]
 
 
 def _one_thread(_: int) -> None:
@@ -186,4 +188,4 @@ def _as_is(item: Any) -> Any:
 
 def _compress(labels: torch.Tensor) -> torch.Tensor:
     """Renumber each of (B, H, W) label maps 0..R-1: one-hot maps then have no empty channels."""
-    return torch.stack([torch.unique(one, return_inverse=True)[1] for one in labels])
+    return torch.stack([(one.flatten().bincount() > 0).cumsum(0)[one] - 1 for one in labels])

@@ -211,3 +211,39 @@ def test_a_gpu_gives_what_the_cpu_gives(grid):
     there, _ = run(features.cuda(), grid)
     torch.testing.assert_close(there.weights.cpu(), here.weights, rtol=0, atol=1e-9)
     torch.testing.assert_close(there.centers.cpu(), here.centers, rtol=0, atol=1e-9)
+
+
+# compiled kernels against float64, which runs on torch's products
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=ids)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 7, 21])
+def test_compiled_iterations_give_the_same_values(grid, channels):
+    exact = random_features(grid, channels)
+    (expected, _), (soft, _) = run(exact, grid), run(exact.float(), grid)
+    for name in ("weights", "centers", "mass"):
+        torch.testing.assert_close(getattr(soft, name).double(), getattr(expected, name), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=ids)
+@pytest.mark.parametrize("channels", [1, 3, 5, 21])
+def test_compiled_iterations_have_the_same_gradient(grid, channels):
+    gradients = []
+    for dtype in (torch.float64, torch.float32):
+        features = random_features(grid, channels).to(dtype).requires_grad_()
+        soft, _ = run(features, grid)
+        outputs = (soft.weights, soft.centers, soft.mass)
+        generator = torch.Generator().manual_seed(1)
+        ups = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(dtype) for x in outputs]
+        torch.autograd.backward(outputs, ups)
+        gradients.append(features.grad.double())
+    scale = gradients[0].abs().max()
+    torch.testing.assert_close(gradients[1] / scale, gradients[0] / scale, rtol=0, atol=1e-5)
+
+
+def test_features_far_apart_keep_a_finite_softmax():
+    grid = Grid(6, 6, 3, 3)
+    features = 1e4 * random_features(grid).float()
+    soft, layout = run(features, grid)
+    assert soft.weights.isfinite().all()
+    torch.testing.assert_close(soft.weights.sum(2)[:, layout.is_pixel], torch.ones(2, 36))

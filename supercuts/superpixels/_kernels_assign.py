@@ -1,0 +1,321 @@
+"""numba kernels of the soft k-means and its gradient, a cell at a time.
+
+In   cells (M, C, P) float32 and the layout's tables; M = images x N cells
+Out  arrays of the caller, filled
+Not  no threads: torch's, which wait awake for their next product, would fight them for the cores
+
+A cell's features, its nine weights a pixel and their gradients stay in the processor's cache from the distances to the
+sums, where batched products of nine rows pass over memory for each. Scratch rows are a whole number of vectors long;
+what lies beyond the cell's pixels weighs nothing. Products take three rows at once and keep their sums in registers.
+"""
+
+import numpy as np
+from numba import njit
+
+_LANES = 16  # float32 in the widest vectors
+_FAST = {"reassoc", "nsz", "arcp", "contract"}  # sums in any order; infinities and NaN keep their meaning
+_OUTSIDE = np.float32(-1e16)
+_LOG2_E = np.float32(1.4426950408889634)
+_LEAST_MASS = np.float32(1e-16)
+_LEAST = np.float32(-126)  # 2 to a smaller power is no normal number
+_MANTISSA_BITS = np.int32(23)
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _add_product(rows, factors, f, n_channels):
+    """Add the product of factors (9, C) and f (C, width) to rows (9, width)."""
+    width = f.shape[1]
+    for k in range(0, 9, 3):
+        c = 0
+        while c + 4 <= n_channels:
+            a0, a1, a2, a3 = factors[k, c], factors[k, c + 1], factors[k, c + 2], factors[k, c + 3]
+            b0, b1, b2, b3 = factors[k + 1, c], factors[k + 1, c + 1], factors[k + 1, c + 2], factors[k + 1, c + 3]
+            d0, d1, d2, d3 = factors[k + 2, c], factors[k + 2, c + 1], factors[k + 2, c + 2], factors[k + 2, c + 3]
+            for q in range(width):
+                f0, f1, f2, f3 = f[c, q], f[c + 1, q], f[c + 2, q], f[c + 3, q]
+                rows[k, q] += a0 * f0 + a1 * f1 + a2 * f2 + a3 * f3
+                rows[k + 1, q] += b0 * f0 + b1 * f1 + b2 * f2 + b3 * f3
+                rows[k + 2, q] += d0 * f0 + d1 * f1 + d2 * f2 + d3 * f3
+            c += 4
+        while c < n_channels:
+            a0, b0, d0 = factors[k, c], factors[k + 1, c], factors[k + 2, c]
+            for q in range(width):
+                rows[k, q] += a0 * f[c, q]
+                rows[k + 1, q] += b0 * f[c, q]
+                rows[k + 2, q] += d0 * f[c, q]
+            c += 1
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _add_transposed(f, factors, rows, n_channels):
+    """Add the product of the transpose of factors (9, C) and rows (9, width) to f (C, width)."""
+    width = f.shape[1]
+    for k in range(0, 9, 3):
+        c = 0
+        while c + 3 <= n_channels:
+            a0, a1, a2 = factors[k, c], factors[k + 1, c], factors[k + 2, c]
+            b0, b1, b2 = factors[k, c + 1], factors[k + 1, c + 1], factors[k + 2, c + 1]
+            d0, d1, d2 = factors[k, c + 2], factors[k + 1, c + 2], factors[k + 2, c + 2]
+            for q in range(width):
+                w0, w1, w2 = rows[k, q], rows[k + 1, q], rows[k + 2, q]
+                f[c, q] += a0 * w0 + a1 * w1 + a2 * w2
+                f[c + 1, q] += b0 * w0 + b1 * w1 + b2 * w2
+                f[c + 2, q] += d0 * w0 + d1 * w1 + d2 * w2
+            c += 3
+        while c < n_channels:
+            a0, a1, a2 = factors[k, c], factors[k + 1, c], factors[k + 2, c]
+            for q in range(width):
+                f[c, q] += a0 * rows[k, q] + a1 * rows[k + 1, q] + a2 * rows[k + 2, q]
+            c += 1
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _set_dots(rows, f, n_channels, out):
+    """Set out (9, 0..C) to the products of rows (9, width) with f (C, width)."""
+    width = f.shape[1]
+    zero = np.float32(0)
+    for k in range(0, 9, 3):
+        c = 0
+        while c + 3 <= n_channels:
+            s00 = s01 = s02 = s10 = s11 = s12 = s20 = s21 = s22 = zero
+            for q in range(width):
+                f0, f1, f2 = f[c, q], f[c + 1, q], f[c + 2, q]
+                w0, w1, w2 = rows[k, q], rows[k + 1, q], rows[k + 2, q]
+                s00 += w0 * f0
+                s01 += w0 * f1
+                s02 += w0 * f2
+                s10 += w1 * f0
+                s11 += w1 * f1
+                s12 += w1 * f2
+                s20 += w2 * f0
+                s21 += w2 * f1
+                s22 += w2 * f2
+            out[k, c] = s00
+            out[k, c + 1] = s01
+            out[k, c + 2] = s02
+            out[k + 1, c] = s10
+            out[k + 1, c + 1] = s11
+            out[k + 1, c + 2] = s12
+            out[k + 2, c] = s20
+            out[k + 2, c + 1] = s21
+            out[k + 2, c + 2] = s22
+            c += 3
+        while c < n_channels:
+            s0 = s1 = s2 = zero
+            for q in range(width):
+                s0 += rows[k, q] * f[c, q]
+                s1 += rows[k + 1, q] * f[c, q]
+                s2 += rows[k + 2, q] * f[c, q]
+            out[k, c] = s0
+            out[k + 1, c] = s1
+            out[k + 2, c] = s2
+            c += 1
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _softmax(rows, mask):
+    """Turn nine rows of logits into weights times mask: Cephes' exponential, to 2e-7."""
+    width = rows.shape[1]
+    bits = rows.view(np.int32)
+    top, total = rows[0].copy(), np.zeros(width, np.float32)
+    for k in range(1, 9):
+        for q in range(width):
+            top[q] = max(top[q], rows[k, q])
+    for k in range(9):
+        for q in range(width):
+            x = max((rows[k, q] - top[q]) * _LOG2_E, _LEAST)
+            whole = np.floor(x)
+            r = x - whole
+            power = np.float32(1.535336188319500e-4) * r + np.float32(1.339887440266574e-3)
+            power = power * r + np.float32(9.618437357674640e-3)
+            power = power * r + np.float32(5.550332471162809e-2)
+            power = power * r + np.float32(2.402264791363012e-1)
+            power = power * r + np.float32(6.931472028550421e-1)
+            rows[k, q] = power * r + np.float32(1)
+            bits[k, q] += np.int32(whole) << _MANTISSA_BITS  # times 2 to the whole part
+            total[q] += rows[k, q]
+    for q in range(width):
+        total[q] = mask[q] / total[q]
+    for k in range(9):
+        for q in range(width):
+            rows[k, q] *= total[q]
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _set_rows(rows, values):
+    """Set the start of rows to values; what is beyond stays."""
+    for c in range(values.shape[0]):
+        for q in range(values.shape[1]):
+            rows[c, q] = values[c, q]
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _iterate(cells, centers, weights, given, near, is_pixel):
+    """Set weights (M, 9, P) to Q, and given (M, 9, C + 1) to what each cell adds to its candidates: sums and mass."""
+    n = near.shape[0]
+    n_channels, n_pixels = cells.shape[1:]
+    width = -(-n_pixels // _LANES) * _LANES
+    f = np.zeros((n_channels, width), np.float32)
+    rows = np.empty((9, width), np.float32)
+    mask = np.zeros((1, width), np.float32)
+    double = np.empty((9, n_channels), np.float32)
+    bias = np.empty(9, np.float32)
+    for i in range(cells.shape[0]):
+        first = i - i % n  # of the image
+        for k in range(9):
+            m = near[i - first, k]
+            bias[k] = _OUTSIDE if m == n else 0
+            for c in range(n_channels):
+                # distances are measured from the cell's own centre, as in soft_kmeans.assign
+                d = np.float32(0) if m == n else centers[first + m, c] - centers[i, c]
+                double[k, c] = 2 * d
+                bias[k] -= d * (d + 2 * centers[i, c])
+        _set_rows(f, cells[i])
+        _set_rows(mask, is_pixel[i - first : i - first + 1])
+        for k in range(9):
+            rows[k] = bias[k]
+        _add_product(rows, double, f, n_channels)
+        _softmax(rows, mask[0])
+        _set_dots(rows, f, n_channels, given[i])
+        for k in range(9):
+            mass = np.float32(0)
+            for q in range(width):
+                mass += rows[k, q]
+            given[i, k, n_channels] = mass
+            for q in range(n_pixels):
+                weights[i, k, q] = rows[k, q]
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _iterate_backward(cells, centers, to_given, to_weights, weights, to_cells, given, near):
+    """Add the gradient of the cells to to_cells, and set what gives that of the centres.
+
+    to_given (M + images, C + 1) is the gradient of the sums and mass of each superpixel, N + 1 an image, of which the
+    last is zero; to_weights (M, 9, P) that of Q beyond them, or (0, 9, P) for none. given (M, 9, C + 1) is set to the
+    sums over pixels of 2 g f and of 2 g, for the gradient g of the logits.
+    """
+    n = near.shape[0]
+    n_channels, n_pixels = cells.shape[1:]
+    width = -(-n_pixels // _LANES) * _LANES
+    f = np.zeros((n_channels, width), np.float32)
+    to_f = np.zeros((n_channels, width), np.float32)
+    w = np.zeros((9, width), np.float32)
+    g = np.empty((9, width), np.float32)
+    along = np.empty(width, np.float32)
+    sums = np.empty((9, n_channels), np.float32)
+    delta = np.empty((9, n_channels), np.float32)
+    for i in range(cells.shape[0]):
+        image = i // n
+        first = image * n
+        for k in range(9):
+            m = near[i - first, k]
+            for c in range(n_channels):
+                sums[k, c] = to_given[first + image + m, c]
+                delta[k, c] = np.float32(0) if m == n else centers[first + m, c] - centers[i, c]
+        _set_rows(f, cells[i])
+        _set_rows(to_f, to_cells[i])
+        _set_rows(w, weights[i])
+        for k in range(9):
+            g[k] = to_given[first + image + near[i - first, k], n_channels]
+        _add_product(g, sums, f, n_channels)
+        if to_weights.shape[0] > 0:
+            for k in range(9):
+                for q in range(n_pixels):
+                    g[k, q] += to_weights[i, k, q]
+        along[:] = 0
+        for k in range(9):
+            for q in range(width):
+                along[q] += w[k, q] * g[k, q]
+        for k in range(9):
+            total = np.float32(0)
+            for q in range(width):
+                g[k, q] = 2 * w[k, q] * (g[k, q] - along[q])
+                total += g[k, q]
+            given[i, k, n_channels] = total
+        _set_dots(g, f, n_channels, given[i])
+        _add_transposed(to_f, sums, w, n_channels)
+        _add_transposed(to_f, delta, g, n_channels)
+        for c in range(n_channels):
+            for q in range(n_pixels):
+                to_cells[i, c, q] = to_f[c, q]
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _receive(given, near, i, received):
+    """Set received (C + 1,) to the sum of what the cells around cell i give to it."""
+    n = near.shape[0]
+    received[:] = 0
+    for k in range(9):
+        m = near[i % n, 8 - k]  # of which i is candidate k
+        if m < n:
+            for c in range(received.size):
+                received[c] += given[i - i % n + m, k, c]
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def run(cells, weights, centers, mass, near, is_pixel):
+    """Iterate from the mean features of each cell, as often as mass (T, M) has rows.
+
+    Sets centers (T + 1, M, C), from those of the start on, mass and Q, of all iterations in weights (T, M, 9, P) or of
+    the last in (1, M, 9, P).
+    """
+    n_iterations, n_cells = mass.shape
+    n, n_channels = near.shape[0], cells.shape[1]
+    for i in range(n_cells):
+        for c in range(n_channels):
+            total, count = np.float32(0), np.float32(0)
+            for q in range(cells.shape[2]):
+                total += cells[i, c, q] * is_pixel[i % n, q]
+                count += is_pixel[i % n, q]
+            centers[0, i, c] = total / count
+    given = np.empty((n_cells, 9, n_channels + 1), np.float32)
+    received = np.empty(n_channels + 1, np.float32)
+    for t in range(n_iterations):
+        _iterate(cells, centers[t], weights[min(t, weights.shape[0] - 1)], given, near, is_pixel)
+        for i in range(n_cells):
+            _receive(given, near, i, received)
+            mass[t, i] = received[n_channels]
+            share = 1 / max(received[n_channels], _LEAST_MASS)
+            for c in range(n_channels):
+                centers[t + 1, i, c] = received[c] * share
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def run_backward(cells, weights, centers, mass, to_weights, to_centers, to_mass, to_cells, near, is_pixel):
+    """Set to_cells (M, C, P) to the gradient of the cells from those of the last Q, centres and mass.
+
+    to_centers (M, C) and to_mass (M,) are used up.
+    """
+    n_iterations, n_cells = mass.shape
+    n, n_channels = near.shape[0], cells.shape[1]
+    nothing = to_weights[:0]
+    to_given = np.zeros((n_cells + n_cells // n, n_channels + 1), np.float32)
+    given = np.empty((n_cells, 9, n_channels + 1), np.float32)
+    received = np.empty(n_channels + 1, np.float32)
+    to_cells[:] = 0
+    for t in range(n_iterations - 1, -1, -1):
+        for i in range(n_cells):
+            row = to_given[i + i // n]
+            row[n_channels] = to_mass[i]
+            for c in range(n_channels):
+                # centers = sums / mass
+                row[c] = to_centers[i, c] / max(mass[t, i], _LEAST_MASS)
+                row[n_channels] -= row[c] * centers[t + 1, i, c]
+        beyond = to_weights if t == n_iterations - 1 else nothing  # of Q and mass, only the last ones are returned
+        to_mass[:] = 0
+        _iterate_backward(cells, centers[t], to_given, beyond, weights[t], to_cells, given, near)
+        for i in range(n_cells):
+            _receive(given, near, i, received)
+            # logits = 2 f.d - d.(d + 2 s0), d = s - s0: the derivative by a candidate s is 2 (f - s), by s0 2 (s0 - f)
+            for c in range(n_channels):
+                to_centers[i, c] = received[c] - received[n_channels] * centers[t, i, c]
+            for k in range(9):
+                for c in range(n_channels):
+                    to_centers[i, c] += given[i, k, n_channels] * centers[t, i, c] - given[i, k, c]
+    for i in range(n_cells):
+        count = np.float32(0)
+        for q in range(cells.shape[2]):
+            count += is_pixel[i % n, q]
+        for c in range(n_channels):
+            for q in range(cells.shape[2]):
+                to_cells[i, c, q] += to_centers[i, c] / count * is_pixel[i % n, q]
