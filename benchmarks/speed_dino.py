@@ -12,7 +12,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from supercuts.superpixels.ssn import SSN, SSNConfig
+from supercuts.superpixels.grid import make_grid
+from supercuts.superpixels.lab import color_features
+from supercuts.superpixels.soft_kmeans import make_layout, soft_kmeans, to_cells
+from supercuts.superpixels.ssn import SSN, SSNConfig, pixel_features
 from supercuts.training.config import LossConfig
 from supercuts.training.losses import boundary_loss
 from supercuts.training.module import superpixel_losses
@@ -28,27 +31,31 @@ def measure(n_runs: int) -> dict[str, float]:
     torch.manual_seed(0)
     network = SSN(SSNConfig(backbone=BACKBONE, head_channels=(64,)))
     network.to(memory_format=torch.channels_last)
-    training, ssn = _median_ms(lambda: _training_step(network.train()), n_runs)
+    training, ssn, losses = _median_ms(lambda: _training_step(network.train()), n_runs)
     whole, bare = _median_ms(lambda: _inference(network.eval()), n_runs)
     return {
         f"training step, {BATCH} crops of {CROP_PX} px": training,
         f"of it SSN, {ITERATIONS} iterations, {CELLS} superpixels": ssn,
         "SSN's share of the step": ssn / training,
+        "SSN with colours and both losses": losses,
+        "their share of the step": losses / training,
         f"SSN_DINO at {SIZE[0]}x{SIZE[1]}": whole,
         "the bare ViT-S/16": bare,
         "SSN_DINO to bare ViT": whole / bare,
     }
 
 
-def _median_ms(step: Callable[[], tuple[float, float]], n_runs: int) -> tuple[float, float]:
-    """Return the medians of both figures; the first run is left out."""
+def _median_ms(step: Callable[[], tuple[float, ...]], n_runs: int) -> tuple[float, ...]:
+    """Return the medians of all figures; the first run is left out."""
     step()
-    first, second = zip(*(step() for _ in range(n_runs)), strict=True)
-    return 1000 * statistics.median(first), 1000 * statistics.median(second)
+    return tuple(1000 * statistics.median(times) for times in zip(*(step() for _ in range(n_runs)), strict=True))
 
 
-def _training_step(network: SSN) -> tuple[float, float]:
-    """Return the seconds of a whole step without the optimiser's, and of SSN's part, forward and backward."""
+def _training_step(network: SSN) -> tuple[float, float, float]:
+    """Return the seconds of a whole step without the optimiser's, of SSN alone, and of SSN with its losses.
+
+    SSN alone is run beside the step, which it is not counted in.
+    """
     batch = _batch()
     config = LossConfig(ssn_crop_px=CROP_PX, ssn_cells=(CELLS, CELLS), ssn_iterations=ITERATIONS)
     start = time.perf_counter()
@@ -64,7 +71,19 @@ def _training_step(network: SSN) -> tuple[float, float]:
     torch.autograd.backward([boundary, prediction.embeddings], [torch.ones_like(boundary), embeddings.grad])
     end = time.perf_counter()
     network.zero_grad()
-    return end - start, after - before
+    return end - start, _ssn(batch.image, embeddings.detach(), network.config), after - before
+
+
+def _ssn(images: torch.Tensor, embeddings: torch.Tensor, config: SSNConfig) -> float:
+    """Return the seconds of features, iterations and their gradient, an image at a time as in training."""
+    layout = make_layout(make_grid(CROP_PX, CROP_PX, CELLS))
+    colors = color_features(images)
+    start = time.perf_counter()
+    for color, learned in zip(colors.split(1), embeddings.split(1), strict=True):
+        learned = learned.clone().requires_grad_()
+        soft = soft_kmeans(to_cells(pixel_features(color, learned, layout.grid, config), layout), layout, ITERATIONS)
+        torch.autograd.backward(soft.weights, torch.ones_like(soft.weights))
+    return time.perf_counter() - start
 
 
 def _inference(network: SSN) -> tuple[float, float]:

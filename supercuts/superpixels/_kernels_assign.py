@@ -21,6 +21,19 @@ _LEAST = np.float32(-126)  # 2 to a smaller power is no normal number
 _MANTISSA_BITS = np.int32(23)
 
 
+@njit(cache=True, nogil=True)
+def lay_out(maps, ys, xs, cells):
+    """Set cells (N, C, P) to the pixels of maps (C, H, W); ys, xs (rows, ph), (cols, pw) hold their coordinates."""
+    (rows, ph), (cols, pw) = ys.shape, xs.shape
+    for c in range(maps.shape[0]):
+        for r in range(rows):
+            for i in range(ph):
+                line = maps[c, ys[r, i]]
+                for k in range(cols):
+                    for j in range(pw):
+                        cells[r * cols + k, c, i * pw + j] = line[xs[k, j]]
+
+
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _add_product(rows, factors, f, n_channels):
     """Add the product of factors (9, C) and f (C, width) to rows (9, width)."""

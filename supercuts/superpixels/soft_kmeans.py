@@ -78,10 +78,11 @@ def make_layout(grid: Grid, device: torch.device | str = "cpu", dtype: torch.dty
 
 def to_cells(maps: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Lay (B, C, H, W) out as (B, N, C, P); padded entries repeat a pixel of the cell."""
-    b, c, _, width = maps.shape
-    if b == 1 and not maps.requires_grad:  # without gradients, one gather and a view are quicker than padding both axes
-        pixels = layout.ys[:, None, :, None] * width + layout.xs[None, :, None, :]
-        return maps.flatten(2).index_select(2, pixels.flatten()).view(b, c, *layout.is_pixel.shape).transpose(1, 2)
+    b, c = maps.shape[:2]
+    if b == 1 and _is_compiled(maps) and not maps.requires_grad:
+        cells = maps.new_empty(1, layout.grid.n_cells, c, layout.is_pixel.shape[1])
+        _kernels_assign.lay_out(maps[0].contiguous().numpy(), layout.ys.numpy(), layout.xs.numpy(), cells[0].numpy())
+        return cells
     (rows, ph), (cols, pw) = layout.ys.shape, layout.xs.shape
     for axis, table in ((2, layout.ys), (3, layout.xs)):
         if maps.shape[axis] != table.numel():  # cells of unequal sides are padded
@@ -158,7 +159,7 @@ def soft_kmeans(cells: torch.Tensor, layout: CellLayout, n_iterations: int) -> S
     """
     check_in_range("n_iterations", n_iterations, 1, 1000, remedy="Five to ten iterations are usual.")
     b, n, c, p = cells.shape
-    if cells.dtype == torch.float32 and cells.device.type == "cpu":
+    if _is_compiled(cells):
         return SoftAssignment(*_Compiled.apply(cells, layout, n_iterations))
     is_pixel = layout.is_pixel.to(cells.dtype)[:, :, None]
     sums = torch.bmm(cells.reshape(b * n, c, p), is_pixel.repeat(b, 1, 1))
@@ -201,6 +202,10 @@ class _Compiled(torch.autograd.Function):
         gradients = (to_weights.flatten(0, 1).contiguous(), *changed, to_cells)
         _kernels_assign.run_backward(*(x.numpy() for x in (*values, *gradients)), *_tables(ctx.layout))
         return to_cells.view(*to_weights.shape[:2], *to_cells.shape[1:]), None, None
+
+
+def _is_compiled(values: torch.Tensor) -> bool:
+    return values.dtype == torch.float32 and values.device.type == "cpu"
 
 
 def _tables(layout: CellLayout) -> tuple[np.ndarray, ...]:
