@@ -5,9 +5,13 @@ Out  Hierarchy with exactly the leaves asked for
 Not  no algorithms, no training, no files but weights
 
     image -> predict -> PixelMaps -> cluster -> Superpixels -> build_rag -> RegionGraph -> merge -> Hierarchy
+
+Regions merge by the affinity that was learned with the network (supercuts calibrate); without one by hand-made
+distances.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -21,12 +25,14 @@ from supercuts.backbones.registry import DINO
 from supercuts.core.checks import check_in_range, check_whole
 from supercuts.core.errors import ImageError, InputError
 from supercuts.graph.rag import RegionGraph, build_rag, contract
+from supercuts.graph.statistics import region_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.bands import preview, read_pixels, to_unit
 from supercuts.images.color import color_features
 from supercuts.images.io import read_image
+from supercuts.merging.affinity import Affinity, AffinityConfig, merge_by_affinity
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count, merge_tree
-from supercuts.superpixels.checkpoint import TORCH_SUFFIXES, load_network
+from supercuts.superpixels.checkpoint import TORCH_SUFFIXES, load_affinity, load_network
 from supercuts.superpixels.cluster import ClusterConfig, cluster
 from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.smooth import SmoothConfig, smooth
@@ -46,7 +52,9 @@ class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
     # from cells down to the leaves: strongly by size, so leaves are even and none is a sliver
     leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.8, small_area=0.01)
     smooth: SmoothConfig = SmoothConfig()
-    # from the leaves to the root: by boundaries, but specks are absorbed early
+    # from the leaves to the root, by the learned affinity
+    affinity: AffinityConfig = AffinityConfig()
+    # or without one by boundaries, but specks are absorbed early
     tree: LinkageConfig = LinkageConfig(boundary=1.0, color=0.1, small_exponent=0.3, small_area=0.005)
 
 
@@ -69,11 +77,16 @@ class Model:
     """
 
     def __init__(
-        self, network: SSN | None, levels: dict[str, float] | None = None, config: PipelineConfig | None = None
+        self,
+        network: SSN | None,
+        levels: dict[str, float] | None = None,
+        config: PipelineConfig | None = None,
+        affinity: Affinity | None = None,
     ) -> None:
         """Take a network in eval mode (None: SSN_pix, which sees colour and position only)."""
         self.network = None if network is None else network.to(memory_format=torch.channels_last)
         self.levels = levels or {}
+        self.affinity = affinity
         self.config = config or default_config(network)
 
     @overload
@@ -98,7 +111,8 @@ class Model:
         check_whole("superpixels", wanted, remedy="Give how many leaves the tree should have.")
         check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
         channels = 3 if self.network is None else self.network.config.channels
-        return segment(read_channels(image, channels), self.network, self.levels, int(wanted), self.config)
+        pixels = read_channels(image, channels)
+        return segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity)
 
 
 def load(model: str | os.PathLike[str] = "compact", config: PipelineConfig | None = None) -> Model:
@@ -106,7 +120,10 @@ def load(model: str | os.PathLike[str] = "compact", config: PipelineConfig | Non
 
     A checkpoint (.pth, .pt, .ckpt) of the original SSN_DINO is read too.
     """
-    return Model(*load_network(weights_path(model)), config)
+    path = weights_path(model)
+    network, levels = load_network(path)
+    arrays = load_affinity(path)
+    return Model(network, levels, config, Affinity.from_arrays(arrays) if arrays else None)
 
 
 def default_config(network: SSN | None) -> PipelineConfig:
@@ -163,11 +180,15 @@ def segment(
     levels: dict[str, float],
     n_leaves: int,
     config: PipelineConfig,
+    affinity: Affinity | None = None,
 ) -> Hierarchy:
     """Return the hierarchy of an image with min(n_leaves, H * W) leaves."""
     maps = predict(image, network)
     labels, graph = make_leaves(maps, min(n_leaves, image.shape[0] * image.shape[1]), network, config)
-    tree = merge_tree(graph, dissimilarity(graph, config.tree), **_small_regions(config.tree, labels.size))
+    if affinity is None:
+        tree = merge_tree(graph, dissimilarity(graph, config.tree), **_small_regions(config.tree, labels.size))
+    else:
+        tree = merge_by_affinity(graph, region_statistics(labels, graph, maps), affinity, config.affinity)
     return Hierarchy(
         labels=labels,
         parents=tree.parents,
@@ -190,8 +211,19 @@ def predict(image: Pixels, network: SSN | None) -> PixelMaps:
     device = next(network.parameters()).device
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
         prediction = network(pixels.to(device).contiguous(memory_format=torch.channels_last))
-    boundary = prediction.boundary_logits[0, 0].sigmoid()
-    return PixelMaps(color, boundary.cpu().numpy(), prediction.embeddings[0].contiguous().cpu().numpy())
+    maps = PixelMaps(
+        color,
+        prediction.boundary_logits[0, 0].sigmoid().cpu().numpy(),
+        prediction.embeddings[0].contiguous().cpu().numpy(),
+    )
+    if prediction.strength_logits is None or prediction.region_embeddings is None:
+        return maps
+    return replace(
+        maps,
+        strength=prediction.strength_logits[0, 0].sigmoid().cpu().numpy(),
+        regions=prediction.region_embeddings[0].contiguous().cpu().numpy(),
+        region_stride=network.backbone.strides[0],
+    )
 
 
 def make_leaves(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from supercuts.cli.calibrate import calibrate
 from supercuts.cli.common import Command
 from supercuts.cli.cut import cut
 from supercuts.cli.evaluate import app as evaluate
@@ -33,6 +34,7 @@ app.command(
     cls=Command,
     epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first max_steps=2000 data.workers=4",
 )(train)
+app.command(cls=Command, epilog="Example: supercuts calibrate runs/first/model.safetensors --split val")(calibrate)
 app.add_typer(evaluate, name="evaluate")
 
 

@@ -102,6 +102,17 @@ def sum_to_root(parents, leaf_values):
 
 
 @njit(cache=True)
+def sum_rows_to_root(parents, leaf_rows):
+    """Return (M, K) float64: each node's sums of the rows (N, K) of its leaves."""
+    sums = np.zeros((parents.size, leaf_rows.shape[1]))
+    for leaf in range(leaf_rows.shape[0]):
+        sums[leaf] = leaf_rows[leaf]
+    for node in range(parents.size - 1):
+        sums[parents[node]] += sums[node]
+    return sums
+
+
+@njit(cache=True)
 def count_pixels(labels, n_leaves):
     """Return (N,) int64 pixels per leaf."""
     counts = np.zeros(n_leaves, np.int64)

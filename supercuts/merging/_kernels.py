@@ -53,6 +53,13 @@ def _sift_down(keys, ids, size, parent):
 
 
 @njit(cache=True)
+def _pop(keys, ids, size):
+    keys[0], ids[0] = keys[size - 1], ids[size - 1]
+    _sift_down(keys, ids, size - 1, 0)
+    return size - 1
+
+
+@njit(cache=True)
 def _slot_of(key, mask):
     return np.int64((np.uint64(key) * np.uint64(11400714819323198485)) >> np.uint64(20)) & mask
 
@@ -98,6 +105,70 @@ def _size_factor(area_a, area_b, reference, exponent):
 
 
 @njit(cache=True)
+def link(edges, n_nodes):
+    """Return the adjacency of the slots: ends (E, 2), head, following, degree, is_alive, table keys and values."""
+    n_edges = edges.shape[0]
+    ends = edges.astype(np.int64)
+    degree = np.zeros(n_nodes, np.int64)
+    head = np.full(n_nodes, -1, np.int64)  # first half-edge of a slot; half-edge 2 e + s is edge e at ends[e, s]
+    following = np.full(2 * n_edges, -1, np.int64)
+    capacity = 16
+    while capacity < 2 * n_edges:
+        capacity *= 2
+    table_keys = np.full(capacity, -1, np.int64)
+    table_values = np.empty(capacity, np.int64)
+    for e in range(n_edges):
+        for s in range(2):
+            following[2 * e + s] = head[ends[e, s]]
+            head[ends[e, s]] = 2 * e + s
+            degree[ends[e, s]] += 1
+        key = _pair_key(ends[e, 0], ends[e, 1], n_nodes)
+        slot = _table_find(table_keys, key)
+        table_keys[slot] = key
+        table_values[slot] = e
+    return ends, head, following, degree, np.ones(n_edges, np.bool_), table_keys, table_values
+
+
+@njit(cache=True)
+def absorb(edge, keep, gone, links, sums, twins):
+    """Move the edges of slot `gone` to `keep`, which `edge` joins; sums (E, K) of edges that become one are added up.
+
+    Returns how many edges of `keep` took up another one; their ids are in `twins`, once for each.
+    """
+    ends, head, following, degree, is_alive, table_keys, table_values = links
+    n_nodes = head.size
+    n_twins = 0
+    is_alive[edge] = False
+    degree[keep] -= 1
+    degree[gone] -= 1
+    _table_remove(table_keys, table_values, _pair_key(keep, gone, n_nodes))
+    half = head[gone]
+    while half >= 0:
+        after = following[half]
+        e, s = half // 2, half % 2
+        if is_alive[e]:
+            other = ends[e, 1 - s]
+            _table_remove(table_keys, table_values, _pair_key(gone, other, n_nodes))
+            slot = _table_find(table_keys, _pair_key(keep, other, n_nodes))
+            if table_keys[slot] >= 0:  # keep and gone both touch other: one longer border
+                twin = table_values[slot]
+                sums[twin] += sums[e]
+                is_alive[e] = False
+                degree[other] -= 1
+                twins[n_twins] = twin
+                n_twins += 1
+            else:
+                table_keys[slot] = _pair_key(keep, other, n_nodes)
+                table_values[slot] = e
+                ends[e, s] = keep
+                following[half] = head[keep]
+                head[keep] = half
+                degree[keep] += 1
+        half = after
+    return n_twins
+
+
+@njit(cache=True)
 def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_target):
     """Merge the pair of lowest key until n_target regions are left.
 
@@ -106,33 +177,20 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
     Returns merges (N - n_target, 2) of node ids (merge k makes node N + k) and the keys (N - n_target,).
     """
     n_nodes, n_edges = areas.size, edges.shape[0]
-    ends = edges.astype(np.int64)
-    sums = weights * lengths.astype(np.float64)
-    length = lengths.astype(np.float64)
+    links = link(edges, n_nodes)
+    ends, degree, is_alive = links[0], links[3], links[4]
+    sums = np.empty((n_edges, 2))  # border length, and weights over it
+    sums[:, 0] = lengths
+    sums[:, 1] = weights * sums[:, 0]
     area = areas.astype(np.float64)
     node_of = np.arange(n_nodes)  # tree node that a slot stands for
-    degree = np.zeros(n_nodes, np.int64)
-    head = np.full(n_nodes, -1, np.int64)  # first half-edge of a slot; half-edge 2 e + s is edge e at ends[e, s]
-    following = np.full(2 * n_edges, -1, np.int64)
-    is_alive = np.ones(n_edges, np.bool_)
-    capacity = 16
-    while capacity < 2 * n_edges:
-        capacity *= 2
-    table_keys = np.full(capacity, -1, np.int64)
-    table_values = np.empty(capacity, np.int64)
+    twins = np.empty(n_nodes, np.int64)
     heap_keys = np.empty(2 * n_edges + 1, np.float64)
     heap_ids = np.empty(2 * n_edges + 1, np.int64)
     current = np.empty(n_edges, np.float64)
     for e in range(n_edges):
-        a, b = ends[e, 0], ends[e, 1]
-        for s in range(2):
-            following[2 * e + s] = head[ends[e, s]]
-            head[ends[e, s]] = 2 * e + s
-            degree[ends[e, s]] += 1
-        slot = _table_find(table_keys, _pair_key(a, b, n_nodes))
-        table_keys[slot] = _pair_key(a, b, n_nodes)
-        table_values[slot] = e
-        current[e] = sums[e] / length[e] * _size_factor(area[a], area[b], reference_area, exponent)
+        factor = _size_factor(area[ends[e, 0]], area[ends[e, 1]], reference_area, exponent)
+        current[e] = sums[e, 1] / sums[e, 0] * factor
         heap_keys[e] = current[e]
         heap_ids[e] = e
     size = n_edges
@@ -144,13 +202,11 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
     done = 0
     while done < n_merges and size > 0:
         key, edge = heap_keys[0], heap_ids[0]
-        size -= 1
-        heap_keys[0], heap_ids[0] = heap_keys[size], heap_ids[size]
-        _sift_down(heap_keys, heap_ids, size, 0)
+        size = _pop(heap_keys, heap_ids, size)
         if not is_alive[edge] or key != current[edge]:
             continue
         keep, gone = ends[edge, 0], ends[edge, 1]
-        true_key = sums[edge] / length[edge] * _size_factor(area[keep], area[gone], reference_area, exponent)
+        true_key = sums[edge, 1] / sums[edge, 0] * _size_factor(area[keep], area[gone], reference_area, exponent)
         if true_key > key:
             current[edge] = true_key
             size = _push(heap_keys, heap_ids, size, true_key, edge)
@@ -163,35 +219,12 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
         node_of[keep] = n_nodes + done
         area[keep] += area[gone]
         done += 1
-        is_alive[edge] = False
-        degree[keep] -= 1
-        degree[gone] -= 1
-        _table_remove(table_keys, table_values, _pair_key(keep, gone, n_nodes))
-        half = head[gone]
-        while half >= 0:
-            after = following[half]
-            e, s = half // 2, half % 2
-            if is_alive[e]:
-                other = ends[e, 1 - s]
-                _table_remove(table_keys, table_values, _pair_key(gone, other, n_nodes))
-                slot = _table_find(table_keys, _pair_key(keep, other, n_nodes))
-                if table_keys[slot] >= 0:  # keep and gone both touch other: one longer border
-                    twin = table_values[slot]
-                    sums[twin] += sums[e]
-                    length[twin] += length[e]
-                    is_alive[e] = False
-                    degree[other] -= 1
-                    factor = _size_factor(area[keep], area[other], reference_area, exponent)
-                    current[twin] = sums[twin] / length[twin] * factor
-                    size = _push(heap_keys, heap_ids, size, current[twin], twin)
-                else:
-                    table_keys[slot] = _pair_key(keep, other, n_nodes)
-                    table_values[slot] = e
-                    ends[e, s] = keep
-                    following[half] = head[keep]
-                    head[keep] = half
-                    degree[keep] += 1
-            half = after
+        for i in range(absorb(edge, keep, gone, links, sums, twins)):
+            twin = twins[i]
+            other = ends[twin, 0] + ends[twin, 1] - keep
+            factor = _size_factor(area[keep], area[other], reference_area, exponent)
+            current[twin] = sums[twin, 1] / sums[twin, 0] * factor
+            size = _push(heap_keys, heap_ids, size, current[twin], twin)
     return merges[:done], keys[:done]
 
 

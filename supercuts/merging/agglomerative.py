@@ -63,7 +63,14 @@ def merge_tree(
     order of the edges.
     """
     merges, heights = _merge(graph, weights, small_area_px, small_exponent, 1)
-    n_leaves = graph.n_nodes
+    return to_tree(graph.n_nodes, merges, heights)
+
+
+def to_tree(n_leaves: int, merges: Int64[np.ndarray, "merges 2"], heights: Float[np.ndarray, " merges"]) -> MergeTree:
+    """Return the tree of merges, in their order, of pairs of nodes; merge k makes node n_leaves + k.
+
+    Altitudes are the heights, clipped to 0..1 and never falling. What the merges leave apart is joined at altitude 1.
+    """
     parents = np.arange(2 * n_leaves - 1, dtype=np.int32)
     parents[merges.ravel()] = np.repeat(n_leaves + np.arange(len(merges)), 2)
     altitudes = np.zeros(2 * n_leaves - 1, np.float32)

@@ -7,9 +7,10 @@ Not  no pickle of anything but tensors and plain values, no download
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
@@ -20,11 +21,15 @@ from supercuts.core.files import atomic_path
 from supercuts.superpixels.ssn import SSN, OriginalConfig, SSNConfig
 
 FORMAT_VERSION = 1
+_AFFINITY = "affinity."  # prefix of its arrays
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")  # of the original's checkpoints
 
 
 def save_network(
-    path: str | os.PathLike[str], network: SSN, levels: dict[str, float], dtype: torch.dtype = torch.float32
+    path: str | os.PathLike[str],
+    network: SSN,
+    levels: dict[str, float],
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write the network's weights as `dtype`, its config and `levels` (level name -> altitude) to one file."""
     metadata = {
@@ -54,7 +59,8 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
+            names = [name for name in file.keys() if not name.startswith(_AFFINITY)]  # noqa: SIM118 (no mapping)
+            tensors = {name: file.get_tensor(name).float() for name in names}
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
     config = _read_config(path, metadata)
@@ -72,6 +78,35 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
             f"unexpected {wrong.unexpected_keys or 'none'}. Train again with this version."
         )
     return network.eval(), _read_levels(path, metadata.get("levels", "{}"))
+
+
+def load_affinity(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Return the arrays of the affinity in a file that load_network reads; none if it has not been calibrated."""
+    path = Path(path)
+    if path.suffix in TORCH_SUFFIXES:
+        return {}
+    with safe_open(path, framework="np") as file:
+        names = [name for name in file.keys() if name.startswith(_AFFINITY)]  # noqa: SIM118 (no mapping)
+        return {name.removeprefix(_AFFINITY): file.get_tensor(name) for name in names}
+
+
+def calibration(path: str | os.PathLike[str]) -> str:
+    """Return what the file was calibrated on; empty if it has not been."""
+    with safe_open(Path(path), framework="np") as file:
+        return str((file.metadata() or {}).get("calibrated_on", ""))
+
+
+def write_calibration(
+    path: str | os.PathLike[str], levels: Mapping[str, float], affinity: Mapping[str, np.ndarray], source: str
+) -> None:
+    """Put levels, an affinity and what they were learned on into a file; its weights stay as they are."""
+    with safe_open(Path(path), framework="pt") as file:
+        metadata = (file.metadata() or {}) | {"levels": json.dumps(levels), "calibrated_on": source}
+        kept = [name for name in file.keys() if not name.startswith(_AFFINITY)]  # noqa: SIM118 (no mapping)
+        tensors = {name: file.get_tensor(name) for name in kept}
+    tensors |= {_AFFINITY + name: torch.from_numpy(values) for name, values in affinity.items()}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata=metadata))
 
 
 def load_original(path: str | os.PathLike[str], original: OriginalConfig | None = None) -> SSN:

@@ -18,11 +18,18 @@ class PixelMaps:
     color       (C, H, W) float32  CIE Lab of RGB; of C other bands 100 times each (images.color.color_features)
     boundary    (H, W) float32     boundary probability, 0..1
     embeddings  (D, H, W) float32  learned channels; D = 0 without a network
+
+    Of networks with region_channels, one value for region_stride x region_stride pixels:
+    strength  (h, w) float32     share of people who draw a boundary nearby, 0..1
+    regions   (R, h, w) float32  region embedding
     """
 
     color: Float32[np.ndarray, "bands height width"]
     boundary: Float32[np.ndarray, "height width"]
     embeddings: Float32[np.ndarray, "channels height width"]
+    strength: Float32[np.ndarray, "_ _"] | None = None
+    regions: Float32[np.ndarray, "_ _ _"] | None = None
+    region_stride: int = 1
 
     @property
     def shape(self) -> tuple[int, int]:

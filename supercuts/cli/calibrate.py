@@ -1,0 +1,75 @@
+"""`supercuts calibrate`: learn how regions merge, and where the levels lie, for a network that has been trained.
+
+In   a .safetensors file, images that the network was not trained on, with segmentations by people
+Out  the same file with an affinity and levels in it
+Not  no training of the network; the work is in training/affinity.py and training/levels.py
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from supercuts.cli.common import check_suffix, print_note, progress, working
+from supercuts.core.errors import InputError
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="Of `supercuts train`; is rewritten.")],
+    data: Annotated[str | None, typer.Option(help="Folder with BSDS500; else $SUPERCUTS_DATA, else ./data.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Your own images and labels, not BSDS500.")] = None,
+    split: Annotated[
+        Literal["train", "val", "train+val"], typer.Option(help="Which images: ones the network was not trained on.")
+    ] = "val",
+    leaves: Annotated[int, typer.Option(min=2, help="Superpixels of the hierarchies to learn from.")] = 600,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random start.")] = 0,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="Take over the calibration of this model: for a network trained on all data."),
+    ] = None,
+) -> None:
+    """Learn the affinity by which regions merge, and calibrate scene, object and part; both go into the model's file.
+
+    A network that has seen an image is too sure of its boundaries there, so give images it was not trained on.
+    """
+    check_suffix("MODEL", model, ".safetensors")
+    from supercuts.superpixels.checkpoint import calibration, load_affinity, load_network, write_calibration
+
+    network, _ = load_network(model)
+    if like is not None:
+        of_other, levels = load_network(like)
+        arrays = load_affinity(like)
+        if not arrays or of_other.config != network.config:
+            lacks = "has not been calibrated" if not arrays else "is a network of another kind"
+            raise InputError(f"--like {like}: {lacks}. Give a calibrated model of the same configuration.")
+        write_calibration(model, levels, arrays, calibration(like))
+        typer.echo(f"{model}: calibrated like {like}")
+        return
+    from supercuts.merging.affinity import merge_by_affinity
+    from supercuts.training.affinity import AffinityTrainingConfig, describe, learn_affinity
+    from supercuts.training.config import DataConfig
+    from supercuts.training.data import make_dataset
+    from supercuts.training.levels import calibrate_levels
+
+    samples = make_dataset(DataConfig(root=None if data is None else Path(data), folder=folder), split)[:limit]
+    with progress() as bar:
+        images = [describe(sample, network, leaves) for sample in bar.track(samples, description="superpixels")]
+    with working("learning the affinity"):
+        affinity = learn_affinity(images, AffinityTrainingConfig(seed=seed))
+    trees = [merge_by_affinity(image.graph, image.statistics, affinity) for image in images]
+    chosen = calibrate_levels(trees, [image.tables for image in images])
+    source = f"{folder or 'BSDS500'} {split}, {len(samples)} images, {leaves} superpixels, seed {seed}"
+    write_calibration(model, {name: level.altitude for name, level in chosen.items()}, affinity.arrays(), source)
+    table = Table(caption=source, caption_justify="left")
+    for title in ("level", "altitude", "covering", "regions (median)", "annotator's regions (median)"):
+        table.add_column(title, justify="right" if table.columns else "left")
+    for name, level in chosen.items():
+        figures = f"{level.altitude:.2f}", f"{level.covering:.4f}", f"{level.regions:.0f}", f"{level.truth_regions:.0f}"
+        table.add_row(name, *figures)
+    Console().print(table)
+    if len(samples) < 20:
+        print_note(f"{len(samples)} images are few to learn from: the affinity may not hold on others.")
+    typer.echo(f"{model}: affinity and levels written")

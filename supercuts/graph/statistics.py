@@ -1,0 +1,60 @@
+"""Sums over regions and borders that stay exact when regions merge: what learned affinities are computed from.
+
+In   a label map, its RegionGraph and the PixelMaps it was made from
+Out  RegionStatistics
+Not  no means, no features of pairs (merging/affinity.py), no torch
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int32
+
+from supercuts.core.errors import InputError
+from supercuts.graph import _kernels_statistics
+from supercuts.graph.rag import RegionGraph
+from supercuts.superpixels.result import PixelMaps
+
+N_BINS = 8  # of the histogram of each band
+LIMITS = (0.1, 0.25, 0.5, 0.75, 0.9)  # boundary probabilities that border pixels are counted above
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionStatistics:
+    """Additive statistics: those of a union are the sums, but for the border that vanishes from the perimeter.
+
+    nodes  (N, K) float64  area; perimeter, and the boundary probability along it; boundary and strength inside; each
+                           band's sum, then its squares, then its histogram of N_BINS; the embedding and its squared
+                           length; the region embedding and its squared length
+    edges  (E, 5 + T) float64  pixel pairs; their mean boundary probability, its square, the higher of the two; their
+                           strength; the pairs above each of the T LIMITS
+    bbox   (N, 4) float64  y0 x0 y1 x1, ends exclusive
+    sizes  (3,) int64      bands, channels of the embedding, channels of the region embedding
+    """
+
+    nodes: Float64[np.ndarray, "nodes sums"]
+    edges: Float64[np.ndarray, "edges border_sums"]
+    bbox: Float64[np.ndarray, "nodes 4"]
+    sizes: np.ndarray
+
+
+def region_statistics(
+    labels: Int32[np.ndarray, "height width"], graph: RegionGraph, maps: PixelMaps
+) -> RegionStatistics:
+    """Return the statistics of `graph`, which is that of `labels`; both are of the size of `maps`."""
+    if labels.shape != maps.shape:
+        raise InputError(f"labels {labels.shape} and maps {maps.shape} differ in size: give maps of one image.")
+    strength, regions, stride = maps.boundary, maps.embeddings[:0], 1
+    if maps.strength is not None and maps.regions is not None:
+        strength, regions, stride = maps.strength, maps.regions, maps.region_stride
+    n_bands = len(maps.color)
+    lows = np.array([0, -40, -40] if n_bands == 3 else [0] * n_bands, np.float64)  # Lab, whose a and b are seldom more
+    highs = np.array([100, 40, 40] if n_bands == 3 else [100] * n_bands, np.float64)
+    n = graph.n_nodes
+    nodes = _kernels_statistics.sum_nodes(
+        labels, maps.boundary, strength, regions, stride, maps.color, lows, highs, maps.embeddings, N_BINS, n
+    )
+    keys = graph.edges[:, 0].astype(np.int64) * n + graph.edges[:, 1]
+    edges = _kernels_statistics.sum_edges(labels, maps.boundary, strength, stride, keys, np.array(LIMITS), n, nodes)
+    sizes = np.array([n_bands, len(maps.embeddings), len(regions)])
+    return RegionStatistics(nodes, edges, graph.bbox.astype(np.float64), sizes)

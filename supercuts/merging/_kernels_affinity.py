@@ -1,0 +1,246 @@
+"""numba kernels of merging by learned affinity: features of a pair of regions, a perceptron, the merging itself.
+
+In   statistics of regions and borders (graph/statistics.py), a perceptron's weights, as plain arrays
+Out  features, probabilities and merges as plain arrays
+Not  no checks, no tree (the callers build it), no training
+"""
+
+import numpy as np
+from numba import njit
+
+from supercuts.merging._kernels import _pop, _push, _size_factor, absorb, link
+
+MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean: a few borders are very unlike all others
+_LEAST_VARIANCE = 4.0  # of a band, in squared units of Lab: flat regions are not infinitely far apart
+
+
+@njit(cache=True)
+def _logit(p):
+    p = min(max(p, 1e-3), 1 - 1e-3)
+    return np.log(p / (1 - p))
+
+
+@njit(cache=True)
+def _compare_embeddings(one, other, at, size, out, k):
+    """Write how far apart the means of an embedding are and how wide it spreads in each region; return the next k."""
+    squared = 0.0
+    spread_one, spread_other = one[at + size] / one[0], other[at + size] / other[0]
+    for c in range(size):
+        x, y = one[at + c] / one[0], other[at + c] / other[0]
+        squared += (x - y) ** 2
+        spread_one -= x * x
+        spread_other -= y * y
+    out[k] = np.sqrt(squared)
+    out[k + 1] = np.exp(-squared)
+    out[k + 2] = np.sqrt(max(min(spread_one, spread_other), 0.0))
+    out[k + 3] = np.sqrt(max(max(spread_one, spread_other), 0.0))
+    return k + 4
+
+
+@njit(cache=True)
+def describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
+    """Write the features of the pair of regions a, b (affinity.feature_names) that border `edge` separates."""
+    one, other, border = nodes[a], nodes[b], edges[edge]
+    area_one, area_other, length = one[0], other[0], border[0]
+    mean = border[1] / length
+    out[0] = mean
+    out[1] = _logit(mean)
+    out[2] = np.sqrt(max(border[2] / length - mean * mean, 0.0))
+    out[3] = border[3] / length
+    out[4] = border[4] / length
+    out[5] = _logit(border[4] / length)
+    k = 6
+    for i in range(5, border.size):
+        out[k] = border[i] / length
+        k += 1
+    n_bands, n_embedding, n_region = sizes
+    at_squares = 5 + n_bands
+    at_bins = at_squares + n_bands
+    plain, scaled = 0.0, 0.0
+    for c in range(n_bands):
+        x, y = one[5 + c] / area_one, other[5 + c] / area_other
+        variance_one = max(one[at_squares + c] / area_one - x * x, 0.0)
+        variance_other = max(other[at_squares + c] / area_other - y * y, 0.0)
+        plain += (x - y) ** 2
+        scaled += (x - y) ** 2 / (variance_one + variance_other + _LEAST_VARIANCE)
+        chi = 0.0
+        for i in range(n_bins):
+            p, q = one[at_bins + c * n_bins + i] / area_one, other[at_bins + c * n_bins + i] / area_other
+            if p + q > 0:
+                chi += (p - q) ** 2 / (p + q)
+        out[k] = abs(x - y)
+        out[k + 1] = abs(np.sqrt(variance_one) - np.sqrt(variance_other))
+        out[k + 2] = chi
+        k += 3
+    out[k] = np.sqrt(plain)
+    out[k + 1] = np.sqrt(scaled)
+    at_embedding = at_bins + n_bands * n_bins
+    k = _compare_embeddings(one, other, at_embedding, n_embedding, out, k + 2)
+    if n_region > 0:
+        k = _compare_embeddings(one, other, at_embedding + n_embedding + 1, n_region, out, k)
+    perimeter_one, perimeter_other = one[1], other[1]
+    out[k] = np.log(min(area_one, area_other) / n_pixels)
+    out[k + 1] = np.log(max(area_one, area_other) / n_pixels)
+    out[k + 2] = length / np.sqrt(min(area_one, area_other))
+    out[k + 3] = length / min(perimeter_one, perimeter_other)
+    out[k + 4] = length / max(perimeter_one, perimeter_other)
+    out[k + 5] = mean - min(one[2] / perimeter_one, other[2] / perimeter_other)
+    out[k + 6] = mean - max(one[2] / perimeter_one, other[2] / perimeter_other)
+    for i in range(2):
+        x, y = one[3 + i] / area_one, other[3 + i] / area_other
+        out[k + 7 + 2 * i] = min(x, y)
+        out[k + 8 + 2 * i] = max(x, y)
+    box_one, box_other = bbox[a], bbox[b]
+    height = max(box_one[2], box_other[2]) - min(box_one[0], box_other[0])
+    width = max(box_one[3], box_other[3]) - min(box_one[1], box_other[1])
+    out[k + 11] = (area_one + area_other) / (height * width)
+    out[k + 12] = (perimeter_one + perimeter_other - 2 * length) / np.sqrt(area_one + area_other)
+    small = one if area_one < area_other or (area_one == area_other and perimeter_one < perimeter_other) else other
+    out[k + 13] = small[1] / np.sqrt(small[0])
+
+
+@njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
+def separation(x, mean, scale, first, second, last, hidden):
+    """Return the probability that people separate a pair with features x (F,): the mean logit of M perceptrons.
+
+    first (M, F + 1, H), second (M, H + 1, H), last (M, H + 1); the last row of each holds the biases. hidden (2, H).
+    """
+    n_features, width = x.size, last.shape[1] - 1
+    logit = 0.0
+    for m in range(last.shape[0]):
+        for j in range(width):
+            hidden[0, j] = first[m, n_features, j]
+            hidden[1, j] = second[m, width, j]
+        for i in range(n_features):
+            value = np.float32(min(max((x[i] - mean[i]) * scale[i], -MOST_DEVIATIONS), MOST_DEVIATIONS))
+            for j in range(width):
+                hidden[0, j] += value * first[m, i, j]
+        for i in range(width):
+            value = max(hidden[0, i], np.float32(0))
+            for j in range(width):
+                hidden[1, j] += value * second[m, i, j]
+        logit += last[m, width]
+        for j in range(width):
+            logit += max(hidden[1, j], np.float32(0)) * last[m, j]
+    return 1 / (1 + np.exp(-logit / last.shape[0]))
+
+
+@njit(cache=True)
+def describe_edges(pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
+    """Write the features of every edge to out (E, F)."""
+    for e in range(pairs.shape[0]):
+        describe_pair(pairs[e, 0], pairs[e, 1], e, nodes, edges, bbox, sizes, n_bins, n_pixels, out[e])
+
+
+@njit(cache=True)
+def separate_edges(features, weights):
+    """Return the probability of each row of features (E, F)."""
+    mean, scale, first, second, last = weights
+    hidden = np.empty((2, last.shape[1] - 1), np.float32)
+    out = np.empty(features.shape[0])
+    for e in range(features.shape[0]):
+        out[e] = separation(features[e], mean, scale, first, second, last, hidden)
+    return out
+
+
+@njit(cache=True)
+def _compact(keys, ids, size, is_alive, current):
+    """Drop entries that are out of date and restore the heap; return how many are left."""
+    left = 0
+    for i in range(size):
+        if is_alive[ids[i]] and keys[i] == current[ids[i]]:
+            keys[left], ids[left] = keys[i], ids[i]
+            left += 1
+    order = np.argsort(keys[:left])  # what is sorted is a heap
+    keys[:left], ids[:left] = keys[:left][order], ids[:left][order]
+    return left
+
+
+@njit(cache=True)
+def agglomerate(
+    pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, weights, reference_area, exponent, growth, seen, seen_nodes
+):
+    """Merge the pair of lowest key until one region (of each part of the graph) is left.
+
+    key = probability that people separate the pair * min(1, smaller area / reference_area) ** exponent. After a merge
+    the borders of the new region are judged again: all that became longer, and those of which the two areas together
+    are more than `growth` times what they were when it was judged last, so a large region that swallows crumbs is not
+    described anew for each.
+    nodes, edges and bbox are used up. The features of the first judgements are written to seen (S, F), and the tree
+    nodes judged to seen_nodes (S, 2).
+    Returns merges (M, 2) of node ids (merge k makes node N + k), the keys (M,), and the number of judgements.
+    """
+    mean, scale, first, second, last = weights
+    n_nodes, n_edges = nodes.shape[0], pairs.shape[0]
+    links = link(pairs, n_nodes)
+    ends, head, following, degree, is_alive = links[:5]
+    node_of = np.arange(n_nodes)
+    twins = np.empty(n_nodes, np.int64)
+    is_due = np.ones(n_edges, np.bool_)
+    judged_area = np.empty(n_edges)
+    current = np.full(n_edges, -1.0)
+    heap_keys = np.empty(4 * n_edges + 16)
+    heap_ids = np.empty(4 * n_edges + 16, np.int64)
+    x = np.empty(mean.size)
+    hidden = np.empty((2, last.shape[1] - 1), np.float32)
+    due = np.arange(n_edges)
+    n_due, size, n_seen, done = n_edges, 0, 0, 0
+    merges = np.empty((max(n_nodes - 1, 0), 2), np.int64)
+    keys = np.empty(max(n_nodes - 1, 0))
+    while True:
+        if size + n_due > heap_keys.size:
+            size = _compact(heap_keys, heap_ids, size, is_alive, current)
+        for i in range(n_due):
+            e = due[i]
+            a, b = ends[e, 0], ends[e, 1]
+            describe_pair(a, b, e, nodes, edges, bbox, sizes, n_bins, n_pixels, x)
+            if n_seen < seen.shape[0]:
+                seen[n_seen] = x
+                seen_nodes[n_seen, 0], seen_nodes[n_seen, 1] = node_of[a], node_of[b]
+            n_seen += 1
+            probability = separation(x, mean, scale, first, second, last, hidden)
+            key = probability * _size_factor(nodes[a, 0], nodes[b, 0], reference_area, exponent)
+            judged_area[e] = nodes[a, 0] + nodes[b, 0]
+            is_due[e] = False
+            if key != current[e]:
+                current[e] = key
+                size = _push(heap_keys, heap_ids, size, key, e)
+        while size > 0 and (not is_alive[heap_ids[0]] or heap_keys[0] != current[heap_ids[0]]):
+            size = _pop(heap_keys, heap_ids, size)
+        if size == 0:
+            break
+        edge = heap_ids[0]
+        keep, gone = ends[edge, 0], ends[edge, 1]
+        if degree[keep] < degree[gone] or (degree[keep] == degree[gone] and node_of[keep] > node_of[gone]):
+            keep, gone = gone, keep
+        merges[done, 0] = min(node_of[keep], node_of[gone])
+        merges[done, 1] = max(node_of[keep], node_of[gone])
+        keys[done] = heap_keys[0]
+        size = _pop(heap_keys, heap_ids, size)
+        node_of[keep] = n_nodes + done
+        done += 1
+        nodes[keep] += nodes[gone]
+        nodes[keep, 1] -= 2 * edges[edge, 0]  # the common border is inside now
+        nodes[keep, 2] -= 2 * edges[edge, 1]
+        for i in range(2):
+            bbox[keep, i] = min(bbox[keep, i], bbox[gone, i])
+            bbox[keep, 2 + i] = max(bbox[keep, 2 + i], bbox[gone, 2 + i])
+        for i in range(absorb(edge, keep, gone, links, edges, twins)):
+            is_due[twins[i]] = True
+        n_due = 0
+        half, before = head[keep], -1
+        while half >= 0:
+            after = following[half]
+            e, s = half // 2, half % 2
+            if is_alive[e] and ends[e, s] == keep:
+                area = nodes[keep, 0] + nodes[ends[e, 1 - s], 0]
+                if is_due[e] or area > growth * judged_area[e]:
+                    due[n_due] = e
+                    n_due += 1
+                before = half
+            elif before < 0:  # what is gone is unlinked on the way
+                head[keep] = after
+            else:
+                following[before] = after
+            half = after
+    return merges[:done], keys[:done], n_seen

@@ -1,0 +1,187 @@
+"""Merging by learned affinity: the probability that people separate two regions, judged anew as regions grow.
+
+In   RegionGraph and RegionStatistics of the leaves, an Affinity
+Out  MergeTree; probabilities of edges; what was judged on the way, to learn from
+Not  no training (training/affinity.py), no pixels
+
+Small perceptrons read features of both regions and of their border. Agglomeration that learns from what agglomeration
+meets: Nunez-Iglesias et al., "Machine learning of hierarchical clustering to segment 2D and 3D images", PLoS ONE 2013.
+"""
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64
+from pydantic import BaseModel, Field, NonNegativeFloat
+
+from supercuts.core.errors import FileFormatError, InputError
+from supercuts.graph.rag import RegionGraph
+from supercuts.graph.statistics import LIMITS, N_BINS, RegionStatistics
+from supercuts.merging import _kernels_affinity
+from supercuts.merging.agglomerative import MergeTree, to_tree
+
+
+class AffinityConfig(BaseModel, frozen=True, extra="forbid"):
+    """How probabilities order the merges."""
+
+    small_exponent: NonNegativeFloat = 0.3  # probability * min(1, smaller area / reference area) ** exponent
+    small_area: NonNegativeFloat = 0.002  # the reference area, as a share of the image
+    growth: float = Field(default=1.02, ge=1)  # a border is judged again when its regions have grown by this factor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affinity:
+    """M perceptrons of two hidden layers whose mean logit says whether people separate two regions.
+
+    mean, scale  (F,) float32            features are (x - mean) * scale
+    first        (M, F + 1, H) float32   weights; the last row holds the biases, here and below
+    second       (M, H + 1, H) float32
+    last         (M, H + 1) float32
+    """
+
+    mean: Float32[np.ndarray, " features"]
+    scale: Float32[np.ndarray, " features"]
+    first: Float32[np.ndarray, "members features_and_bias hidden"]
+    second: Float32[np.ndarray, "members hidden_and_bias hidden"]
+    last: Float32[np.ndarray, "members hidden_and_bias"]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the weights by name; from_arrays takes them back."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Affinity":
+        """Return the affinity of arrays(); FileFormatError if they are not of one."""
+        names = [field.name for field in fields(cls)]
+        if sorted(arrays) != sorted(names):
+            raise FileFormatError(f"an affinity has the arrays {', '.join(names)}, not {', '.join(arrays) or 'none'}.")
+        taken = {name: np.ascontiguousarray(arrays[name], np.float32) for name in names}
+        (n_features,), (members, width) = taken["mean"].shape, taken["last"].shape
+        width -= 1
+        expected = ((n_features,), (members, n_features + 1, width), (members, width + 1, width))
+        found = tuple(taken[name].shape for name in ("scale", "first", "second"))
+        if found != expected:
+            raise FileFormatError(f"the arrays of an affinity do not fit each other: {found}, expected {expected}.")
+        return cls(**taken)
+
+
+class Judgements(NamedTuple):
+    """What was judged while merging.
+
+    features  (S, F) float32
+    nodes     (S, 2) int64    the tree nodes compared
+    """
+
+    features: np.ndarray
+    nodes: np.ndarray
+
+
+def feature_names(statistics: RegionStatistics) -> tuple[str, ...]:
+    """Return what each feature of a pair of regions is; "smaller" and "larger" are of the two regions' values."""
+    n_bands, _, n_region = statistics.sizes.tolist()
+    border = ("mean", "logit of the mean", "deviation", "mean of the higher side")
+    spread = ("distance of means", "likeness of means", "smaller spread", "larger spread")
+    return (
+        *(f"boundary: {name}" for name in border),
+        "strength: mean",
+        "strength: logit of the mean",
+        *(f"boundary: share above {limit:g}" for limit in LIMITS),
+        *(f"band {c}: {name}" for c in range(n_bands) for name in ("means", "deviations", "histograms")),
+        "color: distance of means",
+        "color: distance in deviations",
+        *(f"embedding: {name}" for name in spread),
+        *(f"region embedding: {name}" for name in spread if n_region),
+        "smaller area: logarithm of its share of the image",
+        "larger area: logarithm of its share of the image",
+        "border to the root of the smaller area",
+        "border to the smaller perimeter",
+        "border to the larger perimeter",
+        "boundary: above the smaller mean of the perimeters",
+        "boundary: above the larger mean of the perimeters",
+        *(f"{name} inside: {which}" for name in ("boundary", "strength") for which in ("smaller", "larger")),
+        "union: share of its bounding box",
+        "union: perimeter to the root of its area",
+        "smaller region: perimeter to the root of its area",
+    )
+
+
+def edge_features(graph: RegionGraph, statistics: RegionStatistics) -> Float32[np.ndarray, "edges features"]:
+    """Return the features of every edge, in the order of feature_names."""
+    features = np.empty((graph.n_edges, len(feature_names(statistics))), np.float32)
+    s = statistics
+    n_pixels = float(graph.area.sum())
+    _kernels_affinity.describe_edges(graph.edges, s.nodes, s.edges, s.bbox, s.sizes, N_BINS, n_pixels, features)
+    return features
+
+
+def separation(features: Float32[np.ndarray, "pairs features"], affinity: Affinity) -> Float64[np.ndarray, " pairs"]:
+    """Return the probability, 0..1, that people separate each pair of regions."""
+    _check_features(affinity, features.shape[1])
+    probabilities: np.ndarray = _kernels_affinity.separate_edges(features, _weights(affinity))
+    return probabilities
+
+
+def merge_by_affinity(
+    graph: RegionGraph, statistics: RegionStatistics, affinity: Affinity, config: AffinityConfig | None = None
+) -> MergeTree:
+    """Merge until one region is left; altitudes are the probabilities at which regions merge, made ultrametric.
+
+    Probabilities of small regions are lowered as `config` says, so specks are absorbed early. Regions that never touch
+    merge last, at altitude 1.
+    """
+    merges, keys, _ = _agglomerate(graph, statistics, affinity, config or AffinityConfig(), 0)
+    return to_tree(graph.n_nodes, merges, keys)
+
+
+def merge_and_judge(
+    graph: RegionGraph,
+    statistics: RegionStatistics,
+    affinity: Affinity,
+    config: AffinityConfig | None = None,
+    most: int = 40_000,
+) -> tuple[MergeTree, Judgements]:
+    """Return the tree of merge_by_affinity, and the first `most` pairs that were judged on the way."""
+    merges, keys, judgements = _agglomerate(graph, statistics, affinity, config or AffinityConfig(), most)
+    return to_tree(graph.n_nodes, merges, keys), judgements
+
+
+def _agglomerate(
+    graph: RegionGraph, statistics: RegionStatistics, affinity: Affinity, config: AffinityConfig, most: int
+) -> tuple[Int64[np.ndarray, "merges 2"], Float64[np.ndarray, " merges"], Judgements]:
+    n_features = len(feature_names(statistics))
+    _check_features(affinity, n_features)
+    if (len(statistics.nodes), len(statistics.edges)) != (graph.n_nodes, graph.n_edges):
+        raise InputError(
+            f"statistics of {len(statistics.nodes)} regions and {len(statistics.edges)} borders do not fit a graph of "
+            f"{graph.n_nodes} and {graph.n_edges}: take those of the same labels."
+        )
+    seen = Judgements(np.empty((most, n_features), np.float32), np.empty((most, 2), np.int64))
+    n_pixels = float(graph.area.sum())
+    merges, keys, n_seen = _kernels_affinity.agglomerate(
+        graph.edges,
+        statistics.nodes.copy(),
+        statistics.edges.copy(),
+        statistics.bbox.copy(),
+        statistics.sizes,
+        N_BINS,
+        n_pixels,
+        _weights(affinity),
+        max(config.small_area * n_pixels, 1.0),
+        config.small_exponent,
+        config.growth,
+        *seen,
+    )
+    return merges, keys, Judgements(*(part[:n_seen] for part in seen))
+
+
+def _weights(affinity: Affinity) -> tuple[np.ndarray, ...]:
+    return tuple(affinity.arrays().values())
+
+
+def _check_features(affinity: Affinity, n_features: int) -> None:
+    if affinity.mean.size != n_features:
+        raise InputError(
+            f"the affinity was learned on {affinity.mean.size} features, but these regions have {n_features}. Use the "
+            "network that it was learned with, or learn it again (supercuts calibrate)."
+        )

@@ -1,0 +1,58 @@
+"""Choose the altitudes of the levels scene, object and part: what covers best the coarsest, median, finest annotator.
+
+In   trees of images, and how their annotators divide the leaves
+Out  an altitude for each level, and how well it does
+Not  no merging, no files
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from supercuts.hierarchy.levels import LEVELS, best_altitude
+from supercuts.merging.agglomerative import MergeTree
+from supercuts.metrics.region import THRESHOLDS, tree_scores
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level as it was calibrated.
+
+    altitude         to cut at, 0..1
+    covering         of the annotators by these cuts, mean over the images
+    regions          in these cuts, median over the images
+    truth_regions    that the annotators drew, median over the images
+    """
+
+    altitude: float
+    covering: float
+    regions: float
+    truth_regions: float
+
+
+def calibrate_levels(trees: Sequence[MergeTree], tables: Sequence[Sequence[np.ndarray]]) -> dict[str, Level]:
+    """Return the levels of least regret; tables are one (regions, N) array of pixel counts an annotator, an image."""
+    levels = {}
+    for rank, name in enumerate(LEVELS):
+        chosen = [_of_rank(of_image, rank) for of_image in tables]
+        scores = [
+            tree_scores([table], tree.parents, tree.altitudes, THRESHOLDS)
+            for tree, table in zip(trees, chosen, strict=True)
+        ]
+        coverings = np.stack([score.covering for score in scores])
+        altitude = best_altitude(THRESHOLDS, coverings)
+        at = int(np.argmin(abs(THRESHOLDS - altitude)))
+        levels[name] = Level(
+            altitude,
+            float(coverings[:, at].mean()),
+            float(np.median([score.n_regions[at] for score in scores])),
+            float(np.median([len(table) for table in chosen])),
+        )
+    return levels
+
+
+def _of_rank(tables: Sequence[np.ndarray], rank: int) -> np.ndarray:
+    """Return the annotator with the fewest, the (upper) median or the most regions."""
+    ranked = sorted(tables, key=len)
+    return ranked[(0, len(ranked) // 2, -1)[rank]]
