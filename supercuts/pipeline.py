@@ -6,7 +6,7 @@ Not  no algorithms, no training, no files but weights
 
     image -> predict -> PixelMaps -> cluster -> Superpixels -> build_rag -> RegionGraph -> merge -> Hierarchy
 
-Regions merge by the affinity that was learned with the network (supercuts calibrate); without one by hand-made
+Regions merge by the affinity that was learned for the network (supercuts calibrate); without one by hand-made
 distances.
 """
 
@@ -22,7 +22,7 @@ from PIL import Image
 from pydantic import BaseModel, Field, PositiveInt
 
 from supercuts.backbones.registry import DINO
-from supercuts.core.checks import check_in_range, check_whole
+from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import ImageError, InputError
 from supercuts.graph.rag import RegionGraph, build_rag, contract
 from supercuts.graph.statistics import region_statistics
@@ -30,8 +30,9 @@ from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.bands import preview, read_pixels, to_unit
 from supercuts.images.color import color_features
 from supercuts.images.io import read_image
-from supercuts.merging.affinity import Affinity, AffinityConfig, merge_by_affinity
-from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count, merge_tree
+from supercuts.merging.affinity import Affinity
+from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count
+from supercuts.merging.registry import MERGERS, MergingConfig, Regions, merge
 from supercuts.superpixels.checkpoint import TORCH_SUFFIXES, load_affinity, load_network
 from supercuts.superpixels.cluster import ClusterConfig, cluster
 from supercuts.superpixels.result import PixelMaps
@@ -52,18 +53,15 @@ class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
     # from cells down to the leaves: strongly by size, so leaves are even and none is a sliver
     leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.8, small_area=0.01)
     smooth: SmoothConfig = SmoothConfig()
-    # from the leaves to the root, by the learned affinity
-    affinity: AffinityConfig = AffinityConfig()
-    # or without one by boundaries, but specks are absorbed early
-    tree: LinkageConfig = LinkageConfig(boundary=1.0, color=0.1, small_exponent=0.3, small_area=0.005)
+    merging: MergingConfig = MergingConfig()  # from the leaves to the root
 
 
 # without a network the boundary map is empty: regions are told apart by colour
 _BY_COLOR = LinkageConfig(boundary=0.0, color=1.0)
-PIXEL_CONFIG = PipelineConfig(leaves=_BY_COLOR, tree=_BY_COLOR)
+PIXEL_CONFIG = PipelineConfig(leaves=_BY_COLOR, merging=MergingConfig(linkage=_BY_COLOR))
 # nor has the original SSN_DINO one; its embedding counts as it does in SSN, beside 0.26 Lab (colour is Lab / 100)
 _BY_EMBEDDING = LinkageConfig(boundary=0.0, color=1.0, embedding=1 / 26)
-ORIGINAL_CONFIG = PipelineConfig(leaves=_BY_EMBEDDING, tree=_BY_EMBEDDING)
+ORIGINAL_CONFIG = PipelineConfig(leaves=_BY_EMBEDDING, merging=MergingConfig(linkage=_BY_EMBEDDING))
 
 
 class Model:
@@ -115,14 +113,21 @@ class Model:
         return segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity)
 
 
-def load(model: str | os.PathLike[str] = "compact", config: PipelineConfig | None = None) -> Model:
+def load(
+    model: str | os.PathLike[str] = "compact", config: PipelineConfig | None = None, *, merging: str | None = None
+) -> Model:
     """Return a model: "compact", whose weights are in the package, or a .safetensors file of `supercuts train`.
 
-    A checkpoint (.pth, .pt, .ckpt) of the original SSN_DINO is read too.
+    A checkpoint (.pth, .pt, .ckpt) of the original SSN_DINO is read too. `merging` replaces how the tree is made:
+    "agglomerative" or "spectral".
     """
     path = weights_path(model)
     network, levels = load_network(path)
     arrays = load_affinity(path)
+    config = config or default_config(network)
+    if merging is not None:
+        check_choice("merging", merging, MERGERS)
+        config = config.model_copy(update={"merging": config.merging.model_copy(update={"method": merging})})
     return Model(network, levels, config, Affinity.from_arrays(arrays) if arrays else None)
 
 
@@ -185,10 +190,8 @@ def segment(
     """Return the hierarchy of an image with min(n_leaves, H * W) leaves."""
     maps = predict(image, network)
     labels, graph = make_leaves(maps, min(n_leaves, image.shape[0] * image.shape[1]), network, config)
-    if affinity is None:
-        tree = merge_tree(graph, dissimilarity(graph, config.tree), **_small_regions(config.tree, labels.size))
-    else:
-        tree = merge_by_affinity(graph, region_statistics(labels, graph, maps), affinity, config.affinity)
+    statistics = None if affinity is None else region_statistics(labels, graph, maps)
+    tree = merge(Regions(graph, config.merging, statistics, affinity))
     return Hierarchy(
         labels=labels,
         parents=tree.parents,
@@ -240,7 +243,7 @@ def make_leaves(
     if fine.max() < n_leaves - 1:  # nearly as many leaves as pixels: start from the pixels themselves
         fine = np.arange(n_pixels, dtype=np.int32).reshape(maps.shape)
     fine, graph = _smooth(fine, _build_rag(fine, maps), maps, config)
-    small = _small_regions(config.leaves, n_pixels)
+    small = {"small_area_px": config.leaves.small_area * n_pixels, "small_exponent": config.leaves.small_exponent}
     region = merge_to_count(graph, dissimilarity(graph, config.leaves), n_leaves, **small)
     return _smooth(region[fine], contract(graph, region), maps, config)
 
@@ -254,7 +257,3 @@ def _smooth(
 
 def _build_rag(labels: Int32[np.ndarray, "height width"], maps: PixelMaps) -> RegionGraph:
     return build_rag(labels, maps.boundary, maps.color, maps.embeddings)
-
-
-def _small_regions(config: LinkageConfig, n_pixels: int) -> dict[str, float]:
-    return {"small_area_px": config.small_area * n_pixels, "small_exponent": config.small_exponent}

@@ -348,7 +348,7 @@ def test_all_channels_tell_superpixels_apart():
     maps = predict(some_bands(5), bands_model(5).network)
     assert maps.color.shape == (5, 24, 36)
     np.testing.assert_allclose(maps.color, 100 * some_bands(5).transpose(2, 0, 1), rtol=1e-6)
-    config = PipelineConfig(leaves=PIXEL_CONFIG.leaves, tree=PIXEL_CONFIG.tree)
+    config = PipelineConfig(leaves=PIXEL_CONFIG.leaves, merging=PIXEL_CONFIG.merging)
     h = Model(bands_model(5).network, config=config).segment(some_bands(5), superpixels=12)
     np.testing.assert_array_equal(h.cut(regions=2)[:, 17:19], np.tile([0, 1], (24, 1)))
 
@@ -420,3 +420,13 @@ def test_saved_network_keeps_its_channels(five_channels, tmp_path):
     assert loaded.network.config.channels == 5
     expected = five_channels.segment(some_bands(5), superpixels=9)
     assert_equal(loaded.segment(some_bands(5), superpixels=9), expected)
+
+
+def test_another_merger_makes_another_tree_of_the_same_leaves(photo):
+    model = supercuts.load("compact", merging="spectral")
+    assert model.config.merging.method == "spectral"
+    one, other = model.segment(photo, 60), supercuts.load("compact").segment(photo, 60)
+    np.testing.assert_array_equal(one.labels, other.labels)
+    assert not np.array_equal(one.parents, other.parents)
+    with pytest.raises(InputError, match=r"merging='ward' is unknown\. Choose one of: agglomerative, spectral"):
+        supercuts.load("compact", merging="ward")

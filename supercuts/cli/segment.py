@@ -49,6 +49,9 @@ def segment(
     superpixels: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Exactly this many superpixels per image.")
     ] = None,
+    merging: Annotated[
+        str | None, typer.Option(help="How the tree is made: agglomerative (unless given) or spectral.")
+    ] = None,
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the superpixels and levels.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
@@ -59,7 +62,7 @@ def segment(
         if name != path.stem:
             print_note(f"{path}: another image is called {path.stem}; the outputs of this one are named {name}")
     with working(f"loading model {model}"):
-        network = supercuts.load(model)
+        network = supercuts.load(model) if merging is None else supercuts.load(model, merging=merging)
     reports = []
     with progress() as bar:
         task = bar.add_task("segmenting", total=len(names))

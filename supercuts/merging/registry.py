@@ -1,0 +1,73 @@
+"""The mergers by name: what turns the graph of the leaves into a tree.
+
+In   Regions: the graph, what is known of its regions, the settings
+Out  MergeTree
+Not  no algorithms (each has a module of its own), no pixels
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+from pydantic import BaseModel, field_validator
+
+from supercuts.core.checks import check_choice
+from supercuts.graph.rag import RegionGraph
+from supercuts.graph.statistics import RegionStatistics
+from supercuts.merging.affinity import Affinity, AffinityConfig, edge_features, merge_by_affinity, separation
+from supercuts.merging.agglomerative import LinkageConfig, MergeTree, dissimilarity, merge_tree
+from supercuts.merging.spectral import SpectralConfig, merge_spectral
+
+
+class MergingConfig(BaseModel, frozen=True, extra="forbid"):
+    """Which merger, and the settings of each."""
+
+    method: str = "agglomerative"  # a name of MERGERS
+    # by the learned affinity of a calibrated model
+    affinity: AffinityConfig = AffinityConfig()
+    # or without one by boundaries, but specks are absorbed early
+    linkage: LinkageConfig = LinkageConfig(boundary=1.0, color=0.1, small_exponent=0.3, small_area=0.005)
+    spectral: SpectralConfig = SpectralConfig()
+
+    @field_validator("method")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        check_choice("method", value, MERGERS)
+        return value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Regions:
+    """What a merger works on; statistics and affinity are both there or both not."""
+
+    graph: RegionGraph
+    config: MergingConfig
+    statistics: RegionStatistics | None = None
+    affinity: Affinity | None = None
+
+    def probability(self) -> Float64[np.ndarray, " edges"]:
+        """Return for each edge the learned probability that people separate it, else the hand-made dissimilarity."""
+        if self.statistics is None or self.affinity is None:
+            return dissimilarity(self.graph, self.config.linkage).clip(0, 1).astype(np.float64)
+        return separation(edge_features(self.graph, self.statistics), self.affinity)
+
+
+def merge(regions: Regions) -> MergeTree:
+    """Return the tree over the regions that the method of their configuration makes."""
+    return MERGERS[regions.config.method](regions)
+
+
+def _agglomerative(regions: Regions) -> MergeTree:
+    graph, config = regions.graph, regions.config
+    if regions.statistics is not None and regions.affinity is not None:
+        return merge_by_affinity(graph, regions.statistics, regions.affinity, config.affinity)
+    area, exponent = config.linkage.small_area * float(graph.area.sum()), config.linkage.small_exponent
+    return merge_tree(graph, dissimilarity(graph, config.linkage), small_area_px=area, small_exponent=exponent)
+
+
+def _spectral(regions: Regions) -> MergeTree:
+    return merge_spectral(regions.graph, regions.probability(), regions.config.spectral)
+
+
+MERGERS: dict[str, Callable[[Regions], MergeTree]] = {"agglomerative": _agglomerative, "spectral": _spectral}

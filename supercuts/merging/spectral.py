@@ -1,0 +1,207 @@
+"""Spectral merging: eigenvectors of the region adjacency graph's normalised Laplacian.
+
+In   RegionGraph and the probability that its edges separate
+Out  a spectral embedding of the nodes; a partition into k; how far apart neighbours lie in it; MergeTree
+Not  no learned probabilities (affinity.py), no pixels
+
+Shi & Malik, "Normalized cuts and image segmentation", PAMI 2000. The hierarchy takes the globalisation of Arbelaez et
+al., "Contour detection and hierarchical image segmentation", PAMI 2011, section 3.3, from pixels to regions: a border
+counts by how much the eigenvectors change across it, each divided by the root of its eigenvalue.
+
+What a solver leaves open is fixed, so results repeat on every machine: signs, bases of equal eigenvalues, and the order
+of parts that share no border. Those are solved one by one.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+import scipy.sparse.csgraph
+import scipy.sparse.linalg
+from jaxtyping import Float, Float64, Int32, Int64
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from supercuts.core.checks import check_in_range
+from supercuts.core.errors import InputError
+from supercuts.graph.rag import RegionGraph
+from supercuts.merging.agglomerative import MergeTree, merge_tree
+
+_DENSE = 200  # nodes up to which a dense solver is quicker than a sparse one
+_SHIFT = -1e-3  # just below the smallest eigenvalue, which is 0: the shifted matrix can be factorised
+_LEAST_GAP = 1e-3  # eigenvalues below it count as zero
+_EQUAL = 1e-8  # eigenvalues closer than this share a space
+_LEAST_WEIGHT = 1e-6  # of an edge that surely separates: its two sides still belong to one graph
+
+
+class SpectralConfig(BaseModel, frozen=True, extra="forbid"):
+    """How probabilities become weights, and eigenvectors a tree."""
+
+    sigma: PositiveFloat = 0.05  # weight of an edge = border length * exp(-probability / sigma)
+    eigenvectors: PositiveInt = 16  # besides the constant one
+    share: float = Field(default=0.6, ge=0, le=1)  # of the spectral distance in the dissimilarity; the rest is local
+    # dissimilarities are lowered where a region is small, as in merging by affinity
+    small_exponent: NonNegativeFloat = 0.3
+    small_area: NonNegativeFloat = 0.002
+
+
+class SpectralEmbedding(NamedTuple):
+    """The smallest eigenpairs of I - D^-1/2 W D^-1/2, without the constant one.
+
+    values   (K,) float64    ascending, 0..2; 0 again for each further part of the graph
+    vectors  (N, K) float64  D^-1/2 times the eigenvectors (those of Shi & Malik's generalised problem), of largest
+                             entry 1
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray
+
+
+def edge_weights(
+    graph: RegionGraph, probability: Float[np.ndarray, " edges"], sigma: float
+) -> Float64[np.ndarray, " edges"]:
+    """Return the weight of each edge: the longer the border and the less it separates, the higher."""
+    if probability.shape != (graph.n_edges,) or not ((probability >= 0) & (probability <= 1)).all():
+        raise InputError(
+            f"probabilities of shape {probability.shape} must be {graph.n_edges} numbers in 0..1, one for each edge."
+        )
+    likeness = np.exp(-probability.astype(np.float64) / sigma)
+    weights: np.ndarray = graph.border_length * np.maximum(likeness, _LEAST_WEIGHT)
+    return weights
+
+
+def spectral_embedding(
+    edges: Int32[np.ndarray, "edges 2"], weights: Float[np.ndarray, " edges"], n_nodes: int, n_vectors: int
+) -> SpectralEmbedding:
+    """Return at most `n_vectors` eigenpairs (a graph of N nodes has N - 1) of a graph with positive weights.
+
+    The graph may have several parts. Memory grows with the edges: beyond 200 nodes the solver is sparse (shift-invert
+    Lanczos, scipy's eigsh).
+    """
+    check_in_range("n_vectors", n_vectors, 1, np.inf, remedy="Ask for at least one.")
+    if weights.shape != (len(edges),) or not np.isfinite(weights).all() or (weights <= 0).any():
+        raise InputError(
+            f"weights of shape {weights.shape} must be {len(edges)} finite numbers > 0, one for each edge."
+        )
+    ends = (edges[:, 0], edges[:, 1])
+    one_way = scipy.sparse.coo_array((weights.astype(np.float64), ends), shape=(n_nodes, n_nodes))
+    matrix = (one_way + one_way.T).tocsr()
+    n_parts, part = scipy.sparse.csgraph.connected_components(matrix, directed=False)
+    values, vectors = [], []
+    for i in range(n_parts):
+        nodes = np.flatnonzero(part == i)
+        found, of_part = _solve(matrix[nodes][:, nodes], n_vectors + 1)
+        values.append(found)
+        vectors.append(np.zeros((n_nodes, len(found))))
+        vectors[-1][nodes] = of_part
+    all_values, all_vectors = np.concatenate(values), np.concatenate(vectors, axis=1)
+    order = np.argsort(all_values, kind="stable")[1 : n_vectors + 1]
+    return SpectralEmbedding(all_values[order], all_vectors[:, order])
+
+
+def spectral_distance(
+    edges: Int32[np.ndarray, "edges 2"], embedding: SpectralEmbedding
+) -> Float64[np.ndarray, " edges"]:
+    """Return how much the eigenvectors change across each edge, relative to the edge where they change most: 0..1."""
+    change = abs(embedding.vectors[edges[:, 0]] - embedding.vectors[edges[:, 1]])
+    total = (change / np.sqrt(np.maximum(embedding.values, _EQUAL))).sum(1)
+    highest: np.ndarray = total / max(total.max(initial=0), np.finfo(np.float64).tiny)
+    return highest
+
+
+def merge_spectral(
+    graph: RegionGraph, probability: Float[np.ndarray, " edges"], config: SpectralConfig | None = None
+) -> MergeTree:
+    """Merge by average linkage over a mixture of each edge's probability and its spectral distance."""
+    config = config or SpectralConfig()
+    weights = edge_weights(graph, probability, config.sigma)
+    embedding = spectral_embedding(graph.edges, weights, graph.n_nodes, config.eigenvectors)
+    mixed = (1 - config.share) * probability + config.share * spectral_distance(graph.edges, embedding)
+    small_area_px = config.small_area * float(graph.area.sum())
+    return merge_tree(graph, mixed, small_area_px=small_area_px, small_exponent=config.small_exponent)
+
+
+def spectral_partition(
+    graph: RegionGraph,
+    probability: Float[np.ndarray, " edges"],
+    n_regions: int | None = None,
+    *,
+    method: Literal["kmeans", "discretize"] = "kmeans",
+    config: SpectralConfig | None = None,
+    seed: int = 0,
+) -> Int64[np.ndarray, " nodes"]:
+    """Return the part 0..k-1 of each node, numbered by first node; parts need not be connected.
+
+    k-means or the discretisation of Yu & Shi (ICCV 2003) on the first k - 1 eigenvectors and the constant one. Without
+    n_regions the largest gap between eigenvalues decides: k is the number of those below it.
+    """
+    from sklearn.cluster import KMeans  # slow to import
+    from sklearn.cluster._spectral import discretize
+
+    config = config or SpectralConfig()
+    n = graph.n_nodes
+    if n_regions is not None:
+        check_in_range("n_regions", n_regions, 1, n, remedy="A part has at least one node.")
+    if n_regions == 1 or n == 1:
+        return np.zeros(n, np.int64)
+    weights = edge_weights(graph, probability, config.sigma)
+    wanted = config.eigenvectors if n_regions is None else n_regions
+    values, vectors = spectral_embedding(graph.edges, weights, n, min(wanted, n - 1))
+    k = eigengap(values) if n_regions is None else n_regions
+    used = np.concatenate([np.ones((n, 1)), vectors[:, : k - 1]], axis=1)
+    rows = used / np.linalg.norm(used, axis=1, keepdims=True)
+    if method == "kmeans":
+        parts = KMeans(k, n_init=4, random_state=seed).fit_predict(rows, sample_weight=graph.area.astype(np.float64))
+    else:
+        parts = discretize(rows, random_state=np.random.RandomState(seed))
+    _, first, inverse = np.unique(parts, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first)).astype(np.int64)[inverse]
+
+
+def eigengap(values: Float[np.ndarray, " vectors"]) -> int:
+    """Return the number of parts by the largest gap between the logarithms of eigenvalues (0, values...): at least 2.
+
+    On a logarithmic scale: the spectrum inside each part of a planar graph has gaps of its own, but there the
+    eigenvalues do not differ by orders of magnitude.
+
+    >>> eigengap(np.array([0.01, 0.02, 0.5, 0.9]))
+    3
+    """
+    return int(np.argmax(np.diff(np.log(values + _LEAST_GAP)))) + 2 if values.size > 1 else 2
+
+
+def _solve(matrix: scipy.sparse.csr_array, n_pairs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return at most n_pairs smallest eigenpairs of a connected graph, ascending, the constant one first."""
+    n = matrix.shape[0]
+    if n == 1:
+        return np.zeros(1), np.ones((1, 1))
+    n_pairs = min(n_pairs, n)
+    root = np.sqrt(np.asarray(matrix.sum(axis=1)).ravel())
+    scaled = scipy.sparse.diags_array(1 / root)
+    laplacian = scipy.sparse.eye_array(n) - scaled @ matrix @ scaled
+    if n <= _DENSE or n_pairs >= n - 1:
+        values, vectors = scipy.linalg.eigh(laplacian.toarray(), subset_by_index=[0, n_pairs - 1])
+    else:
+        # a start of our own: scipy's is random
+        start = np.cos(np.arange(n))
+        values, vectors = scipy.sparse.linalg.eigsh(laplacian.tocsc(), n_pairs, sigma=_SHIFT, v0=start)
+        order = np.argsort(values)
+        values, vectors = values[order], vectors[:, order]
+    vectors = _fix_basis(values, vectors) / root[:, None]
+    size = abs(vectors)
+    # rounding must not choose between entries of equal size and opposite signs
+    largest = vectors[(size >= (1 - 1e-6) * size.max(0)).argmax(0), np.arange(n_pairs)]
+    return values.clip(0, 2), vectors / largest
+
+
+def _fix_basis(values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Replace the vectors of equal eigenvalues by a basis that depends on their space alone."""
+    fixed = vectors.copy()
+    starts = np.flatnonzero(np.diff(values, prepend=-1.0) > _EQUAL)
+    for low, high in zip(starts, [*starts[1:], values.size], strict=True):
+        if high - low > 1:
+            space = vectors[:, low:high]
+            # columns of the projector space @ space.T; which ones, depends on the projector alone
+            pivots = scipy.linalg.qr(space.T, mode="r", pivoting=True)[1][: high - low]
+            fixed[:, low:high] = np.linalg.qr(space @ space[np.sort(pivots)].T)[0]
+    return fixed
