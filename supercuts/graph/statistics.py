@@ -58,3 +58,27 @@ def region_statistics(
     edges = _kernels_statistics.sum_edges(labels, maps.boundary, strength, stride, keys, np.array(LIMITS), n, nodes)
     sizes = np.array([n_bands, len(maps.embeddings), len(regions)])
     return RegionStatistics(nodes, edges, graph.bbox.astype(np.float64), sizes)
+
+
+def contract_statistics(
+    statistics: RegionStatistics, graph: RegionGraph, region: Int32[np.ndarray, " nodes"]
+) -> RegionStatistics:
+    """Return the statistics of the regions 0..R-1 that `region` groups the nodes of `graph` into.
+
+    They are those of rag.contract(graph, region), borders in the same order.
+    """
+    n_regions = int(region.max()) + 1
+    ends = np.sort(region[graph.edges].astype(np.int64), axis=1)
+    is_border = ends[:, 0] != ends[:, 1]
+    keys, edge_of = np.unique(ends[is_border] @ [n_regions, 1], return_inverse=True)
+    edges = np.zeros((keys.size, statistics.edges.shape[1]))
+    np.add.at(edges, edge_of, statistics.edges[is_border])
+    nodes = np.zeros((n_regions, statistics.nodes.shape[1]))
+    np.add.at(nodes, region, statistics.nodes)
+    # what lies inside a region is no part of its perimeter: its length, and the boundary along it
+    np.subtract.at(nodes[:, 1:3], ends[~is_border, 0], 2 * statistics.edges[~is_border, :2])
+    bbox = np.empty((n_regions, 4))
+    for side, outermost in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
+        bbox[region, side] = statistics.bbox[:, side]
+        outermost.at(bbox[:, side], region, statistics.bbox[:, side])
+    return RegionStatistics(nodes, edges, bbox, statistics.sizes)

@@ -62,7 +62,7 @@ def merge_tree(
     Regions that never touch (a graph of several parts) merge last, at altitude 1. Equal dissimilarities merge in the
     order of the edges.
     """
-    merges, heights = _merge(graph, weights, small_area_px, small_exponent, 1)
+    merges, heights = merge_pairs(graph, weights, small_area_px, small_exponent, 1)
     return to_tree(graph.n_nodes, merges, heights)
 
 
@@ -94,18 +94,14 @@ def merge_to_count(
     A graph of several parts cannot fall below their number.
     """
     check_in_range("n_regions", n_regions, 1, graph.n_nodes, remedy="Ask for fewer regions or start from a finer grid.")
-    merges, _ = _merge(graph, weights, small_area_px, small_exponent, n_regions)
-    n_nodes = graph.n_nodes
-    region = _kernels.regions_after(merges, n_nodes)
-    first = np.unique(region, return_index=True)[1]
-    rank = np.empty(n_nodes + len(merges), np.int32)
-    rank[region[np.sort(first)]] = np.arange(first.size, dtype=np.int32)
-    return np.asarray(rank[region])
+    merges, _ = merge_pairs(graph, weights, small_area_px, small_exponent, n_regions)
+    return regions_after(merges, graph.n_nodes)[0]
 
 
-def _merge(
+def merge_pairs(
     graph: RegionGraph, weights: np.ndarray, small_area_px: float, small_exponent: float, n_regions: int
 ) -> tuple[Int64[np.ndarray, "merges 2"], Float[np.ndarray, " merges"]]:
+    """Return the merges that leave `n_regions`, as pairs of nodes (merge k makes node N + k), and their heights."""
     if weights.shape != (graph.n_edges,) or not np.isfinite(weights).all() or (weights < 0).any():
         raise InputError(
             f"weights of shape {weights.shape} must be {graph.n_edges} finite numbers >= 0, one for each edge."
@@ -120,6 +116,17 @@ def _merge(
         n_regions,
     )
     return merges, heights
+
+
+def regions_after(
+    merges: Int64[np.ndarray, "merges 2"], n_nodes: int
+) -> tuple[Int32[np.ndarray, " nodes"], Int64[np.ndarray, " regions"]]:
+    """Return the region 0..R-1 of each node after the merges, numbered by first node, and the node each region is."""
+    last = _kernels.regions_after(merges, n_nodes)
+    first = np.sort(np.unique(last, return_index=True)[1])
+    rank = np.empty(n_nodes + len(merges), np.int32)
+    rank[last[first]] = np.arange(first.size, dtype=np.int32)
+    return rank[last], last[first]
 
 
 def _join_parts(parents: np.ndarray, altitudes: np.ndarray, n_made: int) -> None:

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import build_rag
-from supercuts.graph.statistics import LIMITS, N_BINS, region_statistics
+from supercuts.graph.rag import build_rag, contract
+from supercuts.graph.statistics import LIMITS, N_BINS, contract_statistics, region_statistics
 from supercuts.superpixels.result import PixelMaps
 
 
@@ -82,3 +83,17 @@ def test_maps_of_another_image_are_refused():
     graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
     with pytest.raises(InputError, match=r"labels \(4, 4\) and maps \(4, 5\) differ in size"):
         region_statistics(labels, graph, some_maps((4, 5)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_contracted_statistics_are_those_of_the_contracted_labels(seed):
+    rng = np.random.default_rng(seed)
+    labels = relabel_consecutive(rng.integers(0, 30, (9, 12)))[0]
+    maps = some_maps(labels.shape)
+    graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
+    region = relabel_consecutive(rng.integers(0, 7, labels.max() + 1))[0]
+    contracted = contract_statistics(region_statistics(labels, graph, maps), graph, region)
+    expected = statistics_of(region[labels], maps)
+    assert len(contracted.edges) == contract(graph, region).n_edges
+    for name in ("nodes", "edges", "bbox"):
+        np.testing.assert_allclose(getattr(contracted, name), getattr(expected, name), rtol=1e-5, atol=1e-4)

@@ -1,0 +1,163 @@
+"""Merging by a graph neural network: message passing over the region adjacency graph, round after round.
+
+In   RegionGraph and RegionStatistics of the leaves, an EdgeGNN
+Out  the probability that people separate each edge's regions; MergeTree
+Not  no training (training/gnn.py), no pixels
+
+What an edge means depends on the edges around it: each layer updates regions from their neighbours through gates that
+depend on the border (Bresson & Laurent, "Residual gated graph ConvNets", 2017), then borders from their two regions.
+The network judges the leaves, the most alike merge until a quarter of the regions is left, and it judges the coarser
+graph anew.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt
+from torch import nn
+from torch_geometric.data import Data
+from torch_geometric.nn import ResGatedGraphConv
+
+from supercuts.graph.rag import RegionGraph, contract
+from supercuts.graph.statistics import N_BINS, RegionStatistics, contract_statistics
+from supercuts.merging.affinity import edge_features
+from supercuts.merging.agglomerative import MergeTree, merge_pairs, regions_after, to_tree
+
+MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean
+
+
+class GNNConfig(BaseModel, frozen=True, extra="forbid"):
+    """The network, and how it merges."""
+
+    hidden: PositiveInt = 48  # channels of regions and of borders
+    layers: PositiveInt = 3
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    # of merging
+    keep: float = Field(default=0.25, gt=0, lt=1)  # share of the regions left after a round
+    small_exponent: NonNegativeFloat = 0.3  # probability * min(1, smaller area / reference area) ** exponent
+    small_area: NonNegativeFloat = 0.002  # the reference area, as a share of the image
+
+
+class EdgeGNN(nn.Module):
+    """Judges all edges of a graph together; features are normalised by the buffers, which training sets."""
+
+    node_mean: torch.Tensor
+    node_scale: torch.Tensor
+    edge_mean: torch.Tensor
+    edge_scale: torch.Tensor
+
+    def __init__(self, n_node_features: int, n_edge_features: int, config: GNNConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or GNNConfig()
+        width = self.config.hidden
+        for name, size in (("node", n_node_features), ("edge", n_edge_features)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_scale", torch.ones(size))
+        self.read_nodes = nn.Linear(n_node_features, width)
+        self.read_edges = nn.Linear(n_edge_features, width)
+        self.node_layers = nn.ModuleList(
+            ResGatedGraphConv(width, width, edge_dim=width) for _ in range(self.config.layers)
+        )
+        self.edge_layers = nn.ModuleList(_perceptron(3 * width, width) for _ in range(self.config.layers))
+        self.node_norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(self.config.layers))
+        self.edge_norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(self.config.layers))
+        self.dropout = nn.Dropout(self.config.dropout)
+        self.output = nn.Linear(width, 1)
+
+    def forward(self, data: Data) -> torch.Tensor:
+        """Return the logit (E,) of each edge of `data`: x (N, F), edge_index (2, E) of i < j, edge_attr (E, G)."""
+        nodes = self.read_nodes(self.dropout(_normalise(data.x, self.node_mean, self.node_scale)))
+        edges = self.read_edges(self.dropout(_normalise(data.edge_attr, self.edge_mean, self.edge_scale)))
+        one, other = data.edge_index
+        both = torch.cat([data.edge_index, data.edge_index.flip(0)], dim=1)
+        for conv, update, node_norm, edge_norm in zip(
+            self.node_layers, self.edge_layers, self.node_norms, self.edge_norms, strict=True
+        ):
+            nodes = nodes + self.dropout(torch.relu(node_norm(conv(nodes, both, torch.cat([edges, edges])))))
+            # symmetric in the two regions
+            pair = torch.cat([edges, nodes[one] + nodes[other], (nodes[one] - nodes[other]).abs()], dim=1)
+            edges = edges + self.dropout(edge_norm(update(pair)))
+        logits: torch.Tensor = self.output(edges)[:, 0]
+        return logits
+
+
+def node_features(statistics: RegionStatistics) -> Float32[np.ndarray, "nodes features"]:
+    """Return what is known of each region alone: size, shape, boundary inside, and means and spreads of its values."""
+    n_bands, n_embedding, n_region = statistics.sizes.tolist()
+    sums = statistics.nodes
+    area, perimeter = sums[:, :1], sums[:, 1:2]
+    means = sums[:, 3:] / area
+    color, squares = means[:, 2 : 2 + n_bands], means[:, 2 + n_bands : 2 + 2 * n_bands]
+    at = 2 + 2 * n_bands + n_bands * N_BINS
+    embedding, length = means[:, at : at + n_embedding], means[:, at + n_embedding : at + n_embedding + 1]
+    at += n_embedding + 1
+    region, region_length = means[:, at : at + n_region], means[:, at + n_region : at + n_region + 1]
+    box = statistics.bbox[:, 2:] - statistics.bbox[:, :2]
+    columns = [
+        np.log(area / area.sum()),
+        perimeter / np.sqrt(area),
+        sums[:, 2:3] / perimeter,  # boundary along it
+        means[:, :2],  # boundary and strength inside
+        area / box.prod(1, keepdims=True),
+        color,
+        np.sqrt(np.maximum(squares - color**2, 0)),
+        embedding,
+        np.sqrt(np.maximum(length - (embedding**2).sum(1, keepdims=True), 0)),
+        region,
+        np.sqrt(np.maximum(region_length - (region**2).sum(1, keepdims=True), 0)),
+    ]
+    return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def to_data(graph: RegionGraph, statistics: RegionStatistics) -> Data:
+    """Return the graph as PyG's Data: x (N, F), edge_index (2, E) with i < j, edge_attr (E, G)."""
+    return Data(
+        x=torch.from_numpy(node_features(statistics)),
+        edge_index=torch.from_numpy(graph.edges.T.astype(np.int64)),
+        edge_attr=torch.from_numpy(edge_features(graph, statistics)),
+    )
+
+
+def edge_probabilities(
+    graph: RegionGraph, statistics: RegionStatistics, network: EdgeGNN
+) -> Float64[np.ndarray, " edges"]:
+    """Return the probability, 0..1, that people separate the regions of each edge."""
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        logits = network(to_data(graph, statistics).to(device))
+    probabilities: np.ndarray = logits.double().sigmoid().cpu().numpy()
+    return probabilities
+
+
+def merge_by_gnn(graph: RegionGraph, statistics: RegionStatistics, network: EdgeGNN) -> MergeTree:
+    """Merge until one region is left, judging all edges anew whenever a share of the regions is left.
+
+    Within a round borders are judged by average linkage of the probabilities; altitudes never fall. `network` is in
+    eval mode. Regions that never touch merge last, at altitude 1.
+    """
+    config = network.config
+    n_leaves, n_pixels = graph.n_nodes, float(graph.area.sum())
+    node_of = np.arange(n_leaves)  # tree node of each region of the present graph
+    pairs, heights = [np.empty((0, 2), np.int64)], [np.empty(0)]
+    while graph.n_edges > 0:
+        n_nodes = graph.n_nodes
+        left = max(int(config.keep * n_nodes), 1)
+        area, exponent = config.small_area * n_pixels, config.small_exponent
+        probability = edge_probabilities(graph, statistics, network)
+        merges, keys = merge_pairs(graph, probability, area, exponent, left)
+        region, last = regions_after(merges, n_nodes)
+        # nodes of this round: its regions, then its merges
+        names = np.concatenate([node_of, n_leaves + sum(map(len, pairs)) + np.arange(len(merges))])
+        pairs.append(names[merges])
+        heights.append(keys)
+        node_of = names[last]
+        statistics, graph = contract_statistics(statistics, graph, region), contract(graph, region)
+    return to_tree(n_leaves, np.concatenate(pairs), np.concatenate(heights))
+
+
+def _perceptron(n_in: int, n_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(n_in, n_out), nn.ReLU(), nn.Linear(n_out, n_out))
+
+
+def _normalise(values: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    return ((values - mean) * scale).clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
