@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Batch
+
+from supercuts.core.arrays import relabel_consecutive
+from supercuts.graph.rag import build_rag
+from supercuts.graph.statistics import region_statistics
+from supercuts.merging import gnn as module
+from supercuts.merging.agglomerative import merge_tree
+from supercuts.merging.gnn import EdgeGNN, GNNConfig, edge_probabilities, merge_by_gnn, node_features, to_data
+from supercuts.superpixels.result import PixelMaps
+
+
+def described(n=40, shape=(30, 40), n_regions=2, seed=0, turn=False):
+    rng = np.random.default_rng(seed)
+    points = rng.random((n, 2)) * shape
+    ys, xs = np.indices(shape)
+    labels = relabel_consecutive(
+        ((ys[..., None] - points[:, 0]) ** 2 + (xs[..., None] - points[:, 1]) ** 2).argmin(axis=2)
+    )[0]
+    labels = labels.max() - labels if turn else labels
+    small = (shape[0] // 2, shape[1] // 2)
+    maps = PixelMaps(
+        color=rng.uniform(-30, 80, (3, *shape)).astype(np.float32),
+        boundary=rng.random(shape, np.float32),
+        embeddings=rng.standard_normal((2, *shape), np.float32),
+        strength=rng.random(small, np.float32) if n_regions else None,
+        regions=rng.standard_normal((n_regions, *small), np.float32) if n_regions else None,
+        region_stride=2 if n_regions else 1,
+    )
+    graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
+    return graph, region_statistics(labels, graph, maps)
+
+
+def network_for(graph, statistics, **changes):
+    data = to_data(graph, statistics)
+    torch.manual_seed(0)
+    return EdgeGNN(data.x.shape[1], data.edge_attr.shape[1], GNNConfig(hidden=8, **changes)).eval()
+
+
+@pytest.mark.parametrize("n_regions", [0, 2])
+def test_node_features_are_means_over_pixels(n_regions):
+    graph, statistics = described(n_regions=n_regions)
+    features = node_features(statistics)
+    assert features.shape == (graph.n_nodes, 6 + 3 + 3 + 2 + 1 + n_regions + 1)
+    np.testing.assert_allclose(np.exp(features[:, 0]).sum(), 1, rtol=1e-5)
+    np.testing.assert_allclose(features[:, 6:9], graph.color, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(features[:, 12:14], graph.embedding, rtol=1e-4, atol=1e-5)
+    assert (features[:, [9, 10, 11, 14, -1]] >= 0).all()
+    assert ((features[:, 2:6] >= 0) & (features[:, 2:6] <= 1)).all()
+
+
+def test_the_order_of_nodes_does_not_matter():
+    (graph, one), (turned, other) = described(), described(turn=True)
+    network = network_for(graph, one)
+    last = graph.n_nodes - 1
+    rows = dict(zip(map(tuple, graph.edges.tolist()), edge_probabilities(graph, one, network), strict=True))
+    for (i, j), value in zip(turned.edges.tolist(), edge_probabilities(turned, other, network), strict=True):
+        assert value == pytest.approx(rows[last - j, last - i], rel=1e-4)
+
+
+def test_graphs_of_a_batch_do_not_see_each_other():
+    (graph, one), (other_graph, other) = described(), described(25, seed=3)
+    network = network_for(graph, one)
+    with torch.inference_mode():
+        together = network(Batch.from_data_list([to_data(graph, one), to_data(other_graph, other)])).sigmoid()
+    alone = [edge_probabilities(*pair, network) for pair in ((graph, one), (other_graph, other))]
+    np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-4)
+
+
+def test_edges_hear_of_each_other():
+    graph, statistics = described()
+    network = network_for(graph, statistics)
+    before = edge_probabilities(graph, statistics, network)
+    statistics.edges[0, 1] *= 0.1
+    changed = edge_probabilities(graph, statistics, network) != before
+    assert 1 < changed.sum() < changed.size  # three layers do not reach all
+
+
+def test_a_single_round_is_average_linkage(monkeypatch):
+    graph, statistics = described()
+    monkeypatch.setattr(module, "edge_probabilities", lambda graph, *_: graph.boundary.astype(np.float64))
+    tree = merge_by_gnn(graph, statistics, network_for(graph, statistics, keep=1e-6, small_exponent=0))
+    expected = merge_tree(graph, graph.boundary)
+    np.testing.assert_array_equal(tree.parents, expected.parents)
+    np.testing.assert_allclose(tree.altitudes, expected.altitudes, atol=1e-6)
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+def test_rounds_make_one_whole_tree(keep):
+    graph, statistics = described(80)
+    tree = merge_by_gnn(graph, statistics, network_for(graph, statistics, keep=keep))
+    n = graph.n_nodes
+    assert tree.parents.size == 2 * n - 1
+    assert (tree.parents[:-1] > np.arange(2 * n - 2)).all()
+    assert (np.bincount(tree.parents[:-1])[n:] == 2).all()
+    assert (np.diff(tree.altitudes[n:]) >= 0).all()
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.7])
+def test_linkage_in_rounds_is_linkage_at_once(monkeypatch, keep):
+    graph, statistics = described(60)
+    monkeypatch.setattr(module, "edge_probabilities", lambda graph, *_: graph.boundary.astype(np.float64))
+    tree = merge_by_gnn(graph, statistics, network_for(graph, statistics, keep=keep, small_exponent=0))
+    expected = merge_tree(graph, graph.boundary)
+    np.testing.assert_array_equal(tree.parents, expected.parents)
+    np.testing.assert_allclose(tree.altitudes, expected.altitudes, atol=1e-5)
+
+
+def test_a_single_region_is_a_tree():
+    labels = np.zeros((4, 4), np.int32)
+    maps = PixelMaps(*(np.zeros(shape, np.float32) for shape in ((3, 4, 4), (4, 4), (2, 4, 4))))
+    graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
+    other = described(n_regions=0)
+    tree = merge_by_gnn(graph, region_statistics(labels, graph, maps), network_for(*other))
+    assert tree.parents.tolist() == [0]
