@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float32, Int32, UInt8
 from PIL import Image
 from pydantic import BaseModel, Field, PositiveInt
+from torch import nn
 
 from supercuts.backbones.registry import DINO
 from supercuts.core.checks import check_choice, check_in_range, check_whole
@@ -33,7 +34,7 @@ from supercuts.images.io import read_image
 from supercuts.merging.affinity import Affinity
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count
 from supercuts.merging.registry import MERGERS, MergingConfig, Regions, merge
-from supercuts.superpixels.checkpoint import TORCH_SUFFIXES, load_affinity, load_network
+from supercuts.superpixels.checkpoint import TORCH_SUFFIXES, load_network, read_calibration
 from supercuts.superpixels.cluster import ClusterConfig, cluster
 from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.smooth import SmoothConfig, smooth
@@ -80,11 +81,13 @@ class Model:
         levels: dict[str, float] | None = None,
         config: PipelineConfig | None = None,
         affinity: Affinity | None = None,
+        gnn: nn.Module | None = None,
     ) -> None:
         """Take a network in eval mode (None: SSN_pix, which sees colour and position only)."""
         self.network = None if network is None else network.to(memory_format=torch.channels_last)
         self.levels = levels or {}
         self.affinity = affinity
+        self.gnn = gnn
         self.config = config or default_config(network)
 
     @overload
@@ -110,7 +113,7 @@ class Model:
         check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
         channels = 3 if self.network is None else self.network.config.channels
         pixels = read_channels(image, channels)
-        return segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity)
+        return segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity, self.gnn)
 
 
 def load(
@@ -119,16 +122,24 @@ def load(
     """Return a model: "compact", whose weights are in the package, or a .safetensors file of `supercuts train`.
 
     A checkpoint (.pth, .pt, .ckpt) of the original SSN_DINO is read too. `merging` replaces how the tree is made:
-    "agglomerative" or "spectral".
+    "agglomerative", "spectral" or "gnn".
     """
     path = weights_path(model)
     network, levels = load_network(path)
-    arrays = load_affinity(path)
+    calibration = read_calibration(path)
     config = config or default_config(network)
     if merging is not None:
         check_choice("merging", merging, MERGERS)
         config = config.model_copy(update={"merging": config.merging.model_copy(update={"method": merging})})
-    return Model(network, levels, config, Affinity.from_arrays(arrays) if arrays else None)
+    affinity = calibration.of("affinity")
+    gnn = None
+    if config.merging.method == "gnn":
+        from supercuts.merging.gnn import EdgeGNN  # imports torch_geometric, which takes seconds
+
+        if not calibration.of("gnn"):
+            raise InputError(f"{path} holds no graph neural network. Learn one: supercuts calibrate {path} --gnn.")
+        gnn = EdgeGNN.from_arrays(calibration.of("gnn"), calibration.gnn_config)
+    return Model(network, levels, config, Affinity.from_arrays(affinity) if affinity else None, gnn)
 
 
 def default_config(network: SSN | None) -> PipelineConfig:
@@ -186,12 +197,14 @@ def segment(
     n_leaves: int,
     config: PipelineConfig,
     affinity: Affinity | None = None,
+    gnn: nn.Module | None = None,
 ) -> Hierarchy:
     """Return the hierarchy of an image with min(n_leaves, H * W) leaves."""
     maps = predict(image, network)
     labels, graph = make_leaves(maps, min(n_leaves, image.shape[0] * image.shape[1]), network, config)
-    statistics = None if affinity is None else region_statistics(labels, graph, maps)
-    tree = merge(Regions(graph, config.merging, statistics, affinity))
+    is_learned = affinity is not None or gnn is not None
+    statistics = region_statistics(labels, graph, maps) if is_learned else None
+    tree = merge(Regions(graph, config.merging, statistics, affinity, gnn))
     return Hierarchy(
         labels=labels,
         parents=tree.parents,

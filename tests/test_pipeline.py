@@ -428,5 +428,5 @@ def test_another_merger_makes_another_tree_of_the_same_leaves(photo):
     one, other = model.segment(photo, 60), supercuts.load("compact").segment(photo, 60)
     np.testing.assert_array_equal(one.labels, other.labels)
     assert not np.array_equal(one.parents, other.parents)
-    with pytest.raises(InputError, match=r"merging='ward' is unknown\. Choose one of: agglomerative, spectral"):
+    with pytest.raises(InputError, match=r"merging='ward' is unknown\. Choose one of: agglomerative, spectral, gnn"):
         supercuts.load("compact", merging="ward")

@@ -26,6 +26,7 @@ def calibrate(
     leaves: Annotated[int, typer.Option(min=2, help="Superpixels of the hierarchies to learn from.")] = 600,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random start.")] = 0,
+    gnn: Annotated[bool, typer.Option("--gnn", help="Also learn the graph neural network of --merging gnn.")] = False,
     like: Annotated[
         Path | None,
         typer.Option(help="Take over the calibration of this model: for a network trained on all data."),
@@ -36,16 +37,15 @@ def calibrate(
     A network that has seen an image is too sure of its boundaries there, so give images it was not trained on.
     """
     check_suffix("MODEL", model, ".safetensors")
-    from supercuts.superpixels.checkpoint import calibration, load_affinity, load_network, write_calibration
+    from supercuts.superpixels.checkpoint import Calibration, load_network, read_calibration, write_calibration
 
     network, _ = load_network(model)
     if like is not None:
-        of_other, levels = load_network(like)
-        arrays = load_affinity(like)
-        if not arrays or of_other.config != network.config:
-            lacks = "has not been calibrated" if not arrays else "is a network of another kind"
+        of_other, calibration = load_network(like)[0], read_calibration(like)
+        if not calibration.arrays or of_other.config != network.config:
+            lacks = "is a network of another kind" if calibration.arrays else "has not been calibrated"
             raise InputError(f"--like {like}: {lacks}. Give a calibrated model of the same configuration.")
-        write_calibration(model, levels, arrays, calibration(like))
+        write_calibration(model, calibration)
         typer.echo(f"{model}: calibrated like {like}")
         return
     from supercuts.merging.affinity import merge_by_affinity
@@ -62,7 +62,16 @@ def calibrate(
     trees = [merge_by_affinity(image.graph, image.statistics, affinity) for image in images]
     chosen = calibrate_levels(trees, [image.tables for image in images])
     source = f"{folder or 'BSDS500'} {split}, {len(samples)} images, {leaves} superpixels, seed {seed}"
-    write_calibration(model, {name: level.altitude for name, level in chosen.items()}, affinity.arrays(), source)
+    arrays, gnn_config = {f"affinity.{name}": values for name, values in affinity.arrays().items()}, "{}"
+    if gnn:
+        from supercuts.training.gnn import GNNTrainingConfig, learn_gnn
+
+        with working("learning the graph neural network"):
+            network_of_edges = learn_gnn(images, affinity, GNNTrainingConfig(seed=seed))
+        arrays |= {f"gnn.{name}": values for name, values in network_of_edges.arrays().items()}
+        gnn_config = network_of_edges.config.model_dump_json()
+    altitudes = {name: level.altitude for name, level in chosen.items()}
+    write_calibration(model, Calibration(altitudes, arrays, source, gnn_config))
     table = Table(caption=source, caption_justify="left")
     for title in ("level", "altitude", "covering", "regions (median)", "annotator's regions (median)"):
         table.add_column(title, justify="right" if table.columns else "left")
@@ -72,4 +81,4 @@ def calibrate(
     Console().print(table)
     if len(samples) < 20:
         print_note(f"{len(samples)} images are few to learn from: the affinity may not hold on others.")
-    typer.echo(f"{model}: affinity and levels written")
+    typer.echo(f"{model}: affinity{', graph neural network' if gnn else ''} and levels written")

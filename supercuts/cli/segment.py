@@ -50,7 +50,7 @@ def segment(
         int | None, typer.Option(min=1, metavar="N", help="Exactly this many superpixels per image.")
     ] = None,
     merging: Annotated[
-        str | None, typer.Option(help="How the tree is made: agglomerative (unless given) or spectral.")
+        str | None, typer.Option(help="How the tree is made: agglomerative (unless given), spectral or gnn.")
     ] = None,
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the superpixels and levels.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,

@@ -6,9 +6,11 @@ Not  no training (training/gnn.py), no pixels
 
 What an edge means depends on the edges around it: each layer updates regions from their neighbours through gates that
 depend on the border (Bresson & Laurent, "Residual gated graph ConvNets", 2017), then borders from their two regions.
-The network judges the leaves, the most alike merge until a quarter of the regions is left, and it judges the coarser
-graph anew.
+The network judges the leaves, the most alike merge until three quarters of the regions are left, and it judges the
+coarser graph anew.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -29,11 +31,11 @@ MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean
 class GNNConfig(BaseModel, frozen=True, extra="forbid"):
     """The network, and how it merges."""
 
-    hidden: PositiveInt = 48  # channels of regions and of borders
+    hidden: PositiveInt = 32  # channels of regions and of borders
     layers: PositiveInt = 3
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
     # of merging
-    keep: float = Field(default=0.25, gt=0, lt=1)  # share of the regions left after a round
+    keep: float = Field(default=0.75, gt=0, lt=1)  # share of the regions left after a round
     small_exponent: NonNegativeFloat = 0.3  # probability * min(1, smaller area / reference area) ** exponent
     small_area: NonNegativeFloat = 0.002  # the reference area, as a share of the image
 
@@ -79,6 +81,17 @@ class EdgeGNN(nn.Module):
             edges = edges + self.dropout(edge_norm(update(pair)))
         logits: torch.Tensor = self.output(edges)[:, 0]
         return logits
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the weights by name; from_arrays takes them back, with the settings as JSON."""
+        return {name: value.cpu().numpy() for name, value in self.state_dict().items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], config: str) -> "EdgeGNN":
+        """Return the network of arrays() in eval mode."""
+        network = cls(arrays["node_mean"].size, arrays["edge_mean"].size, GNNConfig.model_validate_json(config))
+        network.load_state_dict({name: torch.from_numpy(values) for name, values in arrays.items()})
+        return network.eval()
 
 
 def node_features(statistics: RegionStatistics) -> Float32[np.ndarray, "nodes features"]:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 from pydantic import BaseModel, field_validator
+from torch import nn
 
 from supercuts.core.checks import check_choice
+from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph
 from supercuts.graph.statistics import RegionStatistics
 from supercuts.merging.affinity import Affinity, AffinityConfig, edge_features, merge_by_affinity, separation
@@ -39,12 +41,13 @@ class MergingConfig(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Regions:
-    """What a merger works on; statistics and affinity are both there or both not."""
+    """What a merger works on; what is learned needs the statistics."""
 
     graph: RegionGraph
     config: MergingConfig
     statistics: RegionStatistics | None = None
     affinity: Affinity | None = None
+    gnn: nn.Module | None = None  # an EdgeGNN, whose module is slow to import
 
     def probability(self) -> Float64[np.ndarray, " edges"]:
         """Return for each edge the learned probability that people separate it, else the hand-made dissimilarity."""
@@ -70,4 +73,16 @@ def _spectral(regions: Regions) -> MergeTree:
     return merge_spectral(regions.graph, regions.probability(), regions.config.spectral)
 
 
-MERGERS: dict[str, Callable[[Regions], MergeTree]] = {"agglomerative": _agglomerative, "spectral": _spectral}
+def _gnn(regions: Regions) -> MergeTree:
+    from supercuts.merging.gnn import EdgeGNN, merge_by_gnn  # imports torch_geometric, which takes seconds
+
+    if regions.statistics is None or not isinstance(regions.gnn, EdgeGNN):
+        raise InputError('method="gnn" needs a model with a graph neural network: supercuts calibrate MODEL --gnn.')
+    return merge_by_gnn(regions.graph, regions.statistics, regions.gnn)
+
+
+MERGERS: dict[str, Callable[[Regions], MergeTree]] = {
+    "agglomerative": _agglomerative,
+    "spectral": _spectral,
+    "gnn": _gnn,
+}

@@ -8,6 +8,7 @@ Not  no pickle of anything but tensors and plain values, no download
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,29 @@ from supercuts.core.files import atomic_path
 from supercuts.superpixels.ssn import SSN, OriginalConfig, SSNConfig
 
 FORMAT_VERSION = 1
-_AFFINITY = "affinity."  # prefix of its arrays
+_MERGERS = ("affinity.", "gnn.")  # prefixes of arrays that are no weights of the network
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")  # of the original's checkpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What is learned for a trained network, and kept with it.
+
+    levels      name -> altitude
+    arrays      those of the affinity as affinity.NAME, of the graph neural network as gnn.NAME
+    source      the images it was learned on
+    gnn_config  the settings of the graph neural network, as JSON
+    """
+
+    levels: Mapping[str, float] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    source: str = ""
+    gnn_config: str = "{}"
+
+    def of(self, merger: str) -> dict[str, np.ndarray]:
+        """Return the arrays of one merger, "affinity" or "gnn"; none if it has not been learned."""
+        prefix = f"{merger}."
+        return {name.removeprefix(prefix): x for name, x in self.arrays.items() if name.startswith(prefix)}
 
 
 def save_network(
@@ -59,7 +81,7 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            names = [name for name in file.keys() if not name.startswith(_AFFINITY)]  # noqa: SIM118 (no mapping)
+            names = [name for name in file.keys() if not name.startswith(_MERGERS)]  # noqa: SIM118 (no mapping)
             tensors = {name: file.get_tensor(name).float() for name in names}
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
@@ -80,31 +102,30 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
     return network.eval(), _read_levels(path, metadata.get("levels", "{}"))
 
 
-def load_affinity(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Return the arrays of the affinity in a file that load_network reads; none if it has not been calibrated."""
+def read_calibration(path: str | os.PathLike[str]) -> Calibration:
+    """Return what a file that load_network reads was calibrated to; an original's checkpoint has nothing."""
     path = Path(path)
     if path.suffix in TORCH_SUFFIXES:
-        return {}
+        return Calibration()
     with safe_open(path, framework="np") as file:
-        names = [name for name in file.keys() if name.startswith(_AFFINITY)]  # noqa: SIM118 (no mapping)
-        return {name.removeprefix(_AFFINITY): file.get_tensor(name) for name in names}
+        metadata = file.metadata() or {}
+        names = [name for name in file.keys() if name.startswith(_MERGERS)]  # noqa: SIM118 (no mapping)
+        arrays = {name: file.get_tensor(name) for name in names}
+    levels = _read_levels(path, metadata.get("levels", "{}"))
+    return Calibration(levels, arrays, metadata.get("calibrated_on", ""), metadata.get("gnn_config", "{}"))
 
 
-def calibration(path: str | os.PathLike[str]) -> str:
-    """Return what the file was calibrated on; empty if it has not been."""
-    with safe_open(Path(path), framework="np") as file:
-        return str((file.metadata() or {}).get("calibrated_on", ""))
-
-
-def write_calibration(
-    path: str | os.PathLike[str], levels: Mapping[str, float], affinity: Mapping[str, np.ndarray], source: str
-) -> None:
-    """Put levels, an affinity and what they were learned on into a file; its weights stay as they are."""
+def write_calibration(path: str | os.PathLike[str], calibration: Calibration) -> None:
+    """Put a calibration into a file, in place of another; its weights stay as they are."""
     with safe_open(Path(path), framework="pt") as file:
-        metadata = (file.metadata() or {}) | {"levels": json.dumps(levels), "calibrated_on": source}
-        kept = [name for name in file.keys() if not name.startswith(_AFFINITY)]  # noqa: SIM118 (no mapping)
+        metadata = (file.metadata() or {}) | {
+            "levels": json.dumps(calibration.levels),
+            "calibrated_on": calibration.source,
+            "gnn_config": calibration.gnn_config,
+        }
+        kept = [name for name in file.keys() if not name.startswith(_MERGERS)]  # noqa: SIM118 (no mapping)
         tensors = {name: file.get_tensor(name) for name in kept}
-    tensors |= {_AFFINITY + name: torch.from_numpy(values) for name, values in affinity.items()}
+    tensors |= {name: torch.from_numpy(values) for name, values in calibration.arrays.items()}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=metadata))
 

@@ -30,7 +30,7 @@ class GNNTrainingConfig(BaseModel, frozen=True, extra="forbid"):
     """How the network is learned."""
 
     graphs: PositiveInt = 6  # of each image: the leaves, and coarser ones
-    epochs: PositiveInt = 30
+    epochs: PositiveInt = 15
     batch_size: PositiveInt = 8  # graphs
     learning_rate: PositiveFloat = 2e-3
     weight_decay: NonNegativeFloat = 1e-2

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 import supercuts
-from supercuts.superpixels.checkpoint import load_affinity, load_network, save_network
+from supercuts.superpixels.checkpoint import load_network, read_calibration, save_network
 from supercuts.superpixels.ssn import SSN, SSNConfig
 
 CONFIG = SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=3, region_channels=2)
@@ -49,6 +49,18 @@ def test_affinity_and_levels_are_put_into_the_file_and_used(run, weights, folder
     assert not np.array_equal(h.altitudes, plain.altitudes)
 
 
+def test_a_graph_neural_network_is_learned_when_asked_for(run, weights, folder):
+    with pytest.raises(supercuts.InputError, match=r"no graph neural network\. Learn one: supercuts calibrate .*--gnn"):
+        supercuts.load(weights, merging="gnn")
+    result = run("calibrate", weights, "--folder", folder, "--leaves", 30, "--gnn")
+    assert result.exit_code == 0
+    assert result.stdout.endswith(f"{weights}: affinity, graph neural network and levels written\n")
+    photo = folder / "images" / "val" / "a.png"
+    h, other = (supercuts.load(weights, merging=name).segment(photo, 30) for name in ("gnn", "agglomerative"))
+    np.testing.assert_array_equal(h.labels, other.labels)
+    assert not np.array_equal(h.altitudes, other.altitudes)
+
+
 def test_a_calibration_is_taken_over(run, weights, folder, tmp_path):
     other = tmp_path / "other.safetensors"
     torch.manual_seed(1)
@@ -57,8 +69,10 @@ def test_a_calibration_is_taken_over(run, weights, folder, tmp_path):
     result = run("calibrate", other, "--like", weights)
     assert (result.exit_code, result.stdout) == (0, f"{other}: calibrated like {weights}\n")
     assert load_network(other)[1] == load_network(weights)[1]
-    for name, values in load_affinity(weights).items():
-        np.testing.assert_array_equal(load_affinity(other)[name], values)
+    one, same = read_calibration(weights), read_calibration(other)
+    assert one.source == same.source == f"{folder} val, 2 images, 30 superpixels, seed 0"
+    for name, values in one.arrays.items():
+        np.testing.assert_array_equal(same.arrays[name], values)
     assert next(load_network(other)[0].parameters()).ne(next(load_network(weights)[0].parameters())).any()
 
 

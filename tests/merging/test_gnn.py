@@ -115,3 +115,12 @@ def test_a_single_region_is_a_tree():
     other = described(n_regions=0)
     tree = merge_by_gnn(graph, region_statistics(labels, graph, maps), network_for(*other))
     assert tree.parents.tolist() == [0]
+
+
+def test_a_network_comes_back_from_its_arrays():
+    graph, statistics = described()
+    network = network_for(graph, statistics, keep=0.4)
+    back = EdgeGNN.from_arrays(network.arrays(), network.config.model_dump_json())
+    assert back.config == network.config
+    expected = edge_probabilities(graph, statistics, network)
+    np.testing.assert_array_equal(edge_probabilities(graph, statistics, back), expected)

@@ -3,11 +3,13 @@ import pytest
 from pydantic import ValidationError
 
 from supercuts.core.arrays import relabel_consecutive
+from supercuts.core.errors import InputError
 from supercuts.graph.rag import build_rag
 from supercuts.graph.statistics import region_statistics
 from supercuts.merging.affinity import feature_names
 from supercuts.merging.agglomerative import merge_tree
-from supercuts.merging.registry import MERGERS, MergingConfig, Regions, merge
+from supercuts.merging.gnn import EdgeGNN, to_data
+from supercuts.merging.registry import MergingConfig, Regions, merge
 from supercuts.superpixels.result import PixelMaps
 from supercuts.training.affinity import by_boundary
 
@@ -24,7 +26,7 @@ def described():
     return graph, region_statistics(labels, graph, maps)
 
 
-@pytest.mark.parametrize("method", sorted(MERGERS))
+@pytest.mark.parametrize("method", ["agglomerative", "spectral"])
 def test_every_merger_makes_a_tree_with_and_without_a_learned_affinity(described, method):
     graph, statistics = described
     config = MergingConfig(method=method)
@@ -58,3 +60,13 @@ def test_without_an_affinity_it_is_linkage_of_the_hand_made_distance(described):
 def test_an_unknown_method_is_refused():
     with pytest.raises(ValidationError, match=r"method='ward' is unknown\. Choose one of: agglomerative"):
         MergingConfig(method="ward")
+
+
+def test_a_graph_neural_network_must_have_been_learned(described):
+    graph, statistics = described
+    data = to_data(graph, statistics)
+    config = MergingConfig(method="gnn")
+    network = EdgeGNN(data.x.shape[1], data.edge_attr.shape[1]).eval()
+    assert merge(Regions(graph, config, statistics, gnn=network)).parents.size == 2 * graph.n_nodes - 1
+    with pytest.raises(InputError, match="needs a model with a graph neural network: supercuts calibrate MODEL --gnn"):
+        merge(Regions(graph, config, statistics))
