@@ -17,9 +17,8 @@ import torch
 from jaxtyping import Float32, Float64
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt
 from torch import nn
-from torch_geometric.data import Data
-from torch_geometric.nn import ResGatedGraphConv
 
+from supercuts.graph.pyg import Data, ResGatedGraphConv
 from supercuts.graph.rag import RegionGraph, contract
 from supercuts.graph.statistics import N_BINS, RegionStatistics, contract_statistics
 from supercuts.merging.affinity import edge_features

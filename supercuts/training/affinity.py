@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32
+from jaxtyping import Float32, Integer
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
@@ -88,10 +88,21 @@ def share_that_separates(
     judgements: Judgements, parents: np.ndarray, tables: Sequence[np.ndarray]
 ) -> Float32[np.ndarray, " pairs"]:
     """Return the share of annotators for whom the two nodes of each pair lie in different segments."""
-    differs = np.zeros(len(judgements.nodes), np.float32)
+    of_nodes = [_kernels.sum_rows_to_root(parents, np.ascontiguousarray(table.T, np.float64)).T for table in tables]
+    return share_of_edges(judgements.nodes, of_nodes)
+
+
+def share_of_edges(
+    pairs: Integer[np.ndarray, "pairs 2"], tables: Sequence[np.ndarray]
+) -> Float32[np.ndarray, " pairs"]:
+    """Return the share of annotators for whom most pixels of the two regions lie in different segments.
+
+    tables: one (segments, regions) array of pixel counts for each annotator.
+    """
+    differs = np.zeros(len(pairs), np.float32)
     for table in tables:
-        segment = _kernels.sum_rows_to_root(parents, np.ascontiguousarray(table.T, np.float64)).argmax(1)
-        differs += segment[judgements.nodes[:, 0]] != segment[judgements.nodes[:, 1]]
+        segment = table.argmax(0)
+        differs += segment[pairs[:, 0]] != segment[pairs[:, 1]]
     return differs / np.float32(len(tables))
 
 

@@ -14,16 +14,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch_geometric.data import Data
-from torch_geometric.loader import DataLoader
 
+from supercuts.graph.pyg import Data, DataLoader
 from supercuts.graph.rag import contract
 from supercuts.graph.statistics import contract_statistics
 from supercuts.hierarchy.cuts import cut_by_count
 from supercuts.merging.affinity import Affinity, merge_by_affinity
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.merging.gnn import EdgeGNN, GNNConfig, to_data
-from supercuts.training.affinity import Leaves
+from supercuts.training.affinity import Leaves, share_of_edges
 
 
 class GNNTrainingConfig(BaseModel, frozen=True, extra="forbid"):
@@ -82,12 +81,9 @@ def _coarser(image: Leaves, tree: MergeTree, n_regions: int) -> Data:
     region = cut_by_count(tree.parents, tree.altitudes, image.graph.n_nodes, n_regions).region_of_leaf
     graph, statistics = contract(image.graph, region), contract_statistics(image.statistics, image.graph, region)
     data = to_data(graph, statistics)
-    differs = np.zeros(graph.n_edges, np.float32)
-    for table in image.tables:
-        counts = np.zeros((graph.n_nodes, len(table)))
-        np.add.at(counts, region, table.T)
-        segment = counts.argmax(1)
-        differs += segment[graph.edges[:, 0]] != segment[graph.edges[:, 1]]
-    data.y = torch.from_numpy(differs / np.float32(len(image.tables)))
+    tables = [np.zeros((len(table), graph.n_nodes)) for table in image.tables]
+    for of_regions, of_leaves in zip(tables, image.tables, strict=True):
+        np.add.at(of_regions.T, region, of_leaves.T)
+    data.y = torch.from_numpy(share_of_edges(graph.edges, tables))
     data.weight = torch.full((graph.n_edges,), 1 / max(graph.n_edges, 1))
     return data
