@@ -1,0 +1,147 @@
+"""DeepCut: cluster the regions of one image by a small graph network that is optimised on this image alone.
+
+In   node features (N, D) and edges (E, 2) of a graph: the region adjacency graph, or its neighbours of neighbours
+Out  the part of each node, and its soft assignment
+Not  nothing learned from other images, no object or part rules (they come after), no files
+
+Aflalo et al., "DeepCut: Unsupervised segmentation using graph neural networks clustering", ICCVW 2023: one graph
+convolution and two linear layers give a soft assignment S, whose loss is the normalised cut or that of correlation
+clustering. The original's graph joins all pairs of patches; here only the edges given, so memory grows with them. Its
+labels come from a pass with dropout, before the last step; here from a pass without, after it.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse
+import torch
+from jaxtyping import Float32, Int32, Int64
+from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import nn
+
+from supercuts.core.checks import check_in_range
+from supercuts.core.errors import InputError
+from supercuts.graph.rag import RegionGraph
+
+_TINY = 1e-12
+
+
+class DeepCutConfig(BaseModel, frozen=True, extra="forbid"):
+    """The network and how long it is optimised; values are the original's where it has them."""
+
+    # normalised cut into about equal parts, or correlation clustering into at most n_parts, which needs edges between
+    # nodes that are unlike: of close neighbours alone, few repel each other
+    loss: Literal["ncut", "cc"] = "ncut"
+    n_parts: PositiveInt = 2
+    sensitivity: PositiveFloat = 3.0  # of cc: an edge repels where its weight is below the highest / sensitivity
+    hidden: tuple[PositiveInt, PositiveInt] = (64, 32)
+    dropout: float = Field(default=0.25, ge=0, lt=1)
+    steps: PositiveInt = 100
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 1e-2
+    seed: NonNegativeInt = 0
+
+
+class Clustering(NamedTuple):
+    """What DeepCut found.
+
+    parts  (N,) int64     the part of highest weight; 0..P-1 without gaps, in order of first node
+    soft   (N, K) float32  weights of all n_parts, which sum to 1
+    """
+
+    parts: np.ndarray
+    soft: np.ndarray
+
+
+def hop_edges(graph: RegionGraph, hops: int = 2) -> Int32[np.ndarray, "pairs 2"]:
+    """Return the pairs i < j of nodes at most `hops` edges apart, in lexicographic order."""
+    check_in_range("hops", hops, 1, np.inf, remedy="One hop is the region adjacency graph itself.")
+    n = graph.n_nodes
+    ones = np.ones(graph.n_edges, np.int8)
+    near = scipy.sparse.coo_array((ones, (graph.edges[:, 0], graph.edges[:, 1])), shape=(n, n))
+    step = (near + near.T + scipy.sparse.eye_array(n, dtype=np.int8)).tocsr().astype(bool)
+    reached = step
+    for _ in range(hops - 1):
+        reached = (reached @ step).astype(bool)
+    upper = scipy.sparse.triu(reached, k=1).tocoo()
+    return np.stack([upper.row, upper.col], axis=1)[np.lexsort((upper.col, upper.row))].astype(np.int32)
+
+
+def deepcut(
+    features: Float32[np.ndarray, "nodes channels"],
+    edges: Int32[np.ndarray, "pairs 2"],
+    config: DeepCutConfig | None = None,
+) -> Clustering:
+    """Return the clustering of a graph whose edges weigh as much as the features of their ends are alike."""
+    config = config or DeepCutConfig()
+    n = len(features)
+    if edges.size and (edges.min() < 0 or edges.max() >= n):
+        raise InputError(f"edges name nodes {edges.min()}..{edges.max()}, but there are {n}: ids are 0..{n - 1}.")
+    if not np.isfinite(features).all():
+        raise InputError(f"{(~np.isfinite(features)).sum()} of {features.size} features are not finite.")
+    x = torch.from_numpy(features)
+    loops = torch.arange(n).expand(2, n)
+    ends = torch.from_numpy(edges.T.astype(np.int64))
+    pairs = torch.cat(
+        [ends, ends.flip(0), loops], dim=1
+    )  # the loss counts a node with itself, as the original's W does
+    products = (x[pairs[0]] * x[pairs[1]]).sum(1)
+    highest = products.max().clamp_min(_TINY)
+    likeness = products.clamp_min(0) / highest
+    weights = likeness if config.loss == "ncut" else (products - highest / config.sensitivity) / highest
+    passed = _normalised(pairs, likeness, n)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = _Network(x.shape[1], config)
+        optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        for _ in range(config.steps):
+            loss = _loss(network(x, passed), pairs, weights, config.loss)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+        with torch.inference_mode():
+            soft = network.eval()(x, passed).numpy()
+    return Clustering(_number(soft.argmax(1)), soft)
+
+
+class _Network(nn.Module):
+    """Graph convolution (Kipf & Welling 2017), two linear layers, softmax over the parts."""
+
+    def __init__(self, n_in: int, config: DeepCutConfig) -> None:
+        super().__init__()
+        first, second = config.hidden
+        self.conv = nn.Linear(n_in, first, bias=False)
+        self.bias = nn.Parameter(torch.zeros(first))
+        self.head = nn.Sequential(
+            nn.ELU(), nn.Linear(first, second), nn.ELU(), nn.Dropout(config.dropout), nn.Linear(second, config.n_parts)
+        )
+
+    def forward(self, x: torch.Tensor, passed: torch.Tensor) -> torch.Tensor:
+        """Return (N, K)."""
+        soft: torch.Tensor = self.head(torch.sparse.mm(passed, self.conv(x)) + self.bias).softmax(dim=1)
+        return soft
+
+
+def _normalised(pairs: torch.Tensor, weights: torch.Tensor, n: int) -> torch.Tensor:
+    """Return D^-1/2 W D^-1/2 as a sparse matrix."""
+    degree = torch.zeros(n).index_add_(0, pairs[0], weights).clamp_min(_TINY)
+    values = weights / (degree[pairs[0]] * degree[pairs[1]]).sqrt()
+    return torch.sparse_coo_tensor(pairs, values, (n, n), check_invariants=False).coalesce()
+
+
+def _loss(soft: torch.Tensor, pairs: torch.Tensor, weights: torch.Tensor, kind: str) -> torch.Tensor:
+    together: torch.Tensor = weights * (soft[pairs[0]] * soft[pairs[1]]).sum(1)
+    if kind == "cc":
+        return -together.sum()
+    degree = torch.zeros(len(soft)).index_add_(0, pairs[0], weights)
+    cut = -together.sum() / (degree[:, None] * soft.square()).sum().clamp_min(_TINY)
+    gram = soft.T @ soft
+    # parts of equal size, none empty
+    balance = (gram / gram.norm() - torch.eye(soft.shape[1]) / soft.shape[1] ** 0.5).norm()
+    loss: torch.Tensor = cut + balance
+    return loss
+
+
+def _number(parts: np.ndarray) -> Int64[np.ndarray, " nodes"]:
+    _, first, inverse = np.unique(parts, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first)).astype(np.int64)[inverse]
