@@ -73,11 +73,11 @@ def calibrate(
     altitudes = {name: level.altitude for name, level in chosen.items()}
     write_calibration(model, Calibration(altitudes, arrays, source, gnn_config))
     table = Table(caption=source, caption_justify="left")
-    for title in ("level", "altitude", "covering", "regions (median)", "annotator's regions (median)"):
+    for title in ("level", "altitude", "Rand index", "covering", "regions (median)", "annotator's regions (median)"):
         table.add_column(title, justify="right" if table.columns else "left")
     for name, level in chosen.items():
-        figures = f"{level.altitude:.2f}", f"{level.covering:.4f}", f"{level.regions:.0f}", f"{level.truth_regions:.0f}"
-        table.add_row(name, *figures)
+        agreement = f"{level.rand_index:.4f}", f"{level.covering:.4f}"
+        table.add_row(name, f"{level.altitude:.2f}", *agreement, f"{level.regions:.0f}", f"{level.truth_regions:.0f}")
     Console().print(table)
     if len(samples) < 20:
         print_note(f"{len(samples)} images are few to learn from: the affinity may not hold on others.")

@@ -1,6 +1,6 @@
 """Named granularities: which altitude is scene, object and part.
 
-In   levels {name: altitude}; coverings (images, thresholds) measured elsewhere
+In   levels {name: altitude}; scores (images, thresholds) measured elsewhere
 Out  one altitude
 Not  no metric, no tree, no I/O
 """
@@ -41,22 +41,22 @@ def altitude_of_level(levels: Mapping[str, float], level: str) -> float:
 
 
 def best_altitude(
-    thresholds: Float[np.ndarray, " thresholds"], coverings: Float[np.ndarray, "images thresholds"]
+    thresholds: Float[np.ndarray, " thresholds"], scores: Float[np.ndarray, "images thresholds"]
 ) -> float:
-    """Return the threshold whose mean covering over the images is highest; the lowest threshold among equals.
+    """Return the threshold whose mean score over the images is highest; the lowest threshold among equals.
 
     >>> best_altitude(np.array([0.1, 0.5]), np.array([[0.2, 0.6], [0.9, 0.7]]))
     0.5
     """
-    if coverings.size == 0 or coverings.shape[1] != thresholds.size:
+    if scores.size == 0 or scores.shape[1] != thresholds.size:
         raise InputError(
-            f"coverings {coverings.shape} do not fit {thresholds.size} thresholds: give one row per image (at least "
+            f"scores {scores.shape} do not fit {thresholds.size} thresholds: give one row per image (at least "
             "one) and one column per threshold."
         )
-    if not np.isfinite(coverings).all():
-        image, column = np.argwhere(~np.isfinite(coverings))[0]
+    if not np.isfinite(scores).all():
+        image, column = np.argwhere(~np.isfinite(scores))[0]
         raise InputError(
-            f"coverings[{image}, {column}] is {coverings[image, column]}: leave out images that were not scored."
+            f"scores[{image}, {column}] is {scores[image, column]}: leave out images that were not scored."
         )
-    means = coverings.mean(axis=0)
+    means = scores.mean(axis=0)
     return float(thresholds[means == means.max()].min())

@@ -14,5 +14,6 @@ def test_levels_fit_the_coarsest_the_median_and_the_finest_annotator():
     levels = calibrate_levels([tree, tree], [[middle, fine, coarse], [fine, coarse, middle]])
     assert list(levels) == ["scene", "object", "part"]
     assert levels["scene"].altitude >= 0.8 > levels["object"].altitude >= 0.5 > 0.2 > levels["part"].altitude
+    assert [level.rand_index for level in levels.values()] == pytest.approx([1, 1, 1])
     assert [level.covering for level in levels.values()] == pytest.approx([1, 1, 1])
     assert [(level.regions, level.truth_regions) for level in levels.values()] == [(1, 1), (2, 2), (4, 4)]
