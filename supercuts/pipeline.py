@@ -11,15 +11,15 @@ distances.
 """
 
 import os
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Annotated, Any, overload
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float32, Int32, UInt8
 from PIL import Image
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 from torch import nn
 
 from supercuts.backbones.registry import DINO
@@ -45,11 +45,19 @@ ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor  
 Pixels = UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width bands"]  # RGB, or bands in 0..1
 
 
+class ViewsConfig(BaseModel, frozen=True, extra="forbid"):
+    """How often the network sees the image: predictions of all views are averaged, time is their sum."""
+
+    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)  # of the image's sides
+    flip: bool = False  # each also mirrored left to right
+
+
 class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
     """Everything that decides a hierarchy besides the weights."""
 
     superpixels: PositiveInt = 600  # leaves when the caller does not say
     oversampling: float = Field(default=3.0, ge=1)  # cells of the SSN grid for each leaf asked for
+    views: ViewsConfig = ViewsConfig()
     cluster: ClusterConfig = ClusterConfig()
     # from cells down to the leaves: strongly by size, so leaves are even and none is a sliver
     leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.8, small_area=0.01)
@@ -200,7 +208,7 @@ def segment(
     gnn: nn.Module | None = None,
 ) -> Hierarchy:
     """Return the hierarchy of an image with min(n_leaves, H * W) leaves."""
-    maps = predict(image, network)
+    maps = predict(image, network, config.views)
     labels, graph = make_leaves(maps, min(n_leaves, image.shape[0] * image.shape[1]), network, config)
     is_learned = affinity is not None or gnn is not None
     statistics = region_statistics(labels, graph, maps) if is_learned else None
@@ -215,8 +223,11 @@ def segment(
     )
 
 
-def predict(image: Pixels, network: SSN | None) -> PixelMaps:
-    """Return colour, boundary probability and embeddings of each pixel; without a network colour alone."""
+def predict(image: Pixels, network: SSN | None, views: ViewsConfig | None = None) -> PixelMaps:
+    """Return colour, boundary probability and embeddings of each pixel; without a network colour alone.
+
+    Of several views, probabilities and embeddings are averaged.
+    """
     color = color_features(image)
     if network is None:
         return PixelMaps(color, np.zeros(color.shape[1:], np.float32), np.zeros((0, *color.shape[1:]), np.float32))
@@ -224,22 +235,38 @@ def predict(image: Pixels, network: SSN | None) -> PixelMaps:
     pixels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
     if image.dtype == np.uint8:
         pixels = pixels.div_(255)
-    device = next(network.parameters()).device
-    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
-        prediction = network(pixels.to(device).contiguous(memory_format=torch.channels_last))
-    maps = PixelMaps(
-        color,
-        prediction.boundary_logits[0, 0].sigmoid().cpu().numpy(),
-        prediction.embeddings[0].contiguous().cpu().numpy(),
-    )
-    if prediction.strength_logits is None or prediction.region_embeddings is None:
-        return maps
-    return replace(
-        maps,
-        strength=prediction.strength_logits[0, 0].sigmoid().cpu().numpy(),
-        regions=prediction.region_embeddings[0].contiguous().cpu().numpy(),
-        region_stride=network.backbone.strides[0],
-    )
+    pixels = pixels.to(next(network.parameters()).device)
+    views = views or ViewsConfig()
+    flips = (False, True) if views.flip else (False,)
+    seen = [_see(pixels, network, scale, flip) for scale in views.scales for flip in flips]
+    averaged = [torch.stack(parts).mean(0).contiguous().cpu().numpy() for parts in zip(*seen, strict=True)]
+    boundary, embeddings, *of_regions = averaged
+    strength, regions = of_regions or (None, None)
+    return PixelMaps(color, boundary, embeddings, strength, regions, network.backbone.strides[0])
+
+
+def _see(pixels: torch.Tensor, network: SSN, scale: float, flip: bool) -> list[torch.Tensor]:
+    """Return the maps of one view of (1, C, H, W): boundary (H, W), embeddings (D, H, W), and those of regions."""
+    height, width = pixels.shape[-2:]
+    view = pixels
+    if scale != 1:
+        size = [max(round(scale * side), 1) for side in (height, width)]
+        view = F.interpolate(view, size, mode="bilinear", align_corners=False, antialias=True)
+    view = (view.flip(-1) if flip else view).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast(view.device.type, dtype=torch.bfloat16):
+        prediction = network(view)
+    outputs = [(prediction.boundary_logits.sigmoid(), 1), (prediction.embeddings, 1)]
+    if prediction.strength_logits is not None and prediction.region_embeddings is not None:
+        stride = network.backbone.strides[0]
+        outputs += [(prediction.strength_logits.sigmoid(), stride), (prediction.region_embeddings, stride)]
+    maps = []
+    for values, stride in outputs:
+        size = [-(-height // stride), -(-width // stride)]
+        values = values.flip(-1) if flip else values
+        if list(values.shape[-2:]) != size:
+            values = F.interpolate(values, size, mode="bilinear", align_corners=False)
+        maps.append(values[0])
+    return [one[0] if i in (0, 2) else one for i, one in enumerate(maps)]  # probabilities have no axis of channels
 
 
 def make_leaves(

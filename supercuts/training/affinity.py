@@ -26,7 +26,7 @@ from supercuts.graph.statistics import RegionStatistics, region_statistics
 from supercuts.hierarchy import _kernels
 from supercuts.merging._kernels_affinity import MOST_DEVIATIONS
 from supercuts.merging.affinity import Affinity, Judgements, feature_names, merge_and_judge
-from supercuts.pipeline import default_config, make_leaves, predict, read_channels
+from supercuts.pipeline import PipelineConfig, default_config, make_leaves, predict, read_channels
 from supercuts.superpixels.ssn import SSN
 
 
@@ -56,11 +56,11 @@ class Leaves:
     tables: list[np.ndarray]
 
 
-def describe(sample: Sample, network: SSN, n_leaves: int) -> Leaves:
+def describe(sample: Sample, network: SSN, n_leaves: int, config: PipelineConfig | None = None) -> Leaves:
     """Return the leaves that the pipeline makes of a sample's image."""
-    image = read_channels(sample.image_path, network.config.channels)
-    maps = predict(image, network)
-    labels, graph = make_leaves(maps, min(n_leaves, maps.boundary.size), network, default_config(network))
+    config = config or default_config(network)
+    maps = predict(read_channels(sample.image_path, network.config.channels), network, config.views)
+    labels, graph = make_leaves(maps, min(n_leaves, maps.boundary.size), network, config)
     tables = [contingency(truth, labels) for truth in sample.truths]
     return Leaves(graph, region_statistics(labels, graph, maps), tables)
 
