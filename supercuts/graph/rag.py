@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Bool, Float32, Int32, Int64, Shaped
 
 from supercuts.core.errors import InputError
 from supercuts.graph import _kernels
@@ -123,19 +123,12 @@ def contract(graph: RegionGraph, region: Int32[np.ndarray, " nodes"]) -> RegionG
         raise InputError(f"region {region.shape} must name a region 0..R-1 for each of the {graph.n_nodes} nodes.")
     n_regions = int(region.max()) + 1
     _check_none_missing("region", "node", np.bincount(region, minlength=n_regions))
-    ends = np.sort(region[graph.edges].astype(np.int64), axis=1)
-    is_border = ends[:, 0] != ends[:, 1]
-    keys, edge_of = np.unique(ends[is_border] @ [n_regions, 1], return_inverse=True)
-    edges = np.stack([keys // n_regions, keys % n_regions], axis=1).astype(np.int32)
-    length = np.bincount(edge_of, graph.border_length[is_border], minlength=keys.size)
-    total = np.bincount(edge_of, (graph.boundary * graph.border_length)[is_border], minlength=keys.size)
+    edges, edge_of, is_border = group_edges(graph, region)
+    length = np.bincount(edge_of, graph.border_length[is_border], minlength=len(edges))
+    total = np.bincount(edge_of, (graph.boundary * graph.border_length)[is_border], minlength=len(edges))
     area = np.bincount(region, graph.area, minlength=n_regions).astype(np.int64)
     color = _mean_by_area(region, graph.color, graph.area, area)
     embedding = _mean_by_area(region, graph.embedding, graph.area, area)
-    bbox = np.empty((n_regions, 4), np.int32)
-    for side, outermost in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
-        bbox[region, side] = graph.bbox[:, side]
-        outermost.at(bbox[:, side], region, graph.bbox[:, side])
     return RegionGraph(
         edges=edges,
         border_length=length.astype(np.float32),
@@ -144,10 +137,36 @@ def contract(graph: RegionGraph, region: Int32[np.ndarray, " nodes"]) -> RegionG
         embedding_distance=_kernels.edge_distances(edges, embedding),
         area=area,
         centroid_yx=_mean_by_area(region, graph.centroid_yx, graph.area, area),
-        bbox=bbox,
+        bbox=join_boxes(graph.bbox, region),
         color=color,
         embedding=embedding,
     )
+
+
+def group_edges(
+    graph: RegionGraph, region: Int32[np.ndarray, " nodes"]
+) -> tuple[Int32[np.ndarray, "grouped 2"], Int64[np.ndarray, " borders"], Bool[np.ndarray, " edges"]]:
+    """Return the edges between the regions that nodes are grouped into, in lexicographic order.
+
+    Also which of them each edge of the graph goes into, and which edges go into any (the others lie inside a region).
+    """
+    n_regions = int(region.max()) + 1
+    ends = np.sort(region[graph.edges].astype(np.int64), axis=1)
+    is_border = ends[:, 0] != ends[:, 1]
+    keys, edge_of = np.unique(ends[is_border] @ [n_regions, 1], return_inverse=True)
+    edges = np.stack([keys // n_regions, keys % n_regions], axis=1).astype(np.int32)
+    return edges, edge_of.astype(np.int64), is_border
+
+
+def join_boxes(
+    bbox: Shaped[np.ndarray, "nodes 4"], region: Int32[np.ndarray, " nodes"]
+) -> Shaped[np.ndarray, "regions 4"]:
+    """Return the bounding boxes y0 x0 y1 x1 of the regions that nodes are grouped into."""
+    joined = np.empty((int(region.max()) + 1, 4), bbox.dtype)
+    for side, outermost in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
+        joined[region, side] = bbox[:, side]
+        outermost.at(joined[:, side], region, bbox[:, side])
+    return joined
 
 
 def _mean_by_area(region: np.ndarray, values: np.ndarray, node_area: np.ndarray, area: np.ndarray) -> np.ndarray:

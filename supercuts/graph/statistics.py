@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int32
 
 from supercuts.core.errors import InputError
 from supercuts.graph import _kernels_statistics
-from supercuts.graph.rag import RegionGraph
+from supercuts.graph.rag import RegionGraph, group_edges, join_boxes
 from supercuts.superpixels.result import PixelMaps
 
 N_BINS = 8  # of the histogram of each band
@@ -67,18 +67,12 @@ def contract_statistics(
 
     They are those of rag.contract(graph, region), borders in the same order.
     """
-    n_regions = int(region.max()) + 1
-    ends = np.sort(region[graph.edges].astype(np.int64), axis=1)
-    is_border = ends[:, 0] != ends[:, 1]
-    keys, edge_of = np.unique(ends[is_border] @ [n_regions, 1], return_inverse=True)
-    edges = np.zeros((keys.size, statistics.edges.shape[1]))
+    grouped, edge_of, is_border = group_edges(graph, region)
+    edges = np.zeros((len(grouped), statistics.edges.shape[1]))
     np.add.at(edges, edge_of, statistics.edges[is_border])
-    nodes = np.zeros((n_regions, statistics.nodes.shape[1]))
+    nodes = np.zeros((int(region.max()) + 1, statistics.nodes.shape[1]))
     np.add.at(nodes, region, statistics.nodes)
     # what lies inside a region is no part of its perimeter: its length, and the boundary along it
-    np.subtract.at(nodes[:, 1:3], ends[~is_border, 0], 2 * statistics.edges[~is_border, :2])
-    bbox = np.empty((n_regions, 4))
-    for side, outermost in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
-        bbox[region, side] = statistics.bbox[:, side]
-        outermost.at(bbox[:, side], region, statistics.bbox[:, side])
-    return RegionStatistics(nodes, edges, bbox, statistics.sizes)
+    inside = region[graph.edges[~is_border, 0]]
+    np.subtract.at(nodes[:, 1:3], inside, 2 * statistics.edges[~is_border, :2])
+    return RegionStatistics(nodes, edges, join_boxes(statistics.bbox, region), statistics.sizes)

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.graph.rag import build_rag
 from supercuts.graph.statistics import region_statistics
@@ -15,28 +14,9 @@ from supercuts.merging.affinity import (
     separation,
 )
 from supercuts.merging.agglomerative import merge_tree
-from supercuts.superpixels.result import PixelMaps
 from supercuts.training.affinity import by_boundary
 
 PLAIN = AffinityConfig(small_exponent=0, growth=1)
-
-
-def mosaic(n=60, shape=(40, 50), n_regions=2, seed=0):
-    """Return labels of n regions of all sizes, and smooth maps."""
-    rng = np.random.default_rng(seed)
-    points = rng.random((n, 2)) * shape
-    ys, xs = np.indices(shape)
-    nearest = ((ys[..., None] - points[:, 0]) ** 2 + (xs[..., None] - points[:, 1]) ** 2).argmin(axis=2)
-    small = (shape[0] // 2, shape[1] // 2)
-    maps = PixelMaps(
-        color=rng.uniform(-30, 80, (3, *shape)).astype(np.float32),
-        boundary=rng.random(shape, np.float32),
-        embeddings=rng.standard_normal((2, *shape), np.float32),
-        strength=rng.random(small, np.float32) if n_regions else None,
-        regions=rng.standard_normal((n_regions, *small), np.float32) if n_regions else None,
-        region_stride=2 if n_regions else 1,
-    )
-    return relabel_consecutive(nearest)[0], maps
 
 
 def described(labels, maps):
@@ -53,8 +33,8 @@ def random_affinity(n_features, members=2, hidden=4, seed=0):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("n_regions", [0, 2])
-def test_an_affinity_of_the_boundary_alone_is_average_linkage(seed, n_regions):
-    graph, statistics = described(*mosaic(seed=seed, n_regions=n_regions))
+def test_an_affinity_of_the_boundary_alone_is_average_linkage(make_mosaic, seed, n_regions):
+    graph, statistics = described(*make_mosaic(seed=seed, n_regions=n_regions))
     tree = merge_by_affinity(graph, statistics, by_boundary(len(feature_names(statistics))), PLAIN)
     expected = merge_tree(graph, graph.boundary)
     np.testing.assert_array_equal(tree.parents, expected.parents)
@@ -62,8 +42,8 @@ def test_an_affinity_of_the_boundary_alone_is_average_linkage(seed, n_regions):
 
 
 @pytest.mark.parametrize("n_regions", [0, 2])
-def test_what_is_judged_on_the_way_is_what_a_new_description_of_the_regions_gives(n_regions):
-    labels, maps = mosaic(30, n_regions=n_regions)
+def test_what_is_judged_on_the_way_is_what_a_new_description_of_the_regions_gives(make_mosaic, n_regions):
+    labels, maps = make_mosaic(30, n_regions=n_regions)
     graph, statistics = described(labels, maps)
     affinity = random_affinity(len(feature_names(statistics)))
     tree, judged = merge_and_judge(graph, statistics, affinity, PLAIN)
@@ -83,8 +63,8 @@ def test_what_is_judged_on_the_way_is_what_a_new_description_of_the_regions_give
         np.testing.assert_allclose(judged.features[row], edge_features(after, again)[edge], rtol=2e-4, atol=2e-4)
 
 
-def test_the_order_of_a_pair_does_not_matter():
-    labels, maps = mosaic(25)
+def test_the_order_of_a_pair_does_not_matter(make_mosaic):
+    labels, maps = make_mosaic(25)
     turned = labels.max() - labels
     (graph, one), (other_graph, other) = described(labels, maps), described(turned, maps)
     rows = {tuple(pair): row for pair, row in zip(graph.edges.tolist(), edge_features(graph, one), strict=True)}
@@ -104,16 +84,16 @@ def test_separation_is_the_mean_logit_of_the_perceptrons():
     np.testing.assert_allclose(separation(features, affinity), expected, rtol=1e-5)
 
 
-def test_each_feature_has_a_name_of_its_own():
+def test_each_feature_has_a_name_of_its_own(make_mosaic):
     for n_regions in (0, 2):
-        graph, statistics = described(*mosaic(10, n_regions=n_regions))
+        graph, statistics = described(*make_mosaic(10, n_regions=n_regions))
         names = feature_names(statistics)
         assert len(set(names)) == len(names) == edge_features(graph, statistics).shape[1]
 
 
 @pytest.mark.parametrize("growth", [1.0, 1.1, 100.0])
-def test_trees_are_whole_and_rise_to_the_root(growth):
-    graph, statistics = described(*mosaic(200))
+def test_trees_are_whole_and_rise_to_the_root(make_mosaic, growth):
+    graph, statistics = described(*make_mosaic(200))
     config = AffinityConfig(growth=growth)
     tree = merge_by_affinity(graph, statistics, random_affinity(len(feature_names(statistics))), config)
     n = graph.n_nodes
@@ -124,31 +104,31 @@ def test_trees_are_whole_and_rise_to_the_root(growth):
     assert 0 <= tree.altitudes[n] <= tree.altitudes[-1] <= 1
 
 
-def test_small_regions_merge_early():
+def test_small_regions_merge_early(make_mosaic):
     labels = np.zeros((20, 30), np.int32)
     labels[:, 10:] = 1
     labels[:, 20:] = 2
     labels[5, 25] = 3
-    maps = mosaic(shape=(20, 30))[1]
+    maps = make_mosaic(shape=(20, 30))[1]
     graph, statistics = described(labels, maps)
     config = AffinityConfig(small_exponent=2, small_area=0.1)
     tree = merge_by_affinity(graph, statistics, by_boundary(len(feature_names(statistics))), config)
     assert tree.parents[3] == tree.parents[2] == 4
 
 
-def test_a_single_region_is_a_tree_and_statistics_of_another_graph_are_refused():
+def test_a_single_region_is_a_tree_and_statistics_of_another_graph_are_refused(make_mosaic):
     labels = np.arange(2, dtype=np.int32).repeat(8).reshape(4, 4)
-    _, statistics = described(labels, mosaic(shape=(4, 4))[1])
+    _, statistics = described(labels, make_mosaic(shape=(4, 4))[1])
     lonely = build_rag(np.zeros((4, 4), np.int32), *(np.zeros(s, np.float32) for s in ((4, 4), (3, 4, 4), (2, 4, 4))))
     with pytest.raises(InputError, match="statistics of 2 regions and 1 borders do not fit a graph of 1 and 0"):
         merge_by_affinity(lonely, statistics, by_boundary(len(feature_names(statistics))))
-    single, alone = described(np.zeros((4, 4), np.int32), mosaic(shape=(4, 4))[1])
+    single, alone = described(np.zeros((4, 4), np.int32), make_mosaic(shape=(4, 4))[1])
     tree = merge_by_affinity(single, alone, by_boundary(len(feature_names(alone))))
     assert tree.parents.tolist() == [0]
 
 
-def test_an_affinity_of_other_features_is_refused():
-    graph, statistics = described(*mosaic(10))
+def test_an_affinity_of_other_features_is_refused(make_mosaic):
+    graph, statistics = described(*make_mosaic(10))
     n_features = len(feature_names(statistics))
     with pytest.raises(InputError, match=rf"learned on {n_features + 1} features, but these regions have {n_features}"):
         merge_by_affinity(graph, statistics, by_boundary(n_features + 1))

@@ -3,7 +3,6 @@ import pytest
 import torch
 from torch_geometric.data import Batch
 
-from supercuts.core.arrays import relabel_consecutive
 from supercuts.graph.rag import build_rag
 from supercuts.graph.statistics import region_statistics
 from supercuts.merging import gnn as module
@@ -12,25 +11,17 @@ from supercuts.merging.gnn import EdgeGNN, GNNConfig, edge_probabilities, merge_
 from supercuts.superpixels.result import PixelMaps
 
 
-def described(n=40, shape=(30, 40), n_regions=2, seed=0, turn=False):
-    rng = np.random.default_rng(seed)
-    points = rng.random((n, 2)) * shape
-    ys, xs = np.indices(shape)
-    labels = relabel_consecutive(
-        ((ys[..., None] - points[:, 0]) ** 2 + (xs[..., None] - points[:, 1]) ** 2).argmin(axis=2)
-    )[0]
-    labels = labels.max() - labels if turn else labels
-    small = (shape[0] // 2, shape[1] // 2)
-    maps = PixelMaps(
-        color=rng.uniform(-30, 80, (3, *shape)).astype(np.float32),
-        boundary=rng.random(shape, np.float32),
-        embeddings=rng.standard_normal((2, *shape), np.float32),
-        strength=rng.random(small, np.float32) if n_regions else None,
-        regions=rng.standard_normal((n_regions, *small), np.float32) if n_regions else None,
-        region_stride=2 if n_regions else 1,
-    )
-    graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
-    return graph, region_statistics(labels, graph, maps)
+@pytest.fixture
+def described(make_mosaic):
+    """Return the function that makes a graph and its statistics; turn numbers the regions the other way round."""
+
+    def make(n=40, n_regions=2, seed=0, turn=False):
+        labels, maps = make_mosaic(n, (30, 40), n_regions, seed)
+        labels = labels.max() - labels if turn else labels
+        graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
+        return graph, region_statistics(labels, graph, maps)
+
+    return make
 
 
 def network_for(graph, statistics, **changes):
@@ -40,7 +31,7 @@ def network_for(graph, statistics, **changes):
 
 
 @pytest.mark.parametrize("n_regions", [0, 2])
-def test_node_features_are_means_over_pixels(n_regions):
+def test_node_features_are_means_over_pixels(described, n_regions):
     graph, statistics = described(n_regions=n_regions)
     features = node_features(statistics)
     assert features.shape == (graph.n_nodes, 6 + 3 + 3 + 2 + 1 + n_regions + 1)
@@ -51,7 +42,7 @@ def test_node_features_are_means_over_pixels(n_regions):
     assert ((features[:, 2:6] >= 0) & (features[:, 2:6] <= 1)).all()
 
 
-def test_the_order_of_nodes_does_not_matter():
+def test_the_order_of_nodes_does_not_matter(described):
     (graph, one), (turned, other) = described(), described(turn=True)
     network = network_for(graph, one)
     last = graph.n_nodes - 1
@@ -60,7 +51,7 @@ def test_the_order_of_nodes_does_not_matter():
         assert value == pytest.approx(rows[last - j, last - i], rel=1e-4)
 
 
-def test_graphs_of_a_batch_do_not_see_each_other():
+def test_graphs_of_a_batch_do_not_see_each_other(described):
     (graph, one), (other_graph, other) = described(), described(25, seed=3)
     network = network_for(graph, one)
     with torch.inference_mode():
@@ -69,7 +60,7 @@ def test_graphs_of_a_batch_do_not_see_each_other():
     np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-4)
 
 
-def test_edges_hear_of_each_other():
+def test_edges_hear_of_each_other(described):
     graph, statistics = described()
     network = network_for(graph, statistics)
     before = edge_probabilities(graph, statistics, network)
@@ -78,7 +69,7 @@ def test_edges_hear_of_each_other():
     assert 1 < changed.sum() < changed.size  # three layers do not reach all
 
 
-def test_a_single_round_is_average_linkage(monkeypatch):
+def test_a_single_round_is_average_linkage(described, monkeypatch):
     graph, statistics = described()
     monkeypatch.setattr(module, "edge_probabilities", lambda graph, *_: graph.boundary.astype(np.float64))
     tree = merge_by_gnn(graph, statistics, network_for(graph, statistics, keep=1e-6, small_exponent=0))
@@ -88,7 +79,7 @@ def test_a_single_round_is_average_linkage(monkeypatch):
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
-def test_rounds_make_one_whole_tree(keep):
+def test_rounds_make_one_whole_tree(described, keep):
     graph, statistics = described(80)
     tree = merge_by_gnn(graph, statistics, network_for(graph, statistics, keep=keep))
     n = graph.n_nodes
@@ -99,7 +90,7 @@ def test_rounds_make_one_whole_tree(keep):
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.7])
-def test_linkage_in_rounds_is_linkage_at_once(monkeypatch, keep):
+def test_linkage_in_rounds_is_linkage_at_once(described, monkeypatch, keep):
     graph, statistics = described(60)
     monkeypatch.setattr(module, "edge_probabilities", lambda graph, *_: graph.boundary.astype(np.float64))
     tree = merge_by_gnn(graph, statistics, network_for(graph, statistics, keep=keep, small_exponent=0))
@@ -108,7 +99,7 @@ def test_linkage_in_rounds_is_linkage_at_once(monkeypatch, keep):
     np.testing.assert_allclose(tree.altitudes, expected.altitudes, atol=1e-5)
 
 
-def test_a_single_region_is_a_tree():
+def test_a_single_region_is_a_tree(described):
     labels = np.zeros((4, 4), np.int32)
     maps = PixelMaps(*(np.zeros(shape, np.float32) for shape in ((3, 4, 4), (4, 4), (2, 4, 4))))
     graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
@@ -117,7 +108,7 @@ def test_a_single_region_is_a_tree():
     assert tree.parents.tolist() == [0]
 
 
-def test_a_network_comes_back_from_its_arrays():
+def test_a_network_comes_back_from_its_arrays(described):
     graph, statistics = described()
     network = network_for(graph, statistics, keep=0.4)
     back = EdgeGNN.from_arrays(network.arrays(), network.config.model_dump_json())
