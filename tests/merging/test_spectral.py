@@ -153,6 +153,16 @@ def test_without_spectral_share_it_is_average_linkage():
     np.testing.assert_array_equal(tree.parents, expected.parents)
 
 
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_discretisation_finds_the_rotation_of_indicators(k):
+    rng = np.random.default_rng(k)
+    truth = np.concatenate([np.arange(k), rng.integers(0, k, 60)])
+    turn = np.linalg.qr(rng.standard_normal((k, k)))[0]
+    rows = np.eye(k)[truth] @ turn + 0.1 * rng.standard_normal((60 + k, k))
+    parts = spectral._discretize(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    assert len(set(zip(truth.tolist(), parts.tolist(), strict=True))) == k
+
+
 @pytest.mark.parametrize("method", ["kmeans", "discretize"])
 def test_parts_are_what_the_weights_hold_together(method):
     graph, probability, column = two_halves()
