@@ -5,8 +5,10 @@ Out  the same file with an affinity and levels in it
 Not  no training of the network; the work is in training/affinity.py and training/levels.py
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -14,6 +16,11 @@ from rich.table import Table
 
 from supercuts.cli.common import check_suffix, print_note, progress, working
 from supercuts.core.errors import InputError
+
+if TYPE_CHECKING:
+    from supercuts.datasets.base import Sample
+    from supercuts.superpixels.checkpoint import Calibration
+    from supercuts.training.levels import Level
 
 
 def calibrate(
@@ -37,48 +44,68 @@ def calibrate(
     A network that has seen an image is too sure of its boundaries there, so give images it was not trained on.
     """
     check_suffix("MODEL", model, ".safetensors")
-    from supercuts.superpixels.checkpoint import Calibration, load_network, read_calibration, write_calibration
+    from supercuts.superpixels.checkpoint import write_calibration
 
-    network, _ = load_network(model)
     if like is not None:
-        of_other, calibration = load_network(like)[0], read_calibration(like)
-        if not calibration.arrays or of_other.config != network.config:
-            lacks = "is a network of another kind" if calibration.arrays else "has not been calibrated"
-            raise InputError(f"--like {like}: {lacks}. Give a calibrated model of the same configuration.")
-        write_calibration(model, calibration)
+        write_calibration(model, _calibration_of(like, model))
         typer.echo(f"{model}: calibrated like {like}")
         return
-    from supercuts.merging.affinity import merge_by_affinity
-    from supercuts.training.affinity import AffinityTrainingConfig, describe, learn_affinity
     from supercuts.training.config import DataConfig
     from supercuts.training.data import make_dataset
-    from supercuts.training.levels import calibrate_levels
 
     samples = make_dataset(DataConfig(root=None if data is None else Path(data), folder=folder), split)[:limit]
+    source = f"{folder or 'BSDS500'} {split}, {len(samples)} images, {leaves} superpixels, seed {seed}"
+    calibration, chosen = _learn(model, samples, leaves, seed, gnn)
+    write_calibration(model, replace(calibration, source=source))
+    _print_levels(chosen, source)
+    if len(samples) < 20:
+        print_note(f"{len(samples)} images are few to learn from: the affinity may not hold on others.")
+    typer.echo(f"{model}: affinity{', graph neural network' if gnn else ''} and levels written")
+
+
+def _calibration_of(like: Path, model: Path) -> "Calibration":
+    from supercuts.superpixels.checkpoint import load_network, read_calibration
+
+    network, of_other, calibration = load_network(model)[0], load_network(like)[0], read_calibration(like)
+    if not calibration.arrays or of_other.config != network.config:
+        lacks = "is a network of another kind" if calibration.arrays else "has not been calibrated"
+        raise InputError(f"--like {like}: {lacks}. Give a calibrated model of the same configuration.")
+    return calibration
+
+
+def _learn(
+    model: Path, samples: Sequence["Sample"], leaves: int, seed: int, with_gnn: bool
+) -> tuple["Calibration", dict[str, "Level"]]:
+    """Return what is learned from the samples, and the levels with their figures."""
+    from supercuts.merging.affinity import merge_by_affinity
+    from supercuts.superpixels.checkpoint import Calibration, load_network
+    from supercuts.training.affinity import AffinityTrainingConfig, describe, learn_affinity
+    from supercuts.training.levels import calibrate_levels
+
+    network, _ = load_network(model)
     with progress() as bar:
         images = [describe(sample, network, leaves) for sample in bar.track(samples, description="superpixels")]
     with working("learning the affinity"):
         affinity = learn_affinity(images, AffinityTrainingConfig(seed=seed))
     trees = [merge_by_affinity(image.graph, image.statistics, affinity) for image in images]
     chosen = calibrate_levels(trees, [image.tables for image in images])
-    source = f"{folder or 'BSDS500'} {split}, {len(samples)} images, {leaves} superpixels, seed {seed}"
-    arrays, gnn_config = {f"affinity.{name}": values for name, values in affinity.arrays().items()}, "{}"
-    if gnn:
-        from supercuts.training.gnn import GNNTrainingConfig, learn_gnn
+    levels = {name: level.altitude for name, level in chosen.items()}
+    arrays = {f"affinity.{name}": values for name, values in affinity.arrays().items()}
+    if not with_gnn:
+        return Calibration(levels, arrays), chosen
+    from supercuts.training.gnn import GNNTrainingConfig, learn_gnn
 
-        with working("learning the graph neural network"):
-            network_of_edges = learn_gnn(images, affinity, GNNTrainingConfig(seed=seed))
-        arrays |= {f"gnn.{name}": values for name, values in network_of_edges.arrays().items()}
-        gnn_config = network_of_edges.config.model_dump_json()
-    altitudes = {name: level.altitude for name, level in chosen.items()}
-    write_calibration(model, Calibration(altitudes, arrays, source, gnn_config))
-    table = Table(caption=source, caption_justify="left")
+    with working("learning the graph neural network"):
+        gnn = learn_gnn(images, affinity, GNNTrainingConfig(seed=seed))
+    arrays |= {f"gnn.{name}": values for name, values in gnn.arrays().items()}
+    return Calibration(levels, arrays, gnn_config=gnn.config.model_dump_json()), chosen
+
+
+def _print_levels(levels: dict[str, "Level"], caption: str) -> None:
+    table = Table(caption=caption, caption_justify="left")
     for title in ("level", "altitude", "Rand index", "covering", "regions (median)", "annotator's regions (median)"):
         table.add_column(title, justify="right" if table.columns else "left")
-    for name, level in chosen.items():
+    for name, level in levels.items():
         agreement = f"{level.rand_index:.4f}", f"{level.covering:.4f}"
         table.add_row(name, f"{level.altitude:.2f}", *agreement, f"{level.regions:.0f}", f"{level.truth_regions:.0f}")
     Console().print(table)
-    if len(samples) < 20:
-        print_note(f"{len(samples)} images are few to learn from: the affinity may not hold on others.")
-    typer.echo(f"{model}: affinity{', graph neural network' if gnn else ''} and levels written")

@@ -146,6 +146,7 @@ def _softmax(rows, mask):
             power = power * r + np.float32(6.931472028550421e-1)
             rows[k, q] = power * r + np.float32(1)
             bits[k, q] += np.int32(whole) << _MANTISSA_BITS  # times 2 to the whole part
+            rows[k, q] = rows[k, q] if x > _LEAST else np.float32(0)  # nothing outside the grid
             total[q] += rows[k, q]
     for q in range(width):
         total[q] = mask[q] / total[q]

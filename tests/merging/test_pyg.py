@@ -5,8 +5,8 @@ import numpy as np
 import torch
 from torch_geometric.utils import is_undirected
 
-from supercuts.graph.pyg import DataLoader, graph_data
 from supercuts.graph.rag import build_rag
+from supercuts.merging.pyg import DataLoader, graph_data
 
 
 def some_graph(seed=0):
@@ -36,5 +36,5 @@ def test_graphs_of_several_images_make_a_batch():
 
 
 def test_importing_it_warns_of_nothing():
-    done = subprocess.run([sys.executable, "-c", "import supercuts.graph.pyg"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", "import supercuts.merging.pyg"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
