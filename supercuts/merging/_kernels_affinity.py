@@ -99,7 +99,7 @@ def describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
     out[k + 13] = small[1] / np.sqrt(small[0])
 
 
-@njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
+@njit(cache=True)
 def separation(x, mean, scale, first, second, last, hidden):
     """Return the probability that people separate a pair with features x (F,): the mean logit of M perceptrons.
 

@@ -7,6 +7,9 @@ Not  no threads: torch's, which wait awake for their next product, would fight t
 A cell's features, its nine weights a pixel and their gradients stay in the processor's cache from the distances to the
 sums, where batched products of nine rows pass over memory for each. Scratch rows are a whole number of vectors long;
 what lies beyond the cell's pixels weighs nothing. Products take three rows at once and keep their sums in registers.
+
+All is one function, inlined by numba: of helpers with sums in any order, code that was just compiled and code that was
+read from the cache round differently, and a run that goes on would not repeat the one that was not interrupted.
 """
 
 import numpy as np
@@ -34,7 +37,7 @@ def lay_out(maps, ys, xs, cells):
                         cells[r * cols + k, c, i * pw + j] = line[xs[k, j]]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(inline="always")
 def _add_product(rows, factors, f, n_channels):
     """Add the product of factors (9, C) and f (C, width) to rows (9, width)."""
     width = f.shape[1]
@@ -59,7 +62,7 @@ def _add_product(rows, factors, f, n_channels):
             c += 1
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(inline="always")
 def _add_transposed(f, factors, rows, n_channels):
     """Add the product of the transpose of factors (9, C) and rows (9, width) to f (C, width)."""
     width = f.shape[1]
@@ -82,7 +85,7 @@ def _add_transposed(f, factors, rows, n_channels):
             c += 1
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(inline="always")
 def _set_dots(rows, f, n_channels, out):
     """Set out (9, 0..C) to the products of rows (9, width) with f (C, width)."""
     width = f.shape[1]
@@ -125,7 +128,7 @@ def _set_dots(rows, f, n_channels, out):
             c += 1
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(inline="always")
 def _softmax(rows, mask):
     """Turn nine rows of logits into weights times mask: Cephes' exponential, to 2e-7."""
     width = rows.shape[1]
@@ -155,7 +158,7 @@ def _softmax(rows, mask):
             rows[k, q] *= total[q]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(inline="always")
 def _set_rows(rows, values):
     """Set the start of rows to values; what is beyond stays."""
     for c in range(values.shape[0]):
@@ -163,7 +166,7 @@ def _set_rows(rows, values):
             rows[c, q] = values[c, q]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(inline="always")
 def _iterate(cells, centers, weights, given, near, is_pixel):
     """Set weights (M, 9, P) to Q, and given (M, 9, C + 1) to what each cell adds to its candidates: sums and mass."""
     n = near.shape[0]
@@ -200,7 +203,7 @@ def _iterate(cells, centers, weights, given, near, is_pixel):
                 weights[i, k, q] = rows[k, q]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(inline="always")
 def _iterate_backward(cells, centers, to_given, to_weights, weights, to_cells, given, near):
     """Add the gradient of the cells to to_cells, and set what gives that of the centres.
 
@@ -254,7 +257,7 @@ def _iterate_backward(cells, centers, to_given, to_weights, weights, to_cells, g
                 to_cells[i, c, q] = to_f[c, q]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(inline="always")
 def _receive(given, near, i, received):
     """Set received (C + 1,) to the sum of what the cells around cell i give to it."""
     n = near.shape[0]
