@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -247,3 +251,29 @@ def test_features_far_apart_keep_a_finite_softmax():
     soft, layout = run(features, grid)
     assert soft.weights.isfinite().all()
     torch.testing.assert_close(soft.weights.sum(2)[:, layout.is_pixel], torch.ones(2, 36))
+
+
+ROUNDING = """
+import hashlib
+import torch
+from supercuts.superpixels.grid import Grid
+from supercuts.superpixels.soft_kmeans import make_layout, soft_kmeans, to_cells
+
+torch.set_num_threads(1)
+generator = torch.Generator().manual_seed(0)
+features = torch.randn(2, 21, 40, 50, generator=generator).requires_grad_()
+layout = make_layout(Grid(40, 50, 5, 7))
+soft = soft_kmeans(to_cells(features, layout), layout, 3)
+(soft.weights * torch.randn(soft.weights.shape, generator=generator)).sum().backward()
+print(hashlib.sha256(soft.centers.detach().numpy().tobytes() + features.grad.numpy().tobytes()).hexdigest())
+"""
+
+
+def test_code_that_was_just_compiled_rounds_as_code_from_the_cache(tmp_path):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    runs = [
+        subprocess.run([sys.executable, "-c", ROUNDING], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    assert any(tmp_path.rglob("*.nbc"))
+    assert runs[0].stdout == runs[1].stdout
