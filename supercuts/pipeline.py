@@ -239,8 +239,9 @@ def predict(image: Pixels, network: SSN | None, views: ViewsConfig | None = None
     views = views or ViewsConfig()
     flips = (False, True) if views.flip else (False,)
     seen = [_see(pixels, network, scale, flip) for scale in views.scales for flip in flips]
-    averaged = [torch.stack(parts).mean(0).contiguous().cpu().numpy() for parts in zip(*seen, strict=True)]
-    boundary, embeddings, *of_regions = averaged
+    # one view is not copied: maps of all pixels are large
+    averaged = [parts[0] if len(parts) == 1 else torch.stack(parts).mean(0) for parts in zip(*seen, strict=True)]
+    boundary, embeddings, *of_regions = (values.contiguous().cpu().numpy() for values in averaged)
     strength, regions = of_regions or (None, None)
     return PixelMaps(color, boundary, embeddings, strength, regions, network.backbone.strides[0])
 

@@ -15,9 +15,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64
-from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt, ValidationError
 from torch import nn
 
+from supercuts.core.errors import FileFormatError
 from supercuts.graph.rag import RegionGraph, contract
 from supercuts.graph.statistics import N_BINS, RegionStatistics, contract_statistics
 from supercuts.merging.affinity import edge_features
@@ -87,9 +88,14 @@ class EdgeGNN(nn.Module):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], config: str) -> "EdgeGNN":
-        """Return the network of arrays() in eval mode."""
-        network = cls(arrays["node_mean"].size, arrays["edge_mean"].size, GNNConfig.model_validate_json(config))
-        network.load_state_dict({name: torch.from_numpy(values) for name, values in arrays.items()})
+        """Return the network of arrays() in eval mode; FileFormatError if they and the settings are not of one."""
+        try:
+            network = cls(arrays["node_mean"].size, arrays["edge_mean"].size, GNNConfig.model_validate_json(config))
+            network.load_state_dict({name: torch.from_numpy(values) for name, values in arrays.items()})
+        except (KeyError, RuntimeError, ValidationError) as error:
+            raise FileFormatError(
+                f"the arrays and settings are not those of a graph neural network ({error}): supercuts calibrate --gnn."
+            ) from error
         return network.eval()
 
 

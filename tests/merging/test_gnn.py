@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch
 
+from supercuts.core.errors import FileFormatError
 from supercuts.graph.rag import build_rag
 from supercuts.graph.statistics import region_statistics
 from supercuts.merging import gnn as module
@@ -115,3 +116,11 @@ def test_a_network_comes_back_from_its_arrays(described):
     assert back.config == network.config
     expected = edge_probabilities(graph, statistics, network)
     np.testing.assert_array_equal(edge_probabilities(graph, statistics, back), expected)
+
+
+def test_arrays_of_something_else_are_refused(described):
+    network = network_for(*described())
+    without = {name: values for name, values in network.arrays().items() if name != "output.bias"}
+    for arrays, config in ((without, "{}"), ({}, "{}"), (network.arrays(), '{"hidden": 0}')):
+        with pytest.raises(FileFormatError, match="not those of a graph neural network"):
+            EdgeGNN.from_arrays(arrays, config)
