@@ -35,15 +35,15 @@ def main() -> None:
     parser.add_argument("--runs", type=positive_int, default=20, help="of each merger at 600 superpixels")
     parser.add_argument("--model", default="compact", help="compact, or a calibrated .safetensors file")
     arguments = parser.parse_args()
-    model = supercuts.load(arguments.model)
+    model = supercuts.load(arguments.model, merging="gnn")
     if model.affinity is None:
-        parser.error(f"{arguments.model} is not calibrated: supercuts calibrate {arguments.model}")
+        parser.error(f"{arguments.model} is not calibrated: supercuts calibrate {arguments.model} --gnn")
 
     def merger(labels: np.ndarray, maps: PixelMaps, name: str) -> Callable[[], object]:
         """Return the whole of merging, from the graph of the leaves to the tree."""
         config = model.config.merging.model_copy(update={"method": name})
         graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
-        return lambda: merge(Regions(graph, config, region_statistics(labels, graph, maps), model.affinity))
+        return lambda: merge(Regions(graph, config, region_statistics(labels, graph, maps), model.affinity, model.gnn))
 
     maps = predict(read_image(PHOTO), model.network)
     labels, _ = make_leaves(maps, 600, model.network, model.config)

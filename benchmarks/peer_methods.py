@@ -109,7 +109,7 @@ def merge_hierarchical(image: np.ndarray, threshold: float) -> np.ndarray:
     graph = skimage.graph.rag_mean_color(image, labels)
     return skimage.graph.merge_hierarchical(
         labels, graph, thresh=threshold, rag_copy=False, in_place_merge=True,
-        merge_func=_merge_mean_color, weight_func=_mean_color_distance,
+        merge_func=merge_mean_color, weight_func=mean_color_distance,
     )  # fmt: skip
 
 
@@ -124,13 +124,15 @@ def _gradient(image: np.ndarray) -> np.ndarray:
     return skimage.filters.sobel(skimage.color.rgb2gray(image))
 
 
-def _merge_mean_color(graph: Any, source: int, target: int) -> None:
+def merge_mean_color(graph: Any, source: int, target: int) -> None:
+    """Add the colour of what is merged, as scikit-image's example of merge_hierarchical does."""
     graph.nodes[target]["total color"] += graph.nodes[source]["total color"]
     graph.nodes[target]["pixel count"] += graph.nodes[source]["pixel count"]
     graph.nodes[target]["mean color"] = graph.nodes[target]["total color"] / graph.nodes[target]["pixel count"]
 
 
-def _mean_color_distance(graph: Any, _source: int, target: int, neighbor: int) -> dict[str, float]:
+def mean_color_distance(graph: Any, _source: int, target: int, neighbor: int) -> dict[str, float]:
+    """Return the weight of an edge: how far apart the mean colours are."""
     difference = graph.nodes[target]["mean color"] - graph.nodes[neighbor]["mean color"]
     return {"weight": float(np.linalg.norm(difference))}
 
@@ -224,7 +226,7 @@ def _quasi_flat_zones(hg: Any, graph: Any, weights: np.ndarray) -> tuple[Any, np
     return hg.quasi_flat_zone_hierarchy(graph, weights)
 
 
-_CV, _HIGRA = "opencv-contrib-python-headless", "higra"
+_CV, HIGRA = "opencv-contrib-python-headless", "higra"
 _SEEDS = ((60, 4), (150, 4), (450, 4), (700, 4), (1100, 3), (2000, 2))
 PEERS: dict[str, Peer] = {
     "scikit-image slic": Peer(slic),
@@ -245,7 +247,7 @@ PEERS: dict[str, Peer] = {
     "OpenCV SEEDS, as it comes": Peer(cv_seeds, _SEEDS, package=_CV),
     "OpenCV ScanSegment": Peer(cv_scan_segment, package=_CV, connect=True),
     "OpenCV ScanSegment, as it comes": Peer(cv_scan_segment, package=_CV),
-    "Higra watershed by area": Peer(_higra(_by_area), package=_HIGRA),
-    "Higra watershed by volume": Peer(_higra(_by_volume), package=_HIGRA),
-    "Higra quasi-flat zones": Peer(_higra(_quasi_flat_zones), package=_HIGRA),
+    "Higra watershed by area": Peer(_higra(_by_area), package=HIGRA),
+    "Higra watershed by volume": Peer(_higra(_by_volume), package=HIGRA),
+    "Higra quasi-flat zones": Peer(_higra(_quasi_flat_zones), package=HIGRA),
 }

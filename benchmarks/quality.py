@@ -52,6 +52,10 @@ def main() -> None:
         methods.of_model(str(n), samples, scorers.SuperpixelsOfModel(arguments.model, n), weights)
         for n in arguments.superpixels
     ]
+    compared += [
+        methods.of_model(f"cut {n}", samples, scorers.SuperpixelsOfModel(arguments.model, arguments.leaves, n), weights)
+        for n in arguments.cuts
+    ]
     trees = [
         methods.of_model(
             str(arguments.leaves), samples, scorers.HierarchyOfModel(arguments.model, arguments.leaves, True), weights
@@ -67,7 +71,8 @@ def main() -> None:
     hierarchy = report.hierarchy_document(facts, score(trees, arguments.workers))
     print(markdown_facts(facts))
     for over in ANNOTATORS:
-        print(f"\nSuperpixels, {over} over annotators\n\n{superpixel_markdown(superpixels['methods'], over)}")
+        table = superpixel_markdown(superpixels["methods"], over)
+        print(f"\nSuperpixels, then cuts of {arguments.leaves} leaves, {over} over annotators\n\n{table}")
     print(f"\nHierarchy of {arguments.leaves} leaves\n\n{hierarchy_markdown(hierarchy['methods'][0])}")
     if arguments.json:
         write_json(arguments.json, {"superpixels": superpixels, "hierarchy": hierarchy})
@@ -79,6 +84,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", help="folder with BSDS500; else $SUPERCUTS_DATA, else ./data")
     parser.add_argument("--split", choices=("train", "val", "test", "train+val"), default="val")
     parser.add_argument("--superpixels", type=positive_int, nargs="+", default=[200, 600, 1000])
+    parser.add_argument("--cuts", type=positive_int, nargs="+", default=[50, 100, 200], help="regions of the hierarchy")
     parser.add_argument("--leaves", type=positive_int, default=600, help="of the hierarchy")
     parser.add_argument("--model", default="compact", help="a name or a path, as supercuts.load takes it")
     parser.add_argument("--limit", type=positive_int, help="only the first so many images")

@@ -52,6 +52,13 @@ class ViewsConfig(BaseModel, frozen=True, extra="forbid"):
     flip: bool = False  # each also mirrored left to right
 
 
+VIEWS = {  # by name: "many" takes nine times the network's time and draws better boundaries
+    "one": ViewsConfig(),
+    "flip": ViewsConfig(flip=True),
+    "many": ViewsConfig(scales=(0.7, 1.0, 1.4), flip=True),
+}
+
+
 class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
     """Everything that decides a hierarchy besides the weights."""
 
@@ -125,12 +132,17 @@ class Model:
 
 
 def load(
-    model: str | os.PathLike[str] = "compact", config: PipelineConfig | None = None, *, merging: str | None = None
+    model: str | os.PathLike[str] = "compact",
+    config: PipelineConfig | None = None,
+    *,
+    merging: str | None = None,
+    views: str | None = None,
 ) -> Model:
     """Return a model: "compact", whose weights are in the package, or a .safetensors file of `supercuts train`.
 
     A checkpoint (.pth, .pt, .ckpt) of the original SSN_DINO is read too. `merging` replaces how the tree is made:
-    "agglomerative", "spectral" or "gnn".
+    "agglomerative", "spectral" or "gnn"; `views` how often the network sees an image: "one", "flip" or "many", whose
+    boundaries are the best and which takes several times as long.
     """
     path = weights_path(model)
     network, levels = load_network(path)
@@ -139,6 +151,9 @@ def load(
     if merging is not None:
         check_choice("merging", merging, MERGERS)
         config = config.model_copy(update={"merging": config.merging.model_copy(update={"method": merging})})
+    if views is not None:
+        check_choice("views", views, VIEWS)
+        config = config.model_copy(update={"views": VIEWS[views]})
     affinity = calibration.of("affinity")
     gnn = None
     if config.merging.method == "gnn":

@@ -456,3 +456,12 @@ def test_views_reach_the_hierarchy(model, photo):
     assert not np.array_equal(h.labels, model.segment(photo, superpixels=30).labels)
     with pytest.raises(ValidationError):
         ViewsConfig(scales=())
+
+
+def test_views_are_chosen_by_name(photo):
+    seen = supercuts.load("compact", views="flip")
+    assert seen.config.views == ViewsConfig(flip=True)
+    direct = Model(seen.network, seen.levels, seen.config, seen.affinity)
+    assert_equal(seen.segment(photo, 20), direct.segment(photo, 20))
+    with pytest.raises(InputError, match=r"views='two' is unknown\. Choose one of: one, flip, many"):
+        supercuts.load("compact", views="two")

@@ -78,15 +78,23 @@ def _learn(
 ) -> tuple["Calibration", dict[str, "Level"]]:
     """Return what is learned from the samples, and the levels with their figures."""
     from supercuts.merging.affinity import merge_by_affinity
+    from supercuts.pipeline import VIEWS, default_config
     from supercuts.superpixels.checkpoint import Calibration, load_network
     from supercuts.training.affinity import AffinityTrainingConfig, describe, learn_affinity
     from supercuts.training.levels import calibrate_levels
 
     network, _ = load_network(model)
+    config = default_config(network)
+    seen_many_times = config.model_copy(update={"views": VIEWS["many"]})
     with progress() as bar:
-        images = [describe(sample, network, leaves) for sample in bar.track(samples, description="superpixels")]
+        images = [describe(sample, network, leaves, config) for sample in bar.track(samples, description="superpixels")]
+        # one affinity serves both, and learns from twice as many borders
+        also = [
+            describe(sample, network, leaves, seen_many_times)
+            for sample in bar.track(samples, description="superpixels of many views")
+        ]
     with working("learning the affinity"):
-        affinity = learn_affinity(images, AffinityTrainingConfig(seed=seed))
+        affinity = learn_affinity([*images, *also], AffinityTrainingConfig(seed=seed))
     trees = [merge_by_affinity(image.graph, image.statistics, affinity) for image in images]
     chosen = calibrate_levels(trees, [image.tables for image in images])
     levels = {name: level.altitude for name, level in chosen.items()}
@@ -96,7 +104,7 @@ def _learn(
     from supercuts.training.gnn import GNNTrainingConfig, learn_gnn
 
     with working("learning the graph neural network"):
-        gnn = learn_gnn(images, affinity, GNNTrainingConfig(seed=seed))
+        gnn = learn_gnn([*images, *also], affinity, GNNTrainingConfig(seed=seed))
     arrays |= {f"gnn.{name}": values for name, values in gnn.arrays().items()}
     return Calibration(levels, arrays, gnn_config=gnn.config.model_dump_json()), chosen
 

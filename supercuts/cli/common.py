@@ -1,4 +1,4 @@
-"""What the commands share: errors as lines with an exit code, progress and notes on stderr, reading a hierarchy.
+"""What commands share: options, errors as lines with an exit code, progress and notes on stderr, hierarchies read.
 
 In   exceptions, messages, paths given on the command line
 Out  lines on stderr, exit codes, a Hierarchy
@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +21,14 @@ import supercuts
 from supercuts.core.errors import ConfigError, FileFormatError, InputError, MissingDependencyError, SuperCutsError
 
 FAILED, USAGE = 1, 2
+Merging = Annotated[
+    str | None,
+    typer.Option("--merging", help="How the tree is made: agglomerative (unless given), spectral or gnn."),
+]
+Views = Annotated[
+    str | None,
+    typer.Option("--views", help="How often the network sees an image: one (unless given), flip, or many (best)."),
+]
 
 
 class Command(TyperCommand):

@@ -14,7 +14,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from supercuts.cli.common import FAILED, Command, check_suffix, print_error, print_note, progress, working
+from supercuts.cli.common import (
+    FAILED,
+    Command,
+    Merging,
+    Views,
+    check_suffix,
+    print_error,
+    print_note,
+    progress,
+    working,
+)
 
 if TYPE_CHECKING:
     from supercuts.datasets.bsds500 import BSDS500
@@ -140,6 +150,8 @@ def hierarchy(
     leaves: Annotated[
         int | None, typer.Option("--superpixels", min=1, metavar="N", help="Leaves of the model's hierarchies.")
     ] = None,
+    merging: Merging = None,
+    views: Views = None,
     results: Results = None,
     form: Annotated[Form, typer.Option(help="What the results are; auto tells by their shape.")] = "auto",
     nms: Annotated[bool, typer.Option("--nms", help="Suppress non-maxima of soft boundary maps first.")] = False,
@@ -155,15 +167,12 @@ def hierarchy(
     from supercuts.pipeline import weights_path
 
     samples = dataset[:limit]
-    compared = [
-        methods.of_model(
-            name if leaves is None else f"{name}, {leaves}",
-            samples,
-            scorers.HierarchyOfModel(name, leaves, boundaries),
-            weights_path(name),
-        )
-        for name in _models(model, results)
-    ]
+    compared = []
+    for name in _models(model, results):
+        how = [str(part) for part in (name, leaves, merging, views and f"{views} views") if part is not None]
+        scorer = scorers.HierarchyOfModel(name, leaves, boundaries, merging, views)
+        scorer.check()
+        compared.append(methods.of_model(", ".join(how), samples, scorer, weights_path(name)))
     of_file = scorers.HierarchyFiles(form, boundaries, nms)
     compared += [methods.of_folder(folder, samples, of_file) for folder in results or []]
     scored = [methods.set_aside_uneven(one) for one in _score(compared, HierarchyScores, out, workers)]

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 import supercuts
-from supercuts.cli.common import FAILED, print_error, print_json, print_note, progress, working
+from supercuts.cli.common import FAILED, Merging, Views, print_error, print_json, print_note, progress, working
 from supercuts.core.errors import InputError, SuperCutsError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -49,9 +49,8 @@ def segment(
     superpixels: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Exactly this many superpixels per image.")
     ] = None,
-    merging: Annotated[
-        str | None, typer.Option(help="How the tree is made: agglomerative (unless given), spectral or gnn.")
-    ] = None,
+    merging: Merging = None,
+    views: Views = None,
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the superpixels and levels.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
@@ -62,7 +61,7 @@ def segment(
         if name != path.stem:
             print_note(f"{path}: another image is called {path.stem}; the outputs of this one are named {name}")
     with working(f"loading model {model}"):
-        network = supercuts.load(model) if merging is None else supercuts.load(model, merging=merging)
+        network = supercuts.load(model, merging=merging, views=views)
     reports = []
     with progress() as bar:
         task = bar.add_task("segmenting", total=len(names))

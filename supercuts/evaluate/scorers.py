@@ -30,16 +30,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SuperpixelsOfModel:
-    """Segment the image with a model into so many superpixels and score them."""
+    """Segment the image with a model into so many superpixels, or cut their tree into fewer regions, and score them."""
 
     model: str
     n_superpixels: int
+    n_regions: int | None = None
 
     def __call__(self, sample: Sample) -> SuperpixelScores:
         """Return the scores of one image."""
         image = read_image(sample.image_path)
         h = _load_once(self.model).segment(image, superpixels=self.n_superpixels)
-        return score_superpixels(h.labels, sample.truths, image)
+        labels = h.labels if self.n_regions is None else h.cut(regions=self.n_regions)
+        return score_superpixels(labels, sample.truths, image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,20 @@ class HierarchyOfModel:
     model: str
     n_leaves: int | None
     boundaries: bool
+    merging: str | None = None  # as supercuts.load takes them
+    views: str | None = None
 
     def __call__(self, sample: Sample) -> HierarchyScores:
         """Return the scores of one image."""
-        h = _load_once(self.model).segment(sample.image_path, superpixels=self.n_leaves)
+        h = self._load().segment(sample.image_path, superpixels=self.n_leaves)
         return hierarchies.score_hierarchy(h, sample.truths, boundaries=self.boundaries)
+
+    def check(self) -> None:
+        """Refuse what no image could be segmented with: a model that lacks what is asked for."""
+        self._load()
+
+    def _load(self) -> "Model":
+        return _load_once(self.model, self.merging, self.views)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +117,8 @@ class HierarchyFiles:
 
 
 @functools.cache
-def _load_once(model: str) -> "Model":
+def _load_once(model: str, merging: str | None = None, views: str | None = None) -> "Model":
     """Return the model; a process loads it for its first image only."""
     from supercuts.pipeline import load
 
-    return load(model)
+    return load(model, merging=merging, views=views)

@@ -55,7 +55,7 @@ def quarters(monkeypatch):
     """Stand in for the pipeline; the model is returned."""
     model = QuarterModel()
     pipeline = ModuleType("supercuts.pipeline")
-    pipeline.load = lambda name: model
+    pipeline.load = lambda name, **_: model
     monkeypatch.setitem(sys.modules, "supercuts.pipeline", pipeline)
     return model
 

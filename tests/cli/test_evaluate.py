@@ -114,6 +114,19 @@ def test_the_embedded_model_is_the_default(run, root):
     assert "Jaccard, best node" in result.stdout
 
 
+def test_merger_and_views_are_chosen(run, root, tmp_path):
+    options = ["--data", root, "--superpixels", 12, "--limit", 1, "--workers", 1, "--no-boundaries"]
+    cases = {"compact, 12": [], "compact, 12, spectral": ["--merging", "spectral"]}
+    cases["compact, 12, flip views"] = ["--views", "flip"]
+    for name, chosen in cases.items():
+        assert run("evaluate", "hierarchy", *options, *chosen, "--json", tmp_path / "out.json").exit_code == 0
+        entry = json.loads((tmp_path / "out.json").read_text())["methods"][0]
+        assert entry["method"] == name
+    result = run("evaluate", "hierarchy", *options, "--merging", "ward")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "merging='ward' is unknown" in result.stderr
+
+
 def test_a_model_is_compared_with_files(run, root, contours, tmp_path):
     supercuts.load().segment(np.zeros((*SHAPE, 3), np.uint8), superpixels=6).save(tmp_path / "trees" / "1.npz")
     options = ["--data", root, "--limit", 1, "--workers", 1]

@@ -8,6 +8,7 @@ from PIL import Image
 import supercuts
 from supercuts.core.errors import FileFormatError
 from supercuts.datasets.base import Sample
+from supercuts.evaluate import scorers
 from supercuts.evaluate.scorers import HierarchyFiles, HierarchyOfModel, SuperpixelsOfFile, SuperpixelsOfModel
 
 SHAPE = (32, 48)
@@ -31,6 +32,7 @@ def test_superpixels_of_the_embedded_model(sample):
     assert scores.n_superpixels == 12
     assert scores.asa[0] == pytest.approx(1)
     assert 0 < scores.explained_variation <= 1
+    assert SuperpixelsOfModel("compact", 12, 5)(sample).n_superpixels == 5
 
 
 def test_hierarchy_of_the_embedded_model(sample):
@@ -38,6 +40,13 @@ def test_hierarchy_of_the_embedded_model(sample):
     assert scores.regions.covering.max() == pytest.approx(1)
     assert scores.boundaries.f.max() > 0.9
     assert HierarchyOfModel("compact", None, False)(sample).boundaries is None
+
+
+def test_merger_and_views_reach_the_model(monkeypatch):
+    monkeypatch.setattr("supercuts.pipeline.load", lambda model, **how: (model, how))
+    scorer = HierarchyOfModel("of_this_test", 12, False, "spectral", "many")
+    scorer.check()
+    assert scorers._load_once("of_this_test", "spectral", "many")[1] == {"merging": "spectral", "views": "many"}
 
 
 def test_label_files(sample, tmp_path):

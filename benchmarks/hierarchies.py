@@ -1,0 +1,180 @@
+"""Compare hierarchies: the mergers of SuperCuts, and what other libraries make, on the same images.
+
+In   a folder with BSDS500, a split, a calibrated model
+Out  a table of all figures, and how far the default lies above each, with paired intervals; on request JSON
+Not  no choice of settings; the test split is for reporting only
+
+    python benchmarks/hierarchies.py --data data --split test --json hierarchies.json
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common import markdown_facts, markdown_table, positive_int, run_facts, write_json
+from peer_hierarchies import HIERARCHIES
+from peers import MODULES, is_installed
+from rich.console import Console
+from rich.progress import Progress
+
+import supercuts
+from supercuts.datasets.base import Sample
+from supercuts.datasets.bsds500 import BSDS500
+from supercuts.datasets.root import data_root
+from supercuts.evaluate.hierarchies import (
+    HierarchyScores,
+    score_contour_map,
+    score_hierarchy,
+    score_segmentations,
+    summarise,
+)
+from supercuts.evaluate.intervals import bootstrap_95
+from supercuts.evaluate.methods import Method, MethodResult, of_model, score_methods
+from supercuts.evaluate.report import hierarchy_document
+from supercuts.evaluate.run import Store, Task
+from supercuts.evaluate.scorers import HierarchyOfModel
+from supercuts.pipeline import Model, weights_path
+
+DEFAULT = "learned affinity"
+OURS: dict[str, dict[str, str]] = {
+    DEFAULT: {},
+    "learned affinity, many views": {"views": "many"},
+    "graph neural network": {"merging": "gnn"},
+    "spectral": {"merging": "spectral"},
+}
+BY_HAND = "hand-made distances"
+COLUMNS = {
+    "covering ODS": "covering_ods",
+    "OIS": "covering_ois",
+    "best": "covering_best",
+    "PRI": "pri_ods",
+    "VI": "vi_ods",
+    "F ODS": "boundary_ods_f",
+    "OIS ": "boundary_ois_f",
+    "AP": "boundary_ap",
+    "mIoU": "miou_mean",
+}
+COMPARED = ("covering_ods", "boundary_ods_f")
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """Score the hierarchy of a network whose affinity is put aside."""
+
+    model: str
+    n_leaves: int
+
+    def __call__(self, sample: Sample) -> HierarchyScores:
+        """Return the scores of one image."""
+        h = Model(supercuts.load(self.model).network).segment(sample.image_path, superpixels=self.n_leaves)
+        return score_hierarchy(h, sample.truths)
+
+
+@dataclass(frozen=True, slots=True)
+class OfPeer:
+    """Score the hierarchy that another library makes."""
+
+    name: str
+
+    def __call__(self, sample: Sample) -> HierarchyScores:
+        """Return the scores of one image."""
+        peer, image = HIERARCHIES[self.name], supercuts.read_image(sample.image_path)
+        if peer.contour_map is not None:
+            return score_contour_map(peer.contour_map(image), sample.truths)
+        assert peer.label_maps is not None
+        return score_segmentations(peer.label_maps(image), sample.truths)
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = parse()
+    samples = BSDS500(data_root(arguments.data), arguments.split)[: arguments.limit]
+    results = score(methods_of(samples, arguments), arguments)
+    facts = {
+        **run_facts(),
+        "data": f"BSDS500 {arguments.split}, {len(samples)} images",
+        "model": f"{arguments.model}, {arguments.leaves} superpixels",
+        "runs": "1 (deterministic); intervals: 95 %, paired bootstrap over images",
+    }
+    print(markdown_facts(facts))
+    rows = [(result.method, *figures_of(result)) for result in results]
+    print(f"\n{markdown_table(('hierarchy', *COLUMNS), rows)}")
+    margins = {result.method: margin(results[0], result) for result in results[1:]}
+    rows = [(name, *(f"{v:+.3f} ({low:+.3f} to {high:+.3f})" for v, low, high in m)) for name, m in margins.items()]
+    print(f"\n{markdown_table((f'{DEFAULT} minus', 'covering ODS', 'boundary F ODS'), rows)}")
+    if arguments.json:
+        write_json(arguments.json, {**hierarchy_document(facts, results), "margins": margins})
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="folder with BSDS500; else $SUPERCUTS_DATA, else ./data")
+    parser.add_argument("--split", choices=("train", "val", "test", "train+val"), default="val")
+    parser.add_argument("--leaves", type=positive_int, default=600, help="of the hierarchies of SuperCuts")
+    parser.add_argument("--model", default="compact", help="a name or a path, as supercuts.load takes it")
+    parser.add_argument("--limit", type=positive_int, help="only the first so many images")
+    parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
+    parser.add_argument("--cache", type=Path, help="folder of finished scores: an interrupted run goes on; kept")
+    parser.add_argument("--json", type=Path, help="also write the figures, image by image, to this file")
+    return parser.parse_args()
+
+
+def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list[Method[HierarchyScores]]:
+    """Return what is compared: the default first."""
+    model, leaves = arguments.model, arguments.leaves
+    weights = weights_path(model)
+    methods = [
+        of_model(name, samples, HierarchyOfModel(model, leaves, True, **how), weights) for name, how in OURS.items()
+    ]
+    methods.append(of_model(BY_HAND, samples, ByHand(model, leaves), weights))
+    names = tuple(sample.name for sample in samples)
+    for name, peer in HIERARCHIES.items():
+        if not is_installed(MODULES[peer.package]):
+            print(f"{name}: not run, pip install {peer.package}")
+            continue
+        methods.append(Method(name, names, tuple(Task(name, sample, OfPeer(name)) for sample in samples), {}))
+    return methods
+
+
+def score(
+    methods: Sequence[Method[HierarchyScores]], arguments: argparse.Namespace
+) -> list[MethodResult[HierarchyScores]]:
+    """Score all images behind a progress bar; an image that fails ends the run: figures are of whole splits."""
+    store = Store(arguments.cache, HierarchyScores) if arguments.cache else None
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("scoring", total=sum(len(method.tasks) for method in methods))
+        results = score_methods(methods, arguments.workers, store, lambda _: bar.advance(task))
+    if failures := {result.method: result.failures for result in results if result.failures}:
+        raise SystemExit(f"images without a score: {failures}")
+    return results
+
+
+def figures_of(result: MethodResult[HierarchyScores]) -> list[str]:
+    """Return the row of a method."""
+    figures = summarise(list(result.scores.values()))
+    return [f"{figures[name]:.3f}" for name in COLUMNS.values()]
+
+
+def margin(
+    ours: MethodResult[HierarchyScores], other: MethodResult[HierarchyScores]
+) -> list[tuple[float, float, float]]:
+    """Return how much ours is better in each figure of COMPARED, with the interval of the paired difference."""
+    pairs = list(zip(ours.scores.values(), other.scores.values(), strict=True))
+    intervals = bootstrap_95(_differences, pairs)
+    return [(value, *intervals[name]) for name, value in _differences(pairs).items()]
+
+
+def _differences(pairs: Sequence[Any]) -> Mapping[str, float]:
+    mine, theirs = (summarise([_compared(pair[i]) for pair in pairs]) for i in (0, 1))
+    return {name: mine[name] - theirs[name] for name in COMPARED}
+
+
+def _compared(scores: HierarchyScores) -> HierarchyScores:
+    return HierarchyScores(regions=scores.regions, boundaries=scores.boundaries)
+
+
+if __name__ == "__main__":
+    main()
