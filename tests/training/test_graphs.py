@@ -1,0 +1,85 @@
+import functools
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import supercuts
+from supercuts.core.errors import InputError
+from supercuts.datasets.base import Sample
+from supercuts.merging.pyg import DataLoader
+from supercuts.pipeline import Model
+from supercuts.training.graphs import SuperpixelGraphs
+
+LEFT = np.zeros((32, 48), np.int32)
+LEFT[:, 24:] = 1
+TOP = np.zeros((32, 48), np.int32)
+TOP[16:] = 1
+
+
+def stored(truths, _):
+    return truths
+
+
+@pytest.fixture
+def samples(tmp_path):
+    samples = []
+    for i in range(3):
+        path = tmp_path / f"{i}.png"
+        noise = np.random.default_rng(i).integers(0, 60, (32, 48, 1))
+        Image.fromarray((noise + 80 * LEFT[..., None] + 60 * TOP[..., None]).repeat(3, 2).astype(np.uint8)).save(path)
+        samples.append(Sample(str(i), path, path, functools.partial(stored, [LEFT, TOP])))
+    return samples
+
+
+def test_graphs_of_a_data_set_make_batches(samples, tmp_path):
+    graphs = SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=12)
+    assert graphs.prepare() == {}
+    assert sorted(path.name for path in (tmp_path / "graphs").iterdir()) == ["0.pt", "1.pt", "2.pt", "settings.json"]
+    batch = next(iter(DataLoader(graphs, batch_size=3)))
+    assert (batch.num_graphs, batch.num_nodes) == (3, 36)
+    assert batch.y.shape == (batch.num_edges,)
+    assert set(batch.y.tolist()) <= {0.0, 0.5, 1.0}
+
+
+def test_the_target_is_the_share_of_people_who_separate_two_superpixels(samples, tmp_path):
+    graph = SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=12)[0]
+    labels = Model(None).segment(samples[0].image_path, superpixels=12).labels
+    side, half = (np.array([np.bincount(truth[labels == i]).argmax() for i in range(12)]) for truth in (LEFT, TOP))
+    one, other = graph.edge_index
+    expected = ((side[one] != side[other]).astype(float) + (half[one] != half[other])) / 2
+    np.testing.assert_array_equal(graph.y, expected)
+
+
+def test_a_graph_that_was_made_is_read_again(samples, tmp_path):
+    made = SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=12)[1]
+    samples[1].image_path.unlink()
+    read = SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=12)[1]
+    assert made.keys() == read.keys()
+    for name in made.keys():  # noqa: SIM118 - Data is no dict
+        torch.testing.assert_close(made[name], read[name], rtol=0, atol=0)
+
+
+def test_image_files_have_no_target_and_may_share_a_name(samples, tmp_path):
+    twice = [samples[0].image_path, str(samples[0].image_path), samples[1].image_path]
+    graphs = SuperpixelGraphs(twice, tmp_path / "graphs", Model(None), superpixels=9)
+    assert graphs.names == ["0_0", "0_1", "1_2"]
+    assert graphs[1].y is None
+
+
+def test_an_image_that_fails_does_not_stop_the_others(samples, tmp_path):
+    samples[1].image_path.write_bytes(b"nonsense")
+    graphs = SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=12)
+    failures = graphs.prepare()
+    assert list(failures) == ["1"]
+    assert "1.png" in failures["1"]
+    assert (tmp_path / "graphs" / "2.pt").is_file()
+
+
+def test_a_folder_of_other_graphs_is_refused(samples, tmp_path):
+    SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=12)
+    with pytest.raises(InputError, match=r"graphs of 12 superpixels, asked for are 13; the number differs\. Give"):
+        SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=13)
+    with pytest.raises(InputError, match="the model differs"):
+        SuperpixelGraphs(samples, tmp_path / "graphs", supercuts.load("compact"), superpixels=12)
