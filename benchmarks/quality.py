@@ -12,14 +12,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from common import markdown_facts, markdown_table, positive_int, run_facts, write_json
 from rich.console import Console
 from rich.progress import Progress
 
+import supercuts
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.datasets.root import data_root
 from supercuts.evaluate import methods, report, scorers
+from supercuts.evaluate.hierarchies import HierarchyScores
 from supercuts.evaluate.superpixels import ANNOTATORS
+from supercuts.metrics.pooled_iou import PooledIoU, aggregate_pooled_iou
+from supercuts.metrics.region import THRESHOLDS
 from supercuts.pipeline import weights_path
 
 SUPERPIXEL_COLUMNS = {
@@ -68,12 +73,15 @@ def main() -> None:
         "runs": "1 (deterministic); intervals: 95 %, bootstrap over images",
     }
     superpixels = report.superpixel_document(facts, score(compared, arguments.workers))
-    hierarchy = report.hierarchy_document(facts, score(trees, arguments.workers))
+    scored = score(trees, arguments.workers)
+    hierarchy = report.hierarchy_document(facts, scored)
     print(markdown_facts(facts))
     for over in ANNOTATORS:
         table = superpixel_markdown(superpixels["methods"], over)
         print(f"\nSuperpixels, then cuts of {arguments.leaves} leaves, {over} over annotators\n\n{table}")
     print(f"\nHierarchy of {arguments.leaves} leaves\n\n{hierarchy_markdown(hierarchy['methods'][0])}")
+    levels = level_rows(list(scored[0].scores.values()), supercuts.load(arguments.model).levels)
+    print(f"\nmIoU at the levels\n\n{markdown_table(('level', 'altitude', 'all', 'fine', 'coarse'), levels)}")
     if arguments.json:
         write_json(arguments.json, {"superpixels": superpixels, "hierarchy": hierarchy})
 
@@ -122,6 +130,17 @@ def hierarchy_markdown(entry: Mapping[str, Any]) -> str:
         for label, names in HIERARCHY_ROWS.items()
     ]
     return markdown_table(("score", "ODS", "OIS", "best"), rows)
+
+
+def level_rows(scores: Sequence[HierarchyScores], levels: Mapping[str, float]) -> list[tuple[str, ...]]:
+    """Return one row for each level: mIoU of its cuts with all annotators, the finest and the coarsest of each image."""
+    rows = []
+    for name, altitude in levels.items():
+        at = int(np.abs(THRESHOLDS - altitude).argmin())  # levels are thresholds of the benchmark
+        parts = [one.pooled_iou for one in scores if one.pooled_iou is not None]
+        summary = aggregate_pooled_iou([PooledIoU(p.thresholds[[at]], p.sums[:, [at]], p.n_regions) for p in parts])
+        rows.append((name, f"{altitude:.2f}", *(f"{v:.4f}" for v in (summary.all, summary.fine, summary.coarse))))
+    return rows
 
 
 def cell(entry: Mapping[str, Any], over: str | None, name: str) -> str:
