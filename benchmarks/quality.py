@@ -133,7 +133,7 @@ def hierarchy_markdown(entry: Mapping[str, Any]) -> str:
 
 
 def level_rows(scores: Sequence[HierarchyScores], levels: Mapping[str, float]) -> list[tuple[str, ...]]:
-    """Return one row for each level: mIoU of its cuts with all annotators, the finest and the coarsest of each image."""
+    """Return one row for each level: mIoU of its cuts with all annotators, with each image's finest and coarsest."""
     rows = []
     for name, altitude in levels.items():
         at = int(np.abs(THRESHOLDS - altitude).argmin())  # levels are thresholds of the benchmark

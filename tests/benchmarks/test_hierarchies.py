@@ -1,0 +1,67 @@
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from supercuts.evaluate.hierarchies import score_contour_map
+from supercuts.evaluate.methods import MethodResult
+from supercuts.hierarchy.contour_tree import contour_tree
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+PEERS = ("Higra watershed by area", "Higra watershed by volume", "Higra quasi-flat zones")
+PEERS += ("scikit-image merge_hierarchical", "scikit-image felzenszwalb")
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    """Return the modules of the benchmark: scripts find each other by their folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield {name: importlib.import_module(name) for name in ("hierarchies", "peer_hierarchies", "peers")}
+
+
+def test_all_peers_are_tested(scripts):
+    assert tuple(scripts["peer_hierarchies"].HIERARCHIES) == PEERS
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_gives_a_hierarchy_of_the_image(name, scripts):
+    peer = scripts["peer_hierarchies"].HIERARCHIES[name]
+    if not scripts["peers"].is_installed(scripts["peers"].MODULES[peer.package]):
+        pytest.skip(f"{peer.package} is not installed")
+    image = np.full((40, 60, 3), 90, np.uint8)
+    image[:, 30:] = 200
+    image += np.random.default_rng(0).integers(0, 9, image.shape, np.uint8)
+    if peer.contour_map is not None:
+        ucm = peer.contour_map(image)
+        assert ucm.min() >= 0
+        assert ucm.max() <= 1
+        assert contour_tree(ucm).labels.shape == (40, 60)
+        border = ucm[1::2, 60]  # between the two halves
+        assert (border >= np.quantile(ucm[1::2, 2:-2:2], 0.95)).all()
+        return
+    label_maps = peer.label_maps(image)
+    counts = [labels.max() + 1 for labels in label_maps]
+    assert all(labels.shape == (40, 60) for labels in label_maps)
+    assert name.endswith("felzenszwalb") or counts[0] > counts[-1]  # which is not nested
+    assert counts[-1] <= 3
+
+
+def test_the_margin_is_the_difference_of_the_figures(scripts):
+    hierarchies = scripts["hierarchies"]
+    truth = np.zeros((20, 30), np.int32)
+    truth[:, 15:] = 1
+
+    def scored(column):
+        ucm = np.zeros((41, 61))
+        ucm[:, 2 * column] = 0.5
+        return score_contour_map(ucm, [truth])
+
+    exact = MethodResult("exact", {name: scored(15) for name in "ab"}, {})
+    off = MethodResult("off", {"a": scored(15), "b": scored(7)}, {})
+    (covering, *interval), (boundary, *_) = hierarchies.margin(exact, off)
+    assert covering == pytest.approx(1 - hierarchies.summarise(list(off.scores.values()))["covering_ods"])
+    assert boundary > 0
+    assert interval[0] <= covering <= interval[1]
+    assert hierarchies.margin(exact, exact) == [(0, 0, 0)] * 2
