@@ -115,6 +115,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--split", choices=("train", "val", "test", "train+val"), default="val")
     parser.add_argument("--leaves", type=positive_int, default=600, help="of the hierarchies of SuperCuts")
     parser.add_argument("--model", default="compact", help="a name or a path, as supercuts.load takes it")
+    parser.add_argument("--peers", nargs="*", choices=tuple(HIERARCHIES), metavar="NAME", help="only these")
     parser.add_argument("--limit", type=positive_int, help="only the first so many images")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
     parser.add_argument("--cache", type=Path, help="folder of finished scores: an interrupted run goes on; kept")
@@ -131,7 +132,8 @@ def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list
     ]
     methods.append(of_model(BY_HAND, samples, ByHand(model, leaves), weights))
     names = tuple(sample.name for sample in samples)
-    for name, peer in HIERARCHIES.items():
+    for name in HIERARCHIES if arguments.peers is None else arguments.peers:
+        peer = HIERARCHIES[name]
         if not is_installed(MODULES[peer.package]):
             print(f"{name}: not run, pip install {peer.package}")
             continue

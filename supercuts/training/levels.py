@@ -1,11 +1,12 @@
-"""Choose the altitudes of the levels: what agrees best with the coarsest, the median and the finest annotator.
+"""Choose the altitudes of the levels: cuts with as many regions as the coarsest, median and finest annotator.
 
 In   trees of images, and how their annotators divide the leaves
 Out  an altitude for each level, and how well it does
 Not  no merging, no files
 
-Agreement is the Rand index. Segmentation covering, which weighs regions by their area, hardly tells a cut of 12 regions
-from one of 30 beside an annotator who drew 30, most of them small: by it object and part would be the same.
+Numbers are compared by their geometric means over the images. Scores of agreement would choose badly: covering and the
+Rand index, which weigh regions by their area, are nearly the same at 10 and at 30 regions beside an annotator who drew
+30, most of them small.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from supercuts.hierarchy.levels import LEVELS, best_altitude
+from supercuts.hierarchy.levels import LEVELS
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.metrics.region import THRESHOLDS, tree_scores
 
@@ -45,15 +46,14 @@ def calibrate_levels(trees: Sequence[MergeTree], tables: Sequence[Sequence[np.nd
             tree_scores([table], tree.parents, tree.altitudes, THRESHOLDS)
             for tree, table in zip(trees, chosen, strict=True)
         ]
-        agreement = np.stack([score.rand_index for score in scores])
-        altitude = best_altitude(THRESHOLDS, agreement)
-        at = int(np.argmin(abs(THRESHOLDS - altitude)))
+        counts, wanted = np.stack([score.n_regions for score in scores]), [len(table) for table in chosen]
+        at = int(np.abs(np.log(counts).mean(0) - np.log(wanted).mean()).argmin())
         levels[name] = Level(
-            altitude,
-            float(agreement[:, at].mean()),
+            float(THRESHOLDS[at]),
+            float(np.mean([score.rand_index[..., at] for score in scores])),
             float(np.mean([score.covering[at] for score in scores])),
-            float(np.median([score.n_regions[at] for score in scores])),
-            float(np.median([len(table) for table in chosen])),
+            float(np.median(counts[:, at])),
+            float(np.median(wanted)),
         )
     return levels
 
