@@ -19,35 +19,59 @@ def sum_nodes(labels, boundary, strength, regions, stride, color, lows, highs, e
     at_embedding = at_bins + n_bands * n_bins
     at_region = at_embedding + n_embedding + 1
     sums = np.zeros((n_nodes, at_region + n_region + 1))
+    scale = n_bins / (highs - lows)
     for y in range(height):
-        for x in range(width):
-            row = sums[labels[y, x]]
-            row[0] += 1
-            row[3] += boundary[y, x]
-            row[4] += strength[y // stride, x // stride]
-    for c in range(n_bands):
-        scale = n_bins / (highs[c] - lows[c])
-        for y in range(height):
-            for x in range(width):
-                row = sums[labels[y, x]]
-                value = color[c, y, x]
-                row[5 + c] += value
-                row[at_squares + c] += value * value
-                row[at_bins + c * n_bins + min(max(int((value - lows[c]) * scale), 0), n_bins - 1)] += 1
-    for c in range(n_embedding):
-        for y in range(height):
-            for x in range(width):
-                row = sums[labels[y, x]]
-                value = embeddings[c, y, x]
-                row[at_embedding + c] += value
-                row[at_embedding + n_embedding] += value * value
-    for c in range(n_region):
-        for y in range(height):
-            for x in range(width):
-                row = sums[labels[y, x]]
-                value = regions[c, y // stride, x // stride]
-                row[at_region + c] += value
-                row[at_region + n_region] += value * value
+        coarse_y = y // stride
+        start = 0
+        while start < width:  # one run of pixels of a region after the other: sums stay in registers
+            row = sums[labels[y, start]]
+            end = start + 1
+            while end < width and labels[y, end] == labels[y, start]:
+                end += 1
+            row[0] += end - start
+            first, last = (
+                start // stride,
+                (end - 1) // stride,
+            )  # the coarse pixels that the run covers, the outer in part
+            missing_first, missing_last = start - first * stride, (last + 1) * stride - end
+            inside, strong = 0.0, 0.0
+            for value in boundary[y, start:end]:
+                inside += value
+            for value in strength[coarse_y, first : last + 1]:
+                strong += value
+            row[3] += inside
+            row[4] += (
+                stride * strong - missing_first * strength[coarse_y, first] - missing_last * strength[coarse_y, last]
+            )
+            for c in range(n_bands):
+                total, squares = 0.0, 0.0
+                for x in range(start, end):
+                    value = color[c, y, x]
+                    total += value
+                    squares += value * value
+                    place = min(max(int((value - lows[c]) * scale[c]), 0), n_bins - 1)
+                    row[at_bins + c * n_bins + place] += 1
+                row[5 + c] += total
+                row[at_squares + c] += squares
+            squares = 0.0
+            for c in range(n_embedding):
+                total = 0.0
+                for value in embeddings[c, y, start:end]:
+                    total += value
+                    squares += value * value
+                row[at_embedding + c] += total
+            row[at_embedding + n_embedding] += squares
+            squares = 0.0
+            for c in range(n_region):
+                total, total_squares = 0.0, 0.0
+                values = regions[c, coarse_y, first : last + 1]
+                for value in values:
+                    total += value
+                    total_squares += value * value
+                row[at_region + c] += stride * total - missing_first * values[0] - missing_last * values[-1]
+                squares += stride * total_squares - missing_first * values[0] ** 2 - missing_last * values[-1] ** 2
+            row[at_region + n_region] += squares
+            start = end
     for y in range(height):  # the frame is part of the perimeter; no boundary is drawn there
         sums[labels[y, 0], 1] += 1
         sums[labels[y, width - 1], 1] += 1
