@@ -14,7 +14,6 @@ from supercuts.cli.common import Command
 from supercuts.cli.cut import cut
 from supercuts.cli.evaluate import app as evaluate
 from supercuts.cli.export import export
-from supercuts.cli.label import label
 from supercuts.cli.segment import segment
 from supercuts.cli.train import train
 
@@ -36,9 +35,6 @@ app.command(
     epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first max_steps=2000 data.workers=4",
 )(train)
 app.command(cls=Command, epilog="Example: supercuts calibrate runs/first/model.safetensors --split val")(calibrate)
-app.command(
-    cls=Command, epilog="Example: supercuts label photos/ -o unlabelled, then train with data.extra=[unlabelled]"
-)(label)
 app.add_typer(evaluate, name="evaluate")
 
 

@@ -20,27 +20,19 @@ from supercuts.training.config import TrainConfig
 
 
 def write_card(
-    config: TrainConfig,
-    curve: Sequence[Mapping[str, float]],
-    steps: int,
-    seconds: float,
-    n_images: int,
-    n_extra: int = 0,
+    config: TrainConfig, curve: Sequence[Mapping[str, float]], steps: int, seconds: float, n_images: int
 ) -> Path:
     """Write the card; `seconds` are of the last start of the run."""
     path = config.out / "model.md"
     with atomic_path(path) as temporary:
-        temporary.write_text(_card(config, curve, steps, seconds, (n_images, n_extra)), encoding="utf-8")
+        temporary.write_text(_card(config, curve, steps, seconds, n_images), encoding="utf-8")
     return path
 
 
-def _card(
-    config: TrainConfig, curve: Sequence[Mapping[str, float]], steps: int, seconds: float, n_images: tuple[int, int]
-) -> str:
-    extra = f"; {n_images[1]} of {', '.join(map(str, config.data.extra))}" if n_images[1] else ""
+def _card(config: TrainConfig, curve: Sequence[Mapping[str, float]], steps: int, seconds: float, n_images: int) -> str:
     facts = {
         "network": f"SSN on {config.model.backbone}",
-        "data": f"{config.data.split}, {n_images[0]} images{extra}",
+        "data": f"{config.data.split}, {n_images} images",
         "steps": f"{steps} of {config.batch_size} crops of {config.data.crop_px} px",
         "seed": config.seed,
         "started from": config.init or "new weights",

@@ -39,8 +39,6 @@ class DataConfig(BaseModel, frozen=True, extra="forbid"):
     val_fraction: float = Field(default=0.1, gt=0, lt=1)  # of `folder`, if it has no images/train and images/val
     root: Path | None = None  # folder that holds BSDS500; None: the environment variable SUPERCUTS_DATA, else ./data
     split: Literal["train", "val", "train+val"] = "train+val"  # the test split is for reporting only
-    extra: tuple[Path, ...] = ()  # more folders of images and labels, as `supercuts label` writes them; all trained on
-    extra_share: float = Field(default=0.5, gt=0, lt=1)  # of the crops that come from them
     crop_px: PositiveInt = 304  # side of the square crops
     scale: FloatRange = (0.6, 1.7)  # range of the random enlargement
     rotation_deg: NonNegativeFloat = 180.0  # rotations are uniform in -rotation..rotation

@@ -30,14 +30,6 @@ def training_samples(config: DataConfig) -> Sequence[Sample]:
     return make_dataset(config, config.split)
 
 
-def extra_samples(config: DataConfig) -> Sequence[Sample]:
-    """Return the images of the further folders that are trained on."""
-    folders = [LabelFolder(folder, "train+val") for folder in config.extra]
-    for folder in folders:
-        folder.check()
-    return [sample for folder in folders for sample in folder]
-
-
 def validation_samples(config: DataConfig) -> Sequence[Sample]:
     """Return the images that judge a run on the train split; none when it trains on them."""
     return make_dataset(config, "val") if config.split == "train" else ()

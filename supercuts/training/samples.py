@@ -20,7 +20,6 @@ from supercuts.datasets.base import Sample
 from supercuts.images.bands import read_pixels
 from supercuts.training.config import DataConfig
 
-_EXTRA = 2**31 - 1  # makes crops of extra images others than those of any epoch
 NEAR_PX = 2  # people draw the same boundary a pixel or two apart
 
 
@@ -41,38 +40,23 @@ class TrainingSample:
 
 
 class CropStream(Dataset[TrainingSample]):
-    """An endless stream of random crops; item i depends on (seed, i) alone.
+    """An endless stream of random crops; item i depends on (seed, i) alone."""
 
-    Of `extra` comes a share of config.extra_share, spread evenly over the stream.
-    """
-
-    def __init__(self, samples: Sequence[Sample], config: DataConfig, seed: int, extra: Sequence[Sample] = ()) -> None:
+    def __init__(self, samples: Sequence[Sample], config: DataConfig, seed: int) -> None:
         self.config = config
         self.seed = seed
-        self.n_extra = len(extra)
-        samples = [*samples, *extra]
         # decoded once: a few hundred photographs fit in memory and decoding would cost more than the augmentation
         self.images = [torch.from_numpy(read_pixels(sample.image_path)).permute(2, 0, 1) for sample in samples]
         self.truths = [_read_truths(*pair) for pair in zip(samples, self.images, strict=True)]
-        _check_channels(samples, self.images)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "CropStream":
         return self  # weight averaging copies the module that holds the stream: the photographs need no second copy
 
     def __getitem__(self, index: int) -> TrainingSample:
         """Return crop `index`: every epoch visits each image once, in an order of its own."""
-        first, n_images = 0, len(self.images) - self.n_extra
-        key: tuple[int, ...] = (self.seed,)
-        if self.n_extra:
-            share = self.config.extra_share
-            n_before = math.floor(index * share)  # extra crops before this one
-            if math.floor((index + 1) * share) > n_before:
-                first, n_images, key, index = n_images, self.n_extra, (self.seed, _EXTRA), n_before
-            else:
-                index -= n_before
-        epoch, position = divmod(index, n_images)
-        chosen = first + int(np.random.default_rng((*key, epoch)).permutation(n_images)[position])
-        rng = np.random.default_rng((*key, epoch, position))
+        epoch, position = divmod(index, len(self.images))
+        chosen = int(np.random.default_rng((self.seed, epoch)).permutation(len(self.images))[position])
+        rng = np.random.default_rng((self.seed, epoch, position))
         return random_crop(self.images[chosen], self.truths[chosen], self.config, rng)
 
 
@@ -89,15 +73,6 @@ class ProcessSampler(Sampler[int]):
         whole = self.local * self.n_processes
         for batch in itertools.count(self.start, whole):
             yield from range(batch + self.rank * self.local, batch + (self.rank + 1) * self.local)
-
-
-def _check_channels(samples: Sequence[Sample], images: Sequence[torch.Tensor]) -> None:
-    for sample, image in zip(samples, images, strict=True):
-        if len(image) != len(images[0]):
-            raise FileFormatError(
-                f"{sample.image_path} has {len(image)} channels, but {samples[0].image_path} has {len(images[0])}. "
-                "Give images of the same channels, those of data.extra too."
-            )
 
 
 def _read_truths(sample: Sample, image: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ from supercuts.superpixels.ssn import SSN, SSNConfig
 from supercuts.training.callbacks import Averaging, KeepBest, KeepLast, Report, SafeCheckpoints, StopEarly
 from supercuts.training.card import write_card
 from supercuts.training.config import TrainConfig
-from supercuts.training.data import extra_samples, training_samples, validation_samples
+from supercuts.training.data import training_samples, validation_samples
 from supercuts.training.module import SSNTraining
 from supercuts.training.samples import CropStream
 from supercuts.training.validation import ValidationImages
@@ -46,14 +46,14 @@ def train(config: TrainConfig) -> Path:
     """
     _check_parts(config)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # at INFO it advertises other products
-    samples, extra = training_samples(config.data), extra_samples(config.data)
+    samples = training_samples(config.data)
     judges = validation_samples(config.data)[: config.validation.images] if config.validation.every_steps else ()
     checkpoints = config.out / "checkpoints"
     last = checkpoints / "last.ckpt"
     L.seed_everything(config.seed, verbose=False)
     # before the photographs are read: weights that cannot be had should stop the run at once
     network = make_network(config, is_resumed=last.is_file())
-    stream = CropStream(samples, config.data, config.seed, extra)
+    stream = CropStream(samples, config.data, config.seed)
     config.out.mkdir(parents=True, exist_ok=True)
     save_resolved(config, config.out / "config.yaml")
     module = SSNTraining(config, network, stream, ValidationImages(judges) if judges else None)
@@ -71,7 +71,7 @@ def train(config: TrainConfig) -> Path:
             best = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
             module.load_state_dict(best["state_dict"])
         save_network(final, module.network, levels={})
-        write_card(config, module.curve, trainer.global_step, time.monotonic() - started, len(samples), len(extra))
+        write_card(config, module.curve, trainer.global_step, time.monotonic() - started, len(samples))
     return final
 
 

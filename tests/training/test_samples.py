@@ -162,21 +162,6 @@ def test_every_epoch_shows_each_image_once_in_an_order_of_its_own(samples):
     assert len(set(map(tuple, epochs))) > 1
 
 
-def test_a_share_of_the_crops_comes_from_extra_images(samples):
-    config = PLAIN.model_copy(update={"extra_share": 0.4})
-    seen = [brightness(CropStream(samples[:3], config, 0, samples[3:])[i]) for i in range(20)]
-    is_extra = np.array(seen) > 2
-    assert is_extra[:10].sum() == is_extra[10:].sum() == 4
-    assert [sorted(np.array(seen)[~is_extra][i : i + 3]) for i in (0, 3, 6)] == [[0, 1, 2]] * 3
-    assert [sorted(np.array(seen)[is_extra][i : i + 2]) for i in (0, 2, 4, 6)] == [[3, 4]] * 4
-
-
-def test_extra_images_of_other_channels_are_refused(samples, tmp_path):
-    other = write_bands(tmp_path, np.zeros((9, 9, 5), np.uint8), np.zeros((9, 9), np.int64))
-    with pytest.raises(FileFormatError, match=r"has 5 channels, but .* has 3\. Give images of the same channels"):
-        CropStream(samples, PLAIN, 0, [other])
-
-
 def test_a_new_stream_resumes_at_any_index(samples):
     config = DataConfig(crop_px=24)
     walked = list(itertools.islice(map(CropStream(samples, config, 7).__getitem__, ProcessSampler(0, 1)), 12))

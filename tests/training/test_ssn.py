@@ -4,7 +4,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from supercuts.core.config import load_config
 from supercuts.core.errors import FileFormatError, InputError
@@ -206,21 +205,6 @@ def test_a_larger_model_takes_over_weights_and_a_smaller_one_is_refused(training
     save_network(start, network, {})
     with pytest.raises(InputError, match=r"or let the model only add parts \(context_channels, region_channels\)"):
         training.make_network(make_train_config(training_root, tmp_path, init=start, model=NETWORK))
-
-
-def test_extra_images_are_trained_on_and_named_in_the_card(training_root, tmp_path, make_train_config):
-    for kind in ("images", "labels"):
-        (tmp_path / "more" / kind).mkdir(parents=True)
-    values = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
-    Image.fromarray(values).convert("RGB").save(tmp_path / "more" / "images" / "one.png")
-    Image.fromarray(values // 128).save(tmp_path / "more" / "labels" / "one.png")
-    base = make_train_config(training_root, tmp_path / "run")
-    data = base.data.model_copy(update={"extra": (tmp_path / "more",)})
-    path = training.train(base.model_copy(update={"data": data, "max_steps": 1}))
-    assert f"1 of {tmp_path / 'more'}" in (path.parent / "model.md").read_text()
-    (tmp_path / "more" / "labels" / "one.png").unlink()
-    with pytest.raises(FileFormatError, match=r"one\.png has no label"):
-        training.train(base.model_copy(update={"data": data, "out": tmp_path / "other"}))
 
 
 def test_a_missing_data_set_is_refused_before_anything_is_written(tmp_path, make_train_config):
