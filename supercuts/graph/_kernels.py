@@ -91,16 +91,29 @@ def accumulate_nodes(labels, n_nodes):
 
 
 @njit(cache=True)
-def sum_channels_first(labels, maps, n_nodes):
-    """Return (C, N) float64 sums of (C, H, W) maps over each label: one channel at a time stays in cache."""
+def sum_channels(labels, maps, n_nodes):
+    """Return the sums (N, C) of (C, H, W) maps over each label, and the sums (N,) of the squares of all channels."""
     n_channels = maps.shape[0]
     height, width = labels.shape
-    sums = np.zeros((n_channels, n_nodes), np.float64)
-    for c in range(n_channels):
-        for y in range(height):
-            for x in range(width):
-                sums[c, labels[y, x]] += maps[c, y, x]
-    return sums
+    sums = np.zeros((n_nodes, n_channels))
+    squares = np.zeros(n_nodes)
+    for y in range(height):
+        start = 0
+        while start < width:  # one run of pixels of a label after the other: its sums stay in registers
+            label = labels[y, start]
+            end = start + 1
+            while end < width and labels[y, end] == label:
+                end += 1
+            square = 0.0
+            for c in range(n_channels):
+                total = 0.0
+                for value in maps[c, y, start:end]:
+                    total += value
+                    square += value * value
+                sums[label, c] += total
+            squares[label] += square
+            start = end
+    return sums, squares
 
 
 @njit(cache=True)

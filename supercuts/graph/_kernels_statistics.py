@@ -10,10 +10,13 @@ from numba import njit
 
 
 @njit(cache=True)
-def sum_nodes(labels, boundary, strength, regions, stride, color, lows, highs, embeddings, n_bins, n_nodes):
-    """Return (N, K) sums; strength (h, w) and regions (R, h, w) hold one value for stride x stride pixels."""
+def sum_nodes(labels, boundary, strength, regions, stride, color, lows, highs, n_embedding, n_bins, n_nodes):
+    """Return (N, K) sums; strength (h, w) and regions (R, h, w) hold one value for stride x stride pixels.
+
+    The columns of the embedding stay 0.
+    """
     height, width = labels.shape
-    n_bands, n_embedding, n_region = color.shape[0], embeddings.shape[0], regions.shape[0]
+    n_bands, n_region = color.shape[0], regions.shape[0]
     at_squares = 5 + n_bands
     at_bins = at_squares + n_bands
     at_embedding = at_bins + n_bands * n_bins
@@ -53,14 +56,6 @@ def sum_nodes(labels, boundary, strength, regions, stride, color, lows, highs, e
                     row[at_bins + c * n_bins + place] += 1
                 row[5 + c] += total
                 row[at_squares + c] += squares
-            squares = 0.0
-            for c in range(n_embedding):
-                total = 0.0
-                for value in embeddings[c, y, start:end]:
-                    total += value
-                    squares += value * value
-                row[at_embedding + c] += total
-            row[at_embedding + n_embedding] += squares
             squares = 0.0
             for c in range(n_region):
                 total, total_squares = 0.0, 0.0

@@ -32,6 +32,7 @@ class RegionGraph:
     bbox                (N, 4) int32    y0 x0 y1 x1, ends exclusive
     color               (N, C) float32  mean colour: Lab of RGB images
     embedding           (N, D) float32  mean embedding
+    embedding_variance  (N,) float32    mean squared distance of the pixels' embeddings from it
     """
 
     edges: Int32[np.ndarray, "edges 2"]
@@ -44,6 +45,7 @@ class RegionGraph:
     bbox: Int32[np.ndarray, "nodes 4"]
     color: Float32[np.ndarray, "nodes bands"]
     embedding: Float32[np.ndarray, "nodes channels"]
+    embedding_variance: Float32[np.ndarray, " nodes"]
 
     @property
     def n_nodes(self) -> int:
@@ -76,6 +78,7 @@ class RegionGraph:
                 bbox=tuple(self.bbox[node].tolist()),
                 color=tuple(self.color[node].tolist()),
                 embedding=self.embedding[node],
+                embedding_variance=float(self.embedding_variance[node]),
             )
         names = ("border_length", "boundary", "color_distance", "embedding_distance")
         columns = [getattr(self, name).tolist() for name in names]
@@ -99,10 +102,11 @@ def build_rag(
     order = np.argsort(keys)
     keys, length, total = keys[order], length[order], total[order]
     edges = np.stack([keys // n_nodes, keys % n_nodes], axis=1).astype(np.int32)
-    mean_color = np.ascontiguousarray((_kernels.sum_channels_first(labels, color, n_nodes) / area).T.astype(np.float32))
-    embedding = np.ascontiguousarray(
-        (_kernels.sum_channels_first(labels, embeddings, n_nodes) / area).T.astype(np.float32)
-    )
+    mean_color = (_kernels.sum_channels(labels, color, n_nodes)[0] / area[:, None]).astype(np.float32)
+    sums, squares = _kernels.sum_channels(labels, embeddings, n_nodes)
+    embedding = sums / area[:, None]
+    variance = np.maximum(squares / area - (embedding**2).sum(1), 0).astype(np.float32)
+    embedding = embedding.astype(np.float32)
     return RegionGraph(
         edges=edges,
         border_length=length.astype(np.float32),
@@ -114,6 +118,7 @@ def build_rag(
         bbox=bbox.astype(np.int32),
         color=mean_color,
         embedding=embedding,
+        embedding_variance=variance,
     )
 
 
@@ -129,6 +134,8 @@ def contract(graph: RegionGraph, region: Int32[np.ndarray, " nodes"]) -> RegionG
     area = np.bincount(region, graph.area, minlength=n_regions).astype(np.int64)
     color = _mean_by_area(region, graph.color, graph.area, area)
     embedding = _mean_by_area(region, graph.embedding, graph.area, area)
+    # the variance within the nodes, and that of their means
+    squared = graph.embedding_variance + ((graph.embedding - embedding[region]) ** 2).sum(1)
     return RegionGraph(
         edges=edges,
         border_length=length.astype(np.float32),
@@ -140,6 +147,7 @@ def contract(graph: RegionGraph, region: Int32[np.ndarray, " nodes"]) -> RegionG
         bbox=join_boxes(graph.bbox, region),
         color=color,
         embedding=embedding,
+        embedding_variance=_mean_by_area(region, squared[:, None], graph.area, area)[:, 0],
     )
 
 

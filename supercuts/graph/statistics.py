@@ -52,8 +52,13 @@ def region_statistics(
     highs = np.array([100, 40, 40] if n_bands == 3 else [100] * n_bands, np.float64)
     n = graph.n_nodes
     nodes = _kernels_statistics.sum_nodes(
-        labels, maps.boundary, strength, regions, stride, maps.color, lows, highs, maps.embeddings, N_BINS, n
+        labels, maps.boundary, strength, regions, stride, maps.color, lows, highs, len(maps.embeddings), N_BINS, n
     )
+    # the embedding's sums are those of its mean and variance: no second pass over its maps
+    at = 5 + (2 + N_BINS) * n_bands
+    mean = graph.embedding.astype(np.float64)
+    nodes[:, at : at + mean.shape[1]] = mean * graph.area[:, None]
+    nodes[:, at + mean.shape[1]] = (graph.embedding_variance + (mean**2).sum(1)) * graph.area
     keys = graph.edges[:, 0].astype(np.int64) * n + graph.edges[:, 1]
     edges = _kernels_statistics.sum_edges(labels, maps.boundary, strength, stride, keys, np.array(LIMITS), n, nodes)
     sizes = np.array([n_bands, len(maps.embeddings), len(regions)])

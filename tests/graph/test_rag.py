@@ -62,6 +62,7 @@ def slow_rag(labels, boundary, lab, embeddings):
         "bbox": [(ys.min(), xs.min(), ys.max() + 1, xs.max() + 1) for ys, xs in pixels],
         "color": color,
         "embedding": embedding,
+        "embedding_variance": [embeddings[:, ys, xs].astype(float).var(axis=1).sum() for ys, xs in pixels],
     }
 
 
@@ -191,7 +192,7 @@ def test_networkx_graph_carries_every_field():
         for (i, j), value in zip(graph.edges.tolist(), getattr(graph, name).tolist(), strict=True):
             assert exported.edges[i, j][name] == value
     for node, attributes in exported.nodes(data=True):
-        assert attributes.keys() == {"area", "centroid_yx", "bbox", "color", "embedding"}
+        assert attributes.keys() == {"area", "centroid_yx", "bbox", "color", "embedding", "embedding_variance"}
         for name, value in attributes.items():
             np.testing.assert_array_equal(value, getattr(graph, name)[node])
 

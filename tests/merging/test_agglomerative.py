@@ -28,6 +28,7 @@ def graph_of(edges, lengths, areas):
         bbox=np.zeros((n_nodes, 4), np.int32),
         color=np.zeros((n_nodes, 3), np.float32),
         embedding=np.zeros((n_nodes, 0), np.float32),
+        embedding_variance=np.zeros(n_nodes, np.float32),
     )
 
 
