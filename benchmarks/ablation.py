@@ -18,7 +18,15 @@ from pathlib import Path
 import numpy as np
 import scipy.ndimage
 import skimage.segmentation
-from common import markdown_facts, markdown_table, parallel_map, positive_int, run_facts, write_json
+from common import (
+    HIERARCHY_COLUMNS,
+    markdown_facts,
+    markdown_table,
+    parallel_map,
+    positive_int,
+    run_facts,
+    write_json,
+)
 
 from supercuts.core.arrays import contingency, relabel_consecutive
 from supercuts.datasets.base import Sample
@@ -29,7 +37,7 @@ from supercuts.graph.rag import build_rag
 from supercuts.graph.statistics import region_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.io import read_image
-from supercuts.merging.affinity import AffinityConfig
+from supercuts.merging.affinity import Affinity, AffinityConfig
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.merging.registry import MergingConfig, Regions, merge
 from supercuts.metrics.superpixel import achievable_segmentation_accuracy
@@ -42,17 +50,7 @@ from supercuts.training.gnn import learn_gnn
 
 N_FOLDS = 4
 CUTS = (50, 100, 200)
-COLUMNS = {
-    "covering ODS": "covering_ods",
-    "OIS": "covering_ois",
-    "best": "covering_best",
-    "PRI": "pri_ods",
-    "VI": "vi_ods",
-    "F ODS": "boundary_ods_f",
-    "OIS ": "boundary_ois_f",
-    "AP": "boundary_ap",
-    **{f"ASA {n}": f"asa_{n}" for n in CUTS},
-}
+COLUMNS = {**HIERARCHY_COLUMNS, **{f"ASA {n}": f"asa_{n}" for n in CUTS}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +63,17 @@ class Variant:
     is_learned: bool = True
 
 
-VARIANTS = {
+VARIANTS = {  # those with the same leaves beside each other: leaves and what is learned of them are made once
     "hand-made distances": Variant(is_learned=False),
     "learned affinity": Variant(),
     "... not lowered for small regions": Variant(merging=MergingConfig(affinity=AffinityConfig(small_exponent=0))),
-    "... of 300 superpixels": Variant(leaves=300),
-    "... of 1200 superpixels": Variant(leaves=1200),
-    "... of watershed basins": Variant(leaves=None),
-    "... flipped too": Variant(views="flip"),
-    "... many views": Variant(views="many"),
     "graph neural network": Variant(merging=MergingConfig(method="gnn")),
     "spectral": Variant(merging=MergingConfig(method="spectral")),
+    "learned affinity, 300 superpixels": Variant(leaves=300),
+    "... 1200 superpixels": Variant(leaves=1200),
+    "... watershed basins": Variant(leaves=None),
+    "... flipped too": Variant(views="flip"),
+    "... many views": Variant(views="many"),
 }
 
 
@@ -84,16 +82,18 @@ def main() -> None:
     arguments = parse()
     samples = BSDS500(data_root(arguments.data), "val")[: arguments.limit]
     rows, document = [], {}
-    described: dict[tuple[int | None, str], list[tuple[Leaves, np.ndarray]]] = {}
+    made: tuple[int | None, str] | None = None
     for name in arguments.variants:
         variant = VARIANTS[name]
         key = (variant.leaves, variant.views)
-        if key not in described:
-            described.clear()  # half a gigabyte each
+        if key != made:
+            made = key
             describe = functools.partial(describe_one, model=str(arguments.model), n_leaves=key[0], views=key[1])
-            described[key] = parallel_map(describe, samples, arguments.workers, f"leaves, {key[0]}, {key[1]} views")
-        trees = merge_in_folds([leaves for leaves, _ in described[key]], variant)
-        jobs = [(labels, tree, s) for (_, labels), tree, s in zip(described[key], trees, samples, strict=True)]
+            described = parallel_map(describe, samples, arguments.workers, f"leaves, {key[0]}, {key[1]} views")
+            images = [leaves for leaves, _ in described]
+            affinities = [learn_affinity(others(images, fold)) for fold in range(N_FOLDS)]
+        trees = merge_in_folds(images, affinities, variant)
+        jobs = [(labels, tree, s) for (_, labels), tree, s in zip(described, trees, samples, strict=True)]
         figures = summarise_all(parallel_map(score_one, jobs, arguments.workers, name))
         document[name] = figures
         rows.append((name, *(f"{figures[column]:.3f}" for column in COLUMNS.values())))
@@ -145,19 +145,27 @@ def load_once(model: str) -> SSN:
     return load_network(model)[0]
 
 
-def merge_in_folds(images: Sequence[Leaves], variant: Variant) -> list[MergeTree]:
+def others(images: Sequence[Leaves], fold: int) -> list[Leaves]:
+    """Return the images of all folds but one."""
+    return [image for i, image in enumerate(images) if i % N_FOLDS != fold]
+
+
+def merge_in_folds(images: Sequence[Leaves], affinities: Sequence[Affinity], variant: Variant) -> list[MergeTree]:
     """Return the tree of each image, by what was learned on the images of the other folds."""
-    trees: list[MergeTree | None] = [None] * len(images)
-    for fold in range(N_FOLDS):
-        affinity = gnn = None
-        if variant.is_learned:
-            others = [image for i, image in enumerate(images) if i % N_FOLDS != fold]
-            affinity = learn_affinity(others)
-            gnn = learn_gnn(others, affinity) if variant.merging.method == "gnn" else None
-        for i in range(fold, len(images), N_FOLDS):
-            image = images[i]
-            trees[i] = merge(Regions(image.graph, variant.merging, image.statistics, affinity, gnn))
-    return [tree for tree in trees if tree is not None]
+    by_gnn = variant.merging.method == "gnn"
+    gnns = [learn_gnn(others(images, fold), affinity) if by_gnn else None for fold, affinity in enumerate(affinities)]
+    return [
+        merge(
+            Regions(
+                image.graph,
+                variant.merging,
+                image.statistics,
+                affinities[i % N_FOLDS] if variant.is_learned else None,
+                gnns[i % N_FOLDS],
+            )
+        )
+        for i, image in enumerate(images)
+    ]
 
 
 def score_one(job: tuple[np.ndarray, MergeTree, Sample]) -> tuple[HierarchyScores, list[float]]:

@@ -15,15 +15,27 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
 from supercuts.core.files import atomic_path
 from supercuts.core.version import package_version
+from supercuts.evaluate.methods import Method, MethodResult, score_methods
+from supercuts.evaluate.run import Store
 
+HIERARCHY_COLUMNS = {
+    "covering ODS": "covering_ods",
+    "OIS": "covering_ois",
+    "best": "covering_best",
+    "PRI": "pri_ods",
+    "VI": "vi_ods",
+    "F ODS": "boundary_ods_f",
+    "OIS ": "boundary_ois_f",
+    "AP": "boundary_ap",
+}
 ROOT = Path(__file__).resolve().parents[1]
 
 _Item = TypeVar("_Item")
@@ -80,6 +92,16 @@ def write_json(path: Path, content: object) -> None:
     standard = json.loads(json.dumps(content), parse_constant=lambda _: None)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(standard, indent=1) + "\n", encoding="utf-8")
+
+
+def score(compared: Sequence[Method[Any]], n_workers: int, store: Store[Any] | None = None) -> list[MethodResult[Any]]:
+    """Score all images behind a progress bar; an image that fails ends the run: figures are of whole splits."""
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("scoring", total=sum(len(method.tasks) for method in compared))
+        results = score_methods(compared, n_workers, store, lambda _: bar.advance(task))
+    if failures := {result.method: result.failures for result in results if result.failures}:
+        raise SystemExit(f"images without a score: {failures}")
+    return results
 
 
 def positive_int(text: str) -> int:

@@ -8,16 +8,15 @@ Not  no choice of settings; the test split is for reporting only
 """
 
 import argparse
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import markdown_facts, markdown_table, positive_int, run_facts, write_json
+from common import HIERARCHY_COLUMNS, markdown_facts, markdown_table, positive_int, run_facts, score, write_json
 from peer_hierarchies import HIERARCHIES
 from peers import MODULES, is_installed
-from rich.console import Console
-from rich.progress import Progress
 
 import supercuts
 from supercuts.datasets.base import Sample
@@ -31,7 +30,7 @@ from supercuts.evaluate.hierarchies import (
     summarise,
 )
 from supercuts.evaluate.intervals import bootstrap_95
-from supercuts.evaluate.methods import Method, MethodResult, of_model, score_methods
+from supercuts.evaluate.methods import Method, MethodResult, of_model
 from supercuts.evaluate.report import hierarchy_document
 from supercuts.evaluate.run import Store, Task
 from supercuts.evaluate.scorers import HierarchyOfModel
@@ -45,17 +44,7 @@ OURS: dict[str, dict[str, str]] = {
     "spectral": {"merging": "spectral"},
 }
 BY_HAND = "hand-made distances"
-COLUMNS = {
-    "covering ODS": "covering_ods",
-    "OIS": "covering_ois",
-    "best": "covering_best",
-    "PRI": "pri_ods",
-    "VI": "vi_ods",
-    "F ODS": "boundary_ods_f",
-    "OIS ": "boundary_ois_f",
-    "AP": "boundary_ap",
-    "mIoU": "miou_mean",
-}
+COLUMNS = {**HIERARCHY_COLUMNS, "mIoU": "miou_mean"}
 COMPARED = ("covering_ods", "boundary_ods_f")
 
 
@@ -68,8 +57,14 @@ class ByHand:
 
     def __call__(self, sample: Sample) -> HierarchyScores:
         """Return the scores of one image."""
-        h = Model(supercuts.load(self.model).network).segment(sample.image_path, superpixels=self.n_leaves)
+        h = without_affinity(self.model).segment(sample.image_path, superpixels=self.n_leaves)
         return score_hierarchy(h, sample.truths)
+
+
+@functools.cache
+def without_affinity(model: str) -> Model:
+    """Return the model; a process loads it for its first image only."""
+    return Model(supercuts.load(model).network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,8 @@ def main() -> None:
     """Measure and print."""
     arguments = parse()
     samples = BSDS500(data_root(arguments.data), arguments.split)[: arguments.limit]
-    results = score(methods_of(samples, arguments), arguments)
+    store = Store(arguments.cache, HierarchyScores) if arguments.cache else None
+    results = score(methods_of(samples, arguments), arguments.workers, store)
     facts = {
         **run_facts(),
         "data": f"BSDS500 {arguments.split}, {len(samples)} images",
@@ -139,19 +135,6 @@ def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list
             continue
         methods.append(Method(name, names, tuple(Task(name, sample, OfPeer(name)) for sample in samples), {}))
     return methods
-
-
-def score(
-    methods: Sequence[Method[HierarchyScores]], arguments: argparse.Namespace
-) -> list[MethodResult[HierarchyScores]]:
-    """Score all images behind a progress bar; an image that fails ends the run: figures are of whole splits."""
-    store = Store(arguments.cache, HierarchyScores) if arguments.cache else None
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("scoring", total=sum(len(method.tasks) for method in methods))
-        results = score_methods(methods, arguments.workers, store, lambda _: bar.advance(task))
-    if failures := {result.method: result.failures for result in results if result.failures}:
-        raise SystemExit(f"images without a score: {failures}")
-    return results
 
 
 def figures_of(result: MethodResult[HierarchyScores]) -> list[str]:

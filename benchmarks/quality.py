@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import markdown_facts, markdown_table, positive_int, run_facts, write_json
-from rich.console import Console
-from rich.progress import Progress
+from common import markdown_facts, markdown_table, positive_int, run_facts, score, write_json
 
 import supercuts
 from supercuts.datasets.bsds500 import BSDS500
@@ -99,16 +97,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
     parser.add_argument("--json", type=Path, help="also write the figures, image by image, to this file")
     return parser.parse_args()
-
-
-def score(compared: Sequence[methods.Method[Any]], n_workers: int) -> list[methods.MethodResult[Any]]:
-    """Score all images behind a progress bar; an image that fails ends the run: figures are of whole splits."""
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("scoring", total=sum(len(method.tasks) for method in compared))
-        results = methods.score_methods(compared, n_workers, on_done=lambda _: bar.advance(task))
-    if failures := {result.method: result.failures for result in results if result.failures}:
-        raise SystemExit(f"images without a score: {failures}")
-    return results
 
 
 def superpixel_markdown(entries: Sequence[Mapping[str, Any]], over: str) -> str:

@@ -70,7 +70,7 @@ class SuperpixelGraphs(Dataset[Data]):
         for index, name in track(list(enumerate(self.names)), description="superpixel graphs", transient=True):
             try:
                 self[index]
-            except SuperCutsError as error:
+            except (SuperCutsError, OSError) as error:  # a full disk too: the other images may still succeed
                 failures[name] = str(error)
         return failures
 
