@@ -41,7 +41,7 @@ class Objects:
     @property
     def mask(self) -> Bool[np.ndarray, "height width"]:
         """The (H, W) mask of all objects together."""
-        return self.masks.any(axis=0)
+        return np.asarray(self.masks.any(axis=0))
 
     @property
     def boxes_yxyx(self) -> Int64[np.ndarray, "objects 4"]:

@@ -26,7 +26,6 @@ def test_a_box_is_that_of_the_largest_component_which_touches_by_sides():
     ("masks", "scores", "problem"),
     [
         (TWO[:0], (), "at least one object"),
-        (TWO, (0.9,), "do not fit"),
         (np.stack([TWO[0], TWO[0]]), (0.9, 0.5), "disjoint"),
         (np.stack([TWO[0], np.zeros((2, 3), bool)]), (0.9, 0.5), "none empty"),
     ],
