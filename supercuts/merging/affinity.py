@@ -8,18 +8,18 @@ Small perceptrons read features of both regions and of their border. Agglomerati
 meets: Nunez-Iglesias et al., "Machine learning of hierarchical clustering to segment 2D and 3D images", PLoS ONE 2013.
 """
 
-from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from pydantic import BaseModel, Field, NonNegativeFloat
 
-from supercuts.core.errors import FileFormatError, InputError
+from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph
 from supercuts.graph.statistics import LIMITS, N_BINS, RegionStatistics
 from supercuts.merging import _kernels_affinity
 from supercuts.merging.agglomerative import MergeTree, to_tree
+from supercuts.merging.perceptrons import Perceptrons
 
 
 class AffinityConfig(BaseModel, frozen=True, extra="forbid"):
@@ -30,40 +30,8 @@ class AffinityConfig(BaseModel, frozen=True, extra="forbid"):
     growth: float = Field(default=1.02, ge=1)  # a border is judged again when its regions have grown by this factor
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Affinity:
-    """M perceptrons of two hidden layers whose mean logit says whether people separate two regions.
-
-    mean, scale  (F,) float32            features are (x - mean) * scale
-    first        (M, F + 1, H) float32   weights; the last row holds the biases, here and below
-    second       (M, H + 1, H) float32
-    last         (M, H + 1) float32
-    """
-
-    mean: Float32[np.ndarray, " features"]
-    scale: Float32[np.ndarray, " features"]
-    first: Float32[np.ndarray, "members features_and_bias hidden"]
-    second: Float32[np.ndarray, "members hidden_and_bias hidden"]
-    last: Float32[np.ndarray, "members hidden_and_bias"]
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the weights by name; from_arrays takes them back."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Affinity":
-        """Return the affinity of arrays(); FileFormatError if they are not of one."""
-        names = [field.name for field in fields(cls)]
-        if sorted(arrays) != sorted(names):
-            raise FileFormatError(f"an affinity has the arrays {', '.join(names)}, not {', '.join(arrays) or 'none'}.")
-        taken = {name: np.ascontiguousarray(arrays[name], np.float32) for name in names}
-        (n_features,), (members, width) = taken["mean"].shape, taken["last"].shape
-        width -= 1
-        expected = ((n_features,), (members, n_features + 1, width), (members, width + 1, width))
-        found = tuple(taken[name].shape for name in ("scale", "first", "second"))
-        if found != expected:
-            raise FileFormatError(f"the arrays of an affinity do not fit each other: {found}, expected {expected}.")
-        return cls(**taken)
+class Affinity(Perceptrons):
+    """Perceptrons that say whether people separate two regions."""
 
 
 class Judgements(NamedTuple):
@@ -117,9 +85,7 @@ def edge_features(graph: RegionGraph, statistics: RegionStatistics) -> Float32[n
 
 def separation(features: Float32[np.ndarray, "pairs features"], affinity: Affinity) -> Float64[np.ndarray, " pairs"]:
     """Return the probability, 0..1, that people separate each pair of regions."""
-    _check_features(affinity, features.shape[1])
-    probabilities: np.ndarray = _kernels_affinity.separate_edges(features, _weights(affinity))
-    return probabilities
+    return affinity.probability(features)
 
 
 def merge_by_affinity(
@@ -150,7 +116,7 @@ def _agglomerate(
     graph: RegionGraph, statistics: RegionStatistics, affinity: Affinity, config: AffinityConfig, most: int
 ) -> tuple[Int64[np.ndarray, "merges 2"], Float64[np.ndarray, " merges"], Judgements]:
     n_features = len(feature_names(statistics))
-    _check_features(affinity, n_features)
+    affinity.check_features(n_features)
     if (len(statistics.nodes), len(statistics.edges)) != (graph.n_nodes, graph.n_edges):
         raise InputError(
             f"statistics of {len(statistics.nodes)} regions and {len(statistics.edges)} borders do not fit a graph of "
@@ -166,22 +132,10 @@ def _agglomerate(
         statistics.sizes,
         N_BINS,
         n_pixels,
-        _weights(affinity),
+        tuple(affinity.arrays().values()),
         max(config.small_area * n_pixels, 1.0),
         config.small_exponent,
         config.growth,
         *seen,
     )
     return merges, keys, Judgements(*(part[:n_seen] for part in seen))
-
-
-def _weights(affinity: Affinity) -> tuple[np.ndarray, ...]:
-    return tuple(affinity.arrays().values())
-
-
-def _check_features(affinity: Affinity, n_features: int) -> None:
-    if affinity.mean.size != n_features:
-        raise InputError(
-            f"the affinity was learned on {affinity.mean.size} features, but these regions have {n_features}. Use the "
-            "network that it was learned with, or learn it again (supercuts calibrate)."
-        )

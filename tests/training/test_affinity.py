@@ -8,7 +8,6 @@ from supercuts.training.affinity import (
     AffinityTrainingConfig,
     by_boundary,
     describe,
-    fit,
     learn_affinity,
     share_that_separates,
 )
@@ -25,26 +24,6 @@ def test_a_pair_is_separated_by_those_for_whom_most_pixels_lie_in_different_segm
     pairs = np.array([[0, 1], [1, 2], [4, 5], [2, 3]])
     shares = share_that_separates(Judgements(np.zeros((4, 1), np.float32), pairs), parents, [halves, whole, three])
     np.testing.assert_allclose(shares, np.array([1, 2, 2, 0]) / 3, atol=1e-6)
-
-
-def test_fitting_finds_a_probability_that_depends_on_the_features():
-    rng = np.random.default_rng(0)
-    features = rng.normal(3, 5, (4000, 3)).astype(np.float32)
-    expected = np.where(features[:, 0] > 3, 0.9, 0.2).astype(np.float32)
-    affinity = fit(features, expected, np.ones(4000), SHORT)
-    clear = abs(features[:, 0] - 3) > 1
-    np.testing.assert_allclose(separation(features[clear], affinity).mean(), expected[clear].mean(), atol=0.02)
-    assert abs(separation(features[clear], affinity) - expected[clear]).mean() < 0.06
-
-
-def test_fitting_is_repeatable_and_seeded():
-    rng = np.random.default_rng(0)
-    features, targets = rng.random((300, 4), np.float32), rng.random(300, np.float32)
-    one, same = (fit(features, targets, np.ones(300), SHORT) for _ in range(2))
-    other = fit(features, targets, np.ones(300), SHORT.model_copy(update={"seed": 5}))
-    np.testing.assert_array_equal(one.first, same.first)
-    assert not np.array_equal(one.first, other.first)
-    assert not np.array_equal(one.first[0], one.first[1])
 
 
 def test_the_affinity_of_the_boundary_is_its_mean():
