@@ -6,13 +6,15 @@ Not  no learning (training/perceptrons.py), no features
 """
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.merging import _kernels_affinity
+
+_Kind = TypeVar("_Kind", bound="Perceptrons")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +38,7 @@ class Perceptrons:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+    def from_arrays(cls: type[_Kind], arrays: dict[str, np.ndarray]) -> _Kind:
         """Return the perceptrons of arrays(); FileFormatError if they are not of such."""
         names = [field.name for field in fields(cls)]
         if sorted(arrays) != sorted(names):
