@@ -1,0 +1,92 @@
+"""numba kernels of the foreground: sums over leaves, outlines of nodes, averages along the way to the root.
+
+In   label maps, trees and edges as plain arrays
+Out  sums per leaf or node, a saliency per leaf
+Not  no checks, no features as such (figure_ground.py)
+"""
+
+import numpy as np
+from numba import njit
+
+N_SUMS = 16  # area; y, x, y^2, x^2; three colours, their squares; pixels on the four sides; pixels on the frame
+
+
+@njit(cache=True)
+def sum_leaves(labels, color, n_leaves):
+    """Return (N, 16) sums over pixels; y and x run from 0 to 1."""
+    height, width = labels.shape
+    sums = np.zeros((n_leaves, N_SUMS))
+    for row in range(height):
+        for column in range(width):
+            leaf = sums[labels[row, column]]
+            y, x = (row + 0.5) / height, (column + 0.5) / width
+            leaf[0] += 1
+            leaf[1] += y
+            leaf[2] += x
+            leaf[3] += y * y
+            leaf[4] += x * x
+            for c in range(3):
+                value = color[c, row, column]
+                leaf[5 + c] += value
+                leaf[8 + c] += value * value
+            leaf[11] += row == 0
+            leaf[12] += column == 0
+            leaf[13] += row == height - 1
+            leaf[14] += column == width - 1
+            leaf[15] += row == 0 or column == 0 or row == height - 1 or column == width - 1
+    return sums
+
+
+@njit(cache=True)
+def sum_outlines(parents, altitudes, edges, length):
+    """Return (M, 2): the border of each node with others in pixel pairs, and the sum of the altitudes along it."""
+    sums = np.zeros((parents.size, 2))
+    for e in range(edges.shape[0]):
+        one, other = edges[e]
+        joined, below = one, other
+        while joined != below:  # up to the lowest common ancestor; ids rise towards the root
+            if joined < below:
+                joined = parents[joined]
+            else:
+                below = parents[below]
+        strength = length[e] * altitudes[joined]
+        for leaf in (one, other):
+            sums[leaf, 0] += length[e]
+            sums[leaf, 1] += strength
+        # inside their common ancestor the border is no outline
+        sums[joined, 0] -= 2 * length[e]
+        sums[joined, 1] -= 2 * strength
+    for node in range(parents.size - 1):
+        sums[parents[node]] += sums[node]
+    return sums
+
+
+@njit(cache=True)
+def frame_altitudes(parents, altitudes, frame, n_leaves):
+    """Return (N, 2): the mean altitude at which a leaf joins the frame's pixels, and the lowest.
+
+    frame (M,) holds the pixels of each node that lie on the image's frame.
+    """
+    n_nodes = parents.size
+    joined = np.zeros(n_nodes)
+    lowest = np.zeros(n_nodes)
+    for node in range(n_nodes - 2, -1, -1):
+        parent = parents[node]
+        joined[node] = joined[parent] + (frame[parent] - frame[node]) * altitudes[parent]
+        if frame[node] == 0:
+            lowest[node] = altitudes[parent] if frame[parent] > 0 else lowest[parent]
+    out = np.empty((n_leaves, 2))
+    out[:, 0] = joined[:n_leaves] / frame[n_nodes - 1]
+    out[:, 1] = lowest[:n_leaves]
+    return out
+
+
+@njit(cache=True)
+def average_to_root(parents, values, weights, n_leaves):
+    """Return (N,): the weighted mean of the values (M,) of each leaf and all nodes above it."""
+    n_nodes = parents.size
+    total, weight = values * weights, weights.copy()
+    for node in range(n_nodes - 2, -1, -1):
+        total[node] += total[parents[node]]
+        weight[node] += weight[parents[node]]
+    return total[:n_leaves] / weight[:n_leaves]

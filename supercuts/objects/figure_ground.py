@@ -1,0 +1,236 @@
+"""Tell foreground from background by the tree: what people draw as a region that the image's frame does not cut.
+
+In   a Hierarchy with its image, perceptrons that judge its nodes
+Out  features (M, F) of the nodes, a saliency (N,) of the leaves, 0..1
+Not  no deep features of other networks (tokencut.py and others), no learning (training/figure_ground.py)
+
+The cues are those of classical saliency detection: contrast to the frame (Wei et al., "Geodesic saliency", ECCV 2012),
+contact with it (Zhu et al., "Saliency optimization from robust background detection", CVPR 2014), rarity and local
+contrast (Perazzi et al., "Saliency filters", CVPR 2012), position and shape, judged at every node as in Jiang et al.,
+"Salient object detection: a discriminative regional feature integration approach" (CVPR 2013). No object masks are
+learned from: only how people divide BSDS500's images into regions.
+"""
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64
+from pydantic import BaseModel, Field, PositiveInt
+
+from supercuts.core.errors import InputError
+from supercuts.graph import _kernels as graph_kernels
+from supercuts.hierarchy import _kernels as tree_kernels
+from supercuts.hierarchy.cuts import cut_by_count
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.color import color_features
+from supercuts.merging.perceptrons import Perceptrons
+from supercuts.objects import _kernels_figure_ground as kernels
+
+_SPREADS = (0.3, 0.7)  # of likeness, in standard deviations of the image
+_NEIGHBORHOOD = 0.25  # standard deviation of local contrast, as a share of the image's sides
+_LEAST_GAP = 1e-3  # every node counts a little, also where its parent is no higher
+_TINY = 1e-9
+
+CONTRASTS = (
+    *(f"{name}, spread {spread}" for spread in _SPREADS for name in ("likeness to the frame", "likeness to the image")),
+    "local contrast",
+    "mean distance to the frame",
+    "least distance to the frame",
+)
+FEATURES = (
+    *(f"{kind}: {name}" for kind in ("color", "embedding") for name in CONTRASTS),
+    "altitude of joining the frame: mean",
+    "altitude of joining the frame: lowest",
+    "centre: row",
+    "centre: columns from the middle",
+    "centre: rows from the middle",
+    "centre: from the middle",
+    "deviation of rows",
+    "deviation of columns",
+    "deviations to area",
+    "deviation from the middle",
+    "area: logarithm",
+    "area",
+    "frame: share",
+    "frame: to the root of the area",
+    "frame: upper side",
+    "frame: lower side",
+    "frame: left and right side",
+    "frame: sides touched",
+    "frame: share of the outline",
+    "outline: mean altitude",
+    "outline: mean altitude, 0 at the frame",
+    "outline: compactness",
+    "altitude",
+    "altitude of the parent",
+    "altitude to the parent",
+    "area: share of the parent",
+    *(f"{name} of {band}" for band in ("L", "a", "b") for name in ("mean", "deviation")),
+    "embedding: distance to the sibling",
+    "embedding: distance to the rest",
+)
+
+
+class FigureGroundConfig(BaseModel, frozen=True, extra="forbid"):
+    """How saliency becomes a mask."""
+
+    threshold: float = Field(default=0.6, ge=0, le=1)  # of saliency, which runs from 0 to 1 in every image
+    least_area: float = Field(default=0.005, ge=0, le=1)  # of an object, as a share of the image, if there are others
+    references: PositiveInt = 400  # regions that leaves are compared with: time grows with leaves times these
+
+
+def leaf_saliency(
+    h: Hierarchy, judge: Perceptrons, config: FigureGroundConfig | None = None
+) -> Float32[np.ndarray, " leaves"]:
+    """Return how likely each leaf is foreground, stretched to 0..1 over the image; all 0 if none differs from another.
+
+    A leaf is what its ancestors are on average, of which those count that are large and stand out from their parents.
+    """
+    features = node_features(h, config)
+    values = judge.probability(features)
+    area = h.areas() / h.labels.size
+    gap = (h.altitudes[h.parents] - h.altitudes).astype(np.float64)
+    weights = np.sqrt(area) * (gap + _LEAST_GAP)
+    weights[-1] = 0 if h.n_nodes > 1 else 1
+    mean = kernels.average_to_root(h.parents, values, weights, h.n_leaves)
+    stretched: np.ndarray = (mean - mean.min()) / max(np.ptp(mean), _TINY)
+    return stretched.astype(np.float32)
+
+
+def node_features(h: Hierarchy, config: FigureGroundConfig | None = None) -> Float32[np.ndarray, "nodes features"]:
+    """Return what is known of each node, in the order of FEATURES; contrasts are means over its leaves."""
+    if h.image is None:
+        raise InputError("the hierarchy holds no image, which objects are found by. Save it with image=True.")
+    config = config or FigureGroundConfig()
+    n = h.n_leaves
+    leaves = kernels.sum_leaves(h.labels, color_features(h.image), n)
+    contrasts = _leaf_contrasts(h, leaves, config.references)
+    embedding = _scaled(h.embeddings.astype(np.float64), leaves[:, 0])
+    weighted = leaves[:, :1] * np.concatenate([contrasts, embedding], axis=1)
+    sums = tree_kernels.sum_rows_to_root(h.parents, np.concatenate([leaves, weighted], axis=1))
+    area = sums[:, 0]
+    joins = kernels.frame_altitudes(h.parents, h.altitudes, sums[:, 15], n)
+    joins = tree_kernels.sum_rows_to_root(h.parents, joins * leaves[:, :1]) / area[:, None]
+    n_contrasts = contrasts.shape[1]
+    columns = [
+        sums[:, kernels.N_SUMS : kernels.N_SUMS + n_contrasts] / area[:, None],
+        joins,
+        _position(sums),
+        _frame(sums, h.shape),
+        _outline(h, sums),
+        _spread_of_color(sums),
+        _embedding_contrast(sums[:, kernels.N_SUMS + n_contrasts :], area, h.parents),
+    ]
+    return np.ascontiguousarray(np.concatenate(columns, axis=1), np.float32)
+
+
+def border_edges(h: Hierarchy) -> tuple[Int64[np.ndarray, "edges 2"], Int64[np.ndarray, " edges"]]:
+    """Return the pairs of leaves that share a border, and its length in pixel pairs."""
+    n_pairs = graph_kernels.count_border_pairs(h.labels)
+    nothing = np.zeros(h.shape, np.float32)
+    keys, length, _ = graph_kernels.accumulate_edges(h.labels, nothing, h.n_leaves, n_pairs)
+    return np.stack([keys // h.n_leaves, keys % h.n_leaves], axis=1), length
+
+
+def _scaled(values: Float64[np.ndarray, "leaves dims"], area: np.ndarray) -> Float64[np.ndarray, "leaves dims"]:
+    """Return the values in units of their root mean squared distance from the image's mean."""
+    centred = values - np.average(values, axis=0, weights=area)
+    scaled: np.ndarray = centred / (np.sqrt(np.average((centred**2).sum(1), weights=area)) + _TINY)
+    return scaled
+
+
+def _leaf_contrasts(h: Hierarchy, leaves: np.ndarray, n_references: int) -> Float64[np.ndarray, "leaves contrasts"]:
+    """Return how each leaf differs from the frame, the image and its surroundings, in colour and in embedding."""
+    n = h.n_leaves
+    region = cut_by_count(h.parents, h.altitudes, n, min(n_references, n)).region_of_leaf
+    area, frame = (np.bincount(region, leaves[:, k]) for k in (0, 15))
+    groups = np.zeros((area.size, n))
+    groups[region, np.arange(n)] = leaves[:, 0] / area[region]
+    place = leaves[:, 1:3] / leaves[:, :1]
+    near = np.exp(-_squared_distances(place, groups @ place) / (2 * _NEIGHBORHOOD**2)) * (area / area.sum())
+    near /= near.sum(1, keepdims=True)
+    at_frame = frame > 0
+    columns = []
+    for values in (leaves[:, 5:8] / leaves[:, :1], h.embeddings.astype(np.float64)):
+        scaled = _scaled(values, leaves[:, 0])
+        squared = _squared_distances(scaled, groups @ scaled)
+        for spread in _SPREADS:
+            likeness = np.exp(-squared / (2 * spread**2))
+            columns += [likeness @ (frame / frame.sum()), likeness @ (area / area.sum())]
+        distance = np.sqrt(squared)
+        columns += [(distance * near).sum(1), distance @ (frame / frame.sum()), distance[:, at_frame].min(1)]
+    return np.stack(columns, axis=1)
+
+
+def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    squared = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
+    least: np.ndarray = np.maximum(squared, 0).astype(np.float32)  # as precise as needed, and quicker
+    return least
+
+
+def _position(sums: np.ndarray) -> np.ndarray:
+    area = sums[:, 0]
+    y, x = sums[:, 1] / area, sums[:, 2] / area
+    vy, vx = np.maximum(sums[:, 3] / area - y**2, 0), np.maximum(sums[:, 4] / area - x**2, 0)
+    share = area / area[-1]
+    from_middle = np.hypot(y - 0.5, x - 0.5)
+    return np.stack(
+        [
+            y,
+            abs(x - 0.5),
+            abs(y - 0.5),
+            from_middle,
+            np.sqrt(vy),
+            np.sqrt(vx),
+            12 * np.sqrt(vy * vx) / share,  # 1 for a rectangle
+            np.sqrt(vy + vx + from_middle**2),
+            np.log(share),
+            share,
+        ],
+        axis=1,
+    )
+
+
+def _frame(sums: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    height, width = shape
+    top, left, bottom, right, frame = sums[:, 11:16].T
+    n_sides = (sums[:, 11:15] > 0).sum(1)
+    sides = (left + right) / (2 * height)
+    return np.stack(
+        [frame / frame[-1], frame / np.sqrt(sums[:, 0]), top / width, bottom / width, sides, n_sides], axis=1
+    )
+
+
+def _outline(h: Hierarchy, sums: np.ndarray) -> np.ndarray:
+    area, frame = sums[:, 0], sums[:, 15]
+    length, strength = kernels.sum_outlines(h.parents, h.altitudes, *border_edges(h)).T
+    altitude = h.altitudes.astype(np.float64)
+    above = altitude[h.parents]
+    return np.stack(
+        [
+            frame / (frame + length + _TINY),
+            strength / (length + _TINY),
+            strength / (frame + length + _TINY),
+            4 * np.pi * area / (frame + length) ** 2,
+            altitude,
+            above,
+            above - altitude,
+            area / area[h.parents],
+        ],
+        axis=1,
+    )
+
+
+def _spread_of_color(sums: np.ndarray) -> np.ndarray:
+    mean, squared = sums[:, 5:8] / sums[:, :1], sums[:, 8:11] / sums[:, :1]
+    deviation = np.sqrt(np.maximum(squared - mean**2, 0))
+    return np.stack([mean, deviation], axis=2).reshape(len(sums), 6)
+
+
+def _embedding_contrast(sums: np.ndarray, area: np.ndarray, parents: np.ndarray) -> np.ndarray:
+    """Return how far the mean embedding lies from the parent's other part, and from the rest of the image; 0: none."""
+    columns = []
+    for around in (parents, np.full_like(parents, parents.size - 1)):
+        rest = area[around] - area
+        other = (sums[around] - sums) / np.maximum(rest, 1)[:, None]
+        distance = np.sqrt(((sums / area[:, None] - other) ** 2).sum(1))
+        columns.append(np.where(rest > 0, distance, 0))
+    return np.stack(columns, axis=1)
