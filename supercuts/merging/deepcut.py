@@ -90,8 +90,8 @@ def deepcut(
     if not np.isfinite(features).all():
         raise InputError(f"{(~np.isfinite(features)).sum()} of {features.size} features are not finite.")
     x = torch.from_numpy(features)
-    weights, likeness = affinities(x, edges, config)
-    smoothed = _normalised(likeness) @ x  # the convolution's weights are applied to this: once for all steps
+    weights, messages = affinities(x, edges, config)
+    smoothed = _normalised(messages) @ x  # the convolution's weights are applied to this: once for all steps
     loss_of = ncut_loss if config.loss == "ncut" else cc_loss
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -121,27 +121,23 @@ def affinities(
     """
     n = len(x)
     if edges is None:
-        products = x @ x.T
+        products, is_loop = x @ x.T, torch.eye(n, dtype=torch.bool)
     else:
         loops = torch.arange(n).expand(2, n)
         ends = torch.from_numpy(edges.T.astype(np.int64))
         pairs = torch.cat([ends, ends.flip(0), loops], dim=1)
-        products = (x[pairs[0]] * x[pairs[1]]).sum(1)
+        products, is_loop = (x[pairs[0]] * x[pairs[1]]).sum(1), pairs[0] == pairs[1]
     highest = products.max().clamp_min(_TINY)
-    shift = 0 if config.loss == "ncut" else highest / config.sensitivity
-    weights = (products - shift) / highest
-    likeness = weights.clamp_min(0)
-    weights = likeness if config.loss == "ncut" else weights
-    is_loop = torch.eye(n, dtype=torch.bool) if edges is None else pairs[0] == pairs[1]
-    likeness = torch.where(is_loop & (likeness == 0), 1 / highest, likeness)
+    weights = products.clamp_min(0) / highest if config.loss == "ncut" else products / highest - 1 / config.sensitivity
+    messages = torch.where(is_loop & (weights <= 0), 1 / highest, weights.clamp_min(0))
     if edges is None:
-        return weights, likeness
-    sparse = [torch.sparse_coo_tensor(pairs, w, (n, n), check_invariants=False).coalesce() for w in (weights, likeness)]
+        return weights, messages
+    sparse = [torch.sparse_coo_tensor(pairs, w, (n, n), check_invariants=False).coalesce() for w in (weights, messages)]
     return sparse[0], sparse[1]
 
 
 def ncut_loss(soft: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return - tr(S' W S) / tr(S' D S) + |S' S / |S' S| - I / sqrt(K)| (Aflalo et al., equation 5), S (N, K)."""
+    """Return - tr(S' W S) / tr(S' D S) + |S' S / |S' S| - I / sqrt(K)|, the normalised cut, for S (N, K)."""
     degree = weights @ torch.ones_like(soft[:, :1])
     cut = -(soft * (weights @ soft)).sum() / (degree * soft.square()).sum().clamp_min(_TINY)
     gram = soft.T @ soft
@@ -152,7 +148,7 @@ def ncut_loss(soft: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 def cc_loss(soft: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return - sum of W * S S', the loss of correlation clustering, for S (N, K)."""
+    """Return - sum(W * S S'), that of correlation clustering, for S (N, K)."""
     loss: torch.Tensor = -(soft * (weights @ soft)).sum()
     return loss
 

@@ -5,7 +5,7 @@ Out  Foreground: where the first eigenvector is positive; or the region of each 
 Not  no conditional random field: snap.py fits the object to the tree
 
 Melas-Kyriazi et al., "Deep spectral methods: A surprisingly strong baseline for unsupervised semantic segmentation and
-localization", CVPR 2022, section 3. Superpixels count as many patches as they have pixels.
+localization", CVPR 2022. Superpixels count as many patches as they have pixels.
 """
 
 import numpy as np

@@ -108,7 +108,7 @@ def discover_patches(
 ) -> Objects:
     """Return at most `n` objects of an image of that height and width, found on its patches: the published methods."""
     graph = grid_graph(*patches.values.shape[1:])
-    found = _find(Task(patches.rows, graph, n, seed, None, progress), method)
+    found = _find(Task(patches.nodes, graph, n, seed, None, progress), method)
     return _paint(found, graph, patches.grid_labels(*shape), None)
 
 

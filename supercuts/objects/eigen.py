@@ -15,7 +15,7 @@ from scipy.sparse.linalg import ArpackNoConvergence
 
 from supercuts.core.checks import check_in_range
 
-_DENSE = 200  # nodes up to which a dense solver is quicker
+_DENSE = 400  # nodes up to which a dense solver is quicker
 _LEAST_DEGREE = 1e-12  # below it a node is alone
 _NO_STRUCTURE = 1e-9
 _TIE = 1e-6

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int32, UInt8
+from jaxtyping import Float, Float32, Float64, Int32, UInt8
 
 from supercuts.backbones.base import PretrainedConfig
 from supercuts.backbones.pretrained import PretrainedViT, make_pretrained
@@ -40,7 +40,7 @@ class PatchFeatures:
         return pool_features(self.values, labels, n, self.stride_px, self.offset_px)
 
     @property
-    def rows(self) -> Float32[np.ndarray, "patches channels"]:
+    def nodes(self) -> Float32[np.ndarray, "patches channels"]:
         """One row per patch, row by row of the grid: the features of objects.graphs.grid_graph's nodes."""
         return np.ascontiguousarray(self.values.reshape(len(self.values), -1).T)
 
@@ -75,6 +75,9 @@ def pool_features(
         raise InputError(
             f"labels of shape {labels.shape} must lie in 0..{n - 1}, and the map {values.shape} hold some."
         )
+    area = np.bincount(labels.ravel(), minlength=n)
+    if not area.all():
+        raise InputError(f"label {int(area.argmin())} has no pixel; ids must be 0..{n - 1}: relabel_consecutive.")
     check_in_range("stride_px", stride_px, 1e-6, np.inf, remedy="Give the pixels from patch to patch.")
     offset = stride_px / 2 if offset_px is None else offset_px
     y, x = (_interpolation(size, k, stride_px, offset) for size, k in zip(labels.shape, (rows, columns), strict=True))
@@ -85,11 +88,19 @@ def pool_features(
             weight = y_weight[:, None] * x_weight
             # duplicates add up
             total = total + scipy.sparse.coo_array((weight.ravel(), (labels.ravel(), patch.ravel())), shape=total.shape)
-    area = np.bincount(labels.ravel(), minlength=n)
-    if not area.all():
-        raise InputError(f"label {int(area.argmin())} has no pixel; ids must be 0..{n - 1}: relabel_consecutive.")
     sums = total @ values.reshape(n_channels, -1).T.astype(np.float64)
     return (sums / area[:, None]).astype(np.float32)
+
+
+def color_and_place(
+    image: UInt8[np.ndarray, "height width 3"], labels: Int32[np.ndarray, "height width"], n: int
+) -> Float64[np.ndarray, "{n} 5"]:
+    """Return the mean r g b y x, in 0..1 each, of superpixels or patches: what deep_spectral's colour graph has."""
+    height, width = labels.shape
+    y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
+    maps = [*(image.astype(np.float64) / 255).transpose(2, 0, 1), y, x]
+    sums = [np.bincount(labels.ravel(), one.ravel(), minlength=n) for one in maps]
+    return np.stack(sums, axis=1) / np.bincount(labels.ravel(), minlength=n)[:, None]
 
 
 def _interpolation(size: int, n: int, stride: float, offset: float) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -130,7 +141,11 @@ def dino_keys(source: object, image: UInt8[np.ndarray, "height width 3"]) -> Pat
 
 
 def vit_of(source: object) -> PretrainedViT:
-    """Return the vision transformer of a backbone, a network or a model."""
+    """Return the vision transformer of a backbone, a network or a model.
+
+    That of an original SSN_DINO was trained on colours that were not normalised: its authors took the keys of a second
+    one, with the weights of DINO.
+    """
     network = getattr(source, "network", source)
     backbone = getattr(network, "backbone", network)
     if not isinstance(backbone, PretrainedViT):

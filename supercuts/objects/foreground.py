@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 from supercuts.core.errors import InputError
 from supercuts.objects.graphs import NodeGraph
 
+MOST_NODES = 10_000  # a matrix of all pairs takes 0.8 GB
 _TINY = 1e-12
 _STEEPNESS = 2.0  # of the logistic curve, per standard deviation
 _TIE = 1e-9  # values closer than this, relative to the largest, are equal: rounding must not choose between them
@@ -56,7 +57,12 @@ def foreground(
 
 
 def check_features(features: Float[np.ndarray, "nodes channels"], graph: NodeGraph) -> None:
-    """Refuse features that do not fit the graph or are not finite."""
+    """Refuse features that do not fit the graph or are not finite, and graphs too large for a matrix of all pairs."""
+    if graph.n_nodes > MOST_NODES:
+        raise InputError(
+            f"{graph.n_nodes} nodes are too many: methods join all pairs of at most {MOST_NODES}. Segment with fewer "
+            "superpixels, or take features of fewer patches."
+        )
     if len(features) != graph.n_nodes:
         raise InputError(f"{len(features)} rows of features do not fit {graph.n_nodes} nodes: give one row for each.")
     if features.shape[1] == 0:

@@ -4,7 +4,7 @@ In   node features (N, D), not normalised, NodeGraph
 Out  Foreground: the connected component that holds the seed
 Not  no eigenvectors
 
-Simeoni et al., "Localizing objects with self-supervised transformers and no labels", BMVC 2021, section 3.
+Simeoni et al., "Localizing objects with self-supervised transformers and no labels", BMVC 2021.
 """
 
 import numpy as np

@@ -5,7 +5,7 @@ Out  Foreground: the connected component that holds the strongest node
 Not  no bilateral solver: snap.py fits the object to the tree
 
 Wang et al., "TokenCut: Segmenting objects in images and videos with self-supervised transformer and normalized cut",
-PAMI 2023, section 3.2. On the patches of a grid, whose areas are 1, this is the published method; superpixels count as
+PAMI 2023. On the patches of a grid, whose areas are 1, this is the published method; superpixels count as
 many patches as they have pixels, in the graph and in the mean.
 """
 

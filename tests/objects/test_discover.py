@@ -87,7 +87,7 @@ def test_objects_are_disjoint_and_best_first():
 def test_patches_of_a_grid_are_the_published_method():
     values = np.random.default_rng(0).standard_normal((8, 3, 4)).astype(np.float32)
     patches = PatchFeatures(values, 16, 8.0)
-    one = tokencut(patches.rows, grid_graph(3, 4))
+    one = tokencut(patches.nodes, grid_graph(3, 4))
     found = discover_patches(patches, (41, 60))
     np.testing.assert_array_equal(found.mask, one.is_object.reshape(3, 4).repeat(16, 0).repeat(16, 1)[:41, :60])
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from supercuts.backbones.base import PretrainedConfig
 from supercuts.backbones.pretrained import make_pretrained
 from supercuts.core.errors import InputError
-from supercuts.objects.features import PatchFeatures, dino_keys, load_vit, pool_features, vit_of
+from supercuts.objects.features import PatchFeatures, color_and_place, dino_keys, load_vit, pool_features, vit_of
 from supercuts.pipeline import Model
 from supercuts.superpixels.ssn import SSN, SSNConfig
 
@@ -66,6 +66,14 @@ def test_maps_that_do_not_fit_are_refused():
         pool_features(maps, np.ones((4, 4), np.int32), 2, 16)
 
 
+def test_colors_and_places_are_means_over_pixels():
+    image, labels = picture(5, 9), random_labels((5, 9), 4)
+    found = color_and_place(image, labels, 4)
+    for i in range(4):
+        ys, xs = np.nonzero(labels == i)
+        np.testing.assert_allclose(found[i], [*image[ys, xs].mean(0) / 255, ys.mean() / 4, xs.mean() / 8])
+
+
 @pytest.mark.parametrize("name", [TINY, "timm:vit_small_patch16_dinov3"])
 def test_keys_are_those_inside_the_last_attention(name):
     """Against the model's own forward pass: RGB normalised by its own statistics, no prefix tokens, row by row."""
@@ -82,7 +90,7 @@ def test_keys_are_those_inside_the_last_attention(name):
     keys = kept[0][0, model.num_prefix_tokens :, dim : 2 * dim].reshape(3, 5, dim).permute(2, 0, 1)
     found = dino_keys(backbone, image)
     np.testing.assert_allclose(found.values, keys, atol=1e-4)
-    np.testing.assert_array_equal(found.rows[7], found.values[:, 1, 2])
+    np.testing.assert_array_equal(found.nodes[7], found.values[:, 1, 2])
     assert (found.stride_px, found.offset_px) == (16, 8)
 
 

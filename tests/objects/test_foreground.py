@@ -54,3 +54,8 @@ def test_ties_go_to_the_first():
 def test_features_that_do_not_fit_are_refused(features, problem):
     with pytest.raises(InputError, match=problem):
         check_features(features, grid_graph(2, 2))
+
+
+def test_more_nodes_than_fit_in_memory_are_refused():
+    with pytest.raises(InputError, match=r"10201 nodes are too many: .* Segment with fewer"):
+        check_features(np.zeros((101**2, 1)), grid_graph(101, 101))
