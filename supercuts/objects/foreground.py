@@ -25,7 +25,7 @@ class Foreground:
 
     is_object  (N,) bool      never empty
     vector     (N,) float64   the method's own measure, higher on the object
-    soft       (N,) float32   0..1: how surely a node is object; 0.5 where the method draws the line
+    soft       (N,) float32   0..1: how surely a node is object; at least 0.5 inside and at most 0.5 outside
     seed       int            the node the object grew from, or its surest one
     """
 
@@ -49,11 +49,12 @@ def foreground(
 ) -> Foreground:
     """Return the object that was found; the whole image if nothing was.
 
-    Nodes of high softness that the method left out, such as another component, become neutral: 0.5.
+    Softness on the wrong side of 0.5 becomes neutral, 0.5: that of another component, which the method left out.
     """
     if not is_object.any():
         is_object = np.ones_like(is_object)
-    return Foreground(is_object, vector, np.where(is_object, soft, np.minimum(soft, 0.5)).astype(np.float32), seed)
+    soft = np.where(is_object, np.maximum(soft, 0.5), np.minimum(soft, 0.5)).astype(np.float32)
+    return Foreground(is_object, vector, soft, seed)
 
 
 def check_features(features: Float[np.ndarray, "nodes channels"], graph: NodeGraph) -> None:

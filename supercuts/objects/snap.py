@@ -32,7 +32,7 @@ def snap_to_tree(
     max_nodes  raises the penalty until the union has at most so many nodes
 
     Exact, by dynamic programming from the leaves to the root (each node: as a whole, or the best of its children). The
-    union is never empty: if no node is worth its penalty, it is the one node that loses least.
+    union is never empty: if no node is worth its penalty, it is the node that loses least, the highest among equals.
     """
     if soft.shape != (h.n_leaves,) or not ((soft >= 0) & (soft <= 1)).all():
         raise InputError(f"soft of shape {soft.shape} must be {h.n_leaves} numbers in 0..1, one for each leaf.")
@@ -53,6 +53,6 @@ def snap_to_tree(
                 high = middle
         top = _kernels.best_union(h.parents, gains, high)
     if not top.any():
-        top[gains.argmax()] = True
+        top[np.flatnonzero(gains == gains.max())[-1]] = True
     inside: np.ndarray = _kernels.mark_below(h.parents, top)[: h.n_leaves]
     return inside

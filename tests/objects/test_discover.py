@@ -74,6 +74,15 @@ def test_one_or_two_superpixels_are_enough(method, n_leaves):
     assert discover(h, method=method, n=2).mask.any()
 
 
+@pytest.mark.parametrize("refine", [False, True])
+def test_if_nothing_stands_out_it_is_the_whole_image(refine):
+    h, _ = scene()
+    for method in METHODS:
+        found = discover(h, np.ones((72, 3), np.float32), method, refine=refine)
+        assert found.mask.all(), method
+        assert found.scores.tolist() == [0]
+
+
 def test_objects_are_disjoint_and_best_first():
     kind = np.zeros((10, 12), int)
     kind[2:6, 2:5], kind[5:8, 7:10] = 1, 2

@@ -22,7 +22,9 @@ def test_nothing_becomes_everything_and_what_was_left_out_is_neutral():
     soft = np.array([0.9, 0.8, 0.2])
     found = foreground(np.array([True, False, False]), np.zeros(3), soft, 0)
     np.testing.assert_allclose(found.soft, [0.9, 0.5, 0.2])
-    assert foreground(np.zeros(3, bool), np.zeros(3), soft, 0).is_object.all()
+    everything = foreground(np.zeros(3, bool), np.zeros(3), soft, 0)
+    assert everything.is_object.all()
+    np.testing.assert_allclose(everything.soft, [0.9, 0.8, 0.5])
 
 
 def test_softness_is_half_at_the_threshold_and_rises():

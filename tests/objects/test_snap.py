@@ -75,7 +75,8 @@ def test_a_stray_leaf_and_a_hole_follow_their_region():
 
 def test_the_union_is_never_empty():
     h = random_tree(5, 0)
-    assert snap_to_tree(h, np.zeros(5)).sum() >= 1
+    assert snap_to_tree(h, np.zeros(5)).sum() == 1
+    assert snap_to_tree(h, np.full(5, 0.5)).all()
     one = Hierarchy(
         np.zeros((2, 2), np.int32), np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros((1, 0), np.float32)
     )
