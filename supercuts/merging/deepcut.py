@@ -1,21 +1,23 @@
 """DeepCut: cluster the regions of one image by a small graph network that is optimised on this image alone.
 
-In   node features (N, D) and edges (E, 2) of a graph: the region adjacency graph, or its neighbours of neighbours
+In   node features (N, D) and edges (E, 2) of a graph: all pairs, the region adjacency graph, or more hops along it
 Out  the part of each node, and its soft assignment
 Not  nothing learned from other images, no object or part rules (they come after), no files
 
 Aflalo et al., "DeepCut: Unsupervised segmentation using graph neural networks clustering", ICCVW 2023: one graph
 convolution and two linear layers give a soft assignment S, whose loss is the normalised cut or that of correlation
-clustering. The original's graph joins all pairs of patches; here only the edges given, so memory grows with them. Its
-labels come from a pass with dropout, before the last step; here from a pass without, after it.
+clustering. The original's graph joins all pairs of patches; here so it does without edges, and with edges only those,
+so memory grows with them. Its labels come from a pass with dropout, before the last step; here from a pass without,
+after it.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse
 import torch
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float, Float32, Int32, Int64
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
@@ -24,6 +26,8 @@ from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph
 
 _TINY = 1e-12
+
+Progress = Callable[[int, int], None]  # called with the steps done, and all
 
 
 class DeepCutConfig(BaseModel, frozen=True, extra="forbid"):
@@ -47,10 +51,12 @@ class Clustering(NamedTuple):
 
     parts  (N,) int64     the part of highest weight; 0..P-1 without gaps, in order of first node
     soft   (N, K) float32  weights of all n_parts, which sum to 1
+    loss   float           of `soft`
     """
 
     parts: np.ndarray
     soft: np.ndarray
+    loss: float
 
 
 def hop_edges(graph: RegionGraph, hops: int = 2) -> Int32[np.ndarray, "pairs 2"]:
@@ -69,39 +75,82 @@ def hop_edges(graph: RegionGraph, hops: int = 2) -> Int32[np.ndarray, "pairs 2"]
 
 def deepcut(
     features: Float32[np.ndarray, "nodes channels"],
-    edges: Int32[np.ndarray, "pairs 2"],
+    edges: Int32[np.ndarray, "pairs 2"] | None,
     config: DeepCutConfig | None = None,
+    progress: Progress | None = None,
 ) -> Clustering:
-    """Return the clustering of a graph whose edges weigh as much as the features of their ends are alike."""
+    """Return the clustering of a graph whose edges weigh as much as the features of their ends are alike.
+
+    Without edges (None) all pairs are joined, as in the original. `progress` is told each step of so many.
+    """
     config = config or DeepCutConfig()
     n = len(features)
-    if edges.size and (edges.min() < 0 or edges.max() >= n):
+    if edges is not None and edges.size and (edges.min() < 0 or edges.max() >= n):
         raise InputError(f"edges name nodes {edges.min()}..{edges.max()}, but there are {n}: ids are 0..{n - 1}.")
     if not np.isfinite(features).all():
         raise InputError(f"{(~np.isfinite(features)).sum()} of {features.size} features are not finite.")
     x = torch.from_numpy(features)
-    loops = torch.arange(n).expand(2, n)
-    ends = torch.from_numpy(edges.T.astype(np.int64))
-    pairs = torch.cat(
-        [ends, ends.flip(0), loops], dim=1
-    )  # the loss counts a node with itself, as the original's W does
-    products = (x[pairs[0]] * x[pairs[1]]).sum(1)
-    highest = products.max().clamp_min(_TINY)
-    likeness = products.clamp_min(0) / highest
-    weights = likeness if config.loss == "ncut" else (products - highest / config.sensitivity) / highest
-    passed = _normalised(pairs, likeness, n)
+    weights, messages = affinities(x, edges, config)
+    smoothed = _normalised(messages) @ x  # the convolution's weights are applied to this: once for all steps
+    loss_of = ncut_loss if config.loss == "ncut" else cc_loss
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = _Network(x.shape[1], config)
         optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-        for _ in range(config.steps):
-            loss = _loss(network(x, passed), pairs, weights, config.loss)
+        for step in range(config.steps):
+            loss = loss_of(network(smoothed), weights)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
+            if progress is not None:
+                progress(step + 1, config.steps)
         with torch.inference_mode():
-            soft = network.eval()(x, passed).numpy()
-    return Clustering(_number(soft.argmax(1)), soft)
+            soft = network.eval()(smoothed)
+            final = float(loss_of(soft.double(), weights.double()))
+    return Clustering(_number(soft.numpy().argmax(1)), soft.numpy(), final)
+
+
+def affinities(
+    x: Float[torch.Tensor, "nodes channels"], edges: Int32[np.ndarray, "pairs 2"] | None, config: DeepCutConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the (N, N) weights of the loss and those messages are passed with; sparse if there are edges.
+
+    Normalised cut: W = max(F F', 0) / max. Correlation clustering: W = (F F' - max / sensitivity) / max, and messages
+    pass where it is positive. A node is joined to itself, as in the original; where that weighs nothing, messages pass
+    with 1 / max.
+    """
+    n = len(x)
+    if edges is None:
+        products, is_loop = x @ x.T, torch.eye(n, dtype=torch.bool)
+    else:
+        loops = torch.arange(n).expand(2, n)
+        ends = torch.from_numpy(edges.T.astype(np.int64))
+        pairs = torch.cat([ends, ends.flip(0), loops], dim=1)
+        products, is_loop = (x[pairs[0]] * x[pairs[1]]).sum(1), pairs[0] == pairs[1]
+    highest = products.max().clamp_min(_TINY)
+    weights = products.clamp_min(0) / highest if config.loss == "ncut" else products / highest - 1 / config.sensitivity
+    messages = torch.where(is_loop & (weights <= 0), 1 / highest, weights.clamp_min(0))
+    if edges is None:
+        return weights, messages
+    sparse = [torch.sparse_coo_tensor(pairs, w, (n, n), check_invariants=False).coalesce() for w in (weights, messages)]
+    return sparse[0], sparse[1]
+
+
+def ncut_loss(soft: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return - tr(S' W S) / tr(S' D S) + |S' S / |S' S| - I / sqrt(K)|, the normalised cut, for S (N, K)."""
+    degree = weights @ torch.ones_like(soft[:, :1])
+    cut = -(soft * (weights @ soft)).sum() / (degree * soft.square()).sum().clamp_min(_TINY)
+    gram = soft.T @ soft
+    # parts of equal size, none empty
+    balance = (gram / gram.norm() - torch.eye(soft.shape[1], dtype=soft.dtype) / soft.shape[1] ** 0.5).norm()
+    loss: torch.Tensor = cut + balance
+    return loss
+
+
+def cc_loss(soft: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return - sum(W * S S'), that of correlation clustering, for S (N, K)."""
+    loss: torch.Tensor = -(soft * (weights @ soft)).sum()
+    return loss
 
 
 class _Network(nn.Module):
@@ -116,30 +165,21 @@ class _Network(nn.Module):
             nn.ELU(), nn.Linear(first, second), nn.ELU(), nn.Dropout(config.dropout), nn.Linear(second, config.n_parts)
         )
 
-    def forward(self, x: torch.Tensor, passed: torch.Tensor) -> torch.Tensor:
-        """Return (N, K)."""
-        soft: torch.Tensor = self.head(torch.sparse.mm(passed, self.conv(x)) + self.bias).softmax(dim=1)
+    def forward(self, smoothed: torch.Tensor) -> torch.Tensor:
+        """Return (N, K) of features (N, D) that have been passed along the edges."""
+        soft: torch.Tensor = self.head(self.conv(smoothed) + self.bias).softmax(dim=1)
         return soft
 
 
-def _normalised(pairs: torch.Tensor, weights: torch.Tensor, n: int) -> torch.Tensor:
-    """Return D^-1/2 W D^-1/2 as a sparse matrix."""
-    degree = torch.zeros(n).index_add_(0, pairs[0], weights).clamp_min(_TINY)
-    values = weights / (degree[pairs[0]] * degree[pairs[1]]).sqrt()
-    return torch.sparse_coo_tensor(pairs, values, (n, n), check_invariants=False).coalesce()
-
-
-def _loss(soft: torch.Tensor, pairs: torch.Tensor, weights: torch.Tensor, kind: str) -> torch.Tensor:
-    together: torch.Tensor = weights * (soft[pairs[0]] * soft[pairs[1]]).sum(1)
-    if kind == "cc":
-        return -together.sum()
-    degree = torch.zeros(len(soft)).index_add_(0, pairs[0], weights)
-    cut = -together.sum() / (degree[:, None] * soft.square()).sum().clamp_min(_TINY)
-    gram = soft.T @ soft
-    # parts of equal size, none empty
-    balance = (gram / gram.norm() - torch.eye(soft.shape[1]) / soft.shape[1] ** 0.5).norm()
-    loss: torch.Tensor = cut + balance
-    return loss
+def _normalised(weights: torch.Tensor) -> torch.Tensor:
+    """Return D^-1/2 W D^-1/2."""
+    n = len(weights)
+    root = (weights @ torch.ones(n, 1)).clamp_min(_TINY).rsqrt()
+    if not weights.is_sparse:
+        return root * weights * root.T
+    pairs = weights.indices()
+    values = weights.values() * root[pairs[0], 0] * root[pairs[1], 0]
+    return torch.sparse_coo_tensor(pairs, values, (n, n), check_invariants=False, is_coalesced=True)
 
 
 def _number(parts: np.ndarray) -> Int64[np.ndarray, " nodes"]:

@@ -4,7 +4,8 @@ import torch
 
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import build_rag
-from supercuts.merging.deepcut import DeepCutConfig, _loss, deepcut, hop_edges
+from supercuts.merging import deepcut as module
+from supercuts.merging.deepcut import DeepCutConfig, _Network, cc_loss, deepcut, hop_edges, ncut_loss
 
 
 def grid_graph(rows, cols):
@@ -43,22 +44,90 @@ def test_correlation_clustering_uses_no_more_parts_than_it_needs():
     assert not set(parts[is_right]) & set(parts[~is_right])
 
 
-def test_the_losses_are_those_of_the_dense_formulas():
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_the_losses_are_those_of_the_dense_formulas(is_sparse):
     rng = np.random.default_rng(0)
     soft = torch.from_numpy(rng.dirichlet(np.ones(3), 5))
     weights = torch.from_numpy(rng.random((5, 5)))
     weights = (weights + weights.T) / 2
-    pairs = torch.stack(torch.meshgrid(torch.arange(5), torch.arange(5), indexing="ij")).reshape(2, -1)
     s, w = soft.numpy(), weights.numpy()
     ncut = -np.trace(s.T @ w @ s) / np.trace(s.T @ np.diag(w.sum(1)) @ s)
     gram = s.T @ s
     ncut += np.linalg.norm(gram / np.linalg.norm(gram) - np.eye(3) / np.sqrt(3))
-    torch.set_default_dtype(torch.float64)
-    try:
-        assert _loss(soft, pairs, weights.flatten(), "ncut").item() == pytest.approx(ncut)
-        assert _loss(soft, pairs, weights.flatten(), "cc").item() == pytest.approx(-(w * (s @ s.T)).sum())
-    finally:
-        torch.set_default_dtype(torch.float32)
+    weights = weights.to_sparse() if is_sparse else weights
+    assert ncut_loss(soft, weights).item() == pytest.approx(ncut, abs=1e-12)
+    assert cc_loss(soft, weights).item() == pytest.approx(-(w * (s @ s.T)).sum(), abs=1e-12)
+
+
+def dense_weights(features, config):
+    """Return the weights of the loss and of messages by the formulas of the paper, in float64."""
+    f = features.astype(np.float64)
+    products = f @ f.T
+    if config.loss == "ncut":
+        w = np.maximum(products, 0) / products.max()
+        messages = w.copy()
+    else:
+        w = (products - products.max() / config.sensitivity) / products.max()
+        messages = np.maximum(w, 0)
+    missing = np.diag(messages) == 0  # a loop of weight 1 where none is, before all weights are divided
+    messages[missing, missing] = 1 / products.max()
+    return w, messages
+
+
+def dense_forward(network, features, messages):
+    """Return S by the formulas of the layers, without dropout, in float64."""
+    p = {name: value.double().numpy() for name, value in network.state_dict().items()}
+    degree = messages.sum(1)
+    x = messages / np.sqrt(np.outer(degree, degree)) @ features.astype(np.float64) @ p["conv.weight"].T + p["bias"]
+    elu = lambda values: np.where(values > 0, values, np.expm1(np.minimum(values, 0)))  # noqa: E731
+    logits = elu(elu(x) @ p["head.1.weight"].T + p["head.1.bias"]) @ p["head.4.weight"].T + p["head.4.bias"]
+    exp = np.exp(logits - logits.max(1, keepdims=True))
+    return exp / exp.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("loss", ["ncut", "cc"])
+@pytest.mark.parametrize("steps", [1, 20])
+def test_weights_assignments_and_loss_are_those_of_a_dense_reference(monkeypatch, loss, steps):
+    made = []
+
+    class Kept(_Network):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(module, "_Network", Kept)
+    features, _ = two_kinds(3, 4)
+    features[5] *= 0.1  # its weight with itself is missing in correlation clustering
+    config = DeepCutConfig(loss=loss, n_parts=3, steps=steps, learning_rate=1e-2)
+    found = deepcut(features, None, config)
+    weights, messages = dense_weights(features, config)
+    s = dense_forward(made[0], features, messages)
+    np.testing.assert_allclose(found.soft, s, atol=1e-5)
+    np.testing.assert_array_equal(found.soft.argmax(1), s.argmax(1))
+    s = found.soft.astype(np.float64)
+    gram = s.T @ s
+    expected = -(weights * (s @ s.T)).sum()
+    if loss == "ncut":
+        expected /= (weights.sum(1)[:, None] * s**2).sum()
+        expected += np.linalg.norm(gram / np.linalg.norm(gram) - np.eye(3) / np.sqrt(3))
+    assert found.loss == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["ncut", "cc"])
+def test_all_pairs_given_as_edges_are_the_dense_graph(loss):
+    features, _ = two_kinds()
+    config = DeepCutConfig(loss=loss, steps=20)
+    dense, sparse = (deepcut(features, edges, config) for edges in (None, hop_edges(grid_graph(6, 8), ALL)))
+    np.testing.assert_allclose(dense.soft, sparse.soft, atol=1e-4)
+    np.testing.assert_array_equal(dense.parts, sparse.parts)
+    assert dense.loss == pytest.approx(sparse.loss, abs=1e-4)
+
+
+def test_progress_is_told_each_step():
+    features, _ = two_kinds()
+    told = []
+    deepcut(features, None, DeepCutConfig(steps=3), lambda *now: told.append(now))
+    assert told == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_it_repeats_and_leaves_the_generator_alone():

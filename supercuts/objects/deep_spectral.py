@@ -1,0 +1,119 @@
+"""Deep spectral methods: an object, or several regions, from the eigenvectors of a graph of all pairs.
+
+In   node features (N, D), NodeGraph, optionally the colour and place of each node
+Out  Foreground: where the first eigenvector is positive; or the region of each node, 0 the background
+Not  no conditional random field: snap.py fits the object to the tree
+
+Melas-Kyriazi et al., "Deep spectral methods: A surprisingly strong baseline for unsupervised semantic segmentation and
+localization", CVPR 2022. Superpixels count as many patches as they have pixels.
+"""
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+from pydantic import BaseModel, NonNegativeFloat, PositiveInt
+from scipy.spatial import cKDTree
+
+from supercuts.core.checks import check_in_range
+from supercuts.core.errors import InputError
+from supercuts.objects.eigen import EigenPairs, smallest_eigenpairs
+from supercuts.objects.foreground import Foreground, check_features, cosines, first_largest, foreground, soften
+from supercuts.objects.graphs import NodeGraph
+
+_TINY = 1e-12
+
+
+class DeepSpectralConfig(BaseModel, frozen=True, extra="forbid"):
+    """What joins nodes, and how many eigenvectors are found; values are the original's where it has them."""
+
+    color_weight: NonNegativeFloat = 0.0  # of the colour graph beside that of the features
+    neighbors: tuple[PositiveInt, ...] = (20, 10)  # of each node in the colour graph, for each of the weights of place
+    place_weights: tuple[NonNegativeFloat, ...] = (2.0, 0.1)
+    eigenvectors: PositiveInt = 4  # besides the constant one, for regions
+
+
+def deep_spectral(
+    features: Float[np.ndarray, "nodes channels"],
+    graph: NodeGraph,
+    config: DeepSpectralConfig | None = None,
+    color: Float[np.ndarray, "nodes 5"] | None = None,
+) -> Foreground:
+    """Return where the first eigenvector is positive; it may have several components. `color`: spectral_pairs.
+
+    >>> from supercuts.objects.graphs import grid_graph
+    >>> features = np.array([[1.0, 0], [1, 0], [1, 0.1], [0, 1]])
+    >>> deep_spectral(features, grid_graph(1, 4)).is_object.tolist()
+    [False, False, False, True]
+    """
+    vector = spectral_pairs(features, graph, 1, config, color).vectors[:, 0]
+    return foreground(vector > 0, vector, soften(vector, 0.0, graph.area), first_largest(vector - vector.min()))
+
+
+def spectral_pairs(
+    features: Float[np.ndarray, "nodes channels"],
+    graph: NodeGraph,
+    n_vectors: int,
+    config: DeepSpectralConfig | None = None,
+    color: Float[np.ndarray, "nodes 5"] | None = None,
+) -> EigenPairs:
+    """Return the smallest eigenpairs without the constant one, each positive on at most half of the area.
+
+    W = max(F F', 0) / max of it + color_weight * W_color, with rows of F of length 1. `color` holds r g b y x of each
+    node's mean, all in 0..1, and is needed only with a color_weight.
+    """
+    config = config or DeepSpectralConfig()
+    check_features(features, graph)
+    affinity = cosines(features).clip(0)
+    affinity /= max(affinity.max(), _TINY)
+    if config.color_weight:
+        if color is None:
+            raise InputError(f"color_weight={config.color_weight} needs color: give r g b y x of each node, in 0..1.")
+        affinity += config.color_weight * color_affinity(color, config)
+    values, vectors = smallest_eigenpairs(affinity, graph.area, n_vectors)
+    share = (graph.area @ (vectors > 0)) / graph.area.sum()
+    return EigenPairs(values, vectors * np.where((share > 0.5) & (share < 1), -1.0, 1.0))
+
+
+def color_affinity(
+    color: Float[np.ndarray, "nodes 5"], config: DeepSpectralConfig
+) -> Float64[np.ndarray, "nodes nodes"]:
+    """Return how often two nodes are among each other's neighbours in colour and weighted place (KNN matting).
+
+    Every node is its own first neighbour, as in the original.
+    """
+    n = len(color)
+    counts = np.zeros((n, n))
+    rows = np.arange(n)
+    for wanted, weight in zip(config.neighbors, config.place_weights, strict=True):
+        points = color.astype(np.float64) * [1, 1, 1, weight, weight]
+        nearest = cKDTree(points).query(points, np.arange(1, min(wanted, n) + 1))[1]
+        counts[np.repeat(rows, nearest.shape[1]), nearest.ravel()] += 1
+    return counts + counts.T
+
+
+def spectral_regions(
+    pairs: EigenPairs, graph: NodeGraph, n_regions: int | None = None, seed: int = 0
+) -> Int64[np.ndarray, " nodes"]:
+    """Return the region of each node by k-means on all eigenvectors, weighted by area; 0 is the background.
+
+    The background holds most of the image border. Without n_regions the largest gap between eigenvalues, other than the
+    first, decides. Fewer regions result if fewer nodes differ.
+    """
+    from sklearn.cluster import KMeans  # slow to import
+
+    n = graph.n_nodes
+    if n_regions is None:
+        n_regions = _eigengap(pairs.values)
+    check_in_range("n_regions", n_regions, 1, np.inf, remedy="Ask for at least one.")
+    n_regions = min(n_regions, len(np.unique(pairs.vectors, axis=0)))
+    clusters = KMeans(n_regions, n_init=10, random_state=seed).fit_predict(pairs.vectors, sample_weight=graph.area)
+    background = int(np.bincount(clusters, graph.border, minlength=n_regions).argmax())
+    # new numbers by a table: swapping in place would mix up the two regions
+    number = np.arange(n_regions)
+    number[[background, 0]] = number[[0, background]]
+    regions: np.ndarray = number[clusters].astype(np.int64).reshape(n)
+    return regions
+
+
+def _eigengap(values: np.ndarray) -> int:
+    gaps = np.diff(np.concatenate([[0.0], values]))
+    return int(gaps[1:].argmax()) + 2 if gaps.size > 1 else 2

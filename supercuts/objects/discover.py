@@ -1,0 +1,149 @@
+"""Find the objects of a segmented image, by a method of the registry, on its superpixels or on the patches of a grid.
+
+In   Hierarchy and features (N, D) of its leaves; or PatchFeatures and the size of the image
+Out  Objects
+Not  no images, no networks: features.py pools deep features
+
+A method is one line of METHODS.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float, Int32
+
+from supercuts.core.checks import check_choice, check_in_range, check_whole
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.merging.deepcut import DeepCutConfig, Progress
+from supercuts.objects.deep_spectral import deep_spectral
+from supercuts.objects.deepcut import CC, NCUT, deepcut_object
+from supercuts.objects.features import PatchFeatures
+from supercuts.objects.foreground import Foreground, check_features
+from supercuts.objects.graphs import NodeGraph, grid_graph, label_graph
+from supercuts.objects.lost import LostConfig, lost
+from supercuts.objects.maskcut import Find, maskcut
+from supercuts.objects.result import Objects
+from supercuts.objects.snap import snap_to_tree
+from supercuts.objects.tokencut import tokencut
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """What a method of the registry is given: features of the nodes of a graph, and how many objects are wanted.
+
+    hierarchy  that whose leaves the nodes are; None on the patches of a grid
+    progress   is told each step of so many, by methods that take long
+    """
+
+    features: Float[np.ndarray, "nodes channels"]
+    graph: NodeGraph
+    n: int
+    seed: int
+    hierarchy: Hierarchy | None = None
+    progress: Progress | None = None
+
+    def repeat(self, find: Find) -> list[Foreground]:
+        """Return the objects of a method that finds one at a time."""
+        return maskcut(self.features, self.graph, find, self.n)
+
+
+def _lost(task: Task) -> list[Foreground]:
+    return task.repeat(lost if task.hierarchy is None else partial(lost, config=LostConfig(k=None)))
+
+
+def _deepcut(config: DeepCutConfig, task: Task) -> list[Foreground]:
+    config = config.model_copy(update={"seed": task.seed})
+    return task.repeat(partial(deepcut_object, config=config, progress=task.progress))
+
+
+METHODS: dict[str, Callable[[Task], list[Foreground]]] = {
+    "tokencut": lambda task: task.repeat(tokencut),
+    "deep_spectral": lambda task: task.repeat(deep_spectral),
+    "lost": _lost,
+    "deepcut": partial(_deepcut, NCUT),
+    "deepcut_cc": partial(_deepcut, CC),
+}
+
+
+def discover(
+    h: Hierarchy,
+    features: Float[np.ndarray, "leaves channels"] | None = None,
+    method: str | Find = "tokencut",
+    n: int = 1,
+    refine: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Objects:
+    """Return at most `n` objects, best first, found on the graph of the leaves.
+
+    features  (N, D) of the leaves, such as PatchFeatures.pool(h.labels, h.n_leaves); None: h.embeddings
+    method    a name of METHODS, or a function of features and NodeGraph, such as one with a configuration of its own:
+              functools.partial(tokencut, config=TokenCutConfig(tau=0.3))
+    refine    fits each object to the union of tree regions that agrees with it most (snap.py)
+
+    The score of an object is the mean softness inside less that outside, 0..1; the saliency is the highest softness of
+    all objects, above 0.5 inside them and not above it outside.
+
+    >>> import supercuts
+    >>> image = np.full((40, 60, 3), 200, np.uint8)
+    >>> image[10:30, 20:40] = (200, 30, 30)
+    >>> h = supercuts.load("compact").segment(image, superpixels=24)
+    >>> discover(h).boxes_yxyx.tolist()
+    [[10, 20, 30, 40]]
+    """
+    graph = label_graph(h.labels)
+    found = _find(Task(h.embeddings if features is None else features, graph, n, seed, h, progress), method)
+    return _paint(found, graph, h.labels, h if refine else None)
+
+
+def discover_patches(
+    patches: PatchFeatures,
+    shape: tuple[int, int],
+    method: str | Find = "tokencut",
+    n: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Objects:
+    """Return at most `n` objects of an image of that height and width, found on its patches: the published methods."""
+    graph = grid_graph(*patches.values.shape[1:])
+    found = _find(Task(patches.nodes, graph, n, seed, None, progress), method)
+    return _paint(found, graph, patches.grid_labels(*shape), None)
+
+
+def _find(task: Task, method: str | Find) -> list[Foreground]:
+    check_whole("n", task.n, remedy="Ask for at least one object.")
+    check_in_range("n", task.n, 1, np.inf, remedy="Ask for at least one object.")
+    check_features(task.features, task.graph)
+    if not isinstance(method, str):
+        return task.repeat(method)
+    check_choice("method", method, METHODS)
+    return METHODS[method](task)
+
+
+def _paint(
+    found: list[Foreground], graph: NodeGraph, labels: Int32[np.ndarray, "height width"], h: Hierarchy | None
+) -> Objects:
+    """Return the objects on pixels; with a hierarchy, snapped to it."""
+    masks, scores = [], []
+    is_taken = np.zeros(graph.n_nodes, bool)
+    saliency = np.zeros(graph.n_nodes, np.float32)
+    for one in found:
+        inside = one.is_object & ~is_taken
+        if h is not None:
+            snapped = snap_to_tree(h, one.soft) & ~is_taken
+            inside = snapped if snapped.any() else inside
+        if not inside.any():  # all of it went to earlier ones as they snapped
+            continue
+        is_taken |= inside
+        masks.append(inside)
+        scores.append(one.score(graph.area))
+        saliency = np.maximum(saliency, one.soft)
+    saliency = np.where(is_taken, np.maximum(saliency, 0.5), np.minimum(saliency, 0.5))
+    best_first = np.argsort(-np.array(scores), kind="stable")
+    return Objects(
+        masks=np.stack([masks[i][labels] for i in best_first]),
+        scores=np.array(scores, np.float32)[best_first],
+        saliency=saliency[labels].astype(np.float32),
+    )

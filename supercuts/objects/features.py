@@ -1,0 +1,161 @@
+"""Deep features of patches, and their means over superpixels.
+
+In   an image (H, W, 3) uint8 and a vision transformer; patch features (C, h, w) and labels (H, W)
+Out  PatchFeatures; node features (N, C)
+Not  no upsampled maps of all pixels: each superpixel sums the bilinear weights of the patches once
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import scipy.sparse
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, Float64, Int32, UInt8
+
+from supercuts.backbones.base import PretrainedConfig
+from supercuts.backbones.pretrained import PretrainedViT, make_pretrained
+from supercuts.backbones.vit import ViTFeatures
+from supercuts.core.checks import check_in_range
+from supercuts.core.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchFeatures:
+    """The features of the patches of one image.
+
+    values     (C, h, w) float32   patch (i, j) is centred at pixel coordinates offset_px + stride_px * (i, j)
+    stride_px  int
+    offset_px  float               of the first patch's centre from the image's corner: half the size of a patch
+    """
+
+    values: Float32[np.ndarray, "channels rows columns"]
+    stride_px: int
+    offset_px: float
+
+    def pool(self, labels: Int32[np.ndarray, "height width"], n: int) -> Float32[np.ndarray, "{n} channels"]:
+        """Return the mean over the pixels of each of the superpixels 0..n-1."""
+        return pool_features(self.values, labels, n, self.stride_px, self.offset_px)
+
+    @property
+    def nodes(self) -> Float32[np.ndarray, "patches channels"]:
+        """One row per patch, row by row of the grid: the features of objects.graphs.grid_graph's nodes."""
+        return np.ascontiguousarray(self.values.reshape(len(self.values), -1).T)
+
+    def grid_labels(self, height: int, width: int) -> Int32[np.ndarray, "{height} {width}"]:
+        """Return the patch of each pixel: that of the cell it lies in, the nearest one beyond the grid."""
+        _, rows, columns = self.values.shape
+        start = self.offset_px - self.stride_px / 2
+        y, x = (
+            np.floor((np.arange(size) + 0.5 - start) / self.stride_px).clip(0, n - 1).astype(np.int32)
+            for size, n in ((height, rows), (width, columns))
+        )
+        labels: np.ndarray = y[:, None] * np.int32(columns) + x
+        return labels
+
+
+def pool_features(
+    feature_map: Float[np.ndarray, "channels rows columns"] | torch.Tensor,
+    labels: Int32[np.ndarray, "height width"],
+    n: int,
+    stride_px: float,
+    offset_px: float | None = None,
+) -> Float32[np.ndarray, "{n} channels"]:
+    """Return the mean of the bilinearly upsampled map over each of the superpixels 0..n-1, all of them present.
+
+    Patch (i, j) is centred at pixel coordinates offset + stride * (i, j), where the first pixel reaches from 0 to 1;
+    beyond the outermost centres the nearest patch is repeated. The offset is half a stride unless given. What the map
+    shows beyond the labels, such as padding, is not summed.
+    """
+    values = feature_map.detach().float().cpu().numpy() if isinstance(feature_map, torch.Tensor) else feature_map
+    n_channels, rows, columns = values.shape
+    if labels.size == 0 or labels.min() < 0 or labels.max() >= n or values[0].size == 0:
+        raise InputError(
+            f"labels of shape {labels.shape} must lie in 0..{n - 1}, and the map {values.shape} hold some."
+        )
+    area = np.bincount(labels.ravel(), minlength=n)
+    if not area.all():
+        raise InputError(f"label {int(area.argmin())} has no pixel; ids must be 0..{n - 1}: relabel_consecutive.")
+    check_in_range("stride_px", stride_px, 1e-6, np.inf, remedy="Give the pixels from patch to patch.")
+    offset = stride_px / 2 if offset_px is None else offset_px
+    y, x = (_interpolation(size, k, stride_px, offset) for size, k in zip(labels.shape, (rows, columns), strict=True))
+    total = scipy.sparse.csr_array((n, rows * columns))
+    for y_patch, y_weight in y:
+        for x_patch, x_weight in x:
+            patch = y_patch[:, None] * columns + x_patch
+            weight = y_weight[:, None] * x_weight
+            # duplicates add up
+            total = total + scipy.sparse.coo_array((weight.ravel(), (labels.ravel(), patch.ravel())), shape=total.shape)
+    sums = total @ values.reshape(n_channels, -1).T.astype(np.float64)
+    return (sums / area[:, None]).astype(np.float32)
+
+
+def color_and_place(
+    image: UInt8[np.ndarray, "height width 3"], labels: Int32[np.ndarray, "height width"], n: int
+) -> Float64[np.ndarray, "{n} 5"]:
+    """Return the mean r g b y x, in 0..1 each, of superpixels or patches: what deep_spectral's colour graph has."""
+    height, width = labels.shape
+    y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
+    maps = [*(image.astype(np.float64) / 255).transpose(2, 0, 1), y, x]
+    sums = [np.bincount(labels.ravel(), one.ravel(), minlength=n) for one in maps]
+    return np.stack(sums, axis=1) / np.bincount(labels.ravel(), minlength=n)[:, None]
+
+
+def _interpolation(size: int, n: int, stride: float, offset: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the patch before and the patch after each of `size` pixels along one axis, and their weights."""
+    place = ((np.arange(size) + 0.5 - offset) / stride).clip(0, n - 1)
+    before = np.floor(place).astype(np.int32)
+    share = place - before
+    return [(before, 1 - share), (np.minimum(before + 1, n - 1), share)]
+
+
+def load_vit(name: str, weights: Path | Literal["hub"], config: PretrainedConfig | None = None) -> PretrainedViT:
+    """Return a vision transformer such as "dino_vits16" with its weights: a file, or "hub" (cached, or downloaded)."""
+    backbone = make_pretrained(name, config)
+    if not isinstance(backbone, PretrainedViT):
+        raise InputError(f"backbone={name!r} is no vision transformer: give one, such as dino_vits16.")
+    backbone.load_pretrained(weights)
+    backbone.eval()
+    return backbone
+
+
+def dino_keys(source: object, image: UInt8[np.ndarray, "height width 3"]) -> PatchFeatures:
+    """Return the keys of the last block's attention, heads one after the other, without the class token.
+
+    `source` is a PretrainedViT, or a model or network with one. The image is RGB; it is normalised as the transformer
+    was trained, and repeated beyond its right and lower borders up to a multiple of the stride, so every patch shows
+    some of it.
+    """
+    backbone = vit_of(source)
+    vit = backbone.vit
+    keys = ViTFeatures(vit.model, -1, "key", vit.stride_px, vit.interpolation)
+    pixels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None].to(backbone.mean.device) / 255
+    height, width = image.shape[:2]
+    down, right = (_missing(size, vit.patch_px, vit.stride_px) for size in (height, width))
+    padded = F.pad((pixels - backbone.mean) / backbone.std, (0, right, 0, down), mode="replicate")
+    with torch.inference_mode():
+        values = keys(padded)[0].float().cpu().numpy()
+    return PatchFeatures(values, vit.stride_px, vit.patch_px / 2)
+
+
+def vit_of(source: object) -> PretrainedViT:
+    """Return the vision transformer of a backbone, a network or a model.
+
+    That of an original SSN_DINO was trained on colours that were not normalised: its authors took the keys of a second
+    one, with the weights of DINO.
+    """
+    network = getattr(source, "network", source)
+    backbone = getattr(network, "backbone", network)
+    if not isinstance(backbone, PretrainedViT):
+        raise InputError(
+            f"{type(source).__name__} has no vision transformer, but {type(backbone).__name__}: load one with "
+            'load_vit("dino_vits16", weights), or use the superpixels\' own embeddings.'
+        )
+    return backbone
+
+
+def _missing(size: int, patch: int, stride: int) -> int:
+    """Return how many pixels a side lacks until patches cover it without a remainder."""
+    return patch - size if size < patch else -(size - patch) % stride

@@ -1,0 +1,146 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+import supercuts
+from supercuts.backbones.base import PretrainedConfig
+from supercuts.backbones.pretrained import make_pretrained
+from supercuts.core.errors import InputError
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.objects.discover import METHODS, Task, discover, discover_patches
+from supercuts.objects.features import PatchFeatures, dino_keys
+from supercuts.objects.graphs import grid_graph
+from supercuts.objects.tokencut import TokenCutConfig, tokencut
+
+
+def flat_tree(labels, features):
+    """Return a hierarchy whose leaves all join at once."""
+    n = int(labels.max()) + 1
+    parents = np.append(np.full(n, n), n) if n > 1 else np.zeros(1)
+    altitudes = np.append(np.zeros(n), 1) if n > 1 else np.zeros(1)
+    return Hierarchy(labels, parents.astype(np.int32), altitudes.astype(np.float32), features.astype(np.float32))
+
+
+def scene(first=0):
+    """Return a hierarchy of 8 x 9 squares, one node being the object, and its mask; superpixel `first` is object."""
+    is_object = np.zeros((8, 9), bool)
+    is_object[3:6, 4:7] = True
+    ids = np.arange(72)
+    inside = int(np.flatnonzero(is_object)[0])
+    ids[[first, inside]] = ids[[inside, first]]  # the superpixel of number `first` lies in the object
+    squares = ids.reshape(8, 9)
+    rng = np.random.default_rng(0)
+    features = np.zeros((72, 4))
+    features[squares] = np.array([[2.0, 0, 0, 0], [-1, 2.0, 0, 0]])[is_object.astype(int)]
+    features += 0.1 * rng.standard_normal(features.shape)
+    labels = squares.astype(np.int32).repeat(4, 0).repeat(4, 1)
+    return flat_tree(labels, features), is_object.repeat(4, 0).repeat(4, 1)
+
+
+@pytest.mark.parametrize("first", [0, 1, 30])
+@pytest.mark.parametrize("refine", [False, True])
+@pytest.mark.parametrize("method", ["tokencut", "deep_spectral", "lost"])
+def test_the_object_is_found_whatever_the_numbers_of_superpixels(method, refine, first):
+    """The original painted 0 and 1 in place: superpixel 0 took the value of superpixel 1."""
+    h, mask = scene(first)
+    found = discover(h, method=method, refine=refine)
+    np.testing.assert_array_equal(found.mask, mask)
+    assert found.boxes_yxyx.tolist() == [[12, 16, 24, 28]]
+    assert (found.saliency[mask] >= 0.5).all()
+    assert (found.saliency[~mask] <= 0.5).all()
+    assert 0.3 < found.scores[0] <= 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("kind", ["random", "equal", "zero"])
+def test_every_method_answers_whatever_it_is_given(method, n, kind):
+    h, _ = scene()
+    rng = np.random.default_rng(0)
+    features = {"random": rng.standard_normal((72, 5)), "equal": np.ones((72, 5)), "zero": np.zeros((72, 5))}[kind]
+    found = discover(h, features.astype(np.float32), method, n)
+    assert 1 <= len(found.scores) <= n
+    assert (np.diff(found.scores) <= 0).all()
+    assert ((found.saliency >= 0) & (found.saliency <= 1)).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n_leaves", [1, 2])
+def test_one_or_two_superpixels_are_enough(method, n_leaves):
+    labels = np.minimum(np.arange(6), n_leaves - 1).astype(np.int32)[None].repeat(3, 0)
+    h = flat_tree(labels, np.eye(2)[:n_leaves])
+    assert discover(h, method=method, n=2).mask.any()
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_if_nothing_stands_out_it_is_the_whole_image(refine):
+    h, _ = scene()
+    for method in METHODS:
+        found = discover(h, np.ones((72, 3), np.float32), method, refine=refine)
+        assert found.mask.all(), method
+        assert found.scores.tolist() == [0]
+
+
+def test_objects_are_disjoint_and_best_first():
+    kind = np.zeros((10, 12), int)
+    kind[2:6, 2:5], kind[5:8, 7:10] = 1, 2
+    labels = np.arange(120, dtype=np.int32).reshape(10, 12)
+    features = np.eye(4)[kind.ravel()] * 3 + 0.2 * np.random.default_rng(0).standard_normal((120, 4))
+    found = discover(flat_tree(labels, features), n=4)
+    assert sorted(mask.sum() for mask in found.masks) == [9, 12]
+    assert found.scores[0] >= found.scores[1]
+
+
+def test_patches_of_a_grid_are_the_published_method():
+    values = np.random.default_rng(0).standard_normal((8, 3, 4)).astype(np.float32)
+    patches = PatchFeatures(values, 16, 8.0)
+    one = tokencut(patches.nodes, grid_graph(3, 4))
+    found = discover_patches(patches, (41, 60))
+    np.testing.assert_array_equal(found.mask, one.is_object.reshape(3, 4).repeat(16, 0).repeat(16, 1)[:41, :60])
+
+
+def test_a_method_may_be_a_function_of_ones_own():
+    h, mask = scene()
+    found = discover(h, method=partial(tokencut, config=TokenCutConfig(tau=0.5)))
+    np.testing.assert_array_equal(found.mask, mask)
+
+
+def test_the_registry_takes_a_method_that_sees_the_hierarchy(monkeypatch):
+    h, _ = scene()
+    seen = []
+
+    def own(task):
+        seen.append(task)
+        return task.repeat(tokencut)
+
+    monkeypatch.setitem(METHODS, "own", own)
+    discover(h, method="own", n=2, seed=5)
+    (task,) = seen
+    assert isinstance(task, Task)
+    assert task.hierarchy is h
+    assert (task.n, task.seed) == (2, 5)
+
+
+def test_what_cannot_be_sought_is_refused():
+    h, _ = scene()
+    with pytest.raises(InputError, match=r"method='cut' is unknown\. Choose one of: tokencut"):
+        discover(h, method="cut")
+    with pytest.raises(InputError, match="n=0 is outside"):
+        discover(h, n=0)
+    with pytest.raises(InputError, match="71 rows of features"):
+        discover(h, np.ones((71, 2), np.float32))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_random_transformers_run_from_image_to_objects(method):
+    torch.manual_seed(0)
+    vit = make_pretrained("timm:vit_tiny_patch16_224", PretrainedConfig(finetune_blocks=0)).eval()
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    image[20:50, 30:60] = (200, 30, 30)
+    h = supercuts.load("compact").segment(image, superpixels=40)
+    keys = dino_keys(vit, image)
+    for found in (discover(h, keys.pool(h.labels, h.n_leaves), method, n=2), discover_patches(keys, (70, 90), method)):
+        assert found.saliency.shape == (70, 90)
+        assert found.mask.any()
