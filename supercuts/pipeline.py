@@ -33,7 +33,11 @@ from supercuts.images.color import color_features
 from supercuts.images.io import read_image
 from supercuts.merging.affinity import Affinity
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count
+from supercuts.merging.deepcut import Progress
+from supercuts.merging.perceptrons import Perceptrons
 from supercuts.merging.registry import MERGERS, MergingConfig, Regions, merge
+from supercuts.objects.discover import discover
+from supercuts.objects.result import Objects
 from supercuts.superpixels.checkpoint import TORCH_SUFFIXES, load_network, read_calibration
 from supercuts.superpixels.cluster import ClusterConfig, cluster
 from supercuts.superpixels.result import PixelMaps
@@ -97,12 +101,14 @@ class Model:
         config: PipelineConfig | None = None,
         affinity: Affinity | None = None,
         gnn: nn.Module | None = None,
+        figure_ground: Perceptrons | None = None,
     ) -> None:
         """Take a network in eval mode (None: SSN_pix, which sees colour and position only)."""
         self.network = None if network is None else network.to(memory_format=torch.channels_last)
         self.levels = levels or {}
         self.affinity = affinity
         self.gnn = gnn
+        self.figure_ground = figure_ground
         self.config = config or default_config(network)
 
     @overload
@@ -121,6 +127,35 @@ class Model:
         if isinstance(image, list):
             return [self._segment_one(one, superpixels) for one in image]
         return self._segment_one(image, superpixels)
+
+    def objects(
+        self,
+        source: "ImageSource | Hierarchy",
+        n: int = 1,
+        method: str | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Objects:
+        """Return at most `n` objects of an image or of its hierarchy, best first; n=1: all that stands out as one.
+
+        method    tree (what people would draw as a figure before a background), tokencut, deep_spectral, lost, deepcut
+                  or deepcut_cc; these compare the keys of a vision transformer if the model has one, else embeddings.
+                  Unless given, tree where it has been learned and tokencut elsewhere
+        seed      of deepcut, which optimises a network on the image
+        progress  is told each of its steps: progress(step, of so many)
+        """
+        h = source if isinstance(source, Hierarchy) else self.segment(source)
+        method = method or ("tokencut" if self.figure_ground is None else "tree")
+        features = None if method == "tree" else self.leaf_features(h)
+        return discover(h, features, method, n, seed=seed, progress=progress, judge=self.figure_ground)
+
+    def leaf_features(self, h: Hierarchy) -> Float32[np.ndarray, "leaves channels"]:
+        """Return what leaves are compared by to find objects and parts: pooled keys of a transformer, or embeddings."""
+        if self.network is None or not isinstance(self.network.backbone, PretrainedViT):
+            return h.embeddings
+        if h.image is None:
+            raise InputError("the hierarchy holds no image, whose keys are wanted. Save it with image=True.")
+        return dino_keys(self, h.image).pool(h.labels, h.n_leaves)
 
     def _segment_one(self, image: object, superpixels: int | None) -> Hierarchy:
         wanted = self.config.superpixels if superpixels is None else superpixels
@@ -154,7 +189,7 @@ def load(
     if views is not None:
         check_choice("views", views, VIEWS)
         config = config.model_copy(update={"views": VIEWS[views]})
-    affinity = calibration.of("affinity")
+    affinity, figure_ground = (calibration.of(kind) for kind in ("affinity", "figure_ground"))
     gnn = None
     if config.merging.method == "gnn":
         from supercuts.merging.gnn import EdgeGNN  # imports torch_geometric, which takes seconds
@@ -162,7 +197,14 @@ def load(
         if not calibration.of("gnn"):
             raise InputError(f"{path} holds no graph neural network. Learn one: supercuts calibrate {path} --gnn.")
         gnn = EdgeGNN.from_arrays(calibration.of("gnn"), calibration.gnn_config)
-    return Model(network, levels, config, Affinity.from_arrays(affinity) if affinity else None, gnn)
+    return Model(
+        network,
+        levels,
+        config,
+        Affinity.from_arrays(affinity) if affinity else None,
+        gnn,
+        Perceptrons.from_arrays(figure_ground) if figure_ground else None,
+    )
 
 
 def default_config(network: SSN | None) -> PipelineConfig:

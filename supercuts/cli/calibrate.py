@@ -99,6 +99,14 @@ def _learn(
     chosen = calibrate_levels(trees, [image.tables for image in images])
     levels = {name: level.altitude for name, level in chosen.items()}
     arrays = {f"affinity.{name}": values for name, values in affinity.arrays().items()}
+    model_of = Model(network, levels, config, affinity)
+    with progress() as bar:
+        hierarchies = [
+            model_of.segment(sample.image_path, leaves) for sample in bar.track(samples, description="hierarchies")
+        ]
+    with working("learning figure and ground"):
+        judge = learn_figure_ground(hierarchies, [s.truths for s in samples], PerceptronTrainingConfig(seed=seed))
+    arrays |= {f"figure_ground.{name}": values for name, values in judge.arrays().items()}
     if not with_gnn:
         return Calibration(levels, arrays), chosen
     from supercuts.training.gnn import GNNTrainingConfig, learn_gnn

@@ -15,11 +15,14 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
+from supercuts.core.errors import InputError
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.deepcut import DeepCutConfig, Progress
+from supercuts.merging.perceptrons import Perceptrons
 from supercuts.objects.deep_spectral import deep_spectral
 from supercuts.objects.deepcut import CC, NCUT, deepcut_object
 from supercuts.objects.features import PatchFeatures
+from supercuts.objects.figure_ground import figures
 from supercuts.objects.foreground import Foreground, check_features
 from supercuts.objects.graphs import NodeGraph, grid_graph, label_graph
 from supercuts.objects.lost import LostConfig, lost
@@ -34,6 +37,7 @@ class Task:
     """What a method of the registry is given: features of the nodes of a graph, and how many objects are wanted.
 
     hierarchy  that whose leaves the nodes are; None on the patches of a grid
+    judge      perceptrons of figure_ground.py, for the method "tree"
     progress   is told each step of so many, by methods that take long
     """
 
@@ -42,11 +46,22 @@ class Task:
     n: int
     seed: int
     hierarchy: Hierarchy | None = None
+    judge: Perceptrons | None = None
     progress: Progress | None = None
 
     def repeat(self, find: Find) -> list[Foreground]:
         """Return the objects of a method that finds one at a time."""
+        check_features(self.features, self.graph)
         return maskcut(self.features, self.graph, find, self.n)
+
+
+def _tree(task: Task) -> list[Foreground]:
+    if task.hierarchy is None or task.judge is None:
+        raise InputError(
+            "method='tree' needs a hierarchy and perceptrons that were learned for its model: find objects by "
+            "supercuts.load(...).objects, or learn them with supercuts calibrate."
+        )
+    return figures(task.hierarchy, task.graph, task.judge, task.n)
 
 
 def _lost(task: Task) -> list[Foreground]:
@@ -59,6 +74,7 @@ def _deepcut(config: DeepCutConfig, task: Task) -> list[Foreground]:
 
 
 METHODS: dict[str, Callable[[Task], list[Foreground]]] = {
+    "tree": _tree,
     "tokencut": lambda task: task.repeat(tokencut),
     "deep_spectral": lambda task: task.repeat(deep_spectral),
     "lost": _lost,
@@ -75,12 +91,14 @@ def discover(
     refine: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
+    judge: Perceptrons | None = None,
 ) -> Objects:
     """Return at most `n` objects, best first, found on the graph of the leaves.
 
     features  (N, D) of the leaves, such as PatchFeatures.pool(h.labels, h.n_leaves); None: h.embeddings
     method    a name of METHODS, or a function of features and NodeGraph, such as one with a configuration of its own:
               functools.partial(tokencut, config=TokenCutConfig(tau=0.3))
+    judge     what the method "tree" asks, of supercuts calibrate
     refine    fits each object to the union of tree regions that agrees with it most (snap.py)
 
     The score of an object is the mean softness inside less that outside, 0..1; the saliency is the highest softness of
@@ -94,7 +112,7 @@ def discover(
     [[10, 20, 30, 40]]
     """
     graph = label_graph(h.labels)
-    found = _find(Task(h.embeddings if features is None else features, graph, n, seed, h, progress), method)
+    found = _find(Task(h.embeddings if features is None else features, graph, n, seed, h, judge, progress), method)
     return _paint(found, graph, h.labels, h if refine else None)
 
 
@@ -108,14 +126,13 @@ def discover_patches(
 ) -> Objects:
     """Return at most `n` objects of an image of that height and width, found on its patches: the published methods."""
     graph = grid_graph(*patches.values.shape[1:])
-    found = _find(Task(patches.nodes, graph, n, seed, None, progress), method)
+    found = _find(Task(patches.nodes, graph, n, seed, progress=progress), method)
     return _paint(found, graph, patches.grid_labels(*shape), None)
 
 
 def _find(task: Task, method: str | Find) -> list[Foreground]:
     check_whole("n", task.n, remedy="Ask for at least one object.")
     check_in_range("n", task.n, 1, np.inf, remedy="Ask for at least one object.")
-    check_features(task.features, task.graph)
     if not isinstance(method, str):
         return task.repeat(method)
     check_choice("method", method, METHODS)

@@ -1,7 +1,7 @@
-"""Tell foreground from background by the tree: what people draw as a region that the image's frame does not cut.
+"""Tell figure from ground by the tree: what people draw as a region that the image's frame does not cut.
 
 In   a Hierarchy with its image, perceptrons that judge its nodes
-Out  features (M, F) of the nodes, a saliency (N,) of the leaves, 0..1
+Out  features (M, F) of the nodes, a saliency (N,) of the leaves, Foregrounds
 Not  no deep features of other networks (tokencut.py and others), no learning (training/figure_ground.py)
 
 The cues are those of classical saliency detection: contrast to the frame (Wei et al., "Geodesic saliency", ECCV 2012),
@@ -23,6 +23,8 @@ from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.color import color_features
 from supercuts.merging.perceptrons import Perceptrons
 from supercuts.objects import _kernels_figure_ground as kernels
+from supercuts.objects.foreground import Foreground, foreground
+from supercuts.objects.graphs import NodeGraph
 
 _SPREADS = (0.3, 0.7)  # of likeness, in standard deviations of the image
 _NEIGHBORHOOD = 0.25  # standard deviation of local contrast, as a share of the image's sides
@@ -70,11 +72,35 @@ FEATURES = (
 
 
 class FigureGroundConfig(BaseModel, frozen=True, extra="forbid"):
-    """How saliency becomes a mask."""
+    """How saliency becomes objects."""
 
-    threshold: float = Field(default=0.6, ge=0, le=1)  # of saliency, which runs from 0 to 1 in every image
-    least_area: float = Field(default=0.005, ge=0, le=1)  # of an object, as a share of the image, if there are others
+    threshold: float = Field(default=0.65, gt=0, lt=1)  # of saliency, which runs from 0 to 1 in every image
+    least_area: float = Field(default=0.005, ge=0, le=1)  # of a further object, as a share of the image
     references: PositiveInt = 400  # regions that leaves are compared with: time grows with leaves times these
+
+
+def figures(
+    h: Hierarchy, graph: NodeGraph, judge: Perceptrons, n: int = 1, config: FigureGroundConfig | None = None
+) -> list[Foreground]:
+    """Return all that stands out as one object of one or more components, or for n > 1 at most n components."""
+    config = config or FigureGroundConfig()
+    saliency = leaf_saliency(h, judge, config)
+    # 0.5 at the threshold, and straight lines to 0 and to 1
+    low, high = saliency / config.threshold, (saliency - config.threshold) / (1 - config.threshold)
+    soft = np.where(high > 0, 0.5 + high / 2, low / 2)
+    vector = saliency.astype(np.float64)
+    whole = foreground(soft > 0.5, vector, soft, int(saliency.argmax()))
+    if n == 1:
+        return [whole]
+    component = graph.components(whole.is_object)
+    mass = np.bincount(component, graph.area * saliency)
+    mass[0] = -1  # what lies outside
+    area = np.bincount(component, graph.area)
+    best = np.argsort(-mass, kind="stable")[: min(n, mass.size - 1)]
+    large = [best[0], *(k for k in best[1:] if area[k] >= config.least_area * h.labels.size)]
+    return [
+        foreground(component == k, vector, soft, int(np.where(component == k, saliency, -1).argmax())) for k in large
+    ]
 
 
 def leaf_saliency(

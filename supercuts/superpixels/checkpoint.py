@@ -22,7 +22,7 @@ from supercuts.core.files import atomic_path
 from supercuts.superpixels.ssn import SSN, OriginalConfig, SSNConfig
 
 FORMAT_VERSION = 1
-_MERGERS = ("affinity.", "gnn.")  # prefixes of arrays that are no weights of the network
+_LEARNED = ("affinity.", "gnn.", "figure_ground.")  # prefixes of arrays that are no weights of the network
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")  # of the original's checkpoints
 
 
@@ -31,7 +31,8 @@ class Calibration:
     """What is learned for a trained network, and kept with it.
 
     levels      name -> altitude
-    arrays      those of the affinity as affinity.NAME, of the graph neural network as gnn.NAME
+    arrays      those of the affinity as affinity.NAME, of the graph neural network as gnn.NAME, of what tells objects
+                from background as figure_ground.NAME
     source      the images it was learned on
     gnn_config  the settings of the graph neural network, as JSON
     """
@@ -41,9 +42,9 @@ class Calibration:
     source: str = ""
     gnn_config: str = "{}"
 
-    def of(self, merger: str) -> dict[str, np.ndarray]:
-        """Return the arrays of one merger, "affinity" or "gnn"; none if it has not been learned."""
-        prefix = f"{merger}."
+    def of(self, kind: str) -> dict[str, np.ndarray]:
+        """Return the arrays of "affinity", "gnn" or "figure_ground"; none if it has not been learned."""
+        prefix = f"{kind}."
         return {name.removeprefix(prefix): x for name, x in self.arrays.items() if name.startswith(prefix)}
 
 
@@ -81,7 +82,7 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            names = [name for name in file.keys() if not name.startswith(_MERGERS)]  # noqa: SIM118 (no mapping)
+            names = [name for name in file.keys() if not name.startswith(_LEARNED)]  # noqa: SIM118 (no mapping)
             tensors = {name: file.get_tensor(name).float() for name in names}
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
@@ -109,7 +110,7 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
         return Calibration()
     with safe_open(path, framework="np") as file:
         metadata = file.metadata() or {}
-        names = [name for name in file.keys() if name.startswith(_MERGERS)]  # noqa: SIM118 (no mapping)
+        names = [name for name in file.keys() if name.startswith(_LEARNED)]  # noqa: SIM118 (no mapping)
         arrays = {name: file.get_tensor(name) for name in names}
     levels = _read_levels(path, metadata.get("levels", "{}"))
     return Calibration(levels, arrays, metadata.get("calibrated_on", ""), metadata.get("gnn_config", "{}"))
@@ -123,7 +124,7 @@ def write_calibration(path: str | os.PathLike[str], calibration: Calibration) ->
             "calibrated_on": calibration.source,
             "gnn_config": calibration.gnn_config,
         }
-        kept = [name for name in file.keys() if not name.startswith(_MERGERS)]  # noqa: SIM118 (no mapping)
+        kept = [name for name in file.keys() if not name.startswith(_LEARNED)]  # noqa: SIM118 (no mapping)
         tensors = {name: file.get_tensor(name) for name in kept}
     tensors |= {name: torch.from_numpy(values) for name, values in calibration.arrays.items()}
     with atomic_path(path) as temporary:
