@@ -10,17 +10,6 @@ from numba import njit
 
 
 @njit(cache=True)
-def sum_gains(parents, leaf_gains):
-    """Return (M,) float64: each node's sum over its leaves."""
-    gains = np.zeros(parents.size)
-    for leaf in range(leaf_gains.size):
-        gains[leaf] = leaf_gains[leaf]
-    for node in range(parents.size - 1):
-        gains[parents[node]] += gains[node]
-    return gains
-
-
-@njit(cache=True)
 def best_union(parents, gains, penalty):
     """Return (M,) bool: disjoint nodes of largest total gain, each less the penalty; a node rather than equal parts."""
     root = parents.size - 1

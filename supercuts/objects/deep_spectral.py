@@ -16,19 +16,18 @@ from scipy.spatial import cKDTree
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
 from supercuts.objects.eigen import EigenPairs, smallest_eigenpairs
-from supercuts.objects.foreground import Foreground, check_features, cosines, first_largest, foreground, soften
+from supercuts.objects.foreground import Foreground, check_features, cosines, foreground, soften
 from supercuts.objects.graphs import NodeGraph
 
 _TINY = 1e-12
 
 
 class DeepSpectralConfig(BaseModel, frozen=True, extra="forbid"):
-    """What joins nodes, and how many eigenvectors are found; values are the original's where it has them."""
+    """What joins nodes; values are the original's."""
 
     color_weight: NonNegativeFloat = 0.0  # of the colour graph beside that of the features
-    neighbors: tuple[PositiveInt, ...] = (20, 10)  # of each node in the colour graph, for each of the weights of place
-    place_weights: tuple[NonNegativeFloat, ...] = (2.0, 0.1)
-    eigenvectors: PositiveInt = 4  # besides the constant one, for regions
+    # of each node in the colour graph: how many are joined to it, with which weight of place beside colour
+    neighbors: tuple[tuple[PositiveInt, NonNegativeFloat], ...] = ((20, 2.0), (10, 0.1))
 
 
 def deep_spectral(
@@ -45,7 +44,7 @@ def deep_spectral(
     [False, False, False, True]
     """
     vector = spectral_pairs(features, graph, 1, config, color).vectors[:, 0]
-    return foreground(vector > 0, vector, soften(vector, 0.0, graph.area), first_largest(vector - vector.min()))
+    return foreground(vector > 0, vector, soften(vector, 0.0, graph.area), graph.area)
 
 
 def spectral_pairs(
@@ -83,7 +82,7 @@ def color_affinity(
     n = len(color)
     counts = np.zeros((n, n))
     rows = np.arange(n)
-    for wanted, weight in zip(config.neighbors, config.place_weights, strict=True):
+    for wanted, weight in config.neighbors:
         points = color.astype(np.float64) * [1, 1, 1, weight, weight]
         nearest = cKDTree(points).query(points, np.arange(1, min(wanted, n) + 1))[1]
         counts[np.repeat(rows, nearest.shape[1]), nearest.ravel()] += 1

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from supercuts.merging.deepcut import DeepCutConfig, Progress, deepcut
-from supercuts.objects.foreground import Foreground, check_features, first_largest, foreground
+from supercuts.objects.foreground import Foreground, check_features, foreground
 from supercuts.objects.graphs import NodeGraph
 
 NCUT = DeepCutConfig(loss="ncut", n_parts=2)
@@ -33,4 +33,4 @@ def deepcut_object(
     others = np.delete(soft, background, axis=1).max(1, initial=0.0)
     vector = others - soft[:, background]
     likely = others / (others + soft[:, background])  # 0.5 where the background is as likely as the best other part
-    return foreground(part != background, vector, likely, first_largest(vector - vector.min()))
+    return foreground(part != background, vector, likely, graph.area)

@@ -155,7 +155,7 @@ def _paint(
             continue
         is_taken |= inside
         masks.append(inside)
-        scores.append(one.score(graph.area))
+        scores.append(one.score)
         saliency = np.maximum(saliency, one.soft)
     saliency = np.where(is_taken, np.maximum(saliency, 0.5), np.minimum(saliency, 0.5))
     best_first = np.argsort(-np.array(scores), kind="stable")

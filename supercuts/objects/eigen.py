@@ -25,7 +25,8 @@ class EigenPairs(NamedTuple):
     """Eigenpairs of (D - W) v = mu D v, ascending, without the constant vector.
 
     values   (K,) float64    0..2; 0 again for each further part of a graph that falls apart
-    vectors  (N, K) float64  v' D v = 1, the entry of largest size positive; 0 where a graph has fewer, or no structure
+    vectors  (N, K) float64  v' D v = 1 for areas of mean 1, the entry of largest size positive; 0 where a graph has
+                             fewer, or no structure
     """
 
     values: np.ndarray

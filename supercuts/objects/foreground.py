@@ -27,34 +27,38 @@ class Foreground:
     vector     (N,) float64   the method's own measure, higher on the object
     soft       (N,) float32   0..1: how surely a node is object; at least 0.5 inside and at most 0.5 outside
     seed       int            the node the object grew from, or its surest one
+    score      float          how far the object stands out, 0..1: mean softness inside less that outside, by area
     """
 
     is_object: Bool[np.ndarray, " nodes"]
     vector: Float64[np.ndarray, " nodes"]
     soft: Float32[np.ndarray, " nodes"]
     seed: int
-
-    def score(self, area: Int64[np.ndarray, " nodes"]) -> float:
-        """Return how far the object stands out, 0..1: mean softness inside less that outside, by area."""
-        if self.is_object.all():
-            return 0.0
-        inside, outside = (
-            float(np.average(self.soft[part], weights=area[part])) for part in (self.is_object, ~self.is_object)
-        )
-        return min(max(inside - outside, 0.0), 1.0)
+    score: float
 
 
 def foreground(
-    is_object: Bool[np.ndarray, " nodes"], vector: Float64[np.ndarray, " nodes"], soft: np.ndarray, seed: int
+    is_object: Bool[np.ndarray, " nodes"],
+    vector: Float64[np.ndarray, " nodes"],
+    soft: Float[np.ndarray, " nodes"],
+    area: Int64[np.ndarray, " nodes"],
+    seed: int | None = None,
 ) -> Foreground:
-    """Return the object that was found; the whole image if nothing was.
+    """Return the object that was found; the whole image, of score 0, if nothing was.
 
-    Softness on the wrong side of 0.5 becomes neutral, 0.5: that of another component, which the method left out.
+    Softness on the wrong side of 0.5 becomes neutral, 0.5: that of another component, which the method left out. The
+    seed is where the vector is highest inside, unless given.
     """
     if not is_object.any():
         is_object = np.ones_like(is_object)
+    if seed is None:
+        seed = first_largest(np.where(is_object, vector - vector.min(), 0))
     soft = np.where(is_object, np.maximum(soft, 0.5), np.minimum(soft, 0.5)).astype(np.float32)
-    return Foreground(is_object, vector, soft, seed)
+    score = 0.0
+    if not is_object.all():
+        inside, outside = (float(np.average(soft[part], weights=area[part])) for part in (is_object, ~is_object))
+        score = inside - outside
+    return Foreground(is_object, vector, soft, seed, score)
 
 
 def check_features(features: Float[np.ndarray, "nodes channels"], graph: NodeGraph) -> None:

@@ -50,4 +50,4 @@ def lost(
     votes: np.ndarray = graph.area[similar] @ products[similar]
     inside = votes > 0
     inside[seed] = True  # it votes for itself; only features of zeros do not
-    return foreground(graph.component_of(inside, seed), votes, soften(votes, 0.0, graph.area), seed)
+    return foreground(graph.component_of(inside, seed), votes, soften(votes, 0.0, graph.area), graph.area, seed)

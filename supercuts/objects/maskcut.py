@@ -15,7 +15,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, Field
 
 from supercuts.core.checks import check_in_range
-from supercuts.objects.foreground import Foreground
+from supercuts.objects.foreground import Foreground, foreground
 from supercuts.objects.graphs import NodeGraph
 
 Find = Callable[[Float[np.ndarray, "nodes channels"], NodeGraph], Foreground]
@@ -38,18 +38,19 @@ def maskcut(
 ) -> list[Foreground]:
     """Return at most `n` objects, at least one: the first is taken as it is, further ones only if they are sensible.
 
-    Of several, each is its largest component. A node that was taken before is 0 in `vector` and `soft`.
+    Of several, each is its largest component. Nodes that were taken before are 0 in `vector` and `soft`, and do not
+    count in the score.
     """
     check_in_range("n", n, 1, np.inf, remedy="Ask for at least one object.")
     config = config or MaskCutConfig()
     is_left = np.ones(graph.n_nodes, bool)
     found: list[Foreground] = []
     while len(found) < n and is_left.any():
-        one = _spread(find(features[is_left], graph.subgraph(is_left)), is_left)
+        left = graph.subgraph(is_left)
+        one = find(features[is_left], left)
         if n > 1:
-            largest = graph.largest_component(one.is_object)
-            neutral = np.where(one.is_object & ~largest, np.float32(0.5), one.soft)
-            one = Foreground(largest, one.vector, neutral, one.seed)
+            one = foreground(left.largest_component(one.is_object), one.vector, one.soft, left.area)
+        one = _spread(one, is_left)
         if found and not _is_sensible(one, graph, config):
             break
         found.append(one)
@@ -57,12 +58,12 @@ def maskcut(
     return found
 
 
-def _spread(part: Foreground, is_left: np.ndarray) -> Foreground:
+def _spread(one: Foreground, is_left: np.ndarray) -> Foreground:
     """Return what was found among the nodes left, on all nodes."""
     n = is_left.size
     is_object, vector, soft = np.zeros(n, bool), np.zeros(n), np.zeros(n, np.float32)
-    is_object[is_left], vector[is_left], soft[is_left] = part.is_object, part.vector, part.soft
-    return Foreground(is_object, vector, soft, int(np.flatnonzero(is_left)[part.seed]))
+    is_object[is_left], vector[is_left], soft[is_left] = one.is_object, one.vector, one.soft
+    return Foreground(is_object, vector, soft, int(np.flatnonzero(is_left)[one.seed]), one.score)
 
 
 def _is_sensible(one: Foreground, graph: NodeGraph, config: MaskCutConfig) -> bool:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
+from supercuts.hierarchy._kernels import sum_rows_to_root
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.objects import _kernels_snap as _kernels
 
@@ -40,7 +41,8 @@ def snap_to_tree(
     if max_nodes is not None:
         check_in_range("max_nodes", max_nodes, 1, np.inf, remedy="A union has at least one node.")
     areas = h.areas()
-    gains = _kernels.sum_gains(h.parents, (soft.astype(np.float64) - 0.5) * areas[: h.n_leaves])
+    leaf_gains = (soft.astype(np.float64) - 0.5) * areas[: h.n_leaves]
+    gains = sum_rows_to_root(h.parents, leaf_gains[:, None])[:, 0]
     low = penalty * areas[-1]
     top = _kernels.best_union(h.parents, gains, low)
     if max_nodes is not None and top.sum() > max_nodes:

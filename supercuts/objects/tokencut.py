@@ -42,7 +42,7 @@ def tokencut(
     affinity = np.where(likeness > config.tau, 1.0 if config.binary else likeness.clip(0), config.eps)
     vector = smallest_eigenpairs(affinity, graph.area, 1).vectors[:, 0]
     threshold = float(np.average(vector, weights=graph.area))
-    part, seed = vector > threshold, first_largest(abs(vector))
-    if not part[seed]:
-        part, vector, threshold = ~part, -vector, -threshold
-    return foreground(graph.component_of(part, seed), vector, soften(vector, threshold, graph.area), seed)
+    # eigenpairs come with their entry of largest size positive: the original turns them round for that
+    seed = first_largest(vector)
+    part = graph.component_of(vector > threshold, seed)
+    return foreground(part, vector, soften(vector, threshold, graph.area), graph.area, seed)

@@ -2,27 +2,33 @@ import numpy as np
 import pytest
 
 from supercuts.core.errors import InputError
-from supercuts.objects.foreground import Foreground, check_features, cosines, first_largest, foreground, soften
+from supercuts.objects.foreground import check_features, cosines, first_largest, foreground, soften
 from supercuts.objects.graphs import grid_graph
 
 AREA = np.array([1, 2, 3])
 
 
-def make(is_object, soft):
-    return Foreground(np.array(is_object), np.zeros(3), np.array(soft, np.float32), 0)
-
-
-def test_the_score_is_the_contrast_by_area():
-    assert make([False, True, True], [0.25, 0.5, 1.0]).score(AREA) == pytest.approx(4 / 5 - 0.25)
-    assert make([True, False, False], [0.25, 0.5, 1.0]).score(AREA) == 0
-    assert make([True, True, True], [0.25, 0.5, 1.0]).score(AREA) == 0
+@pytest.mark.parametrize(
+    ("is_object", "soft", "score"),
+    [
+        ([False, True, True], [0.25, 0.5, 1.0], 4 / 5 - 0.25),
+        ([True, False, False], [0.25, 0.5, 1.0], 0),
+        ([True] * 3, [0.25, 0.5, 1], 0),
+    ],
+)
+def test_the_score_is_the_contrast_by_area(is_object, soft, score):
+    found = foreground(np.array(is_object), np.zeros(3), np.array(soft), AREA)
+    assert found.score == pytest.approx(score)
 
 
 def test_nothing_becomes_everything_and_what_was_left_out_is_neutral():
-    soft = np.array([0.9, 0.8, 0.2])
-    found = foreground(np.array([True, False, False]), np.zeros(3), soft, 0)
+    soft, vector = np.array([0.9, 0.8, 0.2]), np.array([-3.0, 2.0, 0.0])
+    found = foreground(np.array([True, False, False]), vector, soft, AREA)
     np.testing.assert_allclose(found.soft, [0.9, 0.5, 0.2])
-    everything = foreground(np.zeros(3, bool), np.zeros(3), soft, 0)
+    assert found.seed == 0
+    assert foreground(np.array([True, False, True]), vector, soft, AREA).seed == 2
+    assert foreground(np.array([True, False, True]), vector, soft, AREA, 0).seed == 0
+    everything = foreground(np.zeros(3, bool), vector, soft, AREA)
     assert everything.is_object.all()
     np.testing.assert_allclose(everything.soft, [0.9, 0.8, 0.5])
 

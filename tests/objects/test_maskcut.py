@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from supercuts.core.errors import InputError
-from supercuts.objects.foreground import Foreground
+from supercuts.objects.foreground import foreground
 from supercuts.objects.graphs import grid_graph
 from supercuts.objects.lost import lost
 from supercuts.objects.maskcut import MaskCutConfig, maskcut
@@ -28,6 +28,9 @@ def test_objects_are_found_one_by_one_and_then_nothing_sensible_is_left():
     assert not second.soft[first.is_object].any()
     assert not (first.is_object & second.is_object).any()
     assert second.is_object[second.seed]
+    # what was taken does not count as background of the second
+    rest = ~first.is_object & ~second.is_object
+    assert second.score == pytest.approx(second.soft[second.is_object].mean() - second.soft[rest].mean(), abs=1e-6)
 
 
 def test_one_object_is_what_the_method_finds():
@@ -35,7 +38,7 @@ def test_one_object_is_what_the_method_finds():
     alone, expected = maskcut(features, GRID, lost, 1)[0], lost(features, GRID)
     for name in ("is_object", "vector", "soft"):
         np.testing.assert_array_equal(getattr(alone, name), getattr(expected, name))
-    assert alone.seed == expected.seed
+    assert (alone.seed, alone.score) == (expected.seed, expected.score)
 
 
 NUMBERS = np.arange(120.0)[:, None]  # as features: a method sees which nodes are left
@@ -47,7 +50,7 @@ def in_turn(*masks):
 
     def find(numbers, graph):
         inside = left.pop(0)[numbers[:, 0].astype(int)]
-        return Foreground(inside, inside.astype(float), inside.astype(np.float32), int(inside.argmax()))
+        return foreground(inside, inside.astype(float), inside.astype(float), graph.area)
 
     return find
 
