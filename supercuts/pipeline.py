@@ -151,10 +151,12 @@ class Model:
 
     def leaf_features(self, h: Hierarchy) -> Float32[np.ndarray, "leaves channels"]:
         """Return what leaves are compared by to find objects and parts: pooled keys of a transformer, or embeddings."""
-        if self.network is None or not isinstance(self.network.backbone, PretrainedViT):
+        if not hasattr(getattr(self.network, "backbone", None), "vit"):
             return h.embeddings
         if h.image is None:
             raise InputError("the hierarchy holds no image, whose keys are wanted. Save it with image=True.")
+        from supercuts.objects.keys import dino_keys  # imports timm
+
         return dino_keys(self, h.image).pool(h.labels, h.n_leaves)
 
     def _segment_one(self, image: object, superpixels: int | None) -> Hierarchy:

@@ -11,7 +11,6 @@ localization", CVPR 2022. Superpixels count as many patches as they have pixels.
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 from pydantic import BaseModel, NonNegativeFloat, PositiveInt
-from scipy.spatial import cKDTree
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
@@ -79,6 +78,8 @@ def color_affinity(
 
     Every node is its own first neighbour, as in the original.
     """
+    from scipy.spatial import cKDTree  # slow to import
+
     n = len(color)
     counts = np.zeros((n, n))
     rows = np.arange(n)

@@ -89,7 +89,7 @@ def figures(
     low, high = saliency / config.threshold, (saliency - config.threshold) / (1 - config.threshold)
     soft = np.where(high > 0, 0.5 + high / 2, low / 2)
     vector = saliency.astype(np.float64)
-    whole = foreground(soft > 0.5, vector, soft, int(saliency.argmax()))
+    whole = foreground(soft > 0.5, vector, soft, graph.area)
     if n == 1:
         return [whole]
     component = graph.components(whole.is_object)
@@ -98,9 +98,7 @@ def figures(
     area = np.bincount(component, graph.area)
     best = np.argsort(-mass, kind="stable")[: min(n, mass.size - 1)]
     large = [best[0], *(k for k in best[1:] if area[k] >= config.least_area * h.labels.size)]
-    return [
-        foreground(component == k, vector, soft, int(np.where(component == k, saliency, -1).argmax())) for k in large
-    ]
+    return [foreground(component == k, vector, soft, graph.area) for k in large]
 
 
 def leaf_saliency(

@@ -10,8 +10,9 @@ from supercuts.backbones.pretrained import make_pretrained
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.objects.discover import METHODS, Task, discover, discover_patches
-from supercuts.objects.features import PatchFeatures, dino_keys
+from supercuts.objects.features import PatchFeatures
 from supercuts.objects.graphs import grid_graph
+from supercuts.objects.keys import dino_keys
 from supercuts.objects.tokencut import TokenCutConfig, tokencut
 
 
