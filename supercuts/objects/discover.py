@@ -102,7 +102,7 @@ def discover(
     refine    fits each object to the union of tree regions that agrees with it most (snap.py)
 
     The score of an object is the mean softness inside less that outside, 0..1; the saliency is the highest softness of
-    all objects, above 0.5 inside them and not above it outside.
+    all objects, at least 0.5 inside them and at most 0.5 outside.
 
     >>> import supercuts
     >>> image = np.full((40, 60, 3), 200, np.uint8)
