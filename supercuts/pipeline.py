@@ -37,7 +37,8 @@ from supercuts.merging.deepcut import Progress
 from supercuts.merging.perceptrons import Perceptrons
 from supercuts.merging.registry import MERGERS, MergingConfig, Regions, merge
 from supercuts.objects.discover import discover
-from supercuts.objects.result import Objects
+from supercuts.objects.parts import find_parts
+from supercuts.objects.result import Objects, Parts
 from supercuts.superpixels.checkpoint import TORCH_SUFFIXES, load_network, read_calibration
 from supercuts.superpixels.cluster import ClusterConfig, cluster
 from supercuts.superpixels.result import PixelMaps
@@ -148,6 +149,27 @@ class Model:
         method = method or ("tokencut" if self.figure_ground is None else "tree")
         features = None if method == "tree" else self.leaf_features(h)
         return discover(h, features, method, n, seed=seed, progress=progress, judge=self.figure_ground)
+
+    def parts(
+        self,
+        source: "ImageSource | Hierarchy",
+        k: int | None = None,
+        method: str | None = None,
+        n: int = 1,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Parts:
+        """Return the parts of at most `n` objects of an image or of its hierarchy.
+
+        k       parts of each object; None: the method decides
+        method  tree (regions of the tree inside the object, unless given), spectral or deepcut
+        seed, progress  as in objects, which finds the objects first
+        """
+        h = source if isinstance(source, Hierarchy) else self.segment(source)
+        found = self.objects(h, n, seed=seed)
+        method = method or "tree"
+        features = None if method == "tree" else self.leaf_features(h)
+        return find_parts(h, found, features, k, method, seed, progress)
 
     def leaf_features(self, h: Hierarchy) -> Float32[np.ndarray, "leaves channels"]:
         """Return what leaves are compared by to find objects and parts: pooled keys of a transformer, or embeddings."""

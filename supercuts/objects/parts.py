@@ -1,0 +1,152 @@
+"""Divide objects into parts: first the objects, then what is inside them.
+
+In   Hierarchy, Objects found in it, features (N, D) of its leaves
+Out  Parts, nested in the objects by construction
+Not  no discovery of objects (discover.py), no names of parts
+
+The two stages are those of DeepCut (Aflalo et al., ICCVW 2023), whose second stage sees the nodes of the object only.
+A method is one line of METHODS.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int32, Int64
+
+from supercuts.core.checks import check_choice, check_in_range, check_whole
+from supercuts.core.errors import InputError
+from supercuts.hierarchy.cuts import cut_by_altitude, cut_by_count
+from supercuts.hierarchy.levels import altitude_of_level
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.merging.deepcut import DeepCutConfig, Progress, deepcut
+from supercuts.objects import _kernels_parts
+from supercuts.objects.deep_spectral import spectral_pairs, spectral_regions
+from supercuts.objects.foreground import check_features
+from supercuts.objects.graphs import NodeGraph, label_graph
+from supercuts.objects.result import Objects, Parts
+
+_USUAL = 4  # parts of an object where neither the caller nor a level says
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartTask:
+    """What a method of the registry is given: one object, as leaves of a hierarchy.
+
+    inside    (N,) bool  the leaves of the object
+    features  (L, D)     of these leaves
+    graph     of these leaves
+    k         how many parts; None: the method decides
+    """
+
+    hierarchy: Hierarchy
+    inside: Bool[np.ndarray, " leaves"]
+    features: Float[np.ndarray, "inside channels"]
+    graph: NodeGraph
+    k: int | None
+    seed: int
+    progress: Progress | None
+
+
+def _by_tree(task: PartTask) -> Int64[np.ndarray, " inside"]:
+    """Cut the tree of the object's leaves, into k regions or at the level "part"."""
+    h = task.hierarchy
+    parents, nodes = _kernels_parts.restrict(h.parents, task.inside)
+    altitudes, n = h.altitudes[nodes], int(task.inside.sum())
+    if task.k is None and "part" in h.levels:
+        found = cut_by_altitude(parents, altitudes, n, altitude_of_level(h.levels, "part"))
+    else:
+        found = cut_by_count(parents, altitudes, n, min(task.k or _USUAL, n))
+    return found.region_of_leaf.astype(np.int64)
+
+
+def _by_spectrum(task: PartTask) -> Int64[np.ndarray, " inside"]:
+    """Cluster the eigenvectors of the object's own graph; without k, the largest gap between eigenvalues decides."""
+    check_features(task.features, task.graph)
+    if task.graph.n_nodes == 1:
+        return np.zeros(1, np.int64)
+    n_vectors = max(_USUAL, (task.k or 0) - 1)
+    pairs = spectral_pairs(task.features, task.graph, min(n_vectors, task.graph.n_nodes - 1))
+    return spectral_regions(pairs, task.graph, task.k, task.seed)
+
+
+def _by_deepcut(task: PartTask) -> Int64[np.ndarray, " inside"]:
+    """Optimise a network on the object: into k parts by the normalised cut."""
+    check_features(task.features, task.graph)
+    config = DeepCutConfig(n_parts=task.k or _USUAL, seed=task.seed)
+    found: np.ndarray = deepcut(task.features.astype(np.float32), None, config, task.progress).parts
+    return found
+
+
+METHODS: dict[str, Callable[[PartTask], Int64[np.ndarray, " inside"]]] = {
+    "tree": _by_tree,
+    "spectral": _by_spectrum,
+    "deepcut": _by_deepcut,
+}
+
+
+def find_parts(
+    h: Hierarchy,
+    objects: Objects,
+    features: Float[np.ndarray, "leaves channels"] | None = None,
+    k: int | None = None,
+    method: str = "tree",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Parts:
+    """Return the parts of each object, numbered by their first leaf, object by object.
+
+    features  (N, D) of the leaves; None: h.embeddings
+    k         parts of each object: exactly so many by the tree, at most so many by the other methods, and never more
+              than an object has leaves. None: the regions of the level "part" by the tree, the largest gap between
+              eigenvalues by spectral, else 4
+
+    An object's mask is made of leaves, a leaf belonging to it if most of its pixels do; parts cover the mask exactly.
+    """
+    check_choice("method", method, METHODS)
+    if k is not None:
+        check_whole("k", k, remedy="Give how many parts an object should have.")
+        check_in_range("k", k, 1, np.inf, remedy="Ask for at least one part.")
+    if objects.saliency.shape != h.shape:
+        raise InputError(
+            f"objects of an image {objects.saliency.shape} do not fit a hierarchy {h.shape}: find them in it."
+        )
+    features = h.embeddings if features is None else features
+    graph = label_graph(h.labels)
+    labels = np.zeros(h.shape, np.int32)
+    object_of: list[int] = []
+    for i, mask in enumerate(objects.masks):
+        inside = _leaves_of(h, mask)
+        task = PartTask(h, inside, features[inside], graph.subgraph(inside), k, seed, progress)
+        part = _by_first_leaf(METHODS[method](task))
+        of_leaf = np.full(h.n_leaves, -1, np.int32)
+        of_leaf[inside] = part
+        labels = _paint(labels, mask, of_leaf[h.labels], len(object_of))
+        object_of += [i] * (int(labels.max()) - len(object_of))
+    return Parts(labels, np.array(object_of, np.int32))
+
+
+def _leaves_of(h: Hierarchy, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, " leaves"]:
+    """Return the leaves most of whose pixels lie in the mask; if there is none, those that meet it."""
+    inside = np.bincount(h.labels[mask], minlength=h.n_leaves)
+    most: np.ndarray = 2 * inside > h.areas()[: h.n_leaves]
+    return most if most.any() else inside > 0
+
+
+def _by_first_leaf(part: Int64[np.ndarray, " inside"]) -> Int64[np.ndarray, " inside"]:
+    _, first, inverse = np.unique(part, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def _paint(labels: np.ndarray, mask: np.ndarray, part: np.ndarray, n_before: int) -> Int32[np.ndarray, "height width"]:
+    """Return the labels with the parts of one object; pixels of its mask in no part of it take that of the nearest."""
+    is_missing = mask & (part < 0)
+    if is_missing.any():
+        from scipy import ndimage  # slow to import
+
+        nearest = ndimage.distance_transform_edt(~(mask & (part >= 0)), return_distances=False, return_indices=True)
+        part = part[tuple(nearest)]
+    _, found = np.unique(part[mask], return_inverse=True)  # a part whose leaves lie outside the mask has no number
+    painted = labels.copy()
+    painted[mask] = n_before + 1 + found
+    return painted
