@@ -65,7 +65,7 @@ def _by_spectrum(task: PartTask) -> Int64[np.ndarray, " inside"]:
     check_features(task.features, task.graph)
     if task.graph.n_nodes == 1:
         return np.zeros(1, np.int64)
-    n_vectors = max(_USUAL, (task.k or 0) - 1)
+    n_vectors = max(task.k - 1, 1) if task.k else _USUAL  # k parts differ in k - 1 of them
     pairs = spectral_pairs(task.features, task.graph, min(n_vectors, task.graph.n_nodes - 1))
     return spectral_regions(pairs, task.graph, task.k, task.seed)
 
