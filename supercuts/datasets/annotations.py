@@ -102,7 +102,11 @@ class AnnotatedSequence(SampleSequence[AnnotatedSample[_Truth]]):
     """The annotated samples of a dataset; subclasses set `samples`."""
 
     def check(self) -> None:
-        """Refuse a dataset in which a file is missing, and name the first ones; decodes nothing."""
+        """Refuse a dataset without images, or in which a file is missing, and name the first ones; decodes nothing."""
+        if not self.samples:
+            raise FileFormatError(
+                f"{self} has no image with an object or part that counts: unpack the dataset again, or ask for less."
+            )
         paths = [path for sample in self.samples for path in (sample.image_path, sample.truth_path)]
         missing = [path for path in dict.fromkeys(paths) if not path.is_file()]
         if missing:

@@ -77,4 +77,8 @@ def test_missing_files_are_named_once(tmp_path):
         data.check()
     (tmp_path / "all.json").touch()
     data.check()
+    object.__setattr__(data, "samples", ())
+    with pytest.raises(FileFormatError, match="no image with an object or part"):
+        data.check()
+    object.__setattr__(data, "samples", samples)
     assert data.names == ("a", "b")
