@@ -186,6 +186,9 @@ def _draw_worst(job: _Job[_Score], images: Mapping[str, Mapping[str, float]], sh
     by_name = {task.sample.name: task.sample for task in job.method.tasks}
     chosen = worst({name: one[order] for name, one in images.items() if order in one})
     with working("drawing the worst cases"):
-        cases = [job.case(by_name[name], f"found: {job.shown[order]} {images[name][order]:.3f}") for name in chosen]
+        cases = [
+            job.case(by_name[name], f"found: {job.shown[order].removeprefix('mean ')} {images[name][order]:.3f}")
+            for name in chosen
+        ]
         write_sheet(sheet, cases)
     say_written([sheet])
