@@ -79,11 +79,12 @@ def objects(
     opened = open_objects(dataset, data_root(data), no_hard)
     opened.check()
     scorer = ObjectsOfModel(model, method)
-    name = model if method is None else f"{model}, {method}"
+    # in the name, under which scores are kept: those of easy objects alone are others
+    how = [model, method, "without hard objects" if no_hard else None]
     job = _Job(
         task="objects",
-        data=f"{dataset} without hard objects" if no_hard else dataset,
-        method=of_model(name, opened[:limit], scorer, weights_path(model)),
+        data=dataset,
+        method=of_model(_joined(how), opened[:limit], scorer, weights_path(model)),
         case=scorer.case,
         kind=ObjectScores,
         summarise=summarise_objects,
@@ -120,11 +121,10 @@ def parts(
     opened.check()
     scorer = PartsOfModel(model, n_parts, method)
     how = [model, method, None if n_parts is None else f"{n_parts} parts"]
-    name = ", ".join(part for part in how if part is not None)
     job = _Job(
         task="parts",
         data=dataset,
-        method=of_model(name, opened[:limit], scorer, weights_path(model)),
+        method=of_model(_joined(how), opened[:limit], scorer, weights_path(model)),
         case=scorer.case,
         kind=PartScores,
         summarise=summarise_parts,
@@ -148,6 +148,10 @@ class _Job(Generic[_Score]):
     shown: Mapping[str, str]
     order: tuple[str, ...]
     by_part: Callable[[Sequence[_Score]], Mapping[str, Any]] | None = None
+
+
+def _joined(how: Sequence[str | None]) -> str:
+    return ", ".join(part for part in how if part is not None)
 
 
 def _check_paths(out: Path | None, sheet: Path | None) -> None:

@@ -131,3 +131,23 @@ def test_help_shows_an_example(run, task):
     result = run("evaluate", task, "--help")
     assert result.exit_code == 0
     assert f"supercuts evaluate {task} --dataset" in " ".join(result.stdout.split())
+
+
+def test_scores_kept_of_an_interrupted_run_are_not_those_of_other_objects(run, finder, tmp_path):
+    """The hard object is what the model finds, the easy one is not; a third image fails, so that scores are kept."""
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (tmp_path / name).mkdir(parents=True)
+    boxes = [f"<bndbox><xmin>{x}</xmin><ymin>5</ymin><xmax>{x + 9}</xmax><ymax>12</ymax></bndbox>" for x in (1, 15)]
+    hard = f"<object>{boxes[0]}<truncated>1</truncated></object><object>{boxes[1]}</object>"
+    for name, pixels in {"a": bright((16, 24), slice(4, 12), slice(0, 10)), "bad": None}.items():
+        image = tmp_path / f"JPEGImages/{name}.jpg"
+        image.write_bytes(b"no image") if pixels is None else Image.fromarray(pixels).save(image, quality=100)
+        (tmp_path / f"Annotations/{name}.xml").write_text(f"<annotation>{hard}</annotation>")
+    (tmp_path / "ImageSets/Main/trainval.txt").write_text("a\nbad\n")
+    options = ["--dataset", "voc07", "--data", tmp_path, "--model", finder, "--workers", 1]
+    out = tmp_path / "out.json"
+    found = []
+    for more in ([], ["--no-hard"], []):
+        assert run("evaluate", "objects", *options, "--json", out, *more).exit_code == 1
+        found.append(json.loads(out.read_text())["methods"][0]["figures"]["corloc"])
+    assert found == [1, 0, 1]
