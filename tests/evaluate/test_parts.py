@@ -100,7 +100,7 @@ def test_only_visible_keypoints_count_and_the_box_moves_them():
         visible=np.array([True, False, True]),
         box_yxyx=np.array([0, 1, 2, 9]),
     )
-    in_box = parts_of([[1, 0, 0], [0, 0, 2]])
+    in_box = parts_of([[1, 2, 0], [0, 0, 2]])
     found = keypoint_labels(parts_of([[0, 0, 1, 1], [0, 0, 1, 2]]), in_box, truth)
     assert found.parts.tolist() == [0, 2]
     assert found.full.tolist() == [0, 2]
