@@ -29,8 +29,8 @@ class VOC(AnnotatedSequence[ObjectTruth]):
     and with them the images that then have no object.
 
     >>> data = VOC("data", 2007)                                # doctest: +SKIP
-    >>> len(data), data[0].truth.boxes_yxyx.shape[1]            # doctest: +SKIP
-    (5011, 4)
+    >>> data[0].name, data[0].truth.boxes_yxyx.shape[1]         # doctest: +SKIP
+    ('000005', 4)
     """
 
     root: str | os.PathLike[str]
