@@ -37,6 +37,11 @@ _PARTS_EXPECTED = """Expected one of
   ROOT/JPEGImages/*.jpg                     and  ROOT/annotations.json
   ROOT/images/test/*, images/* or test/*    and  ROOT/annotations/test.json or ROOT/test.json
 where test is the split; a JSON file has images, annotations and categories, as COCO has."""
+_KEYS = {  # of a COCO file, and what each of their entries must have; annotations a box or a mask besides
+    "images": ("id", "file_name", "height", "width"),
+    "annotations": ("image_id", "category_id"),
+    "categories": ("id", "name"),
+}
 _CAR_SPLITS = {"train": "trainingset", "test": "testset"}
 Record = dict[str, Any]  # an entry of a COCO file
 
@@ -57,7 +62,7 @@ class COCO20k(AnnotatedSequence[ObjectTruth]):
     def __post_init__(self) -> None:
         images, path, names = find_layout(self.root, _COCO20K, "COCO20k", _COCO20K_EXPECTED)
         wanted = {PurePosixPath(line).name.removesuffix(".jpg") for line in read_lines(names)}
-        document = _read_json(path)
+        document = _read_json(path, "bbox")
         found = {PurePosixPath(image["file_name"]).stem: image["id"] for image in document["images"]}
         if missing := sorted(wanted - found.keys()):
             raise FileFormatError(
@@ -95,8 +100,10 @@ class CocoParts(AnnotatedSequence[PartTruth]):
         layouts = _car_layouts(self.split) if self.dataset == "carparts" else _part_layouts(self.split)
         title = "CarParts" if self.dataset == "carparts" else "COCO annotations of parts"
         images, path = find_layout(self.root, layouts, title, _PARTS_EXPECTED)
-        document = _read_json(path)
+        document = _read_json(path, "segmentation")
         names = {one["id"]: str(one["name"]) for one in document["categories"]}
+        if unknown := {one["category_id"] for one in document["annotations"]} - names.keys():
+            raise FileFormatError(f"{path} has parts of category {min(unknown)}, which its categories do not name.")
         entries = {_safe_name(image["file_name"], path): image for image in document["images"]}
         of_images = dict(_of_images(document, {name: image["id"] for name, image in entries.items()}, entries.keys()))
         samples = []
@@ -139,14 +146,19 @@ def _of_images(document: Record, ids: dict[str, int], wanted: Any) -> list[tuple
     return [(name, by_id[ids[name]]) for name in wanted]
 
 
-def _read_json(path: Path) -> Record:
+def _read_json(path: Path, needed: str) -> Record:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FileFormatError(f"{path} is no JSON file ({error}). Download it again.") from error
-    keys = ("images", "annotations", "categories")
-    if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in keys):
-        raise FileFormatError(f"{path} has no lists {', '.join(keys)}. Expected a COCO file of instances.")
+    if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in _KEYS):
+        raise FileFormatError(f"{path} has no lists {', '.join(_KEYS)}. Expected a COCO file of instances.")
+    for key, wanted in {**_KEYS, "annotations": (*_KEYS["annotations"], needed)}.items():
+        for entry in document[key]:
+            if missing := [name for name in wanted if name not in entry]:
+                raise FileFormatError(
+                    f"{path}: an entry of {key} has no {', '.join(missing)}: {str(entry)[:80]}. Expected a COCO file."
+                )
     return document
 
 

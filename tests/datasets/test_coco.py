@@ -113,6 +113,14 @@ def test_files_that_are_none_are_refused(tmp_path):
     (tmp_path / "annotations.json").write_text("{")
     with pytest.raises(FileFormatError, match="is no JSON file"):
         CocoParts(tmp_path)
+    content = document(["a.jpg"], [annotation(0)])
+    del content["annotations"][0]["segmentation"]
+    write(tmp_path, "images", "annotations.json", content)
+    with pytest.raises(FileFormatError, match="an entry of annotations has no segmentation"):
+        CocoParts(tmp_path)
+    write(tmp_path, "images", "annotations.json", document(["a.jpg"], [annotation(0, 7)]))
+    with pytest.raises(FileFormatError, match="category 7, which its categories do not name"):
+        CocoParts(tmp_path)
     write(tmp_path, "images", "annotations.json", document(["a.jpg"], []))
     with pytest.raises(FileFormatError, match="no image with a part"):
         CocoParts(tmp_path)
