@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
@@ -45,3 +46,44 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.fail(f"SUPERCUTS_DATA={value} is not a folder; see data/README.md for the expected tree")
     return root
+
+
+class BrightFinder:
+    """Takes bright pixels for the object, and its left and right half for its parts; the tree joins four quarters."""
+
+    def segment(self, image):
+        from supercuts.hierarchy.tree import Hierarchy
+
+        rows, columns = (np.arange(n) >= n // 2 for n in image.shape[:2])
+        return Hierarchy(
+            labels=(rows[:, None] * 2 + columns).astype(np.int32),
+            parents=np.array([4, 5, 4, 5, 6, 6, 6], np.int32),
+            altitudes=np.array([0, 0, 0, 0, 0.25, 0.5, 0.75], np.float32),
+            embeddings=np.zeros((4, 0), np.float32),
+            image=image,
+        )
+
+    def objects(self, source, n=1, method=None):
+        from supercuts.objects.result import Objects
+
+        mask = source.image.min(axis=2) > 127
+        mask = mask if mask.any() else ~mask
+        return Objects(mask[None], np.ones(1, np.float32), mask.astype(np.float32))
+
+    def parts(self, source, k=None, method=None):
+        from supercuts.core.arrays import relabel_consecutive
+        from supercuts.objects.result import Parts
+
+        mask = self.objects(source).mask
+        labels = np.where(np.arange(mask.shape[1]) < mask.shape[1] // 2, 1, 2) * mask
+        labels, n = relabel_consecutive(np.concatenate([np.zeros((1, mask.shape[1]), int), labels]))
+        return Parts(labels[1:], np.zeros(n - 1, np.int32))
+
+
+@pytest.fixture
+def finder(monkeypatch, tmp_path):
+    """Stand in for a model that finds objects and parts; return its path."""
+    path = tmp_path / "finder.safetensors"
+    path.touch()
+    monkeypatch.setattr("supercuts.pipeline.load", lambda *_, **__: BrightFinder())
+    return str(path)

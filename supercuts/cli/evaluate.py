@@ -5,32 +5,17 @@ Out  a table; on request a JSON document, CSV tables and the precision-recall pl
 Not  no metric, no reading of results: the work is in evaluate/
 """
 
-import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from supercuts.cli.common import (
-    FAILED,
-    Command,
-    Merging,
-    Views,
-    check_suffix,
-    print_error,
-    print_note,
-    progress,
-    working,
-)
+from supercuts.cli._evaluation import N_CORES, Limit, Out, Workers, finish, print_table, say_written, score_all
+from supercuts.cli.common import Command, Merging, Views, check_suffix, working
 
 if TYPE_CHECKING:
     from supercuts.datasets.bsds500 import BSDS500
-    from supercuts.evaluate.methods import Method, MethodResult
 
-_Score = TypeVar("_Score")
 _SHOWN = {
     "superpixels": {
         "n_superpixels": "superpixels",
@@ -74,13 +59,7 @@ ModelName = Annotated[str | None, typer.Option("--model", help="compact, or a .s
 Results = Annotated[
     list[Path] | None, typer.Option("--results", metavar="DIR", help="A folder of results to score; may be repeated.")
 ]
-Out = Annotated[
-    Path | None, typer.Option("--json", metavar="OUT.json", help="Write every figure here, and CSV tables beside it.")
-]
-Workers = Annotated[int, typer.Option(min=1, help="Processes; all cores unless given.", show_default=False)]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")]
 Form = Literal["auto", "ucm", "soft", "segmentations"]
-N_CORES = os.cpu_count() or 1
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -91,7 +70,7 @@ app = typer.Typer(
 
 @app.callback()
 def evaluate() -> None:
-    """Score superpixels or hierarchies against the human segmentations of BSDS500."""
+    """Score superpixels, hierarchies, objects or parts against what people drew."""
 
 
 @app.command(
@@ -126,17 +105,17 @@ def superpixels(
         for n in counts or [200, 600]
     ]
     compared += [methods.of_folder(folder, samples, scorers.SuperpixelsOfFile) for folder in results or []]
-    scored = _score(compared, SuperpixelScores, out, workers)
+    scored = score_all(compared, SuperpixelScores, out, workers)
     with working("computing intervals"):
         document = report.superpixel_document(report.run_facts(f"BSDS500 {split}", len(samples)), scored)
-    _print_table(
+    print_table(
         _SHOWN["superpixels"],
         [(e, e["figures"][annotators], e["interval_95"][annotators]) for e in document["methods"] if "figures" in e],
         f"BSDS500 {split}: {annotators} over annotators, then mean over images with its 95 % interval",
     )
     if out is not None:
-        _say_written(report.write_superpixels(out, document, scored))
-    _finish(scored, out)
+        say_written(report.write_superpixels(out, document, scored))
+    finish(scored, out)
 
 
 @app.command(
@@ -175,17 +154,17 @@ def hierarchy(
         compared.append(methods.of_model(", ".join(how), samples, scorer, weights_path(name)))
     of_file = scorers.HierarchyFiles(form, boundaries, nms)
     compared += [methods.of_folder(folder, samples, of_file) for folder in results or []]
-    scored = [methods.set_aside_uneven(one) for one in _score(compared, HierarchyScores, out, workers)]
+    scored = [methods.set_aside_uneven(one) for one in score_all(compared, HierarchyScores, out, workers)]
     with working("computing intervals"):
         document = report.hierarchy_document(report.run_facts(f"BSDS500 {split}", len(samples)), scored)
-    _print_table(
+    print_table(
         _SHOWN["hierarchy"],
         [(entry, entry["figures"], entry["interval_95"]) for entry in document["methods"] if "figures" in entry],
         f"BSDS500 {split}: all annotators, with 95 % intervals over images",
     )
     if out is not None:
-        _say_written(report.write_hierarchies(out, document, scored))
-    _finish(scored, out)
+        say_written(report.write_hierarchies(out, document, scored))
+    finish(scored, out)
 
 
 def _open(data: str | None, split: str, out: Path | None) -> "BSDS500":
@@ -203,69 +182,3 @@ def _open(data: str | None, split: str, out: Path | None) -> "BSDS500":
 def _models(model: str | None, results: list[Path] | None) -> list[str]:
     """Return the model to score: none when only folders of results are given."""
     return [model or "compact"] if model or not results else []
-
-
-def _score(
-    compared: Sequence["Method[_Score]"], kind: type[_Score], out: Path | None, workers: int
-) -> list["MethodResult[_Score]"]:
-    """Score all methods behind a progress bar; with --json, what is done is kept until the whole run is."""
-    from supercuts.evaluate.methods import score_methods
-    from supercuts.evaluate.run import Store
-
-    for method in compared:
-        for note in method.notes:
-            print_note(note)
-    store = None if out is None else Store(_parts(out), kind)
-    with progress() as bar:
-        task = bar.add_task("scoring", total=sum(len(method.tasks) for method in compared))
-        return score_methods(compared, workers, store, lambda _: bar.advance(task))
-
-
-def _parts(out: Path) -> Path:
-    return out.with_suffix(".parts")
-
-
-def _finish(scored: Sequence["MethodResult[Any]"], out: Path | None) -> None:
-    """Name every image that has no score; the finished parts are kept only while some image lacks one."""
-    for result in scored:
-        for name, why in result.failures.items():
-            print_error(f"{result.method}: image {name}: {why}")
-        if result.failures:
-            print_error(f"{result.method}: {len(result.scores)} of {result.n_images} images scored")
-    if any(result.failures for result in scored):
-        raise typer.Exit(FAILED)
-    if out is not None:
-        from supercuts.evaluate.run import clear
-
-        clear(_parts(out))
-
-
-def _say_written(paths: Sequence[Path]) -> None:
-    typer.echo("wrote " + ", ".join(str(path) for path in paths))
-
-
-def _print_table(
-    labels: Mapping[str, str],
-    columns: Sequence[tuple[Mapping[str, Any], Mapping[str, float], Mapping[str, tuple[float, float]]]],
-    caption: str,
-) -> None:
-    """Print one row per figure and one column per method."""
-    table = Table(caption=caption, caption_justify="left")
-    table.add_column("score")
-    for entry, _, _ in columns:
-        table.add_column(entry["method"], justify="right", overflow="fold")
-    table.add_row("images scored", *(f"{entry['n_scored']} of {entry['n_images']}" for entry, _, _ in columns))
-    for name, label in labels.items():
-        if any(name in figures for _, figures, _ in columns):
-            table.add_row(label, *(_cell(figures.get(name), intervals.get(name)) for _, figures, intervals in columns))
-    Console().print(table)
-
-
-def _cell(value: float | None, interval: tuple[float, float] | None) -> str:
-    if value is None or interval is None:
-        return "-"
-    digits = 1 if abs(value) >= 10 else 4
-    low, high = interval
-    # exact counts, and the figures of a single image, have no interval to show
-    spread = f" ({low:.{digits}f}-{high:.{digits}f})" if low < high else ""
-    return f"{value:.{digits}f}{spread}"

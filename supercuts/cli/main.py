@@ -13,6 +13,7 @@ from supercuts.cli.calibrate import calibrate
 from supercuts.cli.common import Command
 from supercuts.cli.cut import cut
 from supercuts.cli.evaluate import app as evaluate
+from supercuts.cli.evaluate_objects import objects, parts
 from supercuts.cli.export import export
 from supercuts.cli.segment import segment
 from supercuts.cli.train import train
@@ -35,6 +36,12 @@ app.command(
     epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first max_steps=2000 data.workers=4",
 )(train)
 app.command(cls=Command, epilog="Example: supercuts calibrate runs/first/model.safetensors --split val")(calibrate)
+evaluate.command(
+    cls=Command, epilog="Example: supercuts evaluate objects --dataset ecssd --json ecssd.json --sheet worst.png"
+)(objects)
+evaluate.command(
+    cls=Command, epilog="Example: supercuts evaluate parts --dataset carparts --json cars.json --sheet worst.png"
+)(parts)
 app.add_typer(evaluate, name="evaluate")
 
 

@@ -1,14 +1,14 @@
 """The value every dataset yields: one image and where its human annotations are.
 
 In   names, paths and the function that reads an annotation file
-Out  Sample, and SampleSequence, which datasets are
+Out  Sample, AnySample, which all kinds of samples are, and SampleSequence, which datasets are
 Not  no image decoding, no download, no cache
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 
@@ -34,20 +34,35 @@ class Sample:
         return self.read_truths(self.truth_path)
 
 
+@runtime_checkable
+class AnySample(Protocol):
+    """What every kind of sample has: a name that is unique within the dataset, the image, the annotation file."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def image_path(self) -> Path: ...  # noqa: D102
+    @property
+    def truth_path(self) -> Path: ...  # noqa: D102
+
+
+_AnySample = TypeVar("_AnySample", bound=AnySample)
+
+
 @dataclass(frozen=True)
-class SampleSequence(Sequence[Sample]):
+class SampleSequence(Sequence[_AnySample]):
     """The samples of a dataset's split, in the order of their names; subclasses set `samples`."""
 
-    samples: tuple[Sample, ...] = field(init=False, repr=False)
+    samples: tuple[_AnySample, ...] = field(init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     @overload
-    def __getitem__(self, index: int) -> Sample: ...
+    def __getitem__(self, index: int) -> _AnySample: ...
     @overload
-    def __getitem__(self, index: slice) -> tuple[Sample, ...]: ...
-    def __getitem__(self, index: int | slice) -> Sample | tuple[Sample, ...]:
+    def __getitem__(self, index: slice) -> tuple[_AnySample, ...]: ...
+    def __getitem__(self, index: int | slice) -> _AnySample | tuple[_AnySample, ...]:
         return self.samples[index]
 
     @property

@@ -29,7 +29,7 @@ Get BSR_bsds500.tgz from https://www2.eecs.berkeley.edu/Research/Projects/CS/vis
 
 
 @dataclass(frozen=True)
-class BSDS500(SampleSequence):
+class BSDS500(SampleSequence[Sample]):
     """The samples of one split ("train", "val", "test" or "train+val"), in numeric order of their names.
 
     >>> data = BSDS500("data", "val")                           # doctest: +SKIP

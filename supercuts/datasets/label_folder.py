@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class LabelFolder(SampleSequence):
+class LabelFolder(SampleSequence[Sample]):
     """The samples of one split ("train", "val" or "train+val") of a folder, in the order of their names.
 
     Without folders images/train or images/val, `val_fraction` of the images are "val": a hash of its name decides for

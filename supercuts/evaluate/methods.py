@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from supercuts.datasets.base import Sample
+from supercuts.datasets.base import AnySample, Sample
 from supercuts.evaluate.hierarchies import HierarchyScores
 from supercuts.evaluate.results import find_results
 from supercuts.evaluate.run import Outcome, Store, Task, run
@@ -51,7 +51,7 @@ class MethodResult(Generic[_Score]):
         return len(self.scores) + len(self.failures)
 
 
-def of_model(name: str, samples: Sequence[Sample], score: Callable[[Sample], _Score], weights: Path) -> Method[_Score]:
+def of_model(name: str, samples: Sequence[AnySample], score: Callable[[Any], _Score], weights: Path) -> Method[_Score]:
     """Return the method that predicts every image with one model."""
     tasks = tuple(Task(name, sample, score, (weights,)) for sample in samples)
     return Method(name, tuple(sample.name for sample in samples), tasks, {})

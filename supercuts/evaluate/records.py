@@ -44,4 +44,4 @@ def _value(hint: Any, plain: Any) -> Any:
         return from_plain(hint, plain) if isinstance(hint, type) else plain
     if isinstance(plain, dict):
         return np.array(plain["values"], plain["dtype"]).reshape(plain["shape"])
-    return plain
+    return tuple(plain) if get_origin(hint) is tuple else plain

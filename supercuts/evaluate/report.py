@@ -7,22 +7,26 @@ Not  no terminal output, no drawing (plot.py)
 
 import csv
 import json
+import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from supercuts.core.files import atomic_path
 from supercuts.core.version import package_version
 from supercuts.evaluate.hierarchies import HierarchyScores, HierarchyTable, summarise
+from supercuts.evaluate.intervals import bootstrap_95
 from supercuts.evaluate.methods import MethodResult
 from supercuts.evaluate.plot import PrecisionRecallCurve, PrecisionRecallPoint, draw_precision_recall
 from supercuts.evaluate.superpixels import ANNOTATORS, SuperpixelScores, SuperpixelTable
 from supercuts.metrics.boundary import aggregate_boundary, total_boundary
+
+_Score = TypeVar("_Score")
 
 
 def run_facts(data: str, n_images: int) -> dict[str, str]:
@@ -64,6 +68,34 @@ def hierarchy_document(facts: Mapping[str, str], results: Sequence[MethodResult[
     return {"task": "hierarchy", "facts": dict(facts), "methods": methods}
 
 
+def figures_document(
+    task: str,
+    facts: Mapping[str, str],
+    results: Sequence[MethodResult[_Score]],
+    summarise: Callable[[Sequence[_Score]], Mapping[str, float]],
+) -> dict[str, Any]:
+    """Return figures and intervals of any scores, and each image's own figures; those that are NaN are left out."""
+    methods = []
+    for result in results:
+        entry = _describe(result)
+        if result.scores:
+            scores = list(result.scores.values())
+            entry["figures"] = _known(summarise(scores))
+            intervals = bootstrap_95(summarise, scores)
+            entry["interval_95"] = {name: intervals[name] for name in entry["figures"]}
+            entry["images"] = {name: _known(summarise([one])) for name, one in result.scores.items()}
+        methods.append(entry)
+    return {"task": task, "facts": dict(facts), "methods": methods}
+
+
+def write_figures(out: Path, document: Mapping[str, Any]) -> list[Path]:
+    """Write a figures_document as OUT.json and OUT.images.csv; return their paths."""
+    images = out.with_suffix(".images.csv")
+    write_json(out, document)
+    write_csv(images, _image_rows(document))
+    return [out, images]
+
+
 def write_superpixels(
     out: Path, document: Mapping[str, Any], results: Sequence[MethodResult[SuperpixelScores]]
 ) -> list[Path]:
@@ -98,7 +130,7 @@ def _superpixel_rows(results: Sequence[MethodResult[SuperpixelScores]]) -> Itera
 
 
 def _image_rows(document: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    """Yield one row per method and image of a hierarchy document."""
+    """Yield one row per method and image of a document of one row of figures per image."""
     for entry in document["methods"]:
         for name, figures in entry.get("images", {}).items():
             yield {"method": entry["method"], "image": name, **figures}
@@ -140,6 +172,10 @@ def _precision_recall(result: MethodResult[HierarchyScores]) -> PrecisionRecallC
     total, summary = total_boundary(boundaries), aggregate_boundary(boundaries)
     best = PrecisionRecallPoint(summary.ods_recall, summary.ods_precision)
     return PrecisionRecallCurve(result.method, total.recall, total.precision, best, summary.ap)
+
+
+def _known(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
 def _describe(result: MethodResult[Any]) -> dict[str, Any]:

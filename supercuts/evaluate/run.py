@@ -5,6 +5,7 @@ Out  Outcomes in the order in which they come; one file per scored image in the 
 Not  no summary; an image that fails does not stop the others
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from supercuts.core.errors import SuperCutsError
 from supercuts.core.files import atomic_path
 from supercuts.core.version import package_version
-from supercuts.datasets.base import Sample
+from supercuts.datasets.base import AnySample
 from supercuts.evaluate.records import from_plain, to_plain
 
 _Score = TypeVar("_Score")
@@ -36,8 +37,8 @@ class Task(Generic[_Score]):
     """
 
     method: str
-    sample: Sample
-    score: Callable[[Sample], _Score]
+    sample: AnySample
+    score: Callable[[Any], _Score]
     inputs: tuple[Path, ...] = ()
 
 
@@ -82,9 +83,9 @@ class Store(Generic[_Score]):
 
 def clear(folder: Path) -> None:
     """Remove the scores that a Store left in a folder, or of one method, and the folder if nothing else is in it."""
-    for path in (*folder.glob("*.json"), *folder.glob("*/*.json")):
+    for path in folder.rglob("*.json"):  # a sample's name may hold slashes
         path.unlink()
-    for emptied in (*folder.glob("*"), folder):
+    for emptied in (*sorted(folder.rglob("*"), reverse=True), folder):  # a folder comes before the one it is in
         if emptied.is_dir() and not any(emptied.iterdir()):
             emptied.rmdir()
 
@@ -148,5 +149,11 @@ def _origin(task: Task[Any]) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str:
+    state = path.stat()
+    return _digest_of(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)  # one file may hold the annotations of all images
+def _digest_of(path: Path, _n_bytes: int, _changed_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

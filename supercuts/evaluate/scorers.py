@@ -39,7 +39,7 @@ class SuperpixelsOfModel:
     def __call__(self, sample: Sample) -> SuperpixelScores:
         """Return the scores of one image."""
         image = read_image(sample.image_path)
-        h = _load_once(self.model).segment(image, superpixels=self.n_superpixels)
+        h = load_once(self.model).segment(image, superpixels=self.n_superpixels)
         labels = h.labels if self.n_regions is None else h.cut(regions=self.n_regions)
         return score_superpixels(labels, sample.truths, image)
 
@@ -77,7 +77,7 @@ class HierarchyOfModel:
         self._load()
 
     def _load(self) -> "Model":
-        return _load_once(self.model, self.merging, self.views)
+        return load_once(self.model, self.merging, self.views)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class HierarchyFiles:
 
 
 @functools.cache
-def _load_once(model: str, merging: str | None = None, views: str | None = None) -> "Model":
+def load_once(model: str, merging: str | None = None, views: str | None = None) -> "Model":
     """Return the model; a process loads it for its first image only."""
     from supercuts.pipeline import load
 

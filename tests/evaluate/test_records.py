@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -41,3 +42,12 @@ def test_scores_survive_json(kind, make, halves):
 
 def test_numpy_numbers_become_plain():
     assert json.dumps(to_plain(np.float64(0.1))) == "0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    names: tuple[str, ...]
+
+
+def test_tuples_come_back_as_tuples():
+    assert from_plain(Named, json.loads(json.dumps(to_plain(Named(("a", "b")))))).names == ("a", "b")

@@ -7,10 +7,12 @@ import pytest
 from supercuts.evaluate.hierarchies import score_contour_map, score_segmentations, score_soft_map, summarise
 from supercuts.evaluate.methods import MethodResult
 from supercuts.evaluate.report import (
+    figures_document,
     hierarchy_document,
     run_facts,
     superpixel_document,
     write_csv,
+    write_figures,
     write_hierarchies,
     write_json,
     write_superpixels,
@@ -93,3 +95,21 @@ def test_tables_of_different_columns_are_joined(tmp_path):
 def test_json_is_standard(tmp_path):
     write_json(tmp_path / "d.json", {"a": float("nan"), "b": [float("inf"), 1.5]})
     assert json.loads((tmp_path / "d.json").read_text()) == {"a": None, "b": [None, 1.5]}
+
+
+def mean_and_unknown(scores):
+    return {"mean": sum(scores) / len(scores), "unknown": float("nan")}
+
+
+def test_any_figures_are_listed_with_intervals_and_by_image(tmp_path):
+    results = [MethodResult("m", {"a.b": 1.0, "c": 3.0}, {"d": "why"}), MethodResult("none", {}, {"a.b": "why"})]
+    document = figures_document("objects", FACTS, results, mean_and_unknown)
+    entry, failed = document["methods"]
+    assert (entry["n_scored"], entry["n_images"], entry["failures"]) == (2, 3, {"d": "why"})
+    assert entry["figures"] == {"mean": 2}
+    assert list(entry["interval_95"]) == ["mean"]
+    assert entry["images"] == {"a.b": {"mean": 1}, "c": {"mean": 3}}
+    assert "figures" not in failed
+    written = write_figures(tmp_path / "out.json", document)
+    assert [path.name for path in written] == ["out.json", "out.images.csv"]
+    assert rows(written[1])[1] == {"method": "m", "image": "c", "mean": "3.0"}

@@ -125,3 +125,23 @@ def test_clear_removes_what_was_stored_and_nothing_else(tmp_path):
     clear(folder)
     assert not folder.exists()
     clear(Path(folder))
+
+
+def test_names_with_slashes_are_stored_and_cleared(tmp_path):
+    folder = tmp_path / "parts"
+    store = Store(folder, Size)
+    [sample] = make_samples(tmp_path, "a")
+    nested = Sample("001.Finch/a.b", sample.image_path, sample.truth_path, no_truths)
+    [outcome] = run([Task("m", nested, size)], 1, store)
+    assert store.read(Task("m", nested, size)).n_bytes == outcome.score.n_bytes
+    clear(folder)
+    assert not folder.exists()
+
+
+def test_an_annotation_file_of_all_images_is_read_once_and_again_when_it_changes(tmp_path):
+    [sample] = make_samples(tmp_path, "a")
+    store, task = Store(tmp_path / "parts", Size), Task("m", sample, size)
+    list(run([task], 1, store))
+    assert store.read(task) is not None
+    sample.truth_path.write_bytes(b"other")
+    assert store.read(task) is None

@@ -46,7 +46,7 @@ def test_merger_and_views_reach_the_model(monkeypatch):
     monkeypatch.setattr("supercuts.pipeline.load", lambda model, **how: (model, how))
     scorer = HierarchyOfModel("of_this_test", 12, False, "spectral", "many")
     scorer.check()
-    assert scorers._load_once("of_this_test", "spectral", "many")[1] == {"merging": "spectral", "views": "many"}
+    assert scorers.load_once("of_this_test", "spectral", "many")[1] == {"merging": "spectral", "views": "many"}
 
 
 def test_label_files(sample, tmp_path):

@@ -1,0 +1,198 @@
+"""`supercuts evaluate objects` and `parts`: what a model finds, against people's masks, boxes, regions and keypoints.
+
+In   a dataset of objects or of parts, a model and its method
+Out  a table; on request a JSON document, a CSV table beside it, and a contact sheet of the worst cases
+Not  no metric, no drawing: the work is in evaluate/
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+
+import typer
+
+from supercuts.cli._evaluation import N_CORES, Limit, Out, Workers, finish, print_table, say_written, score_all
+from supercuts.cli.common import check_suffix, working
+
+if TYPE_CHECKING:
+    from supercuts.evaluate.methods import Method
+    from supercuts.evaluate.sheet import Case
+
+_Score = TypeVar("_Score")
+_OBJECT_FIGURES = {
+    "iou": "mean IoU",
+    "accuracy": "accuracy",
+    "max_f_beta": "max F-beta",
+    "corloc": "CorLoc",
+    "box_iou": "IoU of the box",
+    "best_node": "Jaccard, best node",
+    "best_union": "Jaccard, best three nodes",
+    "n_objects": "objects found",
+}
+_PART_FIGURES = {
+    "best_node": "Jaccard, best node, parts",
+    "matched_iou": "IoU of matched parts",
+    "object_iou": "IoU of the object",
+    "object_best_node": "Jaccard, best node, object",
+    "object_best_union": "Jaccard, best three nodes, object",
+    "nested": "parts within the object",
+    "n_parts": "parts found",
+    "nmi_fg": "NMI FG",
+    "ari_fg": "ARI FG",
+    "nmi_full": "NMI Full",
+    "ari_full": "ARI Full",
+    "nmi_per_image": "NMI, mean of images",
+}
+
+Data = Annotated[str | None, typer.Option(help="Folder that holds the dataset; else $SUPERCUTS_DATA, else ./data.")]
+ModelName = Annotated[str, typer.Option("--model", help="compact, or a .safetensors file of weights.")]
+MethodName = Annotated[str | None, typer.Option(help="How the model finds them; its default unless given.")]
+Sheet = Annotated[
+    Path | None, typer.Option(metavar="WORST.png", help="Draw the worst cases: image, truth, found. .png or .jpg.")
+]
+
+
+def objects(
+    dataset: Annotated[str, typer.Option(help="ecssd, duts, omron, voc07, voc12, coco20k or cub.")],
+    data: Data = None,
+    model: ModelName = "compact",
+    method: MethodName = None,
+    no_hard: Annotated[bool, typer.Option("--no-hard", help="VOC: leave out difficult and truncated objects.")] = False,
+    out: Out = None,
+    workers: Workers = N_CORES,
+    limit: Limit = None,
+    sheet: Sheet = None,
+) -> None:
+    """Score the object a model finds in each image: IoU, accuracy and F-beta of its mask, CorLoc of its box.
+
+    Beside them, what the tree allows: the best node, and the best three nodes together.
+    """
+    _check_paths(out, sheet)
+    from supercuts.datasets.registry import open_objects
+    from supercuts.datasets.root import data_root
+    from supercuts.evaluate.methods import of_model
+    from supercuts.evaluate.object_scorers import ObjectsOfModel
+    from supercuts.evaluate.objects import ObjectScores, summarise_objects
+    from supercuts.pipeline import weights_path
+
+    opened = open_objects(dataset, data_root(data), no_hard)
+    opened.check()
+    scorer = ObjectsOfModel(model, method)
+    # in the name, under which scores are kept: those of easy objects alone are others
+    how = [model, method, "without hard objects" if no_hard else None]
+    job = _Job(
+        task="objects",
+        data=dataset,
+        method=of_model(_joined(how), opened[:limit], scorer, weights_path(model)),
+        case=scorer.case,
+        kind=ObjectScores,
+        summarise=summarise_objects,
+        shown=_OBJECT_FIGURES,
+        order=("iou", "box_iou"),
+    )
+    _run(job, out, workers, sheet)
+
+
+def parts(
+    dataset: Annotated[str, typer.Option(help="ccp, carparts, cub or coco.")],
+    data: Data = None,
+    model: ModelName = "compact",
+    method: MethodName = None,
+    n_parts: Annotated[
+        int | None,
+        typer.Option("--parts", min=1, metavar="N", help="How many to find; the model decides unless given."),
+    ] = None,
+    out: Out = None,
+    workers: Workers = N_CORES,
+    limit: Limit = None,
+    sheet: Sheet = None,
+) -> None:
+    """Score the parts a model finds in each image, against regions (ccp, carparts, coco) or keypoints (cub)."""
+    _check_paths(out, sheet)
+    from supercuts.datasets.registry import open_parts
+    from supercuts.datasets.root import data_root
+    from supercuts.evaluate.methods import of_model
+    from supercuts.evaluate.object_scorers import PartsOfModel
+    from supercuts.evaluate.parts import PartScores, by_part, summarise_parts
+    from supercuts.pipeline import weights_path
+
+    opened = open_parts(dataset, data_root(data))
+    opened.check()
+    scorer = PartsOfModel(model, n_parts, method)
+    how = [model, method, None if n_parts is None else f"{n_parts} parts"]
+    job = _Job(
+        task="parts",
+        data=dataset,
+        method=of_model(_joined(how), opened[:limit], scorer, weights_path(model)),
+        case=scorer.case,
+        kind=PartScores,
+        summarise=summarise_parts,
+        shown=_PART_FIGURES,
+        order=("matched_iou", "nmi_per_image"),
+        by_part=by_part,
+    )
+    _run(job, out, workers, sheet)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job(Generic[_Score]):
+    """What is scored and shown: order names the figures that the worst cases have the least of; the first there is."""
+
+    task: str
+    data: str
+    method: "Method[_Score]"
+    case: "Callable[[Any, str], Case]"
+    kind: type[_Score]
+    summarise: Callable[[Sequence[_Score]], Mapping[str, float]]
+    shown: Mapping[str, str]
+    order: tuple[str, ...]
+    by_part: Callable[[Sequence[_Score]], Mapping[str, Any]] | None = None
+
+
+def _joined(how: Sequence[str | None]) -> str:
+    return ", ".join(part for part in how if part is not None)
+
+
+def _check_paths(out: Path | None, sheet: Path | None) -> None:
+    if out is not None:
+        check_suffix("--json", out, ".json")
+    if sheet is not None:
+        from supercuts.evaluate.sheet import check_sheet
+
+        check_sheet(sheet)
+
+
+def _run(job: _Job[_Score], out: Path | None, workers: int, sheet: Path | None) -> None:
+    """Score all images, print the table, write what was asked for, name the images that failed."""
+    from supercuts.evaluate.report import figures_document, run_facts, write_figures
+
+    scored = score_all([job.method], job.kind, out, workers)
+    with working("computing intervals"):
+        document = figures_document(job.task, run_facts(job.data, scored[0].n_images), scored, job.summarise)
+    entry = document["methods"][0]
+    if job.by_part is not None and scored[0].scores:
+        entry["by_part"] = job.by_part(list(scored[0].scores.values()))
+    shown = [(entry, entry["figures"], entry["interval_95"])] if "figures" in entry else []
+    print_table(job.shown, shown, f"{job.data}: {job.task}, with 95 % intervals over images")
+    if out is not None:
+        say_written(write_figures(out, document))
+    if sheet is not None and shown:
+        _draw_worst(job, entry["images"], sheet)
+    finish(scored, out)
+
+
+def _draw_worst(job: _Job[_Score], images: Mapping[str, Mapping[str, float]], sheet: Path) -> None:
+    """Draw the cases that score lowest, found once more: scores keep no masks."""
+    from supercuts.evaluate.sheet import worst, write_sheet
+
+    order = next((figure for figure in job.order if any(figure in one for one in images.values())), job.order[0])
+    by_name = {task.sample.name: task.sample for task in job.method.tasks}
+    chosen = worst({name: one[order] for name, one in images.items() if order in one})
+    with working("drawing the worst cases"):
+        cases = [
+            job.case(by_name[name], f"found: {job.shown[order].removeprefix('mean ')} {images[name][order]:.3f}")
+            for name in chosen
+        ]
+        write_sheet(sheet, cases)
+    say_written([sheet])

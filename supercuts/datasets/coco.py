@@ -1,0 +1,190 @@
+"""Data sets with COCO annotations: the boxes of COCO20k; parts as in PartImageNet, CarParts and annotation tools.
+
+In   a folder of images and one JSON file of images, annotations and categories
+Out  samples in the order of their names: ObjectTruth of boxes, PartTruth of regions
+Not  no download, no pycocotools, no keypoints
+"""
+
+import itertools
+import json
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from supercuts.core.checks import check_choice
+from supercuts.core.errors import FileFormatError
+from supercuts.datasets.annotations import AnnotatedSample, AnnotatedSequence, ObjectTruth, PartTruth
+from supercuts.datasets.coco_masks import decode_segmentation
+from supercuts.datasets.folders import find_layout, read_lines
+
+_COCO20K = [
+    (f"{base}/{images}", f"{base}/annotations/instances_train2014.json", names)
+    for base, images in itertools.product(("COCO", "coco", "."), ("images/train2014", "train2014"))
+    for names in (f"{base}/coco_20k_filenames.txt", "coco_20k_filenames.txt", "datasets/coco_20k_filenames.txt")
+]
+_COCO20K_EXPECTED = """Expected ROOT/COCO or ROOT to hold
+  images/train2014/COCO_train2014_*.jpg   or train2014/
+  annotations/instances_train2014.json
+  coco_20k_filenames.txt                  one image per line, with or without its folder; also in ROOT"""
+_PARTS_EXPECTED = """Expected one of
+  ROOT/CarParts/testset/JPEGImages/*.jpg    and  ROOT/CarParts/testset/annotations.json
+  ROOT/PartImageNet/images/test/*.JPEG      and  ROOT/PartImageNet/annotations/test.json
+  ROOT/JPEGImages/*.jpg                     and  ROOT/annotations.json
+  ROOT/images/test/*, images/* or test/*    and  ROOT/annotations/test.json or ROOT/test.json
+where test is the split; a JSON file has images, annotations and categories, as COCO has."""
+_KEYS = {  # of a COCO file, and what each of their entries must have; annotations a box or a mask besides
+    "images": ("id", "file_name", "height", "width"),
+    "annotations": ("image_id", "category_id"),
+    "categories": ("id", "name"),
+}
+_CAR_SPLITS = {"train": "trainingset", "test": "testset"}
+Record = dict[str, Any]  # an entry of a COCO file
+
+
+@dataclass(frozen=True)
+class COCO20k(AnnotatedSequence[ObjectTruth]):
+    """The 19817 images of COCO train2014 that object discovery is reported on, with the boxes of their objects.
+
+    Crowds (iscrowd) are not counted, and images without another object are left out. Corners are rounded.
+
+    >>> data = COCO20k("data")                                  # doctest: +SKIP
+    >>> len(data), data[0].truth.boxes_yxyx.shape[1]            # doctest: +SKIP
+    (19817, 4)
+    """
+
+    root: str | os.PathLike[str]
+
+    def __post_init__(self) -> None:
+        images, path, names = find_layout(self.root, _COCO20K, "COCO20k", _COCO20K_EXPECTED)
+        wanted = {PurePosixPath(line).name.removesuffix(".jpg") for line in read_lines(names)}
+        document = _read_json(path, "bbox")
+        found = {PurePosixPath(image["file_name"]).stem: image["id"] for image in document["images"]}
+        if missing := sorted(wanted - found.keys()):
+            raise FileFormatError(
+                f"{len(missing)} images of {names} are not in {path}, such as {missing[0]}. Expected the annotations "
+                f"of COCO train2014.\n{_COCO20K_EXPECTED}"
+            )
+        boxes = {name: [one["bbox"] for one in records] for name, records in _of_images(document, found, wanted)}
+        samples = tuple(
+            AnnotatedSample(name, images / f"{name}.jpg", path, partial(boxes_of_image, boxes=tuple(map(tuple, of))))
+            for name, of in sorted(boxes.items())
+            if of
+        )
+        object.__setattr__(self, "samples", samples)
+
+
+@dataclass(frozen=True)
+class CocoParts(AnnotatedSequence[PartTruth]):
+    """The images of a COCO file whose annotations are parts of one object; the object is all of them together.
+
+    Each annotation is a part of its own: two wheels are two parts. Where parts overlap, the smaller one lies on top;
+    what is wholly covered is left out, as are crowds, the category "background", and images without parts.
+
+    >>> data = CocoParts("data", "carparts")                    # doctest: +SKIP
+    >>> data[0].truth.names[:3]                                 # doctest: +SKIP
+    ('back_glass', 'tailgate', 'back_left_light')
+    """
+
+    root: str | os.PathLike[str]
+    dataset: str = "coco"
+    split: str = "test"
+
+    def __post_init__(self) -> None:
+        check_choice("dataset", self.dataset, ("carparts", "coco"))
+        check_choice("split", self.split, _CAR_SPLITS if self.dataset == "carparts" else ("train", "val", "test"))
+        layouts = _car_layouts(self.split) if self.dataset == "carparts" else _part_layouts(self.split)
+        title = "CarParts" if self.dataset == "carparts" else "COCO annotations of parts"
+        images, path = find_layout(self.root, layouts, title, _PARTS_EXPECTED)
+        document = _read_json(path, "segmentation")
+        names = {one["id"]: str(one["name"]) for one in document["categories"]}
+        if unknown := {one["category_id"] for one in document["annotations"]} - names.keys():
+            raise FileFormatError(f"{path} has parts of category {min(unknown)}, which its categories do not name.")
+        entries = {_safe_name(image["file_name"], path): image for image in document["images"]}
+        of_images = dict(_of_images(document, {name: image["id"] for name, image in entries.items()}, entries.keys()))
+        samples = []
+        for name, image in sorted(entries.items()):
+            parts = [(names[r["category_id"]], r["segmentation"]) for r in of_images[name]]
+            parts = [part for part in parts if part[0].strip("_").lower() != "background"]
+            if parts:
+                read = partial(parts_of_image, shape=(image["height"], image["width"]), parts=tuple(parts))
+                samples.append(AnnotatedSample(name, _find_image(images, image["file_name"]), path, read))
+        if not samples:
+            raise FileFormatError(f"{path} has no image with a part.\n{_PARTS_EXPECTED}")
+        object.__setattr__(self, "samples", tuple(samples))
+
+
+def boxes_of_image(_: Path, boxes: tuple[tuple[float, float, float, float], ...]) -> ObjectTruth:
+    """Return boxes x, y, width, height as y0, x0, y1, x1, rounded; the first argument is not used."""
+    x, y, width, height = np.array(boxes, np.float64).reshape(-1, 4).T
+    return ObjectTruth(boxes_yxyx=np.rint(np.stack([y, x, y + height, x + width], axis=1)).astype(np.int64))
+
+
+def parts_of_image(_: Path, shape: tuple[int, int], parts: tuple[tuple[str, Any], ...]) -> PartTruth:
+    """Return parts (name, segmentation) drawn over each other, large ones first; the first argument is not used."""
+    masks = [decode_segmentation(segmentation, *shape) for _name, segmentation in parts]
+    drawn = np.zeros(shape, np.int32)
+    for index in np.argsort([-np.count_nonzero(mask) for mask in masks], kind="stable"):
+        drawn[masks[index]] = index + 1
+    seen = np.unique(drawn)
+    seen = seen[seen > 0]
+    labels = np.zeros(len(parts) + 1, np.int32)
+    labels[seen] = np.arange(1, seen.size + 1)
+    return PartTruth(names=tuple(parts[number - 1][0] for number in seen), labels=labels[drawn])
+
+
+def _of_images(document: Record, ids: dict[str, int], wanted: Any) -> list[tuple[str, list[Record]]]:
+    """Return the annotations of each wanted image, without crowds, in the order of the file."""
+    by_id: dict[int, list[Record]] = defaultdict(list)
+    for record in document["annotations"]:
+        if not record.get("iscrowd"):
+            by_id[record["image_id"]].append(record)
+    return [(name, by_id[ids[name]]) for name in wanted]
+
+
+def _read_json(path: Path, needed: str) -> Record:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{path} is no JSON file ({error}). Download it again.") from error
+    if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in _KEYS):
+        raise FileFormatError(f"{path} has no lists {', '.join(_KEYS)}. Expected a COCO file of instances.")
+    for key, wanted in {**_KEYS, "annotations": (*_KEYS["annotations"], needed)}.items():
+        for entry in document[key]:
+            if missing := [name for name in wanted if name not in entry]:
+                raise FileFormatError(
+                    f"{path}: an entry of {key} has no {', '.join(missing)}: {str(entry)[:80]}. Expected a COCO file."
+                )
+    return document
+
+
+def _safe_name(file_name: str, path: Path) -> str:
+    name = PurePosixPath(file_name)
+    if name.is_absolute() or ".." in name.parts:
+        raise FileFormatError(f"{path} names an image {file_name!r}. Expected a path below the folder of images.")
+    return str(name.with_suffix(""))
+
+
+def _find_image(folder: Path, file_name: str) -> Path:
+    path = folder / file_name
+    return path if path.is_file() else folder / path.name
+
+
+def _car_layouts(split: str) -> list[tuple[str, str]]:
+    folder = _CAR_SPLITS[split]
+    bases = (f"CarParts/{folder}", f"Car-Parts-Segmentation/{folder}", folder, ".")
+    return [(f"{base}/JPEGImages", f"{base}/annotations.json") for base in bases]
+
+
+def _part_layouts(split: str) -> list[tuple[str, str]]:
+    images, files = (f"images/{split}", split, "images"), (f"annotations/{split}.json", f"{split}.json")
+    below = [
+        (f"{base}/{of_images}", f"{base}/{file}")
+        for base in ("PartImageNet", ".")
+        for of_images, file in itertools.product(images, files)
+    ]
+    return [*below, ("JPEGImages", "annotations.json"), ("images", "annotations.json")]

@@ -1,0 +1,137 @@
+"""CUB-200-2011: photographs of birds with masks, boxes and the keypoints of 15 parts (Wah et al., 2011).
+
+In   a folder that holds images.txt, images/, train_test_split.txt, bounding_boxes.txt, segmentations/ or parts/
+Out  samples in the order of images.txt: ObjectTruth of a mask and a box, PartTruth of keypoints and a box
+Not  no download, no classes, no attributes; segmentations are an archive of their own
+"""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from supercuts.core.checks import check_choice
+from supercuts.core.errors import FileFormatError
+from supercuts.datasets.annotations import AnnotatedSample, AnnotatedSequence, ObjectTruth, PartTruth, read_mask
+from supercuts.datasets.folders import find_layout, read_lines
+
+_FOLDERS = ("CUB/CUB_200_2011", "CUB_200_2011", ".")
+_SPLITS = {"train": ("1",), "test": ("0",), "train+test": ("0", "1")}  # the flag says: is training image
+_LISTS = ("images.txt", "images", "train_test_split.txt", "bounding_boxes.txt")
+_EXPECTED = f"""Expected one of {", ".join("ROOT" if f == "." else f"ROOT/{f}" for f in _FOLDERS)} to hold
+  images.txt               IMAGE_ID CLASS/NAME.jpg
+  images/CLASS/NAME.jpg
+  train_test_split.txt     IMAGE_ID IS_TRAINING
+  bounding_boxes.txt       IMAGE_ID X Y WIDTH HEIGHT
+  segmentations/CLASS/NAME.png (an archive of its own; also beside this folder), for objects
+  parts/parts.txt, parts/part_locs.txt   IMAGE_ID PART_ID X Y VISIBLE, for parts"""
+
+
+@dataclass(frozen=True)
+class CUBObjects(AnnotatedSequence[ObjectTruth]):
+    """The birds' masks and boxes of one split: "train", "test" (flag 0, 5794 images) or "train+test".
+
+    Masks are graded by how many annotators drew a pixel: it is object above half.
+
+    >>> data = CUBObjects("data")                               # doctest: +SKIP
+    >>> len(data), data[0].truth.boxes_yxyx.shape               # doctest: +SKIP
+    (5794, (1, 4))
+    """
+
+    root: str | os.PathLike[str]
+    split: str = "test"
+
+    def __post_init__(self) -> None:
+        check_choice("split", self.split, _SPLITS)
+        places = ("segmentations", "../segmentations")
+        layouts = [[*(f"{f}/{name}" for name in _LISTS), f"{f}/{place}"] for f in _FOLDERS for place in places]
+        *lists, masks = find_layout(self.root, layouts, "CUB-200-2011 with segmentations", _EXPECTED)
+        listed = _listed(lists, self.split)
+        boxes = _boxes(lists[3])
+        samples = tuple(
+            AnnotatedSample(name, image, masks / f"{name}.png", partial(read_bird, box=_of(boxes, key, lists[3])))
+            for key, name, image in listed
+        )
+        object.__setattr__(self, "samples", samples)
+
+
+@dataclass(frozen=True)
+class CUBParts(AnnotatedSequence[PartTruth]):
+    """The 15 keypoints of the birds of one split, as CUBObjects has them.
+
+    >>> data = CUBParts("data")                                 # doctest: +SKIP
+    >>> data[0].truth.names[:3], data[0].truth.visible.shape    # doctest: +SKIP
+    (('back', 'beak', 'belly'), (15,))
+    """
+
+    root: str | os.PathLike[str]
+    split: str = "test"
+
+    def __post_init__(self) -> None:
+        check_choice("split", self.split, _SPLITS)
+        layouts = [[f"{f}/{name}" for name in (*_LISTS, "parts/parts.txt", "parts/part_locs.txt")] for f in _FOLDERS]
+        *lists, names_path, places_path = find_layout(self.root, layouts, "CUB-200-2011 with parts", _EXPECTED)
+        listed, boxes = _listed(lists, self.split), _boxes(lists[3])
+        names = tuple(line.split(maxsplit=1)[1] for line in read_lines(names_path))
+        rows = _numbers(places_path, 5)
+        rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+        starts = np.searchsorted(rows[:, 0], [key for key, _, _ in listed])
+        samples = []
+        for (key, name, image), start in zip(listed, starts, strict=True):
+            own = rows[start : start + len(names)]
+            if not np.array_equal(own[:, :2], [[key, part] for part in range(1, len(names) + 1)]):
+                raise FileFormatError(f"{places_path} has not one row for each part of image {key}.\n{_EXPECTED}")
+            truth = partial(bird_parts, names=names, rows=own[:, 2:], box=_of(boxes, key, lists[3]))
+            samples.append(AnnotatedSample(name, image, places_path, truth))
+        object.__setattr__(self, "samples", tuple(samples))
+
+
+def read_bird(path: Path, box: np.ndarray) -> ObjectTruth:
+    """Return the mask of one file with a box y0, x0, y1, x1."""
+    mask = read_mask(path)
+    return ObjectTruth(mask[None] if mask.any() else mask[None][:0], box[None])
+
+
+def bird_parts(_: Path, names: tuple[str, ...], rows: np.ndarray, box: np.ndarray) -> PartTruth:
+    """Return the keypoints of rows x, y, visible (P, 3) as row, column; the first argument is not used."""
+    return PartTruth(names=names, keypoints_yx=rows[:, 1::-1].copy(), visible=rows[:, 2] != 0, box_yxyx=box)
+
+
+def _listed(lists: list[Path], split: str) -> list[tuple[int, str, Path]]:
+    """Return the number, name CLASS/NAME and file of each image of a split."""
+    names_path, images, splits_path = lists[:3]
+    flags = dict(line.split()[:2] for line in read_lines(splits_path))
+    listed = []
+    for line in read_lines(names_path):
+        key, file = line.split(maxsplit=1)
+        if flags.get(key) in _SPLITS[split]:
+            name = PurePosixPath(file)
+            listed.append((int(key), str(name.with_suffix("")), images / name))
+    if not listed:
+        raise FileFormatError(f"{names_path} and {splits_path} name no image of split {split}.\n{_EXPECTED}")
+    return listed
+
+
+def _boxes(path: Path) -> dict[int, np.ndarray]:
+    """Return the box y0, x0, y1, x1 of each image, from rows of its number, x, y, width, height."""
+    key, x, y, width, height = _numbers(path, 5).T
+    corners = np.rint(np.stack([y, x, y + height, x + width], axis=1)).astype(np.int64)
+    return dict(zip(key.astype(int).tolist(), corners, strict=True))
+
+
+def _of(boxes: dict[int, np.ndarray], key: int, path: Path) -> np.ndarray:
+    if key not in boxes:
+        raise FileFormatError(f"{path} has no box of image {key}.\n{_EXPECTED}")
+    return boxes[key]
+
+
+def _numbers(path: Path, columns: int) -> np.ndarray:
+    try:
+        rows = np.loadtxt(path, dtype=np.float64, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{path} is not a table of numbers ({error}).\n{_EXPECTED}") from error
+    if rows.shape[1] != columns:
+        raise FileFormatError(f"{path} has {rows.shape[1]} columns, expected {columns}.\n{_EXPECTED}")
+    return rows

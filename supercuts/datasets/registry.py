@@ -1,0 +1,57 @@
+"""Data sets of objects and of parts by the name that the command line gives them.
+
+In   a name, a root folder
+Out  the dataset
+Not  no layout; BSDS500 and folders of one's own, which are of regions, are opened directly
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+from supercuts.core.checks import check_choice
+from supercuts.core.errors import InputError
+from supercuts.datasets.annotations import AnnotatedSequence, ObjectTruth, PartTruth
+from supercuts.datasets.ccp import CCP
+from supercuts.datasets.coco import COCO20k, CocoParts
+from supercuts.datasets.cub import CUBObjects, CUBParts
+from supercuts.datasets.object_masks import ObjectMasks
+from supercuts.datasets.voc import VOC
+
+Root = str | os.PathLike[str]
+OBJECTS: dict[str, Callable[[Root], AnnotatedSequence[ObjectTruth]]] = {
+    "ecssd": partial(ObjectMasks, dataset="ecssd"),
+    "duts": partial(ObjectMasks, dataset="duts"),
+    "omron": partial(ObjectMasks, dataset="omron"),
+    "voc07": partial(VOC, year=2007),
+    "voc12": partial(VOC, year=2012),
+    "coco20k": COCO20k,
+    "cub": CUBObjects,
+}
+PARTS: dict[str, Callable[[Root], AnnotatedSequence[PartTruth]]] = {
+    "ccp": CCP,
+    "carparts": partial(CocoParts, dataset="carparts"),
+    "cub": CUBParts,
+    "coco": CocoParts,
+}
+
+
+def open_objects(name: str, root: Root, no_hard: bool = False) -> AnnotatedSequence[ObjectTruth]:
+    """Return a dataset of objects; no_hard leaves out difficult and truncated objects, which VOC alone marks.
+
+    >>> open_objects("ecsdd", "data")
+    Traceback (most recent call last):
+    supercuts.core.errors.InputError: dataset='ecsdd' is unknown. Choose one of: ecssd, duts, omron, voc07, ...
+    """
+    check_choice("dataset", name, OBJECTS)
+    if not no_hard:
+        return OBJECTS[name](root)
+    if not name.startswith("voc"):
+        raise InputError(f"no_hard with {name}: only VOC marks difficult and truncated objects. Leave it out.")
+    return VOC(root, year=2007 if name == "voc07" else 2012, no_hard=True)
+
+
+def open_parts(name: str, root: Root) -> AnnotatedSequence[PartTruth]:
+    """Return a dataset of parts."""
+    check_choice("dataset", name, PARTS)
+    return PARTS[name](root)

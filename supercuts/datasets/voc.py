@@ -1,0 +1,95 @@
+"""PASCAL VOC 2007 and 2012: photographs with the boxes of their objects (Everingham et al., IJCV 2010).
+
+In   a folder that holds Annotations/, ImageSets/Main/ and JPEGImages/
+Out  samples in the order of the split's list, with the boxes of all objects
+Not  no download, no classes, no masks
+"""
+
+import os
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from supercuts.core.checks import check_choice
+from supercuts.core.errors import FileFormatError
+from supercuts.datasets.annotations import AnnotatedSample, AnnotatedSequence, ObjectTruth
+from supercuts.datasets.folders import find_layout, read_lines
+
+_HARD = ("difficult", "truncated")
+
+
+@dataclass(frozen=True)
+class VOC(AnnotatedSequence[ObjectTruth]):
+    """The samples of one year (2007 or 2012) and split: "trainval" is what discovery is reported on.
+
+    All objects count, difficult and truncated ones too, as in published CorLoc tables. With no_hard those are left out,
+    and with them the images that then have no object.
+
+    >>> data = VOC("data", 2007)                                # doctest: +SKIP
+    >>> data[0].name, data[0].truth.boxes_yxyx.shape[1]         # doctest: +SKIP
+    ('000005', 4)
+    """
+
+    root: str | os.PathLike[str]
+    year: int
+    split: str = "trainval"
+    no_hard: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("year", self.year, (2007, 2012))
+        check_choice("split", self.split, ("train", "val", "trainval", "test"))
+        bases = (f"voc{self.year}{self.split}/VOCdevkit", f"voc{self.year}/VOCdevkit", "VOCdevkit", ".")
+        folders = [f"{base}/VOC{self.year}" for base in bases] + ["."]
+        parts = ("JPEGImages", "Annotations", f"ImageSets/Main/{self.split}.txt")
+        layouts = [[f"{folder}/{part}" for part in parts] for folder in folders]
+        images, annotations, names = find_layout(self.root, layouts, f"VOC{self.year}", _expected(folders, self.split))
+        read = partial(read_boxes, no_hard=self.no_hard)
+        samples = [
+            AnnotatedSample(name, images / f"{name}.jpg", annotations / f"{name}.xml", read)
+            for name in (line.split()[0] for line in read_lines(names))
+        ]
+        if self.no_hard:
+            samples = [sample for sample in samples if _has_box(sample.truth)]
+        object.__setattr__(self, "samples", tuple(samples))
+
+
+def read_boxes(path: Path, no_hard: bool = False) -> ObjectTruth:
+    """Return the boxes of one annotation file; its corners count from 1 and the last pixel belongs to the box."""
+    try:
+        objects = [one for one in ET.parse(path).getroot().iter("object") if not (no_hard and _is_hard(one))]
+        corners = [
+            [float(_text(one, f"bndbox/{side}")) for side in ("ymin", "xmin", "ymax", "xmax")] for one in objects
+        ]
+    except (OSError, ET.ParseError, ValueError) as error:
+        raise FileFormatError(
+            f"{path} is not a VOC annotation ({error}). Expected XML with annotation/object/bndbox of ymin, xmin, ymax "
+            "and xmax; unpack the dataset again."
+        ) from error
+    boxes = np.floor(np.array(corners).reshape(-1, 4) + 0.5).astype(np.int64)  # some corners of VOC2012 are fractions
+    return ObjectTruth(boxes_yxyx=boxes - np.array([1, 1, 0, 0]))
+
+
+def _is_hard(element: ET.Element) -> bool:
+    return any(element.findtext(flag, "0").strip() == "1" for flag in _HARD)
+
+
+def _text(element: ET.Element, path: str) -> str:
+    text = element.findtext(path)  # of the object itself: its parts (head, hand, foot) have boxes of their own
+    if text is None:
+        raise ValueError(f"an object without {path}")
+    return text
+
+
+def _has_box(truth: ObjectTruth) -> bool:
+    return truth.boxes_yxyx is not None and len(truth.boxes_yxyx) > 0
+
+
+def _expected(folders: list[str], split: str) -> str:
+    places = ", ".join("ROOT" if folder == "." else f"ROOT/{folder}" for folder in folders)
+    return f"""Expected one of {places} to hold
+  JPEGImages/NAME.jpg
+  Annotations/NAME.xml
+  ImageSets/Main/{split}.txt   one NAME per line"""

@@ -1,0 +1,105 @@
+"""The work of `supercuts evaluate objects` and `parts` on one image, as values that can be sent to another process.
+
+In   a sample with an ObjectTruth or a PartTruth
+Out  its ObjectScores or PartScores; for a contact sheet, what was found beside the truth
+Not  no loop over images (run.py), no drawing (sheet.py); torch is imported only where a model predicts
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import numpy as np
+
+from supercuts.datasets.annotations import ObjectSample, PartSample
+from supercuts.evaluate.objects import ObjectScores, score_objects
+from supercuts.evaluate.parts import PartScores, clipped_box, score_parts
+from supercuts.evaluate.scorers import load_once
+from supercuts.evaluate.sheet import Case
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.io import read_image
+from supercuts.objects.result import Objects, Parts
+
+
+class Finder(Protocol):
+    """What a model must be able to do here; a source is an image or its hierarchy."""
+
+    def segment(self, image: np.ndarray) -> Hierarchy:
+        """Return the hierarchy of an image."""
+
+    def objects(self, source: Hierarchy, n: int = 1, method: str | None = None) -> Objects:
+        """Return at most n objects."""
+
+    def parts(self, source: Hierarchy, k: int | None = None, method: str | None = None) -> Parts:
+        """Return k parts, or as many as the image has."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsOfModel:
+    """Find the object of the image with a model, by one of its methods (None: its default), and score it."""
+
+    model: str
+    method: str | None = None
+
+    def __call__(self, sample: ObjectSample) -> ObjectScores:
+        """Return the scores of one image."""
+        hierarchy, found = self._find(sample)
+        return score_objects(found, sample.truth, hierarchy)
+
+    def case(self, sample: ObjectSample, caption: str) -> Case:
+        """Return what was found in one image beside the truth."""
+        hierarchy, found = self._find(sample)
+        truth, image = sample.truth, read_image(sample.image_path)
+        no_boxes = np.zeros((0, 4), np.int64)
+        return Case(
+            name=sample.name,
+            caption=caption,
+            image=image,
+            truth=np.zeros(hierarchy.shape, np.int32) if truth.mask is None else truth.mask.astype(np.int32),
+            found=found.mask.astype(np.int32),
+            true_boxes_yxyx=no_boxes if truth.boxes_yxyx is None else truth.boxes_yxyx,
+            found_boxes_yxyx=no_boxes if truth.boxes_yxyx is None else found.boxes_yxyx[:1],
+        )
+
+    def _find(self, sample: ObjectSample) -> tuple[Hierarchy, Objects]:
+        finder = cast(Finder, load_once(self.model))
+        hierarchy = finder.segment(read_image(sample.image_path))
+        return hierarchy, finder.objects(hierarchy, n=1, method=self.method)
+
+
+@dataclass(frozen=True, slots=True)
+class PartsOfModel:
+    """Find k parts of the image's object with a model (None: as many as it has), by one of its methods, and score them.
+
+    Of a dataset with keypoints, they are looked for a second time in the image cropped to the object's true box.
+    """
+
+    model: str
+    k: int | None = None
+    method: str | None = None
+
+    def __call__(self, sample: PartSample) -> PartScores:
+        """Return the scores of one image."""
+        finder = cast(Finder, load_once(self.model))
+        image, truth = read_image(sample.image_path), sample.truth
+        hierarchy = finder.segment(image)
+        in_box = None
+        if truth.keypoints_yx is not None and truth.box_yxyx is not None:
+            y0, x0, y1, x1 = clipped_box(truth.box_yxyx, image.shape)
+            cropped = finder.segment(np.ascontiguousarray(image[y0:y1, x0:x1]))
+            in_box = finder.parts(cropped, k=self.k, method=self.method)
+        parts = finder.parts(hierarchy, k=self.k, method=self.method)
+        return score_parts(parts, finder.objects(hierarchy, n=1), truth, hierarchy, in_box)
+
+    def case(self, sample: PartSample, caption: str) -> Case:
+        """Return what was found in one image beside the truth."""
+        finder = cast(Finder, load_once(self.model))
+        image, truth = read_image(sample.image_path), sample.truth
+        places = np.zeros((0, 2)) if truth.keypoints_yx is None else truth.keypoints_yx[truth.visible]
+        return Case(
+            name=sample.name,
+            caption=caption,
+            image=image,
+            truth=np.zeros(image.shape[:2], np.int32) if truth.labels is None else truth.labels,
+            found=finder.parts(finder.segment(image), k=self.k, method=self.method).labels,
+            true_points_yx=places,
+        )
