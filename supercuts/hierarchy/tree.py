@@ -6,6 +6,7 @@ Not  no merging, no torch; nothing is computed before it is asked for, nothing i
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
 from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
 from supercuts.hierarchy import _kernels, cuts, regions, saliency, selection
+from supercuts.hierarchy.clicks import object_at_clicks
 from supercuts.hierarchy.levels import check_levels
 from supercuts.hierarchy.regions import RegionTable
 
@@ -146,36 +148,51 @@ class Hierarchy:
         self,
         *,
         point: tuple[int, int] | None = None,
-        scribbles: Shaped[np.ndarray, "rows columns"] | None = None,
+        points: Mapping[int, Sequence[tuple[int, int]]] | None = None,
+        scribbles: Shaped[np.ndarray, "rows columns"] | selection.Strokes | None = None,
         box: tuple[int, int, int, int] | None = None,
+        grow: int = 0,
+        shrink: int = 0,
+        max_nodes: int = 1,
         level: str | None = None,
         regions: int | None = None,
         altitude: float | None = None,
         granularity: float | None = None,
     ) -> Bool[np.ndarray, "height width"]:
-        """Return the (H, W) mask of what is pointed at; give exactly one of point, scribbles, box.
+        """Return the (H, W) mask of what is pointed at; give exactly one of point, points, scribbles, box.
 
         point      (y, x): the region that holds it, at the granularity given by one of the other keywords; without
-                   one, level "object", or granularity 0.5 where that level is not calibrated
-        scribbles  (H, W) whole numbers, 0 = unlabelled, 1 = foreground, 2 = background: what segment_scribbles labels 1
-        box        (y0, x0, y1, x1), ends exclusive: the tree node of any size with the highest overlap (IoU)
+                   one, level "object", or granularity 0.5 where that level is not calibrated. grow climbs that many
+                   steps in the tree, each to the next larger node, shrink goes back towards the leaf
+        points     {1: [(y, x), ...], 2: [...]}: the object that the clicks 1 lie on and the clicks 2 beside
+        scribbles  (H, W) whole numbers, 0 = unlabelled, 1 = foreground, 2 = background, or {1: strokes, 2: strokes},
+                   each a list of points (y, x) or several such lists: what segment_scribbles labels 1
+        box        (y0, x0, y1, x1), ends exclusive: the tree node of any size with the highest overlap (IoU), or with
+                   max_nodes the best union of up to so many nodes
         """
-        marks: dict[str, object] = {"point": point, "scribbles": scribbles, "box": box}
+        marks: dict[str, object] = {"point": point, "points": points, "scribbles": scribbles, "box": box}
         mark = check_exactly_one("A selection", {name: _brief(value) for name, value in marks.items()})
         how = cuts.Granularity(regions, level, altitude, granularity)
-        if mark != "point" and how != cuts.Granularity():
-            raise InputError(f"{mark}= finds its own granularity: leave out regions, level, altitude and granularity.")
+        selection.check_options(mark, grow, shrink, max_nodes, how != cuts.Granularity())
         if scribbles is not None:
             return np.asarray(self.segment_scribbles(scribbles) == 1)
+        if points is not None:
+            clicked = selection.clicked_leaves(self.labels, self.n_leaves, points)
+            chosen = object_at_clicks(self.labels, self.parents, self.altitudes, self.n_leaves, clicked)
+            return cuts.paint(chosen, self.labels)
         if box is not None:
-            node = selection.node_of_box(self.labels, self.parents, self.n_leaves, box)
-            return selection.mask_of_node(self.labels, self.parents, self.n_leaves, node)
-        assert point is not None  # check_exactly_one above
-        if how == cuts.Granularity():
-            how = cuts.Granularity(level="object") if "object" in self.levels else cuts.Granularity(granularity=0.5)
-        return selection.mask_at_point(self.labels, self._cut(how), point)
+            nodes = selection.nodes_of_box(self.labels, self.parents, self.n_leaves, box, max_nodes)
+        else:
+            assert point is not None  # check_exactly_one above
+            if how == cuts.Granularity():
+                how = cuts.Granularity(level="object") if "object" in self.levels else cuts.Granularity(granularity=0.5)
+            node = selection.node_at_point(self.labels, self.parents, self._cut(how), point, grow - shrink)
+            nodes = np.array([node], np.int32)
+        return selection.mask_of_nodes(self.labels, self.parents, self.n_leaves, nodes)
 
-    def segment_scribbles(self, scribbles: Shaped[np.ndarray, "rows columns"]) -> Int32[np.ndarray, "height width"]:
+    def segment_scribbles(
+        self, scribbles: Shaped[np.ndarray, "rows columns"] | selection.Strokes
+    ) -> Int32[np.ndarray, "height width"]:
         """Return the (H, W) label of every pixel after the scribbles have spread along the tree."""
         return selection.segment_scribbles(self.labels, self.parents, self.n_leaves, scribbles)
 

@@ -47,14 +47,14 @@ def best_union(
     inside_below = _kernels.sum_to_root(parents, inside)
     areas_below = _kernels.sum_to_root(parents, areas)
     target = int(inside.sum())
-    chosen = np.array([parents.size - 1])
+    chosen: np.ndarray = np.array([parents.size - 1], np.int32)
     while True:
         common = int(inside_below[chosen].sum())
         union = int(areas_below[chosen].sum()) + target - common
         # above 0 in sum, together with the target, exactly where common / union is higher than it is now
         gain = inside_below * (union + common) - areas_below * common
-        better = _kernels_unions.highest_gain(parents, gain, inside.size, min(k, inside.size))
-        if gain[better].sum() <= gain[chosen].sum():
-            break
-        chosen = better
-    return better.astype(np.int32)
+        better = _kernels_unions.highest_gain(parents, gain, inside.size, min(k, inside.size)).astype(np.int32)
+        is_best = gain[better].sum() <= gain[chosen].sum()
+        chosen = better  # of an equal sum, but of the fewest nodes
+        if is_best:
+            return chosen
