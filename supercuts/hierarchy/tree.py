@@ -7,7 +7,7 @@ Not  no merging, no torch; nothing is computed before it is asked for, nothing i
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
@@ -16,6 +16,7 @@ from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
 from supercuts.hierarchy import _kernels, cuts, regions, saliency, selection
 from supercuts.hierarchy.clicks import object_at_clicks
+from supercuts.hierarchy.edits import Edit, Edits, Tree, describe, replay
 from supercuts.hierarchy.levels import check_levels
 from supercuts.hierarchy.regions import RegionTable
 
@@ -47,6 +48,7 @@ class Hierarchy:
     embeddings  (N, D) float32  one row per leaf; (N, 0) without embeddings
     image       (H, W, 3) uint8 RGB, or None: only pictures need it
     levels      altitude per level name (scene, object, part), coarsest first; may be empty
+    edits       what merge, split and lock have done, or None
 
     The arrays are kept as read-only views: copy one to change it.
 
@@ -71,6 +73,7 @@ class Hierarchy:
     embeddings: Float32[np.ndarray, "leaves dims"]
     image: UInt8[np.ndarray, "height width 3"] | None = None
     levels: dict[str, float] = field(default_factory=dict)
+    edits: Edits | None = None
 
     def __post_init__(self) -> None:
         """Validate, and keep read-only C-ordered views: the kernels do not check bounds."""
@@ -117,6 +120,8 @@ class Hierarchy:
         altitude: float | None = None,
         granularity: float | None = None,
         min_area: int | None = None,
+        focus: Bool[np.ndarray, "height width"] | tuple[int, int] | None = None,
+        budget: float = 0.7,
     ) -> Int32[np.ndarray, "height width"]:
         """Return the (H, W) region labels 0..R-1 of one cut; give exactly one keyword, and min_area beside it.
 
@@ -125,12 +130,15 @@ class Hierarchy:
         altitude     0..1: the largest nodes that were merged at or below it
         granularity  0 (one region) to 1 (all leaves), the count on a log scale
         min_area     pixels: a merge with a smaller child is not undone, nor any below it; fewer regions may result
+        focus        (H, W) bool, or a point (y, x) that stands for what select(point=) gives: with regions or
+                     granularity, that share `budget` of the regions lies inside it (focus.py says how exactly)
 
         Regions are numbered in the order of their lowest leaf. Cuts of one tree are nested, whatever the keyword
-        (with min_area: cuts of the same min_area, and each is nested in the cut without it).
+        (with min_area: cuts of the same min_area, and each is nested in the cut without it; with focus: cuts of the
+        same focus and budget).
         """
         how = cuts.Granularity(regions, level, altitude, granularity, min_area)
-        return cuts.paint(self._cut(how).region_of_leaf, self.labels)
+        return cuts.paint(self._cut(how, self._focus(focus, budget)).region_of_leaf, self.labels)
 
     def cut_nodes(
         self,
@@ -140,9 +148,12 @@ class Hierarchy:
         altitude: float | None = None,
         granularity: float | None = None,
         min_area: int | None = None,
+        focus: Bool[np.ndarray, "height width"] | tuple[int, int] | None = None,
+        budget: float = 0.7,
     ) -> Int32[np.ndarray, " regions"]:
         """Return the (R,) tree node of each region that cut() makes of the same keywords."""
-        return self._cut(cuts.Granularity(regions, level, altitude, granularity, min_area)).nodes
+        how = cuts.Granularity(regions, level, altitude, granularity, min_area)
+        return self._cut(how, self._focus(focus, budget)).nodes
 
     def select(
         self,
@@ -196,6 +207,28 @@ class Hierarchy:
         """Return the (H, W) label of every pixel after the scribbles have spread along the tree."""
         return selection.segment_scribbles(self.labels, self.parents, self.n_leaves, scribbles)
 
+    def merge(self, a: int, b: int) -> "Hierarchy":
+        """Return a hierarchy where two nodes are one region as soon as each is whole; b moves to where a is.
+
+        An edit holds at every granularity and is kept in files. One that contradicts an earlier one raises
+        ConstraintError. Leaves keep their ids, other nodes are numbered anew.
+        """
+        return self._edit("merge", a, b)
+
+    def split(self, node: int) -> "Hierarchy":
+        """Return a hierarchy where the children of a node are never in one region: the smaller ones stand alone."""
+        return self._edit("split", node)
+
+    def lock(self, node: int) -> "Hierarchy":
+        """Return a hierarchy where a node is a region of every cut, neither divided nor merged with anything."""
+        return self._edit("lock", node)
+
+    def undo(self) -> "Hierarchy":
+        """Return the hierarchy before the last merge, split or lock."""
+        if self.edits is None:
+            raise InputError("this hierarchy has no edit to undo: merge, split and lock make one.")
+        return self._edited(self.edits.before, self.edits.steps[:-1])
+
     def ucm(self) -> Float32[np.ndarray, "rows columns"]:
         """Return the (2H+1, 2W+1) ultrametric contour map; thresholded at a it gives the regions of cut(altitude=a)."""
         return saliency.contour_map(self.labels, self.parents, self.altitudes)
@@ -237,8 +270,25 @@ class Hierarchy:
 
         registry.export(path, self, format)
 
-    def _cut(self, how: cuts.Granularity) -> cuts.Cut:
-        return cuts.cut_tree(self.parents, self.altitudes, self.labels, self.n_leaves, self.levels, how)
+    def _edit(self, kind: str, *nodes: int) -> "Hierarchy":
+        step = describe(self.parents, self.n_leaves, kind, nodes)
+        before = Tree(self.parents, self.altitudes)
+        done = () if self.edits is None else self.edits.steps
+        return self._edited(before if self.edits is None else self.edits.before, (*done, step))
+
+    def _edited(self, before: Tree, steps: tuple[Edit, ...]) -> "Hierarchy":
+        tree = replay(before, self.n_leaves, steps)
+        kept = Edits(before, steps, tree.limits) if steps else None
+        return replace(self, parents=tree.parents, altitudes=tree.altitudes, edits=kept)
+
+    def _cut(self, how: cuts.Granularity, focus: cuts.Focus | None = None) -> cuts.Cut:
+        limits = self.edits.limits if self.edits else None
+        return cuts.cut_tree(self.parents, self.altitudes, self.labels, self.n_leaves, self.levels, how, limits, focus)
+
+    def _focus(self, focus: np.ndarray | tuple[int, int] | None, budget: float) -> cuts.Focus | None:
+        if focus is None:
+            return None
+        return cuts.Focus(focus if isinstance(focus, np.ndarray) else self.select(point=focus), budget)
 
 
 def _brief(value: object) -> object:
