@@ -56,8 +56,10 @@ def tidy(parents, altitudes, rank, n_leaves, root):
             height[above[node]] = max(height[above[node]], height[node])
             age[above[node]] = max(age[above[node]], age[node])
     kept = kept[:n_kept]
-    for key in (age, height.astype(np.float64), rank):  # stable sorts, the last one first in importance
-        kept = kept[np.argsort(key[kept], kind="mergesort")]
+    # stable sorts, the last one of most weight: where all are equal children stay first
+    kept = kept[np.argsort(age[kept], kind="mergesort")]
+    kept = kept[np.argsort(height[kept], kind="mergesort")]
+    kept = kept[np.argsort(rank[kept], kind="mergesort")]
     new = np.empty(n_nodes, np.int32)
     for leaf in range(n_leaves):
         new[leaf] = leaf

@@ -29,7 +29,7 @@ class Edit:
     """One edit, told by leaves: merge: those of the two nodes; split: of the children; lock: of the node."""
 
     kind: str
-    groups: tuple[Int32[np.ndarray, " below"], ...]
+    groups: tuple[Int32[np.ndarray, " _"], ...]  # of different sizes
 
     def __str__(self) -> str:
         """Return kind and sizes, for messages."""
