@@ -21,7 +21,8 @@ from supercuts.hierarchy import _kernels, _kernels_edits, regions
 from supercuts.hierarchy._kernels_edits import FORCED, FREE, FROZEN
 from supercuts.hierarchy.cuts import Limits
 
-KINDS = ("merge", "split", "lock")
+_N_GROUPS = {"merge": (2, 2), "split": (2, np.inf), "lock": (1, 1)}
+KINDS = tuple(_N_GROUPS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +62,6 @@ class Edits:
 
 def describe(parents: Int32[np.ndarray, " nodes"], n_leaves: int, kind: str, nodes: Sequence[int]) -> Edit:
     """Return the edit of these nodes of the present tree, told by leaves; refuse what is none."""
-    check_choice("kind", kind, KINDS)
     leaves = [regions.leaves_of(parents, n_leaves, node) for node in nodes]
     if kind == "merge" and np.intersect1d(leaves[0], leaves[1]).size:
         raise ConstraintError(
@@ -82,6 +82,7 @@ def replay(before: Tree, n_leaves: int, steps: Sequence[Edit]) -> Tree:
     """Return the tree after all the edits; ConstraintError names the first that contradicts what is before it."""
     tree = before
     for i, step in enumerate(steps):
+        _check(step)
         tree = _APPLY[step.kind](tree, n_leaves, step)
         for earlier in steps[: i + 1]:
             if not _holds(tree, n_leaves, earlier):
@@ -90,6 +91,17 @@ def replay(before: Tree, n_leaves: int, steps: Sequence[Edit]) -> Tree:
                     "first, or choose other nodes."
                 )
     return tree
+
+
+def _check(edit: Edit) -> None:
+    """Refuse an edit of other groups than describe() makes: a file may hold one."""
+    check_choice("kind", edit.kind, KINDS)
+    least, most = _N_GROUPS[edit.kind]
+    leaves = np.concatenate(edit.groups)
+    if not least <= len(edit.groups) <= most or np.unique(leaves).size < leaves.size:
+        raise InputError(
+            f"the {edit} is none: merge takes two sets without common leaves, split two or more, lock one."
+        )
 
 
 def _merge(tree: Tree, n_leaves: int, edit: Edit) -> Tree:
