@@ -18,7 +18,7 @@ import numpy as np
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path
-from supercuts.hierarchy.edits import Edit, Edits, Tree, replay
+from supercuts.hierarchy.edits import Edit, Edits, Tree, advance
 from supercuts.hierarchy.tree import Hierarchy
 
 FORMAT_VERSION = 1
@@ -122,7 +122,7 @@ def _edit_again(hierarchy: Hierarchy, arrays: dict[str, np.ndarray]) -> Hierarch
     groups = iter(np.split(leaves, np.cumsum(sizes)[:-1]))
     kinds = arrays["edit_kinds"].tolist()
     steps = [Edit(kind, tuple(islice(groups, n))) for kind, n in zip(kinds, counts.tolist(), strict=True)]
-    tree = replay(Tree(before.parents, before.altitudes), before.n_leaves, steps)
+    tree = advance(Tree(before.parents, before.altitudes), before.n_leaves, steps)
     for name in ("parents", "altitudes"):
         if not np.array_equal(getattr(tree, name), arrays[name]):
             raise ValueError(f"its edits do not lead to its {name}")

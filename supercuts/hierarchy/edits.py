@@ -78,18 +78,20 @@ def describe(parents: Int32[np.ndarray, " nodes"], n_leaves: int, kind: str, nod
     return Edit(kind, tuple(leaves))
 
 
-def replay(before: Tree, n_leaves: int, steps: Sequence[Edit]) -> Tree:
-    """Return the tree after all the edits; ConstraintError names the first that contradicts what is before it."""
-    tree = before
-    for i, step in enumerate(steps):
+def advance(tree: Tree, n_leaves: int, steps: Sequence[Edit], n_done: int = 0) -> Tree:
+    """Return the tree, which has the first n_done edits in it, after all of them.
+
+    ConstraintError if one contradicts another: as edits come one by one, the last contradicts the one that is named.
+    """
+    for step in steps[n_done:]:
         _check(step)
         tree = _APPLY[step.kind](tree, n_leaves, step)
-        for earlier in steps[: i + 1]:
-            if not _holds(tree, n_leaves, earlier):
-                raise ConstraintError(
-                    f"the {step} contradicts the earlier {earlier}, which holds at every granularity: undo() that one "
-                    "first, or choose other nodes."
-                )
+    for step in steps:
+        if not _holds(tree, n_leaves, step):
+            raise ConstraintError(
+                f"the {steps[-1]} contradicts the earlier {step}, which holds at every granularity: undo() that one "
+                "first, or choose other nodes."
+            )
     return tree
 
 

@@ -134,11 +134,11 @@ def draw_strokes(shape: tuple[int, ...], scribbles: Strokes) -> Int32[np.ndarray
         remedy = "Labels of scribbles count from 1: 1 = foreground, 2 = background."
         check_whole("scribbles label", label, remedy=remedy)
         check_in_range("scribbles label", label, 1, np.iinfo(np.int32).max, remedy=remedy)
-        is_one = len(strokes) > 0 and np.ndim(strokes[0]) == 1
+        is_one = len(strokes) > 0 and np.shape(strokes[0]) == (2,)
         for stroke in [strokes] if is_one else strokes:
             for point in stroke:
                 check_point(shape, point)
-            for start, end in zip(stroke, [*stroke[1:], stroke[-1]], strict=True):
+            for start, end in zip(stroke, [*stroke[1:], *stroke[-1:]], strict=True):
                 n_pixels = int(np.abs(np.subtract(end, start)).max()) + 1
                 y, x = np.rint(np.linspace(start, end, n_pixels)).astype(np.int64).T
                 drawn[y, x] = label

@@ -16,7 +16,7 @@ from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
 from supercuts.hierarchy import _kernels, cuts, regions, saliency, selection
 from supercuts.hierarchy.clicks import object_at_clicks
-from supercuts.hierarchy.edits import Edit, Edits, Tree, describe, replay
+from supercuts.hierarchy.edits import Edit, Edits, Tree, advance, describe
 from supercuts.hierarchy.levels import check_levels
 from supercuts.hierarchy.regions import RegionTable
 
@@ -227,7 +227,7 @@ class Hierarchy:
         """Return the hierarchy before the last merge, split or lock."""
         if self.edits is None:
             raise InputError("this hierarchy has no edit to undo: merge, split and lock make one.")
-        return self._edited(self.edits.before, self.edits.steps[:-1])
+        return self._with_edits(self.edits.before, self.edits.before, self.edits.steps[:-1])
 
     def ucm(self) -> Float32[np.ndarray, "rows columns"]:
         """Return the (2H+1, 2W+1) ultrametric contour map; thresholded at a it gives the regions of cut(altitude=a)."""
@@ -272,12 +272,14 @@ class Hierarchy:
 
     def _edit(self, kind: str, *nodes: int) -> "Hierarchy":
         step = describe(self.parents, self.n_leaves, kind, nodes)
-        before = Tree(self.parents, self.altitudes)
-        done = () if self.edits is None else self.edits.steps
-        return self._edited(before if self.edits is None else self.edits.before, (*done, step))
+        if self.edits is None:
+            before = Tree(self.parents, self.altitudes)
+            return self._with_edits(before, before, (step,))
+        tree = Tree(self.parents, self.altitudes, self.edits.limits)
+        return self._with_edits(self.edits.before, tree, (*self.edits.steps, step), len(self.edits.steps))
 
-    def _edited(self, before: Tree, steps: tuple[Edit, ...]) -> "Hierarchy":
-        tree = replay(before, self.n_leaves, steps)
+    def _with_edits(self, before: Tree, tree: Tree, steps: tuple[Edit, ...], n_done: int = 0) -> "Hierarchy":
+        tree = advance(tree, self.n_leaves, steps, n_done)
         kept = Edits(before, steps, tree.limits) if steps else None
         return replace(self, parents=tree.parents, altitudes=tree.altitudes, edits=kept)
 

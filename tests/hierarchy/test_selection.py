@@ -140,7 +140,7 @@ def test_strokes_are_drawn_as_straight_lines():
     drawn = selection.draw_strokes((4, 5), {3: [[(0, 0), (0, 4), (3, 4)], [(3, 0)]], 1: [(1, 1), (3, 3)]})
     assert drawn.tolist() == [[3, 3, 3, 3, 3], [0, 1, 0, 0, 3], [0, 0, 1, 0, 3], [3, 0, 0, 1, 3]]
     assert drawn.dtype == np.int32
-    assert not selection.draw_strokes((2, 2), {1: []}).any()
+    assert not selection.draw_strokes((2, 2), {1: [], 2: [[]]}).any()
 
 
 def test_strokes_and_arrays_segment_alike(hand):
