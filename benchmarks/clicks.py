@@ -2,7 +2,7 @@
 
 In   a folder with ECSSD (images/, ground_truth_mask/ with masks > 127), a model
 Out  mean IoU after 1, 2, ... clicks and the median number of clicks to an IoU of 0.85
-Not  no training; no fitting of the weights in hierarchy/clicks.py
+Not  no training; --fit prints the logistic regressions that the weights in hierarchy/clicks.py come from
 
     python benchmarks/clicks.py --workers 2
 
@@ -21,13 +21,17 @@ import numpy as np
 from common import markdown_facts, markdown_table, parallel_map, positive_int, run_facts
 from PIL import Image
 from scipy import ndimage
+from sklearn.linear_model import LogisticRegression
 
 import supercuts
 from supercuts.datasets.root import data_root
+from supercuts.hierarchy import _kernels
+from supercuts.hierarchy.clicks import node_features
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.pipeline import Model
 
 ENOUGH = 0.85
+PURE = 0.05  # a node with less of the other kind is not mixed
 N_FITTED = 206  # images, the first by name, that the weights of hierarchy/clicks.py were chosen on
 
 
@@ -61,6 +65,9 @@ def main() -> None:
         Task(path, root / "ground_truth_mask" / f"{path.stem}.png", arguments.model, arguments.leaves, arguments.clicks)
         for path in images
     ]
+    if arguments.fit:
+        fit(parallel_map(describe, tasks[:N_FITTED], arguments.workers, "ECSSD"))
+        return
     curves = parallel_map(click, tasks, arguments.workers, "ECSSD")
     facts = {
         **run_facts(),
@@ -84,6 +91,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--leaves", type=positive_int, default=600)
     parser.add_argument("--clicks", type=positive_int, default=10, help="most clicks on an image")
     parser.add_argument("--limit", type=positive_int, help="only the first images")
+    parser.add_argument("--fit", action="store_true", help="fit the weights of nodes instead of clicking")
     parser.add_argument("--workers", type=positive_int, default=1)
     return parser.parse_args()
 
@@ -94,11 +102,38 @@ def load_model(name: str) -> Model:
     return supercuts.load(name)
 
 
+def load_task(task: Task) -> tuple[Hierarchy, np.ndarray]:
+    """Return the hierarchy of one image and the mask (H, W) of its object."""
+    with Image.open(task.mask) as mask:
+        truth = np.asarray(mask.convert("L")) > 127
+    return load_model(task.model).segment(task.image, superpixels=task.n_leaves), truth
+
+
 def click(task: Task) -> Curve:
     """Segment one image and click until the budget is used up."""
-    h = load_model(task.model).segment(task.image, superpixels=task.n_leaves)
-    with Image.open(task.mask) as mask:
-        return simulate(h, np.asarray(mask.convert("L")) > 127, task.n_clicks)
+    return simulate(*load_task(task), task.n_clicks)
+
+
+def describe(task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return features (M, 4) of the nodes below mixed ones, the foreground's share of each, and which are no leaves."""
+    h, truth = load_task(task)
+    leaf_inside = np.bincount(h.labels[truth], minlength=h.n_leaves)
+    share = _kernels.sum_to_root(h.parents, leaf_inside) / h.areas()
+    is_mixed = (share > PURE) & (share < 1 - PURE)
+    is_reached = np.ones(h.n_nodes, bool)
+    for node in range(h.root - 1, -1, -1):
+        is_reached[node] = is_reached[h.parents[node]] and is_mixed[h.parents[node]]
+    features = node_features(h.labels, h.parents, h.altitudes, h.n_leaves)
+    return features[is_reached], share[is_reached], (np.arange(h.n_nodes) >= h.n_leaves)[is_reached]
+
+
+def fit(described: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+    """Print the constant and the weights of both regressions."""
+    features, share, is_inner = (np.concatenate(part) for part in zip(*described, strict=True))
+    is_mixed = (share > PURE) & (share < 1 - PURE)
+    for name, target, rows in (("mixed", is_mixed, is_inner), ("foreground", share > 0.5, ~is_mixed)):
+        found = LogisticRegression(C=10).fit(features[rows], target[rows])
+        print(name, np.round([found.intercept_[0], *found.coef_[0]], 3), f"{rows.sum()} nodes")
 
 
 def simulate(h: Hierarchy, truth: np.ndarray, n_clicks: int) -> Curve:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supercuts.hierarchy import _kernels_clicks
-from supercuts.hierarchy.clicks import foreground_probability, object_at_clicks
+from supercuts.hierarchy.clicks import foreground_probability, node_features, object_at_clicks
 from supercuts.hierarchy.tree import Hierarchy
 
 
@@ -74,3 +74,12 @@ def test_many_clicks_do_not_underflow():
     np.testing.assert_allclose(probability, clicked == 1)
     chosen = object_at_clicks(h.labels, h.parents, h.altitudes, 64, clicked)
     np.testing.assert_array_equal(chosen, clicked == 1)
+
+
+def test_hand_worked_features(hand):
+    features = node_features(hand.labels, hand.parents, hand.altitudes, 5)
+    assert features.shape == (9, 4)
+    np.testing.assert_allclose(features[6, :3], [np.log(0.125 / 0.875), 0, np.log(2 / 8)], rtol=1e-6)
+    np.testing.assert_allclose(features[8, 1], np.log(3), rtol=1e-6)  # the root is its own parent
+    # both pixels of node 6 lie on the lower side, one of them on the right one too
+    assert features[6, 3] == pytest.approx(3 / (2 * np.sqrt(2)))
