@@ -41,7 +41,7 @@ def cells_of_masks(masks: Masks) -> Int32[np.ndarray, "height width"]:
     """Return the cell 0.. of each pixel: two pixels share one if and only if they lie in the same masks.
 
     >>> cells_of_masks(np.array([[[True, True, False, False]], [[False, True, True, False]]])).tolist()
-    [[2, 3, 1, 0]]
+    [[1, 3, 2, 0]]
     """
     cells = np.zeros(masks.shape[1:], np.int32)
     n_cells = 1
