@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from supercuts.core.errors import (
         ConfigError,
+        ConstraintError,
         FileFormatError,
         ImageError,
         InputError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError",
+    "ConstraintError",
     "FileFormatError",
     "Hierarchy",
     "ImageError",
@@ -52,6 +54,7 @@ _HOME = {
     "Superpixels": "supercuts.superpixels.result",
     "SuperCutsError": "supercuts.core.errors",
     "InputError": "supercuts.core.errors",
+    "ConstraintError": "supercuts.core.errors",
     "ImageError": "supercuts.core.errors",
     "FileFormatError": "supercuts.core.errors",
     "ConfigError": "supercuts.core.errors",

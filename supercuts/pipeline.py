@@ -11,6 +11,7 @@ distances.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, overload
 
@@ -35,18 +36,28 @@ from supercuts.merging.affinity import Affinity
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count
 from supercuts.merging.deepcut import Progress
 from supercuts.merging.perceptrons import Perceptrons
+from supercuts.merging.priors import (
+    Masks,
+    cells_of_masks,
+    check_priors,
+    members_of_masks,
+    merge_with_priors,
+    within_cells,
+)
 from supercuts.merging.registry import MERGERS, MergingConfig, Regions, merge
 from supercuts.objects.discover import discover
 from supercuts.objects.parts import find_parts
 from supercuts.objects.result import Objects, Parts
 from supercuts.superpixels.checkpoint import TORCH_SUFFIXES, load_network, read_calibration
 from supercuts.superpixels.cluster import ClusterConfig, cluster
+from supercuts.superpixels.connectivity import connected_pieces
 from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.smooth import SmoothConfig, smooth
 from supercuts.superpixels.ssn import SSN, SSNConfig
 
 EMBEDDED = ("compact",)  # models whose weights are in the package
 ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor  # what read_image and read_bands take
+Priors = Sequence[np.ndarray] | np.ndarray  # boolean masks (H, W)
 Pixels = UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width bands"]  # RGB, or bands in 0..1
 
 
@@ -115,8 +126,12 @@ class Model:
     @overload
     def segment(self, image: list[Any], superpixels: int | None = None) -> list[Hierarchy]: ...
     @overload
-    def segment(self, image: ImageSource, superpixels: int | None = None) -> Hierarchy: ...
-    def segment(self, image: object, superpixels: int | None = None) -> Hierarchy | list[Hierarchy]:
+    def segment(
+        self, image: ImageSource, superpixels: int | None = None, priors: Priors | None = None
+    ) -> Hierarchy: ...
+    def segment(
+        self, image: object, superpixels: int | None = None, priors: Priors | None = None
+    ) -> Hierarchy | list[Hierarchy]:
         """Return the hierarchy of an image: a path, PIL image, numpy array or torch tensor; a list gives a list.
 
         An image has as many channels as the network was trained on: 3 are RGB, which grey pictures are turned into;
@@ -124,10 +139,15 @@ class Model:
 
         The tree has exactly `superpixels` leaves (fewer only if the image has fewer pixels). The same input always
         gives the same output, whatever the number of threads.
+
+        priors: boolean masks (H, W) that another tool drew, say a detector. Each is a union of leaves, and those that
+        nest or are disjoint are nodes of the tree; of masks that cross, the first ones are.
         """
         if isinstance(image, list):
+            if priors is not None:
+                raise InputError("priors are masks of one image: segment the images of a list one by one.")
             return [self._segment_one(one, superpixels) for one in image]
-        return self._segment_one(image, superpixels)
+        return self._segment_one(image, superpixels, priors)
 
     def objects(
         self,
@@ -181,13 +201,14 @@ class Model:
 
         return dino_keys(self, h.image).pool(h.labels, h.n_leaves)
 
-    def _segment_one(self, image: object, superpixels: int | None) -> Hierarchy:
+    def _segment_one(self, image: object, superpixels: int | None, priors: Priors | None = None) -> Hierarchy:
         wanted = self.config.superpixels if superpixels is None else superpixels
         check_whole("superpixels", wanted, remedy="Give how many leaves the tree should have.")
         check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
         channels = 3 if self.network is None else self.network.config.channels
         pixels = read_channels(image, channels)
-        return segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity, self.gnn)
+        masks = None if priors is None or len(priors) == 0 else check_priors(priors, pixels.shape[:2])
+        return segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity, self.gnn, masks)
 
 
 def load(
@@ -287,13 +308,19 @@ def segment(
     config: PipelineConfig,
     affinity: Affinity | None = None,
     gnn: nn.Module | None = None,
+    masks: Masks | None = None,
 ) -> Hierarchy:
-    """Return the hierarchy of an image with min(n_leaves, H * W) leaves."""
+    """Return the hierarchy of an image with min(n_leaves, H * W) leaves, which respects the masks of priors."""
     maps = predict(image, network, config.views)
-    labels, graph = make_leaves(maps, min(n_leaves, image.shape[0] * image.shape[1]), network, config)
+    cells = None if masks is None else cells_of_masks(masks)
+    labels, graph = make_leaves(maps, min(n_leaves, image.shape[0] * image.shape[1]), network, config, cells)
     is_learned = affinity is not None or gnn is not None
     statistics = region_statistics(labels, graph, maps) if is_learned else None
-    tree = merge(Regions(graph, config.merging, statistics, affinity, gnn))
+    regions = Regions(graph, config.merging, statistics, affinity, gnn)
+    if masks is None:
+        tree = merge(regions)
+    else:
+        tree = merge_with_priors(regions, members_of_masks(masks, labels, graph.n_nodes))
     return Hierarchy(
         labels=labels,
         parents=tree.parents,
@@ -352,11 +379,16 @@ def _see(pixels: torch.Tensor, network: SSN, scale: float, flip: bool) -> list[t
 
 
 def make_leaves(
-    maps: PixelMaps, n_leaves: int, network: SSN | None, config: PipelineConfig
+    maps: PixelMaps,
+    n_leaves: int,
+    network: SSN | None,
+    config: PipelineConfig,
+    cells: Int32[np.ndarray, "height width"] | None = None,
 ) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
     """Return labels of exactly `n_leaves` superpixels and their graph: a finer grid, of which the most alike merge.
 
-    Borders are smoothed before the merging, which then compares truer superpixels, and after it.
+    Borders are smoothed before the merging, which then compares truer superpixels, and after it. No superpixel crosses
+    a border of the cells; with cells only the first smoothing is done, which comes before they cut.
     """
     ssn = SSNConfig() if network is None else network.config
     n_pixels = maps.boundary.size
@@ -365,8 +397,16 @@ def make_leaves(
     if fine.max() < n_leaves - 1:  # nearly as many leaves as pixels: start from the pixels themselves
         fine = np.arange(n_pixels, dtype=np.int32).reshape(maps.shape)
     fine, graph = _smooth(fine, _build_rag(fine, maps), maps, config)
+    if cells is not None:
+        fine = connected_pieces(fine, cells)
+        graph = _build_rag(fine, maps)
+        cell = np.empty(graph.n_nodes, np.int32)
+        cell[fine] = cells
+        graph = within_cells(graph, cell, n_leaves)
     small = {"small_area_px": config.leaves.small_area * n_pixels, "small_exponent": config.leaves.small_exponent}
     region = merge_to_count(graph, dissimilarity(graph, config.leaves), n_leaves, **small)
+    if cells is not None:
+        return region[fine], _build_rag(region[fine], maps)
     return _smooth(region[fine], contract(graph, region), maps, config)
 
 

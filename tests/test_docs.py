@@ -1,3 +1,4 @@
+import doctest
 import re
 from pathlib import Path
 
@@ -29,6 +30,16 @@ def dead_links(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_within_the_project_lead_somewhere(page):
     assert dead_links(page) == []
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if ">>> " in page.read_text(encoding="utf-8")], ids=lambda p: p.name
+)
+def test_examples_of_a_page_give_what_they_show(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    result = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8")
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 def test_dead_links_are_found(tmp_path):

@@ -465,3 +465,40 @@ def test_views_are_chosen_by_name(photo):
     assert_equal(seen.segment(photo, 20), direct.segment(photo, 20))
     with pytest.raises(InputError, match=r"views='two' is unknown\. Choose one of: one, flip, many"):
         supercuts.load("compact", views="two")
+
+
+def is_node(h, mask):
+    """Say whether the mask is all pixels of one tree node."""
+    inside = np.bincount(h.labels[mask], minlength=h.n_leaves)
+    leaves = np.flatnonzero(inside)
+    assert (inside[leaves] == np.bincount(h.labels.ravel())[leaves]).all(), "a leaf crosses the border of the mask"
+    paths = [{int(leaf), *h.ancestors(int(leaf)).tolist()} for leaf in leaves]
+    return h.leaves_of(min(set.intersection(*paths))).tolist() == leaves.tolist()
+
+
+def test_priors_are_nodes_where_they_nest_or_are_disjoint_and_unions_of_leaves_where_they_cross(either_model, photo):
+    y, x = np.mgrid[: photo.shape[0], : photo.shape[1]]
+    disc = (y - 30) ** 2 + (x - 40) ** 2 < 300
+    corners = ((y < 9) | (y > 58)) & (x > 83)  # two pieces
+    crossing = (y > 33) & (x > 10)
+    h = either_model.segment(photo, superpixels=60, priors=[disc, disc & (x < 40), corners, crossing])
+    assert h.n_leaves == 60
+    assert [is_node(h, mask) for mask in (disc, disc & (x < 40), corners, crossing)] == [True, True, True, False]
+    whole = either_model.segment(photo, superpixels=60, priors=np.ones((1, *h.shape), bool))
+    assert whole.n_leaves == 60
+
+
+def test_no_priors_change_nothing(model, photo):
+    for priors in (None, [], np.zeros((0, *photo.shape[:2]), bool)):
+        np.testing.assert_array_equal(
+            model.segment(photo, superpixels=40, priors=priors).ucm(), model.segment(photo, superpixels=40).ucm()
+        )
+
+
+def test_priors_of_several_images_or_in_too_many_pieces_are_refused(model, photo):
+    masks = [np.ones(photo.shape[:2], bool)]
+    with pytest.raises(InputError, match="priors are masks of one image: segment the images of a list one by one"):
+        model.segment([photo], priors=masks)
+    checkers = np.indices(photo.shape[:2]).sum(axis=0) % 2 == 0
+    with pytest.raises(InputError, match="superpixels=40 are too few: the priors cut the image into 6144 connected"):
+        model.segment(photo, superpixels=40, priors=[checkers])

@@ -14,6 +14,10 @@ class InputError(SuperCutsError, ValueError):
     """An argument is outside what the function accepts."""
 
 
+class ConstraintError(InputError):
+    """An edit of a hierarchy contradicts an earlier one, or a cut the edits."""
+
+
 class ImageError(SuperCutsError, ValueError):
     """An image cannot be read or is not usable as an image."""
 

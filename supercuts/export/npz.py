@@ -10,15 +10,19 @@ import math
 import os
 import zipfile
 import zlib
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path
+from supercuts.hierarchy.edits import Edit, Edits, Tree, advance
 from supercuts.hierarchy.tree import Hierarchy
 
 FORMAT_VERSION = 1
+EDITED_VERSION = 2  # of a hierarchy with edits: programs that would not keep to them refuse it
 _AXES = {
     "format_version": ("i8", 0),
     "labels": ("i4", 2),
@@ -28,6 +32,14 @@ _AXES = {
     "level_names": ("U", 1),
     "level_altitudes": ("f8", 1),
     "image": ("u1", 3),
+}
+_EDIT_AXES = {
+    "before_parents": ("i4", 1),
+    "before_altitudes": ("f4", 1),
+    "edit_kinds": ("U", 1),  # of each edit
+    "edit_groups": ("i8", 1),  # how many groups of leaves each has
+    "edit_sizes": ("i8", 1),  # how many leaves each group has
+    "edit_leaves": ("i4", 1),
 }
 _REMEDY = "Write it again with Hierarchy.save."
 
@@ -45,6 +57,8 @@ def write(path: str | os.PathLike[str], hierarchy: Hierarchy, image: bool = True
     }
     if image and hierarchy.image is not None:
         arrays["image"] = hierarchy.image
+    if hierarchy.edits is not None:
+        arrays |= {"format_version": np.array(EDITED_VERSION, dtype=np.int64), **_edit_arrays(hierarchy.edits)}
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             member = io.BytesIO()
@@ -63,7 +77,7 @@ def read(path: str | os.PathLike[str]) -> Hierarchy:
         with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
             arrays = _read_members(archive)
         names, altitudes = arrays["level_names"].tolist(), arrays["level_altitudes"].tolist()
-        return Hierarchy(
+        hierarchy = Hierarchy(
             labels=arrays["labels"],
             parents=arrays["parents"],
             altitudes=arrays["altitudes"],
@@ -71,6 +85,7 @@ def read(path: str | os.PathLike[str]) -> Hierarchy:
             image=arrays.get("image"),
             levels=dict(zip(names, altitudes, strict=True)),
         )
+        return _edit_again(hierarchy, arrays) if "edit_kinds" in arrays else hierarchy
     except zipfile.BadZipFile as error:
         raise FileFormatError(f"{path} is not a whole .npz (zip) file: {error}. {_REMEDY}") from error
     except InputError as error:
@@ -80,32 +95,67 @@ def read(path: str | os.PathLike[str]) -> Hierarchy:
         raise FileFormatError(f"{path} is not a hierarchy file: {error}. {_REMEDY}") from error
 
 
+def _edit_arrays(edits: Edits) -> dict[str, np.ndarray]:
+    groups = [group for step in edits.steps for group in step.groups]
+    return {
+        "before_parents": edits.before.parents,
+        "before_altitudes": edits.before.altitudes,
+        "edit_kinds": np.array([step.kind for step in edits.steps], dtype=np.str_),
+        "edit_groups": np.array([len(step.groups) for step in edits.steps], dtype=np.int64),
+        "edit_sizes": np.array([group.size for group in groups], dtype=np.int64),
+        "edit_leaves": np.concatenate(groups),
+    }
+
+
+def _edit_again(hierarchy: Hierarchy, arrays: dict[str, np.ndarray]) -> Hierarchy:
+    """Return the hierarchy with its edits, which are done again: they must lead to the tree in the file."""
+    before = replace(hierarchy, parents=arrays["before_parents"], altitudes=arrays["before_altitudes"])  # validates
+    leaves, sizes, counts = arrays["edit_leaves"], arrays["edit_sizes"], arrays["edit_groups"]
+    # each size is checked by itself: a sum of forged ones may come out right
+    if (
+        ((sizes < 1) | (sizes > leaves.size)).any()
+        or ((counts < 1) | (counts > sizes.size)).any()
+        or (sizes.sum(), counts.sum(), counts.size) != (leaves.size, sizes.size, arrays["edit_kinds"].size)
+        or not ((leaves >= 0) & (leaves < before.n_leaves)).all()
+    ):
+        raise ValueError("its edits do not name leaves of the tree")
+    groups = iter(np.split(leaves, np.cumsum(sizes)[:-1]))
+    kinds = arrays["edit_kinds"].tolist()
+    steps = [Edit(kind, tuple(islice(groups, n))) for kind, n in zip(kinds, counts.tolist(), strict=True)]
+    tree = advance(Tree(before.parents, before.altitudes), before.n_leaves, steps)
+    for name in ("parents", "altitudes"):
+        if not np.array_equal(getattr(tree, name), arrays[name]):
+            raise ValueError(f"its edits do not lead to its {name}")
+    return replace(hierarchy, edits=Edits(Tree(before.parents, before.altitudes), tuple(steps), tree.limits))
+
+
 def _read_members(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     present = set(archive.namelist())
     if "format_version.npy" not in present:
         raise ValueError("it has no format_version")
-    version = int(_read_member(archive, "format_version"))
-    if version != FORMAT_VERSION:
+    version = int(_read_member(archive, "format_version", _AXES))
+    if version not in (FORMAT_VERSION, EDITED_VERSION):
         raise ValueError(
-            f"it has format_version {version}, this program reads {FORMAT_VERSION}; a newer one needs "
-            "`pip install --upgrade supercuts`"
+            f"it has format_version {version}, this program reads {FORMAT_VERSION} and {EDITED_VERSION}; a newer one "
+            "needs `pip install --upgrade supercuts`"
         )
-    known = {f"{name}.npy" for name in _AXES}
+    axes = _AXES if version == FORMAT_VERSION else _AXES | _EDIT_AXES
+    known = {f"{name}.npy" for name in axes}
     # the names are not covered by a checksum: a damaged "image.npy" must not pass for a file without an image
     if unknown := present - known:
         raise ValueError(f"it holds {', '.join(sorted(unknown))}, which format_version {version} does not have")
     if missing := known - present - {"image.npy"}:
         raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-    return {name: _read_member(archive, name) for name in _AXES if f"{name}.npy" in present}
+    return {name: _read_member(archive, name, axes) for name in axes if f"{name}.npy" in present}
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def _read_member(archive: zipfile.ZipFile, name: str, axes: dict[str, tuple[str, int]]) -> np.ndarray:
     with archive.open(f"{name}.npy") as member:
         version = np.lib.format.read_magic(member)
         if version != (1, 0):
             raise ValueError(f"{name} has .npy version {version}, expected (1, 0)")
         shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(member)
-        _check_header(name, shape, dtype)
+        _check_header(name, shape, dtype, axes)
         n_bytes = math.prod(shape) * dtype.itemsize
         # the header is only a claim: without this line it decides how much memory is asked for
         if archive.getinfo(f"{name}.npy").file_size - member.tell() != n_bytes:
@@ -114,8 +164,8 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     return flat.reshape(shape, order="F" if is_fortran else "C")
 
 
-def _check_header(name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    kind, ndim = _AXES[name]
+def _check_header(name: str, shape: tuple[int, ...], dtype: np.dtype, axes: dict[str, tuple[str, int]]) -> None:
+    kind, ndim = axes[name]
     is_expected = dtype.kind == "U" if kind == "U" else dtype == np.dtype(kind)
     if not is_expected or len(shape) != ndim or any(length < 0 for length in shape):
         raise ValueError(f"{name} is {dtype} {shape}, expected {np.dtype(kind)} with {ndim} axes")

@@ -152,12 +152,13 @@ def _extend(bbox, y0, x0, y1, x1):
 
 
 @njit(cache=True)
-def mark_descendants(parents, node):
-    """Return (M,) bool: the node and everything below it."""
+def mark_descendants(parents, nodes):
+    """Return (M,) bool: the nodes and everything below them."""
     is_below = np.zeros(parents.size, np.bool_)
-    is_below[node] = True
-    for other in range(node - 1, -1, -1):
-        is_below[other] = is_below[parents[other]]
+    for node in nodes:
+        is_below[node] = True
+    for node in range(parents.size - 2, -1, -1):
+        is_below[node] |= is_below[parents[node]]
     return is_below
 
 

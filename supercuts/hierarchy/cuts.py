@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped
 
 from supercuts.core.checks import check_exactly_one, check_in_range
-from supercuts.core.errors import InputError
+from supercuts.core.errors import ConstraintError, InputError
 from supercuts.hierarchy import _kernels
+from supercuts.hierarchy.focus import split_in_focus
 from supercuts.hierarchy.levels import altitude_of_level
 
 
@@ -32,6 +33,22 @@ class Cut:
 
     nodes: Int32[np.ndarray, " regions"]
     region_of_leaf: Int32[np.ndarray, " leaves"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What edits allow: the n_forced highest nodes are always split, the n_frozen lowest inner nodes never."""
+
+    n_forced: int = 0
+    n_frozen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Focus:
+    """Where the regions shall be: `budget` (0..1) of them inside the mask (H, W)."""
+
+    mask: Bool[np.ndarray, "height width"]
+    budget: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +86,7 @@ def cut_by_count(
     n_undone = int(np.searchsorted(np.cumsum(n_new), n_regions - 1, side="right"))
     is_split = np.zeros(parents.size, dtype=bool)
     is_split[highest_first[:n_undone]] = True
-    return _cut(parents, n_leaves, is_split, is_splittable)
+    return _cut(parents, n_leaves, is_split if is_splittable is None else is_split & is_splittable)
 
 
 def cut_by_altitude(
@@ -81,7 +98,8 @@ def cut_by_altitude(
 ) -> Cut:
     """Return the maximal nodes whose altitude is at most `altitude` (compared in float32, as the tree stores it)."""
     check_in_range("altitude", altitude, 0, 1, remedy="0 undoes every merge above 0, 1 gives one region.")
-    return _cut(parents, n_leaves, altitudes > np.float32(altitude), is_splittable)
+    is_split = altitudes > np.float32(altitude)
+    return _cut(parents, n_leaves, is_split if is_splittable is None else is_split & is_splittable)
 
 
 def count_of_granularity(granularity: float, n_leaves: int) -> int:
@@ -112,23 +130,58 @@ def cut_tree(
     n_leaves: int,
     levels: Mapping[str, float],
     how: Granularity,
+    limits: Limits | None = None,
+    focus: Focus | None = None,
 ) -> Cut:
-    """Cut by whichever keyword is given; with min_area a merge with a smaller child stays, and all below it."""
+    """Cut by whichever keyword is given; with min_area a merge with a smaller child stays, and all below it.
+
+    A focus needs a number of regions. What edits force or forbid goes before all else.
+    """
     given: dict[str, object] = {
         "regions": how.regions, "level": how.level, "altitude": how.altitude, "granularity": how.granularity
     }  # fmt: skip
-    check_exactly_one("A cut", given)
-    allowed = None
+    keyword = check_exactly_one("A cut", given)
+    limits = limits or Limits()
+    allowed = np.ones(parents.size, bool)
     if how.min_area is not None:
         allowed = splittable_nodes(parents, node_areas(labels, parents, n_leaves), how.min_area)
-    if how.regions is not None:
-        return cut_by_count(parents, altitudes, n_leaves, how.regions, allowed)
+    allowed[n_leaves : n_leaves + limits.n_frozen] = False
+    forced = slice(parents.size - limits.n_forced, None)
+    allowed[forced] = True
+    altitudes = altitudes.copy()
+    altitudes[forced] = np.inf  # above every altitude that can be asked for
+    if keyword in ("level", "altitude"):
+        if focus is not None:
+            raise InputError(f"focus shares out a number of regions: give regions= or granularity=, not {keyword}=.")
+        altitude = how.altitude if how.level is None else altitude_of_level(levels, how.level)
+        assert altitude is not None  # check_exactly_one above
+        return cut_by_altitude(parents, altitudes, n_leaves, altitude, allowed)
+    n_regions = how.regions
     if how.granularity is not None:
         n_regions = count_of_granularity(how.granularity, n_leaves)
+    assert n_regions is not None  # check_exactly_one above
+    n_regions = _within_limits(parents, n_leaves, n_regions, limits, is_strict=keyword == "regions")
+    if focus is None:
         return cut_by_count(parents, altitudes, n_leaves, n_regions, allowed)
-    altitude = how.altitude if how.level is None else altitude_of_level(levels, how.level)
-    assert altitude is not None  # check_exactly_one above
-    return cut_by_altitude(parents, altitudes, n_leaves, altitude, allowed)
+    mask, budget = focus.mask, focus.budget
+    is_split = split_in_focus(parents, altitudes, labels, mask, n_regions, budget, allowed, limits.n_forced)
+    return _cut(parents, n_leaves, is_split)
+
+
+def _within_limits(parents: np.ndarray, n_leaves: int, n_regions: int, limits: Limits, is_strict: bool) -> int:
+    """Return the count, moved into what edits allow; ConstraintError instead if the caller named the count."""
+    n_regions = _whole_number("regions", n_regions)
+    remedy = f"The tree has {n_leaves} leaves: ask for fewer regions or segment with a larger superpixels=."
+    check_in_range("regions", n_regions, 1, n_leaves, remedy=remedy)
+    # a node of c children adds c - 1 regions
+    least = 1 + int((parents[:-1] >= parents.size - limits.n_forced).sum()) - limits.n_forced
+    most = n_leaves - int((parents[:-1] < n_leaves + limits.n_frozen).sum()) + limits.n_frozen
+    if is_strict and not least <= n_regions <= most:
+        raise ConstraintError(
+            f"regions={n_regions} is outside {least}..{most}, which the edits of this hierarchy leave: locked regions "
+            "are not divided, and splits and locks are kept apart. Ask for a count in that range, or undo() an edit."
+        )
+    return min(max(n_regions, least), most)
 
 
 def node_areas(
@@ -148,9 +201,7 @@ def paint(
     return np.take(values, labels, out=out, mode="clip")
 
 
-def _cut(parents: np.ndarray, n_leaves: int, is_split: np.ndarray, is_splittable: np.ndarray | None) -> Cut:
-    if is_splittable is not None:
-        is_split = is_split & is_splittable
+def _cut(parents: np.ndarray, n_leaves: int, is_split: np.ndarray) -> Cut:
     nodes, region_of_leaf = _kernels.number_regions(parents, is_split, n_leaves)
     return Cut(nodes, region_of_leaf)
 

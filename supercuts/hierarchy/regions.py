@@ -96,4 +96,4 @@ def ancestors(parents: Int32[np.ndarray, " nodes"], node: int) -> Int32[np.ndarr
 def leaves_of(parents: Int32[np.ndarray, " nodes"], n_leaves: int, node: int) -> Int32[np.ndarray, " below"]:
     """Return the leaves under a node, ascending; a leaf holds itself."""
     check_node(parents.size, node)
-    return np.flatnonzero(_kernels.mark_descendants(parents, node)[:n_leaves]).astype(np.int32)
+    return np.flatnonzero(_kernels.mark_descendants(parents, np.array([node]))[:n_leaves]).astype(np.int32)

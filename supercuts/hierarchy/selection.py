@@ -5,21 +5,52 @@ Out  mask (H, W) bool, or label map (H, W) int32
 Not  no granularity: the caller cuts first
 """
 
-import numpy as np
-from jaxtyping import Bool, Int32, Shaped
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from supercuts.core.checks import check_in_range
+import numpy as np
+from jaxtyping import Bool, Int32, Int64, Shaped
+
+from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.hierarchy import _kernels
 from supercuts.hierarchy.cuts import Cut, node_areas, paint
+from supercuts.hierarchy.unions import best_union
+
+Strokes = Mapping[int, Sequence[Any]]  # of a label: points (y, x) of one stroke, or several such strokes
 
 
-def mask_at_point(
-    labels: Int32[np.ndarray, "height width"], cut: Cut, point: tuple[int, int]
-) -> Bool[np.ndarray, "height width"]:
-    """Return the region of the cut that holds pixel (y, x)."""
+def check_options(mark: str, grow: int, shrink: int, max_nodes: int, has_granularity: bool) -> None:
+    """Refuse keywords that say nothing about the mark that was given."""
+    if mark != "point" and has_granularity:
+        raise InputError(f"{mark}= finds its own granularity: leave out regions, level, altitude and granularity.")
+    for name, value, least, of in (
+        ("grow", grow, 0, "point"),
+        ("shrink", shrink, 0, "point"),
+        ("max_nodes", max_nodes, 1, "box"),
+    ):
+        check_whole(name, value, remedy="It counts nodes of the tree.")
+        check_in_range(name, value, least, np.inf, remedy="It counts nodes of the tree.")
+        if value != least and mark != of:
+            raise InputError(f"{name}={value} says nothing about {mark}=: leave it out, or give {of}=.")
+
+
+def node_at_point(
+    labels: Int32[np.ndarray, "height width"],
+    parents: Int32[np.ndarray, " nodes"],
+    cut: Cut,
+    point: tuple[int, int],
+    steps: int,
+) -> int:
+    """Return the node `steps` above the cut's region at pixel (y, x), or below it on the way to the pixel's leaf.
+
+    Every step takes in or leaves out pixels; the root and the leaf are the ends.
+    """
     check_point(labels.shape, point)
-    return paint(cut.region_of_leaf == cut.region_of_leaf[labels[point[0], point[1]]], labels)
+    leaf = labels[point[0], point[1]]
+    path = np.concatenate([[leaf], _kernels.climb(parents, leaf)])
+    start = int(np.flatnonzero(path == cut.nodes[cut.region_of_leaf[leaf]])[0])
+    return int(path[np.clip(start + steps, 0, path.size - 1)])
 
 
 def check_point(shape: tuple[int, ...], point: tuple[int, int]) -> None:
@@ -29,15 +60,17 @@ def check_point(shape: tuple[int, ...], point: tuple[int, int]) -> None:
     check_in_range("point x", point[1], 0, shape[1] - 1, remedy=remedy)
 
 
-def node_of_box(
+def nodes_of_box(
     labels: Int32[np.ndarray, "height width"],
     parents: Int32[np.ndarray, " nodes"],
     n_leaves: int,
     box: tuple[int, int, int, int],
-) -> int:
-    """Return the node whose pixels have the highest intersection over union with the box (y0, x0, y1, x1).
+    max_nodes: int,
+) -> Int32[np.ndarray, " chosen"]:
+    """Return the 1..max_nodes nodes whose pixels together overlap the box (y0, x0, y1, x1) most, by IoU.
 
-    The ends are exclusive. Among equals the lowest node id is taken, which is never above the others.
+    The ends are exclusive. Of equally good single nodes the lowest id is taken, which is never above the others; of
+    equally good unions one of the fewest nodes.
     """
     height, width = labels.shape
     y0, x0, y1, x1 = box
@@ -47,30 +80,87 @@ def node_of_box(
             f"with 0 <= y0 < y1 <= {height} and 0 <= x0 < x1 <= {width}; the ends are exclusive."
         )
     leaf_inside = _kernels.count_pixels(np.ascontiguousarray(labels[y0:y1, x0:x1]), n_leaves)
+    if max_nodes != 1:
+        return best_union(parents, leaf_inside, _kernels.count_pixels(labels, n_leaves), max_nodes)
     inside = _kernels.sum_to_root(parents, leaf_inside)
     union = node_areas(labels, parents, n_leaves) + (y1 - y0) * (x1 - x0) - inside
-    return int(np.argmax(inside / union))
+    node: np.ndarray = np.argmax(inside / union, keepdims=True).astype(np.int32)
+    return node
 
 
-def mask_of_node(
-    labels: Int32[np.ndarray, "height width"], parents: Int32[np.ndarray, " nodes"], n_leaves: int, node: int
+def mask_of_nodes(
+    labels: Int32[np.ndarray, "height width"],
+    parents: Int32[np.ndarray, " nodes"],
+    n_leaves: int,
+    nodes: Int32[np.ndarray, " chosen"],
 ) -> Bool[np.ndarray, "height width"]:
-    """Return the pixels of one tree node."""
-    return paint(_kernels.mark_descendants(parents, node)[:n_leaves], labels)
+    """Return the pixels of some tree nodes."""
+    return paint(_kernels.mark_descendants(parents, nodes)[:n_leaves], labels)
+
+
+def clicked_leaves(
+    labels: Int32[np.ndarray, "height width"], n_leaves: int, points: Mapping[int, Sequence[tuple[int, int]]]
+) -> Int64[np.ndarray, " leaves"]:
+    """Return 1 for leaves clicked on the object, 2 for those beside it, 0 for others.
+
+    A leaf with both takes the label clicked more often, among equals 1: what is smaller than a leaf cannot be told
+    apart.
+    """
+    votes = np.zeros((n_leaves, 3), np.int64)
+    for label, of_label in points.items():
+        check_choice("points label", label, (1, 2))
+        for point in of_label:
+            check_point(labels.shape, point)
+            votes[labels[point[0], point[1]], label] += 1
+    if not votes[:, 1].any():
+        raise InputError(
+            "points hold no click on the object: give at least one as points={1: [(y, x), ...]}; 2 is beside it."
+        )
+    clicked: np.ndarray = votes.argmax(axis=1)
+    return clicked
+
+
+def draw_strokes(shape: tuple[int, ...], scribbles: Strokes) -> Int32[np.ndarray, "height width"]:
+    """Return scribbles (H, W) of strokes: straight lines, one pixel wide, from point (y, x) to point.
+
+    scribbles names for each label from 1 up one stroke, a list of points, or several, a list of such lists; where
+    strokes cross, the last one drawn is seen.
+
+    >>> draw_strokes((2, 4), {1: [(0, 0), (0, 2)], 2: [[(1, 3)], [(1, 0)]]}).tolist()
+    [[1, 1, 1, 0], [2, 0, 0, 2]]
+    """
+    drawn = np.zeros(shape, np.int32)
+    for label, strokes in scribbles.items():
+        remedy = "Labels of scribbles count from 1: 1 = foreground, 2 = background."
+        check_whole("scribbles label", label, remedy=remedy)
+        check_in_range("scribbles label", label, 1, np.iinfo(np.int32).max, remedy=remedy)
+        is_one = len(strokes) > 0 and np.shape(strokes[0]) == (2,)
+        for stroke in [strokes] if is_one else strokes:
+            for point in stroke:
+                check_point(shape, point)
+            for start, end in zip(stroke, [*stroke[1:], *stroke[-1:]], strict=True):
+                n_pixels = int(np.abs(np.subtract(end, start)).max()) + 1
+                y, x = np.rint(np.linspace(start, end, n_pixels)).astype(np.int64).T
+                drawn[y, x] = label
+    return drawn
 
 
 def segment_scribbles(
     labels: Int32[np.ndarray, "height width"],
     parents: Int32[np.ndarray, " nodes"],
     n_leaves: int,
-    scribbles: Shaped[np.ndarray, "rows columns"],
+    scribbles: Shaped[np.ndarray, "rows columns"] | Strokes,
 ) -> Int32[np.ndarray, "height width"]:
-    """Spread scribbles (H, W), 0 = unlabelled, over the image along the tree; every pixel gets one of the labels.
+    """Spread scribbles over the image along the tree; every pixel gets one of the labels.
+
+    Scribbles are an array (H, W), 0 = unlabelled, or strokes as draw_strokes takes them.
 
     A leaf that is scribbled on takes the label with most pixels in it. Any other leaf looks at its lowest ancestor
     that holds scribbles and takes its label; if that holds several, the one that covers most pixels of it once the
     scribbled children are resolved in this way. Ties go to the lowest label.
     """
+    if isinstance(scribbles, Mapping):
+        scribbles = draw_strokes(labels.shape, scribbles)
     _check_scribbles(labels.shape, scribbles)
     marked = np.flatnonzero(scribbles)
     values, index = np.unique(scribbles.ravel()[marked].astype(np.int32), return_inverse=True)

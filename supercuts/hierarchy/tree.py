@@ -6,7 +6,8 @@ Not  no merging, no torch; nothing is computed before it is asked for, nothing i
 """
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
@@ -14,6 +15,8 @@ from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
 from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
 from supercuts.hierarchy import _kernels, cuts, regions, saliency, selection
+from supercuts.hierarchy.clicks import object_at_clicks
+from supercuts.hierarchy.edits import Edit, Edits, Tree, advance, describe
 from supercuts.hierarchy.levels import check_levels
 from supercuts.hierarchy.regions import RegionTable
 
@@ -45,6 +48,7 @@ class Hierarchy:
     embeddings  (N, D) float32  one row per leaf; (N, 0) without embeddings
     image       (H, W, 3) uint8 RGB, or None: only pictures need it
     levels      altitude per level name (scene, object, part), coarsest first; may be empty
+    edits       what merge, split and lock have done, or None
 
     The arrays are kept as read-only views: copy one to change it.
 
@@ -69,6 +73,7 @@ class Hierarchy:
     embeddings: Float32[np.ndarray, "leaves dims"]
     image: UInt8[np.ndarray, "height width 3"] | None = None
     levels: dict[str, float] = field(default_factory=dict)
+    edits: Edits | None = None
 
     def __post_init__(self) -> None:
         """Validate, and keep read-only C-ordered views: the kernels do not check bounds."""
@@ -115,6 +120,8 @@ class Hierarchy:
         altitude: float | None = None,
         granularity: float | None = None,
         min_area: int | None = None,
+        focus: Bool[np.ndarray, "height width"] | tuple[int, int] | None = None,
+        budget: float = 0.7,
     ) -> Int32[np.ndarray, "height width"]:
         """Return the (H, W) region labels 0..R-1 of one cut; give exactly one keyword, and min_area beside it.
 
@@ -123,12 +130,15 @@ class Hierarchy:
         altitude     0..1: the largest nodes that were merged at or below it
         granularity  0 (one region) to 1 (all leaves), the count on a log scale
         min_area     pixels: a merge with a smaller child is not undone, nor any below it; fewer regions may result
+        focus        (H, W) bool, or a point (y, x) that stands for what select(point=) gives: with regions or
+                     granularity, that share `budget` of the regions lies inside it (focus.py says how exactly)
 
         Regions are numbered in the order of their lowest leaf. Cuts of one tree are nested, whatever the keyword
-        (with min_area: cuts of the same min_area, and each is nested in the cut without it).
+        (with min_area: cuts of the same min_area, and each is nested in the cut without it; with focus: cuts of the
+        same focus and budget).
         """
         how = cuts.Granularity(regions, level, altitude, granularity, min_area)
-        return cuts.paint(self._cut(how).region_of_leaf, self.labels)
+        return cuts.paint(self._cut(how, self._focus(focus, budget)).region_of_leaf, self.labels)
 
     def cut_nodes(
         self,
@@ -138,46 +148,86 @@ class Hierarchy:
         altitude: float | None = None,
         granularity: float | None = None,
         min_area: int | None = None,
+        focus: Bool[np.ndarray, "height width"] | tuple[int, int] | None = None,
+        budget: float = 0.7,
     ) -> Int32[np.ndarray, " regions"]:
         """Return the (R,) tree node of each region that cut() makes of the same keywords."""
-        return self._cut(cuts.Granularity(regions, level, altitude, granularity, min_area)).nodes
+        how = cuts.Granularity(regions, level, altitude, granularity, min_area)
+        return self._cut(how, self._focus(focus, budget)).nodes
 
     def select(
         self,
         *,
         point: tuple[int, int] | None = None,
-        scribbles: Shaped[np.ndarray, "rows columns"] | None = None,
+        points: Mapping[int, Sequence[tuple[int, int]]] | None = None,
+        scribbles: Shaped[np.ndarray, "rows columns"] | selection.Strokes | None = None,
         box: tuple[int, int, int, int] | None = None,
+        grow: int = 0,
+        shrink: int = 0,
+        max_nodes: int = 1,
         level: str | None = None,
         regions: int | None = None,
         altitude: float | None = None,
         granularity: float | None = None,
     ) -> Bool[np.ndarray, "height width"]:
-        """Return the (H, W) mask of what is pointed at; give exactly one of point, scribbles, box.
+        """Return the (H, W) mask of what is pointed at; give exactly one of point, points, scribbles, box.
 
         point      (y, x): the region that holds it, at the granularity given by one of the other keywords; without
-                   one, level "object", or granularity 0.5 where that level is not calibrated
-        scribbles  (H, W) whole numbers, 0 = unlabelled, 1 = foreground, 2 = background: what segment_scribbles labels 1
-        box        (y0, x0, y1, x1), ends exclusive: the tree node of any size with the highest overlap (IoU)
+                   one, level "object", or granularity 0.5 where that level is not calibrated. grow climbs that many
+                   steps in the tree, each to the next larger node, shrink goes back towards the leaf
+        points     {1: [(y, x), ...], 2: [...]}: the object that the clicks 1 lie on and the clicks 2 beside
+        scribbles  (H, W) whole numbers, 0 = unlabelled, 1 = foreground, 2 = background, or {1: strokes, 2: strokes},
+                   each a list of points (y, x) or several such lists: what segment_scribbles labels 1
+        box        (y0, x0, y1, x1), ends exclusive: the tree node of any size with the highest overlap (IoU), or with
+                   max_nodes the best union of up to so many nodes
         """
-        marks: dict[str, object] = {"point": point, "scribbles": scribbles, "box": box}
+        marks: dict[str, object] = {"point": point, "points": points, "scribbles": scribbles, "box": box}
         mark = check_exactly_one("A selection", {name: _brief(value) for name, value in marks.items()})
         how = cuts.Granularity(regions, level, altitude, granularity)
-        if mark != "point" and how != cuts.Granularity():
-            raise InputError(f"{mark}= finds its own granularity: leave out regions, level, altitude and granularity.")
+        selection.check_options(mark, grow, shrink, max_nodes, how != cuts.Granularity())
         if scribbles is not None:
             return np.asarray(self.segment_scribbles(scribbles) == 1)
+        if points is not None:
+            clicked = selection.clicked_leaves(self.labels, self.n_leaves, points)
+            chosen = object_at_clicks(self.labels, self.parents, self.altitudes, self.n_leaves, clicked)
+            return cuts.paint(chosen, self.labels)
         if box is not None:
-            node = selection.node_of_box(self.labels, self.parents, self.n_leaves, box)
-            return selection.mask_of_node(self.labels, self.parents, self.n_leaves, node)
-        assert point is not None  # check_exactly_one above
-        if how == cuts.Granularity():
-            how = cuts.Granularity(level="object") if "object" in self.levels else cuts.Granularity(granularity=0.5)
-        return selection.mask_at_point(self.labels, self._cut(how), point)
+            nodes = selection.nodes_of_box(self.labels, self.parents, self.n_leaves, box, max_nodes)
+        else:
+            assert point is not None  # check_exactly_one above
+            if how == cuts.Granularity():
+                how = cuts.Granularity(level="object") if "object" in self.levels else cuts.Granularity(granularity=0.5)
+            node = selection.node_at_point(self.labels, self.parents, self._cut(how), point, grow - shrink)
+            nodes = np.array([node], np.int32)
+        return selection.mask_of_nodes(self.labels, self.parents, self.n_leaves, nodes)
 
-    def segment_scribbles(self, scribbles: Shaped[np.ndarray, "rows columns"]) -> Int32[np.ndarray, "height width"]:
+    def segment_scribbles(
+        self, scribbles: Shaped[np.ndarray, "rows columns"] | selection.Strokes
+    ) -> Int32[np.ndarray, "height width"]:
         """Return the (H, W) label of every pixel after the scribbles have spread along the tree."""
         return selection.segment_scribbles(self.labels, self.parents, self.n_leaves, scribbles)
+
+    def merge(self, a: int, b: int) -> "Hierarchy":
+        """Return a hierarchy where two nodes are one region as soon as each is whole; b moves to where a is.
+
+        An edit holds at every granularity and is kept in files. One that contradicts an earlier one raises
+        ConstraintError. Leaves keep their ids, other nodes are numbered anew.
+        """
+        return self._edit("merge", a, b)
+
+    def split(self, node: int) -> "Hierarchy":
+        """Return a hierarchy where the children of a node are never in one region: the smaller ones stand alone."""
+        return self._edit("split", node)
+
+    def lock(self, node: int) -> "Hierarchy":
+        """Return a hierarchy where a node is a region of every cut, neither divided nor merged with anything."""
+        return self._edit("lock", node)
+
+    def undo(self) -> "Hierarchy":
+        """Return the hierarchy before the last merge, split or lock."""
+        if self.edits is None:
+            raise InputError("this hierarchy has no edit to undo: merge, split and lock make one.")
+        return self._with_edits(self.edits.before, self.edits.before, self.edits.steps[:-1])
 
     def ucm(self) -> Float32[np.ndarray, "rows columns"]:
         """Return the (2H+1, 2W+1) ultrametric contour map; thresholded at a it gives the regions of cut(altitude=a)."""
@@ -220,8 +270,27 @@ class Hierarchy:
 
         registry.export(path, self, format)
 
-    def _cut(self, how: cuts.Granularity) -> cuts.Cut:
-        return cuts.cut_tree(self.parents, self.altitudes, self.labels, self.n_leaves, self.levels, how)
+    def _edit(self, kind: str, *nodes: int) -> "Hierarchy":
+        step = describe(self.parents, self.n_leaves, kind, nodes)
+        if self.edits is None:
+            before = Tree(self.parents, self.altitudes)
+            return self._with_edits(before, before, (step,))
+        tree = Tree(self.parents, self.altitudes, self.edits.limits)
+        return self._with_edits(self.edits.before, tree, (*self.edits.steps, step), len(self.edits.steps))
+
+    def _with_edits(self, before: Tree, tree: Tree, steps: tuple[Edit, ...], n_done: int = 0) -> "Hierarchy":
+        tree = advance(tree, self.n_leaves, steps, n_done)
+        kept = Edits(before, steps, tree.limits) if steps else None
+        return replace(self, parents=tree.parents, altitudes=tree.altitudes, edits=kept)
+
+    def _cut(self, how: cuts.Granularity, focus: cuts.Focus | None = None) -> cuts.Cut:
+        limits = self.edits.limits if self.edits else None
+        return cuts.cut_tree(self.parents, self.altitudes, self.labels, self.n_leaves, self.levels, how, limits, focus)
+
+    def _focus(self, focus: np.ndarray | tuple[int, int] | None, budget: float) -> cuts.Focus | None:
+        if focus is None:
+            return None
+        return cuts.Focus(focus if isinstance(focus, np.ndarray) else self.select(point=focus), budget)
 
 
 def _brief(value: object) -> object:

@@ -236,3 +236,10 @@ def regions_after(merges, n_nodes):
         top[merges[k, 0]] = top[n_nodes + k]
         top[merges[k, 1]] = top[n_nodes + k]
     return top[:n_nodes].copy()
+
+
+@njit(cache=True)
+def cap_at_parents(parents, altitudes):
+    """Lower every altitude that is above its parent's; parents[i] > i."""
+    for node in range(parents.size - 2, -1, -1):
+        altitudes[node] = min(altitudes[node], altitudes[parents[node]])

@@ -7,6 +7,7 @@ from supercuts.core import errors
     ("kind", "builtin"),
     [
         (errors.InputError, ValueError),
+        (errors.ConstraintError, errors.InputError),
         (errors.ImageError, ValueError),
         (errors.FileFormatError, ValueError),
         (errors.ConfigError, ValueError),
@@ -20,4 +21,4 @@ def test_each_error_is_caught_as_ours_and_as_the_builtin(kind, builtin):
 
 def test_the_table_above_names_every_error():
     kinds = [value for value in vars(errors).values() if isinstance(value, type)]
-    assert len(kinds) == 6
+    assert len(kinds) == 7

@@ -82,7 +82,11 @@ def test_a_failed_write_leaves_the_old_file(small, saved, monkeypatch):
         ({"parents": None}, r"lacks parents.npy\. Write it again with Hierarchy.save"),
         ({"notes": np.zeros(2)}, r"holds notes.npy, which format_version 1 does not have"),
         ({"format_version": None}, r"no format_version"),
-        ({"format_version": np.array(2)}, r"format_version 2, this program reads 1; .*pip install --upgrade supercuts"),
+        ({"format_version": np.array(2)}, r"lacks before_altitudes.npy, before_parents.npy, edit_groups"),
+        (
+            {"format_version": np.array(3)},
+            r"format_version 3, this program reads 1 and 2; .*pip install --upgrade supercuts",
+        ),
         ({"labels": np.zeros((2, 3), np.int64)}, r"labels is int64 \(2, 3\), expected int32 with 2 axes"),
         ({"labels": np.zeros(6, np.int32)}, r"labels is int32 \(6,\), expected int32 with 2"),
         ({"labels": np.full((2, 3), 7, np.int32)}, r"holds no valid hierarchy: labels hold 7"),
@@ -161,3 +165,49 @@ def forge(path, name, content):
         for member, data in members.items():
             archive.writestr(member, data)
     path.write_bytes(buffer.getvalue())
+
+
+@pytest.fixture
+def edited(small):
+    """Return a hierarchy with three edits, the last of them a lock."""
+    h = small.merge(0, 2)
+    h = h.split(h.root)
+    return h.lock(1)
+
+
+def test_edits_are_kept_in_the_file(edited, tmp_path):
+    edited.save(tmp_path / "h.npz")
+    back = npz.read(tmp_path / "h.npz")
+    while edited.edits is not None:
+        np.testing.assert_array_equal(back.parents, edited.parents, strict=True)
+        np.testing.assert_array_equal(back.altitudes, edited.altitudes, strict=True)
+        np.testing.assert_array_equal(back.cut(altitude=1), edited.cut(altitude=1))
+        assert back.edits.limits == edited.edits.limits
+        edited, back = edited.undo(), back.undo()
+    assert back.edits is None
+    with np.load(tmp_path / "h.npz") as arrays:
+        assert int(arrays["format_version"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": np.array(1)}, r"holds before_altitudes.npy, .*which format_version 1 does not have"),
+        ({"edit_kinds": np.array(["merge", "split", "x"])}, r"kind='x' is unknown"),
+        ({"edit_kinds": np.array(["merge", "split", "merge"])}, r"the merge of 1 leaves is none: merge takes two"),
+        ({"edit_leaves": np.zeros(6, np.int32)}, r"the merge of 1 and 1 leaves is none"),
+        ({"edit_kinds": np.array(["merge", "split"])}, r"do not name leaves"),
+        ({"edit_leaves": np.array([0, 9, 1, 0, 2, 1], np.int32)}, r"do not name leaves"),
+        ({"edit_sizes": np.array([2**62, 2**62, 2**62, 2**62 + 5, 1])}, r"do not name leaves"),
+        ({"edit_groups": np.array([-1, 5, 1])}, r"do not name leaves"),
+        ({"before_parents": np.array([3, 3, 4, 2, 4], np.int32)}, r"node 3 "),
+        ({"altitudes": np.array([0, 0, 0, 0.125, 1], np.float32)}, r"edits do not lead to its altitudes"),
+        ({"before_altitudes": np.zeros(4, np.float32)}, r"do not make a tree"),
+    ],
+)
+def test_forged_edits_are_refused(as_installed, edited, tmp_path, change, message):
+    path = tmp_path / "h.npz"
+    edited.save(path)
+    rewrite(path, change)
+    with pytest.raises(FileFormatError, match=message):
+        npz.read(path)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supercuts.core.errors import InputError
+from supercuts.hierarchy import selection
 from supercuts.hierarchy.tree import Hierarchy
 
 
@@ -114,10 +115,63 @@ def test_scribbles_match_the_slow_version(hierarchies, data):
     np.testing.assert_array_equal(labels, np.array(slow_segment(h, scribbles))[h.labels])
 
 
+@given(data=st.data())
+def test_grow_and_shrink_walk_from_leaf_to_root(hierarchies, data):
+    h = data.draw(hierarchies)
+    y, x = data.draw(st.integers(0, h.shape[0] - 1)), data.draw(st.integers(0, h.shape[1] - 1))
+    path = [h.labels[y, x], *h.ancestors(int(h.labels[y, x]))]
+    for steps, node in enumerate(path):
+        expected = np.isin(h.labels, h.leaves_of(int(node)))
+        np.testing.assert_array_equal(h.select(point=(y, x), regions=h.n_leaves, grow=steps), expected)
+        np.testing.assert_array_equal(h.select(point=(y, x), regions=1, shrink=len(path) - 1 - steps), expected)
+    assert h.select(point=(y, x), grow=100).all()
+    np.testing.assert_array_equal(h.select(point=(y, x), shrink=100), h.labels == h.labels[y, x])
+    np.testing.assert_array_equal(h.select(point=(y, x), grow=1, shrink=1), h.select(point=(y, x)))
+
+
+def test_hand_worked_box_of_several_nodes(hand):
+    assert hand.select(box=(0, 2, 2, 4)).tolist() == [[False, False, True, True], [False] * 4]  # leaf 1, as node 6: 2/4
+    expected = [[False, False, True, True]] * 2
+    assert hand.select(box=(0, 2, 2, 4), max_nodes=2).tolist() == expected  # leaf 1 and node 6
+    assert hand.select(box=(0, 2, 2, 4), max_nodes=5).tolist() == expected
+
+
+def test_strokes_are_drawn_as_straight_lines():
+    drawn = selection.draw_strokes((4, 5), {3: [[(0, 0), (0, 4), (3, 4)], [(3, 0)]], 1: [(1, 1), (3, 3)]})
+    assert drawn.tolist() == [[3, 3, 3, 3, 3], [0, 1, 0, 0, 3], [0, 0, 1, 0, 3], [3, 0, 0, 1, 3]]
+    assert drawn.dtype == np.int32
+    assert not selection.draw_strokes((2, 2), {1: [], 2: [[]]}).any()
+
+
+def test_strokes_and_arrays_segment_alike(hand):
+    drawn = np.array([[1, 0, 0, 0], [0, 0, 0, 2]])
+    strokes = {1: [(0, 0)], 2: [[(1, 3)]]}
+    np.testing.assert_array_equal(hand.segment_scribbles(strokes), hand.segment_scribbles(drawn))
+    np.testing.assert_array_equal(hand.select(scribbles=strokes), hand.select(scribbles=drawn))
+
+
+def test_a_leaf_clicked_for_both_takes_the_majority(hand):
+    points = {1: [(0, 0), (0, 2)], 2: [(0, 2), (0, 3), (1, 0)]}
+    assert selection.clicked_leaves(hand.labels, 5, points).tolist() == [1, 2, 2, 0, 0]
+    assert selection.clicked_leaves(hand.labels, 5, {1: [(0, 2)], 2: [(0, 3)]}).tolist() == [0, 1, 0, 0, 0]
+
+
+@given(data=st.data())
+def test_clicks_hold_for_their_leaves(hierarchies, data):
+    h = data.draw(hierarchies)
+    pixel = st.tuples(st.integers(0, h.shape[0] - 1), st.integers(0, h.shape[1] - 1))
+    points = {1: data.draw(st.lists(pixel, min_size=1, max_size=4)), 2: data.draw(st.lists(pixel, max_size=4))}
+    mask = h.select(points=points)
+    assert mask.dtype == bool
+    clicked = selection.clicked_leaves(h.labels, h.n_leaves, points)[h.labels]
+    assert mask[clicked == 1].all()
+    assert not mask[clicked == 2].any()
+
+
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({}, r"exactly one of point, scribbles, box; got nothing"),
+        ({}, r"exactly one of point, points, scribbles, box; got nothing"),
         ({"point": (0, 0), "box": (0, 0, 1, 1)}, r"exactly one of .*got point=\(0, 0\), box="),
         ({"point": (2, 0)}, r"point y=2 is outside 0..1. point is \(y, x\) in an image of 2 rows and 4 columns"),
         ({"point": (0, -1)}, r"point x=-1 is outside 0..3"),
@@ -129,6 +183,17 @@ def test_scribbles_match_the_slow_version(hierarchies, data):
         ({"scribbles": np.ones((4, 2), int)}, r"scribbles are int64 \(4, 2\); expected whole numbers \(2, 4\)"),
         ({"scribbles": np.ones((2, 4))}, r"scribbles are float64"),
         ({"scribbles": np.full((2, 4), -1)}, r"scribbles hold -1..-1; .*renumber"),
+        ({"scribbles": {0: [(0, 0)]}}, r"scribbles label=0 is outside 1..*1 = foreground"),
+        ({"scribbles": {1: [(0, 0), (0, 4)]}}, r"point x=4 is outside 0..3"),
+        ({"scribbles": {1: []}}, r"all 0 \(unlabelled\)"),
+        ({"points": {2: [(0, 0)]}}, r"no click on the object: give at least one as points={1"),
+        ({"points": {1: [(0, 0)], 3: [(0, 0)]}}, r"points label=3 is unknown"),
+        ({"points": {1: [(0, 9)]}}, r"point x=9 is outside 0..3"),
+        ({"points": {1: [(0, 0)]}, "level": "part"}, r"points= finds its own granularity"),
+        ({"points": {1: [(0, 0)]}, "grow": 1}, r"grow=1 says nothing about points=: leave it out, or give point="),
+        ({"point": (0, 0), "max_nodes": 2}, r"max_nodes=2 says nothing about point=: leave it out, or give box="),
+        ({"point": (0, 0), "shrink": -1}, r"shrink=-1 is outside 0..inf. It counts nodes"),
+        ({"box": (0, 0, 1, 4), "max_nodes": 0}, r"max_nodes=0 is outside 1"),
         ({"scribbles": np.zeros((2, 4), int)}, r"all 0 \(unlabelled\): mark at least one pixel"),
     ],
 )

@@ -1,0 +1,201 @@
+"""Edit a merge tree by hand: merge, split and lock regions so that every cut keeps to it; undo.
+
+In   parents (M,), altitudes (M,) of a valid tree; edits as sets of leaves, whose ids no edit changes
+Out  the tree with the edit in it, and Edits: the tree before the first one and all that was done to it
+Not  no pixels, no cuts (cuts.py keeps to Limits)
+
+merge  the union of two nodes becomes a node at the lowest altitude that it can have, in the place of the first
+split  the children of a node are never in one region: all but the largest hang from the root, by a merge always undone
+lock   a node is a region of every cut: nothing below it is divided, and it hangs from the root in the same way
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from supercuts.core.checks import check_choice
+from supercuts.core.errors import ConstraintError, InputError
+from supercuts.hierarchy import _kernels, _kernels_edits, regions
+from supercuts.hierarchy._kernels_edits import FORCED, FREE, FROZEN
+from supercuts.hierarchy.cuts import Limits
+
+_N_GROUPS = {"merge": (2, 2), "split": (2, np.inf), "lock": (1, 1)}
+KINDS = tuple(_N_GROUPS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edit:
+    """One edit, told by leaves: merge: those of the two nodes; split: of the children; lock: of the node."""
+
+    kind: str
+    groups: tuple[Int32[np.ndarray, " _"], ...]  # of different sizes
+
+    def __str__(self) -> str:
+        """Return kind and sizes, for messages."""
+        return f"{self.kind} of {' and '.join(str(group.size) for group in self.groups)} leaves"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tree:
+    """A tree and what edits allow of it.
+
+    parents    (M,) int32
+    altitudes  (M,) float32
+    limits     Limits
+    """
+
+    parents: Int32[np.ndarray, " nodes"]
+    altitudes: Float32[np.ndarray, " nodes"]
+    limits: Limits = Limits()  # noqa: RUF009 -- frozen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edits:
+    """What was done to a tree: the tree before, the edits in their order, what they allow."""
+
+    before: Tree
+    steps: tuple[Edit, ...]
+    limits: Limits
+
+
+def describe(parents: Int32[np.ndarray, " nodes"], n_leaves: int, kind: str, nodes: Sequence[int]) -> Edit:
+    """Return the edit of these nodes of the present tree, told by leaves; refuse what is none."""
+    leaves = [regions.leaves_of(parents, n_leaves, node) for node in nodes]
+    if kind == "merge" and np.intersect1d(leaves[0], leaves[1]).size:
+        raise ConstraintError(
+            f"nodes {nodes[0]} and {nodes[1]} cannot merge: one holds the other. Give two nodes without common leaves."
+        )
+    if kind == "split":
+        below = regions.children(parents, nodes[0])
+        if not below.size:
+            raise ConstraintError(
+                f"node {nodes[0]} is a leaf and cannot be split: segment with a larger superpixels= for finer leaves."
+            )
+        leaves = [regions.leaves_of(parents, n_leaves, int(child)) for child in below]
+        leaves.sort(key=len, reverse=True)
+    return Edit(kind, tuple(leaves))
+
+
+def advance(tree: Tree, n_leaves: int, steps: Sequence[Edit], n_done: int = 0) -> Tree:
+    """Return the tree, which has the first n_done edits in it, after all of them.
+
+    ConstraintError if one contradicts another: as edits come one by one, the last contradicts the one that is named.
+    """
+    for step in steps[n_done:]:
+        _check(step)
+        tree = _APPLY[step.kind](tree, n_leaves, step)
+    for step in steps:
+        if not _holds(tree, n_leaves, step):
+            raise ConstraintError(
+                f"the {steps[-1]} contradicts the earlier {step}, which holds at every granularity: undo() that one "
+                "first, or choose other nodes."
+            )
+    return tree
+
+
+def _check(edit: Edit) -> None:
+    """Refuse an edit of other groups than describe() makes: a file may hold one."""
+    check_choice("kind", edit.kind, KINDS)
+    least, most = _N_GROUPS[edit.kind]
+    leaves = np.concatenate(edit.groups)
+    if not least <= len(edit.groups) <= most or np.unique(leaves).size < leaves.size:
+        raise InputError(
+            f"the {edit} is none: merge takes two sets without common leaves, split two or more, lock one."
+        )
+
+
+def _merge(tree: Tree, n_leaves: int, edit: Edit) -> Tree:
+    a, b = (_node_of(tree.parents, n_leaves, group) for group in edit.groups)
+    rank = _ranks(tree, n_leaves)
+    if rank[tree.parents[a]] == FROZEN or rank[tree.parents[b]] == FROZEN:
+        raise ConstraintError(f"the {edit} lies inside a locked region, which is one already: undo() the lock first.")
+    new = tree.parents.size
+    parents = np.append(tree.parents, tree.parents[a])
+    parents[[a, b]] = new
+    altitudes = np.append(tree.altitudes, max(tree.altitudes[a], tree.altitudes[b]))
+    return _tidy(parents, altitudes, np.append(rank, FREE), n_leaves, new - 1)
+
+
+def _split(tree: Tree, n_leaves: int, edit: Edit) -> Tree:
+    node = _node_of(tree.parents, n_leaves, np.concatenate(edit.groups))
+    rank = _ranks(tree, n_leaves)
+    if rank[node] == FROZEN:
+        raise ConstraintError(f"the {edit} lies inside a locked region, which stays whole: undo() the lock first.")
+    if rank[node] == FORCED:
+        return tree  # its children are apart already
+    children = [_node_of(tree.parents, n_leaves, group) for group in edit.groups[1:]]
+    return _hang_from_root(tree.parents, tree.altitudes, rank, n_leaves, children)
+
+
+def _lock(tree: Tree, n_leaves: int, edit: Edit) -> Tree:
+    node = _node_of(tree.parents, n_leaves, edit.groups[0])
+    rank = _ranks(tree, n_leaves)
+    if rank[node] == FORCED:
+        raise ConstraintError(f"the {edit} holds regions that are kept apart: undo() their split or lock first.")
+    altitudes = tree.altitudes.copy()
+    is_below = _kernels.mark_descendants(tree.parents, np.array([node]))
+    is_below[:n_leaves] = False
+    rank[is_below], altitudes[is_below] = FROZEN, 0
+    is_apart = node == tree.parents.size - 1 or rank[tree.parents[node]] == FORCED
+    return _hang_from_root(tree.parents, altitudes, rank, n_leaves, [] if is_apart else [node])
+
+
+_APPLY = {"merge": _merge, "split": _split, "lock": _lock}
+
+
+def _holds(tree: Tree, n_leaves: int, edit: Edit) -> bool:
+    """Say whether a tree keeps to an edit."""
+    is_forced = np.zeros(tree.parents.size, bool)
+    is_forced[tree.parents.size - tree.limits.n_forced :] = True
+    part = _kernels.number_regions(tree.parents, is_forced, n_leaves)[1]  # what is kept apart in every cut
+    if edit.kind == "split":
+        parts = np.concatenate([np.unique(part[group]) for group in edit.groups])
+        return bool(np.unique(parts).size == parts.size)
+    leaves = np.concatenate(edit.groups)
+    is_one = bool((part == part[leaves[0]]).sum() == leaves.size) if edit.kind == "lock" else True
+    return is_one and _find(tree.parents, n_leaves, leaves) is not None
+
+
+def _find(parents: np.ndarray, n_leaves: int, leaves: np.ndarray) -> int | None:
+    """Return the lowest node that has exactly these leaves."""
+    is_wanted = np.zeros(n_leaves, np.int64)
+    is_wanted[leaves] = 1
+    wanted, all_below = (_kernels.sum_to_root(parents, ones) for ones in (is_wanted, np.ones(n_leaves, np.int64)))
+    found = np.flatnonzero((wanted == all_below) & (wanted == leaves.size))
+    return int(found[0]) if found.size else None
+
+
+def _node_of(parents: np.ndarray, n_leaves: int, leaves: np.ndarray) -> int:
+    node = _find(parents, n_leaves, leaves)
+    if node is None:
+        raise InputError(f"no node has exactly the {leaves.size} leaves of the edit: it is of another hierarchy.")
+    return node
+
+
+def _ranks(tree: Tree, n_leaves: int) -> np.ndarray:
+    rank = np.full(tree.parents.size, FREE)
+    rank[n_leaves : n_leaves + tree.limits.n_frozen] = FROZEN
+    rank[tree.parents.size - tree.limits.n_forced :] = FORCED
+    return rank
+
+
+def _hang_from_root(
+    parents: np.ndarray, altitudes: np.ndarray, rank: np.ndarray, n_leaves: int, nodes: list[int]
+) -> Tree:
+    """Move each node to a new root, beside the old one, by a merge that is always undone."""
+    root = parents.size - 1
+    for node in nodes:
+        parents = np.append(parents, parents.size)
+        parents[[root, node]] = parents.size - 1
+        root = parents.size - 1
+    n_new = len(nodes)
+    altitudes = np.append(altitudes, np.ones(n_new, np.float32))
+    return _tidy(parents, altitudes, np.append(rank, np.full(n_new, FORCED)), n_leaves, root)
+
+
+def _tidy(parents: np.ndarray, altitudes: np.ndarray, rank: np.ndarray, n_leaves: int, root: int) -> Tree:
+    parents, altitudes = parents.astype(np.int32), altitudes.astype(np.float32)
+    parents, altitudes, n_frozen, n_forced = _kernels_edits.tidy(parents, altitudes, rank, n_leaves, root)
+    return Tree(parents, altitudes, Limits(n_forced, n_frozen))
