@@ -41,8 +41,9 @@ from supercuts.merging.affinity import Affinity, AffinityConfig
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.merging.registry import MergingConfig, Regions, merge
 from supercuts.metrics.superpixel import achievable_segmentation_accuracy
-from supercuts.pipeline import VIEWS, PipelineConfig, make_leaves, predict
+from supercuts.pipeline import PipelineConfig, make_leaves
 from supercuts.superpixels.checkpoint import load_network
+from supercuts.superpixels.predict import VIEWS, predict
 from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.ssn import SSN
 from supercuts.training.affinity import Leaves, learn_affinity

@@ -22,7 +22,8 @@ from supercuts.graph.rag import build_rag
 from supercuts.graph.statistics import region_statistics
 from supercuts.images.io import read_image
 from supercuts.merging.registry import MERGERS, Regions, merge
-from supercuts.pipeline import make_leaves, predict
+from supercuts.pipeline import make_leaves
+from supercuts.superpixels.predict import predict
 from supercuts.superpixels.result import PixelMaps
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "photo.jpg"

@@ -18,13 +18,12 @@ from supercuts.pipeline import (
     PIXEL_CONFIG,
     Model,
     PipelineConfig,
-    ViewsConfig,
     default_config,
-    predict,
     read_channels,
     weights_path,
 )
 from supercuts.superpixels.checkpoint import save_network
+from supercuts.superpixels.predict import ViewsConfig, predict
 from supercuts.superpixels.ssn import SSN, SSNConfig
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "photo.jpg"
@@ -431,22 +430,6 @@ def test_another_merger_makes_another_tree_of_the_same_leaves(photo):
     assert not np.array_equal(one.parents, other.parents)
     with pytest.raises(InputError, match=r"merging='ward' is unknown\. Choose one of: agglomerative, spectral, gnn"):
         supercuts.load("compact", merging="ward")
-
-
-@pytest.mark.parametrize("regions", [0, 3])
-def test_maps_of_several_views_are_averaged(photo, regions):
-    torch.manual_seed(0)
-    config = SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=2, region_channels=regions)
-    network = SSN(config).eval()
-    image = photo[:33, :48]  # mirrored, cells of two columns fall on cells again
-    views = [ViewsConfig(), ViewsConfig(scales=(0.5,)), ViewsConfig(scales=(1.0, 0.5), flip=True)]
-    one, half, all_of_them = (predict(image, network, view) for view in views)
-    mirrored = [predict(np.ascontiguousarray(image[:, ::-1]), network, view) for view in views[:2]]
-    for name in ("boundary", "embeddings", "strength", "regions") if regions else ("boundary", "embeddings"):
-        parts = [getattr(one, name), getattr(half, name), *(getattr(maps, name)[..., ::-1] for maps in mirrored)]
-        assert parts[0].shape == parts[1].shape
-        np.testing.assert_allclose(getattr(all_of_them, name), np.mean(parts, axis=0), rtol=1e-4, atol=1e-5)
-    assert not np.allclose(one.boundary, half.boundary)
 
 
 def test_views_reach_the_hierarchy(model, photo):

@@ -78,8 +78,9 @@ def _learn(
 ) -> tuple["Calibration", dict[str, "Level"]]:
     """Return what is learned from the samples, and the levels with their figures."""
     from supercuts.merging.affinity import merge_by_affinity
-    from supercuts.pipeline import VIEWS, Model, default_config
+    from supercuts.pipeline import Model, default_config
     from supercuts.superpixels.checkpoint import Calibration, load_network
+    from supercuts.superpixels.predict import VIEWS
     from supercuts.training.affinity import AffinityTrainingConfig, describe, learn_affinity
     from supercuts.training.figure_ground import learn_figure_ground
     from supercuts.training.levels import calibrate_levels

@@ -13,8 +13,11 @@ from supercuts.cli.calibrate import calibrate
 from supercuts.cli.common import Command
 from supercuts.cli.cut import cut
 from supercuts.cli.evaluate import app as evaluate
-from supercuts.cli.evaluate_objects import objects, parts
+from supercuts.cli.evaluate_objects import objects as evaluate_objects
+from supercuts.cli.evaluate_objects import parts as evaluate_parts
 from supercuts.cli.export import export
+from supercuts.cli.objects import objects
+from supercuts.cli.parts import parts
 from supercuts.cli.segment import segment
 from supercuts.cli.train import train
 
@@ -31,17 +34,23 @@ app.command(
     cls=Command, epilog="Example: supercuts cut out/photo.npz --regions 12 -o labels.png --overlay overlay.png"
 )(cut)
 app.command(cls=Command, epilog="Example: supercuts export out/photo.npz --format ucm -o photo.mat")(export)
+app.command(cls=Command, epilog="Example: supercuts objects photos/ -o out -n 3")(objects)
+app.command(cls=Command, epilog="Example: supercuts parts photos/ -o out --shared --parts 6")(parts)
 app.command(
     cls=Command,
     epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first max_steps=2000 data.workers=4",
 )(train)
 app.command(cls=Command, epilog="Example: supercuts calibrate runs/first/model.safetensors --split val")(calibrate)
 evaluate.command(
-    cls=Command, epilog="Example: supercuts evaluate objects --dataset ecssd --json ecssd.json --sheet worst.png"
-)(objects)
+    "objects",
+    cls=Command,
+    epilog="Example: supercuts evaluate objects --dataset ecssd --json ecssd.json --sheet worst.png",
+)(evaluate_objects)
 evaluate.command(
-    cls=Command, epilog="Example: supercuts evaluate parts --dataset carparts --json cars.json --sheet worst.png"
-)(parts)
+    "parts",
+    cls=Command,
+    epilog="Example: supercuts evaluate parts --dataset carparts --json cars.json --sheet worst.png",
+)(evaluate_parts)
 app.add_typer(evaluate, name="evaluate")
 
 

@@ -13,10 +13,11 @@ from jaxtyping import Bool
 
 from supercuts.core.errors import InputError
 from supercuts.datasets.annotations import ObjectTruth
+from supercuts.hierarchy import _kernels
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.hierarchy.unions import best_union
 from supercuts.metrics.nodes import best_node_jaccard
 from supercuts.metrics.objects import MIN_IOU, box_iou, corloc, f_beta_curve, mask_accuracy, mask_iou, max_f_beta
-from supercuts.metrics.unions import best_union_jaccard
 from supercuts.objects.result import Objects
 
 N_UNITED = 3  # nodes that best_union may join
@@ -81,9 +82,16 @@ def limits_of(hierarchy: Hierarchy, mask: Bool[np.ndarray, "height width"]) -> N
     check_same_image(mask.shape, hierarchy.labels.shape)
     n = hierarchy.n_leaves
     inside, areas = np.bincount(hierarchy.labels[mask], minlength=n), np.bincount(hierarchy.labels.ravel(), minlength=n)
-    parents = hierarchy.parents.astype(np.int64)
-    node = best_node_jaccard(inside[None], parents, areas)[0]
-    return NodeLimits(float(node), best_union_jaccard(inside, areas, int(inside.sum()), parents, N_UNITED))
+    node = best_node_jaccard(inside[None], hierarchy.parents, areas)[0]
+    return NodeLimits(float(node), _best_union_jaccard(inside, areas, hierarchy.parents))
+
+
+def _best_union_jaccard(inside: np.ndarray, areas: np.ndarray, parents: np.ndarray) -> float:
+    if not inside.any():
+        return 0.0
+    chosen = best_union(parents, inside, areas, N_UNITED)
+    shared, covered = (_kernels.sum_to_root(parents, one)[chosen].sum() for one in (inside, areas))
+    return float(shared / (inside.sum() + covered - shared))
 
 
 def summarise_objects(scores: Sequence[ObjectScores]) -> dict[str, float]:

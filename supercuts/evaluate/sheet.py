@@ -64,8 +64,8 @@ def draw_cases(cases: Sequence[Case]) -> UInt8[np.ndarray, "height width 3"]:
         picture = np.array(Image.fromarray(case.image).resize((columns, rows), Image.Resampling.LANCZOS))
         scale = np.array([rows, columns]) / case.image.shape[:2]
         points = case.true_points_yx * scale
-        truth = _drawn(picture, case.truth, _TRUE, case.true_boxes_yxyx, scale)
-        found = _drawn(picture, case.found, _FOUND, case.found_boxes_yxyx, scale)
+        truth = draw_regions(picture, case.truth, _TRUE, case.true_boxes_yxyx, scale)
+        found = draw_regions(picture, case.found, _FOUND, case.found_boxes_yxyx, scale)
         tiles += [picture, _with_points(truth, points), _with_points(found, points)]
         captions += [case.name, "truth", case.caption]
     return contact_sheet(tiles, captions, columns=3 if len(cases) == 1 else 6)
@@ -86,10 +86,17 @@ def write_sheet(path: str | os.PathLike[str], cases: Sequence[Case]) -> None:
         sheet.save(temporary, quality=90)
 
 
-def _drawn(
-    picture: np.ndarray, labels: np.ndarray, color: tuple[int, int, int], boxes: np.ndarray, scale: np.ndarray
-) -> np.ndarray:
-    """Return the picture with regions tinted and outlined, and boxes outlined; of one region the rest is left as is."""
+def draw_regions(
+    picture: UInt8[np.ndarray, "rows columns 3"],
+    labels: Int32[np.ndarray, "height width"],
+    color: tuple[int, int, int],
+    boxes: Int[np.ndarray, "boxes 4"],
+    scale: Float[np.ndarray, "2"],
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Return the picture with regions tinted and outlined, and boxes outlined; of one region the rest is left as is.
+
+    labels and boxes (y0, x0, y1, x1) are of the whole image; the picture is `scale` times as large, in rows, columns.
+    """
     rows, columns = picture.shape[:2]
     y, x = (
         (np.arange(n) * 2 + 1) * full // (2 * n) for n, full in ((rows, labels.shape[0]), (columns, labels.shape[1]))

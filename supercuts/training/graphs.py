@@ -22,7 +22,8 @@ from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.core.files import atomic_path
 from supercuts.datasets.base import Sample
 from supercuts.merging.pyg import Data, graph_data
-from supercuts.pipeline import Model, make_leaves, predict, read_channels
+from supercuts.pipeline import Model, make_leaves, read_channels
+from supercuts.superpixels.predict import predict
 from supercuts.training.affinity import share_of_edges
 
 SETTINGS = "settings.json"
