@@ -1,8 +1,8 @@
-"""`supercuts calibrate`: learn how regions merge, and where the levels lie, for a network that has been trained.
+"""`supercuts calibrate`: learn how regions merge, which are objects and where the levels lie, for a trained network.
 
 In   a .safetensors file, images that the network was not trained on, with segmentations by people
-Out  the same file with an affinity and levels in it
-Not  no training of the network; the work is in training/affinity.py and training/levels.py
+Out  the same file with an affinity, what tells objects from background, and levels in it
+Not  no training of the network; the work is in training/affinity.py, figure_ground.py and levels.py
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def calibrate(
         typer.Option(help="Take over the calibration of this model: for a network trained on all data."),
     ] = None,
 ) -> None:
-    """Learn the affinity by which regions merge, and calibrate scene, object and part; both go into the model's file.
+    """Learn how regions merge and what is an object, and calibrate scene, object and part, into the model's file.
 
     A network that has seen an image is too sure of its boundaries there, so give images it was not trained on.
     """
@@ -60,7 +60,7 @@ def calibrate(
     _print_levels(chosen, source)
     if len(samples) < 20:
         print_note(f"{len(samples)} images are few to learn from: the affinity may not hold on others.")
-    typer.echo(f"{model}: affinity{', graph neural network' if gnn else ''} and levels written")
+    typer.echo(f"{model}: affinity,{' graph neural network,' if gnn else ''} figure and ground and levels written")
 
 
 def _calibration_of(like: Path, model: Path) -> "Calibration":

@@ -6,7 +6,6 @@ Not  no loop over images (run.py), no drawing (sheet.py); torch is imported only
 """
 
 from dataclasses import dataclass
-from typing import Protocol, cast
 
 import numpy as np
 
@@ -17,20 +16,7 @@ from supercuts.evaluate.scorers import load_once
 from supercuts.evaluate.sheet import Case
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.io import read_image
-from supercuts.objects.result import Objects, Parts
-
-
-class Finder(Protocol):
-    """What a model must be able to do here; a source is an image or its hierarchy."""
-
-    def segment(self, image: np.ndarray) -> Hierarchy:
-        """Return the hierarchy of an image."""
-
-    def objects(self, source: Hierarchy, n: int = 1, method: str | None = None) -> Objects:
-        """Return at most n objects."""
-
-    def parts(self, source: Hierarchy, k: int | None = None, method: str | None = None) -> Parts:
-        """Return k parts, or as many as the image has."""
+from supercuts.objects.result import Objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +47,7 @@ class ObjectsOfModel:
         )
 
     def _find(self, sample: ObjectSample) -> tuple[Hierarchy, Objects]:
-        finder = cast(Finder, load_once(self.model))
+        finder = load_once(self.model)
         hierarchy = finder.segment(read_image(sample.image_path))
         return hierarchy, finder.objects(hierarchy, n=1, method=self.method)
 
@@ -79,7 +65,7 @@ class PartsOfModel:
 
     def __call__(self, sample: PartSample) -> PartScores:
         """Return the scores of one image."""
-        finder = cast(Finder, load_once(self.model))
+        finder = load_once(self.model)
         image, truth = read_image(sample.image_path), sample.truth
         hierarchy = finder.segment(image)
         in_box = None
@@ -92,7 +78,7 @@ class PartsOfModel:
 
     def case(self, sample: PartSample, caption: str) -> Case:
         """Return what was found in one image beside the truth."""
-        finder = cast(Finder, load_once(self.model))
+        finder = load_once(self.model)
         image, truth = read_image(sample.image_path), sample.truth
         places = np.zeros((0, 2)) if truth.keypoints_yx is None else truth.keypoints_yx[truth.visible]
         return Case(

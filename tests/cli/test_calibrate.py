@@ -37,7 +37,7 @@ def test_affinity_and_levels_are_put_into_the_file_and_used(run, weights, folder
     before = {name: value.clone() for name, value in load_network(weights)[0].state_dict().items()}
     result = run("calibrate", weights, "--folder", folder, "--leaves", 30)
     assert result.exit_code == 0
-    assert result.stdout.endswith(f"{weights}: affinity and levels written\n")
+    assert result.stdout.endswith(f"{weights}: affinity, figure and ground and levels written\n")
     assert result.stderr == "note: 2 images are few to learn from: the affinity may not hold on others.\n"
     for name, value in load_network(weights)[0].state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
@@ -47,6 +47,7 @@ def test_affinity_and_levels_are_put_into_the_file_and_used(run, weights, folder
     plain = supercuts.pipeline.Model(model.network).segment(folder / "images" / "val" / "a.png", superpixels=30)
     np.testing.assert_array_equal(h.labels, plain.labels)
     assert not np.array_equal(h.altitudes, plain.altitudes)
+    assert model.objects(h).masks.shape == (1, 48, 64)
 
 
 def test_a_graph_neural_network_is_learned_when_asked_for(run, weights, folder):
@@ -54,7 +55,7 @@ def test_a_graph_neural_network_is_learned_when_asked_for(run, weights, folder):
         supercuts.load(weights, merging="gnn")
     result = run("calibrate", weights, "--folder", folder, "--leaves", 30, "--gnn")
     assert result.exit_code == 0
-    assert result.stdout.endswith(f"{weights}: affinity, graph neural network and levels written\n")
+    assert result.stdout.endswith(f"{weights}: affinity, graph neural network, figure and ground and levels written\n")
     photo = folder / "images" / "val" / "a.png"
     h, other = (supercuts.load(weights, merging=name).segment(photo, 30) for name in ("gnn", "agglomerative"))
     np.testing.assert_array_equal(h.labels, other.labels)

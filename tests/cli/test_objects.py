@@ -1,0 +1,78 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import supercuts
+
+
+@pytest.fixture
+def photo(tmp_path):
+    image = np.full((60, 90, 3), 205, np.uint8)
+    image[20:45, 30:60] = (40, 60, 160)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def labels_in(path):
+    with Image.open(path) as image:
+        return np.array(image, dtype=np.int32)
+
+
+def test_masks_boxes_panel_and_document_are_written(run, photo, tmp_path):
+    result = run("objects", photo, "-o", tmp_path / "out", "--superpixels", 60)
+    assert result.exit_code == 0, result.stderr
+    assert "photo" in result.stdout
+    labels = labels_in(tmp_path / "out" / "photo_objects.png")
+    truth = np.zeros((60, 90), bool)
+    truth[20:45, 30:60] = True
+    assert set(np.unique(labels)) == {0, 1}
+    assert (truth & (labels == 1)).sum() > 0.9 * (truth | (labels == 1)).sum()
+    document = json.loads((tmp_path / "out" / "photo_objects.json").read_text())
+    (found,) = document["objects"]
+    assert found["area"] == (labels == 1).sum()
+    assert np.abs(np.array(found["box_yxyx"]) - [20, 30, 45, 60]).max() <= 3
+    assert sorted(document["files"]) == sorted(str(path) for path in (tmp_path / "out").iterdir())
+    with Image.open(tmp_path / "out" / "photo_objects_panel.png") as panel:
+        assert panel.width > 3 * 90
+
+
+def test_a_hierarchy_gives_what_its_image_does(run, photo, tmp_path):
+    h = supercuts.load("compact").segment(photo, superpixels=60)
+    h.save(tmp_path / "saved.npz")
+    run("objects", photo, "-o", tmp_path / "a", "--superpixels", 60)
+    run("objects", tmp_path / "saved.npz", "-o", tmp_path / "b")
+    one, other = (labels_in(tmp_path / folder) for folder in ("a/photo_objects.png", "b/saved_objects.png"))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("method", ["tokencut", "deepcut"])
+def test_other_methods_are_asked_by_name(run, photo, tmp_path, method):
+    result = run("objects", photo, "-o", tmp_path / "out", "--superpixels", 30, "--method", method, "-n", 2, "--json")
+    assert result.exit_code == 0, result.stderr
+    (document,) = json.loads(result.stdout)["images"]
+    assert 1 <= len(document["objects"]) <= 2
+    assert labels_in(tmp_path / "out" / "photo_objects.png").max() == len(document["objects"])
+
+
+def test_an_image_that_fails_does_not_stop_the_others(run, photo, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    result = run("objects", tmp_path / "broken.png", photo, "-o", tmp_path / "out", "--superpixels", 30)
+    assert result.exit_code == 1
+    assert "broken.png" in result.stderr
+    assert "1 of 2 images failed" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "photo_objects.json", "photo_objects.png", "photo_objects_panel.png"
+    ]  # fmt: skip
+
+
+def test_wrong_options_are_refused_before_any_work(run, photo, tmp_path):
+    result = run("objects", photo, "-o", tmp_path / "out", "--method", "magic")
+    assert result.exit_code == 2
+    assert "Choose one of: tree, tokencut" in result.stderr
+    photo.rename(tmp_path / "x_objects.png")
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "x.png")
+    result = run("objects", tmp_path / "x.png", tmp_path / "x_objects.png", "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "would be overwritten" in result.stderr

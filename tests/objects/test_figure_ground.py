@@ -1,0 +1,211 @@
+import numpy as np
+import pytest
+
+import supercuts
+from supercuts.core.errors import InputError
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.merging.perceptrons import Perceptrons
+from supercuts.objects import _kernels_figure_ground as kernels
+from supercuts.objects.discover import discover
+from supercuts.objects.figure_ground import (
+    FEATURES,
+    FigureGroundConfig,
+    border_edges,
+    figures,
+    leaf_saliency,
+    node_features,
+)
+from supercuts.objects.graphs import label_graph
+
+
+def judge_by(name):
+    """Return perceptrons whose logit is one feature."""
+    first, second = np.zeros((1, len(FEATURES) + 1, 2), np.float32), np.zeros((1, 3, 2), np.float32)
+    first[0, FEATURES.index(name)] = 1, -1
+    second[0, :2] = np.eye(2)
+    zeros, ones = np.zeros(len(FEATURES), np.float32), np.ones(len(FEATURES), np.float32)
+    return Perceptrons(zeros, ones, first, second, np.array([[1, -1, 0]], np.float32))
+
+
+def random_hierarchy(seed=0, n=9, shape=(12, 15)):
+    rng = np.random.default_rng(seed)
+    height, width = shape
+    rows, columns = (
+        np.sort(rng.choice(np.arange(1, height), 2, False)),
+        np.sort(rng.choice(np.arange(1, width), 2, False)),
+    )
+    labels = np.searchsorted(rows, np.arange(height), "right")[:, None] * 3 + np.searchsorted(
+        columns, np.arange(width), "right"
+    )
+    parents, roots = np.zeros(2 * n - 1, np.int32), list(range(n))
+    for node in range(n, 2 * n - 1):
+        for _ in range(2):
+            parents[roots.pop(rng.integers(len(roots)))] = node
+        roots.append(node)
+    parents[-1] = 2 * n - 2
+    altitudes = np.concatenate([np.zeros(n), np.sort(rng.random(n - 1))]).astype(np.float32)
+    image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    return Hierarchy(labels.astype(np.int32), parents, altitudes, rng.random((n, 4), np.float32), image)
+
+
+def joining_altitude(h, a, b):
+    while a != b:
+        a, b = (h.parents[a], b) if a < b else (a, h.parents[b])
+    return float(h.altitudes[a])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_outlines_are_those_of_the_pixels(seed):
+    h = random_hierarchy(seed)
+    found = kernels.sum_outlines(h.parents, h.altitudes, *border_edges(h))
+    for node in range(h.n_nodes):
+        inside = np.isin(h.labels, h.leaves_of(node))
+        length = strength = 0.0
+        for axis in (0, 1):
+            pairs = (np.delete(a, -1, axis) if i == 0 else np.delete(a, 0, axis) for i, a in ((0, inside), (1, inside)))
+            one, other = pairs
+            leaf_one, leaf_other = np.delete(h.labels, -1, axis), np.delete(h.labels, 0, axis)
+            for a, b in zip(leaf_one[one != other], leaf_other[one != other], strict=True):
+                length += 1
+                strength += joining_altitude(h, a, b)
+        np.testing.assert_allclose(found[node], [length, strength], atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_leaves_join_the_frame_where_the_tree_says(seed):
+    h = random_hierarchy(seed)
+    frame = np.ones(h.shape, bool)
+    frame[1:-1, 1:-1] = False
+    counts = np.bincount(h.labels[frame], minlength=h.n_leaves)
+    of_nodes = np.array([counts[h.leaves_of(node)].sum() for node in range(h.n_nodes)], float)
+    found = kernels.frame_altitudes(h.parents, h.altitudes, of_nodes, h.n_leaves)
+    for leaf in range(h.n_leaves):
+        joins = np.array([joining_altitude(h, leaf, other) for other in range(h.n_leaves)])
+        mean = (joins * counts).sum() / counts.sum()
+        np.testing.assert_allclose(found[leaf], [mean, joins[counts > 0].min()], atol=1e-6)
+
+
+def test_averages_to_the_root_are_weighted_means_of_all_nodes_above():
+    h = random_hierarchy(3)
+    rng = np.random.default_rng(0)
+    values, weights = rng.random(h.n_nodes), rng.random(h.n_nodes)
+    found = kernels.average_to_root(h.parents, values, weights, h.n_leaves)
+    for leaf in range(h.n_leaves):
+        way = [leaf, *h.ancestors(leaf)]
+        assert found[leaf] == pytest.approx(np.average(values[way], weights=weights[way]))
+
+
+def column(features, name):
+    return features[:, FEATURES.index(name)]
+
+
+def test_features_have_their_names_and_meanings():
+    h = random_hierarchy(1)
+    features = node_features(h)
+    assert features.shape == (h.n_nodes, len(FEATURES))
+    table = h.region_table()
+    np.testing.assert_allclose(column(features, "area"), table.area / h.labels.size, rtol=1e-5)
+    np.testing.assert_allclose(
+        column(features, "centre: row"), (table.centroid_yx[:, 0] + 0.5) / len(h.labels), rtol=1e-5
+    )
+    np.testing.assert_allclose(column(features, "altitude"), h.altitudes)
+    np.testing.assert_allclose(
+        column(features, "area: share of the parent"), table.area / table.area[h.parents], rtol=1e-5
+    )
+    top = [np.isin(h.labels[0], h.leaves_of(node)).mean() for node in range(h.n_nodes)]
+    np.testing.assert_allclose(column(features, "frame: upper side"), top, rtol=1e-5)
+    sides = np.array(
+        [
+            [
+                np.isin(side, h.leaves_of(node)).any()
+                for side in (h.labels[0], h.labels[-1], h.labels[:, 0], h.labels[:, -1])
+            ]
+            for node in range(h.n_nodes)
+        ]
+    )
+    np.testing.assert_array_equal(column(features, "frame: sides touched"), sides.sum(1))
+    assert np.isfinite(features).all()
+
+
+def test_contrasts_are_of_colours_and_embeddings_in_units_of_their_spread():
+    h = random_hierarchy(2)
+    features = node_features(h)
+    area = h.areas()[: h.n_leaves]
+    x = h.embeddings.astype(float)
+    x = (x - np.average(x, axis=0, weights=area)) / np.sqrt(
+        np.average(((x - np.average(x, axis=0, weights=area)) ** 2).sum(1), weights=area)
+    )
+    distance = np.sqrt(((x[:, None] - x[None]) ** 2).sum(2))
+    expected = np.exp(-(distance**2) / (2 * 0.3**2)) @ area / area.sum()
+    found = column(features, "embedding: likeness to the image, spread 0.3")[: h.n_leaves]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_allclose(column(features, "embedding: mean distance to the frame").min(), 0, atol=3)
+
+
+def test_a_mirrored_image_has_the_same_features():
+    h = random_hierarchy(4)
+    mirrored = Hierarchy(
+        np.ascontiguousarray(h.labels[:, ::-1]),
+        h.parents,
+        h.altitudes,
+        h.embeddings,
+        np.ascontiguousarray(h.image[:, ::-1]),
+    )
+    np.testing.assert_allclose(node_features(mirrored), node_features(h), rtol=1e-3, atol=1e-4)
+
+
+def test_fewer_references_change_little():
+    h = supercuts.load("compact").segment(picture(), superpixels=120)
+    all_of_them, few = (node_features(h, FigureGroundConfig(references=n)) for n in (120, 40))
+    contrasts = slice(0, 14)
+    assert abs(all_of_them[:, contrasts] - few[:, contrasts]).mean() < 0.15
+
+
+def picture():
+    image = np.full((80, 120, 3), 205, np.uint8)
+    image[10:30, 15:40] = (200, 40, 40)
+    image[40:70, 60:100] = (30, 60, 170)
+    return image
+
+
+def test_saliency_runs_from_0_to_1_and_the_sole_leaf_has_none():
+    h = random_hierarchy(0)
+    saliency = leaf_saliency(h, judge_by("frame: share"))
+    assert (saliency.min(), saliency.max()) == (0, 1)
+    one = Hierarchy(
+        np.zeros((4, 5), np.int32),
+        np.zeros(1, np.int32),
+        np.zeros(1, np.float32),
+        np.zeros((1, 0), np.float32),
+        np.zeros((4, 5, 3), np.uint8),
+    )
+    assert leaf_saliency(one, judge_by("area")).tolist() == [0]
+    whole = figures(one, label_graph(one.labels), judge_by("area"))
+    assert whole[0].is_object.all()
+    assert whole[0].score == 0
+
+
+def test_both_figures_are_found_together_and_apart():
+    model = supercuts.load("compact")
+    h = model.segment(picture(), superpixels=80)
+    truth = np.zeros((2, 80, 120), bool)
+    truth[0, 40:70, 60:100] = True
+    truth[1, 10:30, 15:40] = True
+    together = model.objects(h)
+    assert len(together.masks) == 1
+    assert (together.mask & truth.any(0)).sum() > 0.9 * (together.mask | truth.any(0)).sum()
+    apart = model.objects(h, n=5)
+    assert len(apart.masks) == 2
+    for mask in apart.masks:
+        assert max((mask & one).sum() / (mask | one).sum() for one in truth) > 0.9
+    assert (together.saliency[together.mask] >= 0.5).all()
+    assert (together.saliency[~together.mask] <= 0.5).all()
+
+
+def test_what_is_missing_is_said():
+    h = random_hierarchy(0)
+    bare = Hierarchy(h.labels, h.parents, h.altitudes, h.embeddings)
+    with pytest.raises(InputError, match="image=True"):
+        node_features(bare)
+    with pytest.raises(InputError, match="supercuts calibrate"):
+        discover(h, method="tree")
