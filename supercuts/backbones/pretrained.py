@@ -202,4 +202,5 @@ def download(name: str) -> Path:
 def _remedy(name: str) -> str:
     official = DINO.get(name, ("", ""))[1]
     place = f"Download {official}" if official else "Download its weights (its authors ask for an account)"
-    return f"{place} where there is a network, and give the path of the file: backbone_weights=PATH."
+    where = "backbone_weights=PATH in a configuration, --weights PATH of `evaluate objects`"
+    return f"{place} where there is a network, and give the path of the file: {where}."

@@ -17,6 +17,7 @@ from supercuts.cli.common import check_suffix, working
 
 if TYPE_CHECKING:
     from supercuts.evaluate.methods import Method
+    from supercuts.evaluate.object_scorers import ObjectsOfModel, ObjectsOfPatches
     from supercuts.evaluate.sheet import Case
 
 _Score = TypeVar("_Score")
@@ -47,6 +48,7 @@ _PART_FIGURES = {
 
 Data = Annotated[str | None, typer.Option(help="Folder that holds the dataset; else $SUPERCUTS_DATA, else ./data.")]
 ModelName = Annotated[str, typer.Option("--model", help="compact, or a .safetensors file of weights.")]
+FinderName = Annotated[str, typer.Option("--model", help="The same, or a transformer such as dino_vits16.")]
 MethodName = Annotated[str | None, typer.Option(help="How the model finds them; its default unless given.")]
 Sheet = Annotated[
     Path | None, typer.Option(metavar="WORST.png", help="Draw the worst cases: image, truth, found. .png or .jpg.")
@@ -56,8 +58,11 @@ Sheet = Annotated[
 def objects(
     dataset: Annotated[str, typer.Option(help="ecssd, duts, omron, voc07, voc12, coco20k or cub.")],
     data: Data = None,
-    model: ModelName = "compact",
+    model: FinderName = "compact",
     method: MethodName = None,
+    weights: Annotated[
+        str, typer.Option(metavar="FILE", help="Of a transformer given as --model; hub: cached, or downloaded.")
+    ] = "hub",
     no_hard: Annotated[bool, typer.Option("--no-hard", help="VOC: leave out difficult and truncated objects.")] = False,
     out: Out = None,
     workers: Workers = N_CORES,
@@ -66,25 +71,24 @@ def objects(
 ) -> None:
     """Score the object a model finds in each image: IoU, accuracy and F-beta of its mask, CorLoc of its box.
 
-    Beside them, what the tree allows: the best node, and the best three nodes together.
+    Beside them, what the tree allows: the best node, and the best three nodes together. With a transformer such as
+    dino_vits16 as the model, methods run on its patches as published; there is no tree.
     """
     _check_paths(out, sheet)
     from supercuts.datasets.registry import open_objects
     from supercuts.datasets.root import data_root
     from supercuts.evaluate.methods import of_model
-    from supercuts.evaluate.object_scorers import ObjectsOfModel
     from supercuts.evaluate.objects import ObjectScores, summarise_objects
-    from supercuts.pipeline import weights_path
 
     opened = open_objects(dataset, data_root(data), no_hard)
     opened.check()
-    scorer = ObjectsOfModel(model, method)
+    scorer, path = _object_scorer(model, method, weights)
     # in the name, under which scores are kept: those of easy objects alone are others
     how = [model, method, "without hard objects" if no_hard else None]
     job = _Job(
         task="objects",
         data=dataset,
-        method=of_model(_joined(how), opened[:limit], scorer, weights_path(model)),
+        method=of_model(_joined(how), opened[:limit], scorer, path),
         case=scorer.case,
         kind=ObjectScores,
         summarise=summarise_objects,
@@ -133,6 +137,26 @@ def parts(
         by_part=by_part,
     )
     _run(job, out, workers, sheet)
+
+
+def _object_scorer(model: str, method: str | None, weights: str) -> "tuple[ObjectsOfModel | ObjectsOfPatches, Path]":
+    """Return who finds the objects, and the file of its weights; refuse what could find none."""
+    from supercuts.backbones.registry import DINO, TIMM
+    from supercuts.core.checks import check_choice
+    from supercuts.evaluate.object_scorers import ObjectsOfModel, ObjectsOfPatches
+    from supercuts.objects.discover import METHODS
+    from supercuts.pipeline import weights_path
+
+    if method is not None:
+        check_choice("--method", method, METHODS)
+    if model not in DINO and not model.startswith(TIMM):
+        return ObjectsOfModel(model, method), weights_path(model)
+    from supercuts.backbones.pretrained import download  # imports timm
+
+    path = download(model) if weights == "hub" else Path(weights)
+    patches = ObjectsOfPatches(model, str(path), method or "tokencut")
+    patches.check()
+    return patches, path
 
 
 @dataclass(frozen=True, slots=True)

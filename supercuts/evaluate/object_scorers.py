@@ -5,7 +5,10 @@ Out  its ObjectScores or PartScores; for a contact sheet, what was found beside 
 Not  no loop over images (run.py), no drawing (sheet.py); torch is imported only where a model predicts
 """
 
+import functools
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +19,11 @@ from supercuts.evaluate.scorers import load_once
 from supercuts.evaluate.sheet import Case
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.io import read_image
+from supercuts.objects.discover import discover_patches
 from supercuts.objects.result import Objects
+
+if TYPE_CHECKING:
+    from supercuts.backbones.pretrained import PretrainedViT
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +40,44 @@ class ObjectsOfModel:
 
     def case(self, sample: ObjectSample, caption: str) -> Case:
         """Return what was found in one image beside the truth."""
-        hierarchy, found = self._find(sample)
-        truth, image = sample.truth, read_image(sample.image_path)
-        no_boxes = np.zeros((0, 4), np.int64)
-        return Case(
-            name=sample.name,
-            caption=caption,
-            image=image,
-            truth=np.zeros(hierarchy.shape, np.int32) if truth.mask is None else truth.mask.astype(np.int32),
-            found=found.mask.astype(np.int32),
-            true_boxes_yxyx=no_boxes if truth.boxes_yxyx is None else truth.boxes_yxyx,
-            found_boxes_yxyx=no_boxes if truth.boxes_yxyx is None else found.boxes_yxyx[:1],
-        )
+        return _case(sample, caption, read_image(sample.image_path), self._find(sample)[1])
 
     def _find(self, sample: ObjectSample) -> tuple[Hierarchy, Objects]:
         finder = load_once(self.model)
         hierarchy = finder.segment(read_image(sample.image_path))
         return hierarchy, finder.objects(hierarchy, n=1, method=self.method)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsOfPatches:
+    """Find the object of the image on the patches of a vision transformer, as published methods do, and score it.
+
+    backbone  such as "dino_vits16"
+    weights   a file, or "hub": cached, or downloaded
+    """
+
+    backbone: str
+    weights: str
+    method: str
+
+    def __call__(self, sample: ObjectSample) -> ObjectScores:
+        """Return the scores of one image."""
+        return score_objects(self._find(read_image(sample.image_path)), sample.truth, None)
+
+    def case(self, sample: ObjectSample, caption: str) -> Case:
+        """Return what was found in one image beside the truth."""
+        image = read_image(sample.image_path)
+        return _case(sample, caption, image, self._find(image))
+
+    def check(self) -> None:
+        """Refuse weights that cannot be loaded before any image is scored."""
+        _load_vit_once(self.backbone, self.weights)
+
+    def _find(self, image: np.ndarray) -> Objects:
+        from supercuts.objects.keys import dino_keys  # imports timm
+
+        patches = dino_keys(_load_vit_once(self.backbone, self.weights), image)
+        return discover_patches(patches, image.shape[:2], self.method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +117,24 @@ class PartsOfModel:
             found=finder.parts(finder.segment(image), k=self.k, method=self.method).labels,
             true_points_yx=places,
         )
+
+
+def _case(sample: ObjectSample, caption: str, image: np.ndarray, found: Objects) -> Case:
+    truth, no_boxes = sample.truth, np.zeros((0, 4), np.int64)
+    return Case(
+        name=sample.name,
+        caption=caption,
+        image=image,
+        truth=np.zeros(image.shape[:2], np.int32) if truth.mask is None else truth.mask.astype(np.int32),
+        found=found.mask.astype(np.int32),
+        true_boxes_yxyx=no_boxes if truth.boxes_yxyx is None else truth.boxes_yxyx,
+        found_boxes_yxyx=no_boxes if truth.boxes_yxyx is None else found.boxes_yxyx[:1],
+    )
+
+
+@functools.cache
+def _load_vit_once(backbone: str, weights: str) -> "PretrainedViT":
+    """Return the transformer; a process loads it for its first image only."""
+    from supercuts.objects.keys import load_vit
+
+    return load_vit(backbone, "hub" if weights == "hub" else Path(weights))

@@ -38,7 +38,7 @@ class ObjectScores:
     iou, accuracy  of the mask of all objects found with that of all true ones
     f_beta_curve   (255,) F-beta of the soft mask at thresholds k/255
     box_iou        best IoU of the box of the first object with any true box: the object is localised from 0.5 on
-    limits         of the tree, for the mask of all true objects
+    limits         of the tree, for the mask of all true objects; None where objects were not sought on a tree
     n_objects      objects found
     """
 
@@ -50,7 +50,7 @@ class ObjectScores:
     n_objects: int
 
 
-def score_objects(found: Objects, truth: ObjectTruth, hierarchy: Hierarchy) -> ObjectScores:
+def score_objects(found: Objects, truth: ObjectTruth, hierarchy: Hierarchy | None) -> ObjectScores:
     """Score what was found in one image."""
     mask = truth.mask
     if mask is not None:
@@ -61,7 +61,7 @@ def score_objects(found: Objects, truth: ObjectTruth, hierarchy: Hierarchy) -> O
         accuracy=None if mask is None else mask_accuracy(found.mask, mask),
         f_beta_curve=None if mask is None else f_beta_curve(found.saliency, mask),
         box_iou=None if boxes is None else float(box_iou(found.boxes_yxyx[:1], boxes).max(initial=0)),
-        limits=None if mask is None or not mask.any() else limits_of(hierarchy, mask),
+        limits=None if hierarchy is None or mask is None or not mask.any() else limits_of(hierarchy, mask),
         n_objects=int(found.scores.size),
     )
 

@@ -4,6 +4,8 @@ import json
 import numpy as np
 import pytest
 import scipy.io
+import timm
+import torch
 from PIL import Image
 
 NAMES = ("a.b", "c", "d")
@@ -48,7 +50,7 @@ def ccp(tmp_path):
 
 def test_objects_are_scored_and_the_worst_drawn(run, finder, ecssd, tmp_path):
     out, sheet = tmp_path / "out.json", tmp_path / "worst.jpg"
-    options = ["--dataset", "ecssd", "--data", ecssd, "--model", finder, "--method", "bright", "--workers", 1]
+    options = ["--dataset", "ecssd", "--data", ecssd, "--model", finder, "--method", "lost", "--workers", 1]
     result = run("evaluate", "objects", *options, "--json", out, "--sheet", sheet)
     assert result.exit_code == 0
     for line in ("3 of 3", "mean IoU", "max F-beta", "best three nodes"):
@@ -57,7 +59,7 @@ def test_objects_are_scored_and_the_worst_drawn(run, finder, ecssd, tmp_path):
     document = json.loads(out.read_text())
     entry = document["methods"][0]
     assert document["task"] == "objects"
-    assert entry["method"] == f"{finder}, bright"
+    assert entry["method"] == f"{finder}, lost"
     assert entry["figures"]["iou"] == pytest.approx(2 / 3)
     assert entry["interval_95"].keys() == entry["figures"].keys()
     rows = list(csv.DictReader(out.with_suffix(".images.csv").read_text().splitlines()))
@@ -151,3 +153,27 @@ def test_scores_kept_of_an_interrupted_run_are_not_those_of_other_objects(run, f
         assert run("evaluate", "objects", *options, "--json", out, *more).exit_code == 1
         found.append(json.loads(out.read_text())["methods"][0]["figures"]["corloc"])
     assert found == [1, 0, 1]
+
+
+def test_published_methods_run_on_the_patches_of_a_transformer(run, ecssd, tmp_path):
+    torch.manual_seed(0)
+    vit = timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=0)
+    torch.save({"teacher": {f"backbone.{name}": x for name, x in vit.state_dict().items()}}, tmp_path / "dino.pth")
+    model = ["--model", "timm:vit_tiny_patch16_224", "--weights", tmp_path / "dino.pth"]
+    options = ["--dataset", "ecssd", "--data", ecssd, "--workers", 1, "--json", tmp_path / "out.json"]
+    result = run("evaluate", "objects", *options, *model, "--method", "tokencut", "--sheet", tmp_path / "sheet.png")
+    assert result.exit_code == 0, result.stderr
+    figures = json.loads((tmp_path / "out.json").read_text())["methods"][0]["figures"]
+    assert {"iou", "max_f_beta"} < figures.keys()
+    assert np.isnan(figures.get("best_node", np.nan))  # there is no tree
+    assert (tmp_path / "sheet.png").exists()
+
+
+def test_unknown_methods_and_missing_weights_are_refused(run, ecssd, tmp_path):
+    result = run("evaluate", "objects", "--dataset", "ecssd", "--data", ecssd, "--method", "magic")
+    assert result.exit_code == 2
+    assert "Choose one of: tree, tokencut" in result.stderr
+    options = ["--model", "dino_vits16", "--weights", tmp_path / "none.pth"]
+    result = run("evaluate", "objects", "--dataset", "ecssd", "--data", ecssd, *options)
+    assert result.exit_code != 0
+    assert "none.pth" in result.stderr
