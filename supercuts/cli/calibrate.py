@@ -19,6 +19,8 @@ from supercuts.core.errors import InputError
 
 if TYPE_CHECKING:
     from supercuts.datasets.base import Sample
+    from supercuts.merging.perceptrons import Perceptrons
+    from supercuts.pipeline import Model
     from supercuts.superpixels.checkpoint import Calibration
     from supercuts.training.levels import Level
 
@@ -82,9 +84,7 @@ def _learn(
     from supercuts.superpixels.checkpoint import Calibration, load_network
     from supercuts.superpixels.predict import VIEWS
     from supercuts.training.affinity import AffinityTrainingConfig, describe, learn_affinity
-    from supercuts.training.figure_ground import learn_figure_ground
     from supercuts.training.levels import calibrate_levels
-    from supercuts.training.perceptrons import PerceptronTrainingConfig
 
     network, _ = load_network(model)
     config = default_config(network)
@@ -102,13 +102,7 @@ def _learn(
     chosen = calibrate_levels(trees, [image.tables for image in images])
     levels = {name: level.altitude for name, level in chosen.items()}
     arrays = {f"affinity.{name}": values for name, values in affinity.arrays().items()}
-    model_of = Model(network, levels, config, affinity)
-    with progress() as bar:
-        hierarchies = [
-            model_of.segment(sample.image_path, leaves) for sample in bar.track(samples, description="hierarchies")
-        ]
-    with working("learning figure and ground"):
-        judge = learn_figure_ground(hierarchies, [s.truths for s in samples], PerceptronTrainingConfig(seed=seed))
+    judge = _learn_figure_ground(Model(network, levels, config, affinity), samples, leaves, seed)
     arrays |= {f"figure_ground.{name}": values for name, values in judge.arrays().items()}
     if not with_gnn:
         return Calibration(levels, arrays), chosen
@@ -118,6 +112,18 @@ def _learn(
         gnn = learn_gnn([*images, *also], affinity, GNNTrainingConfig(seed=seed))
     arrays |= {f"gnn.{name}": values for name, values in gnn.arrays().items()}
     return Calibration(levels, arrays, gnn_config=gnn.config.model_dump_json()), chosen
+
+
+def _learn_figure_ground(model: "Model", samples: Sequence["Sample"], leaves: int, seed: int) -> "Perceptrons":
+    from supercuts.training.figure_ground import learn_figure_ground
+    from supercuts.training.perceptrons import PerceptronTrainingConfig
+
+    with progress() as bar:
+        tracked = bar.track(samples, description="hierarchies")
+        hierarchies = [model.segment(sample.image_path, leaves) for sample in tracked]
+    with working("learning figure and ground"):
+        truths = [sample.truths for sample in samples]
+        return learn_figure_ground(hierarchies, truths, PerceptronTrainingConfig(seed=seed))
 
 
 def _print_levels(levels: dict[str, "Level"], caption: str) -> None:
