@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int32, Int64
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
-from supercuts.hierarchy.cuts import cut_by_altitude, cut_by_count
+from supercuts.hierarchy.cuts import cut_by_altitude, cut_by_count, paint
 from supercuts.hierarchy.levels import altitude_of_level
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.deepcut import DeepCutConfig, Progress, deepcut
@@ -113,24 +113,22 @@ def find_parts(
         )
     features = h.embeddings if features is None else features
     graph = label_graph(h.labels)
+    areas = graph.area
     labels = np.zeros(h.shape, np.int32)
     object_of: list[int] = []
     for i, mask in enumerate(objects.masks):
-        inside = _leaves_of(h, mask)
+        covered = np.bincount(h.labels[mask], minlength=h.n_leaves)
+        # leaves most of which lie in the mask; if there is none, those that meet it
+        inside = 2 * covered > areas if (2 * covered > areas).any() else covered > 0
         task = PartTask(h, inside, features[inside], graph.subgraph(inside), k, seed, progress)
-        part = _by_first_leaf(METHODS[method](task))
-        of_leaf = np.full(h.n_leaves, -1, np.int32)
-        of_leaf[inside] = part
-        labels = _paint(labels, mask, of_leaf[h.labels], len(object_of))
+        part = np.full(h.n_leaves, -1, np.int32)
+        part[inside] = _by_first_leaf(METHODS[method](task))
+        if np.array_equal(covered, inside * areas):  # the mask is made of leaves, as those that a tree gives are
+            labels += paint(np.where(inside, len(object_of) + 1 + part, 0).astype(np.int32), h.labels)
+        else:
+            labels = _paint_mask(labels, mask, part[h.labels], len(object_of))
         object_of += [i] * (int(labels.max()) - len(object_of))
     return Parts(labels, np.array(object_of, np.int32))
-
-
-def _leaves_of(h: Hierarchy, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, " leaves"]:
-    """Return the leaves most of whose pixels lie in the mask; if there is none, those that meet it."""
-    inside = np.bincount(h.labels[mask], minlength=h.n_leaves)
-    most: np.ndarray = 2 * inside > h.areas()[: h.n_leaves]
-    return most if most.any() else inside > 0
 
 
 def _by_first_leaf(part: Int64[np.ndarray, " inside"]) -> Int64[np.ndarray, " inside"]:
@@ -138,7 +136,9 @@ def _by_first_leaf(part: Int64[np.ndarray, " inside"]) -> Int64[np.ndarray, " in
     return np.argsort(np.argsort(first))[inverse]
 
 
-def _paint(labels: np.ndarray, mask: np.ndarray, part: np.ndarray, n_before: int) -> Int32[np.ndarray, "height width"]:
+def _paint_mask(
+    labels: np.ndarray, mask: np.ndarray, part: np.ndarray, n_before: int
+) -> Int32[np.ndarray, "height width"]:
     """Return the labels with the parts of one object; pixels of its mask in no part of it take that of the nearest."""
     is_missing = mask & (part < 0)
     if is_missing.any():
@@ -146,7 +146,8 @@ def _paint(labels: np.ndarray, mask: np.ndarray, part: np.ndarray, n_before: int
 
         nearest = ndimage.distance_transform_edt(~(mask & (part >= 0)), return_distances=False, return_indices=True)
         part = part[tuple(nearest)]
-    _, found = np.unique(part[mask], return_inverse=True)  # a part whose leaves lie outside the mask has no number
+    inside = part[mask]
+    is_found = np.bincount(inside) > 0  # a part whose leaves lie outside the mask gets no number
     painted = labels.copy()
-    painted[mask] = n_before + 1 + found
+    painted[mask] = (n_before + np.cumsum(is_found, dtype=np.int32))[inside]
     return painted

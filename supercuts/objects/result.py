@@ -62,9 +62,10 @@ class Parts:
 
     def __post_init__(self) -> None:
         """Refuse labels with gaps."""
-        found = np.unique(self.labels)
+        low = int(self.labels.min(initial=0))
+        found = np.flatnonzero(np.bincount(self.labels.ravel() - low)) + low
         wanted = np.arange(self.object_of.size + 1)
-        if not np.array_equal(found[found > 0], wanted[1:]) or found[0] < 0:
+        if not np.array_equal(found[found > 0], wanted[1:]) or low < 0:
             raise InputError(
                 f"labels hold {found[:10]}; expected 0 (background) and every part 1..{self.object_of.size}, one for "
                 "each entry of object_of."
