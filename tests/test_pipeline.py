@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 import supercuts
 from supercuts.core.errors import FileFormatError, ImageError, InputError
+from supercuts.objects.discover import discover
+from supercuts.objects.keys import dino_keys
 from supercuts.pipeline import (
     EMBEDDED,
     ORIGINAL_CONFIG,
@@ -255,6 +257,27 @@ def test_checkpoint_of_the_original_segments_a_photo(ssn_dino, photo):
     maps = predict(photo[:60, :90], model.network)
     assert not maps.boundary.any()
     assert maps.embeddings.std() > 0.01
+
+
+def test_objects_and_parts_of_a_transformer_are_sought_among_its_keys(ssn_dino, photo):
+    model = supercuts.load(ssn_dino)
+    h = model.segment(photo[:60, :90], superpixels=30)
+    keys = model.leaf_features(h)
+    assert keys.shape == (30, 384)
+    np.testing.assert_allclose(keys, dino_keys(model, h.image).pool(h.labels, 30))
+    found = model.objects(h)  # figure and ground were not learned for it
+    np.testing.assert_array_equal(found.masks, discover(h, keys, "tokencut").masks)
+    parts = model.parts(h, k=2, method="spectral")
+    np.testing.assert_array_equal(parts.labels > 0, found.mask)
+    with pytest.raises(InputError, match="supercuts calibrate"):
+        model.objects(h, method="tree")
+
+
+def test_objects_of_other_models_are_sought_among_their_embeddings(model, photo):
+    h = model.segment(photo[:60, :90], superpixels=30)
+    assert model.leaf_features(h) is h.embeddings
+    with pytest.raises(InputError, match="features have no channels"):
+        Model(None).objects(photo[:60, :90])
 
 
 def test_settings_follow_from_what_the_network_knows(model):
