@@ -9,9 +9,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +21,9 @@ from supercuts.cli.common import FAILED, print_error, print_json, progress, read
 from supercuts.cli.segment import find_images, name_outputs
 from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.core.files import atomic_path
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Images = Annotated[
     list[Path], typer.Argument(metavar="IMAGE", help="Image files, folders, globs, or hierarchies (.npz).")
@@ -120,14 +122,14 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
-def photo_of(h: "supercuts.Hierarchy") -> np.ndarray:
+def photo_of(h: "supercuts.Hierarchy") -> "np.ndarray":
     """Return the image that pictures are drawn on."""
     if h.image is None:
         raise InputError("the hierarchy holds no image to draw on. Segment the image itself.")
     return h.image
 
 
-def read_photo(path: Path) -> np.ndarray:
+def read_photo(path: Path) -> "np.ndarray":
     """Return the same from the file again."""
     from supercuts.images.bands import preview
     from supercuts.pipeline import read_channels
@@ -135,11 +137,12 @@ def read_photo(path: Path) -> np.ndarray:
     return photo_of(read_hierarchy(path)) if path.suffix.lower() == ".npz" else preview(read_channels(path))
 
 
-def panel(photo: np.ndarray, tiles: Mapping[str, np.ndarray], boxes: np.ndarray) -> np.ndarray:
+def panel(photo: "np.ndarray", tiles: "Mapping[str, np.ndarray]", boxes: "np.ndarray") -> "np.ndarray":
     """Return the photo and beside it one picture per tile: a label map (H, W) int32, or a map in 0..1 (H, W) float32.
 
     boxes (K, 4), y0 x0 y1 x1, are drawn into the first label map.
     """
+    import numpy as np
     from PIL import Image
 
     from supercuts.evaluate.sheet import draw_regions

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 import supercuts
@@ -17,6 +16,8 @@ from supercuts.cli import _discovery as discovery
 from supercuts.cli.common import working
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from supercuts.objects.result import Objects
 
 _SUFFIXES = ("_objects.png", "_objects_panel.png", "_objects.json")
@@ -84,8 +85,10 @@ def write_objects(out: Path, path: Path, name: str, h: "supercuts.Hierarchy", fo
     return document
 
 
-def labels_of(found: "Objects") -> np.ndarray:
+def labels_of(found: "Objects") -> "np.ndarray":
     """Return (H, W) int32: 0 where there is no object, 1.. the objects, best first."""
+    import numpy as np
+
     labels: np.ndarray = np.arange(1, len(found.masks) + 1, dtype=np.int32) @ found.masks.reshape(len(found.masks), -1)
     return labels.reshape(found.saliency.shape)
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 import supercuts
@@ -18,6 +17,8 @@ from supercuts.cli.common import print_note, working
 from supercuts.cli.objects import describe, labels_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from supercuts.objects.result import Objects, Parts
     from supercuts.objects.shared_parts import PartDescriptors
 
@@ -80,6 +81,8 @@ def write_parts(
     out: Path, path: Path, name: str, h: "supercuts.Hierarchy", objects: "Objects", found: "Parts"
 ) -> dict[str, Any]:
     """Write the labels, the panel and the document of one image; return the document."""
+    import numpy as np
+
     from supercuts.images.io import write_labels_png, write_png
 
     files = [out / f"{name}{suffix}" for suffix in _SUFFIXES]
@@ -118,7 +121,8 @@ def _share(
             _renumber(out, report.name, report.document, numbers[report.name])
 
 
-def _renumber(out: Path, name: str, document: dict[str, Any], numbers: np.ndarray) -> None:
+def _renumber(out: Path, name: str, document: dict[str, Any], numbers: "np.ndarray") -> None:
+    import numpy as np
     from PIL import Image
 
     from supercuts.images.io import write_labels_png, write_png
