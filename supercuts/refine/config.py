@@ -5,7 +5,7 @@ Out  RefineConfig
 Not  no defaults hidden elsewhere: what a run used is what it saved
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -14,7 +14,7 @@ class LossConfig(BaseModel, frozen=True, extra="forbid"):
     """The weights of L = mu * similarity + nu * (nu_y * L_y + nu_x * L_x) + M * L_max + m * L_min."""
 
     mu: NonNegativeFloat = 1.0  # cross-entropy of the response with the targets
-    nu: NonNegativeFloat = 1.0  # of both continuity terms
+    nu: NonNegativeFloat = 1.0  # of both continuity terms; method sp: 0 unless it is set
     nu_y: NonNegativeFloat = 1.0  # mean absolute difference of vertical neighbours
     nu_x: NonNegativeFloat = 1.0  # and of horizontal ones
     M: NonNegativeFloat = 0.0  # share of the largest class: a high weight breaks up large regions
@@ -37,7 +37,7 @@ class PartitionConfig(BaseModel, frozen=True, extra="forbid"):
     method: Literal["ssn", "slic", "felzenszwalb"] = "ssn"  # ssn: the leaves of supercuts.load(model)
     model: str = "compact"
     n_segments: PositiveInt = 1000  # of ssn and slic; the 2018 program: 10000
-    compactness: PositiveFloat = 10.0  # of slic; the 2018 program: 100 by its older scikit-image
+    compactness: PositiveFloat = 10.0  # of slic; the 2018 program: 100
     scale: PositiveFloat = 10.0  # of felzenszwalb, as are the next two
     sigma: NonNegativeFloat = 0.8
     min_size: PositiveInt = 10
@@ -46,8 +46,8 @@ class PartitionConfig(BaseModel, frozen=True, extra="forbid"):
 class PreprocessConfig(BaseModel, frozen=True, extra="forbid"):
     """What is done to an image first, in this order; all of it is off unless set."""
 
+    # top, bottom, left, right: a micrograph's bar is at the bottom
     crop_px: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt] = (0, 0, 0, 0)
-    # ^ top, bottom, left, right: a micrograph's bar is at the bottom
     median_px: NonNegativeInt = 0  # side of the window of a median blur
     size: tuple[PositiveInt, PositiveInt] | None = None  # height, width to resize to
     multiple: PositiveInt = 1  # height and width are brought down to multiples of this
@@ -74,6 +74,13 @@ class RefineConfig(LossConfig, NetworkConfig, frozen=True, extra="forbid"):
     partition: PartitionConfig = PartitionConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     seed: NonNegativeInt = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sp_has_no_continuity(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("method") == "sp":
+            return {"nu": 0.0, **values}
+        return values
 
     @model_validator(mode="after")
     def _has_a_loss(self) -> "RefineConfig":
