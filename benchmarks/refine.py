@@ -11,34 +11,34 @@ With the published settings an image takes minutes, of SP up to twenty: --limit 
 
 import argparse
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from common import markdown_facts, markdown_table, positive_int, run_facts, score, write_json
-from pydantic import ValidationError
 
 import supercuts
 from supercuts.core.arrays import relabel_consecutive
+from supercuts.core.config import load_config
 from supercuts.datasets.base import Sample
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.datasets.root import data_root
 from supercuts.evaluate.methods import Method
 from supercuts.evaluate.run import Store, Task
 from supercuts.metrics.pooled_iou import PooledIoU, aggregate_pooled_iou, label_pooled_iou
-from supercuts.pipeline import Model
+from supercuts.pipeline import Model, weights_path
 from supercuts.refine.config import PartitionConfig, RefineConfig
 from supercuts.refine.fit import Example, fit, label
 from supercuts.refine.hierarchy import REFINERS, refine_hierarchy
 from supercuts.refine.inputs import read_input
 from supercuts.refine.partition import partition
 
-# scikit-image now scales the image to 0..1 before it applies the compactness, then it did not: 100 then is about 0.4
-_SLIC = PartitionConfig(method="slic", n_segments=10000, compactness=0.4)
+_SLIC = PartitionConfig(method="slic", n_segments=10000, compactness=100.0)
 SETTINGS = {
-    "SP, published, SLIC": RefineConfig(method="sp", partition=_SLIC, snap=False),
-    "SP, published, SSN": RefineConfig(method="sp", partition=PartitionConfig(n_segments=1000)),
+    "SP, published": RefineConfig(method="sp", partition=_SLIC, snap=False),
+    "SP on our superpixels": RefineConfig(method="sp"),
     "ST, published, nu=5": RefineConfig(nu=5.0),
 }
 REFINED = {f"SuperCuts, then {name.upper()}": name for name in REFINERS}
@@ -54,11 +54,9 @@ class OfSettings:
     def __call__(self, sample: Sample) -> PooledIoU:
         """Return the scores of one image."""
         image = read_input(sample.image_path)
-        superpixels = None
-        if self.config.method == "sp":
-            superpixels = own_superpixels(sample, self.config) or partition(image, self.config.partition)
-        example = Example(image, superpixels)
-        return label_pooled_iou([consecutive(label(fit([example], self.config), example, self.config))], sample.truths)
+        example = Example(image, superpixels_of(image, self.config))
+        labels = label(fit([example], self.config), example, self.config)
+        return label_pooled_iou([relabel_consecutive(labels)[0]], sample.truths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +79,55 @@ def model() -> Model:
     return supercuts.load("compact")
 
 
-def consecutive(labels: np.ndarray) -> np.ndarray:
-    """Return labels 0..R-1."""
-    return relabel_consecutive(labels)[0]
+def superpixels_of(image: np.ndarray, config: RefineConfig) -> np.ndarray | None:
+    """Return what method sp votes within."""
+    if config.method != "sp":
+        return None
+    if config.partition.method == "ssn":
+        return model().segment(image, superpixels=config.partition.n_segments).labels
+    return partition(image, config.partition)
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = parse()
+    root = data_root(arguments.data)
+    splits = arguments.split.split("+")
+    samples = [sample for split in splits for sample in BSDS500(root, split)][: arguments.limit]
+    store = Store(arguments.cache, PooledIoU) if arguments.cache else None
+    results = score(methods_of(samples, arguments), arguments.workers, store)
+    facts = {
+        **run_facts(),
+        "data": f"BSDS500 {arguments.split}, {len(samples)} images",
+        "settings": f"published but for {' '.join(arguments.set) or 'nothing'}; hierarchies cut at {arguments.level}",
+        "runs": "1, seed 0",
+    }
+    figures = {result.method: aggregate_pooled_iou(list(result.scores.values())) for result in results}
+    rows = [(name, *(f"{value:.4f}" for value in (f.all, f.fine, f.coarse, f.mean))) for name, f in figures.items()]
+    print(f"{markdown_facts(facts)}\n\n{markdown_table(('method', 'all', 'fine', 'coarse', 'mean'), rows)}")
+    if arguments.json:
+        write_json(arguments.json, {"facts": facts, "miou": {name: asdict(f) for name, f in figures.items()}})
+
+
+def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list[Method[PooledIoU]]:
+    """Return what is compared."""
+    scorers: dict[str, Callable[[Sample], PooledIoU]] = {
+        name: OfSettings(load_config(None, RefineConfig, [*as_overrides(config), *arguments.set]))
+        for name, config in SETTINGS.items()
+    }
+    scorers[BARE] = OfRefiner(None, arguments.level)
+    scorers |= {name: OfRefiner(refiner, arguments.level) for name, refiner in REFINED.items()}
+    names, weights = tuple(sample.name for sample in samples), weights_path("compact")
+    return [
+        Method(name, names, tuple(Task(name, sample, scorer, (weights,)) for sample in samples), {})
+        for name, scorer in scorers.items()
+        if arguments.methods is None or name in arguments.methods
+    ]
+
+
+def as_overrides(config: RefineConfig) -> list[str]:
+    """Return the settings that differ from their defaults, as key=value."""
+    return [f"{key}={json.dumps(value)}" for key, value in config.model_dump(exclude_unset=True).items()]
 
 
 def parse() -> argparse.Namespace:
@@ -99,3 +143,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, help="folder of finished scores: an interrupted run goes on; kept")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
