@@ -46,6 +46,8 @@ from supercuts.merging.registry import MERGERS, MergingConfig, Regions, merge
 from supercuts.objects.discover import discover
 from supercuts.objects.parts import find_parts
 from supercuts.objects.result import Objects, Parts
+from supercuts.refine.config import RefineConfig
+from supercuts.refine.hierarchy import refine_hierarchy, refiner_config
 from supercuts.superpixels.checkpoint import TORCH_SUFFIXES, load_network, read_calibration
 from supercuts.superpixels.cluster import ClusterConfig, cluster
 from supercuts.superpixels.connectivity import connected_pieces
@@ -57,6 +59,7 @@ from supercuts.superpixels.ssn import SSN, SSNConfig
 EMBEDDED = ("compact",)  # models whose weights are in the package
 ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor  # what read_image and read_bands take
 Priors = Sequence[np.ndarray] | np.ndarray  # boolean masks (H, W)
+Refiner = str | RefineConfig
 
 
 class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
@@ -108,13 +111,23 @@ class Model:
         self.config = config or default_config(network)
 
     @overload
-    def segment(self, image: list[Any], superpixels: int | None = None) -> list[Hierarchy]: ...
+    def segment(
+        self, image: list[Any], superpixels: int | None = None, *, refiner: Refiner | None = None
+    ) -> list[Hierarchy]: ...
     @overload
     def segment(
-        self, image: ImageSource, superpixels: int | None = None, priors: Priors | None = None
+        self,
+        image: ImageSource,
+        superpixels: int | None = None,
+        priors: Priors | None = None,
+        refiner: Refiner | None = None,
     ) -> Hierarchy: ...
     def segment(
-        self, image: object, superpixels: int | None = None, priors: Priors | None = None
+        self,
+        image: object,
+        superpixels: int | None = None,
+        priors: Priors | None = None,
+        refiner: Refiner | None = None,
     ) -> Hierarchy | list[Hierarchy]:
         """Return the hierarchy of an image: a path, PIL image, numpy array or torch tensor; a list gives a list.
 
@@ -126,12 +139,15 @@ class Model:
 
         priors: boolean masks (H, W) that another tool drew, say a detector. Each is a union of leaves, and those that
         nest or are disjoint are nodes of the tree; of masks that cross, the first ones are.
+
+        refiner: "sp", "st" or a RefineConfig: a network fitted to this image redraws the regions, in a minute or so;
+        the leaves are then fewer, and no priors are kept.
         """
         if isinstance(image, list):
             if priors is not None:
                 raise InputError("priors are masks of one image: segment the images of a list one by one.")
-            return [self._segment_one(one, superpixels) for one in image]
-        return self._segment_one(image, superpixels, priors)
+            return [self._segment_one(one, superpixels, refiner=refiner) for one in image]
+        return self._segment_one(image, superpixels, priors, refiner)
 
     def objects(
         self,
@@ -185,14 +201,18 @@ class Model:
 
         return dino_keys(self, h.image).pool(h.labels, h.n_leaves)
 
-    def _segment_one(self, image: object, superpixels: int | None, priors: Priors | None = None) -> Hierarchy:
+    def _segment_one(
+        self, image: object, superpixels: int | None, priors: Priors | None = None, refiner: Refiner | None = None
+    ) -> Hierarchy:
+        settings = refiner_config(refiner)
         wanted = self.config.superpixels if superpixels is None else superpixels
         check_whole("superpixels", wanted, remedy="Give how many leaves the tree should have.")
         check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
         channels = 3 if self.network is None else self.network.config.channels
         pixels = read_channels(image, channels)
         masks = None if priors is None or len(priors) == 0 else check_priors(priors, pixels.shape[:2])
-        return segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity, self.gnn, masks)
+        h = segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity, self.gnn, masks)
+        return h if settings is None else refine_hierarchy(h, settings, to_unit(pixels))
 
 
 def load(

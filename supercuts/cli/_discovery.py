@@ -71,18 +71,22 @@ def hierarchy_of(model: "supercuts.Model", path: Path, superpixels: int | None) 
 
 def for_each(
     names: Mapping[Path, str],
-    work: Callable[[Path, str, Callable[[int, int], None]], dict[str, Any]],
+    work: Callable[[Path, str, Callable[..., None]], dict[str, Any]],
     what: str,
 ) -> list[Report]:
-    """Call work(path, name, step) for each image behind a progress bar; step(done, all) shows long work within one."""
+    """Call work(path, name, step) for each image behind a progress bar; step(done, all, note) shows steps within."""
     reports = []
     with progress() as bar:
         task = bar.add_task(what, total=len(names))
         steps = bar.add_task("steps", visible=False)
+
+        def step(done: int, n: int, note: str = "steps") -> None:
+            bar.update(steps, completed=done, total=n, description=note, visible=True)
+
         for path, name in names.items():
             bar.update(task, description=path.name)
             try:
-                document = work(path, name, lambda done, n: bar.update(steps, completed=done, total=n, visible=True))
+                document = work(path, name, step)
                 reports.append(Report(str(path), name, document))
             except (SuperCutsError, OSError) as error:  # the other images may still succeed
                 message = str(error)

@@ -18,6 +18,7 @@ from supercuts.cli.evaluate_objects import parts as evaluate_parts
 from supercuts.cli.export import export
 from supercuts.cli.objects import objects
 from supercuts.cli.parts import parts
+from supercuts.cli.refine import refine
 from supercuts.cli.segment import segment
 from supercuts.cli.train import train
 
@@ -36,6 +37,10 @@ app.command(
 app.command(cls=Command, epilog="Example: supercuts export out/photo.npz --format ucm -o photo.mat")(export)
 app.command(cls=Command, epilog="Example: supercuts objects photos/ -o out -n 3")(objects)
 app.command(cls=Command, epilog="Example: supercuts parts photos/ -o out --shared --parts 6")(parts)
+app.command(
+    cls=Command,
+    epilog="Example: supercuts refine photo.jpg -o out --config configs/refine_sp.yaml epochs=200 --show 10",
+)(refine)
 app.command(
     cls=Command,
     epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first max_steps=2000 data.workers=4",

@@ -26,15 +26,16 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 PROVENANCE = "provenance"  # top-level key that save_resolved adds and load_config skips
 
 
-def load_config(path: str | os.PathLike[str], model_cls: type[ModelT], overrides: Sequence[str] = ()) -> ModelT:
-    """Return the model that the file describes after the overrides, applied in order.
+def load_config(path: str | os.PathLike[str] | None, model_cls: type[ModelT], overrides: Sequence[str] = ()) -> ModelT:
+    """Return the model that the file describes after the overrides, applied in order; without a file the defaults.
 
     An override is `key.sub=value`, its value read as YAML: `ssn.superpixels=200`, `widths=[16, 32]`, `init=null`.
     A file written by save_resolved loads as is. Every problem found is one line of a ConfigError.
     """
     assert model_cls.model_config.get("extra") == "forbid", f"{model_cls.__name__} must refuse unknown keys"
     assert model_cls.model_config.get("frozen"), f"{model_cls.__name__} must be frozen"
-    values = {key: value for key, value in _read_mapping(Path(path)).items() if key != PROVENANCE}
+    written = {} if path is None else _read_mapping(Path(path))
+    values = {key: value for key, value in written.items() if key != PROVENANCE}
     sources: list[tuple[tuple[str, ...], str]] = []
     for override in overrides:
         keys, value = _parse_override(override)
@@ -43,7 +44,9 @@ def load_config(path: str | os.PathLike[str], model_cls: type[ModelT], overrides
     try:
         return model_cls.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(detail, model_cls, values, sources, os.fspath(path)) for detail in error.errors()]
+        lines = [
+            _explain(detail, model_cls, values, sources, os.fspath(path or "defaults")) for detail in error.errors()
+        ]
         raise ConfigError("\n".join(lines)) from error
 
 

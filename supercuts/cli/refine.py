@@ -1,0 +1,147 @@
+"""`supercuts refine`: labels of images by a network fitted to them, by superpixels (SP) or by continuity (ST).
+
+In   images; settings as YAML and key=value; scribbles; a folder of images to fit one network to
+Out  what refine/runs.py writes for each image; a table or JSON
+Not  no algorithm, no default settings: they are in refine/config.py
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from supercuts.cli import _discovery as discovery
+from supercuts.cli.common import print_note, progress
+from supercuts.cli.segment import find_images
+from supercuts.core.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from supercuts.refine.config import RefineConfig
+    from supercuts.refine.fit import Step
+    from supercuts.refine.network import KanezakiCNN
+    from supercuts.refine.runs import Run, Superpixels
+
+_PNG_SUFFIX = "_scribble.png"
+
+
+def refine(
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE|key=value", help="Images, folders, globs; settings to replace.")
+    ],
+    out: discovery.Out,
+    method: Annotated[str | None, typer.Option(help="sp (superpixels) or st (continuity); else the config's.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="CONFIG.yaml", help="Settings; unless given those published for the method.")
+    ] = None,
+    scribbles: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG|FOLDER",
+            help="Grey PNG of classes, 255 for none; of several images a folder of NAME_scribble.png.",
+        ),
+    ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Fit one network to these images, then label IMAGE... with it."),
+    ] = None,
+    show: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Draw every N-th step: PNGs while it runs, then a GIF.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    as_json: discovery.AsJson = False,
+) -> None:
+    """Label images by networks fitted to them; finished images are skipped when the command is given again."""
+    overrides = [text for text in images if "=" in text and not Path(text).exists()]
+    paths = [Path(text) for text in images if text not in overrides]
+    if not paths:
+        raise InputError("no IMAGE given: name image files, folders or globs before key=value settings.")
+    settings = read_settings(config, overrides + ([f"method={method}"] if method else []))
+    from supercuts.refine import runs
+
+    names = discovery.prepare(paths, out, runs.SHARED_SUFFIXES if train else runs.SUFFIXES)
+    marks = find_scribbles(scribbles, names)
+    run = runs.Run(out, settings, _superpixels(settings), show, device)
+    runs.start(run)
+    network, failures = (None, []) if train is None else _train(run, find_images([train]))
+
+    def work(path: Path, name: str, step: Callable[..., None]) -> dict[str, Any]:
+        if network is not None:
+            return runs.label_file(run, network, path, name, marks.get(path))
+        return runs.refine_file(run, path, name, marks.get(path), lambda done: step(done.number + 1, *_note(done)))
+
+    reports = [*discovery.for_each(names, work, "refining"), *failures]
+    resumed = sum(bool(report.document and report.document.get("resumed")) for report in reports)
+    if resumed:
+        print_note(f"{resumed} of {len(reports)} images were finished before and are left as they are")
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "size": lambda document: f"{document['width']}x{document['height']}",
+        "labels": lambda document: str(document["labels"]),
+        "steps": lambda document: str(document.get("steps", "-")),
+        "loss": lambda document: f"{document['loss']:.4f}" if "loss" in document else "-",
+        "seconds": lambda document: f"{document['seconds']:.1f}" if "seconds" in document else "-",
+    }
+    discovery.finish(reports, out, columns, as_json)
+
+
+def read_settings(config: Path | None, overrides: list[str]) -> "RefineConfig":
+    """Return the settings of a file, or the published ones, after the overrides."""
+    from supercuts.core.config import load_config
+    from supercuts.refine.config import RefineConfig
+
+    return load_config(config, RefineConfig, overrides)
+
+
+def find_scribbles(scribbles: Path | None, names: dict[Path, str]) -> dict[Path, Path]:
+    """Return the file of scribbles of each image that has one."""
+    if scribbles is None:
+        return {}
+    if scribbles.is_dir():
+        files = {path: scribbles / f"{path.stem}{_PNG_SUFFIX}" for path in names}
+        found = {path: file for path, file in files.items() if file.is_file()}
+        if not found:
+            raise InputError(
+                f"{scribbles} holds no scribbles of these images: name them like {next(iter(files.values())).name}."
+            )
+        return found
+    if len(names) != 1:
+        raise InputError(f"{scribbles} is one file for {len(names)} images: give a folder of NAME{_PNG_SUFFIX}.")
+    return dict.fromkeys(names, scribbles)
+
+
+def _superpixels(settings: "RefineConfig") -> "Superpixels | None":
+    """Return what makes our own superpixels, where the settings ask for them."""
+    if settings.method != "sp" or settings.partition.method != "ssn":
+        return None
+    import supercuts
+
+    model = supercuts.load(settings.partition.model)
+
+    def superpixels(image: "np.ndarray", count: int) -> "np.ndarray":
+        return model.segment(image, superpixels=count).labels
+
+    return superpixels
+
+
+def _train(run: "Run", paths: list[Path]) -> tuple["KanezakiCNN", list[discovery.Report]]:
+    """Return the network fitted to all images, and a report of each that could not be read."""
+    from supercuts.refine.runs import train_file
+
+    with progress() as bar:
+        task = bar.add_task("fitting", total=None)
+
+        def watch(step: "Step") -> None:
+            n, note = _note(step)
+            bar.update(task, completed=step.number + 1, total=n, description=note)
+
+        network, failures = train_file(run, paths, watch)
+    return network, [
+        discovery.Report(path, Path(path).stem, error=error if path in error else f"{path}: {error}")
+        for path, error in failures.items()
+    ]
+
+
+def _note(step: "Step") -> tuple[int, str]:
+    return step.of, f"loss {step.loss:.4f}, {step.n_labels} labels"

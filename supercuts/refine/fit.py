@@ -1,0 +1,209 @@
+"""Fit a network to images by its own labels: the loop of the Kanezaki family.
+
+In   Examples: images (H, W, C) of any sizes, with superpixels (method sp), scribbles or initial labels
+Out  the network, a record of each step
+Not  no files, no reading, no superpixels are made here
+
+At each step the labels of the response become its targets: as they are (ST), voted within superpixels (SP), replaced
+by the user's where there are scribbles. Images of a batch are normalised each by its own statistics, their losses
+averaged, so that they may differ in size, and a network sees an image in training as it will to label it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int32
+
+from supercuts.core.errors import InputError
+from supercuts.refine.config import RefineConfig
+from supercuts.refine.network import KanezakiCNN, choose_precision
+from supercuts.refine.objective import Terms, classify, objective, pixel_weights
+from supercuts.refine.vote import majority_vote
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """An image and what is known of it.
+
+    image        (H, W, C) float32  0..1
+    superpixels  (H, W) int32       ids from 0: method sp needs them
+    scribbles    (H, W) int32       classes that the user gives pixels, -1 elsewhere
+    initial      (H, W) int32       labels to begin with, from 0
+    """
+
+    image: Float32[np.ndarray, "height width channels"]
+    superpixels: Int32[np.ndarray, "superpixels_height superpixels_width"] | None = None
+    scribbles: Int32[np.ndarray, "scribbles_height scribbles_width"] | None = None
+    initial: Int32[np.ndarray, "initial_height initial_width"] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse label maps of another size than the image."""
+        for name in ("superpixels", "scribbles", "initial"):
+            labels = getattr(self, name)
+            if labels is not None and labels.shape != self.image.shape[:2]:
+                raise InputError(
+                    f"{name} {labels.shape} and image {self.image.shape[:2]} differ in size: give a map of this image."
+                )
+
+
+class Step(NamedTuple):
+    """What a step did.
+
+    number    int              from 0
+    of        int              steps at most
+    loss      float            mean over the batch
+    n_labels  int              of the image of the batch that has most
+    terms     Terms            of the last image of the batch
+    labels    (H, W) int32     of that image, before the step
+    """
+
+    number: int
+    of: int
+    loss: float
+    n_labels: int
+    terms: Terms
+    labels: Int32[np.ndarray, "height width"]
+
+
+Watch = Callable[[Step], None]
+
+
+class _Ready(NamedTuple):
+    """An example as the loop wants it."""
+
+    image: torch.Tensor
+    weights: Float32[np.ndarray, "height width"]
+    is_marked: np.ndarray
+
+
+def fit(
+    examples: Sequence[Example],
+    config: RefineConfig,
+    watch: Watch | None = None,
+    device: torch.device | str = "cpu",
+) -> KanezakiCNN:
+    """Return a network fitted to the images, in eval mode; `watch` is told of each step.
+
+    One image: epochs are steps, as in the programs of 2018 and 2020. Several: one network for all of them, batches in a
+    new order each epoch. It ends early when no image has more than min_classes labels.
+    """
+    check_examples(examples, config)
+    device = torch.device(device)
+    network = new_network(config, examples[0].image.shape[2], device)
+    optimizer = torch.optim.SGD(
+        network.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay
+    )
+    ready = [_prepare(example, config, device) for example in examples]
+    stops = [_min_classes(example, config) for example in examples]
+    counts = np.full(len(examples), config.n_classes)
+    rng = np.random.default_rng(config.seed)
+    n_batches = -(-len(examples) // config.batch_size)
+    n_steps, index = config.epochs * n_batches * config.updates, 0
+    network.train()
+    for _ in range(config.epochs):
+        for batch in np.array_split(rng.permutation(len(examples)), n_batches):
+            for _ in range(config.updates):
+                loss = 0.0
+                optimizer.zero_grad()
+                for i in batch:
+                    part, counts[i], terms, labels = _backward(
+                        network, examples[i], ready[i], config, index, batch.size
+                    )
+                    loss += part / batch.size
+                optimizer.step()
+                if watch is not None:
+                    watch(Step(index, n_steps, loss, int(counts[batch].max()), terms, labels))
+                index += 1
+        if (counts <= stops).all():
+            break
+    network.use_statistics(config.statistics)
+    return network.eval()
+
+
+def respond(network: KanezakiCNN, image: Float32[np.ndarray, "height width channels"]) -> torch.Tensor:
+    """Return the response (1, K, H, W) of an image, on the network's device, without a gradient."""
+    if image.shape[2] != network.channels:
+        raise InputError(
+            f"the image has {image.shape[2]} channels, the network takes {network.channels}: give images like those it "
+            "was fitted to."
+        )
+    with torch.inference_mode():
+        response: torch.Tensor = network(_to_tensor(image, network.classify.weight.device))
+        return response
+
+
+def label(network: KanezakiCNN, example: Example, config: RefineConfig) -> Int32[np.ndarray, "height width"]:
+    """Return the class of each pixel: as scribbled where it is; of method sp with snap constant within superpixels.
+
+    Scribbles come last: a superpixel that holds one may have two classes. Classes are those of the network: the same
+    number means the same in all its images.
+    """
+    labels = classify(respond(network, example.image)).labels
+    if config.method == "sp" and config.snap and example.superpixels is not None:
+        labels = majority_vote(labels, example.superpixels, config.n_classes)
+    return labels if example.scribbles is None else np.where(example.scribbles >= 0, example.scribbles, labels)
+
+
+def new_network(config: RefineConfig, channels: int, device: torch.device) -> KanezakiCNN:
+    """Return a network of random weights that depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = KanezakiCNN(config, channels, choose_precision(config.precision, device))
+    return network.to(device)
+
+
+def check_examples(examples: Sequence[Example], config: RefineConfig) -> None:
+    """Refuse examples that the settings do not fit, before any work."""
+    if not examples:
+        raise InputError("no image to fit a network to: give at least one.")
+    channels = examples[0].image.shape[2]
+    for example in examples:
+        if example.image.shape[2] != channels:
+            raise InputError(f"images of {channels} and of {example.image.shape[2]} channels: give images of one kind.")
+        if config.method == "sp" and example.superpixels is None:
+            raise InputError("method=sp votes within superpixels: give each image's label map, or method=st.")
+        for name in ("scribbles", "initial"):
+            labels = getattr(example, name)
+            if labels is not None and labels.max() >= config.n_classes:
+                raise InputError(
+                    f"{name} hold class {labels.max()}, outside 0..{config.n_classes - 1}: number them anew, or set "
+                    f"n_classes={labels.max() + 1}."
+                )
+
+
+def _backward(
+    network: KanezakiCNN, example: Example, ready: _Ready, config: RefineConfig, index: int, n_batch: int
+) -> tuple[float, int, Terms, np.ndarray]:
+    """Add the gradient of one image; return its loss, its number of labels, the terms and the labels."""
+    response = network(ready.image)
+    found = classify(response)
+    targets = found.labels
+    if example.initial is not None and index < config.initial_steps:
+        targets = example.initial
+    elif config.method == "sp" and example.superpixels is not None:
+        targets = majority_vote(found.labels, example.superpixels, config.n_classes)
+    if example.scribbles is not None:
+        targets = np.where(ready.is_marked, example.scribbles, targets)
+    loss, terms = objective(response, found, targets, ready.weights, config)
+    (loss / n_batch if n_batch > 1 else loss).backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach()), found.n_labels, terms, found.labels
+
+
+def _prepare(example: Example, config: RefineConfig, device: torch.device) -> _Ready:
+    scribbles = np.full(example.image.shape[:2], -1, np.int32) if example.scribbles is None else example.scribbles
+    return _Ready(_to_tensor(example.image, device), pixel_weights(scribbles, config), scribbles >= 0)
+
+
+def _min_classes(example: Example, config: RefineConfig) -> int:
+    """Return how few labels end it: with scribbles their number of classes; 0, never, if min_classes is."""
+    if example.scribbles is None or config.min_classes == 0:
+        return config.min_classes
+    return np.unique(example.scribbles[example.scribbles >= 0]).size or config.min_classes
+
+
+def _to_tensor(image: np.ndarray, device: torch.device) -> torch.Tensor:
+    # (H, W, C) seen as (C, H, W) is channels last already
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device)

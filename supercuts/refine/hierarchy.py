@@ -1,0 +1,127 @@
+"""Refine a hierarchy: its cut starts a network on the image, whose regions become the leaves of a new tree.
+
+In   Hierarchy with its image, RefineConfig
+Out  Hierarchy whose leaves are the refined regions, with the network's class probabilities as embeddings
+Not  no superpixels from pixels (pipeline.py), no files
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32, Int32, UInt8
+
+from supercuts.core.checks import check_choice
+from supercuts.core.errors import InputError
+from supercuts.graph.rag import build_rag, contract
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.bands import preview, to_unit
+from supercuts.images.color import color_features
+from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count, merge_tree
+from supercuts.refine.config import RefineConfig
+from supercuts.refine.fit import Example, Watch, fit, label, respond
+from supercuts.superpixels.connectivity import connected_pieces
+
+# few steps suffice to a network that starts from labels; left to its own labels it would soon keep but a few of them
+IN_PIPELINE = RefineConfig(epochs=40, initial_steps=40, n_features=32, n_classes=64, nu=2.0)
+REFINERS: Mapping[str, RefineConfig] = {
+    "st": IN_PIPELINE,
+    "sp": IN_PIPELINE.model_copy(update={"method": "sp", "nu": 0.0}),
+}
+_LINKAGE = LinkageConfig(boundary=1.0, color=0.1, embedding=0.1, small_exponent=0.3, small_area=0.005)
+_LEAF_EXPONENT = 0.8
+
+
+def refine_hierarchy(
+    h: Hierarchy,
+    config: RefineConfig | None = None,
+    image: Float32[np.ndarray, "height width channels"] | None = None,
+    watch: Watch | None = None,
+) -> Hierarchy:
+    """Return a hierarchy of the refined regions: at most as many leaves as h has, each one connected.
+
+    The targets of the first steps are the finest cut of h that n_classes can number; the superpixels of method sp are
+    the leaves of h. Connected pieces of equal label merge, small ones first, until they are no more than the leaves of
+    h. How unlike two of them are h says foremost, then colour and the network. A level lies where it has as many
+    regions as in h.
+
+    image: what the network sees, in 0..1; unless given the RGB of h.
+    """
+    config = config or IN_PIPELINE
+    if image is None:
+        if h.image is None:
+            raise InputError("the hierarchy holds no image to refine it on: give image=, or save it with image=True.")
+        image = to_unit(h.image)
+    initial = h.cut(regions=min(h.n_leaves, config.n_classes))
+    example = Example(image, superpixels=h.labels, initial=initial)
+    network = fit([example], config, watch)
+    probabilities = respond(network, image)[0].softmax(dim=0).cpu().numpy()
+    seen = preview(image) if h.image is None else h.image
+    color = color_features(seen if image.shape[2] == 3 else image)
+    return tree_of(h, label(network, example, config), np.ascontiguousarray(probabilities), color, seen)
+
+
+def tree_of(
+    h: Hierarchy,
+    labels: Int32[np.ndarray, "height width"],
+    probabilities: Float32[np.ndarray, "classes height width"],
+    color: Float32[np.ndarray, "bands height width"],
+    image: UInt8[np.ndarray, "height width 3"],
+) -> Hierarchy:
+    """Return the tree over the connected pieces of `labels`, whose boundaries are altitudes of h."""
+    pieces = connected_pieces(labels, np.zeros(h.shape, np.int32))
+    graph = build_rag(pieces, np.zeros(h.shape, np.float32), color, probabilities)
+    graph = replace(graph, boundary=_altitudes_between(h, graph.edges, _leaf_of_most_pixels(h, pieces)))
+    small = _LINKAGE.small_area * pieces.size
+    n_leaves = min(h.n_leaves, graph.n_nodes)
+    region = merge_to_count(
+        graph, dissimilarity(graph, _LINKAGE), n_leaves, small_area_px=small, small_exponent=_LEAF_EXPONENT
+    )
+    leaves = contract(graph, region)
+    tree = merge_tree(
+        leaves, dissimilarity(leaves, _LINKAGE), small_area_px=small, small_exponent=_LINKAGE.small_exponent
+    )
+    levels = {name: _altitude_of(tree.altitudes, int(h.cut(level=name).max()) + 1) for name in h.levels}
+    return Hierarchy(region[pieces], tree.parents, tree.altitudes, leaves.embedding, image, levels)
+
+
+def refiner_config(refiner: str | RefineConfig | None) -> RefineConfig | None:
+    """Return the settings of a refiner by name; None stays None."""
+    if isinstance(refiner, str):
+        check_choice("refiner", refiner, REFINERS)
+        return REFINERS[refiner]
+    return refiner
+
+
+def _leaf_of_most_pixels(h: Hierarchy, pieces: Int32[np.ndarray, "height width"]) -> Int32[np.ndarray, " pieces"]:
+    """Return for each piece the leaf of h that covers most of it, the first of equal ones."""
+    pairs, counts = np.unique(pieces.astype(np.int64) * h.n_leaves + h.labels, return_counts=True)
+    piece, leaf = pairs // h.n_leaves, pairs % h.n_leaves
+    order = np.lexsort((leaf, -counts, piece))
+    first = np.unique(piece[order], return_index=True)[1]
+    return leaf[order][first].astype(np.int32)
+
+
+def _altitudes_between(
+    h: Hierarchy, edges: Int32[np.ndarray, "edges 2"], leaf: Int32[np.ndarray, " pieces"]
+) -> Float32[np.ndarray, " edges"]:
+    """Return at which altitude the leaves of the two pieces of each edge are one region of h.
+
+    Leaves, not pixels along the border: a border that moved by a pixel lies inside a leaf, where h draws nothing.
+    """
+    low, high = leaf[edges].T.copy()
+    while (apart := low != high).any():  # of two nodes the lower id is never an ancestor of the other
+        low, high = np.minimum(low, high), np.maximum(low, high)
+        low[apart] = h.parents[low[apart]]
+    altitudes: np.ndarray = h.altitudes[low]
+    return altitudes
+
+
+def _altitude_of(altitudes: Float32[np.ndarray, " nodes"], n_regions: int) -> float:
+    """Return an altitude at which a binary tree is cut into as many regions, as near as ties allow."""
+    n_leaves = (altitudes.size + 1) // 2
+    heights = np.sort(altitudes[n_leaves:]).astype(np.float64)
+    n_merges = n_leaves - n_regions
+    below = heights[n_merges - 1] if n_merges > 0 else 0.0
+    above = heights[n_merges] if 0 <= n_merges < heights.size else below
+    return float((below + above) / 2 if n_merges >= 0 else 0.0)

@@ -1,0 +1,79 @@
+"""The network of the Kanezaki family: convolution, ReLU, normalisation, and a last 1 x 1 convolution, normalised.
+
+In   images (B, C, H, W) float32 in 0..1
+Out  the response (B, K, H, W) float32, channels last in memory; labels are its argmax
+Not  no loss, no training loop
+
+Kanezaki, "Unsupervised image segmentation by backpropagation", ICASSP 2018; Kim, Kanezaki & Tanaka, "Unsupervised
+learning of image segmentation based on differentiable feature clustering", IEEE TIP 2020. The normalisation of the
+response is what keeps several classes alive.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import nn
+
+from supercuts.refine.config import NetworkConfig
+
+Statistics = Literal["batch", "running"]
+
+
+class Normalise(nn.BatchNorm2d):
+    """Batch normalisation that says whose statistics it takes when it is not trained."""
+
+    statistics: Statistics = "batch"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x (B, C, H, W) normalised: in training, or by "batch", by its own mean and variance."""
+        if self.training or self.statistics == "running":
+            return super().forward(x)
+        # no running statistics are handed over: labelling an image must not change the network
+        return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+
+
+class KanezakiCNN(nn.Module):
+    """[3 x 3 convolution, ReLU, normalisation] n_convolutions times, 1 x 1 convolution, normalisation."""
+
+    def __init__(self, config: NetworkConfig, channels: int, precision: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.precision = precision
+        layers: list[nn.Module] = []
+        for i in range(config.n_convolutions):
+            width = config.n_features if i else channels
+            layers += [nn.Conv2d(width, config.n_features, 3, padding=1), nn.ReLU(), Normalise(config.n_features)]
+        self.hidden = nn.Sequential(*layers)
+        self.classify = nn.Conv2d(config.n_features, config.n_classes, 1)
+        self.normalise = Normalise(config.n_classes)
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images it takes."""
+        return int(self.hidden[0].in_channels)  # type: ignore[arg-type]
+
+    def forward(self, x: Float[torch.Tensor, "batch channels height width"]) -> torch.Tensor:
+        """Return the response (B, K, H, W), in float32 unless the network is of float64."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
+            x = self.classify(self.hidden(x))
+        response: torch.Tensor = self.normalise(x.float() if x.dtype == torch.bfloat16 else x)
+        return response.contiguous(memory_format=torch.channels_last)
+
+    def use_statistics(self, statistics: Statistics) -> None:
+        """Choose what normalises images while the network is not trained."""
+        for module in self.modules():
+            if isinstance(module, Normalise):
+                module.statistics = statistics
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the type that convolutions run in: bfloat16 unless asked only where the processor computes with it."""
+    if name != "auto":
+        return torch.bfloat16 if name == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    is_fast = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.bfloat16 if is_fast else torch.float32

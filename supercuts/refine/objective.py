@@ -1,0 +1,143 @@
+"""The objective of one image, with its gradient, without the copies that autograd would make.
+
+In   response (1, K, H, W); targets and weights (H, W); the weights of the terms
+Out  Classified: the labels and probabilities of a response; the loss, its terms
+Not  no targets are chosen here (fit.py), no optimiser
+
+On CPUs one kernel computes all terms and the gradient from the softmax, which it overwrites; elsewhere losses.py does.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int32
+
+from supercuts.refine import _kernels_objective as kernels
+from supercuts.refine.config import LossConfig
+from supercuts.refine.losses import area_terms, continuity, similarity
+
+
+class Classified(NamedTuple):
+    """What a response says, detached from it.
+
+    labels  (H, W) int32      the class of highest response, the first of equals
+    soft    (H * W, K) float  probabilities, or nothing where autograd computes them; used up by `objective`
+    counts  (K,) int64        pixels of each label
+    """
+
+    labels: Int32[np.ndarray, "height width"]
+    soft: torch.Tensor | None
+    counts: np.ndarray
+
+    @property
+    def n_labels(self) -> int:
+        """Classes that label a pixel."""
+        return int(np.count_nonzero(self.counts))
+
+
+class Terms(NamedTuple):
+    """The terms before they are weighted by nu, nu_y, nu_x, M and m; similarity holds the weights of its pixels."""
+
+    similarity: float
+    continuity_y: float
+    continuity_x: float
+    area_max: float
+    area_min: float
+
+
+def classify(response: Float[torch.Tensor, "1 classes height width"]) -> Classified:
+    """Return labels and probabilities of a response."""
+    _, n_classes, height, width = response.shape
+    rows = _rows(response.detach())
+    soft = rows.softmax(dim=1) if response.device.type == "cpu" else None
+    # numpy's argmax is three times as fast as torch's
+    labels = rows.numpy().argmax(axis=1) if soft is not None else rows.argmax(dim=1).cpu().numpy()
+    counts = np.bincount(labels, minlength=n_classes)
+    return Classified(labels.reshape(height, width).astype(np.int32), soft, counts)
+
+
+def objective(
+    response: Float[torch.Tensor, "1 classes height width"],
+    classified: Classified,
+    targets: Int32[np.ndarray, "height width"],
+    weights: Float32[np.ndarray, "height width"],
+    config: LossConfig,
+) -> tuple[torch.Tensor, Terms]:
+    """Return the loss, which can be differentiated once, and its terms.
+
+    weights are of the pixels' cross-entropy: pixel_weights gives them.
+    """
+    if classified.soft is not None:
+        loss, terms = _Fused.apply(response, classified, targets, weights, config)
+        return loss, terms
+    device = response.device
+    parts = (
+        similarity(response[0], torch.from_numpy(targets).to(device), torch.from_numpy(weights).to(device)),
+        *continuity(response[0]),
+        *area_terms(response[0], torch.from_numpy(classified.counts > 0).to(device)),
+    )
+    loss = sum((c * part for c, part in zip(_coefficients(config), parts, strict=True) if c), response.new_zeros(()))
+    return loss, Terms(*(float(part.detach()) for part in parts))
+
+
+def pixel_weights(
+    scribbles: Int32[np.ndarray, "height width"], config: LossConfig
+) -> Float32[np.ndarray, "height width"]:
+    """Return mu / (pixels without a scribble) there, and scribble / (pixels with one) there; -1 is no scribble.
+
+    So each of the two cross-entropies is a mean, and a map without scribbles or of nothing else has only one of them.
+
+    >>> pixel_weights(np.array([[-1, -1, -1, 7]], np.int32), LossConfig(mu=3, scribble=0.5)).tolist()
+    [[1.0, 1.0, 1.0, 0.5]]
+    """
+    is_marked = scribbles >= 0
+    n_marked = int(is_marked.sum())
+    free, marked = config.mu / max(1, is_marked.size - n_marked), config.scribble / max(1, n_marked)
+    return np.where(is_marked, marked, free).astype(np.float32)
+
+
+class _Fused(torch.autograd.Function):
+    """The loss whose gradient is made with it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        response: torch.Tensor,
+        classified: Classified,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        config: LossConfig,
+    ) -> tuple[torch.Tensor, Terms]:
+        assert classified.soft is not None
+        _, n_classes, height, width = response.shape
+        n_pixels, rows, soft = height * width, _rows(response.detach()), classified.soft.numpy()
+        areas = np.ones(n_pixels, soft.dtype) @ soft / n_pixels  # ten times as fast as a mean along this axis
+        largest = int(areas.argmax())
+        smallest = int(np.where(classified.counts > 0, areas, np.inf).argmin())
+        n_y, n_x = max(1, n_classes * (height - 1) * width), max(1, n_classes * height * (width - 1))
+        _, c_y, c_x, c_max, c_min = _coefficients(config)
+        kind = soft.dtype.type
+        entropy, sum_y, sum_x = kernels.differentiate(
+            rows.numpy(), soft, classified.labels.ravel(), targets.ravel(), weights.ravel(), height, width,
+            kind(c_y / n_y), kind(c_x / n_x), largest, smallest, kind(c_max / n_pixels), kind(c_min / n_pixels),
+        )  # fmt: skip
+        terms = Terms(float(entropy), sum_y / n_y, sum_x / n_x, float(areas[largest]), float(1 - areas[smallest]))
+        ctx.gradient = classified.soft.view(1, height, width, n_classes).permute(0, 3, 1, 2)
+        total = sum(c * term for c, term in zip(_coefficients(config), terms, strict=True))
+        return response.new_tensor(total), terms
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[torch.Tensor, None, None, None, None]:
+        factor = float(gradients[0])
+        return (ctx.gradient if factor == 1 else ctx.gradient * factor), None, None, None, None
+
+
+def _coefficients(config: LossConfig) -> tuple[float, ...]:
+    """Return the factors of Terms; mu and scribble are in the weights of the pixels."""
+    return 1.0, config.nu * config.nu_y, config.nu * config.nu_x, config.M, config.m
+
+
+def _rows(response: torch.Tensor) -> torch.Tensor:
+    """Return (1, K, H, W) as (H * W, K): without a copy if its memory is channels last."""
+    return response.permute(0, 2, 3, 1).reshape(-1, response.shape[1])

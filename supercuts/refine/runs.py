@@ -1,0 +1,181 @@
+"""Refine files into a folder: each image by a network of its own, or all of them by one fitted to others.
+
+In   image files, a Run: settings, output folder, what makes superpixels
+Out  OUT/<name>_labels.png (16-bit), _colors.png, _model.safetensors or OUT/model.safetensors, _refine.json; config.yaml
+Not  no loop over images (the command does it), no algorithm
+
+What an image gives is written whole; its document comes last, and marks it finished: a run that is started again goes
+on with the images that have none.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from supercuts.core.config import load_config, save_resolved
+from supercuts.core.errors import ImageError, InputError
+from supercuts.core.files import atomic_path
+from supercuts.images.draw import random_colors
+from supercuts.images.io import write_labels_png, write_png
+from supercuts.refine.config import RefineConfig
+from supercuts.refine.fit import Example, Step, Watch, fit, label
+from supercuts.refine.inputs import read_input, read_scribbles
+from supercuts.refine.network import KanezakiCNN
+from supercuts.refine.partition import partition
+from supercuts.refine.preprocess import prepare, prepare_labels
+from supercuts.refine.preview import Preview
+from supercuts.refine.weights import load_network, save_network
+
+SUFFIXES = ("_labels.png", "_colors.png", "_model.safetensors", "_refine.json")  # of a network for each image
+SHARED_SUFFIXES = ("_labels.png", "_colors.png", "_refine.json")
+Superpixels = Callable[[np.ndarray, int], np.ndarray]  # (H, W, C) float32 and their number -> labels (H, W) int32
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What all images of a run share.
+
+    superpixels  makes those of partition.method=ssn; None: there are none
+    show_every   a picture of every so many steps; None: none
+    """
+
+    out: Path
+    config: RefineConfig
+    superpixels: Superpixels | None = None
+    show_every: int | None = None
+    device: str = "cpu"
+
+
+def start(run: Run) -> None:
+    """Write the settings to OUT/config.yaml; refuse a folder that holds results of others, and a device not there."""
+    if run.device != "cpu" and not (run.device.startswith("cuda") and torch.cuda.is_available()):
+        raise InputError(f"device={run.device!r} is not there: give cpu, or on a computer with a GPU cuda.")
+    path = run.out / "config.yaml"
+    if path.is_file() and load_config(path, RefineConfig) != run.config:
+        raise InputError(f"{run.out} holds results of other settings ({path}): give another folder to --out.")
+    save_resolved(run.config, path)
+
+
+def read_example(run: Run, path: Path, scribbles: Path | None = None) -> Example:
+    """Return an image prepared, with the superpixels that its method needs and its scribbles."""
+    config = run.config
+    image = read_input(path, config.channels)
+    marks = None if scribbles is None else read_scribbles(scribbles)
+    if marks is not None and marks.shape != image.shape[:2]:
+        raise ImageError(
+            f"{scribbles}: {marks.shape} pixels, the image {path} has {image.shape[:2]}: draw on that one."
+        )
+    image = prepare(image, config.preprocess)
+    marks = None if marks is None else prepare_labels(marks, config.preprocess)
+    superpixels = None
+    if config.method == "sp" and config.partition.method == "ssn" and run.superpixels is not None:
+        superpixels = run.superpixels(image, config.partition.n_segments)
+    elif config.method == "sp":
+        superpixels = partition(image, config.partition)
+    return Example(image, superpixels, marks)
+
+
+def refine_file(
+    run: Run, path: Path, name: str, scribbles: Path | None = None, watch: Watch | None = None
+) -> dict[str, Any]:
+    """Fit a network to one image, write what comes of it, and return its document; a finished one is only read."""
+    if (finished := read_document(run.out, name)) is not None:
+        return finished
+    example = read_example(run, path, scribbles)
+    network, record, preview = fit_and_record([example], run, name, watch)
+    weights = run.out / f"{name}_model.safetensors"
+    save_network(weights, network, run.config, [str(path)])
+    return write_result(run, network, path, name, example, {**record, "files": [str(weights), *preview]})
+
+
+def train_file(run: Run, paths: Sequence[Path], watch: Watch | None = None) -> tuple[KanezakiCNN, dict[str, str]]:
+    """Return one network fitted to all images, and why each that could not be read was left out.
+
+    It is written to OUT/model.safetensors; one that is there already, fitted to the same images, is read.
+    """
+    weights, names = run.out / "model.safetensors", [str(path) for path in paths]
+    if weights.is_file():
+        network, _, images = load_network(weights, run.device)
+        if images != names:
+            raise InputError(f"{weights} was fitted to other images: give another folder to --out.")
+        return network, {}
+    examples, failures = [], {}
+    for path in paths:
+        try:
+            examples.append(read_example(run, path))
+        except ImageError as error:
+            failures[str(path)] = str(error)
+    network, _, _ = fit_and_record(examples, run, "train", watch)
+    save_network(weights, network, run.config, names)
+    return network, failures
+
+
+def label_file(run: Run, network: KanezakiCNN, path: Path, name: str, scribbles: Path | None = None) -> dict[str, Any]:
+    """Label one image by a network that was fitted to others, write it, and return its document."""
+    if (finished := read_document(run.out, name)) is not None:
+        return finished
+    return write_result(run, network, path, name, read_example(run, path, scribbles), {"files": []})
+
+
+def fit_and_record(
+    examples: Sequence[Example], run: Run, name: str, watch: Watch | None
+) -> tuple[KanezakiCNN, dict[str, Any], list[str]]:
+    """Return the network, what its steps were, and the moving picture's file, if one is shown."""
+    preview = Preview(run.out / f"{name}_steps", run.show_every) if run.show_every else None
+    last: list[Step] = []
+
+    def follow(step: Step) -> None:
+        last[:] = [step]
+        for listener in (watch, preview):
+            if listener is not None:
+                listener(step)
+
+    begin = time.perf_counter()
+    network = fit(examples, run.config, follow, run.device)
+    (step,) = last
+    shown = preview.finish() if preview is not None else None
+    record = {
+        "steps": step.number + 1,
+        "loss": round(step.loss, 6),
+        "terms": {key: round(value, 6) for key, value in step.terms._asdict().items()},
+        "seconds": round(time.perf_counter() - begin, 2),
+    }
+    return network, record, [] if shown is None else [str(shown)]
+
+
+def write_result(
+    run: Run, network: KanezakiCNN, path: Path, name: str, example: Example, record: dict[str, Any]
+) -> dict[str, Any]:
+    """Write labels, their colours and, last, the document of an image; return the document."""
+    labels = label(network, example, run.config)
+    files = [run.out / f"{name}{suffix}" for suffix in SHARED_SUFFIXES]
+    write_labels_png(files[0], labels)
+    write_png(files[1], random_colors(labels))
+    document = {
+        "image": str(path),
+        "height": labels.shape[0],
+        "width": labels.shape[1],
+        "labels": int(np.unique(labels).size),
+        "superpixels": None if example.superpixels is None else int(example.superpixels.max()) + 1,
+        "torch": torch.__version__,
+        **record,
+    }
+    document["files"] = [str(file) for file in files] + record["files"]
+    with atomic_path(files[2]) as temporary:
+        temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
+    return document
+
+
+def read_document(out: Path, name: str) -> dict[str, Any] | None:
+    """Return the document of an image that is finished; None of one that is not."""
+    path = out / f"{name}_refine.json"
+    if not path.is_file():
+        return None
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {**document, "resumed": True}

@@ -1,0 +1,121 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supercuts.core.errors import ImageError, InputError
+from supercuts.images.io import read_image
+from supercuts.refine import runs
+from supercuts.refine.config import PartitionConfig, PreprocessConfig, RefineConfig
+
+SMALL = RefineConfig(n_features=8, n_classes=6, epochs=4, min_classes=0)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    return draw(tmp_path / "photo.png", 0)
+
+
+def draw(path, seed, height=24, width=32):
+    pixels = np.random.default_rng(seed).integers(0, 40, (height, width, 3)).astype(np.uint8)
+    pixels[:, width // 2 :] += 180
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def labels_in(path):
+    with Image.open(path) as image:
+        assert image.mode == "I;16"
+        return np.array(image, dtype=np.int32)
+
+
+def test_an_image_gives_labels_colours_a_network_and_a_document(tmp_path, photo):
+    run = runs.Run(tmp_path / "out", SMALL, show_every=2)
+    runs.start(run)
+    steps = []
+    document = runs.refine_file(run, photo, "photo", watch=steps.append)
+    labels = labels_in(tmp_path / "out" / "photo_labels.png")
+    assert np.unique(labels).size == document["labels"]
+    colors = read_image(tmp_path / "out" / "photo_colors.png")
+    assert np.unique(colors.reshape(-1, 3), axis=0).shape[0] == document["labels"]
+    assert document["steps"] == len(steps) == 4
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made == {f"photo{s}" for s in runs.SUFFIXES} | {"config.yaml", "photo_steps", "photo_steps.gif"}
+    assert all((tmp_path / "out" / name).exists() for name in document["files"])
+
+
+def test_a_finished_image_is_not_done_again(tmp_path, photo):
+    run = runs.Run(tmp_path / "out", SMALL)
+    runs.start(run)
+    first = runs.refine_file(run, photo, "photo")
+    photo.unlink()
+    runs.start(run)
+    assert runs.refine_file(run, photo, "photo") == {**first, "resumed": True}
+    with pytest.raises(InputError, match="give another folder to --out"):
+        runs.start(runs.Run(tmp_path / "out", SMALL.model_copy(update={"mu": 2.0})))
+    with pytest.raises(InputError, match="is not there: give cpu"):
+        runs.start(runs.Run(tmp_path / "out", SMALL, device="abacus"))
+
+
+def test_sp_labels_are_constant_within_superpixels_that_the_caller_makes(tmp_path, photo):
+    config = SMALL.model_copy(update={"method": "sp", "nu": 0.0})
+    squares = (np.arange(24)[:, None] // 6 * 4 + np.arange(32) // 8).astype(np.int32)
+    asked = []
+    run = runs.Run(tmp_path / "out", config, lambda image, n: asked.append((image.shape, n)) or squares)
+    document = runs.refine_file(run, photo, "photo")
+    assert asked == [((24, 32, 3), 1000)]
+    assert document["superpixels"] == 16
+    labels = labels_in(tmp_path / "out" / "photo_labels.png")
+    assert all(np.unique(labels[squares == i]).size == 1 for i in range(16))
+
+
+def test_slic_and_preprocessing_are_of_the_same_picture(tmp_path, photo):
+    config = SMALL.model_copy(
+        update={
+            "method": "sp",
+            "partition": PartitionConfig(method="slic", n_segments=12),
+            "preprocess": PreprocessConfig(crop_px=(0, 7, 0, 0), multiple=8),
+        }
+    )
+    example = runs.read_example(runs.Run(tmp_path, config), photo)
+    assert example.image.shape == (16, 32, 3)
+    assert example.superpixels.shape == (16, 32)
+
+
+def test_scribbles_of_a_file_are_kept(tmp_path, photo):
+    values = np.full((24, 32), 255, np.uint8)
+    values[3:5, 3:9], values[3:5, 20:30] = 0, 5
+    Image.fromarray(values).save(tmp_path / "photo_scribble.png")
+    run = runs.Run(tmp_path / "out", SMALL)
+    runs.refine_file(run, photo, "photo", tmp_path / "photo_scribble.png")
+    labels = labels_in(tmp_path / "out" / "photo_labels.png")
+    np.testing.assert_array_equal(labels[values != 255], values[values != 255])
+    Image.fromarray(values[:5]).save(tmp_path / "short.png")
+    with pytest.raises(ImageError, match="draw on that one"):
+        runs.read_example(run, photo, tmp_path / "short.png")
+
+
+def test_one_network_for_a_folder_labels_other_images(tmp_path):
+    config = SMALL.model_copy(update={"epochs": 40, "nu": 3.0, "batch_size": 2})
+    train = [draw(tmp_path / f"train{i}.png", i, 20 + 4 * i, 30) for i in range(3)]
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    run = runs.Run(tmp_path / "out", config)
+    runs.start(run)
+    network, failures = runs.train_file(run, [*train, tmp_path / "bad.png"])
+    assert list(failures) == [str(tmp_path / "bad.png")]
+    classes = []
+    for i, (height, width) in enumerate(((24, 32), (18, 26))):
+        test = draw(tmp_path / f"test{i}.png", 10 + i, height, width)
+        document = runs.label_file(run, network, test, f"test{i}")
+        assert (document["image"], document["height"]) == (str(test), height)
+        labels = labels_in(tmp_path / "out" / f"test{i}_labels.png")
+        assert labels.shape == (height, width)
+        classes.append([np.bincount(part.ravel()).argmax() for part in np.array_split(labels, 2, axis=1)])
+    assert classes[0] == classes[1]
+    assert classes[0][0] != classes[0][1]
+    again, _ = runs.train_file(run, [*train, tmp_path / "bad.png"])
+    assert again.channels == network.channels
+    with pytest.raises(InputError, match="fitted to other images"):
+        runs.train_file(run, train[:1])
+    assert json.loads((tmp_path / "out" / "test0_refine.json").read_text())["files"]
