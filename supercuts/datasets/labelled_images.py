@@ -125,8 +125,8 @@ def _open_bsds500(root: Path, split: str) -> LabelledImages:
 
 
 def _open_folder(root: Path, split: str) -> LabelledImages:
-    """Open ROOT/SPLIT, or ROOT where there is no such folder: class folders, or images without classes."""
-    folder = root / split if (root / split).is_dir() else root
+    """Open ROOT/SPLIT, else ROOT/train, else ROOT: class folders, or images without classes."""
+    folder = next((one for one in (root / split, root / "train") if one.is_dir()), root)
     if not folder.is_dir():
         raise FileFormatError(f"{folder}: no such folder. Give one of images, or of one folder for each class.")
     if any(path.suffix.lower() in IMAGES for path in folder.iterdir()):

@@ -1,7 +1,7 @@
 """Networks that were trained on a data set to segment: one interface, files, and what a tree is made from.
 
 In   a configuration, a file, an image (H, W, 3) uint8
-Out  the network; its file; class probabilities (K, H, W) of an image, as PixelMaps
+Out  the network; its file; class probabilities (K, H, W) of an image, as PixelMaps; PNG files of its classes
 Not  no training, no tree (pipeline.segment_by_maps makes it of PixelMaps)
 """
 
@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -20,6 +20,8 @@ from safetensors.torch import save
 from supercuts.core.errors import FileFormatError
 from supercuts.core.files import atomic_path
 from supercuts.images.color import color_features
+from supercuts.images.draw import random_colors
+from supercuts.images.io import write_labels_png, write_png
 from supercuts.refine.autoencoder import Autoencoder, AutoencoderConfig
 from supercuts.refine.classifier import Classifier, ClassifierConfig
 from supercuts.refine.wnet import WNet, WNetConfig
@@ -115,3 +117,10 @@ def class_boundary(
     horizontal = np.abs(padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]).sum(0)
     changed: np.ndarray = np.minimum(np.maximum(vertical, horizontal) / 2, 1)
     return changed
+
+
+def write_classes(stem: str | os.PathLike[str], classes: Int32[np.ndarray, "height width"]) -> None:
+    """Write STEM_labels.png, 16 bit, and STEM_colors.png; a class has the same colour in all images."""
+    palette = random_colors(np.arange(int(classes.max()) + 1, dtype=np.int32)[None])[0]
+    write_labels_png(f"{os.fspath(stem)}_labels.png", classes)
+    write_png(f"{os.fspath(stem)}_colors.png", palette[classes])
