@@ -26,7 +26,7 @@ class TargetConfig(BaseModel, frozen=True, extra="forbid"):
 
     kind: Literal["voted", "thesis"] = "voted"
     superpixel_area_px: PositiveFloat = 16.0  # mean area of the superpixels that vote; about that of Kanezaki 2018
-    compactness: PositiveFloat = 10.0  # of SLIC in Lab
+    compactness: PositiveFloat = 20.0  # of SLIC in Lab; of 5 to 100 it leaves least colour variance on CIFAR10 at 16 px
 
 
 def image_superpixels(

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from supercuts.core.config import save_resolved
 from supercuts.core.errors import InputError
+from supercuts.datasets.labelled_images import UNLABELLED, LabelledImages
 from supercuts.refine.autoencoder import Autoencoder
 from supercuts.refine.classifier import Classifier, ClassifierConfig
 from supercuts.refine.learned import (
@@ -140,11 +141,8 @@ def train(config: LearnedTrainConfig) -> Path:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # at INFO it advertises other products
     images = open_images(config.data, config.data.split, config.data.limit)
     shown = open_images(config.data, SHOWN[config.data.dataset], config.pictures) if config.pictures else None
-    if isinstance(config.model, ClassifierConfig) and len(images.class_names) != config.model.image_classes:
-        raise InputError(
-            f"model.image_classes={config.model.image_classes}, but {config.data.dataset} has "
-            f"{len(images.class_names)} classes here. Set model.image_classes to that; the classifier needs classes."
-        )
+    if isinstance(config.model, ClassifierConfig):
+        _check_classes(config.model, images)
     last = config.out / "checkpoints" / "last.ckpt"
     L.seed_everything(config.seed, verbose=False)
     network = make_learned(config.model, is_pretrained=not last.is_file()).train()
@@ -166,6 +164,16 @@ def train(config: LearnedTrainConfig) -> Path:
     final = config.out / "model.safetensors"
     save_learned(final, network)
     return final
+
+
+def _check_classes(model: ClassifierConfig, images: LabelledImages) -> None:
+    n_unlabelled = sum(one.label == UNLABELLED for one in images.samples)
+    if n_unlabelled or len(images.class_names) != model.image_classes:
+        raise InputError(
+            f"model.image_classes={model.image_classes}, but the data have {len(images.class_names)} classes and "
+            f"{n_unlabelled} of {len(images)} images without one. The classifier needs the class of every image: set "
+            "model.image_classes to their number, or take method autoencoder or wnet."
+        )
 
 
 def _terms(network: Classifier | Autoencoder, batch: LearnedSample) -> dict[str, torch.Tensor]:

@@ -160,8 +160,11 @@ def test_a_side_that_does_not_fit_the_model_is_refused(folder, tmp_path):
 
 def test_a_classifier_needs_the_classes_of_its_data(folder, tmp_path):
     config = make_config(folder, tmp_path, "classifier", model=ClassifierConfig(classes=16, image_classes=10))
-    with pytest.raises(InputError, match=r"image_classes=10, but folder has 2 classes"):
+    with pytest.raises(InputError, match=r"image_classes=10, but the data have 2 classes and 0 of 64 images without"):
         training.train(config)
+    data = LearnedDataConfig(dataset="folder", root=folder / "train/disc")
+    with pytest.raises(InputError, match=r"have 0 classes and 32 of 32 images without one.*take method autoencoder"):
+        training.train(make_config(folder, tmp_path, "classifier", data=data))
 
 
 @pytest.mark.dataset
