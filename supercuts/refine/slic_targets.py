@@ -17,6 +17,8 @@ from jaxtyping import Float, Int32, Int64, UInt8
 from pydantic import BaseModel, PositiveFloat
 from skimage.segmentation import slic
 
+from supercuts.core.errors import InputError
+
 # of the thesis: SLIC of the label map
 _THESIS_SEGMENTS, _THESIS_COMPACTNESS, _THESIS_STEPS, _THESIS_SIGMA = 7, 1e-4, 100, 1.1
 
@@ -47,7 +49,12 @@ def slic_targets(
 ) -> Int64[torch.Tensor, "batch height width"]:
     """Return the target class of each pixel in the form `kind`; no gradient flows through it."""
     winners = responses.detach().argmax(1)
-    return voted_targets(winners, superpixels) if kind == "voted" else thesis_targets(winners)
+    if kind == "voted":
+        return voted_targets(winners, superpixels)
+    targets = thesis_targets(winners)
+    if (highest := int(targets.max())) >= responses.shape[1]:  # SLIC makes a few segments more than asked for
+        raise InputError(f"classes={responses.shape[1]} are fewer than the segment ids 1..{highest}: give 16 or more.")
+    return targets
 
 
 def voted_targets(

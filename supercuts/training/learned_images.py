@@ -27,9 +27,7 @@ class LearnedDataConfig(BaseModel, frozen=True, extra="forbid"):
     """Which images, and how a sample is made of one."""
 
     dataset: Literal["cifar10", "stl10", "voc", "bsds500", "folder"] = "cifar10"
-    root: Path | None = (
-        None  # folder that holds the data set; None: the environment variable SUPERCUTS_DATA, else ./data
-    )
+    root: Path | None = None  # folder that holds the data set; None: $SUPERCUTS_DATA, else ./data
     split: Literal["train", "val", "trainval", "train+val", "unlabeled"] = "train"  # test splits are for reporting only
     limit: PositiveInt | None = None  # so many images, spread evenly over the split; None: all
     side_px: PositiveInt = 32  # images are resized to this square

@@ -1,6 +1,5 @@
 import pytest
 import torch
-import torch.nn.functional as F
 
 from supercuts.core.errors import InputError
 from supercuts.refine.classifier import Classifier, ClassifierConfig
@@ -50,11 +49,18 @@ def test_loss_terms_are_those_of_loops_and_both_train_the_segmentation(kind):
         assert network.segmenter[0].weight.grad.abs().sum() > 0
 
 
-def test_gradients_of_the_loss():
+@pytest.mark.parametrize("kind", ["voted", "thesis"])
+def test_gradients_of_the_losses(kind):
     torch.manual_seed(0)
-    responses = torch.randn(1, 3, 4, 4, dtype=torch.float64, requires_grad=True)
-    target = torch.randint(0, 3, (1, 4, 4))
-    assert torch.autograd.gradcheck(lambda x: F.cross_entropy(x, target), responses)
+    network = Classifier(ClassifierConfig(classes=16, target=TargetConfig(kind=kind))).double().eval()
+    superpixels = torch.arange(1024).view(1, 32, 32) // 16
+    images = torch.rand(1, 3, 32, 32, dtype=torch.float64, requires_grad=True)
+
+    def losses(x):
+        return tuple(network.loss_terms(x, torch.tensor([3]), superpixels).values())
+
+    # fast_mode: along one random direction, not along each of the 3072
+    assert torch.autograd.gradcheck(losses, images, eps=1e-7, fast_mode=True)
 
 
 def test_images_of_another_size_are_refused():

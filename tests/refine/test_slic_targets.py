@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from supercuts.core.errors import InputError
 from supercuts.refine.slic_targets import TargetConfig, image_superpixels, slic_targets, thesis_targets, voted_targets
 
 
@@ -25,7 +26,7 @@ def test_votes_are_those_of_a_loop():
 
 
 def test_targets_carry_no_gradient():
-    responses = torch.rand(2, 5, 8, 8, requires_grad=True)
+    responses = torch.rand(2, 16, 8, 8, requires_grad=True)
     superpixels = torch.zeros(2, 8, 8, dtype=torch.long)
     for kind in ("voted", "thesis"):
         assert not slic_targets(responses, superpixels, kind).requires_grad
@@ -63,6 +64,13 @@ def test_thesis_targets_do_not_depend_on_the_scaling_of_new_releases():
 
 def test_one_class_everywhere_has_thesis_targets():
     assert thesis_targets(torch.full((1, 16, 16), 7)).min() == 1
+
+
+def test_too_few_channels_for_the_segment_ids_are_refused():
+    responses, superpixels = torch.rand(1, 4, 32, 32), torch.zeros(1, 32, 32, dtype=torch.long)
+    with pytest.raises(InputError, match=r"classes=4 are fewer than the segment ids 1\.\.\d+: give 16 or more"):
+        slic_targets(responses, superpixels, "thesis")
+    assert slic_targets(responses, superpixels, "voted").max() < 4
 
 
 def test_config_refuses_an_unknown_form():
