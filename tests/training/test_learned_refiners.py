@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from supercuts.training import learned_refiners as training
 from supercuts.training.learned_images import LearnedDataConfig
 from supercuts.training.learned_refiners import LearnedTrainConfig, LearnedTraining
 
+ROOT = Path(__file__).resolve().parents[2]
 MODELS = {
     "classifier": ClassifierConfig(classes=16, image_classes=2),
     "classifier-thesis": ClassifierConfig(classes=16, image_classes=2, target=TargetConfig(kind="thesis")),
@@ -146,6 +149,12 @@ def test_wnet_segments_an_image_end_to_end(folder, tmp_path):
     halves = h.cut(regions=2)
     bright = image[..., 0] > 125
     assert ((halves == halves[16, 16]) == bright).mean() > 0.95
+
+
+@pytest.mark.parametrize("name", ["classifier_cifar10", "autoencoder_cifar10", "wnet_small"])
+def test_configurations_that_come_with_the_project_are_valid(name):
+    config = load_config(ROOT / "configs" / f"{name}.yaml", LearnedTrainConfig)
+    assert config.model.method == name.split("_")[0]
 
 
 def test_a_side_that_does_not_fit_the_model_is_refused(folder, tmp_path):
