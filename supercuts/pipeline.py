@@ -17,7 +17,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, UInt8
 from PIL import Image
 from pydantic import BaseModel, Field, PositiveInt
 from torch import nn
@@ -81,6 +81,12 @@ PIXEL_CONFIG = PipelineConfig(leaves=_BY_COLOR, merging=MergingConfig(linkage=_B
 # nor has the original SSN_DINO one; its embedding counts as it does in SSN, beside 0.26 Lab (colour is Lab / 100)
 _BY_EMBEDDING = LinkageConfig(boundary=0.0, color=1.0, embedding=1 / 26)
 ORIGINAL_CONFIG = PipelineConfig(leaves=_BY_EMBEDDING, merging=MergingConfig(linkage=_BY_EMBEDDING))
+# a network that tells classes apart (refine/learned.py): two that no pixel shares are 7 apart; colour decides ties
+_BY_CLASS = LinkageConfig(boundary=0.5, color=0.1, embedding=0.5 / 7)
+CLASS_CONFIG = PipelineConfig(
+    leaves=_BY_CLASS.model_copy(update={"color": 1.0, "small_exponent": 0.8, "small_area": 0.01}),
+    merging=MergingConfig(linkage=_BY_CLASS.model_copy(update={"small_exponent": 0.3, "small_area": 0.005})),
+)
 
 
 class Model:
@@ -333,6 +339,16 @@ def segment(
         image=preview(image),
         levels=dict(levels),
     )
+
+
+def segment_by_maps(
+    image: UInt8[np.ndarray, "height width 3"], maps: PixelMaps, n_leaves: int, config: PipelineConfig = CLASS_CONFIG
+) -> Hierarchy:
+    """Return the hierarchy with min(n_leaves, H * W) leaves that another network's maps of the image give."""
+    check_in_range("n_leaves", n_leaves, 1, np.inf, remedy="Ask for at least one superpixel.")
+    labels, graph = make_leaves(maps, min(n_leaves, maps.boundary.size), None, config)
+    tree = merge(Regions(graph, config.merging))
+    return Hierarchy(labels, tree.parents, tree.altitudes, graph.embedding, image=preview(image))
 
 
 def make_leaves(

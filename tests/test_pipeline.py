@@ -22,8 +22,10 @@ from supercuts.pipeline import (
     PipelineConfig,
     default_config,
     read_channels,
+    segment_by_maps,
     weights_path,
 )
+from supercuts.refine.learned import pixel_maps
 from supercuts.superpixels.checkpoint import save_network
 from supercuts.superpixels.predict import ViewsConfig, predict
 from supercuts.superpixels.ssn import SSN, SSNConfig
@@ -161,6 +163,18 @@ def test_two_flat_halves_are_told_apart_by_colour_alone():
     for leaf in range(8):
         assert np.unique(image[h.labels == leaf]).size == 1
     assert h.embeddings.shape == (8, 0)
+
+
+def test_maps_of_another_network_decide_the_tree():
+    image = np.full((16, 24, 3), 128, np.uint8)
+    is_left = np.broadcast_to(np.arange(24) < 10, (16, 24)).astype(np.float32)
+    classes = np.stack([is_left, 1 - is_left])
+    h = segment_by_maps(image, pixel_maps(image, classes), 12)
+    assert h.n_leaves == 12
+    np.testing.assert_array_equal(h.cut(regions=2), 1 - is_left)
+    assert segment_by_maps(image[:2, :2], pixel_maps(image[:2, :2], classes[:, :2, :2]), 12).n_leaves == 4
+    with pytest.raises(InputError, match="n_leaves=0"):
+        segment_by_maps(image, pixel_maps(image, classes), 0)
 
 
 def test_embeddings_are_the_means_over_each_leaf(model, photo):

@@ -19,6 +19,8 @@ from supercuts.cli.export import export
 from supercuts.cli.objects import objects
 from supercuts.cli.parts import parts
 from supercuts.cli.refine import refine
+from supercuts.cli.refine_apply import refine_apply
+from supercuts.cli.refine_train import refine_train
 from supercuts.cli.segment import segment
 from supercuts.cli.train import train
 
@@ -46,6 +48,16 @@ app.command(
     epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first max_steps=2000 data.workers=4",
 )(train)
 app.command(cls=Command, epilog="Example: supercuts calibrate runs/first/model.safetensors --split val")(calibrate)
+app.command(
+    "refine-train",
+    cls=Command,
+    epilog="Example: supercuts refine-train configs/wnet_small.yaml out=runs/wnet epochs=10",
+)(refine_train)
+app.command(
+    "refine-apply",
+    cls=Command,
+    epilog="Example: supercuts refine-apply runs/wnet/model.safetensors photos/ -o out --regions 12",
+)(refine_apply)
 evaluate.command(
     "objects",
     cls=Command,

@@ -24,7 +24,7 @@ def train(
     ] = True,
 ) -> None:
     """Train a network; a run that was interrupted goes on where it stopped when the command is given again."""
-    _check_config_exists(config)
+    check_config_exists(config)
     from supercuts.core.config import load_config
     from supercuts.training.config import TrainConfig
 
@@ -47,7 +47,8 @@ def check_fresh(run: Path) -> None:
         )
 
 
-def _check_config_exists(config: Path) -> None:
+def check_config_exists(config: Path) -> None:
+    """Refuse a configuration that is not there, and name those that are."""
     if not config.is_file():
         names = sorted(str(path) for pattern in ("*.yaml", "*.yml") for path in config.parent.glob(pattern))
         holds = f"{config.parent} holds {', '.join(names) or 'no configuration'}"

@@ -1,8 +1,8 @@
 """PASCAL VOC 2007 and 2012: photographs with the boxes of their objects (Everingham et al., IJCV 2010).
 
 In   a folder that holds Annotations/, ImageSets/Main/ and JPEGImages/
-Out  samples in the order of the split's list, with the boxes of all objects
-Not  no download, no classes, no masks
+Out  samples in the order of the split's list, with the boxes of all objects; on request the objects' classes
+Not  no download, no masks
 """
 
 import os
@@ -18,6 +18,10 @@ from supercuts.core.errors import FileFormatError
 from supercuts.datasets.annotations import AnnotatedSample, AnnotatedSequence, ObjectTruth
 from supercuts.datasets.folders import find_layout, read_lines
 
+CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
 _HARD = ("difficult", "truncated")
 
 
@@ -70,6 +74,20 @@ def read_boxes(path: Path, no_hard: bool = False) -> ObjectTruth:
         ) from error
     boxes = np.floor(np.array(corners).reshape(-1, 4) + 0.5).astype(np.int64)  # some corners of VOC2012 are fractions
     return ObjectTruth(boxes_yxyx=boxes - np.array([1, 1, 0, 0]))
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Return the class of each object in one annotation file, in its order; refuse a file without objects."""
+    try:
+        classes = tuple(_text(one, "name") for one in ET.parse(path).getroot().iter("object"))
+    except (OSError, ET.ParseError, ValueError) as error:
+        raise FileFormatError(f"{path} is not a VOC annotation ({error}). Unpack the dataset again.") from error
+    if not classes or not set(classes) <= set(CLASSES):
+        raise FileFormatError(
+            f"{path} names {', '.join(classes) or 'no object'}. Expected annotation/object/name of the classes "
+            f"{', '.join(CLASSES)}; unpack the dataset again."
+        )
+    return classes
 
 
 def _is_hard(element: ET.Element) -> bool:

@@ -1,0 +1,148 @@
+"""The classifier approach: a segmentation network whose responses must also let a classifier name the image.
+
+In   images (B, 3, S, S) in 0..1, their classes, their superpixels
+Out  responses (B, C, S, S), class logits, the two loss terms
+Not  no optimiser, no data; it uses image labels, so it is not unsupervised in the strict sense
+
+The first of two extensions of Kanezaki's method that are trained on a data set, after the published code of an MSc
+thesis. Its two optimisers had the same settings and took their steps after one backward pass: one does the same.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from pydantic import BaseModel, Field, PositiveInt
+from torch import nn
+
+from supercuts.core.errors import InputError
+from supercuts.refine.response_net import SIDE_PX, Layout, initialise, response_layers
+from supercuts.refine.slic_targets import TargetConfig, slic_targets
+
+_HIDDEN: dict[str, tuple[tuple[int, int], ...]] = {  # (channels, kernel) before the last layer
+    "cifar10": ((64, 3), (128, 3), (64, 1)),
+    "stl10": ((64, 3), (128, 3), (256, 3)),
+    "voc": ((64, 3), (128, 3), (256, 3)),
+}
+
+
+class ClassifierConfig(BaseModel, frozen=True, extra="forbid"):
+    """The networks of one of three data sets."""
+
+    method: Literal["classifier"] = "classifier"
+    layout: Layout = "cifar10"
+    classes: int = Field(default=96, ge=2)  # C, of the segmentation
+    image_classes: PositiveInt = 10  # of the data set
+    target: TargetConfig = TargetConfig()
+    resnet: Literal["imagenet", "random"] = "imagenet"  # weights that the ResNet-50 of layout voc starts from
+
+    @property
+    def stride(self) -> int:
+        """What image sides must be divisible by."""
+        return 1
+
+
+class Classifier(nn.Module):
+    """The segmentation network and the classifier on its responses."""
+
+    def __init__(self, config: ClassifierConfig, is_pretrained: bool = True) -> None:
+        """Take is_pretrained=False where weights are loaded afterwards: nothing is downloaded then."""
+        super().__init__()
+        self.config = config
+        self.segmenter = response_layers((*_HIDDEN[config.layout], (config.classes, 1)))
+        self.head = _HEADS[config.layout](config.classes, config.image_classes)
+        initialise(self)
+        if config.layout == "voc":
+            self.backbone = _resnet50(config.image_classes, is_pretrained and config.resnet == "imagenet")
+
+    def forward(
+        self, images: Float[torch.Tensor, "batch 3 height width"]
+    ) -> tuple[Float[torch.Tensor, "batch channels height width"], Float[torch.Tensor, "batch classes"]]:
+        """Return the responses and the class logits."""
+        responses = self.segmenter(images)
+        logits = self.head(responses)
+        return responses, self.backbone(logits) if self.config.layout == "voc" else logits
+
+    def probabilities(
+        self, images: Float[torch.Tensor, "batch 3 height width"]
+    ) -> Float[torch.Tensor, "batch channels height width"]:
+        """Return the softmax of the responses."""
+        responses: torch.Tensor = self.segmenter(images)
+        return responses.softmax(1)
+
+    def loss_terms(
+        self,
+        images: Float[torch.Tensor, "batch 3 height width"],
+        labels: Int64[torch.Tensor, " batch"],
+        superpixels: Int64[torch.Tensor, "batch height width"],
+    ) -> dict[str, torch.Tensor]:
+        """Return the cross-entropy with the SLIC targets and that with the images' classes, to be added."""
+        side = SIDE_PX[self.config.layout]
+        if self.config.layout != "voc" and images.shape[-2:] != (side, side):
+            raise InputError(
+                f"images are {tuple(images.shape[-2:])}: the classifier takes {side} x {side} (data.side_px)."
+            )
+        responses, logits = self(images)
+        targets = slic_targets(responses, superpixels, self.config.target.kind)
+        return {"segmentation": F.cross_entropy(responses, targets), "classification": F.cross_entropy(logits, labels)}
+
+
+def _cifar10_head(n_in: int, n_classes: int) -> nn.Sequential:
+    return nn.Sequential(
+        *_conv_relu_norm(n_in, 12),
+        nn.Conv2d(12, 12, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        *_conv_relu_norm(12, 24),
+        nn.Conv2d(24, 24, 3, padding=1),
+        nn.ReLU(),
+        nn.Dropout2d(0.2),
+        nn.Flatten(),
+        nn.Linear(16 * 16 * 24, n_classes),
+    )
+
+
+def _stl10_head(n_in: int, n_classes: int) -> nn.Sequential:
+    return nn.Sequential(
+        *response_layers(((32, 3), (64, 3)), n_in),
+        nn.MaxPool2d(2),
+        *response_layers(((128, 3),), 64),
+        nn.Dropout2d(0.05),
+        *response_layers(((128, 3),), 128),
+        nn.MaxPool2d(2),
+        *response_layers(((256, 3), (256, 3)), 128),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.1),
+        nn.Flatten(),
+        nn.Linear(12 * 12 * 256, n_classes),
+    )
+
+
+def _voc_head(n_in: int, _: int) -> nn.Sequential:
+    """Return what turns responses into the three channels that a ResNet takes."""
+    layers: list[nn.Module] = []
+    for a, b in ((n_in, 64), (64, 32), (32, 3)):
+        layers += [*response_layers(((b, 1),), a), nn.Dropout2d(0.05)]
+    return nn.Sequential(*layers)
+
+
+_HEADS = {"cifar10": _cifar10_head, "stl10": _stl10_head, "voc": _voc_head}
+
+
+def _conv_relu_norm(n_in: int, n_out: int) -> list[nn.Module]:
+    return [nn.Conv2d(n_in, n_out, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(n_out)]
+
+
+def _resnet50(n_classes: int, is_pretrained: bool) -> nn.Module:
+    from torchvision.models import ResNet50_Weights, resnet50  # takes a second to import, and only VOC needs it
+
+    try:
+        network: nn.Module = resnet50(weights=ResNet50_Weights.IMAGENET1K_V1 if is_pretrained else None)
+    except OSError as error:
+        raise InputError(
+            f"the ImageNet weights of ResNet-50 cannot be downloaded ({error}). Connect once, or train with "
+            "model.resnet=random."
+        ) from error
+    network.fc = nn.Linear(2048, n_classes)
+    return network

@@ -1,0 +1,126 @@
+"""Networks that were trained on a data set to segment: one interface, files, and what a tree is made from.
+
+In   a configuration, a file, an image (H, W, 3) uint8
+Out  the network; its file; class probabilities (K, H, W) of an image, as PixelMaps; PNG files of its classes
+Not  no training, no tree (pipeline.segment_by_maps makes it of PixelMaps)
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32, Int32, UInt8
+from pydantic import Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from supercuts.core.errors import FileFormatError
+from supercuts.core.files import atomic_path
+from supercuts.images.color import color_features
+from supercuts.images.draw import random_colors
+from supercuts.images.io import write_labels_png, write_png
+from supercuts.refine.autoencoder import Autoencoder, AutoencoderConfig
+from supercuts.refine.classifier import Classifier, ClassifierConfig
+from supercuts.refine.wnet import WNet, WNetConfig
+from supercuts.superpixels.result import PixelMaps
+
+LearnedConfig = Annotated[ClassifierConfig | AutoencoderConfig | WNetConfig, Field(discriminator="method")]
+Learned = Classifier | Autoencoder | WNet
+
+_FORMAT_VERSION = "1"
+_EMBEDDING_SCALE = 5.0  # SSN features: two classes without doubt are then as far apart as 27 units of Lab
+_ADAPTER: TypeAdapter[ClassifierConfig | AutoencoderConfig | WNetConfig] = TypeAdapter(LearnedConfig)
+
+
+def make_learned(config: LearnedConfig, is_pretrained: bool = True) -> Learned:
+    """Return the network that the configuration describes; is_pretrained=False downloads nothing."""
+    if isinstance(config, ClassifierConfig):
+        return Classifier(config, is_pretrained)
+    return Autoencoder(config) if isinstance(config, AutoencoderConfig) else WNet(config)
+
+
+def save_learned(path: str | os.PathLike[str], network: Learned) -> None:
+    """Write weights and configuration to one .safetensors file, atomically."""
+    metadata = {"learned_version": _FORMAT_VERSION, "config": network.config.model_dump_json()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata=metadata))
+
+
+def load_learned(path: str | os.PathLike[str]) -> Learned:
+    """Return the network of a file in eval mode; FileFormatError says what does not fit."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileFormatError(f"{path}: no such file. Give the model.safetensors of a `supercuts refine-train` run.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
+    if (version := metadata.get("learned_version")) != _FORMAT_VERSION:
+        raise FileFormatError(
+            f"{path}: learned_version {version or 'missing'}, expected {_FORMAT_VERSION}. Give the model.safetensors "
+            "of a `supercuts refine-train` run; one of `supercuts train` goes to `supercuts segment`."
+        )
+    try:
+        network = make_learned(_ADAPTER.validate_json(metadata["config"]), is_pretrained=False)
+        network.load_state_dict(tensors)
+    except (KeyError, ValidationError, RuntimeError) as error:  # torch refuses what does not fit with RuntimeError
+        raise FileFormatError(
+            f"{path}: weights and config do not fit: {error} Train again with this version."
+        ) from error
+    return network.eval()
+
+
+def class_probabilities(
+    image: UInt8[np.ndarray, "height width 3"], network: Learned
+) -> Float32[np.ndarray, "classes height width"]:
+    """Return the probability of each class at each pixel; an image of any size is padded for the network and cut."""
+    height, width = image.shape[:2]
+    device = next(network.parameters()).device
+    pixels = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None].to(device)
+    stride = network.config.stride
+    padded = F.pad(pixels, (0, -width % stride, 0, -height % stride), mode="replicate")
+    with torch.inference_mode():
+        found = network.probabilities(padded)[0, :, :height, :width]
+    return found.cpu().numpy()
+
+
+def pixel_maps(
+    image: UInt8[np.ndarray, "height width 3"], probabilities: Float32[np.ndarray, "classes height width"]
+) -> PixelMaps:
+    """Return what superpixels and their graph are made from: colour, boundaries of the classes, and probabilities."""
+    return PixelMaps(
+        color=color_features(image),
+        boundary=class_boundary(probabilities),
+        embeddings=np.ascontiguousarray(probabilities) * np.float32(_EMBEDDING_SCALE),
+    )
+
+
+def class_boundary(
+    probabilities: Float32[np.ndarray, "classes height width"],
+) -> Float32[np.ndarray, "height width"]:
+    """Return how much class probabilities change across each pixel, 0..1: the total variation of its two neighbours.
+
+    The larger one of the vertical and the horizontal pair; beyond the frame a pixel is its own neighbour.
+
+    >>> one_class = np.array([[[1, 1, 0, 0]]], np.float32)
+    >>> class_boundary(np.concatenate([one_class, 1 - one_class])).tolist()
+    [[0.0, 1.0, 1.0, 0.0]]
+    """
+    padded = np.pad(probabilities, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    vertical = np.abs(padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]).sum(0)
+    horizontal = np.abs(padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]).sum(0)
+    changed: np.ndarray = np.minimum(np.maximum(vertical, horizontal) / 2, 1)
+    return changed
+
+
+def write_classes(stem: str | os.PathLike[str], classes: Int32[np.ndarray, "height width"]) -> None:
+    """Write STEM_labels.png, 16 bit, and STEM_colors.png; a class has the same colour in all images."""
+    palette = random_colors(np.arange(int(classes.max()) + 1, dtype=np.int32)[None])[0]
+    write_labels_png(f"{os.fspath(stem)}_labels.png", classes)
+    write_png(f"{os.fspath(stem)}_colors.png", palette[classes])

@@ -1,0 +1,112 @@
+"""W-Net: two U-Nets in series, an encoder to a soft segmentation and a decoder back to the image.
+
+In   images (B, 3, H, W) in 0..1, sides divisible by 2 per down step
+Out  class probabilities (B, K, H, W) of the encoder, reconstructions (B, 3, H, W) of the decoder, the two losses
+Not  no optimiser (training), no tree (pipeline), no conditional random field
+
+Xia and Kulis, "W-Net: A Deep Model for Fully Unsupervised Image Segmentation" (arXiv 1711.08506).
+"""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
+from torch import nn
+
+from supercuts.core.errors import InputError
+from supercuts.refine.soft_ncut import ncut_graph, soft_ncut_loss
+
+
+class WNetConfig(BaseModel, frozen=True, extra="forbid"):
+    """The published network and loss; configs/wnet_small.yaml is one for CPUs."""
+
+    method: Literal["wnet"] = "wnet"
+    classes: int = Field(default=20, ge=2)  # K
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2)] = (64, 128, 256, 512, 1024)  # of the down path
+    dropout: float = Field(default=0.65, ge=0, lt=1)
+    radius_px: float = Field(default=5.0, ge=1, le=64)  # of the soft n-cut: pairs of pixels closer than this count
+    sigma_intensity: PositiveFloat = 10.0  # on intensities 0..255
+    sigma_space_px: PositiveFloat = 4.0
+
+    @property
+    def stride(self) -> int:
+        """What image sides must be divisible by."""
+        return int(2 ** (len(self.widths) - 1))
+
+
+class WNet(nn.Module):
+    """The two U-Nets; with the five published widths, 18 modules and 46 convolutions."""
+
+    def __init__(self, config: WNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = UNet(3, config.classes, config.widths, config.dropout)
+        self.decoder = UNet(config.classes, 3, config.widths, config.dropout)
+
+    def probabilities(
+        self, images: Float[torch.Tensor, "batch 3 height width"]
+    ) -> Float[torch.Tensor, "batch classes height width"]:
+        """Return the encoder's soft segmentation, which sums to 1 over the classes."""
+        logits: torch.Tensor = self.encoder(images)
+        return logits.softmax(1)
+
+    def ncut_loss(self, images: Float[torch.Tensor, "batch 3 height width"]) -> Float[torch.Tensor, ""]:
+        """Return the soft normalised cut of the encoder's segmentation; the decoder has no part in it."""
+        config = self.config
+        graph = ncut_graph(images, config.radius_px, config.sigma_intensity, config.sigma_space_px)
+        return soft_ncut_loss(self.probabilities(images), graph)
+
+    def reconstruction_loss(self, images: Float[torch.Tensor, "batch 3 height width"]) -> Float[torch.Tensor, ""]:
+        """Return |X - decoder(encoder(X))|^2 per value; the paper sums, which ties the learning rate to the size."""
+        return F.mse_loss(self.decoder(self.probabilities(images)), images)
+
+
+class UNet(nn.Module):
+    """A U-Net: modules of two 3x3 convolutions, max pooling down, transposed convolutions up, skips by concatenation.
+
+    All modules but the first and the last are depthwise separable.
+    """
+
+    def __init__(self, n_in: int, n_out: int, widths: tuple[int, ...], dropout: float) -> None:
+        super().__init__()
+        pairs = list(pairwise(widths))
+        first = _module(n_in, widths[0], dropout, is_separable=False)
+        self.down = nn.ModuleList([first, *(_module(a, b, dropout) for a, b in pairs)])
+        self.rise = nn.ModuleList([nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in reversed(pairs)])
+        ups = [_module(2 * a, a, dropout, is_separable=level > 0) for level, (a, _) in enumerate(pairs)]
+        self.up = nn.ModuleList(ups[::-1])
+        self.head = nn.Conv2d(widths[0], n_out, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (B, n_out, H, W), linear."""
+        stride = 2 ** len(self.rise)
+        if x.shape[-2] % stride or x.shape[-1] % stride:
+            raise InputError(
+                f"an image of {x.shape[-2]} x {x.shape[-1]} pixels: pad both sides to a multiple of {stride}."
+            )
+        skips = []
+        for i, module in enumerate(self.down):
+            x = module(F.max_pool2d(x, 2) if i else x)
+            skips.append(x)
+        for rise, module, skip in zip(self.rise, self.up, skips[-2::-1], strict=True):
+            x = module(torch.cat([skip, rise(x)], dim=1))
+        out: torch.Tensor = self.head(x)
+        return out
+
+
+def _module(n_in: int, n_out: int, dropout: float, is_separable: bool = True) -> nn.Sequential:
+    """Return two 3x3 convolutions, each followed by ReLU, then batch normalisation; then dropout."""
+    layers: list[nn.Module] = []
+    for channels in (n_in, n_out):
+        layers += _convolution(channels, n_out, is_separable)
+        layers += [nn.ReLU(inplace=True), nn.BatchNorm2d(n_out)]
+    return nn.Sequential(*layers, nn.Dropout(dropout))
+
+
+def _convolution(n_in: int, n_out: int, is_separable: bool) -> list[nn.Module]:
+    if not is_separable:
+        return [nn.Conv2d(n_in, n_out, 3, padding=1)]
+    return [nn.Conv2d(n_in, n_in, 3, padding=1, groups=n_in, bias=False), nn.Conv2d(n_in, n_out, 1)]

@@ -1,0 +1,198 @@
+"""A training run of W-Net, the classifier approach or the autoencoder approach on Lightning's Trainer.
+
+In   LearnedTrainConfig
+Out  the run's folder: config.yaml, checkpoints, logs, model.safetensors, segmentations of some images
+Not  no networks and losses (refine), no tree, no benchmark figures
+"""
+
+import logging
+import math
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from torch.utils.data import DataLoader
+
+from supercuts.core.config import save_resolved
+from supercuts.core.errors import InputError
+from supercuts.datasets.labelled_images import UNLABELLED, LabelledImages
+from supercuts.refine.autoencoder import Autoencoder
+from supercuts.refine.classifier import Classifier, ClassifierConfig
+from supercuts.refine.learned import (
+    Learned,
+    LearnedConfig,
+    class_probabilities,
+    make_learned,
+    save_learned,
+    write_classes,
+)
+from supercuts.refine.response_net import SIDE_PX
+from supercuts.refine.wnet import WNet, WNetConfig
+from supercuts.training.callbacks import KeepLast, SafeCheckpoints
+from supercuts.training.learned_images import (
+    SHOWN,
+    ImageStream,
+    LearnedDataConfig,
+    LearnedSample,
+    open_images,
+    read_square,
+)
+from supercuts.training.samples import ProcessSampler
+
+_EXPECTED = (
+    "Checkpoint directory .* exists and is not empty",  # a run that goes on finds its own checkpoints
+    ".*does not have many workers",
+    "(?s)Using ModelCheckpoint with manual optimization.*AFTER optimization",  # which is what going on needs
+    ".*LeafSpec.* is deprecated",
+)
+
+
+class LearnedTrainConfig(BaseModel, frozen=True, extra="forbid"):
+    """A training run of a network that segments without annotations of regions."""
+
+    out: Path  # folder of the run
+    model: LearnedConfig = Field(discriminator="method")  # its method: wnet, classifier or autoencoder
+    data: LearnedDataConfig = LearnedDataConfig()
+    epochs: PositiveFloat = 30.0  # as in the thesis
+    batch_size: PositiveInt = 50
+    optimizer: Literal["adam", "sgd"] = "adam"  # sgd has momentum 0.9
+    learning_rate: PositiveFloat = 1e-3
+    lr_decay: float = Field(default=0.1, gt=0, le=1)  # factor of the learning rate every lr_decay_steps
+    lr_decay_steps: PositiveInt | None = None  # None: never
+    pictures: NonNegativeInt = 8  # images of test or val, else of those trained on, that are segmented in the end
+    checkpoint_steps: PositiveInt = 200
+    log_steps: PositiveInt = 10
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _side_fits(self) -> "LearnedTrainConfig":
+        side, model = self.data.side_px, self.model
+        if isinstance(model, ClassifierConfig):
+            if model.layout != "voc" and side != SIDE_PX[model.layout]:
+                raise ValueError(f"data.side_px={side}: layout {model.layout} takes {SIDE_PX[model.layout]}")
+        elif side % (stride := model.stride if isinstance(model, WNetConfig) else 16):
+            raise ValueError(f"data.side_px={side}: {model.method} takes a multiple of {stride}")
+        return self
+
+
+class LearnedTraining(L.LightningModule):
+    """The steps of a run; `network` is what is trained, on `stream`."""
+
+    def __init__(self, config: LearnedTrainConfig, network: Learned, stream: ImageStream) -> None:
+        super().__init__()
+        self.automatic_optimization = False  # W-Net takes two steps a batch
+        self.config, self.network, self.stream = config, network, stream
+
+    def train_dataloader(self) -> DataLoader[LearnedSample]:
+        """Return the batches from the step at which the run stands."""
+        size, workers = self.config.batch_size, self.config.data.workers
+        order = ProcessSampler(self.trainer.global_step * size, size)
+        return DataLoader(self.stream, size, sampler=order, num_workers=workers, persistent_workers=workers > 0)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return one optimiser of all weights; of W-Net, before it, one of the encoder."""
+        parts = [self.network.encoder, self.network] if isinstance(self.network, WNet) else [self.network]
+        if self.config.optimizer == "adam":
+            return [torch.optim.Adam(part.parameters(), self.config.learning_rate) for part in parts]
+        return [torch.optim.SGD(part.parameters(), self.config.learning_rate, momentum=0.9) for part in parts]
+
+    def training_step(self, batch: LearnedSample, batch_idx: int) -> None:
+        """Take the steps of one batch and log the loss terms."""
+        config, found = self.config, self.optimizers()
+        optimizers: list[Any] = found if isinstance(found, list) else [found]
+        decay = config.lr_decay ** (self.global_step // config.lr_decay_steps) if config.lr_decay_steps else 1.0
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * decay
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(hash((config.seed, self.global_step)))  # a run that goes on drops out the same units
+            terms = self._step(batch, optimizers)
+        self.log_dict(terms, prog_bar=True, batch_size=len(batch.image))
+
+    def _step(self, batch: LearnedSample, optimizers: list[Any]) -> dict[str, torch.Tensor]:
+        network = self.network
+        if isinstance(network, WNet):
+            of_encoder, of_all = optimizers
+            ncut = network.ncut_loss(batch.image)
+            # the plain optimiser: Lightning would count two steps a batch
+            self._descend(ncut, of_encoder.optimizer)
+            reconstruction = network.reconstruction_loss(batch.image)
+            self._descend(reconstruction, of_all)
+            return {"ncut": ncut.detach(), "reconstruction": reconstruction.detach()}
+        terms = _terms(network, batch)
+        total = torch.stack(list(terms.values())).sum()
+        self._descend(total, optimizers[0])
+        return {"loss": total.detach(), **{name: value.detach() for name, value in terms.items()}}
+
+    def _descend(self, loss: torch.Tensor, optimizer: Any) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+
+def train(config: LearnedTrainConfig) -> Path:
+    """Train as `config` says, going on from the run's last checkpoint if there is one; return model.safetensors."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # at INFO it advertises other products
+    images = open_images(config.data, config.data.split, config.data.limit)
+    shown = open_images(config.data, SHOWN[config.data.dataset], config.pictures) if config.pictures else None
+    if isinstance(config.model, ClassifierConfig):
+        _check_classes(config.model, images)
+    last = config.out / "checkpoints" / "last.ckpt"
+    L.seed_everything(config.seed, verbose=False)
+    network = make_learned(config.model, is_pretrained=not last.is_file()).train()
+    target = None if isinstance(config.model, WNetConfig) else config.model.target
+    module = LearnedTraining(config, network, ImageStream(images, config.data, target, config.seed))
+    config.out.mkdir(parents=True, exist_ok=True)
+    save_resolved(config, config.out / "config.yaml")
+    trainer = _make_trainer(config, n_steps=max(math.ceil(config.epochs * len(images) / config.batch_size), 1))
+    with warnings.catch_warnings():
+        for message in _EXPECTED:
+            warnings.filterwarnings("ignore", message=message)
+        trainer.fit(module, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    trainer.save_checkpoint(last)  # a finished run started again has nothing left to do
+    network.cpu().eval()
+    for sample in shown.samples if shown else ():
+        pixels = read_square(sample, config.data.side_px)
+        winners = class_probabilities(pixels, network).argmax(0).astype(np.int32)
+        write_classes(config.out / "segmentations" / sample.name.replace("/", "_"), winners)
+    final = config.out / "model.safetensors"
+    save_learned(final, network)
+    return final
+
+
+def _check_classes(model: ClassifierConfig, images: LabelledImages) -> None:
+    n_unlabelled = sum(one.label == UNLABELLED for one in images.samples)
+    if n_unlabelled or len(images.class_names) != model.image_classes:
+        raise InputError(
+            f"model.image_classes={model.image_classes}, but the data have {len(images.class_names)} classes and "
+            f"{n_unlabelled} of {len(images)} images without one. The classifier needs the class of every image: set "
+            "model.image_classes to their number, or take method autoencoder or wnet."
+        )
+
+
+def _terms(network: Classifier | Autoencoder, batch: LearnedSample) -> dict[str, torch.Tensor]:
+    if isinstance(network, Classifier):
+        return network.loss_terms(*batch)
+    return network.loss_terms(batch.image, batch.superpixels)
+
+
+def _make_trainer(config: LearnedTrainConfig, n_steps: int) -> L.Trainer:
+    return L.Trainer(
+        max_steps=n_steps,
+        max_epochs=-1,
+        accelerator="auto",
+        devices=1,
+        plugins=[SafeCheckpoints()],
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        callbacks=[TQDMProgressBar(refresh_rate=20), KeepLast(config.out / "checkpoints", config.checkpoint_steps)],
+        logger=[TensorBoardLogger(config.out / "tensorboard", name=""), CSVLogger(config.out / "csv", name="")],
+        log_every_n_steps=config.log_steps,
+        enable_model_summary=False,
+    )

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+
+from supercuts.core.errors import InputError
+from supercuts.refine.soft_ncut import ncut_graph, soft_ncut_loss
+
+RADIUS, SIGMA_I, SIGMA_X = 3.0, 150.0, 2.0
+
+
+def draw(height=6, width=5, classes=3, batch=2):
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand(batch, 3, height, width, generator=rng, dtype=torch.float64)
+    logits = torch.randn(batch, classes, height, width, generator=rng, dtype=torch.float64)
+    return images, logits
+
+
+def dense_affinity(image: np.ndarray) -> np.ndarray:
+    """Return the N x N matrix of the published formula."""
+    channels, height, width = image.shape
+    place = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), -1).reshape(-1, 2)
+    color = 255 * image.reshape(channels, -1).T
+    apart = np.sqrt(((place[:, None] - place[None]) ** 2).sum(-1))
+    unlike = ((color[:, None] - color[None]) ** 2).sum(-1)
+    return np.exp(-unlike / SIGMA_I**2) * np.exp(-(apart**2) / SIGMA_X**2) * (apart < RADIUS)
+
+
+def dense_loss(images: torch.Tensor, assignment: torch.Tensor) -> float:
+    losses = []
+    for image, p in zip(images.numpy(), assignment.detach().numpy(), strict=True):
+        w = dense_affinity(image)
+        q = p.reshape(len(p), -1)
+        losses.append(len(p) - sum((one @ w @ one) / (one @ w.sum(1)) for one in q))
+    return float(np.mean(losses))
+
+
+@pytest.mark.parametrize("size", [(6, 5), (2, 7), (1, 1)])
+def test_loss_is_that_of_the_dense_formula(size):
+    images, logits = draw(*size)
+    found = soft_ncut_loss(logits.softmax(1), ncut_graph(images, RADIUS, SIGMA_I, SIGMA_X))
+    assert found.item() == pytest.approx(dense_loss(images, logits.softmax(1)), rel=1e-12)
+
+
+def test_published_radius_looks_at_neighbours_nearer_than_five():
+    image = torch.zeros(1, 3, 11, 11, dtype=torch.float64)
+    graph = ncut_graph(image)
+    assert 2 * len(graph.windows) + 1 == sum(y * y + x * x < 25 for y in range(-5, 6) for x in range(-5, 6))
+    near = [np.exp(-(y * y + x * x) / 16) for y in range(-4, 5) for x in range(-4, 5) if y * y + x * x < 25]
+    assert graph.degree[0, 0, 5, 5].item() == pytest.approx(sum(near))
+
+
+def test_gradient():
+    images, logits = draw(4, 5, batch=1)
+    graph = ncut_graph(images, RADIUS, SIGMA_I, SIGMA_X)
+    logits.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: soft_ncut_loss(x.softmax(1), graph), logits)
+    assert torch.autograd.gradgradcheck(lambda x: soft_ncut_loss(x.softmax(1), graph), logits)
+
+
+def test_images_of_a_batch_do_not_mix():
+    images, logits = draw()
+    one_by_one = [
+        soft_ncut_loss(logits[i : i + 1].softmax(1), ncut_graph(images[i : i + 1], RADIUS, SIGMA_I, SIGMA_X))
+        for i in range(2)
+    ]
+    both = soft_ncut_loss(logits.softmax(1), ncut_graph(images, RADIUS, SIGMA_I, SIGMA_X))
+    assert both.item() == pytest.approx(torch.stack(one_by_one).mean().item(), rel=1e-12)
+
+
+def test_a_cut_along_the_edge_is_the_best_of_hard_ones():
+    image = torch.zeros(1, 3, 8, 8)
+    image[..., 4:] = 1
+    columns = torch.arange(8).expand(8, 8)
+
+    def loss(cut):
+        hard = torch.stack([columns < cut, columns >= cut]).float()[None]
+        return soft_ncut_loss(hard, ncut_graph(image)).item()
+
+    assert loss(4) == pytest.approx(0, abs=1e-6)  # two regions that share no affinity
+    assert min(loss(cut) for cut in (1, 2, 3, 5, 6, 7)) > 0.05
+    assert loss(0) == pytest.approx(1, abs=1e-6)  # one class of two used
+
+
+def test_a_class_that_vanished_does_no_harm():
+    images, logits = draw()
+    logits = logits.float()
+    logits[:, 0] = -1e4
+    logits.requires_grad_()
+    loss = soft_ncut_loss(logits.softmax(1), ncut_graph(images.float()))
+    torch.autograd.backward(loss)
+    assert loss.isfinite()
+    assert logits.grad.isfinite().all()
+
+
+def test_senseless_widths_are_refused():
+    images, _ = draw()
+    with pytest.raises(InputError, match=r"radius_px=0.* is outside 1\.\.64"):
+        ncut_graph(images, radius_px=0.0)
+    with pytest.raises(InputError, match="sigma_intensity=0"):
+        ncut_graph(images, sigma_intensity=0.0)
