@@ -36,7 +36,7 @@ def test_help_names_every_format(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "docx", "-o", "a"], "--format='docx' is unknown. Choose one of: npz, ucm, masks"),
+        (["--format", "docx", "-o", "a"], "--format='docx' is unknown. Choose one of: npz, ucm, labels"),
         (["--format", "ucm", "-o", "a.txt"], "suffix of a contour map file='.txt' is unknown. Choose one of: .npy"),
     ],
 )
