@@ -96,7 +96,7 @@ def test_a_full_disk_leaves_no_half_file(ragged, geotiff, tmp_path, format):
     before = listing(tmp_path)
     with files_of_at_most(100), pytest.raises(OSError, match=r"."):
         ragged.export(target, format, like=like)
-    assert listing(tmp_path) == [*before, "out"]
+    assert listing(tmp_path) == sorted([*before, "out"])
 
 
 def test_options_that_a_format_has_no_use_for_are_refused(small, tmp_path):
