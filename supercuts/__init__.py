@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         SuperCutsError,
     )
     from supercuts.export.npz import read
+    from supercuts.export.sam import SuperCutsMaskGenerator
     from supercuts.graph.rag import RegionGraph
     from supercuts.hierarchy.tree import Hierarchy
     from supercuts.images.io import read_image
@@ -38,6 +39,7 @@ __all__ = [
     "Model",
     "RegionGraph",
     "SuperCutsError",
+    "SuperCutsMaskGenerator",
     "Superpixels",
     "load",
     "read",
@@ -48,6 +50,7 @@ _HOME = {
     "load": "supercuts.pipeline",
     "Model": "supercuts.pipeline",
     "read": "supercuts.export.npz",
+    "SuperCutsMaskGenerator": "supercuts.export.sam",
     "read_image": "supercuts.images.io",
     "Hierarchy": "supercuts.hierarchy.tree",
     "RegionGraph": "supercuts.graph.rag",

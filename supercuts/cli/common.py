@@ -6,7 +6,6 @@ Not  no command, nothing on stdout but the JSON document that a command hands ov
 """
 
 import json
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 import supercuts
-from supercuts.core.errors import ConfigError, FileFormatError, InputError, MissingDependencyError, SuperCutsError
+from supercuts.core.errors import ConfigError, FileFormatError, InputError, SuperCutsError
 
 FAILED, USAGE = 1, 2
 Merging = Annotated[
@@ -96,16 +95,6 @@ def check_suffix(option: str, path: Path, suffix: str) -> None:
     """Refuse, before any work, an output path that the writer will not accept."""
     if path.suffix.lower() != suffix:
         raise InputError(f"{option} {path} does not end in {suffix}. Name it {path.with_suffix(suffix)}.")
-
-
-def check_installed(packages: Iterable[str], extra: str) -> None:
-    """Refuse to start when an optional package is not installed."""
-    from importlib.util import find_spec
-
-    if missing := [name for name in packages if find_spec(name) is None]:
-        raise MissingDependencyError(
-            f'{", ".join(missing)} not installed, needed for this command: pip install "supercuts[{extra}]"'
-        )
 
 
 def _print_line(prefix: str, style: str, line: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from supercuts.cli.common import check_installed
+from supercuts.core.checks import check_installed
 from supercuts.core.errors import ConfigError, InputError
 
 

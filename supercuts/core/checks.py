@@ -1,14 +1,15 @@
 """Argument checks that raise on entry, before any work.
 
 In   the name and value of an argument, what is accepted, the remedy
-Out  None, or an InputError that gives all three
+Out  None, or an InputError that gives all three; MissingDependencyError of a package that is not installed
 Not  no conversion, no default values
 """
 
+import importlib.util
 import operator
 from collections.abc import Iterable, Mapping
 
-from supercuts.core.errors import InputError
+from supercuts.core.errors import InputError, MissingDependencyError
 
 
 def check_in_range(name: str, value: float, low: float, high: float, *, remedy: str) -> None:
@@ -39,3 +40,11 @@ def check_exactly_one(what: str, given: Mapping[str, object]) -> str:
         got = ", ".join(f"{name}={given[name]!r}" for name in named) or "nothing"
         raise InputError(f"{what} takes exactly one of {', '.join(given)}; got {got}.")
     return named[0]
+
+
+def check_installed(packages: Iterable[str], extra: str) -> None:
+    """Refuse to start when an optional package is not installed."""
+    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+        raise MissingDependencyError(
+            f'{", ".join(missing)} not installed, needed for this: pip install "supercuts[{extra}]"'
+        )

@@ -1,15 +1,18 @@
-"""Atomic file writing: a reader sees the old file or the whole new one, never a part.
+"""Atomic writing: a reader sees the old file or folder or the whole new one, never a part.
 
 In   a path and a function that writes to a path
-Out  the file in place, or the old state and the writer's error
+Out  the file or folder in place, or the old state and the writer's error
 Not  no formats
 """
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from supercuts.core.errors import InputError
 
 
 @contextmanager
@@ -27,3 +30,41 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], marker: str, force: bool = False) -> Iterator[Path]:
+    """Yield a new folder beside `path`; move it into place when the block ends without an error.
+
+    What is at `path` may be an empty folder; with force also a folder that holds the file `marker`, which tells that
+    the same writer made it: a folder of anything else is never replaced.
+    """
+    target = Path(path)
+    _check_replaceable(target, marker, force)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = (target.with_name(f".{target.name}.{secrets.token_hex(6)}") for _ in range(2))
+    try:
+        temporary.mkdir()
+        yield temporary
+        if target.exists():
+            target.rename(old)
+        try:
+            temporary.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_replaceable(folder: Path, marker: str, force: bool) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not force:
+        raise InputError(f"{folder} exists and is not an empty folder: remove it or choose another path.")
+    if not (folder / marker).is_file():
+        raise InputError(
+            f"{folder} holds no {marker}, so it was not written by this format and is not replaced: choose another "
+            "path, or remove it yourself."
+        )

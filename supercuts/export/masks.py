@@ -7,36 +7,26 @@ Not  no leaves, no colours
 
 import json
 import os
-import secrets
-import shutil
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from supercuts.core.errors import InputError
+from supercuts.core.files import atomic_folder
 from supercuts.hierarchy.regions import RegionTable
 from supercuts.hierarchy.tree import Hierarchy
 
 
-def write(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
-    """Write the masks to a folder beside `path`, then rename it: the folder appears whole or not at all."""
-    folder = Path(path)
+def write(path: str | os.PathLike[str], hierarchy: Hierarchy, *, force: bool = False) -> None:
+    """Write the masks to a folder that appears whole or not at all; force replaces an older folder of masks."""
     if not hierarchy.levels:
         raise InputError(
-            f"{folder}: masks are written per level and this hierarchy has none: segment with a model that carries "
+            f"{Path(path)}: masks are written per level and this hierarchy has none: segment with a model that carries "
             'levels, or export with format="ucm".'
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is not an empty folder: remove it or choose another path.")
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}")
-    try:
-        _write_folder(temporary, hierarchy)
-        if folder.exists():
-            folder.rmdir()  # renaming onto an empty folder works on POSIX only
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with atomic_folder(path, "index.json", force) as folder:
+        _write_folder(folder, hierarchy)
 
 
 def _write_folder(folder: Path, hierarchy: Hierarchy) -> None:

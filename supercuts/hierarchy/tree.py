@@ -264,11 +264,30 @@ class Hierarchy:
 
         npz.write(path, self, image=image)
 
-    def export(self, path: str | os.PathLike[str], format: str) -> None:
-        """Write the hierarchy in another program's format; supercuts/export/registry.py lists them."""
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        format: str,
+        *,
+        regions: int | None = None,
+        level: str | None = None,
+        altitude: float | None = None,
+        granularity: float | None = None,
+        like: str | os.PathLike[str] | None = None,
+        every_node: bool = False,
+        force: bool = False,
+    ) -> None:
+        """Write the hierarchy in another program's format; docs/exports.md lists them.
+
+        regions .. granularity  one cut, where the format holds regions; without one every level and the superpixels
+        like                    the GeoTIFF that was segmented, for coordinates on a map
+        every_node              all regions of the tree, where the format holds polygons
+        force                   replace what is at `path`
+        """
         from supercuts.export import registry  # export lies above this layer: imported when asked for
 
-        registry.export(path, self, format)
+        how = cuts.Granularity(regions, level, altitude, granularity)
+        registry.export(path, self, format, None if how == cuts.Granularity() else how, like, every_node, force)
 
     def _edit(self, kind: str, *nodes: int) -> "Hierarchy":
         step = describe(self.parents, self.n_leaves, kind, nodes)

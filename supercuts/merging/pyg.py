@@ -15,11 +15,11 @@ from supercuts.graph.rag import RegionGraph
 with warnings.catch_warnings():
     # torch_geometric scripts a class while it is imported, which newer torch deprecates
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-    from torch_geometric.data import Data
+    from torch_geometric.data import Data, HeteroData
     from torch_geometric.loader import DataLoader
     from torch_geometric.nn import ResGatedGraphConv
 
-__all__ = ["Data", "DataLoader", "ResGatedGraphConv", "graph_data"]
+__all__ = ["Data", "DataLoader", "HeteroData", "ResGatedGraphConv", "graph_data"]
 
 
 def graph_data(graph: RegionGraph) -> Data:

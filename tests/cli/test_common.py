@@ -76,12 +76,6 @@ def test_check_suffix():
         common.check_suffix("--out", Path("a.jpg"), ".png")
 
 
-def test_check_installed():
-    common.check_installed(["json"], extra="train")
-    with pytest.raises(MissingDependencyError, match=r'^no_such_package not .*: pip install "supercuts\[train\]"$'):
-        common.check_installed(["json", "no_such_package"], extra="train")
-
-
 @pytest.mark.parametrize("make", [common.progress, lambda: common.working("x")])
 def test_progress_leaves_no_trace_where_there_is_no_terminal(capsys, make):
     with make():

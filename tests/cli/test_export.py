@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
 import supercuts
 from supercuts.export.registry import WRITERS
@@ -28,6 +29,39 @@ def test_masks_are_one_per_region(run, saved, tmp_path):
     assert [mask["level"] for mask in index["masks"]] == ["scene"] * 2 + ["object"] * 3 + ["part"] * 4
 
 
+def test_a_cut_can_be_named(run, saved, tmp_path):
+    assert run("export", saved, "--format", "labels", "--regions", 3, "-o", tmp_path / "a.png").exit_code == 0
+    labels = np.array(Image.open(tmp_path / "a.png"))
+    np.testing.assert_array_equal(labels, supercuts.read(saved).cut(regions=3))
+
+
+def test_every_node_and_like_reach_the_writer(run, saved, tmp_path):
+    assert run("export", saved, "--format", "geojson", "--every-node", "-o", tmp_path / "a.json").exit_code == 0
+    assert len(json.loads((tmp_path / "a.json").read_text())["features"]) == 7
+    result = run("export", saved, "--format", "svg", "--like", "scene.tif", "-o", tmp_path / "a.svg")
+    assert (result.exit_code, result.stderr) == (2, "error: format='svg' does not take like: leave it out.\n")
+
+
+def test_what_exists_is_replaced_with_force_only(run, saved, tmp_path):
+    out = tmp_path / "a.svg"
+    out.write_text("mine")
+    result = run("export", saved, "--format", "svg", "-o", out)
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {out} exists: choose another path, or replace it with force=True (--force).\n"
+    assert out.read_text() == "mine"
+    assert run("export", saved, "--format", "svg", "-o", out, "--force").exit_code == 0
+    assert out.read_text().startswith("<svg")
+
+
+def test_a_path_that_cannot_be_written_is_an_error_line(run, saved, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    out = tmp_path / "file" / "a.svg"
+    result = run("export", saved, "--format", "svg", "-o", out)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {out} cannot be written (")
+    assert result.stderr.endswith("Give a path with space that you may use.\n")
+
+
 def test_help_names_every_format(run):
     help_text = run("export", "--help").stdout
     assert [name for name in WRITERS if name not in help_text] == []
@@ -36,7 +70,7 @@ def test_help_names_every_format(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "docx", "-o", "a"], "--format='docx' is unknown. Choose one of: npz, ucm, masks"),
+        (["--format", "docx", "-o", "a"], "--format='docx' is unknown. Choose one of: npz, ucm, labels"),
         (["--format", "ucm", "-o", "a.txt"], "suffix of a contour map file='.txt' is unknown. Choose one of: .npy"),
     ],
 )

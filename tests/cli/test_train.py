@@ -64,9 +64,7 @@ def test_a_missing_trainer_names_the_extra(run, config, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "lightning" else True)
     result = run("train", config)
     assert result.exit_code == 1
-    assert result.stderr == (
-        'error: lightning not installed, needed for this command: pip install "supercuts[train]"\n'
-    )
+    assert result.stderr == ('error: lightning not installed, needed for this: pip install "supercuts[train]"\n')
 
 
 def run_script(*arguments):

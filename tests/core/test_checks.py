@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from supercuts.core.checks import check_choice, check_exactly_one, check_in_range, check_whole
-from supercuts.core.errors import InputError
+from supercuts.core.checks import check_choice, check_exactly_one, check_in_range, check_installed, check_whole
+from supercuts.core.errors import InputError, MissingDependencyError
 
 
 @pytest.mark.parametrize("value", [1, 2.5, 3])
@@ -50,3 +50,9 @@ def test_what_is_no_whole_number_is_refused(value):
 @pytest.mark.parametrize("value", [0, -3, np.int64(7), np.uint8(1)])
 def test_whole_numbers_pass(value):
     check_whole("n", value, remedy="Count them.")
+
+
+def test_check_installed():
+    check_installed(["json"], extra="train")
+    with pytest.raises(MissingDependencyError, match=r'^no_such_package not .*: pip install "supercuts\[train\]"$'):
+        check_installed(["json", "no_such_package"], extra="train")

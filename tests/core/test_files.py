@@ -1,6 +1,7 @@
 import pytest
 
-from supercuts.core.files import atomic_path
+from supercuts.core.errors import InputError
+from supercuts.core.files import atomic_folder, atomic_path
 
 
 def test_file_appears_whole_and_nothing_else_stays(tmp_path):
@@ -36,3 +37,34 @@ def test_two_writers_do_not_share_a_temporary_file(tmp_path):
         first.write_text("1")
         second.write_text("2")
     assert (tmp_path / "a.txt").read_text() == "1"  # the first one's block ends last
+
+
+def write_folder(path, text, force=False):
+    with atomic_folder(path, "index.json", force) as folder:
+        (folder / "index.json").write_text(text)
+        if not text:
+            raise RuntimeError("disk full")
+
+
+def test_folder_appears_whole_and_replaces_only_its_like(tmp_path):
+    target = tmp_path / "new" / "masks"
+    write_folder(target, "first")
+    with pytest.raises(InputError, match=r"exists and is not an empty folder: remove it"):
+        write_folder(target, "second")
+    write_folder(target, "second", force=True)
+    assert (target / "index.json").read_text() == "second"
+    with pytest.raises(RuntimeError, match="disk full"):
+        write_folder(target, "", force=True)
+    assert (target / "index.json").read_text() == "second"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_force_does_not_remove_what_others_made(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    with pytest.raises(InputError, match=r"holds no index.json, so it was not written by this format"):
+        write_folder(tmp_path / "thesis", "masks", force=True)
+    (tmp_path / "note").write_text("mine")
+    with pytest.raises(InputError, match=r"holds no index.json"):
+        write_folder(tmp_path / "note", "masks", force=True)
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"

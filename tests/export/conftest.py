@@ -26,3 +26,53 @@ def as_installed():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def random_hierarchy(seed, height=19, width=26, n_leaves=40, arity=3):
+    """Return leaves in several pieces that touch at corners and have holes, under a tree of 2 to `arity` children."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, n_leaves, (height // 3 + 1, width // 3 + 1))
+    labels = np.repeat(np.repeat(coarse, 3, axis=0), 3, axis=1)[:height, :width]
+    speckled = rng.random(labels.shape) < 0.1
+    labels = np.where(speckled, rng.integers(0, n_leaves, labels.shape), labels)
+    labels.flat[rng.permutation(labels.size)[:n_leaves]] = np.arange(n_leaves)  # every leaf somewhere
+    parents, altitudes, open_nodes = list(range(n_leaves)), [0.0] * n_leaves, list(range(n_leaves))
+    while len(open_nodes) > 1:
+        size = min(int(rng.integers(2, arity + 1)), len(open_nodes))
+        chosen = [open_nodes.pop(int(rng.integers(len(open_nodes)))) for _ in range(size)]
+        node = len(parents)
+        # a coarse grid of altitudes: some are equal
+        step = rng.integers(0, 2) / 64
+        altitudes.append(min(1.0, max(altitudes[child] for child in chosen) + step))
+        parents.append(node)
+        open_nodes.append(node)
+        for child in chosen:
+            parents[child] = node
+    top = altitudes[-1]
+    return Hierarchy(
+        labels=labels.astype(np.int32),
+        parents=np.array(parents, np.int32),
+        altitudes=np.array(altitudes, np.float32),
+        embeddings=rng.random((n_leaves, 3), dtype=np.float32),
+        image=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        levels={"scene": 0.8 * top, "object": 0.5 * top, "part": 0.2 * top},
+    )
+
+
+@pytest.fixture(params=range(3))
+def ragged(request):
+    """Return a random hierarchy whose regions are in pieces and have holes."""
+    return random_hierarchy(request.param)
+
+
+@pytest.fixture
+def geotiff(ragged, tmp_path):
+    """Return a GeoTIFF of the image of `ragged`, rotated on the map."""
+    rasterio = pytest.importorskip("rasterio")
+    path = tmp_path / "scene.tif"
+    height, width = ragged.shape
+    transform = rasterio.Affine(0.3, 0.02, 500_000.1, 0.01, -0.3, 5_400_000.7)
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 3, "height": height, "width": width}
+    with rasterio.open(path, "w", **profile, crs="EPSG:32632", transform=transform) as file:
+        file.write(np.moveaxis(ragged.image, -1, 0))
+    return path

@@ -181,7 +181,7 @@ def test_save_and_read_give_equal_arrays(hierarchies, tmp_path_factory, data):
 
 
 def test_export_names_the_formats_it_knows(hand, tmp_path):
-    with pytest.raises(InputError, match=r"format='bmp' is unknown. Choose one of: npz, ucm, masks"):
+    with pytest.raises(InputError, match=r"format='bmp' is unknown. Choose one of: npz, ucm, labels"):
         hand.export(tmp_path / "h.bmp", "bmp")
 
 

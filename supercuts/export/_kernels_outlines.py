@@ -1,0 +1,114 @@
+"""Compiled walk around the pixels of a region.
+
+In   labels (H, W), the order of leaves that makes each node an interval, the box of a node
+Out  corners of its rings
+Not  no checks (outlines.py); annotations are left out because numba's own types are the signature
+"""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def order_leaves(parents, n_leaves):
+    """Return (M,) first and last + 1 rank of the leaves below each node; a leaf's own rank is its first."""
+    n_below = np.zeros(parents.size, np.int64)
+    n_below[:n_leaves] = 1
+    for node in range(parents.size - 1):
+        n_below[parents[node]] += n_below[node]
+    first = np.zeros(parents.size, np.int64)
+    following = np.zeros(parents.size, np.int64)  # rank that the next child gets
+    for node in range(parents.size - 2, -1, -1):
+        parent = parents[node]
+        first[node] = first[parent] + following[parent]
+        following[parent] += n_below[node]
+    return first, first + n_below
+
+
+@njit(cache=True)
+def mark_corners(labels):
+    """Return (H+1, W+1) bool: the pixel corners where a border between superpixels, or the frame, is not straight."""
+    height, width = labels.shape
+    is_corner = np.zeros((height + 1, width + 1), np.bool_)
+    for y in range(height + 1):
+        for x in range(width + 1):
+            above_left = labels[y - 1, x - 1] if y > 0 and x > 0 else -1
+            above = labels[y - 1, x] if y > 0 and x < width else -1
+            left = labels[y, x - 1] if y < height and x > 0 else -1
+            here = labels[y, x] if y < height and x < width else -1
+            is_corner[y, x] = not ((above_left == above and left == here) or (above_left == left and above == here))
+    return is_corner
+
+
+@njit(cache=True)
+def _number_pieces(labels, rank, low, high, box):
+    """Return the 4-connected piece 1, 2, ... of each pixel of the node in its box, 0 outside, with a frame of 0."""
+    height, width = box[2] - box[0], box[3] - box[1]
+    piece = np.zeros((height + 2, width + 2), np.int32)
+    for y in range(height):
+        for x in range(width):
+            if low <= rank[labels[box[0] + y, box[1] + x]] < high:
+                piece[y + 1, x + 1] = -1
+    stack = np.empty((height * width, 2), np.int32)
+    n_pieces = 0
+    for y in range(1, height + 1):
+        for x in range(1, width + 1):
+            if piece[y, x] != -1:
+                continue
+            n_pieces += 1
+            piece[y, x] = n_pieces
+            stack[0, 0], stack[0, 1] = y, x
+            size = 1
+            while size > 0:
+                size -= 1
+                row, column = stack[size, 0], stack[size, 1]
+                for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+                    if piece[row + dy, column + dx] == -1:
+                        piece[row + dy, column + dx] = n_pieces
+                        stack[size, 0], stack[size, 1] = row + dy, column + dx
+                        size += 1
+    return piece
+
+
+@njit(cache=True)
+def trace(labels, is_corner, rank, low, high, box):
+    """Return the corners (P, 2) x y of all rings of a node, and per ring its end in them and its piece.
+
+    A ring has its piece on the right as one looks at the picture: outer rings run clockwise, those of holes against it.
+    """
+    piece = _number_pieces(labels, rank, low, high, box)
+    height, width = piece.shape
+    n_sides, n_tops = 0, 0
+    for y in range(1, height):
+        for x in range(1, width):
+            n_sides += (piece[y, x] != piece[y - 1, x]) + (piece[y, x] != piece[y, x - 1])
+            n_tops += piece[y, x] > 0 and piece[y - 1, x] != piece[y, x]
+    corners = np.empty((n_sides, 2), np.int32)
+    ends, pieces = np.empty(n_tops, np.int64), np.empty(n_tops, np.int32)
+    is_walked = np.zeros(piece.shape, np.bool_)  # along the top of the pixel: every ring goes east somewhere
+    n_corners, n_rings = 0, 0
+    for top in range(1, height):
+        for start in range(1, width):
+            own = piece[top, start]
+            if own == 0 or piece[top - 1, start] == own or is_walked[top, start]:
+                continue
+            y, x, dy, dx = top, start, 0, 1  # the corner (y, x) is the upper left one of the pixel (y, x)
+            while not (dx == 1 and is_walked[y, x]):
+                if dx == 1:
+                    is_walked[y, x] = True
+                if is_corner[y - 1 + box[0], x - 1 + box[1]]:
+                    corners[n_corners, 0], corners[n_corners, 1] = x - 1 + box[1], y - 1 + box[0]
+                    n_corners += 1
+                y, x = y + dy, x + dx
+                # the pixels ahead: left and right of the way
+                left_y, left_x = y + (dy - dx - 1) // 2, x + (dx + dy - 1) // 2
+                right_y, right_x = y + (dy + dx - 1) // 2, x + (dx - dy - 1) // 2
+                # where the piece meets itself at a corner it closes a hole there, which gets a ring of its own: keeping
+                # left walks around one of the two, so that no ring touches itself
+                if piece[left_y, left_x] == own:
+                    dy, dx = -dx, dy
+                elif piece[right_y, right_x] != own:
+                    dy, dx = dx, -dy
+            ends[n_rings], pieces[n_rings] = n_corners, own
+            n_rings += 1
+    return corners[:n_corners].copy(), ends[:n_rings].copy(), pieces[:n_rings].copy()

@@ -1,0 +1,71 @@
+"""Write every node of the tree as an annotation of a COCO file.
+
+In   a hierarchy, a path ending in .json
+Out  {"images", "categories", "annotations"}: ids are node + 1, since pycocotools takes an id of 0 for none
+Not  no polygons, no image file: file_name is the name of the written file without its suffix
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from supercuts.core.checks import check_choice
+from supercuts.core.files import atomic_path
+from supercuts.export.rle import node_rles
+from supercuts.hierarchy.tree import Hierarchy
+
+
+def write(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
+    """Write one annotation a node, leaves first, root last; the root's parent_id is None."""
+    check_choice("suffix of a COCO file", Path(path).suffix.lower(), (".json",))
+    height, width = hierarchy.shape
+    document = {
+        "info": {"description": "tree of regions, by SuperCuts"},
+        "images": [{"id": 1, "file_name": Path(path).stem, "height": height, "width": width}],
+        "categories": [{"id": 1, "name": "region", "supercategory": "region"}],
+        "annotations": _annotations(hierarchy),
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(document) + "\n", encoding="utf-8")
+
+
+def _annotations(hierarchy: Hierarchy) -> list[dict[str, object]]:
+    table, score = hierarchy.region_table(), lifetimes(hierarchy)
+    return [
+        {
+            "id": node + 1,
+            "image_id": 1,
+            "category_id": 1,
+            "segmentation": rle,
+            "area": int(table.area[node]),
+            "bbox": xywh(table.bbox_yxyx[node]),
+            "iscrowd": 0,
+            "parent_id": None if node == hierarchy.root else int(table.parent[node]) + 1,
+            "level": str(table.level[node]),
+            "altitude": float(table.altitude[node]),
+            "score": float(score[node]),
+        }
+        for node, rle in enumerate(node_rles(hierarchy))
+    ]
+
+
+def lifetimes(hierarchy: Hierarchy) -> Float64[np.ndarray, " nodes"]:
+    """Return over which part of the altitudes 0..1 a node is a region of cut(altitude=): its own up to its parent's."""
+    altitudes = hierarchy.altitudes.astype(np.float64)
+    above = altitudes[hierarchy.parents]
+    above[-1] = 1
+    lifetime: np.ndarray = above - altitudes
+    return lifetime
+
+
+def xywh(box_yxyx: np.ndarray) -> list[int]:
+    """Return the box in COCO's order: left, top, width, height.
+
+    >>> xywh(np.array([1, 2, 4, 8]))
+    [2, 1, 6, 3]
+    """
+    y0, x0, y1, x1 = box_yxyx.tolist()
+    return [x0, y0, x1 - x0, y1 - y0]

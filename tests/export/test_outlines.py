@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from supercuts.core.errors import InputError
+from supercuts.export.outlines import outlines
+from supercuts.hierarchy.tree import Hierarchy
+
+
+def flat(labels):
+    """Return a hierarchy of one level above the leaves."""
+    labels = np.array(labels, np.int32)
+    n = int(labels.max()) + 1
+    parents = np.full(n + 1, n, np.int32)
+    altitudes = np.append(np.zeros(n, np.float32), np.float32(0.5))
+    return Hierarchy(labels, parents, altitudes, np.zeros((n, 0), np.float32))
+
+
+def rings_of(h, node):
+    (outline,) = outlines(h, np.array([node], np.int32))
+    return [[ring.tolist() for ring in polygon] for polygon in outline.polygons]
+
+
+def test_a_hole_is_a_ring_against_the_clock():
+    h = flat([[0, 0, 0], [0, 1, 0], [0, 0, 0]])
+    assert rings_of(h, 0) == [[[[0, 0], [3, 0], [3, 3], [0, 3]], [[1, 2], [2, 2], [2, 1], [1, 1]]]]
+    assert rings_of(h, 1) == [[[[1, 1], [2, 1], [2, 2], [1, 2]]]]
+    assert rings_of(h, 2) == [[[[0, 0], [3, 0], [3, 3], [0, 3]]]]
+
+
+def test_a_straight_border_has_a_point_where_others_meet_it():
+    h = flat([[0, 0], [1, 2]])
+    assert rings_of(h, 0) == [[[[0, 0], [2, 0], [2, 1], [1, 1], [0, 1]]]]
+
+
+def test_pieces_that_touch_at_a_corner_are_two_polygons():
+    assert [len(rings_of(flat([[0, 1], [1, 0]]), node)) for node in (0, 1)] == [2, 2]
+
+
+def test_a_ring_that_closes_at_a_corner_is_valid_with_a_hole():
+    shapely = pytest.importorskip("shapely")
+    h = flat([[0, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
+    (polygon,) = rings_of(h, 0)
+    shape = shapely.Polygon(polygon[0], polygon[1:])
+    assert (len(polygon), shape.is_valid, shape.area) == (2, True, 7.0)
+
+
+def test_every_node_of_a_ragged_tree_is_its_pixels(ragged):
+    shapely = pytest.importorskip("shapely")
+    rows, columns = np.indices(ragged.shape)
+    centres = shapely.points(columns.ravel() + 0.5, rows.ravel() + 0.5)
+    nodes = np.arange(ragged.n_nodes, dtype=np.int32)
+    for outline in outlines(ragged, nodes):
+        shape = shapely.MultiPolygon([(rings[0], rings[1:]) for rings in outline.polygons])
+        assert shape.is_valid, shapely.is_valid_reason(shape)
+        mask = np.isin(ragged.labels, ragged.leaves_of(outline.node))
+        np.testing.assert_array_equal(shapely.contains(shape, centres).reshape(ragged.shape), mask)
+        assert shape.area == mask.sum()
+
+
+def test_neighbours_share_every_point_of_their_border(ragged):
+    """Each side between two kept points is walked once in each direction, or lies on the frame."""
+    height, width = ragged.shape
+    sides = []
+    for outline in outlines(ragged, ragged.cut_nodes(level="part")):
+        for ring in (ring.tolist() for polygon in outline.polygons for ring in polygon):
+            sides += [(tuple(a), tuple(b)) for a, b in zip(ring, ring[1:] + ring[:1], strict=True)]
+    assert len(set(sides)) == len(sides)
+    for a, b in set(sides) - {(b, a) for a, b in sides}:
+        assert (a[0] == b[0] and a[0] in (0, width)) or (a[1] == b[1] and a[1] in (0, height))
+
+
+def test_an_unknown_node_is_refused():
+    with pytest.raises(InputError, match=r"node=9 is outside 0\.\.3"):
+        list(outlines(flat([[0, 1, 2]]), np.array([9], np.int32)))

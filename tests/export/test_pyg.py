@@ -1,0 +1,24 @@
+import numpy as np
+import torch
+
+from supercuts.export.graphs import region_graph
+from supercuts.export.partitions import partitions
+from supercuts.merging.pyg import Data
+
+
+def test_data_is_read_without_pickled_code(ragged, tmp_path):
+    ragged.export(tmp_path / "a.pt", "pyg")
+    data = Data.from_dict(torch.load(tmp_path / "a.pt", weights_only=True))
+    data.validate()
+    expected = region_graph(ragged, partitions(ragged)[-1])
+    assert data.is_undirected()
+    assert (data.num_nodes, data.num_edges) == (ragged.n_leaves, 2 * expected.n_edges)
+    np.testing.assert_array_equal(data.edge_index[:, : expected.n_edges].T, expected.edges)
+    np.testing.assert_allclose(data.x[:, -1] * ragged.labels.size, ragged.areas()[: ragged.n_leaves], rtol=1e-5)
+    assert data.node.tolist() == list(range(ragged.n_leaves))
+
+
+def test_one_cut(ragged, tmp_path):
+    ragged.export(tmp_path / "a.pt", "pyg", level="object")
+    data = Data.from_dict(torch.load(tmp_path / "a.pt", weights_only=True))
+    assert data.node.tolist() == ragged.cut_nodes(level="object").tolist()
