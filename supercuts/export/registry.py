@@ -15,6 +15,7 @@ WRITERS = {
     "npz": "supercuts.export.npz",
     "ucm": "supercuts.export.ucm",
     "masks": "supercuts.export.masks",
+    "html": "supercuts.export.html_viewer",
 }
 
 
