@@ -22,30 +22,6 @@ needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is no
 QUERIES = Path(__file__).with_name("viewer_queries.mjs")
 
 
-def random_hierarchy(seed=0, n_leaves=60, shape=(40, 50), arity=2):
-    """Voronoi cells joined at random, with many equal altitudes."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    centres = rng.choice(shape[0] * shape[1], n_leaves, replace=False)
-    distance = (y[..., None] - centres // shape[1]) ** 2 + (x[..., None] - centres % shape[1]) ** 2
-    open_nodes, parents, altitudes = list(range(n_leaves)), [-1] * n_leaves, [0.0] * n_leaves
-    while len(open_nodes) > 1:
-        new = len(parents)
-        for _ in range(min(int(rng.integers(2, arity + 1)), len(open_nodes))):
-            parents[open_nodes.pop(int(rng.integers(len(open_nodes))))] = new
-        open_nodes.append(new)
-        parents.append(new)
-        altitudes.append(max(altitudes[-1], np.round(altitudes[-1] + rng.integers(0, 3) / (2 * n_leaves), 3)))
-    return Hierarchy(
-        labels=distance.argmin(axis=2).astype(np.int32),
-        parents=np.array(parents, np.int32),
-        altitudes=np.array(altitudes, np.float32),
-        embeddings=rng.random((n_leaves, 3), dtype=np.float32),
-        image=rng.integers(0, 256, (*shape, 3)).astype(np.uint8),
-        levels={"scene": 0.6, "object": 0.2, "part": 0.3},
-    )
-
-
 def ask(h, folder, **queries):
     path = folder / "asked.npz"
     h.save(path)
@@ -61,8 +37,8 @@ def ask(h, folder, **queries):
 
 @needs_node
 @pytest.mark.parametrize("arity", [2, 4])
-def test_the_reader_gives_the_label_maps_of_python(tmp_path, arity):
-    h = random_hierarchy(arity=arity)
+def test_the_reader_gives_the_label_maps_of_python(voronoi, tmp_path, arity):
+    h = voronoi(arity=arity)
     exact = [{"altitude": float(a)} for a in h.altitudes[-20::4]]  # on the altitude itself, where float32 decides
     cuts = [
         *({"regions": n} for n in (1, 2, 3, 7, 12, 31, 59, 60)),
@@ -81,8 +57,8 @@ def test_the_reader_gives_the_label_maps_of_python(tmp_path, arity):
 
 
 @needs_node
-def test_cuts_keep_to_edits(tmp_path):
-    h = random_hierarchy(3)
+def test_cuts_keep_to_edits(voronoi, tmp_path):
+    h = voronoi(3)
     locked = next(node for node in h.cut_nodes(regions=6).tolist() if node >= h.n_leaves)
     edited = h.lock(locked)
     n_frozen = edited.edits.limits.n_frozen
@@ -98,8 +74,8 @@ def test_cuts_keep_to_edits(tmp_path):
 
 @needs_node
 @pytest.mark.parametrize("seed", range(3))
-def test_scribbles_spread_as_in_python(tmp_path, seed):
-    h = random_hierarchy(seed, arity=3)
+def test_scribbles_spread_as_in_python(voronoi, tmp_path, seed):
+    h = voronoi(seed, arity=3)
     rng = np.random.default_rng(seed)
     strokes = {
         label: [[(int(rng.integers(40)), int(rng.integers(50))) for _ in range(length)] for length in (1, 3)]
@@ -112,8 +88,8 @@ def test_scribbles_spread_as_in_python(tmp_path, seed):
 
 
 @needs_node
-def test_climbing_follows_the_tree(tmp_path):
-    h = random_hierarchy(1)
+def test_climbing_follows_the_tree(voronoi, tmp_path):
+    h = voronoi(1)
     points = [[20, 30, 10, steps] for steps in (-100, -1, 0, 1, 2, 100)]
     for (y, x, regions, steps), node in zip(points, ask(h, tmp_path, points=points)["near"], strict=True):
         mask = h.select(point=(y, x), regions=regions, grow=max(steps, 0), shrink=max(-steps, 0))
@@ -142,8 +118,8 @@ def test_clicks_undo_and_redo(small, tmp_path):
 
 
 @needs_node
-def test_polygons_and_runs_cover_exactly_the_mask(tmp_path):
-    h = random_hierarchy(2)
+def test_polygons_and_runs_cover_exactly_the_mask(voronoi, tmp_path):
+    h = voronoi(2)
     ring = np.zeros(h.shape, bool)
     ring[5:30, 5:40], ring[10:20, 10:20], ring[12:15, 12:15], ring[20:22, 20:22] = True, False, True, False
     noise = np.random.default_rng(0).random(h.shape) < 0.5  # pixels that touch at corners

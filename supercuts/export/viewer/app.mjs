@@ -44,7 +44,7 @@ export class Viewer extends EventTarget {
 
   // The lowest altitude that gives this cut where merges have different altitudes.
   get altitude() {
-    return this.how.altitude ?? Math.max(...this.cut.nodes.map((node) => this.tree.altitudes[node]));
+    return this.how.altitude ?? this.cut.nodes.reduce((most, node) => Math.max(most, this.tree.altitudes[node]), 0);
   }
 
   get granularity() {

@@ -156,13 +156,7 @@ function updateNumbers({ tree, hovered }) {
 }
 
 function numbersOf(tree, node) {
-  const { parents, altitudes, areas, nLeaves, nNodes } = tree;
-  let nBelow = 0;
-  for (let leaf = 0; leaf < nLeaves; leaf++) {
-    let at = leaf;
-    while (at < node) at = parents[at];
-    if (at === node) nBelow++;
-  }
+  const { parents, altitudes, areas, leafCounts, nNodes } = tree;
   const share = (100 * areas[node]) / areas[nNodes - 1];
   return [
     ["Node", `${node}`],
@@ -171,7 +165,7 @@ function numbersOf(tree, node) {
     ["Share", `${share.toFixed(share < 1 ? 2 : 1)} %`],
     ["Altitude", altitudes[node].toFixed(4)],
     ["Joins at", node === nNodes - 1 ? "never" : altitudes[parents[node]].toFixed(4)],
-    ["Leaves", `${nBelow}`],
+    ["Leaves", `${leafCounts[node]}`],
   ];
 }
 

@@ -62,7 +62,6 @@ function bindPointers(viewer, canvas) {
   };
   canvas.addEventListener("pointerup", release);
   canvas.addEventListener("pointercancel", release);
-  canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && viewer.hoverAt(null));
   canvas.addEventListener("contextmenu", (event) => event.preventDefault()); // the right button moves the image
 }
 

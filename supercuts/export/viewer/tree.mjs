@@ -22,8 +22,9 @@ export function makeTree({ labels, parents, altitudes, height, width, levels = {
     if (!isFrozen(node)) rank[node] = i;
   });
   const areas = sumToRoot(parents, leafAreas);
+  const leafCounts = sumToRoot(parents, new Float64Array(nLeaves).fill(1));
   const tree = { labels, parents, altitudes, height, width, levels, nForced, nFrozen };
-  return { ...tree, nNodes, nLeaves, leafAreas, areas, asked, order, nChildren, isFrozen, rank };
+  return { ...tree, nNodes, nLeaves, leafAreas, areas, leafCounts, asked, order, nChildren, isFrozen, rank };
 }
 
 // Undo the highest merges until there are nRegions; with edits, the nearest count that they allow.
