@@ -16,7 +16,9 @@ from supercuts.cli.common import read_hierarchy, working
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="A hierarchy written by `supercuts segment`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write; for masks a new folder.")],
-    format: Annotated[str, typer.Option(help="ucm (.mat or .npy), npz or masks (one PNG per region and level).")],
+    format: Annotated[
+        str, typer.Option(help="ucm (.mat or .npy), npz, masks (one PNG per region and level) or html (the viewer).")
+    ],
 ) -> None:
     """Write a hierarchy in another format."""
     from supercuts.core.checks import check_choice

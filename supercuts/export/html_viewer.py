@@ -59,10 +59,21 @@ def frame(hierarchy: Hierarchy) -> str:
 
 def show(hierarchy: Hierarchy) -> Path:
     """Open the page in the browser; return the temporary file that holds it."""
-    path = Path(tempfile.mkdtemp(prefix="supercuts-"), "supercuts.html")
-    write(path, hierarchy)
-    webbrowser.open(path.as_uri())
+    path = write_temporary("supercuts", hierarchy)
+    open_in_browser(path)
     return path
+
+
+def write_temporary(name: str, hierarchy: Hierarchy) -> Path:
+    """Write the page to a folder of its own, where it stays: the browser reads it later."""
+    path = Path(tempfile.mkdtemp(prefix="supercuts-"), f"{name}.html")
+    write(path, hierarchy)
+    return path
+
+
+def open_in_browser(path: Path) -> None:
+    """Open a page in the user's browser."""
+    webbrowser.open(path.absolute().as_uri())
 
 
 def _payload(hierarchy: Hierarchy, name: str) -> dict[str, object]:

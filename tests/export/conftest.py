@@ -3,6 +3,7 @@
 import jaxtyping
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from supercuts.hierarchy.tree import Hierarchy
 
@@ -37,9 +38,8 @@ def voronoi():
 def random_hierarchy(seed=0, n_leaves=60, shape=(40, 50), arity=2, ties=True):
     """Voronoi cells joined at random; arity: most children of a node; ties: with many equal altitudes."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    centres = rng.choice(shape[0] * shape[1], n_leaves, replace=False)
-    distance = (y[..., None] - centres // shape[1]) ** 2 + (x[..., None] - centres % shape[1]) ** 2
+    pixels = np.stack(np.mgrid[: shape[0], : shape[1]], axis=-1)
+    centres = rng.permutation(pixels.reshape(-1, 2))[:n_leaves]
     open_nodes, parents, altitudes = list(range(n_leaves)), [-1] * n_leaves, [0.0] * n_leaves
     while len(open_nodes) > 1:
         new = len(parents)
@@ -49,7 +49,7 @@ def random_hierarchy(seed=0, n_leaves=60, shape=(40, 50), arity=2, ties=True):
         parents.append(new)
         altitudes.append(altitudes[-1] + rng.integers(0 if ties else 1, 3) / (2 * n_leaves))
     return Hierarchy(
-        labels=distance.argmin(axis=2).astype(np.int32),
+        labels=KDTree(centres).query(pixels)[1].astype(np.int32),
         parents=np.array(parents, np.int32),
         altitudes=np.array(altitudes, np.float32),
         embeddings=rng.random((n_leaves, 3), dtype=np.float32),

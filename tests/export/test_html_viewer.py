@@ -200,23 +200,7 @@ def test_show_opens_a_page_that_stays(small, monkeypatch):
     shutil.rmtree(path.parent)
 
 
-def test_a_page_of_two_megapixels_is_small_besides_its_picture():
-    shape = (1155, 1733)
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    wave = (6 * np.sin(x / 9) + 6 * np.sin(y / 7)).astype(int)  # 2040 cells with crooked borders
-    cells = (
-        np.clip(y + wave, 0, shape[0] - 1) * 34 // shape[0] * 60 + np.clip(x + wave, 0, shape[1] - 1) * 60 // shape[1]
-    )
-    n = 34 * 60
-    h = Hierarchy(
-        labels=cells.astype(np.int32),
-        parents=chain(n),
-        altitudes=np.concatenate([np.zeros(n), np.linspace(0.01, 1, n - 1)]).astype(np.float32),
-        embeddings=np.zeros((n, 0), np.float32),
-    )
-    assert len(html_viewer.page(h)) < 1.5e6
-
-
-def chain(n):
-    """Parents of a tree in which leaf i + 1 joins the node of leaves 0..i."""
-    return np.array([n, *range(n, 2 * n - 1), *range(n + 1, 2 * n - 1), 2 * n - 2], np.int32)
+def test_a_page_of_two_megapixels_is_small_besides_its_picture(voronoi):
+    h = voronoi(n_leaves=2000, shape=(1155, 1733))
+    without = Hierarchy(h.labels, h.parents, h.altitudes, h.embeddings)
+    assert len(html_viewer.page(without)) < 1.5e6

@@ -249,7 +249,7 @@ export class Viewer extends EventTarget {
     if (this.tool === "select" && this.session.selection.length) {
       outlined.push({ flags: flagged(this.labelled), color: rgba(255, 255, 255, 1) });
     }
-    const hovered = this.hovered >= 0 ? flagged(leavesUnder(tree, [this.hovered])) : null;
+    const hovered = this.tool === "select" && this.hovered >= 0 ? flagged(leavesUnder(tree, [this.hovered])) : null;
     if (hovered) outlined.push({ flags: hovered, color: rgba(255, 221, 64, 1) });
     const shows = this.tool === "scribble" ? this.strokes : [];
     painter.draw({

@@ -179,7 +179,7 @@ function updateSelection(viewer) {
   element("add-label").disabled = session.names.length === COLORS.length;
   const isEmpty = tool === "select" ? !session.selection.length : !session.strokes.length;
   for (const id of ["save-png", "save-coco", "save-geojson"]) element(id).disabled = isEmpty;
-  setText("selected", tool === "select" ? selectionText(viewer) : `${session.strokes.length} scribbles; the mask is of label ${label}.`);
+  setText("selected", tool === "select" ? selectionText(viewer) : scribbleText(viewer));
   updateLabels(viewer);
 }
 
@@ -187,6 +187,11 @@ function selectionText({ session, tree }) {
   if (!session.selection.length) return "Nothing selected.";
   const area = session.selection.reduce((sum, { node }) => sum + tree.areas[node], 0);
   return `${session.selection.length} selected, ${area.toLocaleString("en")} px.`;
+}
+
+function scribbleText({ session, label }) {
+  if (!session.strokes.length) return "Draw with two labels or more.";
+  return `Scribbles: ${session.strokes.length}. The PNG mask is that of ${session.names[label - 1]}.`;
 }
 
 function updateLabels(viewer) {
