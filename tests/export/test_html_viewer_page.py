@@ -172,7 +172,7 @@ def test_the_wheel_climbs_to_the_parents(page, h):
         node = h.parent(node)
     settle(page)
     assert page.locator("#numbers dd").first.text_content() == str(node)
-    assert f"{h.areas()[node]:,} px" in page.text_content("#numbers")
+    assert f"{h.areas()[node]:,}" in page.text_content("#numbers")
     page.mouse.wheel(0, 100)
     wait(page, "supercuts.steps === 3")
     page.keyboard.up("Shift")

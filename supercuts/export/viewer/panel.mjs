@@ -161,7 +161,7 @@ function numbersOf(tree, node) {
   return [
     ["Node", `${node}`],
     ["Parent", node === nNodes - 1 ? "none" : `${parents[node]}`],
-    ["Area", `${areas[node].toLocaleString("en")} px`],
+    ["Pixels", areas[node].toLocaleString("en")],
     ["Share", `${share.toFixed(share < 1 ? 2 : 1)} %`],
     ["Altitude", altitudes[node].toFixed(4)],
     ["Joins at", node === nNodes - 1 ? "never" : altitudes[parents[node]].toFixed(4)],
