@@ -38,9 +38,8 @@ def view(
             h = read_hierarchy(file)
         else:
             h = supercuts.load(model).segment(file, superpixels=superpixels)
-        page = html_viewer.write_temporary(file.stem, h) if out is None else out
-        if out is not None:
-            html_viewer.write(out, h)
+        page = out or html_viewer.temporary_path(file.stem)
+        html_viewer.write(page, h)
     if is_opened:
         html_viewer.open_in_browser(page)
     typer.echo(f"{page}: viewer of {file}")

@@ -59,16 +59,15 @@ def frame(hierarchy: Hierarchy) -> str:
 
 def show(hierarchy: Hierarchy) -> Path:
     """Open the page in the browser; return the temporary file that holds it."""
-    path = write_temporary("supercuts", hierarchy)
+    path = temporary_path("supercuts")
+    write(path, hierarchy)
     open_in_browser(path)
     return path
 
 
-def write_temporary(name: str, hierarchy: Hierarchy) -> Path:
-    """Write the page to a folder of its own, where it stays: the browser reads it later."""
-    path = Path(tempfile.mkdtemp(prefix="supercuts-"), f"{name}.html")
-    write(path, hierarchy)
-    return path
+def temporary_path(name: str) -> Path:
+    """Return where a page goes that nobody named: a folder of its own, which stays, because the browser reads later."""
+    return Path(tempfile.mkdtemp(prefix="supercuts-"), f"{name}.html")
 
 
 def open_in_browser(path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from supercuts.core.version import package_version
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("segment", "cut", "export", "train")
+COMMANDS = ("segment", "cut", "export", "view", "train")
 HEAVY = ("torch", "numba", "skimage", "scipy", "numpy", "timm", "lightning")
 
 

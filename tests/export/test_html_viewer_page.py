@@ -165,18 +165,24 @@ def test_the_wheel_climbs_to_the_parents(page, h):
     node = page.evaluate("supercuts.hovered")
     assert node == h.labels[40, 60]
     page.keyboard.down("Shift")
-    for step in range(4):
+    for _ in range(4):
         page.mouse.wheel(0, -100)
-        wait(page, f"supercuts.steps === {step + 1}")
-        assert page.evaluate("supercuts.hovered") == h.parent(node)
+        wait(page, f"supercuts.hovered === {h.parent(node)}")
         node = h.parent(node)
     settle(page)
     assert page.locator("#numbers dd").first.text_content() == str(node)
     assert f"{h.areas()[node]:,}" in page.text_content("#numbers")
+    # from another superpixel inside: what was climbed to stays, and the next step is its parent
+    inside = np.isin(h.labels, h.leaves_of(node)) & (h.labels != h.labels[40, 60])
+    depths = [h.ancestors(leaf).tolist().index(node) for leaf in h.labels[inside].tolist()]
+    page.mouse.move(*place(page, *np.argwhere(inside)[np.argmin(depths)].tolist()))
+    settle(page)
+    assert page.evaluate("supercuts.hovered") == node
+    page.mouse.wheel(0, -100)
+    wait(page, f"supercuts.hovered === {h.parent(node)}")
     page.mouse.wheel(0, 100)
-    wait(page, "supercuts.steps === 3")
+    wait(page, f"supercuts.hovered === {node}")
     page.keyboard.up("Shift")
-    assert h.parent(page.evaluate("supercuts.hovered")) == node
 
 
 def test_a_saved_mask_is_the_selection(page, h, tmp_path):
@@ -276,6 +282,20 @@ def test_the_keyboard_is_enough(page, h, tmp_path):
         page.keyboard.press("Enter")
     download.value.save_as(tmp_path / "mask.png")
     np.testing.assert_array_equal(mask_in(tmp_path / "mask.png"), expected)
+
+
+def test_finer_and_coarser_skip_counts_that_the_tree_does_not_have(open_page, voronoi):
+    h = voronoi(2, arity=4)
+    page = open_page(h)
+    page.focus("#overlay")
+    page.evaluate("supercuts.cutAt({ nRegions: 1 })")
+    seen = [1]
+    while seen[-1] < h.n_leaves:
+        page.keyboard.press(".")
+        seen.append(page.evaluate("supercuts.cut.nodes.length"))
+        assert seen[-1] > seen[-2]
+    page.keyboard.press(",")
+    assert page.evaluate("supercuts.cut.nodes.length") < h.n_leaves
 
 
 def test_keys_of_one_character_can_be_switched_off(page):

@@ -44,7 +44,8 @@ console.log(
     areas: [...tree.areas],
     scribbles: strokes && scribbled(),
     near: points.map(([y, x, regions, steps]) => {
-      return trees.nodeNear(tree, trees.cutByCount(tree, regions), tree.labels[y * tree.width + x], steps);
+      const leaf = tree.labels[y * tree.width + x];
+      return trees.nodeNear(tree.parents, leaf, trees.cutByCount(tree, regions).topOfLeaf[leaf], steps);
     }),
     polygons: masks.map((mask) => polygonsOf(mask, tree.width, tree.height)),
     coco: masks.map((mask) => cocoDocument([{ label: 1, name: "a", mask }], "a.png", tree.width, tree.height)),

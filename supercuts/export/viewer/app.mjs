@@ -7,7 +7,8 @@
 import { COLORS, EMPTY_SESSION, clickNode, record, redo, startHistory, undo } from "./session.mjs";
 import { colorLeaves, hexToRgb, nodeColors, rgba, strengthOf } from "./draw.mjs";
 import {
-  cutByAltitude, cutByCount, drawStrokes, granularityOfCount, leavesUnder, nodeNear, paint, spreadScribbles,
+  cutByAltitude, cutByCount, drawStrokes, granularityOfCount, leavesUnder, nodeNear, paint, pathToRoot,
+  spreadScribbles,
 } from "./tree.mjs";
 
 const MOST_CANVAS_PIXELS = 2.5e6; // beyond, a frame would not be drawn in time
@@ -21,7 +22,7 @@ export class Viewer extends EventTarget {
     this.strength = strengthOf(tree);
     this.shown = { boundaries: "plain", fill: "none", opacity: 0.6 };
     [this.tool, this.label, this.isAdding] = ["select", 1, false];
-    [this.pixel, this.hovered, this.steps, this.cursor, this.draft] = [null, -1, 0, null, null];
+    [this.pixel, this.hovered, this.isClimbed, this.cursor, this.draft] = [null, -1, false, null, null];
     this.history = startHistory(EMPTY_SESSION);
     this.isDirty = {};
   }
@@ -37,7 +38,7 @@ export class Viewer extends EventTarget {
     const { tree } = this;
     this.how = how;
     this.cut = how.altitude === undefined ? cutByCount(tree, how.nRegions) : cutByAltitude(tree, how.altitude);
-    this.steps = 0;
+    this.isClimbed = false;
     this.hoverAt(this.pixel);
     this.redraw("frame");
   }
@@ -68,8 +69,8 @@ export class Viewer extends EventTarget {
     if (leaf < 0) this.hovered = -1;
     else {
       // what was climbed to stays while the pointer is inside it
-      if (this.steps && !(this.hovered >= 0 && leavesUnder(this.tree, [this.hovered])[leaf])) this.steps = 0;
-      if (!this.steps || this.hovered < 0) this.hovered = nodeNear(this.tree, this.cut, leaf, this.steps);
+      this.isClimbed &&= pathToRoot(this.tree.parents, leaf).includes(this.hovered);
+      if (!this.isClimbed) this.hovered = this.cut.topOfLeaf[leaf];
     }
     this.redraw("frame");
   }
@@ -78,9 +79,8 @@ export class Viewer extends EventTarget {
   climb(step) {
     if (!this.pixel) return;
     const leaf = this.painter.leafOfPixel(...this.pixel);
-    const next = nodeNear(this.tree, this.cut, leaf, this.steps + step);
-    if (next !== this.hovered) this.steps += step;
-    this.hovered = next;
+    this.hovered = nodeNear(this.tree.parents, leaf, this.hovered, step);
+    this.isClimbed = this.hovered !== this.cut.topOfLeaf[leaf];
     this.redraw("frame");
   }
 

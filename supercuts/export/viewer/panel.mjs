@@ -30,8 +30,11 @@ export function keyActions(viewer) {
   };
   const step = (factor) => () => {
     const [now, most] = [viewer.cut.nodes.length, viewer.tree.nLeaves];
-    const wanted = factor > 1 ? Math.max(now + 1, Math.round(now * factor)) : Math.min(now - 1, Math.round(now * factor));
-    viewer.cutAt({ nRegions: Math.min(Math.max(wanted, 1), most) });
+    let wanted = factor > 1 ? Math.max(now + 1, Math.round(now * factor)) : Math.min(now - 1, Math.round(now * factor));
+    wanted = Math.min(Math.max(wanted, 1), most);
+    viewer.cutAt({ nRegions: wanted });
+    // a node of several children skips counts: on to the next that there is
+    while (factor > 1 && viewer.cut.nodes.length === now && wanted < most) viewer.cutAt({ nRegions: ++wanted });
   };
   const levels = Object.entries({ s: "scene", o: "object", p: "part", x: "superpixels" });
   const labels = COLORS.map((_, i) => [String(i + 1), () => viewer.useLabel(i + 1)]);

@@ -4,6 +4,8 @@
 // Out  new sessions; histories {past, present, future} of them
 // Not  no drawing, no page; a session is never changed in place
 
+import { pathToRoot } from "./tree.mjs";
+
 export const COLORS = ["#e6550d", "#0096ff", "#31b057", "#c040d0", "#e8c000", "#00b8b0", "#ff5f9e", "#8a6d3b", "#7a7aff"];
 
 export const EMPTY_SESSION = { selection: [], strokes: [], names: ["object", "background"] };
@@ -11,17 +13,10 @@ export const EMPTY_SESSION = { selection: [], strokes: [], names: ["object", "ba
 // Select a node under a label: alone, or with isAdding beside the others; one that covers it already is taken out.
 export function clickNode(tree, session, node, label, isAdding) {
   if (!isAdding) return { ...session, selection: [{ node, label }] };
-  const above = new Set();
-  for (let at = node; ; at = tree.parents[at]) {
-    above.add(at);
-    if (tree.parents[at] === at) break;
-  }
-  const covering = session.selection.find((entry) => above.has(entry.node));
+  const path = pathToRoot(tree.parents, node);
+  const covering = session.selection.find((entry) => path.includes(entry.node));
   if (covering) return { ...session, selection: session.selection.filter((entry) => entry !== covering) };
-  const isBelow = (at) => {
-    while (at < node) at = tree.parents[at]; // a parent's id is higher: the climb cannot miss it
-    return at === node;
-  };
+  const isBelow = (at) => pathToRoot(tree.parents, at).includes(node);
   return { ...session, selection: [...session.selection.filter((entry) => !isBelow(entry.node)), { node, label }] };
 }
 

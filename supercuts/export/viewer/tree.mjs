@@ -72,18 +72,17 @@ export function paint(values, labels) {
   return out;
 }
 
-// The leaf and the nodes above it, root last.
-export function pathToRoot(parents, leaf) {
-  const path = [leaf];
-  for (let node = leaf; parents[node] !== node; node = parents[node]) path.push(parents[node]);
+// A node and those above it, root last.
+export function pathToRoot(parents, start) {
+  const path = [start];
+  for (let node = start; parents[node] !== node; node = parents[node]) path.push(parents[node]);
   return path;
 }
 
-// The node `steps` above the cut's region at a leaf, or below it on the way to the leaf; the ends are root and leaf.
-export function nodeNear(tree, cut, leaf, steps) {
-  const path = pathToRoot(tree.parents, leaf);
-  const start = path.indexOf(cut.topOfLeaf[leaf]);
-  return path[Math.min(Math.max(start + steps, 0), path.length - 1)];
+// The node `steps` above a node that holds a leaf, or below it on the way to the leaf; the ends are root and leaf.
+export function nodeNear(parents, leaf, node, steps) {
+  const path = pathToRoot(parents, leaf);
+  return path[Math.min(Math.max(path.indexOf(node) + steps, 0), path.length - 1)];
 }
 
 // 1 for each leaf under one of the nodes, else 0.
