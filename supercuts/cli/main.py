@@ -23,6 +23,7 @@ from supercuts.cli.refine_apply import refine_apply
 from supercuts.cli.refine_train import refine_train
 from supercuts.cli.segment import segment
 from supercuts.cli.train import train
+from supercuts.cli.view import view
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,6 +38,7 @@ app.command(
     cls=Command, epilog="Example: supercuts cut out/photo.npz --regions 12 -o labels.png --overlay overlay.png"
 )(cut)
 app.command(cls=Command, epilog="Example: supercuts export out/photo.npz --format ucm -o photo.mat")(export)
+app.command(cls=Command, epilog="Example: supercuts view out/photo.npz")(view)
 app.command(cls=Command, epilog="Example: supercuts objects photos/ -o out -n 3")(objects)
 app.command(cls=Command, epilog="Example: supercuts parts photos/ -o out --shared --parts 6")(parts)
 app.command(

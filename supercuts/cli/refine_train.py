@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from supercuts.cli.common import check_installed
 from supercuts.cli.train import check_config_exists, check_fresh
+from supercuts.core.checks import check_installed
 
 
 def refine_train(

@@ -1,7 +1,7 @@
 """`supercuts segment`: images in, hierarchies and pictures of their levels out.
 
 In   image files, folders and globs; the name of a model
-Out  OUT/<name>.npz, OUT/<name>_<view>.png and OUT/<name>_overview.png per image; a table or JSON of what was made
+Out  OUT/<name>.npz, .html (the viewer), _<view>.png and _overview.png per image; a table or JSON of what was made
 Not  no segmentation, no drawing; a failed image leaves no file and does not stop the others
 """
 
@@ -52,11 +52,13 @@ def segment(
     merging: Merging = None,
     views: Views = None,
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the superpixels and levels.")] = True,
+    viewer: Annotated[bool, typer.Option(help="Also write the interactive viewer, one HTML page.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
     """Segment images into hierarchies of superpixels, and draw their superpixels, parts, objects and scene."""
     names = name_outputs(find_images(images))
-    _check_out(out, names, overlays)
+    suffixes = _suffixes(overlays, viewer)
+    _check_out(out, names, suffixes)
     for path, name in names.items():
         if name != path.stem:
             print_note(f"{path}: another image is called {path.stem}; the outputs of this one are named {name}")
@@ -67,7 +69,7 @@ def segment(
         task = bar.add_task("segmenting", total=len(names))
         for path, name in names.items():
             bar.update(task, description=path.name)
-            reports.append(_segment_one(network, path, name, out, superpixels, overlays))
+            reports.append(_segment_one(network, path, name, out, superpixels, suffixes))
             bar.advance(task)
     if as_json:
         print_json({"model": model, "images": [_as_document(report) for report in reports]})
@@ -133,14 +135,15 @@ def _images_in(folder: Path) -> list[Path]:
     return found
 
 
-def _file_names(name: str, overlays: bool) -> list[str]:
-    pictures = [f"{name}_{view}.png" for view in (*VIEWS, "overview")] if overlays else []
-    return [*pictures, f"{name}.npz"]
+def _suffixes(overlays: bool, viewer: bool) -> list[str]:
+    """Return what is added to the name of an image to name its outputs, the hierarchy last."""
+    pictures = [f"_{view}.png" for view in (*VIEWS, "overview")] if overlays else []
+    return [*pictures, *([".html"] if viewer else []), ".npz"]
 
 
-def _check_out(out: Path, names: Mapping[Path, str], overlays: bool) -> None:
+def _check_out(out: Path, names: Mapping[Path, str], suffixes: list[str]) -> None:
     """Create the folder; refuse one in which an output would replace an input."""
-    targets = {_place(out / file) for name in names.values() for file in _file_names(name, overlays)}
+    targets = {_place(out / f"{name}{suffix}") for name in names.values() for suffix in suffixes}
     for path in names:
         if _place(path) in targets:
             raise InputError(f"{path} would be overwritten by an output of that name. Give another folder to --out.")
@@ -150,13 +153,15 @@ def _check_out(out: Path, names: Mapping[Path, str], overlays: bool) -> None:
         raise InputError(f"--out {out} cannot be created ({error.strerror}). Give a folder that may be.") from error
 
 
-def _segment_one(network: Any, path: Path, name: str, out: Path, superpixels: int | None, overlays: bool) -> Report:
+def _segment_one(
+    network: Any, path: Path, name: str, out: Path, superpixels: int | None, suffixes: list[str]
+) -> Report:
     try:
         start = time.perf_counter()
         h = network.segment(path, superpixels=superpixels)
         seconds = round(time.perf_counter() - start, 3)
         cuts = _cuts(h)
-        outputs = _write_all(name, path, out, h, cuts if overlays else {})
+        outputs = _write_all(name, path, out, h, cuts, suffixes)
     except (SuperCutsError, OSError) as error:  # a full disk or a name too long: the other images may still succeed
         message = str(error)
         return Report(str(path), name, error=message if str(path) in message else f"{path}: {message}")
@@ -173,14 +178,19 @@ def _cuts(h: "supercuts.Hierarchy") -> dict[str, Any]:
     return {"superpixels": h.labels, **levels}
 
 
-def _write_all(name: str, path: Path, out: Path, h: "supercuts.Hierarchy", cuts: Mapping[str, Any]) -> list[Path]:
+def _write_all(
+    name: str, path: Path, out: Path, h: "supercuts.Hierarchy", cuts: Mapping[str, Any], suffixes: list[str]
+) -> list[Path]:
     """Write every file of an image in a folder apart, then move them into `out`."""
     with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as folder:
         h.save(Path(folder, f"{name}.npz"))
-        if cuts:
+        if ".html" in suffixes:
+            h.export(Path(folder, f"{name}.html"), format="html")
+        if "_overview.png" in suffixes:
             _write_pictures(Path(folder), name, path, h, cuts)
         # the hierarchy last: whoever finds an .npz finds everything that belongs to it
-        return [Path(folder, file).replace(out / file) for file in _file_names(name, overlays=bool(cuts))]
+        files = [f"{name}{suffix}" for suffix in suffixes]
+        return [Path(folder, file).replace(out / file) for file in files]
 
 
 def _write_pictures(folder: Path, name: str, path: Path, h: "supercuts.Hierarchy", cuts: Mapping[str, Any]) -> None:

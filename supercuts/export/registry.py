@@ -35,6 +35,7 @@ WRITERS = {
     "pyg-levels": "supercuts.export.pyg_levels",
     "linkage": "supercuts.export.linkage",
     "ome-zarr": "supercuts.export.ome_zarr",
+    "html": "supercuts.export.html_viewer",
 }
 _OPTIONS = {"how": "regions, level, altitude and granularity", "like": "like", "every_node": "every_node"}
 

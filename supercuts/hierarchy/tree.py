@@ -8,6 +8,7 @@ Not  no merging, no torch; nothing is computed before it is asked for, nothing i
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
@@ -288,6 +289,18 @@ class Hierarchy:
 
         how = cuts.Granularity(regions, level, altitude, granularity)
         registry.export(path, self, format, None if how == cuts.Granularity() else how, like, every_node, force)
+
+    def show(self) -> Path:
+        """Open the interactive viewer in the browser; return the temporary page, which stays."""
+        from supercuts.export import html_viewer  # export lies above this layer: imported when asked for
+
+        return html_viewer.show(self)
+
+    def _repr_html_(self) -> str:
+        """Return the interactive viewer for notebooks."""
+        from supercuts.export import html_viewer  # export lies above this layer: imported when asked for
+
+        return html_viewer.frame(self)
 
     def _edit(self, kind: str, *nodes: int) -> "Hierarchy":
         step = describe(self.parents, self.n_leaves, kind, nodes)

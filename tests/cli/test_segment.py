@@ -19,7 +19,8 @@ VIEWS = ("superpixels", "part", "object", "scene", "overview")
 
 
 def files_of(*names):
-    return sorted(f"{name}.npz" for name in names) + sorted(f"{name}_{view}.png" for name in names for view in VIEWS)
+    pages = sorted(f"{name}{suffix}" for name in names for suffix in (".html", ".npz"))
+    return pages + sorted(f"{name}_{view}.png" for name in names for view in VIEWS)
 
 
 def files_in(folder):
@@ -50,7 +51,7 @@ def test_overlays_show_the_boundaries_of_their_level(run, quarters, photos, tmp_
 
 def test_json_is_all_there_is_on_stdout(run, quarters, photos, tmp_path):
     out = tmp_path / "out"
-    result = run("segment", photos / "a.png", tmp_path / "no.png", "-o", out, "--no-overlays", "--json")
+    result = run("segment", photos / "a.png", tmp_path / "no.png", "-o", out, "--no-overlays", "--no-viewer", "--json")
     assert result.exit_code == 1
     done, failed = result.json()["images"]
     assert done.pop("seconds") >= 0
@@ -62,6 +63,13 @@ def test_json_is_all_there_is_on_stdout(run, quarters, photos, tmp_path):
     assert "no such file" in failed["error"]
 
 
+def test_the_viewer_is_that_of_the_hierarchy(run, quarters, photos, tmp_path):
+    run("segment", photos / "a.png", "-o", tmp_path / "out", "--no-overlays")
+    assert files_in(tmp_path / "out") == ["a.html", "a.npz"]
+    supercuts.read(tmp_path / "out/a.npz").export(tmp_path / "a.html", format="html")
+    assert (tmp_path / "out/a.html").read_bytes() == (tmp_path / "a.html").read_bytes()
+
+
 def test_superpixels_reach_the_model(run, quarters, photos, tmp_path):
     run("segment", photos, "-o", tmp_path / "out", "--superpixels", 7)
     assert quarters.asked == [7, 7]
@@ -69,7 +77,7 @@ def test_superpixels_reach_the_model(run, quarters, photos, tmp_path):
 
 def test_a_model_without_levels_gives_24_8_and_3_regions(run, quarters, photos, tmp_path):
     quarters.levels = {}
-    result = run("segment", photos / "a.png", "-o", tmp_path / "out", "--no-overlays", "--json")
+    result = run("segment", photos / "a.png", "-o", tmp_path / "out", "--no-overlays", "--no-viewer", "--json")
     assert result.json()["images"][0]["regions"] == {"scene": 3, "object": 4, "part": 4}  # of 4 leaves
 
 
@@ -77,7 +85,7 @@ def test_equal_stems_get_distinct_names_and_it_is_said(run, quarters, photos, tm
     (tmp_path / "more").mkdir()
     other = tmp_path / "more" / "a.bmp"
     Image.new("RGB", (6, 4)).save(other)
-    result = run("segment", photos / "a.png", other, "-o", tmp_path / "out", "--no-overlays")
+    result = run("segment", photos / "a.png", other, "-o", tmp_path / "out", "--no-overlays", "--no-viewer")
     assert files_in(tmp_path / "out") == ["a.npz", "a_2.npz"]
     assert supercuts.read(tmp_path / "out/a_2.npz").shape == (4, 6)
     assert result.stderr == f"note: {other}: another image is called a; the outputs of this one are named a_2\n"

@@ -1,8 +1,9 @@
-"""One tree worked by hand, with every optional field."""
+"""One tree worked by hand, with every optional field; trees of any size."""
 
 import jaxtyping
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from supercuts.hierarchy.tree import Hierarchy
 
@@ -76,3 +77,32 @@ def geotiff(ragged, tmp_path):
     with rasterio.open(path, "w", **profile, crs="EPSG:32632", transform=transform) as file:
         file.write(np.moveaxis(ragged.image, -1, 0))
     return path
+
+
+@pytest.fixture
+def voronoi():
+    """Return voronoi_hierarchy."""
+    return voronoi_hierarchy
+
+
+def voronoi_hierarchy(seed=0, n_leaves=60, shape=(40, 50), arity=2, ties=True):
+    """Voronoi cells joined at random; arity: most children of a node; ties: with many equal altitudes."""
+    rng = np.random.default_rng(seed)
+    pixels = np.stack(np.mgrid[: shape[0], : shape[1]], axis=-1)
+    centres = rng.permutation(pixels.reshape(-1, 2))[:n_leaves]
+    open_nodes, parents, altitudes = list(range(n_leaves)), [-1] * n_leaves, [0.0] * n_leaves
+    while len(open_nodes) > 1:
+        new = len(parents)
+        for _ in range(min(int(rng.integers(2, arity + 1)), len(open_nodes))):
+            parents[open_nodes.pop(int(rng.integers(len(open_nodes))))] = new
+        open_nodes.append(new)
+        parents.append(new)
+        altitudes.append(altitudes[-1] + rng.integers(0 if ties else 1, 3) / (2 * n_leaves))
+    return Hierarchy(
+        labels=KDTree(centres).query(pixels)[1].astype(np.int32),
+        parents=np.array(parents, np.int32),
+        altitudes=np.array(altitudes, np.float32),
+        embeddings=rng.random((n_leaves, 3), dtype=np.float32),
+        image=rng.integers(0, 256, (*shape, 3)).astype(np.uint8),
+        levels={"scene": 0.6, "object": 0.2, "part": 0.3},
+    )

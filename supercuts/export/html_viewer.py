@@ -1,0 +1,117 @@
+"""Write the interactive viewer: one HTML page that holds the hierarchy, its image and the program.
+
+In   a hierarchy, with or without its image
+Out  a page that works from a file, without network; the same in a frame for notebooks, or in the browser
+Not  no server; the program is viewer/*.mjs, which tests compare with the hierarchy's own answers
+
+The sources are joined into one script: a browser does not load modules beside a page that it opens from a file.
+"""
+
+import base64
+import html
+import io
+import json
+import os
+import re
+import tempfile
+import webbrowser
+import zlib
+from pathlib import Path
+from string import Template
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+from PIL import Image
+
+from supercuts.core.files import atomic_path
+from supercuts.hierarchy.levels import altitude_of_level
+from supercuts.hierarchy.tree import Hierarchy
+
+_SOURCES = Path(__file__).with_name("viewer")
+_SCRIPTS = ("tree", "npz", "session", "files", "draw", "app", "stage", "panel", "main")  # each uses earlier ones only
+_LINKS = re.compile(r"^import .*?;\n|^export (?=\w)", flags=re.MULTILINE | re.DOTALL)
+_FRAME_PX = 640
+_JPEG_QUALITY = 92
+
+
+def write(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
+    """Write the page; its title is the file's stem."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(page(hierarchy, Path(path).stem), encoding="utf-8")
+
+
+def page(hierarchy: Hierarchy, name: str = "SuperCuts") -> str:
+    """Return the page as text; name is its title and begins the names of files saved from it."""
+    template = Template((_SOURCES / "template.html").read_text(encoding="utf-8"))
+    script = "".join((_SOURCES / f"{module}.mjs").read_text(encoding="utf-8") for module in _SCRIPTS)
+    # "<" is written as an escape: no name can end the element that holds it
+    payload = json.dumps(_payload(hierarchy, name)).replace("<", "\\u003c")
+    style = (_SOURCES / "style.css").read_text(encoding="utf-8")
+    return template.substitute(title=html.escape(name), style=style, payload=payload, script=_LINKS.sub("", script))
+
+
+def frame(hierarchy: Hierarchy) -> str:
+    """Return the page as a frame that a notebook shows."""
+    return (
+        f'<iframe srcdoc="{html.escape(page(hierarchy))}" width="100%" height="{_FRAME_PX}" style="border:0"></iframe>'
+    )
+
+
+def show(hierarchy: Hierarchy) -> Path:
+    """Open the page in the browser; return the temporary file that holds it."""
+    path = temporary_path("supercuts")
+    write(path, hierarchy)
+    open_in_browser(path)
+    return path
+
+
+def temporary_path(name: str) -> Path:
+    """Return where a page goes that nobody named: a folder of its own, which stays, because the browser reads later."""
+    return Path(tempfile.mkdtemp(prefix="supercuts-"), f"{name}.html")
+
+
+def open_in_browser(path: Path) -> None:
+    """Open a page in the user's browser."""
+    webbrowser.open(path.absolute().as_uri())
+
+
+def _payload(hierarchy: Hierarchy, name: str) -> dict[str, object]:
+    from supercuts.images.draw import random_colors  # compiles when imported: only who looks at colours waits for it
+
+    kind = np.uint16 if hierarchy.n_leaves <= np.iinfo(np.uint16).max else np.int32
+    limits = hierarchy.edits.limits if hierarchy.edits else None
+    height, width = hierarchy.shape
+    return {
+        "name": name,
+        "height": height,
+        "width": width,
+        "labels_kind": np.dtype(kind).name,
+        "labels": _packed(hierarchy.labels.astype(kind)),
+        "parents": _packed(hierarchy.parents),
+        "altitudes": _packed(hierarchy.altitudes),
+        "mean_colors": _packed(_mean_colors(hierarchy)),
+        "random_colors": _packed(random_colors(np.arange(hierarchy.n_leaves, dtype=np.int32)[None])[0]),
+        "levels": {level: altitude_of_level(hierarchy.levels, level) for level in hierarchy.levels},
+        "n_forced": limits.n_forced if limits else 0,
+        "n_frozen": limits.n_frozen if limits else 0,
+        "image": None if hierarchy.image is None else _jpeg_url(hierarchy.image),
+    }
+
+
+def _packed(array: Shaped[np.ndarray, "..."]) -> str:
+    little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return base64.b64encode(zlib.compress(little_endian.tobytes(), level=9)).decode("ascii")
+
+
+def _mean_colors(hierarchy: Hierarchy) -> UInt8[np.ndarray, "leaves 3"]:
+    if hierarchy.image is None:
+        return np.zeros((hierarchy.n_leaves, 3), np.uint8)
+    ids = hierarchy.labels.ravel()
+    sums = [np.bincount(ids, weights=hierarchy.image[..., channel].ravel()) for channel in range(3)]
+    return np.rint(np.stack(sums, axis=1) / np.bincount(ids)[:, None]).astype(np.uint8)
+
+
+def _jpeg_url(image: UInt8[np.ndarray, "height width 3"]) -> str:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=_JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

@@ -1,0 +1,293 @@
+// What the viewer shows and what the user can do, whatever the controls are.
+//
+// In   a tree, colours of its leaves, the image; calls of the methods below
+// Out  frames on the canvases, an event "change" after each frame
+// Not  no controls, no keys: panel.mjs and stage.mjs call these methods
+
+import { COLORS, EMPTY_SESSION, clickNode, record, redo, startHistory, undo } from "./session.mjs";
+import { colorLeaves, hexToRgb, nodeColors, rgba, strengthOf } from "./draw.mjs";
+import {
+  cutByAltitude, cutByCount, drawStrokes, granularityOfCount, leavesUnder, nodeNear, paint, pathToRoot,
+  spreadScribbles,
+} from "./tree.mjs";
+
+const MOST_CANVAS_PIXELS = 2.5e6; // beyond, a frame would not be drawn in time
+const LABEL_OPACITY = 0.5;
+
+export class Viewer extends EventTarget {
+  constructor(tree, painter, leafMeans, leafColors) {
+    super();
+    [this.tree, this.painter] = [tree, painter];
+    this.colors = { mean: nodeColors(tree, leafMeans), random: leafColors, leafOf: colorLeaves(tree) };
+    this.strength = strengthOf(tree);
+    this.shown = { boundaries: "plain", fill: "none", opacity: 0.6 };
+    [this.tool, this.label, this.isAdding] = ["select", 1, false];
+    [this.pixel, this.hovered, this.isClimbed, this.cursor, this.draft] = [null, -1, false, null, null];
+    this.history = startHistory(EMPTY_SESSION);
+    this.isDirty = {};
+  }
+
+  get session() {
+    return this.history.present;
+  }
+
+  // Cutting: nRegions, altitude or level says what was asked for.
+  cutAt(how) {
+    if (how.level === "superpixels") how = { ...how, nRegions: this.tree.nLeaves };
+    else if (how.level) how = { ...how, altitude: this.tree.levels[how.level] };
+    const { tree } = this;
+    this.how = how;
+    this.cut = how.altitude === undefined ? cutByCount(tree, how.nRegions) : cutByAltitude(tree, how.altitude);
+    this.isClimbed = false;
+    this.hoverAt(this.pixel);
+    this.redraw("frame");
+  }
+
+  // The lowest altitude that gives this cut where merges have different altitudes.
+  get altitude() {
+    return this.how.altitude ?? this.cut.nodes.reduce((most, node) => Math.max(most, this.tree.altitudes[node]), 0);
+  }
+
+  get granularity() {
+    return granularityOfCount(this.cut.nodes.length, this.tree.nLeaves);
+  }
+
+  // The label map (H * W) of the cut: what h.cut gives.
+  labelMap() {
+    return paint(this.cut.regionOfLeaf, this.tree.labels);
+  }
+
+  show(what) {
+    Object.assign(this.shown, what);
+    this.redraw("frame");
+  }
+
+  // Point at a pixel [y, x] of the image, or at nothing (null).
+  hoverAt(pixel) {
+    const leaf = pixel ? this.painter.leafOfPixel(...pixel) : -1;
+    this.pixel = leaf < 0 ? null : pixel;
+    if (leaf < 0) this.hovered = -1;
+    else {
+      // what was climbed to stays while the pointer is inside it
+      this.isClimbed &&= pathToRoot(this.tree.parents, leaf).includes(this.hovered);
+      if (!this.isClimbed) this.hovered = this.cut.topOfLeaf[leaf];
+    }
+    this.redraw("frame");
+  }
+
+  // Climb to the parent (1) or go back towards the superpixel under the pointer (-1).
+  climb(step) {
+    if (!this.pixel) return;
+    const leaf = this.painter.leafOfPixel(...this.pixel);
+    this.hovered = nodeNear(this.tree.parents, leaf, this.hovered, step);
+    this.isClimbed = this.hovered !== this.cut.topOfLeaf[leaf];
+    this.redraw("frame");
+  }
+
+  select(isAdding) {
+    if (this.hovered < 0) return;
+    this.change(clickNode(this.tree, this.session, this.hovered, this.label, isAdding || this.isAdding));
+  }
+
+  startStroke(pixel) {
+    this.draft = { label: this.label, points: [] };
+    this.extendStroke(pixel);
+  }
+
+  extendStroke([y, x]) {
+    const point = [Math.min(Math.max(y, 0), this.tree.height - 1), Math.min(Math.max(x, 0), this.tree.width - 1)];
+    this.draft.points.push(point);
+    this.redraw("labels");
+  }
+
+  endStroke(isKept = true) {
+    const draft = this.draft;
+    this.draft = null;
+    if (isKept && draft) this.change({ ...this.session, strokes: [...this.session.strokes, draft] });
+    else this.redraw("labels");
+  }
+
+  useTool(tool) {
+    if (this.draft) this.endStroke();
+    this.tool = tool;
+    this.redraw("labels");
+  }
+
+  useLabel(label) {
+    if (this.draft) this.endStroke();
+    if (label <= this.session.names.length) this.label = label;
+    this.redraw("labels");
+  }
+
+  addLabel() {
+    const { names } = this.session;
+    if (names.length === COLORS.length) return;
+    this.label = names.length + 1;
+    this.change({ ...this.session, names: [...names, `label ${this.label}`] });
+  }
+
+  nameLabel(label, name) {
+    this.change({ ...this.session, names: this.session.names.map((old, i) => (i + 1 === label ? name : old)) });
+  }
+
+  clear() {
+    if (this.draft) this.endStroke(false);
+    const { selection, strokes, names } = this.session;
+    if (selection.length || strokes.length) this.change({ selection: [], strokes: [], names });
+  }
+
+  change(session) {
+    this.history = record(this.history, session);
+    this.redraw("labels");
+  }
+
+  undo() {
+    this.goTo(undo(this.history));
+  }
+
+  redo() {
+    this.goTo(redo(this.history));
+  }
+
+  goTo(history) {
+    const before = this.session;
+    this.history = history;
+    // show what changed
+    if (before.strokes !== this.session.strokes) this.tool = "scribble";
+    if (before.selection !== this.session.selection) this.tool = "select";
+    this.label = Math.min(this.label, this.session.names.length);
+    this.redraw("labels");
+  }
+
+  get strokes() {
+    return this.draft ? [...this.session.strokes, this.draft] : this.session.strokes;
+  }
+
+  // The label of each leaf (N), 0 for none: by clicks or by scribbles, whichever tool is in use.
+  leafLabels() {
+    const { tree } = this;
+    if (this.tool === "scribble") {
+      return spreadScribbles(tree, drawStrokes(this.strokes, tree.width)) ?? new Int32Array(tree.nLeaves);
+    }
+    const labels = new Int32Array(tree.nLeaves);
+    for (const { node, label } of this.session.selection) {
+      leavesUnder(tree, [node]).forEach((isIn, leaf) => isIn && (labels[leaf] = label));
+    }
+    return labels;
+  }
+
+  // The selection as one mask (H * W) of 0 and 1: all clicked regions, or of scribbles the label in use.
+  mask() {
+    const isChosen = this.tool === "select" ? (label) => label > 0 : (label) => label === this.label;
+    return paint(Uint8Array.from(this.leafLabels(), (label) => (isChosen(label) ? 1 : 0)), this.tree.labels);
+  }
+
+  // The selection as masks [{label, name, mask}]: one per clicked region, or one per label of scribbles.
+  masks() {
+    const { names, selection } = this.session;
+    const named = (label, flags) => ({ label, name: names[label - 1], mask: paint(flags, this.tree.labels) });
+    if (this.tool === "select") return selection.map(({ node, label }) => named(label, leavesUnder(this.tree, [node])));
+    const labels = this.leafLabels();
+    const used = [...new Set(labels)].filter((label) => label > 0).sort((a, b) => a - b);
+    return used.map((label) => named(label, Uint8Array.from(labels, (other) => (other === label ? 1 : 0))));
+  }
+
+  // The drawn scribbles as (H * W) labels, 0 elsewhere: what h.select(scribbles=...) takes.
+  scribbleMap() {
+    const map = new Int32Array(this.tree.labels.length);
+    for (const [pixel, label] of drawStrokes(this.strokes, this.tree.width)) map[pixel] = label;
+    return map;
+  }
+
+  // Fit the canvases to the stage of a size in CSS pixels.
+  resize(width, height) {
+    if (!width || !height) return;
+    this.ratio = Math.min(window.devicePixelRatio || 1, Math.sqrt(MOST_CANVAS_PIXELS / (width * height)));
+    this.painter.resize(Math.round(width * this.ratio), Math.round(height * this.ratio));
+    this.fit();
+  }
+
+  fit() {
+    const { canvas } = this.painter;
+    const { width, height } = this.tree;
+    const scale = 0.97 * Math.min(canvas.width / width, canvas.height / height);
+    this.leastScale = scale / 2;
+    this.lookAt({ scale, x: (canvas.width - width * scale) / 2, y: (canvas.height - height * scale) / 2 });
+  }
+
+  // Zoom about a point of the canvas, its middle unless given.
+  zoom(factor, [x, y] = [this.painter.canvas.width / 2, this.painter.canvas.height / 2]) {
+    const { view } = this;
+    const scale = Math.min(Math.max(view.scale * factor, this.leastScale), 64);
+    const ratio = scale / view.scale;
+    this.lookAt({ scale, x: x - (x - view.x) * ratio, y: y - (y - view.y) * ratio });
+  }
+
+  move(dx, dy) {
+    this.lookAt({ ...this.view, x: this.view.x + dx, y: this.view.y + dy });
+  }
+
+  lookAt(view) {
+    this.view = view;
+    this.redraw("view");
+  }
+
+  // Ask for a frame: "view" samples the label map again, "labels" spreads selection and scribbles again.
+  redraw(what) {
+    if (!Object.keys(this.isDirty).length) requestAnimationFrame(() => this.drawFrame());
+    this.isDirty[what] = true;
+  }
+
+  drawFrame() {
+    const { tree, painter, isDirty } = this;
+    this.isDirty = {};
+    if (!painter.words || !this.cut) return;
+    if (isDirty.view || painter.view !== this.view) painter.layOut(this.view);
+    if (isDirty.labels || !this.labelled) this.labelled = this.leafLabels();
+    const flagged = (flags) => Uint8Array.from({ length: tree.nLeaves + 1 }, (_, leaf) => (flags[leaf] ? 1 : 0));
+    const outlined = [];
+    if (this.tool === "select" && this.session.selection.length) {
+      outlined.push({ flags: flagged(this.labelled), color: rgba(255, 255, 255, 1) });
+    }
+    const hovered = this.tool === "select" && this.hovered >= 0 ? flagged(leavesUnder(tree, [this.hovered])) : null;
+    if (hovered) outlined.push({ flags: hovered, color: rgba(255, 221, 64, 1) });
+    const shows = this.tool === "scribble" ? this.strokes : [];
+    painter.draw({
+      fill: this.fillTable(hovered),
+      lines: this.lineTable(),
+      isUndone: this.cut.isUndone,
+      outlined,
+      strokes: shows.map(({ label, points }) => ({ points, color: COLORS[label - 1] })),
+      cursor: this.cursor,
+    });
+    this.dispatchEvent(new Event("change"));
+  }
+
+  fillTable(hovered) {
+    const { tree, cut, colors, labelled } = this;
+    const { fill, opacity } = this.shown;
+    const table = new Uint32Array(tree.nLeaves + 1); // the last entry, outside the image, stays transparent
+    const labelColors = COLORS.map(hexToRgb);
+    for (let leaf = 0; leaf < tree.nLeaves; leaf++) {
+      const node = cut.topOfLeaf[leaf];
+      const [source, at] = fill === "mean" ? [colors.mean, node] : [colors.random, colors.leafOf[node]];
+      let color = [source[3 * at], source[3 * at + 1], source[3 * at + 2]];
+      let alpha = fill === "none" ? 0 : opacity;
+      const tint = (toward, share) => {
+        color = alpha ? color.map((value, c) => value + share * (toward[c] - value)) : toward;
+        alpha = Math.max(alpha, share);
+      };
+      if (labelled[leaf]) tint(labelColors[labelled[leaf] - 1], LABEL_OPACITY);
+      if (hovered && hovered[leaf]) tint([255, 255, 255], 0.2);
+      table[leaf] = rgba(...color, alpha);
+    }
+    return table;
+  }
+
+  lineTable() {
+    const { boundaries } = this.shown;
+    if (boundaries === "none") return null;
+    const byStrength = (strength) => rgba(255, 255 - 90 * (1 - strength), 255 * strength ** 2, 0.1 + 0.9 * strength);
+    return Uint32Array.from(this.strength, (strength) => (boundaries === "plain" ? rgba(255, 255, 255, 1) : byStrength(strength)));
+  }
+}

@@ -1,0 +1,423 @@
+"""The viewer in Chromium, from a file, beside the hierarchy's own answers; nothing may reach for the network."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supercuts.export import html_viewer
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+SIZE = {"width": 1100, "height": 760}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def h(voronoi):
+    return voronoi(4, n_leaves=80, shape=(90, 120), ties=False)
+
+
+@pytest.fixture
+def open_page(browser, tmp_path):
+    """Open the viewer of a hierarchy; an error, a message on the console or a request fails the test."""
+    contexts, faults = [], []
+
+    def watch(request):
+        if not request.url.startswith((tmp_path.as_uri(), "data:", "blob:")):
+            faults.append(request.url)
+
+    def open_page(hierarchy, **options):
+        html_viewer.write(tmp_path / "photo.html", hierarchy)
+        context = browser.new_context(viewport=SIZE, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", watch)
+        page.on("console", lambda message: faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto((tmp_path / "photo.html").as_uri())
+        wait(page, "Boolean(window.supercuts?.labelled)")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def page(open_page, h):
+    return open_page(h)
+
+
+def wait(page, condition):
+    """Wait until an expression is true; wait_for_function would need eval, which the page's policy forbids."""
+    for _ in range(200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"{condition} never became true")
+
+
+def labels_of(page, h):
+    return np.reshape(page.evaluate("Array.from(supercuts.labelMap())"), h.shape)
+
+
+def place(page, y, x):
+    """Return where a pixel of the image is on the screen."""
+    box = page.locator("#overlay").bounding_box()
+    view, ratio = page.evaluate("[supercuts.view, supercuts.ratio]")
+    across, down = ((at + 0.5) * view["scale"] + view[axis] for at, axis in ((x, "x"), (y, "y")))
+    return box["x"] + across / ratio, box["y"] + down / ratio
+
+
+def settle(page):
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def saved(page, button, folder):
+    with page.expect_download() as download:
+        page.click(button)
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def mask_in(path):
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L"))
+    assert set(np.unique(pixels)) <= {0, 255}
+    return pixels == 255
+
+
+def test_ten_altitudes_give_the_cuts_of_python(page, h):
+    for altitude in (0, 0.05, 0.1, 0.2, 1 / 3, 0.45, float(h.altitudes[-7]), 0.6, 0.9, 1):
+        page.fill("#altitude", repr(altitude))
+        page.press("#altitude", "Enter")
+        settle(page)
+        expected = h.cut(altitude=altitude)
+        np.testing.assert_array_equal(labels_of(page, h), expected)
+        n = int(expected.max()) + 1
+        assert page.text_content("#count") == ("1 region" if n == 1 else f"{n} regions")
+
+
+def test_the_slider_and_the_buttons_give_the_cuts_of_python(page, h):
+    for granularity in np.linspace(0, 1, 10).round(3).tolist():
+        page.fill("#granularity", str(granularity))
+        labels = labels_of(page, h)
+        np.testing.assert_array_equal(labels, h.cut(granularity=granularity))
+        np.testing.assert_array_equal(labels, h.cut(altitude=page.evaluate("supercuts.altitude")))
+    for level in h.levels:
+        page.click(f"[data-level={level}]")
+        np.testing.assert_array_equal(labels_of(page, h), h.cut(level=level))
+    page.click("[data-level=superpixels]")
+    np.testing.assert_array_equal(labels_of(page, h), h.cut(regions=h.n_leaves))
+    page.fill("#regions", "17")
+    page.press("#regions", "Enter")
+    np.testing.assert_array_equal(labels_of(page, h), h.cut(regions=17))
+
+
+def test_what_is_drawn_is_the_cut(page, h):
+    """The filled canvas, sampled at every pixel's middle, has as many colours as the cut has regions."""
+    page.select_option("#boundaries", "none")
+    page.select_option("#fill", "random")
+    page.fill("#opacity", "1")
+    page.fill("#regions", "9")
+    page.press("#regions", "Enter")
+    settle(page)
+    words = page.evaluate("""() => {
+        const { painter, tree, view } = supercuts, words = new Uint32Array(painter.pixels.data.buffer);
+        return Array.from(tree.labels, (_, i) => {
+            const x = Math.floor((i % tree.width + .5) * view.scale + view.x);
+            const y = Math.floor((Math.floor(i / tree.width) + .5) * view.scale + view.y);
+            return words[y * painter.canvas.width + x];
+        });
+    }""")
+    pairs = {*zip(words, h.cut(regions=9).ravel().tolist(), strict=True)}
+    assert len(pairs) == 9
+    assert len({word for word, _ in pairs}) == 9
+
+
+def test_colours_survive_a_finer_cut(page, h):
+    page.evaluate("supercuts.cutAt({ nRegions: 5 })")
+    lenders = "Array.from(supercuts.cut.nodes, (node) => supercuts.colors.leafOf[node])"
+    coarse = page.evaluate(lenders)
+    page.evaluate("supercuts.cutAt({ nRegions: 30 })")
+    assert set(coarse) < set(page.evaluate(lenders))
+
+
+def test_the_wheel_climbs_to_the_parents(page, h):
+    page.mouse.move(*place(page, 40, 60))
+    page.click("[data-level=superpixels]")
+    page.mouse.move(*place(page, 40, 60))
+    settle(page)
+    node = page.evaluate("supercuts.hovered")
+    assert node == h.labels[40, 60]
+    page.keyboard.down("Shift")
+    for _ in range(4):
+        page.mouse.wheel(0, -100)
+        wait(page, f"supercuts.hovered === {h.parent(node)}")
+        node = h.parent(node)
+    settle(page)
+    assert page.locator("#numbers dd").first.text_content() == str(node)
+    assert f"{h.areas()[node]:,}" in page.text_content("#numbers")
+    # from another superpixel inside: what was climbed to stays, and the next step is its parent
+    inside = np.isin(h.labels, h.leaves_of(node)) & (h.labels != h.labels[40, 60])
+    depths = [h.ancestors(leaf).tolist().index(node) for leaf in h.labels[inside].tolist()]
+    page.mouse.move(*place(page, *np.argwhere(inside)[np.argmin(depths)].tolist()))
+    settle(page)
+    assert page.evaluate("supercuts.hovered") == node
+    page.mouse.wheel(0, -100)
+    wait(page, f"supercuts.hovered === {h.parent(node)}")
+    page.mouse.wheel(0, 100)
+    wait(page, f"supercuts.hovered === {node}")
+    page.keyboard.up("Shift")
+
+
+def test_a_saved_mask_is_the_selection(page, h, tmp_path):
+    page.fill("#regions", "12")
+    page.press("#regions", "Enter")
+    assert page.is_disabled("#save-png")
+    page.mouse.click(*place(page, 20, 30))
+    first = h.select(point=(20, 30), regions=12)
+    np.testing.assert_array_equal(mask_in(saved(page, "#save-png", tmp_path)), first)
+    page.keyboard.down("Control")
+    others = np.argwhere(~first)
+    point = tuple(others[len(others) // 2].tolist())
+    page.mouse.click(*place(page, *point))
+    page.keyboard.up("Control")
+    second = h.select(point=point, regions=12)
+    assert not (first & second).any()
+    np.testing.assert_array_equal(mask_in(saved(page, "#save-png", tmp_path)), first | second)
+    document = json.loads(saved(page, "#save-coco", tmp_path).read_text())
+    assert [annotation["area"] for annotation in document["annotations"]] == [first.sum(), second.sum()]
+    features = json.loads(saved(page, "#save-geojson", tmp_path).read_text())["features"]
+    assert [feature["properties"]["area"] for feature in features] == [first.sum(), second.sum()]
+    page.keyboard.press("Control+z")
+    np.testing.assert_array_equal(mask_in(saved(page, "#save-png", tmp_path)), first)
+    page.click("#redo")
+    np.testing.assert_array_equal(mask_in(saved(page, "#save-png", tmp_path)), first | second)
+
+
+def draw(page, *points):
+    page.mouse.move(*place(page, *points[0]))
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*place(page, *point), steps=3)
+    page.mouse.up()
+
+
+def test_scribbles_segment_as_in_python(page, h, tmp_path):
+    page.click("#tool-scribble")
+    draw(page, (20, 20), (30, 60), (50, 40))
+    page.get_by_role("radio", name="Use label 2").click()
+    draw(page, (70, 100), (80, 20))
+    page.click("#add-label")
+    draw(page, (10, 110), (12, 111))
+    scribbles = np.reshape(page.evaluate("Array.from(supercuts.scribbleMap())"), h.shape)
+    assert set(np.unique(scribbles)) == {0, 1, 2, 3}
+    assert scribbles[20, 20] == 1
+    assert scribbles[80, 20] == 2
+    spread = np.array(page.evaluate("Array.from(supercuts.leafLabels())"))[h.labels]
+    np.testing.assert_array_equal(spread, h.segment_scribbles(scribbles))
+    page.get_by_role("radio", name="Use label 1").click()
+    settle(page)
+    np.testing.assert_array_equal(mask_in(saved(page, "#save-png", tmp_path)), h.select(scribbles=scribbles))
+    page.get_by_role("textbox", name="Name of label 3").fill("sky")
+    page.get_by_role("textbox", name="Name of label 3").press("Enter")
+    document = json.loads(saved(page, "#save-coco", tmp_path).read_text())
+    assert [category["name"] for category in document["categories"]] == ["object", "background", "sky"]
+    page.click("#undo")  # the name
+    page.click("#undo")  # the third stroke
+    assert page.evaluate("supercuts.session.strokes.length") == 2
+
+
+def tab_to(page, selector):
+    for _ in range(60):
+        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            return
+        page.keyboard.press("Tab")
+    pytest.fail(f"Tab does not reach {selector}")
+
+
+def test_the_keyboard_is_enough(page, h, tmp_path):
+    tab_to(page, "#granularity")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    granularity = float(page.input_value("#granularity"))
+    np.testing.assert_array_equal(labels_of(page, h), h.cut(granularity=granularity))
+    page.evaluate("document.activeElement.blur()")
+    tab_to(page, "#overlay")
+    page.keyboard.press("x")
+    page.keyboard.press("Shift+ArrowLeft")
+    page.keyboard.press("ArrowUp")
+    y, x = page.evaluate("supercuts.cursor")
+    page.keyboard.press("PageUp")
+    page.keyboard.press("PageUp")
+    page.keyboard.press("Enter")
+    expected = h.select(point=(y, x), regions=h.n_leaves, grow=2)
+    page.keyboard.press("d")  # scribble with the pen down, and back
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Space")
+    assert page.evaluate("supercuts.session.strokes[0].points.length") == 2
+    page.keyboard.press("v")
+    page.keyboard.press("?")
+    assert page.is_visible("#help")
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#help")
+    tab_to(page, "#save-png")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    download.value.save_as(tmp_path / "mask.png")
+    np.testing.assert_array_equal(mask_in(tmp_path / "mask.png"), expected)
+
+
+def test_finer_and_coarser_skip_counts_that_the_tree_does_not_have(open_page, voronoi):
+    h = voronoi(2, arity=4)
+    page = open_page(h)
+    page.focus("#overlay")
+    page.evaluate("supercuts.cutAt({ nRegions: 1 })")
+    seen = [1]
+    while seen[-1] < h.n_leaves:
+        page.keyboard.press(".")
+        seen.append(page.evaluate("supercuts.cut.nodes.length"))
+        assert seen[-1] > seen[-2]
+    page.keyboard.press(",")
+    assert page.evaluate("supercuts.cut.nodes.length") < h.n_leaves
+
+
+def test_keys_of_one_character_can_be_switched_off(page):
+    page.click("#help-open")
+    page.uncheck("#single-keys")
+    page.click("#help button")
+    page.keyboard.press("d")
+    assert page.evaluate("supercuts.tool") == "select"
+
+
+def test_fingers_select_and_zoom(open_page, h):
+    page = open_page(h, has_touch=True)
+    page.touchscreen.tap(*place(page, 20, 30))
+    assert page.evaluate("supercuts.session.selection.length") == 1
+    before = page.evaluate("supercuts.view.scale")
+    x, y = place(page, 45, 60)
+    client = page.context.new_cdp_session(page)
+    for kind, reach in (("touchStart", 40), ("touchMove", 60), ("touchMove", 80), ("touchEnd", None)):
+        fingers = [] if reach is None else [{"x": x - reach, "y": y, "id": 0}, {"x": x + reach, "y": y, "id": 1}]
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+    assert page.evaluate("supercuts.view.scale") == pytest.approx(2 * before, rel=0.1)
+    assert page.evaluate("supercuts.session.selection.length") == 1
+
+
+def test_the_wheel_zooms_about_the_pointer(page):
+    x, y = place(page, 40, 60)
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -300)
+    wait(page, "supercuts.view.scale > 1.2 * 2 * supercuts.leastScale")
+    assert np.hypot(*np.subtract(place(page, 40, 60), (x, y))) < 0.6 * page.evaluate("supercuts.view.scale")
+    page.click("#zoom-fit")
+    assert page.evaluate("supercuts.view.scale === 2 * supercuts.leastScale")
+
+
+CONTRASTS = """() => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const luminance = (color) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = color;
+        canvas.fillRect(0, 0, 1, 1);
+        const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map((v) => v / 255)
+            .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const color = getComputedStyle(at).backgroundColor;
+            if (!/, 0\\)$|transparent/.test(color)) return color;
+        }
+        return "white";
+    };
+    const isText = (element) => element.matches("input[type=text], input[type=number]")
+        || [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    return [...document.querySelectorAll("body *:not(script):not(:disabled)")]
+        .filter((element) => element.checkVisibility() && isText(element))
+        .map((element) => {
+            const [a, b] = [getComputedStyle(element).color, ground(element)].map(luminance);
+            return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), element.outerHTML.slice(0, 80)];
+        });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_the_contrast_of_wcag_aa(open_page, h, scheme):
+    page = open_page(h, color_scheme=scheme)
+    page.click("#help-open")
+    settle(page)
+    contrasts = page.evaluate(CONTRASTS)
+    assert len(contrasts) > 50
+    assert [entry for entry in contrasts if entry[0] < 4.5] == []
+
+
+def test_every_control_has_a_name(page):
+    unnamed = page.evaluate("""() => [...document.querySelectorAll("button, input, select, canvas[tabindex]")]
+        .filter((e) => !(e.ariaLabel || e.textContent.trim() || e.labels?.[0]?.textContent.trim()))
+        .map((e) => e.outerHTML)""")
+    assert unnamed == []
+
+
+def test_without_image_and_levels_it_works_too(open_page, small):
+    page = open_page(type(small)(small.labels, small.parents, small.altitudes, small.embeddings))
+    assert page.input_value("#fill") == "random"
+    assert page.is_disabled("[data-level=scene]")
+    page.fill("#regions", "3")
+    page.press("#regions", "Enter")
+    np.testing.assert_array_equal(labels_of(page, small), small.labels)
+
+
+def test_a_notebook_shows_it(browser, small):
+    context = browser.new_context(viewport=SIZE)
+    page = context.new_page()
+    page.set_content(small._repr_html_())
+    inner = page.frames[1]
+    wait(inner, "Boolean(window.supercuts?.labelled)")
+    np.testing.assert_array_equal(labels_of(inner, small), small.cut(level="object"))
+    context.close()
+
+
+@pytest.mark.slow
+def test_frames_of_two_megapixels_are_in_time(open_page, voronoi):
+    page = open_page(voronoi(0, n_leaves=2000, shape=(1155, 1733), ties=False))
+    times = drag_slider(page)
+    assert len(times) > 60
+    assert np.median(times) <= 16
+    assert max(times) <= 50
+
+
+def drag_slider(page):
+    """Return the milliseconds of work of each frame while the slider is dragged from end to end."""
+    page.evaluate("""() => {
+        window.times = [];
+        const draw = supercuts.drawFrame.bind(supercuts);
+        supercuts.drawFrame = () => {
+            const start = performance.now();
+            draw();
+            times.push(performance.now() - start);
+        };
+    }""")
+    box = page.locator("#granularity").bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 8, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 8, y, steps=150)
+    page.mouse.up()
+    return page.evaluate("times")
