@@ -14,8 +14,8 @@ from supercuts.cli.common import FAILED, print_error, read_hierarchy, working
 
 _FORMATS = (
     "npz; ucm (.mat, .npy); labels (.png, .tif); masks (folder); coco, sam (.json); geojson, gpkg, geotiff, svg; "
-    "networkx-rag, networkx-tree (.graphml, .json); pyg, pyg-levels (.pt); linkage (.npy); ome-zarr (folder); html (the "
-    "viewer)."
+    "networkx-rag, networkx-tree (.graphml, .json); pyg, pyg-levels (.pt); linkage (.npy); ome-zarr (folder); "
+    "html (the viewer)."
 )
 
 
