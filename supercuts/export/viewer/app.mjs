@@ -287,7 +287,8 @@ export class Viewer extends EventTarget {
   lineTable() {
     const { boundaries } = this.shown;
     if (boundaries === "none") return null;
-    const byStrength = (strength) => rgba(255, 255 - 90 * (1 - strength), 255 * strength ** 2, 0.1 + 0.9 * strength);
-    return Uint32Array.from(this.strength, (strength) => (boundaries === "plain" ? rgba(255, 255, 255, 1) : byStrength(strength)));
+    if (boundaries === "plain") return new Uint32Array(this.tree.nNodes).fill(rgba(255, 255, 255, 1));
+    // strong ones white, weak ones orange and faint
+    return Uint32Array.from(this.strength, (s) => rgba(255, 165 + 90 * s, 255 * s ** 2, 0.15 + 0.85 * s));
   }
 }

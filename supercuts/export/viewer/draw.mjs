@@ -145,8 +145,8 @@ export class Painter {
     return low;
   }
 
-  // Draw one frame. fill (N + 1): colour per leaf, the last outside; lines: colour per node, or null; isUndone (M) of the
-  // cut; outlined [{flags (N + 1) of leaves, color}]; strokes [{points, color}]; cursor [y, x] or null.
+  // Draw one frame. fill (N + 1): colour per leaf, the last outside; lines: colour per node, or null; isUndone (M)
+  // of the cut; outlined [{flags (N + 1) of leaves, color}]; strokes [{points, color}]; cursor [y, x] or null.
   draw({ fill, lines, isUndone, outlined, strokes, cursor }) {
     const { words, leafAt } = this;
     for (let i = 0; i < words.length; i++) words[i] = fill[leafAt[i]];
@@ -160,9 +160,10 @@ export class Painter {
   drawLines(lines, isUndone) {
     const { words, edgeAt, lightNode, darkNode } = this;
     const dark = rgba(0, 0, 0, 0.55);
+    const isStrong = (node) => lines[node] >>> 24 > 127; // a faint line has no shadow
     for (let e = 0; e < this.nEdges; e++) {
       if (lightNode[e] !== NONE && isUndone[lightNode[e]]) words[edgeAt[e]] = lines[lightNode[e]];
-      else if (darkNode[e] !== NONE && isUndone[darkNode[e]] && lines[darkNode[e]] >>> 24 > 127) words[edgeAt[e]] = dark;
+      else if (darkNode[e] !== NONE && isUndone[darkNode[e]] && isStrong(darkNode[e])) words[edgeAt[e]] = dark;
     }
   }
 

@@ -75,7 +75,7 @@ export function polygonsOf(mask, width, height) {
   return outers;
 }
 
-// Closed rings along the mask's border; the mask lies on the right when y points down, so outer rings have positive area.
+// Closed rings along the mask's border, the mask on their right when y points down: outer rings have positive area.
 function ringsOf(mask, width, height) {
   const at = (x, y) => (x >= 0 && y >= 0 && x < width && y < height ? mask[y * width + x] : 0);
   const stride = width + 1;

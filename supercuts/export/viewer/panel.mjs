@@ -16,8 +16,9 @@ export function bindPanel(viewer, name) {
   bindSelection(viewer);
   bindFiles(viewer, name);
   bindDialog();
-  const onClick = { "zoom-in": () => viewer.zoom(1.5), "zoom-out": () => viewer.zoom(1 / 1.5), "zoom-fit": () => viewer.fit() };
-  for (const [id, act] of Object.entries(onClick)) element(id).addEventListener("click", act);
+  element("zoom-in").addEventListener("click", () => viewer.zoom(1.5));
+  element("zoom-out").addEventListener("click", () => viewer.zoom(1 / 1.5));
+  element("zoom-fit").addEventListener("click", () => viewer.fit());
   viewer.addEventListener("change", () => update(viewer));
 }
 
@@ -118,8 +119,8 @@ function bindDialog() {
   element("help-open").addEventListener("click", () => element("help").showModal());
   element("theme").addEventListener("click", () => {
     const root = document.documentElement;
-    const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = isDark ? "light" : "dark";
+    const byDefault = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+    root.dataset.theme = (root.dataset.theme ?? byDefault) === "dark" ? "light" : "dark";
   });
 }
 
@@ -173,10 +174,9 @@ function numbersOf(tree, node) {
 }
 
 function updateSelection(viewer) {
-  const { session, history, tool, label, isAdding } = viewer;
-  for (const [id, isPressed] of [["tool-select", tool === "select"], ["tool-scribble", tool === "scribble"], ["add-mode", isAdding]]) {
-    element(id).setAttribute("aria-pressed", isPressed);
-  }
+  const { session, history, tool, isAdding } = viewer;
+  const pressed = { "tool-select": tool === "select", "tool-scribble": tool === "scribble", "add-mode": isAdding };
+  for (const [id, isPressed] of Object.entries(pressed)) element(id).setAttribute("aria-pressed", isPressed);
   element("undo").disabled = !history.past.length;
   element("redo").disabled = !history.future.length;
   element("add-label").disabled = session.names.length === COLORS.length;

@@ -6,7 +6,9 @@
 
 import { pathToRoot } from "./tree.mjs";
 
-export const COLORS = ["#e6550d", "#0096ff", "#31b057", "#c040d0", "#e8c000", "#00b8b0", "#ff5f9e", "#8a6d3b", "#7a7aff"];
+export const COLORS = [
+  "#e6550d", "#0096ff", "#31b057", "#c040d0", "#e8c000", "#00b8b0", "#ff5f9e", "#8a6d3b", "#7a7aff",
+];
 
 export const EMPTY_SESSION = { selection: [], strokes: [], names: ["object", "background"] };
 

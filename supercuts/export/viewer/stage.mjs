@@ -103,7 +103,8 @@ function handleKey(viewer, canvas, actions, event) {
     if (key !== "Enter") return false;
   }
   if (event.target === canvas && handleImageKey(viewer, event, key)) return true;
-  if (event.altKey || event.ctrlKey || !(key in actions) || (key.length === 1 && !actions.isSingleKeyAllowed())) return false;
+  if (event.altKey || event.ctrlKey || !(key in actions)) return false;
+  if (key.length === 1 && !actions.isSingleKeyAllowed()) return false;
   actions[key]();
   return true;
 }

@@ -93,7 +93,7 @@ export function leavesUnder(tree, nodes) {
   return isBelow.subarray(0, tree.nLeaves);
 }
 
-// Pixel index -> label of strokes [{label, points: [[y, x], ...]}], straight lines one pixel wide; the last one is seen.
+// Pixel index -> label of strokes [{label, points: [[y, x], ...]}]: lines one pixel wide; the last one is seen.
 export function drawStrokes(strokes, width) {
   const drawn = new Map();
   for (const { label, points } of strokes) {
@@ -102,7 +102,9 @@ export function drawStrokes(strokes, width) {
       const nSteps = Math.max(Math.abs(endY - y), Math.abs(endX - x));
       const stepY = nSteps ? (endY - y) / nSteps : 0;
       const stepX = nSteps ? (endX - x) / nSteps : 0;
-      for (let k = 0; k < nSteps; k++) drawn.set(roundHalfEven(k * stepY + y) * width + roundHalfEven(k * stepX + x), label);
+      for (let k = 0; k < nSteps; k++) {
+        drawn.set(roundHalfEven(k * stepY + y) * width + roundHalfEven(k * stepX + x), label);
+      }
       drawn.set(endY * width + endX, label);
     });
   }
