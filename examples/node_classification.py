@@ -5,6 +5,7 @@ python examples/node_classification.py            prints the accuracy on the oth
 
 import sys
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 from torch_geometric.nn import SAGEConv
@@ -16,8 +17,9 @@ from supercuts.export.pyg import to_data
 h = supercuts.load("compact").segment(sys.argv[1] if len(sys.argv) > 1 else "examples/photo.jpg")
 data = to_data(h, partitions(h)[-1])  # the finest partition: the superpixels
 x = (data.x - data.x.mean(0)) / (data.x.std(0) + 1e-6)
-y = torch.zeros(h.n_leaves, dtype=torch.long)  # here the classes are the five regions of a coarse cut
-y[h.labels] = torch.from_numpy(h.cut(regions=5)).long()
+region = np.empty(h.n_leaves, np.int64)
+region[h.labels] = h.cut(regions=5)  # here the classes are the five regions of a coarse cut
+y = torch.from_numpy(region)
 
 torch.manual_seed(0)
 is_known = torch.rand(h.n_leaves) < 0.1

@@ -51,7 +51,8 @@ def atomic_folder(path: str | os.PathLike[str], marker: str, force: bool = False
         try:
             temporary.rename(target)
         except OSError:
-            old.rename(target)
+            if old.exists():
+                old.rename(target)
             raise
         shutil.rmtree(old, ignore_errors=True)
     finally:

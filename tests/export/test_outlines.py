@@ -20,6 +20,14 @@ def rings_of(h, node):
     return [[ring.tolist() for ring in polygon] for polygon in outline.polygons]
 
 
+def sides_of(h, nodes):
+    sides = []
+    for outline in outlines(h, nodes):
+        for ring in (ring.tolist() for polygon in outline.polygons for ring in polygon):
+            sides += [(tuple(a), tuple(b)) for a, b in zip(ring, ring[1:] + ring[:1], strict=True)]
+    return sides
+
+
 def test_a_hole_is_a_ring_against_the_clock():
     h = flat([[0, 0, 0], [0, 1, 0], [0, 0, 0]])
     assert rings_of(h, 0) == [[[[0, 0], [3, 0], [3, 3], [0, 3]], [[1, 2], [2, 2], [2, 1], [1, 1]]]]
@@ -60,13 +68,15 @@ def test_every_node_of_a_ragged_tree_is_its_pixels(ragged):
 def test_neighbours_share_every_point_of_their_border(ragged):
     """Each side between two kept points is walked once in each direction, or lies on the frame."""
     height, width = ragged.shape
-    sides = []
-    for outline in outlines(ragged, ragged.cut_nodes(level="part")):
-        for ring in (ring.tolist() for polygon in outline.polygons for ring in polygon):
-            sides += [(tuple(a), tuple(b)) for a, b in zip(ring, ring[1:] + ring[:1], strict=True)]
+    sides = sides_of(ragged, ragged.cut_nodes(level="part"))
     assert len(set(sides)) == len(sides)
     for a, b in set(sides) - {(b, a) for a, b in sides}:
         assert (a[0] == b[0] and a[0] in (0, width)) or (a[1] == b[1] and a[1] in (0, height))
+
+
+def test_a_coarser_level_has_points_of_the_superpixels_only(ragged):
+    finest = set(sides_of(ragged, np.arange(ragged.n_leaves, dtype=np.int32)))
+    assert set(sides_of(ragged, ragged.cut_nodes(level="object"))) <= finest
 
 
 def test_an_unknown_node_is_refused():

@@ -3,7 +3,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from supercuts.core.errors import InputError
+from supercuts.core.errors import InputError, MissingDependencyError
 from supercuts.export import npz, registry
 
 
@@ -97,6 +97,14 @@ def test_a_full_disk_leaves_no_half_file(ragged, geotiff, tmp_path, format):
     with files_of_at_most(100), pytest.raises(OSError, match=r"."):
         ragged.export(target, format, like=like)
     assert listing(tmp_path) == sorted([*before, "out"])
+
+
+@pytest.mark.parametrize("ragged", [0], indirect=True)
+@pytest.mark.parametrize("name", NEEDS)
+def test_a_missing_library_names_the_extra(ragged, geotiff, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    with pytest.raises(MissingDependencyError, match=rf'{NEEDS[name]}.* not .*pip install "supercuts\[export\]"$'):
+        ragged.export(tmp_path / f"a{SUFFIXES[name]}", name, like=scene(name, geotiff))
 
 
 def test_options_that_a_format_has_no_use_for_are_refused(small, tmp_path):
