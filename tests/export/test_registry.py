@@ -39,11 +39,12 @@ SUFFIXES = {
     "pyg-levels": ".pt",
     "linkage": ".npy",
     "ome-zarr": ".zarr",
+    "html": ".html",
 }
 NEEDS = {"coco": "pycocotools", "sam": "pycocotools", "gpkg": "pyogrio", "geotiff": "rasterio", "ome-zarr": "zarr"}
 
 
-@pytest.fixture(params=[name for name in registry.WRITERS if name in SUFFIXES])
+@pytest.fixture(params=list(registry.WRITERS))
 def format(request):
     pytest.importorskip(NEEDS.get(request.param, "numpy"))
     return request.param
