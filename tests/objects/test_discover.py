@@ -15,6 +15,8 @@ from supercuts.objects.graphs import grid_graph
 from supercuts.objects.keys import dino_keys
 from supercuts.objects.tokencut import TokenCutConfig, tokencut
 
+ON_FEATURES = [name for name in METHODS if name != "tree"]  # which has tests of its own (test_figure_ground.py)
+
 
 def flat_tree(labels, features):
     """Return a hierarchy whose leaves all join at once."""
@@ -54,7 +56,7 @@ def test_the_object_is_found_whatever_the_numbers_of_superpixels(method, refine,
     assert 0.3 < found.scores[0] <= 1
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ON_FEATURES)
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("kind", ["random", "equal", "zero"])
 def test_every_method_answers_whatever_it_is_given(method, n, kind):
@@ -67,7 +69,7 @@ def test_every_method_answers_whatever_it_is_given(method, n, kind):
     assert ((found.saliency >= 0) & (found.saliency <= 1)).all()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ON_FEATURES)
 @pytest.mark.parametrize("n_leaves", [1, 2])
 def test_one_or_two_superpixels_are_enough(method, n_leaves):
     labels = np.minimum(np.arange(6), n_leaves - 1).astype(np.int32)[None].repeat(3, 0)
@@ -78,7 +80,7 @@ def test_one_or_two_superpixels_are_enough(method, n_leaves):
 @pytest.mark.parametrize("refine", [False, True])
 def test_if_nothing_stands_out_it_is_the_whole_image(refine):
     h, _ = scene()
-    for method in METHODS:
+    for method in ON_FEATURES:
         found = discover(h, np.ones((72, 3), np.float32), method, refine=refine)
         assert found.mask.all(), method
         assert found.scores.tolist() == [0]
@@ -126,7 +128,7 @@ def test_the_registry_takes_a_method_that_sees_the_hierarchy(monkeypatch):
 
 def test_what_cannot_be_sought_is_refused():
     h, _ = scene()
-    with pytest.raises(InputError, match=r"method='cut' is unknown\. Choose one of: tokencut"):
+    with pytest.raises(InputError, match=r"method='cut' is unknown\. Choose one of: tree, tokencut"):
         discover(h, method="cut")
     with pytest.raises(InputError, match="n=0 is outside"):
         discover(h, n=0)
@@ -134,7 +136,7 @@ def test_what_cannot_be_sought_is_refused():
         discover(h, np.ones((71, 2), np.float32))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ON_FEATURES)
 def test_random_transformers_run_from_image_to_objects(method):
     torch.manual_seed(0)
     vit = make_pretrained("timm:vit_tiny_patch16_224", PretrainedConfig(finetune_blocks=0)).eval()
