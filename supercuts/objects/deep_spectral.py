@@ -105,7 +105,7 @@ def spectral_regions(
         n_regions = _eigengap(pairs.values)
     check_in_range("n_regions", n_regions, 1, np.inf, remedy="Ask for at least one.")
     n_regions = min(n_regions, len(np.unique(pairs.vectors, axis=0)))
-    clusters = KMeans(n_regions, n_init=10, random_state=seed).fit_predict(pairs.vectors, sample_weight=graph.area)
+    clusters = KMeans(n_regions, n_init=4, random_state=seed).fit_predict(pairs.vectors, sample_weight=graph.area)
     background = int(np.bincount(clusters, graph.border, minlength=n_regions).argmax())
     # new numbers by a table: swapping in place would mix up the two regions
     number = np.arange(n_regions)
