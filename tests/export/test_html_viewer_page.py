@@ -83,7 +83,9 @@ def place(page, y, x):
 
 
 def settle(page):
+    """Wait until nothing is left to be drawn: on a busy machine the page may still be laid out."""
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    wait(page, "!Object.keys(supercuts.isDirty).length && supercuts.painter.view === supercuts.view")
 
 
 def saved(page, button, folder):
@@ -135,16 +137,20 @@ def test_what_is_drawn_is_the_cut(page, h):
     page.fill("#opacity", "1")
     page.fill("#regions", "9")
     page.press("#regions", "Enter")
-    settle(page)
-    words = page.evaluate("""() => {
+    sample = """() => {
         const { painter, tree, view } = supercuts, words = new Uint32Array(painter.pixels.data.buffer);
         return Array.from(tree.labels, (_, i) => {
             const x = Math.floor((i % tree.width + .5) * view.scale + view.x);
             const y = Math.floor((Math.floor(i / tree.width) + .5) * view.scale + view.y);
             return words[y * painter.canvas.width + x];
         });
-    }""")
-    pairs = {*zip(words, h.cut(regions=9).ravel().tolist(), strict=True)}
+    }"""
+    for _ in range(40):  # a busy machine may draw late
+        settle(page)
+        pairs = {*zip(page.evaluate(sample), h.cut(regions=9).ravel().tolist(), strict=True)}
+        if len(pairs) == 9:
+            break
+        page.wait_for_timeout(50)
     assert len(pairs) == 9
     assert len({word for word, _ in pairs}) == 9
 
