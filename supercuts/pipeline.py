@@ -184,15 +184,17 @@ class Model:
         n: int = 1,
         seed: int = 0,
         progress: Progress | None = None,
+        objects: Objects | None = None,
     ) -> Parts:
         """Return the parts of at most `n` objects of an image or of its hierarchy.
 
-        k       parts of each object; None: the method decides
-        method  tree (regions of the tree inside the object, unless given), spectral or deepcut
+        k        parts of each object; None: the method decides
+        method   tree (regions of the tree inside the object, unless given), spectral or deepcut
         seed, progress  as in objects, which finds the objects first
+        objects  those to divide, found before; n is then of no account
         """
         h = source if isinstance(source, Hierarchy) else self.segment(source)
-        found = self.objects(h, n, seed=seed)
+        found = objects or self.objects(h, n, seed=seed)
         method = method or "tree"
         features = None if method == "tree" else self.leaf_features(h)
         return find_parts(h, found, features, k, method, seed, progress)

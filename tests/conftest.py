@@ -70,11 +70,11 @@ class BrightFinder:
         mask = mask if mask.any() else ~mask
         return Objects(mask[None], np.ones(1, np.float32), mask.astype(np.float32))
 
-    def parts(self, source, k=None, method=None):
+    def parts(self, source, k=None, method=None, objects=None):
         from supercuts.core.arrays import relabel_consecutive
         from supercuts.objects.result import Parts
 
-        mask = self.objects(source).mask
+        mask = (objects or self.objects(source)).mask
         labels = np.where(np.arange(mask.shape[1]) < mask.shape[1] // 2, 1, 2) * mask
         labels, n = relabel_consecutive(np.concatenate([np.zeros((1, mask.shape[1]), int), labels]))
         return Parts(labels[1:], np.zeros(n - 1, np.int32))

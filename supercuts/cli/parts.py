@@ -53,7 +53,7 @@ def parts(
     def find(path: Path, name: str, step: Callable[[int, int], None]) -> dict[str, Any]:
         h = discovery.hierarchy_of(finder, path, superpixels)
         objects = finder.objects(h, n, seed=seed)
-        found = finder.parts(h, k, method, n, seed, step)
+        found = finder.parts(h, k, method, seed=seed, progress=step, objects=objects)
         if shared:
             from supercuts.objects.shared_parts import describe_parts
 

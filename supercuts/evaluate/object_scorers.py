@@ -101,8 +101,9 @@ class PartsOfModel:
             y0, x0, y1, x1 = clipped_box(truth.box_yxyx, image.shape)
             cropped = finder.segment(np.ascontiguousarray(image[y0:y1, x0:x1]))
             in_box = finder.parts(cropped, k=self.k, method=self.method)
-        parts = finder.parts(hierarchy, k=self.k, method=self.method)
-        return score_parts(parts, finder.objects(hierarchy, n=1), truth, hierarchy, in_box)
+        objects = finder.objects(hierarchy, n=1)
+        parts = finder.parts(hierarchy, k=self.k, method=self.method, objects=objects)
+        return score_parts(parts, objects, truth, hierarchy, in_box)
 
     def case(self, sample: PartSample, caption: str) -> Case:
         """Return what was found in one image beside the truth."""

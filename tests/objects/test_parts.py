@@ -144,3 +144,6 @@ def test_a_model_finds_objects_and_their_parts():
     parts = model.parts(h, k=2)
     np.testing.assert_array_equal(parts.labels > 0, found.mask)
     assert parts.labels[25, 45] != parts.labels[40, 45]
+    np.testing.assert_array_equal(model.parts(h, k=2, objects=found).labels, parts.labels)
+    whole = Objects(np.ones((1, 60, 90), bool), np.ones(1, np.float32), np.ones((60, 90), np.float32))
+    assert (model.parts(h, k=2, objects=whole).labels > 0).all()
