@@ -19,10 +19,11 @@ from supercuts.core.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from supercuts.hierarchy.tree import Hierarchy
     from supercuts.refine.config import RefineConfig
     from supercuts.refine.fit import Step
     from supercuts.refine.network import KanezakiCNN
-    from supercuts.refine.runs import Run, Superpixels
+    from supercuts.refine.runs import Run, Tree
 
 _PNG_SUFFIX = "_scribble.png"
 
@@ -32,9 +33,9 @@ def refine(
         list[str], typer.Argument(metavar="IMAGE|key=value", help="Images, folders, globs; settings to replace.")
     ],
     out: discovery.Out,
-    method: Annotated[str | None, typer.Option(help="sp (superpixels) or st (continuity); else the config's.")] = None,
+    method: Annotated[str | None, typer.Option(help="sp (superpixels) or st (continuity), as published.")] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="CONFIG.yaml", help="Settings; unless given those published for the method.")
+        Path | None, typer.Option(metavar="CONFIG.yaml", help="Settings; else those published for --method, else ours.")
     ] = None,
     scribbles: Annotated[
         Path | None,
@@ -58,12 +59,12 @@ def refine(
     paths = [Path(text) for text in images if text not in overrides]
     if not paths:
         raise InputError("no IMAGE given: name image files, folders or globs before key=value settings.")
-    settings = read_settings(config, overrides + ([f"method={method}"] if method else []))
+    settings = read_settings(config, method, overrides, is_ours=scribbles is None and train is None)
     from supercuts.refine import runs
 
     names = discovery.prepare(paths, out, runs.SHARED_SUFFIXES if train else runs.SUFFIXES)
     marks = find_scribbles(scribbles, names)
-    run = runs.Run(out, settings, _superpixels(settings), show, device)
+    run = runs.Run(out, settings, _tree(settings), show, device)
     runs.start(run)
     network, failures = (None, []) if train is None else _train(run, find_images([train]))
 
@@ -86,12 +87,20 @@ def refine(
     discovery.finish(reports, out, columns, as_json)
 
 
-def read_settings(config: Path | None, overrides: list[str]) -> "RefineConfig":
-    """Return the settings of a file, or the published ones, after the overrides."""
-    from supercuts.core.config import load_config
-    from supercuts.refine.config import RefineConfig
+def read_settings(config: Path | None, method: str | None, overrides: list[str], is_ours: bool) -> "RefineConfig":
+    """Return the settings of a file, else those published for a method, else ours, after the overrides.
 
-    return load_config(config, RefineConfig, overrides)
+    is_ours: ours fit the task. They number connected pieces, which neither scribbles nor several images allow.
+    """
+    import json
+
+    from supercuts.core.config import load_config
+    from supercuts.refine.config import OURS, RefineConfig
+
+    first = [f"method={method}"] if method else []
+    if config is None and method is None and is_ours:
+        first = [f"{key}={json.dumps(value)}" for key, value in OURS.model_dump(exclude_unset=True).items()]
+    return load_config(config, RefineConfig, [*first, *overrides])
 
 
 def find_scribbles(scribbles: Path | None, names: dict[Path, str]) -> dict[Path, Path]:
@@ -111,18 +120,18 @@ def find_scribbles(scribbles: Path | None, names: dict[Path, str]) -> dict[Path,
     return dict.fromkeys(names, scribbles)
 
 
-def _superpixels(settings: "RefineConfig") -> "Superpixels | None":
-    """Return what makes our own superpixels, where the settings ask for them."""
-    if settings.method != "sp" or settings.partition.method != "ssn":
+def _tree(settings: "RefineConfig") -> "Tree | None":
+    """Return what makes our hierarchy, where the settings ask for its superpixels or for a cut to start from."""
+    if not settings.initial_regions and (settings.method != "sp" or settings.partition.method != "ssn"):
         return None
     import supercuts
 
     model = supercuts.load(settings.partition.model)
 
-    def superpixels(image: "np.ndarray", count: int) -> "np.ndarray":
-        return model.segment(image, superpixels=count).labels
+    def tree(image: "np.ndarray", count: int) -> "Hierarchy":
+        return model.segment(image, superpixels=count)
 
-    return superpixels
+    return tree
 
 
 def _train(run: "Run", paths: list[Path]) -> tuple["KanezakiCNN", list[discovery.Report]]:

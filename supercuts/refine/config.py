@@ -1,7 +1,7 @@
 """The settings of a refinement: the names are those of the published programs.
 
 In   configs/refine_*.yaml through core.config.load_config
-Out  RefineConfig
+Out  RefineConfig; OURS, the settings of the command
 Not  no defaults hidden elsewhere: what a run used is what it saved
 """
 
@@ -66,10 +66,15 @@ class RefineConfig(LossConfig, NetworkConfig, frozen=True, extra="forbid"):
     learning_rate: PositiveFloat = 0.1
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: NonNegativeFloat = 0.0
+    initial_regions: NonNegativeInt = (
+        0  # initial labels: a cut of our hierarchy into so many, or n_classes if that is less; 0: none
+    )
     initial_steps: NonNegativeInt = 20  # steps whose targets are the initial labels, where there are any
+    half_steps: NonNegativeInt = 0  # first steps that see the image at half its size, for a quarter of the time
     # what normalises an image to be labelled: its own statistics, as published, or those averaged in training
     statistics: Literal["batch", "running"] = "batch"
     snap: bool = True  # method sp: labels are voted within superpixels one last time, so they are constant there
+    connected: bool = False  # each connected piece of a class is a label of its own
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the convolutions; auto: bfloat16 if it is fast
     partition: PartitionConfig = PartitionConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
@@ -87,3 +92,16 @@ class RefineConfig(LossConfig, NetworkConfig, frozen=True, extra="forbid"):
         if self.mu == 0 and self.scribble == 0:
             raise ValueError("mu and scribble are both 0: nothing says what the labels are; set one above 0")
         return self
+
+
+# what the command does unless told otherwise: from a cut of our hierarchy, few steps
+OURS = RefineConfig(
+    method="sp",
+    n_features=32,
+    initial_regions=100,
+    initial_steps=40,
+    half_steps=20,
+    epochs=40,
+    min_classes=0,
+    connected=True,
+)

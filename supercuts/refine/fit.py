@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float32, Int32
 
 from supercuts.core.errors import InputError
@@ -22,6 +23,7 @@ from supercuts.refine.config import RefineConfig
 from supercuts.refine.network import KanezakiCNN, choose_precision
 from supercuts.refine.objective import Terms, classify, objective, pixel_weights
 from supercuts.refine.vote import majority_vote
+from supercuts.superpixels.connectivity import connected_pieces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +76,7 @@ Watch = Callable[[Step], None]
 class _Ready(NamedTuple):
     """An example as the loop wants it."""
 
+    example: Example
     image: torch.Tensor
     weights: Float32[np.ndarray, "height width"]
     is_marked: np.ndarray
@@ -97,6 +100,7 @@ def fit(
         network.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay
     )
     ready = [_prepare(example, config, device) for example in examples]
+    halves = [_prepare(_half(example), config, device) for example in examples] if config.half_steps else ready
     stops = [_min_classes(example, config) for example in examples]
     counts = np.full(len(examples), config.n_classes)
     rng = np.random.default_rng(config.seed)
@@ -108,16 +112,16 @@ def fit(
             for _ in range(config.updates):
                 loss = 0.0
                 optimizer.zero_grad()
+                seen = halves if index < config.half_steps else ready
                 for i in batch:
-                    part, counts[i], terms, labels = _backward(
-                        network, examples[i], ready[i], config, index, batch.size
-                    )
+                    part, counts[i], terms, labels = _backward(network, seen[i], config, index, batch.size)
                     loss += part / batch.size
                 optimizer.step()
                 if watch is not None:
-                    watch(Step(index, n_steps, loss, int(counts[batch].max()), terms, labels))
+                    shown = _enlarged(labels, examples[batch[-1]].image.shape[:2])
+                    watch(Step(index, n_steps, loss, int(counts[batch].max()), terms, shown))
                 index += 1
-        if (counts <= stops).all():
+        if (counts <= stops).all() and index > config.half_steps:
             break
     network.use_statistics(config.statistics)
     return network.eval()
@@ -139,12 +143,14 @@ def label(network: KanezakiCNN, example: Example, config: RefineConfig) -> Int32
     """Return the class of each pixel: as scribbled where it is; of method sp with snap constant within superpixels.
 
     Scribbles come last: a superpixel that holds one may have two classes. Classes are those of the network: the same
-    number means the same in all its images.
+    number means the same in all its images, but with `connected`, which numbers connected pieces.
     """
     labels = classify(respond(network, example.image)).labels
     if config.method == "sp" and config.snap and example.superpixels is not None:
         labels = majority_vote(labels, example.superpixels, config.n_classes)
-    return labels if example.scribbles is None else np.where(example.scribbles >= 0, example.scribbles, labels)
+    if example.scribbles is not None:
+        labels = np.where(example.scribbles >= 0, example.scribbles, labels)
+    return connected_pieces(labels, np.zeros_like(labels)) if config.connected else labels
 
 
 def new_network(config: RefineConfig, channels: int, device: torch.device) -> KanezakiCNN:
@@ -175,10 +181,10 @@ def check_examples(examples: Sequence[Example], config: RefineConfig) -> None:
 
 
 def _backward(
-    network: KanezakiCNN, example: Example, ready: _Ready, config: RefineConfig, index: int, n_batch: int
+    network: KanezakiCNN, ready: _Ready, config: RefineConfig, index: int, n_batch: int
 ) -> tuple[float, int, Terms, np.ndarray]:
     """Add the gradient of one image; return its loss, its number of labels, the terms and the labels."""
-    response = network(ready.image)
+    example, response = ready.example, network(ready.image)
     found = classify(response)
     targets = found.labels
     if example.initial is not None and index < config.initial_steps:
@@ -194,7 +200,24 @@ def _backward(
 
 def _prepare(example: Example, config: RefineConfig, device: torch.device) -> _Ready:
     scribbles = np.full(example.image.shape[:2], -1, np.int32) if example.scribbles is None else example.scribbles
-    return _Ready(_to_tensor(example.image, device), pixel_weights(scribbles, config), scribbles >= 0)
+    return _Ready(example, _to_tensor(example.image, device), pixel_weights(scribbles, config), scribbles >= 0)
+
+
+def _half(example: Example) -> Example:
+    """Return an example of half the size: means of 2 x 2 pixels, and of labels the first of them."""
+    pixels = torch.from_numpy(np.ascontiguousarray(example.image)).permute(2, 0, 1)[None]
+    mean = F.avg_pool2d(pixels, 2, ceil_mode=True, count_include_pad=False)[0].permute(1, 2, 0)
+    maps = (example.superpixels, example.scribbles, example.initial)
+    return Example(
+        np.ascontiguousarray(mean.numpy()), *(m if m is None else np.ascontiguousarray(m[::2, ::2]) for m in maps)
+    )
+
+
+def _enlarged(labels: Int32[np.ndarray, "_ _"], shape: tuple[int, ...]) -> Int32[np.ndarray, "height width"]:
+    """Return labels of half the size at the full one; those of the full size as they are."""
+    if labels.shape == shape:
+        return labels
+    return labels.repeat(2, axis=0).repeat(2, axis=1)[: shape[0], : shape[1]]
 
 
 def _min_classes(example: Example, config: RefineConfig) -> int:

@@ -37,7 +37,10 @@ class Classified(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The terms before they are weighted by nu, nu_y, nu_x, M and m; similarity holds the weights of its pixels."""
+    """The terms before they are weighted by nu, nu_y, nu_x, M and m; similarity holds the weights of its pixels.
+
+    On CPUs the continuity is not measured where it has no weight, and is 0.
+    """
 
     similarity: float
     continuity_y: float

@@ -21,6 +21,7 @@ import torch
 from supercuts.core.config import load_config, save_resolved
 from supercuts.core.errors import ImageError, InputError
 from supercuts.core.files import atomic_path
+from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.draw import random_colors
 from supercuts.images.io import write_labels_png, write_png
 from supercuts.refine.config import RefineConfig
@@ -34,20 +35,20 @@ from supercuts.refine.weights import load_network, save_network
 
 SUFFIXES = ("_labels.png", "_colors.png", "_model.safetensors", "_refine.json")  # of a network for each image
 SHARED_SUFFIXES = ("_labels.png", "_colors.png", "_refine.json")
-Superpixels = Callable[[np.ndarray, int], np.ndarray]  # (H, W, C) float32 and their number -> labels (H, W) int32
+Tree = Callable[[np.ndarray, int], Hierarchy]  # of an image (H, W, C) float32 with so many leaves
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """What all images of a run share.
 
-    superpixels  makes those of partition.method=ssn; None: there are none
+    tree         makes superpixels of partition.method=ssn and initial labels; None: there are none
     show_every   a picture of every so many steps; None: none
     """
 
     out: Path
     config: RefineConfig
-    superpixels: Superpixels | None = None
+    tree: Tree | None = None
     show_every: int | None = None
     device: str = "cpu"
 
@@ -73,12 +74,21 @@ def read_example(run: Run, path: Path, scribbles: Path | None = None) -> Example
         )
     image = prepare(image, config.preprocess)
     marks = None if marks is None else prepare_labels(marks, config.preprocess)
-    superpixels = None
-    if config.method == "sp" and config.partition.method == "ssn" and run.superpixels is not None:
-        superpixels = run.superpixels(image, config.partition.n_segments)
-    elif config.method == "sp":
-        superpixels = partition(image, config.partition)
-    return Example(image, superpixels, marks)
+    h = None if run.tree is None else run.tree(image, config.partition.n_segments)
+    return Example(image, superpixels_of(image, h, config), marks, initial_of(h, config))
+
+
+def superpixels_of(image: np.ndarray, h: Hierarchy | None, config: RefineConfig) -> np.ndarray | None:
+    """Return what method sp votes within: the leaves of h, or superpixels of scikit-image."""
+    if config.method != "sp":
+        return None
+    return h.labels if h is not None and config.partition.method == "ssn" else partition(image, config.partition)
+
+
+def initial_of(h: Hierarchy | None, config: RefineConfig) -> np.ndarray | None:
+    """Return the labels to start from, a cut of h, if there are to be any."""
+    n_regions = min(config.initial_regions, config.n_classes)
+    return h.cut(regions=min(n_regions, h.n_leaves)) if h is not None and n_regions else None
 
 
 def refine_file(

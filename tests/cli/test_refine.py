@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
+import yaml
 from PIL import Image
 
 FEW = ("n_features=8", "n_classes=6", "epochs=3", "min_classes=0")
@@ -18,7 +19,7 @@ def labels_of():
 
 
 def test_images_of_a_folder_each_have_a_network(run, photos, tmp_path, labels_of):
-    result = run("refine", photos, "-o", tmp_path / "out", *FEW, "--show", 1)
+    result = run("refine", photos, "-o", tmp_path / "out", "--method", "st", *FEW, "--show", 1)
     assert result.exit_code == 0, result.stderr
     assert "labels" in result.stdout
     for name in "ab":
@@ -33,6 +34,15 @@ def test_sp_takes_the_superpixels_of_the_model(run, quarters, photos, tmp_path, 
     assert quarters.asked == [7]
     labels = labels_of(tmp_path / "out" / "a_labels.png")
     assert np.unique(labels[:12, :16]).size == np.unique(labels[12:, 16:]).size == 1
+
+
+def test_unless_told_otherwise_it_starts_from_the_tree(run, quarters, photos, tmp_path, labels_of):
+    result = run("refine", photos / "a.png", "-o", tmp_path / "out", *FEW)
+    assert result.exit_code == 0, result.stderr
+    assert quarters.asked == [1000]
+    settings = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert (settings["method"], settings["initial_regions"], settings["connected"]) == ("sp", 100, True)
+    assert labels_of(tmp_path / "out" / "a_labels.png").max() < 4
 
 
 def test_a_train_folder_and_other_images(run, photos, tmp_path):
@@ -67,7 +77,7 @@ def test_scribbles_five_channels_and_going_on(run, tmp_path, labels_of):
 
 def test_an_image_that_fails_does_not_stop_the_others(run, photos, tmp_path):
     (photos / "aa.png").write_bytes(b"no picture")
-    result = run("refine", photos, "-o", tmp_path / "out", *FEW)
+    result = run("refine", photos, "-o", tmp_path / "out", "--method", "st", *FEW)
     assert result.exit_code == 1
     assert "1 of 3 images failed" in result.stderr
     assert (tmp_path / "out" / "b_labels.png").is_file()

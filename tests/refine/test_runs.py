@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import supercuts
 from supercuts.core.errors import ImageError, InputError
 from supercuts.images.io import read_image
 from supercuts.refine import runs
 from supercuts.refine.config import PartitionConfig, PreprocessConfig, RefineConfig
+from supercuts.superpixels.connectivity import connected_pieces
 
 SMALL = RefineConfig(n_features=8, n_classes=6, epochs=4, min_classes=0)
 
@@ -58,11 +60,38 @@ def test_a_finished_image_is_not_done_again(tmp_path, photo):
         runs.start(runs.Run(tmp_path / "out", SMALL, device="abacus"))
 
 
+def tree_of(labels):
+    """Return a tree in which the leaves join one after the other."""
+    n = int(labels.max()) + 1
+    parents = np.minimum(np.concatenate([[n], np.arange(n, 2 * n - 1), np.arange(n + 1, 2 * n)]), 2 * n - 2)
+    altitudes = np.concatenate([np.zeros(n), np.linspace(0.1, 1, n - 1)])
+    return supercuts.Hierarchy(
+        labels, parents.astype(np.int32), altitudes.astype(np.float32), np.zeros((n, 1), np.float32)
+    )
+
+
+@pytest.mark.parametrize("half_steps", [0, 2])
+def test_the_first_targets_are_a_cut_of_the_tree(tmp_path, photo, half_steps):
+    squares = (np.arange(24)[:, None] // 6 * 4 + np.arange(32) // 8).astype(np.int32)
+    config = SMALL.model_copy(
+        update={"initial_regions": 5, "initial_steps": 3, "half_steps": half_steps, "connected": True, "mu": 1.0}
+    )
+    run = runs.Run(tmp_path / "out", config, lambda image, n: tree_of(squares))
+    example = runs.read_example(run, photo)
+    np.testing.assert_array_equal(example.initial, tree_of(squares).cut(regions=5))
+    assert example.superpixels is None  # method st
+    steps = []
+    runs.refine_file(run, photo, "photo", watch=steps.append)
+    assert all(step.labels.shape == (24, 32) for step in steps)
+    labels = labels_in(tmp_path / "out" / "photo_labels.png")
+    np.testing.assert_array_equal(labels, connected_pieces(labels.astype(np.int32), np.zeros((24, 32), np.int32)))
+
+
 def test_sp_labels_are_constant_within_superpixels_that_the_caller_makes(tmp_path, photo):
     config = SMALL.model_copy(update={"method": "sp", "nu": 0.0})
     squares = (np.arange(24)[:, None] // 6 * 4 + np.arange(32) // 8).astype(np.int32)
     asked = []
-    run = runs.Run(tmp_path / "out", config, lambda image, n: asked.append((image.shape, n)) or squares)
+    run = runs.Run(tmp_path / "out", config, lambda image, n: asked.append((image.shape, n)) or tree_of(squares))
     document = runs.refine_file(run, photo, "photo")
     assert asked == [((24, 32, 3), 1000)]
     assert document["superpixels"] == 16
