@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 from common import markdown_facts, markdown_table, positive_int, run_facts, score, write_json
 
 import supercuts
@@ -29,14 +28,15 @@ from supercuts.evaluate.methods import Method
 from supercuts.evaluate.run import Store, Task
 from supercuts.metrics.pooled_iou import PooledIoU, aggregate_pooled_iou, label_pooled_iou
 from supercuts.pipeline import Model, weights_path
-from supercuts.refine.config import PartitionConfig, RefineConfig
+from supercuts.refine.config import OURS, PartitionConfig, RefineConfig
 from supercuts.refine.fit import Example, fit, label
 from supercuts.refine.hierarchy import REFINERS, refine_hierarchy
 from supercuts.refine.inputs import read_input
-from supercuts.refine.partition import partition
+from supercuts.refine.runs import initial_of, superpixels_of
 
 _SLIC = PartitionConfig(method="slic", n_segments=10000, compactness=100.0)
 SETTINGS = {
+    "default": OURS,
     "SP, published": RefineConfig(method="sp", partition=_SLIC, snap=False),
     "SP on our superpixels": RefineConfig(method="sp"),
     "ST, published, nu=5": RefineConfig(nu=5.0),
@@ -50,12 +50,15 @@ class OfSettings:
     """Score the labels of a network fitted to one image."""
 
     config: RefineConfig
+    device: str = "cpu"
 
     def __call__(self, sample: Sample) -> PooledIoU:
         """Return the scores of one image."""
-        image = read_input(sample.image_path)
-        example = Example(image, superpixels_of(image, self.config))
-        labels = label(fit([example], self.config), example, self.config)
+        image, config = read_input(sample.image_path), self.config
+        needs_tree = config.initial_regions or (config.method == "sp" and config.partition.method == "ssn")
+        h = model().segment(image, superpixels=config.partition.n_segments) if needs_tree else None
+        example = Example(image, superpixels_of(image, h, config), initial=initial_of(h, config))
+        labels = label(fit([example], config, device=self.device), example, config)
         return label_pooled_iou([relabel_consecutive(labels)[0]], sample.truths)
 
 
@@ -79,21 +82,13 @@ def model() -> Model:
     return supercuts.load("compact")
 
 
-def superpixels_of(image: np.ndarray, config: RefineConfig) -> np.ndarray | None:
-    """Return what method sp votes within."""
-    if config.method != "sp":
-        return None
-    if config.partition.method == "ssn":
-        return model().segment(image, superpixels=config.partition.n_segments).labels
-    return partition(image, config.partition)
-
-
 def main() -> None:
     """Measure and print."""
     arguments = parse()
     root = data_root(arguments.data)
     splits = arguments.split.split("+")
-    samples = [sample for split in splits for sample in BSDS500(root, split)][: arguments.limit]
+    samples = [sample for split in splits for sample in BSDS500(root, split)]
+    samples = samples[:: arguments.every][: arguments.limit]
     store = Store(arguments.cache, PooledIoU) if arguments.cache else None
     results = score(methods_of(samples, arguments), arguments.workers, store)
     facts = {
@@ -112,7 +107,7 @@ def main() -> None:
 def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list[Method[PooledIoU]]:
     """Return what is compared."""
     scorers: dict[str, Callable[[Sample], PooledIoU]] = {
-        name: OfSettings(load_config(None, RefineConfig, [*as_overrides(config), *arguments.set]))
+        name: OfSettings(load_config(None, RefineConfig, [*as_overrides(config), *arguments.set]), arguments.device)
         for name, config in SETTINGS.items()
     }
     scorers[BARE] = OfRefiner(None, arguments.level)
@@ -139,6 +134,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the published: epochs=50 nu=1")
     parser.add_argument("--level", choices=("scene", "object", "part"), default="object", help="of cuts of hierarchies")
     parser.add_argument("--limit", type=positive_int, help="only the first so many images")
+    parser.add_argument("--every", type=positive_int, default=1, help="only each so many-th image, before --limit")
+    parser.add_argument("--device", default="cpu", help="of the networks that are fitted: cpu or cuda")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
     parser.add_argument("--cache", type=Path, help="folder of finished scores: an interrupted run goes on; kept")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
