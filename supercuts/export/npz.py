@@ -20,6 +20,7 @@ from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path
 from supercuts.hierarchy.edits import Edit, Edits, Tree, advance
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.georeference import Georeference
 
 FORMAT_VERSION = 1
 EDITED_VERSION = 2  # of a hierarchy with edits: programs that would not keep to them refuse it
@@ -32,7 +33,10 @@ _AXES = {
     "level_names": ("U", 1),
     "level_altitudes": ("f8", 1),
     "image": ("u1", 3),
+    "georeference_transform": ("f8", 1),
+    "georeference_crs": ("U", 0),  # empty: not known
 }
+_OPTIONAL = {"image.npy", "georeference_transform.npy", "georeference_crs.npy"}
 _EDIT_AXES = {
     "before_parents": ("i4", 1),
     "before_altitudes": ("f4", 1),
@@ -57,6 +61,9 @@ def write(path: str | os.PathLike[str], hierarchy: Hierarchy, image: bool = True
     }
     if image and hierarchy.image is not None:
         arrays["image"] = hierarchy.image
+    if hierarchy.georeference is not None:
+        arrays["georeference_transform"] = np.array(hierarchy.georeference.transform, dtype=np.float64)
+        arrays["georeference_crs"] = np.array(hierarchy.georeference.crs or "", dtype=np.str_)
     if hierarchy.edits is not None:
         arrays |= {"format_version": np.array(EDITED_VERSION, dtype=np.int64), **_edit_arrays(hierarchy.edits)}
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -84,6 +91,7 @@ def read(path: str | os.PathLike[str]) -> Hierarchy:
             embeddings=arrays["embeddings"],
             image=arrays.get("image"),
             levels=dict(zip(names, altitudes, strict=True)),
+            georeference=_georeference(arrays),
         )
         return _edit_again(hierarchy, arrays) if "edit_kinds" in arrays else hierarchy
     except zipfile.BadZipFile as error:
@@ -93,6 +101,12 @@ def read(path: str | os.PathLike[str]) -> Hierarchy:
     # what zipfile and numpy raise on damaged, encrypted or forged members
     except (ValueError, EOFError, zlib.error, NotImplementedError, RuntimeError, MemoryError) as error:
         raise FileFormatError(f"{path} is not a hierarchy file: {error}. {_REMEDY}") from error
+
+
+def _georeference(arrays: dict[str, np.ndarray]) -> Georeference | None:
+    if "georeference_crs" not in arrays:
+        return None
+    return Georeference(tuple(arrays["georeference_transform"].tolist()), str(arrays["georeference_crs"]) or None)
 
 
 def _edit_arrays(edits: Edits) -> dict[str, np.ndarray]:
@@ -144,7 +158,8 @@ def _read_members(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     # the names are not covered by a checksum: a damaged "image.npy" must not pass for a file without an image
     if unknown := present - known:
         raise ValueError(f"it holds {', '.join(sorted(unknown))}, which format_version {version} does not have")
-    if missing := known - present - {"image.npy"}:
+    is_georeferenced = "georeference_crs.npy" in present or "georeference_transform.npy" in present
+    if missing := known - present - (_OPTIONAL if not is_georeferenced else {"image.npy"}):
         raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     return {name: _read_member(archive, name, axes) for name in axes if f"{name}.npy" in present}
 
