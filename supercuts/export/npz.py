@@ -36,7 +36,8 @@ _AXES = {
     "georeference_transform": ("f8", 1),
     "georeference_crs": ("U", 0),  # empty: not known
 }
-_OPTIONAL = {"image.npy", "georeference_transform.npy", "georeference_crs.npy"}
+_GEOREFERENCE = {"georeference_transform.npy", "georeference_crs.npy"}  # both or none
+_OPTIONAL = {"image.npy", "edit_limits.npy"} | _GEOREFERENCE
 _EDIT_AXES = {
     "before_parents": ("i4", 1),
     "before_altitudes": ("f4", 1),
@@ -44,6 +45,7 @@ _EDIT_AXES = {
     "edit_groups": ("i8", 1),  # how many groups of leaves each has
     "edit_sizes": ("i8", 1),  # how many leaves each group has
     "edit_leaves": ("i4", 1),
+    "edit_limits": ("i8", 1),  # n_forced, n_frozen: for readers that do not do the edits again
 }
 _REMEDY = "Write it again with Hierarchy.save."
 
@@ -118,7 +120,12 @@ def _edit_arrays(edits: Edits) -> dict[str, np.ndarray]:
         "edit_groups": np.array([len(step.groups) for step in edits.steps], dtype=np.int64),
         "edit_sizes": np.array([group.size for group in groups], dtype=np.int64),
         "edit_leaves": np.concatenate(groups),
+        "edit_limits": _limits(edits),
     }
+
+
+def _limits(edited: Edits | Tree) -> np.ndarray:
+    return np.array([edited.limits.n_forced, edited.limits.n_frozen], dtype=np.int64)
 
 
 def _edit_again(hierarchy: Hierarchy, arrays: dict[str, np.ndarray]) -> Hierarchy:
@@ -137,6 +144,8 @@ def _edit_again(hierarchy: Hierarchy, arrays: dict[str, np.ndarray]) -> Hierarch
     kinds = arrays["edit_kinds"].tolist()
     steps = [Edit(kind, tuple(islice(groups, n))) for kind, n in zip(kinds, counts.tolist(), strict=True)]
     tree = advance(Tree(before.parents, before.altitudes), before.n_leaves, steps)
+    if not np.array_equal(arrays.get("edit_limits", _limits(tree)), _limits(tree)):
+        raise ValueError("its edits do not lead to its edit_limits")
     for name in ("parents", "altitudes"):
         if not np.array_equal(getattr(tree, name), arrays[name]):
             raise ValueError(f"its edits do not lead to its {name}")
@@ -158,8 +167,8 @@ def _read_members(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     # the names are not covered by a checksum: a damaged "image.npy" must not pass for a file without an image
     if unknown := present - known:
         raise ValueError(f"it holds {', '.join(sorted(unknown))}, which format_version {version} does not have")
-    is_georeferenced = "georeference_crs.npy" in present or "georeference_transform.npy" in present
-    if missing := known - present - (_OPTIONAL if not is_georeferenced else {"image.npy"}):
+    is_georeferenced = bool(present & _GEOREFERENCE)
+    if missing := known - present - (_OPTIONAL - (_GEOREFERENCE if is_georeferenced else set())):
         raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     return {name: _read_member(archive, name, axes) for name in axes if f"{name}.npy" in present}
 

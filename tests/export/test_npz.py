@@ -220,6 +220,12 @@ def test_edits_are_kept_in_the_file(edited, tmp_path):
         assert int(arrays["format_version"]) == 2
 
 
+def test_files_of_before_there_were_limits_are_read(edited, tmp_path):
+    edited.save(tmp_path / "h.npz")
+    rewrite(tmp_path / "h.npz", {"edit_limits": None})
+    assert npz.read(tmp_path / "h.npz").edits.limits == edited.edits.limits
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -233,6 +239,7 @@ def test_edits_are_kept_in_the_file(edited, tmp_path):
         ({"edit_groups": np.array([-1, 5, 1])}, r"do not name leaves"),
         ({"before_parents": np.array([3, 3, 4, 2, 4], np.int32)}, r"node 3 "),
         ({"altitudes": np.array([0, 0, 0, 0.125, 1], np.float32)}, r"edits do not lead to its altitudes"),
+        ({"edit_limits": np.array([1, 9])}, r"edits do not lead to its edit_limits"),
         ({"before_altitudes": np.zeros(4, np.float32)}, r"do not make a tree"),
     ],
 )
