@@ -110,6 +110,7 @@ class _Cutter:
             superpixels,
             _connect={
                 "returned": lambda h: self.take(h, name, place),
+                "errored": lambda error: show_error(str(error) or type(error).__name__),
                 "finished": lambda: setattr(button, "enabled", True),
             },
         )

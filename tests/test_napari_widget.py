@@ -106,7 +106,7 @@ def test_the_layer_follows_slider_and_buttons(app, viewer, photo, monkeypatch, t
     widget["granularity"].value = 0.3  # nothing to cut any more
 
 
-def test_what_is_no_picture_is_said(viewer, monkeypatch):
+def test_what_fails_is_said(app, viewer, photo, monkeypatch):
     notifications = pytest.importorskip("napari.utils.notifications")
     said = []
     monkeypatch.setattr(notifications, "show_error", said.append)
@@ -116,6 +116,11 @@ def test_what_is_no_picture_is_said(viewer, monkeypatch):
     press(widget["segment"])
     assert said[0] == "there is no image layer: open an image first."
     assert "layer 'stack' has 3 dimensions, expected 2: choose one plane" in said[1]
+    widget["image"].choices = [viewer.add_image(photo)]
+    widget["model"].value = "none.safetensors"
+    press(widget["segment"])
+    wait(app, lambda: widget["segment"].enabled)
+    assert "none.safetensors: no such file. Give a .safetensors file" in said[2]
 
 
 def test_values_are_seen_between_the_contrast_limits(viewer, photo):
