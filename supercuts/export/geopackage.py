@@ -45,7 +45,8 @@ def _add_layer(path: Path, name: str, layer: list[Feature], crs: str | None) -> 
     try:
         pyogrio.raw.write(path, _to_wkb(layer), columns, fields, layer=name, **options)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
-        raise OSError(f"{path}: {error}") from error  # what GDAL says of a full disk or a folder not to be written to
+        # GDAL tells of a full disk by the statement or the commit that failed
+        raise OSError(f"{error}; is the disk full?") from error
 
 
 def _to_wkb(layer: list[Feature]) -> np.ndarray:
