@@ -27,6 +27,7 @@ from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import ImageError, InputError
 from supercuts.graph.rag import RegionGraph, build_rag, contract
 from supercuts.graph.statistics import region_statistics
+from supercuts.hierarchy.georeferenced import georeferenced
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.bands import preview, read_pixels, to_unit
 from supercuts.images.io import read_image
@@ -220,7 +221,7 @@ class Model:
         pixels = read_channels(image, channels)
         masks = None if priors is None or len(priors) == 0 else check_priors(priors, pixels.shape[:2])
         h = segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity, self.gnn, masks)
-        return h if settings is None else refine_hierarchy(h, settings, to_unit(pixels))
+        return georeferenced(h if settings is None else refine_hierarchy(h, settings, to_unit(pixels)), image)
 
 
 def load(

@@ -63,7 +63,10 @@ def _check_replaceable(folder: Path, marker: str, force: bool) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not force:
-        raise InputError(f"{folder} exists and is not an empty folder: remove it or choose another path.")
+        raise InputError(
+            f"{folder} exists and is not an empty folder: choose another path, or replace it with force=True "
+            "(--force), which only replaces what the same format wrote."
+        )
     if not (folder / marker).is_file():
         raise InputError(
             f"{folder} holds no {marker}, so it was not written by this format and is not replaced: choose another "

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from supercuts.core.errors import InputError
-from supercuts.export.georeference import Georeference
 from supercuts.export.outlines import outlines
 from supercuts.export.partitions import partitions
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.georeference import Georeference
 
 Ring = list[list[float]]
 

@@ -1,7 +1,7 @@
 """Write regions as GeoJSON polygons.
 
 In   a hierarchy, a path ending in .geojson or .json, on request the GeoTIFF that was segmented
-Out  a FeatureCollection; without a GeoTIFF in pixels, x right and y down from the upper left corner of the picture
+Out  a FeatureCollection; of no GeoTIFF in pixels, x right and y down from the upper left corner of the picture
 Not  no change of coordinate reference system: one that is not WGS 84 is named by the member "crs", as GDAL reads it
 """
 
@@ -13,9 +13,10 @@ from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
 from supercuts.export.features import Feature, features
-from supercuts.export.georeference import PIXELS, Georeference, read_georeference
+from supercuts.export.georeference import epsg_number, georeference_of
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.georeference import Georeference
 
 _WGS84 = 4326  # what GeoJSON without "crs" is in
 
@@ -29,7 +30,7 @@ def write(
 ) -> None:
     """Write one cut; without one every level and the superpixels, told apart by "layer"; or every node of the tree."""
     check_choice("suffix of a GeoJSON file", Path(path).suffix.lower(), (".geojson", ".json"))
-    place = PIXELS if like is None else read_georeference(like, hierarchy.shape)
+    place = georeference_of(hierarchy, like)
     document: dict[str, object] = {"type": "FeatureCollection", **_crs(place)}
     layers = features(hierarchy, place, how, every_node)
     document["features"] = [_to_json(feature) for _, layer in layers for feature in layer]
@@ -49,7 +50,7 @@ def _to_json(feature: Feature) -> dict[str, object]:
 def _crs(place: Georeference) -> dict[str, object]:
     if place.crs is None:
         return {}
-    code = place.crs.to_epsg()
+    code = epsg_number(place.crs)
     if code is None:
         raise InputError(
             "GeoJSON names a coordinate reference system by its EPSG number, and that of the image has none: use "

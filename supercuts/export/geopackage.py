@@ -1,7 +1,7 @@
 """Write regions as polygons of a GeoPackage.
 
 In   a hierarchy, a path ending in .gpkg, on request the GeoTIFF that was segmented
-Out  one layer a cut; without a GeoTIFF in pixels, x right and y down from the upper left corner of the picture
+Out  one layer a cut; of no GeoTIFF in pixels, x right and y down from the upper left corner of the picture
 Not  no styles, no change of coordinate reference system
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from supercuts.core.checks import check_choice, check_installed
 from supercuts.core.files import atomic_path
 from supercuts.export.features import Feature, features
-from supercuts.export.georeference import PIXELS, read_georeference
+from supercuts.export.georeference import georeference_of
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
 
@@ -29,12 +29,11 @@ def write(
     """Write a layer for one cut; without one for every level and the superpixels; or for all nodes of the tree."""
     check_choice("suffix of a GeoPackage", Path(path).suffix.lower(), (".gpkg",))
     check_installed(("pyogrio", "shapely"), extra="export")
-    place = PIXELS if like is None else read_georeference(like, hierarchy.shape)
-    crs = None if place.crs is None else place.crs.to_wkt()
+    place = georeference_of(hierarchy, like)
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="'crs' was not provided")  # there is none where pixels are the unit
         for name, layer in features(hierarchy, place, how, every_node):
-            _add_layer(temporary, name, layer, crs)
+            _add_layer(temporary, name, layer, place.crs)
 
 
 def _add_layer(path: Path, name: str, layer: list[Feature], crs: str | None) -> None:
@@ -46,7 +45,8 @@ def _add_layer(path: Path, name: str, layer: list[Feature], crs: str | None) -> 
     try:
         pyogrio.raw.write(path, _to_wkb(layer), columns, fields, layer=name, **options)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
-        raise OSError(f"{path}: {error}") from error  # what GDAL says of a full disk or a folder not to be written to
+        # GDAL tells of a full disk by the statement or the commit that failed
+        raise OSError(f"{error}; is the disk full?") from error
 
 
 def _to_wkb(layer: list[Feature]) -> np.ndarray:

@@ -1,47 +1,28 @@
-"""Where on Earth the pixels of an image lie.
+"""Which coordinates an export has.
 
-In   the path of a georeferenced image, the (H, W) that it must have
-Out  Georeference: pixel corners to map coordinates, and the coordinate reference system
+In   a hierarchy, or the path of a georeferenced image and the (H, W) that it must have
+Out  its Georeference (images/georeference.py); the number or the object by which others know its reference system
 Not  no resampling, no change of coordinate reference system
 """
 
 import os
+import re
 import warnings
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from jaxtyping import Float64, Integer
 
 from supercuts.core.checks import check_installed
 from supercuts.core.errors import FileFormatError, InputError
-
-
-@dataclass(frozen=True, slots=True)
-class Georeference:
-    """An affine map and what its coordinates mean.
-
-    transform  a b c d e f: the corner (x, y) lies at (a x + b y + c, d x + e y + f)
-    crs        rasterio's CRS, or None
-    """
-
-    transform: tuple[float, float, float, float, float, float] = (1, 0, 0, 0, 1, 0)
-    crs: Any = None
-
-    @property
-    def is_mirrored(self) -> bool:
-        """Whether what is clockwise in pixels runs against the clock in coordinates with x right and y up, too."""
-        a, b, _, d, e, _ = self.transform
-        return a * e - b * d > 0
-
-    def place(self, corners: Integer[np.ndarray, "corners 2"]) -> Float64[np.ndarray, "corners 2"]:
-        """Return the map coordinates (x, y) of pixel corners; equal corners give equal coordinates."""
-        a, b, c, d, e, f = self.transform
-        x, y = corners.T.astype(np.float64)
-        return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
-
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.georeference import Georeference
 
 PIXELS = Georeference()  # of an image that is not georeferenced
+
+
+def georeference_of(hierarchy: Hierarchy, like: str | os.PathLike[str] | None) -> Georeference:
+    """Return where `like` says that the pixels lie, else what the hierarchy knows of the image, else PIXELS."""
+    if like is not None:
+        return read_georeference(like, hierarchy.shape)
+    return hierarchy.georeference or PIXELS
 
 
 def read_georeference(path: str | os.PathLike[str], shape: tuple[int, int]) -> Georeference:
@@ -63,4 +44,28 @@ def read_georeference(path: str | os.PathLike[str], shape: tuple[int, int]) -> G
         )
     if transform.is_identity and crs is None:
         raise InputError(f"like={os.fspath(path)!r} is not georeferenced. Give a GeoTIFF with its transform.")
-    return Georeference(tuple(transform)[:6], crs)
+    return Georeference(tuple(transform)[:6], crs.to_string() if crs else None)
+
+
+def epsg_number(crs: str) -> int | None:
+    """Return the EPSG number of a coordinate reference system; of one given as WKT the one that it is most like."""
+    if number := re.fullmatch(r"EPSG:(\d+)", crs):
+        return int(number[1])
+    code = crs_of_rasterio(crs).to_epsg()
+    return None if code is None else int(code)
+
+
+def crs_of_rasterio(crs: str | None) -> Any:
+    """Return the CRS that rasterio writes; refuse what it does not know."""
+    if crs is None:
+        return None
+    check_installed(("rasterio",), extra="export")
+    import rasterio
+
+    try:
+        return rasterio.crs.CRS.from_user_input(crs)
+    except rasterio.errors.CRSError as error:
+        raise InputError(
+            f"crs={crs!r:.200} is no coordinate reference system that rasterio knows ({error}). Name the image that "
+            'was segmented: like="scene.tif" (--like).'
+        ) from error

@@ -1,6 +1,6 @@
 """Write label maps as a GeoTIFF.
 
-In   a hierarchy, a path ending in .tif or .tiff, the GeoTIFF that was segmented
+In   a hierarchy of a GeoTIFF, or that GeoTIFF beside it, a path ending in .tif or .tiff
 Out  one band a cut, each described by its name, with region ids 0..R-1, transform and coordinate reference system
 Not  no resampling
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from supercuts.core.checks import check_choice, check_installed
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
-from supercuts.export.georeference import read_georeference
+from supercuts.export.georeference import crs_of_rasterio, georeference_of
 from supercuts.export.labels import label_type
 from supercuts.export.partitions import partitions
 from supercuts.hierarchy.cuts import Granularity
@@ -24,24 +24,25 @@ def write(
     how: Granularity | None = None,
     like: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Write one cut, without one every level and the superpixels, where `like` says that they lie."""
+    """Write one cut, without one every level and the superpixels, where `like`, else the hierarchy, says they lie."""
     check_choice("suffix of a GeoTIFF", Path(path).suffix.lower(), (".tif", ".tiff"))
-    if like is None:
+    if like is None and hierarchy.georeference is None:
         raise InputError(
-            'format="geotiff" needs the georeferenced image that was segmented: like="scene.tif" (--like). Without map '
-            'coordinates use format="labels".'
+            'the hierarchy does not know where on a map it lies: format="geotiff" needs the georeferenced image that '
+            'was segmented, like="scene.tif" (--like). Without map coordinates use format="labels".'
         )
     check_installed(("rasterio",), extra="export")
     import rasterio
 
-    place = read_georeference(like, hierarchy.shape)
+    place = georeference_of(hierarchy, like)
+    crs = crs_of_rasterio(place.crs)
     parts = partitions(hierarchy, how)
     (height, width), dtype = hierarchy.shape, label_type(hierarchy)
     profile = {"driver": "GTiff", "count": len(parts), "height": height, "width": width, "compress": "deflate"}
     # written in memory: GDAL reports a full disk as a warning, if at all
     with rasterio.MemoryFile() as memory:
         transform = rasterio.Affine(*place.transform)
-        with memory.open(**profile, dtype=dtype, crs=place.crs, transform=transform) as target:
+        with memory.open(**profile, dtype=dtype, crs=crs, transform=transform) as target:
             for band, part in enumerate(parts, start=1):
                 target.write(part.labels.astype(dtype), band)
                 target.set_band_description(band, part.name)

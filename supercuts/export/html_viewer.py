@@ -28,7 +28,18 @@ from supercuts.hierarchy.levels import altitude_of_level
 from supercuts.hierarchy.tree import Hierarchy
 
 _SOURCES = Path(__file__).with_name("viewer")
-_SCRIPTS = ("tree", "npz", "session", "files", "draw", "app", "stage", "panel", "main")  # each uses earlier ones only
+_SCRIPTS = (
+    "tree",
+    "inflate",
+    "npz",
+    "session",
+    "files",
+    "draw",
+    "app",
+    "stage",
+    "panel",
+    "main",
+)  # each uses earlier ones only
 _LINKS = re.compile(r"^import .*?;\n|^export (?=\w)", flags=re.MULTILINE | re.DOTALL)
 _FRAME_PX = 640
 _JPEG_QUALITY = 92

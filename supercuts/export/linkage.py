@@ -5,6 +5,7 @@ Out  (N - 1, 4) float64, as scipy.cluster.hierarchy.linkage returns it: leaves a
 Not  no drawing: scipy's dendrogram does that
 """
 
+import io
 import os
 from pathlib import Path
 
@@ -23,7 +24,9 @@ def write(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
     check_choice("suffix of a linkage matrix", Path(path).suffix.lower(), (".npy",))
     matrix = to_linkage(hierarchy)
     with atomic_path(path) as temporary:
-        np.save(temporary, matrix, allow_pickle=False)
+        buffer = io.BytesIO()  # numpy itself counts the bytes that a full disk does not take, but does not say why
+        np.save(buffer, matrix, allow_pickle=False)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def to_linkage(hierarchy: Hierarchy) -> Float64[np.ndarray, "merges 4"]:

@@ -20,6 +20,7 @@ from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path
 from supercuts.hierarchy.edits import Edit, Edits, Tree, advance
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.georeference import Georeference
 
 FORMAT_VERSION = 1
 EDITED_VERSION = 2  # of a hierarchy with edits: programs that would not keep to them refuse it
@@ -32,7 +33,11 @@ _AXES = {
     "level_names": ("U", 1),
     "level_altitudes": ("f8", 1),
     "image": ("u1", 3),
+    "georeference_transform": ("f8", 1),
+    "georeference_crs": ("U", 0),  # empty: not known
 }
+_GEOREFERENCE = {"georeference_transform.npy", "georeference_crs.npy"}  # both or none
+_OPTIONAL = {"image.npy", "edit_limits.npy"} | _GEOREFERENCE
 _EDIT_AXES = {
     "before_parents": ("i4", 1),
     "before_altitudes": ("f4", 1),
@@ -40,6 +45,7 @@ _EDIT_AXES = {
     "edit_groups": ("i8", 1),  # how many groups of leaves each has
     "edit_sizes": ("i8", 1),  # how many leaves each group has
     "edit_leaves": ("i4", 1),
+    "edit_limits": ("i8", 1),  # n_forced, n_frozen: for readers that do not do the edits again
 }
 _REMEDY = "Write it again with Hierarchy.save."
 
@@ -57,6 +63,9 @@ def write(path: str | os.PathLike[str], hierarchy: Hierarchy, image: bool = True
     }
     if image and hierarchy.image is not None:
         arrays["image"] = hierarchy.image
+    if hierarchy.georeference is not None:
+        arrays["georeference_transform"] = np.array(hierarchy.georeference.transform, dtype=np.float64)
+        arrays["georeference_crs"] = np.array(hierarchy.georeference.crs or "", dtype=np.str_)
     if hierarchy.edits is not None:
         arrays |= {"format_version": np.array(EDITED_VERSION, dtype=np.int64), **_edit_arrays(hierarchy.edits)}
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -84,6 +93,7 @@ def read(path: str | os.PathLike[str]) -> Hierarchy:
             embeddings=arrays["embeddings"],
             image=arrays.get("image"),
             levels=dict(zip(names, altitudes, strict=True)),
+            georeference=_georeference(arrays),
         )
         return _edit_again(hierarchy, arrays) if "edit_kinds" in arrays else hierarchy
     except zipfile.BadZipFile as error:
@@ -95,6 +105,12 @@ def read(path: str | os.PathLike[str]) -> Hierarchy:
         raise FileFormatError(f"{path} is not a hierarchy file: {error}. {_REMEDY}") from error
 
 
+def _georeference(arrays: dict[str, np.ndarray]) -> Georeference | None:
+    if "georeference_crs" not in arrays:
+        return None
+    return Georeference(tuple(arrays["georeference_transform"].tolist()), str(arrays["georeference_crs"]) or None)
+
+
 def _edit_arrays(edits: Edits) -> dict[str, np.ndarray]:
     groups = [group for step in edits.steps for group in step.groups]
     return {
@@ -104,7 +120,12 @@ def _edit_arrays(edits: Edits) -> dict[str, np.ndarray]:
         "edit_groups": np.array([len(step.groups) for step in edits.steps], dtype=np.int64),
         "edit_sizes": np.array([group.size for group in groups], dtype=np.int64),
         "edit_leaves": np.concatenate(groups),
+        "edit_limits": _limits(edits),
     }
+
+
+def _limits(edited: Edits | Tree) -> np.ndarray:
+    return np.array([edited.limits.n_forced, edited.limits.n_frozen], dtype=np.int64)
 
 
 def _edit_again(hierarchy: Hierarchy, arrays: dict[str, np.ndarray]) -> Hierarchy:
@@ -123,6 +144,8 @@ def _edit_again(hierarchy: Hierarchy, arrays: dict[str, np.ndarray]) -> Hierarch
     kinds = arrays["edit_kinds"].tolist()
     steps = [Edit(kind, tuple(islice(groups, n))) for kind, n in zip(kinds, counts.tolist(), strict=True)]
     tree = advance(Tree(before.parents, before.altitudes), before.n_leaves, steps)
+    if not np.array_equal(arrays.get("edit_limits", _limits(tree)), _limits(tree)):
+        raise ValueError("its edits do not lead to its edit_limits")
     for name in ("parents", "altitudes"):
         if not np.array_equal(getattr(tree, name), arrays[name]):
             raise ValueError(f"its edits do not lead to its {name}")
@@ -144,7 +167,8 @@ def _read_members(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     # the names are not covered by a checksum: a damaged "image.npy" must not pass for a file without an image
     if unknown := present - known:
         raise ValueError(f"it holds {', '.join(sorted(unknown))}, which format_version {version} does not have")
-    if missing := known - present - {"image.npy"}:
+    is_georeferenced = bool(present & _GEOREFERENCE)
+    if missing := known - present - (_OPTIONAL - (_GEOREFERENCE if is_georeferenced else set())):
         raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     return {name: _read_member(archive, name, axes) for name in axes if f"{name}.npy" in present}
 

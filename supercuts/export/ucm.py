@@ -5,6 +5,7 @@ Out  (2H+1, 2W+1): .npy float32; .mat float64 under the key ucm2, as the BSDS be
 Not  no drawing: the map comes from hierarchy/saliency.py
 """
 
+import io
 import os
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def write(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
     contours = hierarchy.ucm()
     with atomic_path(path) as temporary:
         if suffix == ".npy":
-            np.save(temporary, contours, allow_pickle=False)
+            buffer = io.BytesIO()  # numpy itself counts the bytes that a full disk does not take, but does not say why
+            np.save(buffer, contours, allow_pickle=False)
+            temporary.write_bytes(buffer.getbuffer())
         else:
             scipy.io.savemat(temporary, {"ucm2": contours.astype(np.float64)}, do_compression=True)

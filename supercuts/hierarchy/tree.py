@@ -20,6 +20,7 @@ from supercuts.hierarchy.clicks import object_at_clicks
 from supercuts.hierarchy.edits import Edit, Edits, Tree, advance, describe
 from supercuts.hierarchy.levels import check_levels
 from supercuts.hierarchy.regions import RegionTable
+from supercuts.images.georeference import Georeference
 
 _ARRAYS = {
     "labels": ("int32", 2),
@@ -50,6 +51,7 @@ class Hierarchy:
     image       (H, W, 3) uint8 RGB, or None: only pictures need it
     levels      altitude per level name (scene, object, part), coarsest first; may be empty
     edits       what merge, split and lock have done, or None
+    georeference  where on Earth the pixels lie, or None
 
     The arrays are kept as read-only views: copy one to change it.
 
@@ -75,6 +77,7 @@ class Hierarchy:
     image: UInt8[np.ndarray, "height width 3"] | None = None
     levels: dict[str, float] = field(default_factory=dict)
     edits: Edits | None = None
+    georeference: Georeference | None = None
 
     def __post_init__(self) -> None:
         """Validate, and keep read-only C-ordered views: the kernels do not check bounds."""
@@ -281,7 +284,7 @@ class Hierarchy:
         """Write the hierarchy in another program's format; docs/exports.md lists them.
 
         regions .. granularity  one cut, where the format holds regions; without one every level and the superpixels
-        like                    the GeoTIFF that was segmented, for coordinates on a map
+        like                    a GeoTIFF whose coordinates to take; unless given, those of the image that was segmented
         every_node              all regions of the tree, where the format holds polygons
         force                   replace what is at `path`
         """

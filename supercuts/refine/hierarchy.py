@@ -82,7 +82,9 @@ def tree_of(
         leaves, dissimilarity(leaves, _LINKAGE), small_area_px=small, small_exponent=_LINKAGE.small_exponent
     )
     levels = {name: _altitude_of(tree.altitudes, int(h.cut(level=name).max()) + 1) for name in h.levels}
-    return Hierarchy(region[pieces], tree.parents, tree.altitudes, leaves.embedding, image, levels)
+    return Hierarchy(
+        region[pieces], tree.parents, tree.altitudes, leaves.embedding, image, levels, None, h.georeference
+    )
 
 
 def refiner_config(refiner: str | RefineConfig | None) -> RefineConfig | None:

@@ -49,7 +49,7 @@ def write_folder(path, text, force=False):
 def test_folder_appears_whole_and_replaces_only_its_like(tmp_path):
     target = tmp_path / "new" / "masks"
     write_folder(target, "first")
-    with pytest.raises(InputError, match=r"exists and is not an empty folder: remove it"):
+    with pytest.raises(InputError, match=r"exists and is not an empty folder: choose another path"):
         write_folder(target, "second")
     write_folder(target, "second", force=True)
     assert (target / "index.json").read_text() == "second"

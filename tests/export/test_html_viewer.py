@@ -3,20 +3,26 @@
 test_html_viewer_page.py drives the page in a browser.
 """
 
+import base64
 import html
 import json
 import re
 import shutil
 import subprocess
+import zlib
+from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from supercuts.core.errors import InputError
 from supercuts.export import html_viewer
 from supercuts.hierarchy.selection import draw_strokes
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.georeference import Georeference
 
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 QUERIES = Path(__file__).with_name("viewer_queries.mjs")
@@ -56,20 +62,91 @@ def test_the_reader_gives_the_label_maps_of_python(voronoi, tmp_path, arity):
     np.testing.assert_array_equal(np.reshape(answer["image"], h.image.shape), h.image)
 
 
+def edit(h, n_edits, seed):
+    """Return the hierarchy after some edits at random; those that contradict an earlier one are left out."""
+    rng = np.random.default_rng(seed)
+    while h.edits is None or len(h.edits.steps) < n_edits:
+        kind, nodes = rng.choice(["merge", "split", "lock"]), rng.integers(h.n_nodes, size=2).tolist()
+        with suppress(InputError):
+            h = h.merge(*nodes) if kind == "merge" else getattr(h, kind)(nodes[0])
+    return h
+
+
 @needs_node
-def test_cuts_keep_to_edits(voronoi, tmp_path):
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("without", [[], ["DecompressionStream"]], ids=["browser", "own"])
+def test_cuts_keep_to_edits(voronoi, tmp_path, seed, without):
     h = voronoi(3)
     locked = next(node for node in h.cut_nodes(regions=6).tolist() if node >= h.n_leaves)
     edited = h.lock(locked)
     n_frozen = edited.edits.limits.n_frozen
     edited = edited.split(next(n for n in edited.cut_nodes(regions=6).tolist() if n >= h.n_leaves + n_frozen))
-    limits = edited.edits.limits
-    plain = Hierarchy(edited.labels, edited.parents, edited.altitudes, edited.embeddings)  # the reader takes no edits
-    cuts = [{"granularity": g} for g in (0, 0.2, 0.6, 1)] + [{"altitude": a} for a in (0, 0.1, 0.5, 1)]
-    given = {"nForced": limits.n_forced, "nFrozen": limits.n_frozen}
-    assert all(given.values())
-    for how, labels in zip(cuts, ask(plain, tmp_path, limits=given, cuts=cuts)["cuts"], strict=True):
+    edited = edit(edited, 2 + 2 * seed, seed)
+    assert edited.edits.limits.n_forced > 0 < edited.edits.limits.n_frozen
+    cuts = [
+        *({"granularity": g} for g in np.linspace(0, 1, 9).tolist()),
+        *({"altitude": a} for a in (0, 0.05, 0.1, 0.2, 1 / 3, 0.5, 0.7, 1)),
+        *({"level": name} for name in h.levels),
+    ]
+    assert len(cuts) >= 20
+    answer = ask(edited, tmp_path, cuts=cuts, without=without)
+    for how, labels, nodes in zip(cuts, answer["cuts"], answer["nodes"], strict=True):
         np.testing.assert_array_equal(np.reshape(labels, h.shape), edited.cut(**how), err_msg=str(how))
+        np.testing.assert_array_equal(nodes, edited.cut_nodes(**how))
+
+
+@needs_node
+def test_what_else_a_file_holds_is_no_matter(voronoi, tmp_path):
+    h = replace(voronoi(3), georeference=Georeference((2, 0, 100, 0, -2, 50), "EPSG:4326"))
+    answer = ask(h, tmp_path, cuts=[{"regions": 7}])
+    np.testing.assert_array_equal(np.reshape(answer["cuts"][0], h.shape), h.cut(regions=7))
+
+
+def inflate_all(streams):
+    asked = [[base64.b64encode(content).decode(), form] for content, form in streams]
+    done = subprocess.run(
+        [shutil.which("node"), QUERIES], input=json.dumps({"packed": asked}), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return [answer if isinstance(answer, dict) else base64.b64decode(answer) for answer in json.loads(done.stdout)]
+
+
+def deflate(content, level=6, strategy=zlib.Z_DEFAULT_STRATEGY, wbits=15, flush_every=None):
+    packer = zlib.compressobj(level, zlib.DEFLATED, wbits, 9, strategy)
+    steps = [content[i : i + flush_every] for i in range(0, len(content), flush_every)] if flush_every else [content]
+    packed = b"".join(packer.compress(step) + packer.flush(zlib.Z_FULL_FLUSH) for step in steps)
+    return packed + packer.flush()
+
+
+@needs_node
+def test_our_own_inflate_gives_what_zlib_packed():
+    rng = np.random.default_rng(0)
+    contents = [
+        b"",
+        b"a",
+        b"abc" * 100_000,
+        rng.bytes(200_000),
+        np.sort(rng.integers(0, 900, 70_000)).astype(np.int32).tobytes(),
+        rng.geometric(0.2, 100_000).clip(0, 255).astype(np.uint8).tobytes(),
+    ]
+    streams, expected = [], []
+    for content in contents:
+        for level in (0, 1, 9):
+            for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY, zlib.Z_RLE):
+                for wbits, form in ((15, "deflate"), (-15, "deflate-raw"), (9, "deflate")):
+                    streams.append((deflate(content, level, strategy, wbits, 30_000 if level == 1 else None), form))
+                    expected.append(content)
+    assert inflate_all(streams) == expected
+
+
+@needs_node
+def test_our_own_inflate_refuses_damage():
+    content = np.sort(np.random.default_rng(1).integers(0, 900, 3000)).astype(np.int32).tobytes()
+    packed = zlib.compress(content)
+    cut = [packed[:n] for n in (0, 1, 5, 40, len(packed) - 5, len(packed) - 1)]
+    flipped = [packed[:i] + bytes([packed[i] ^ 0x10]) + packed[i + 1 :] for i in range(0, len(packed), 9)]
+    for answer in inflate_all([(bad, "deflate") for bad in [*cut, *flipped]]):
+        assert answer == {"error": "The compressed data are damaged."}
 
 
 @needs_node
@@ -159,11 +236,14 @@ def test_the_reader_refuses_what_it_does_not_know(small, tmp_path):
         [shutil.which("node"), QUERIES], input=json.dumps({"path": str(path)}), capture_output=True, text=True
     )
     assert "not a whole .npz (zip) file" in done.stderr
-    small.lock(3).save(path)
+    small.save(path)
+    with np.load(path) as arrays:
+        newer = {**arrays, "format_version": np.array(3)}
+    np.savez(path, **newer)
     done = subprocess.run(
         [shutil.which("node"), QUERIES], input=json.dumps({"path": str(path)}), capture_output=True, text=True
     )
-    assert "format_version 2, this reader knows 1: it holds edits" in done.stderr
+    assert "format_version 3, this reader knows 1 and 2: it is newer" in done.stderr
 
 
 def test_the_page_is_one_file_without_links(small, tmp_path):

@@ -38,11 +38,12 @@ def open_page(browser, tmp_path):
         if not request.url.startswith((tmp_path.as_uri(), "data:", "blob:")):
             faults.append(request.url)
 
-    def open_page(hierarchy, **options):
+    def open_page(hierarchy, before="", **options):
         html_viewer.write(tmp_path / "photo.html", hierarchy)
         context = browser.new_context(viewport=SIZE, **options)
         contexts.append(context)
         page = context.new_page()
+        page.add_init_script(before)
         page.on("request", watch)
         page.on("console", lambda message: faults.append(message.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
@@ -112,6 +113,16 @@ def test_ten_altitudes_give_the_cuts_of_python(page, h):
         np.testing.assert_array_equal(labels_of(page, h), expected)
         n = int(expected.max()) + 1
         assert page.text_content("#count") == ("1 region" if n == 1 else f"{n} regions")
+
+
+def test_a_browser_that_cannot_decompress_gives_the_same_cuts_of_an_edited_tree(open_page, h):
+    edited = h.lock(h.cut_nodes(regions=4).max().item())
+    page = open_page(edited, before="delete globalThis.DecompressionStream")
+    assert page.evaluate("typeof DecompressionStream") == "undefined"
+    for regions in (1, 2, 9, 40, 80):
+        page.evaluate(f"supercuts.cutAt({{ nRegions: {regions} }})")
+        shown = labels_of(page, h)
+        np.testing.assert_array_equal(shown, edited.cut(altitude=page.evaluate("supercuts.altitude")))
 
 
 def test_the_slider_and_the_buttons_give_the_cuts_of_python(page, h):

@@ -31,7 +31,9 @@ def test_masks_tile_the_image_at_every_level(small, tmp_path):
 def test_an_empty_folder_is_filled_and_a_full_one_refused(small, tmp_path):
     (tmp_path / "out").mkdir()
     masks.write(tmp_path / "out", small)
-    with pytest.raises(InputError, match=r"exists and is not an empty folder: remove it or choose another path"):
+    with pytest.raises(
+        InputError, match=r"exists and is not an empty folder: choose another path, or replace it with force"
+    ):
         masks.write(tmp_path / "out", small)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"not an empty folder"):

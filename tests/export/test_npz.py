@@ -1,11 +1,13 @@
 import io
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from supercuts.core.errors import FileFormatError
 from supercuts.export import npz
+from supercuts.images.georeference import Georeference
 
 ARRAYS = ("labels", "parents", "altitudes", "embeddings", "image")
 
@@ -105,6 +107,35 @@ def test_refuses_what_save_would_not_write(as_installed, saved, change, message)
     assert str(saved) in str(caught.value)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:32632", None])
+def test_a_georeference_is_kept(small, tmp_path, crs):
+    placed = replace(small, georeference=Georeference((0.3, 0.02, 500_000.1, 0.01, -0.3, 5_400_000.7), crs)).lock(0)
+    placed.save(tmp_path / "h.npz")
+    assert npz.read(tmp_path / "h.npz").georeference == placed.georeference
+    with np.load(tmp_path / "h.npz", allow_pickle=False) as arrays:
+        assert arrays["georeference_transform"].tolist() == [0.3, 0.02, 500_000.1, 0.01, -0.3, 5_400_000.7]
+        assert str(arrays["georeference_crs"]) == (crs or "")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"georeference_crs": None}, r"lacks georeference_crs.npy"),
+        ({"georeference_transform": None}, r"lacks georeference_transform.npy"),
+        ({"georeference_transform": np.zeros(5)}, r"holds no valid hierarchy: transform=\(0.0, .* places no pixels"),
+        ({"georeference_transform": np.full(6, np.inf)}, r"places no pixels: give six finite numbers"),
+        ({"georeference_crs": np.array(["EPSG:1"])}, r"georeference_crs is <U6 \(1,\), expected"),
+        ({"georeference_crs": np.array("  ")}, r"crs='  ' is no text"),
+    ],
+)
+def test_forged_georeferences_are_refused(as_installed, small, tmp_path, change, message):
+    path = tmp_path / "h.npz"
+    replace(small, georeference=Georeference((2, 0, 100, 0, -2, 50), "EPSG:4326")).save(path)
+    rewrite(path, change)
+    with pytest.raises(FileFormatError, match=message):
+        npz.read(path)
+
+
 @pytest.mark.parametrize("name", ["labels", "level_names", "format_version", "image"])
 def test_pickled_objects_are_refused_unopened(saved, name):
     rewrite(saved, {name: np.array([Bomb()], dtype=object)}, allow_pickle=True)
@@ -189,6 +220,12 @@ def test_edits_are_kept_in_the_file(edited, tmp_path):
         assert int(arrays["format_version"]) == 2
 
 
+def test_files_of_before_there_were_limits_are_read(edited, tmp_path):
+    edited.save(tmp_path / "h.npz")
+    rewrite(tmp_path / "h.npz", {"edit_limits": None})
+    assert npz.read(tmp_path / "h.npz").edits.limits == edited.edits.limits
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -202,6 +239,7 @@ def test_edits_are_kept_in_the_file(edited, tmp_path):
         ({"edit_groups": np.array([-1, 5, 1])}, r"do not name leaves"),
         ({"before_parents": np.array([3, 3, 4, 2, 4], np.int32)}, r"node 3 "),
         ({"altitudes": np.array([0, 0, 0, 0.125, 1], np.float32)}, r"edits do not lead to its altitudes"),
+        ({"edit_limits": np.array([1, 9])}, r"edits do not lead to its edit_limits"),
         ({"before_altitudes": np.zeros(4, np.float32)}, r"do not make a tree"),
     ],
 )

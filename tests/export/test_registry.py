@@ -95,7 +95,7 @@ def test_a_full_disk_leaves_no_half_file(ragged, geotiff, tmp_path, format):
     like, target = scene(format, geotiff), tmp_path / f"out/a{SUFFIXES[format]}"
     ragged.export(tmp_path / f"first{SUFFIXES[format]}", format, like=like)  # compiles and imports: files, too
     before = listing(tmp_path)
-    with files_of_at_most(100), pytest.raises(OSError, match=r"."):
+    with files_of_at_most(100), pytest.raises(OSError, match=r"File too large|is the disk full\?"):
         ragged.export(target, format, like=like)
     assert listing(tmp_path) == sorted([*before, "out"])
 

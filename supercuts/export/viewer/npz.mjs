@@ -1,18 +1,28 @@
 // Read a hierarchy file (.npz) or the arrays embedded in a page.
 //
 // In   the bytes of a file that Hierarchy.save wrote; base64 of deflated arrays
-// Out  {labels, parents, altitudes, height, width, levels}, for makeTree of tree.mjs
+// Out  {labels, parents, altitudes, height, width, levels, nForced, nFrozen, image}, for makeTree of tree.mjs
 // Not  no network, no other .npz: what is not a hierarchy is refused with an Error that says why
+
+import { inflateBytes } from "./inflate.mjs";
 
 const NPZ_ARRAYS = { i8: BigInt64Array, i4: Int32Array, f4: Float32Array, f8: Float64Array, u1: Uint8Array };
 
 // Inflate bytes; format is "deflate" (zlib) or "deflate-raw" (zip).
 export async function inflate(bytes, format) {
-  if (typeof DecompressionStream === "undefined") {
-    throw new Error("This browser cannot decompress: open the page in one from 2023 or later.");
-  }
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream(format));
+  const decompression = decompressionStream(format);
+  if (!decompression) return inflateBytes(bytes, format);
+  const stream = new Blob([bytes]).stream().pipeThrough(decompression);
   return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+// The browser's own; null of one that has none, or none of this format (deflate-raw came two years later).
+function decompressionStream(format) {
+  try {
+    return new DecompressionStream(format);
+  } catch {
+    return null;
+  }
 }
 
 // Base64 of a zlib stream as an array of the given kind.
@@ -29,9 +39,11 @@ export async function readNpz(buffer) {
     return parseNpy(members.get(`${name}.npy`), name);
   };
   const version = Number(read("format_version").data[0]);
-  if (version !== 1) {
-    throw new Error(`The file has format_version ${version}, this reader knows 1: it holds edits or is newer.`);
+  if (version !== 1 && version !== 2) {
+    throw new Error(`The file has format_version ${version}, this reader knows 1 and 2: it is newer.`);
   }
+  // what merge, split and lock allow; the tree in the file is the one after them
+  const [nForced, nFrozen] = version === 1 ? [0, 0] : Array.from(read("edit_limits").data, Number);
   const labels = read("labels");
   const names = read("level_names").data;
   const altitudes = read("level_altitudes").data;
@@ -43,6 +55,8 @@ export async function readNpz(buffer) {
     altitudes: read("altitudes").data,
     // a level is never below a finer one: hierarchy/levels.py
     levels: Object.fromEntries(names.map((name, i) => [name, Math.max(...altitudes.subarray(i))])),
+    nForced,
+    nFrozen,
     image: members.has("image.npy") ? read("image").data : null,
   };
 }
