@@ -49,7 +49,7 @@ def predict(image: Pixels, network: SSN | None, views: ViewsConfig | None = None
     pixels = pixels.to(next(network.parameters()).device)
     views = views or ViewsConfig()
     flips = (False, True) if views.flip else (False,)
-    seen = [_see(pixels, network, scale, flip) for scale in views.scales for flip in flips]
+    seen = [see(pixels, network, scale, flip) for scale in views.scales for flip in flips]
     # one view is not copied: maps of all pixels are large
     averaged = [parts[0] if len(parts) == 1 else torch.stack(parts).mean(0) for parts in zip(*seen, strict=True)]
     boundary, embeddings, *of_regions = (values.contiguous().cpu().numpy() for values in averaged)
@@ -57,7 +57,7 @@ def predict(image: Pixels, network: SSN | None, views: ViewsConfig | None = None
     return PixelMaps(color, boundary, embeddings, strength, regions, network.backbone.strides[0])
 
 
-def _see(pixels: torch.Tensor, network: SSN, scale: float, flip: bool) -> list[torch.Tensor]:
+def see(pixels: torch.Tensor, network: SSN, scale: float = 1, flip: bool = False) -> list[torch.Tensor]:
     """Return the maps of one view of (1, C, H, W): boundary (H, W), embeddings (D, H, W), and those of regions."""
     height, width = pixels.shape[-2:]
     view = pixels
