@@ -18,7 +18,7 @@ from supercuts.merging.agglomerative import LinkageConfig, MergeTree, dissimilar
 from supercuts.merging.registry import Regions, merge
 from supercuts.superpixels.cluster import ClusterConfig
 from supercuts.superpixels.smooth import SmoothConfig
-from supercuts.superpixels.ssn import SSNConfig
+from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.stored import StoredMaps
 from supercuts.superpixels.strips import cluster_strips, smooth_strips
 

@@ -63,7 +63,9 @@ def region_statistics(
 def color_ranges(n_lab: int, n_bands: int) -> tuple[Float64[np.ndarray, " bands"], Float64[np.ndarray, " bands"]]:
     """Return the lowest and highest values that histograms tell apart, of Lab (n_lab = 3) and of bands beside it."""
     lab = ([0, -40, -40], [100, 40, 40])  # a and b are seldom more
-    lows, highs = (np.array([*side[:n_lab], *([end] * n_bands)], np.float64) for side, end in zip(lab, (0, 100), strict=True))
+    lows, highs = (
+        np.array([*side[:n_lab], *([end] * n_bands)], np.float64) for side, end in zip(lab, (0, 100), strict=True)
+    )
     return lows, highs
 
 

@@ -15,7 +15,8 @@ from supercuts.superpixels import _kernels, _kernels_assign, _kernels_strips
 from supercuts.superpixels.cluster import ClusterConfig
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table, make_grid
 from supercuts.superpixels.smooth import SmoothConfig
-from supercuts.superpixels.ssn import SSNConfig
+from supercuts.superpixels.compiled_kmeans import candidates
+from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.stored import STRIP_PIXELS, StoredMaps
 
 _NO_CORE = np.iinfo(np.int32).min  # label of a pixel that is not valid, until cores are found
@@ -40,15 +41,11 @@ class _Cells:
 
     def _near(self) -> np.ndarray:
         """Return (N, 9) the candidates of each cell, N where there is none or it has no valid pixel."""
-        n, rows, cols = self.grid.n_cells, self.grid.rows, self.grid.cols
-        ids = np.full((rows + 2, cols + 2), n)
-        ids[1:-1, 1:-1] = np.arange(n).reshape(rows, cols)
+        near = candidates(self.grid)
         if self.maps.valid is not None:
-            for first, end in self.strips:
-                is_empty = ~self.is_pixel(first, end).any(axis=1).reshape(end - first, cols)
-                ids[first + 1 : end + 1, 1:-1][is_empty] = n
-        shifted = [ids[i : i + rows, j : j + cols].ravel() for i in range(3) for j in range(3)]
-        return np.stack(shifted, axis=1)
+            is_empty = [~self.is_pixel(first, end).any(axis=1) for first, end in self.strips]
+            near[np.append(np.concatenate(is_empty), False)[near]] = self.grid.n_cells
+        return near
 
     def span(self, first: int, end: int) -> tuple[int, int]:
         """Return the first image row of grid rows first..end-1 and the one after their last."""

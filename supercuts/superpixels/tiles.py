@@ -12,19 +12,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float32, Shaped
 
-from supercuts.backbones.compact_cnn import CompactCNN
 from supercuts.core.checks import check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.images.bands import to_unit
-from supercuts.superpixels.predict import ViewsConfig, see
-from supercuts.superpixels.ssn import SSN, Context
+from supercuts.superpixels.config import SSNConfig
+from supercuts.superpixels.network import Network, stride_of
+from supercuts.superpixels.predict import ViewsConfig, network_maps
 from supercuts.superpixels.stored import StoredMaps, check_valid, stride_of_embeddings
 
 TILE = 1024  # side in pixels unless the caller says
 WHOLE_PIXELS = 4_000_000  # images of at most so many pixels are seen at once unless the caller says
+
+# of backbones/compact_cnn.py and superpixels/ssn.py; a test compares what follows from them with gradients
+_STRIDES, _BLOCKS = (2, 4, 8, 16), (1, 2, 2, 2)
+_STEM, _WIDEST, _FUSE = 2, 8, 2  # pixels that each reaches, at its own resolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +40,18 @@ class Tile:
     right: int
 
 
-def why_not_in_tiles(network: SSN | None, views: ViewsConfig) -> str | None:
+def why_not_in_tiles(network: Network | None, views: ViewsConfig) -> str | None:
     """Return why this network cannot see an image in tiles, None if it can."""
     if network is None:
         return None
-    if network.config.head != "topdown" or not isinstance(network.backbone, CompactCNN):
+    if network.config.head != "topdown" or network.config.backbone != "compact":
         return f"the backbone {network.config.backbone} may see the whole image at once: only compact works in tiles"
     if views != ViewsConfig():
         return "views of other scales, or mirrored, resize the whole image: only one view works in tiles"
     return None
 
 
-def choose_tile(tile: int | None, shape: tuple[int, int], network: SSN | None, views: ViewsConfig) -> int | None:
+def choose_tile(tile: int | None, shape: tuple[int, int], network: Network | None, views: ViewsConfig) -> int | None:
     """Return the side of the tiles, None for the whole image at once; `tile` is what the caller asked for, 0 for whole.
 
     Unless asked for, images of more than WHOLE_PIXELS are seen in tiles if their network can.
@@ -65,23 +68,18 @@ def choose_tile(tile: int | None, shape: tuple[int, int], network: SSN | None, v
     return tile
 
 
-def receptive_field(network: SSN) -> int:
-    """Return how many pixels away from a pixel the network looks at most, from its architecture."""
-    backbone, head = network.backbone, network.head
-    assert isinstance(backbone, CompactCNN)
-    stem = _reach(backbone.stem)
-    reach, seen = stem, []
-    for stage, stride in zip(backbone.stages, backbone.strides, strict=True):
-        reach += stride // 2 * _reach(stage[0]) + stride * sum(_reach(block) for block in stage[1:])
+def receptive_field(config: SSNConfig) -> int:
+    """Return how many pixels away from a pixel a network of backbone "compact" looks at most."""
+    seen, reach = [], _STEM
+    for stride, n_blocks in zip(_STRIDES, _BLOCKS, strict=True):
+        reach += stride // 2 + stride * 2 * n_blocks  # a strided convolution, two in each block
         seen.append(reach)
-    strides = backbone.strides
-    wide = max(Context.dilations) if isinstance(head.context, Context) else 0
-    reach = seen[-1] + strides[-1] * (wide + _reach(head.refine[-1]))
-    for i in range(len(strides) - 2, -1, -1):
+    reach += _STRIDES[-1] * (1 + (_WIDEST if config.context_channels else 0))
+    for i in range(len(_STRIDES) - 2, -1, -1):
         # bilinear upsampling takes the coarse pixel beside, too
-        reach = max(seen[i], reach + strides[i + 1]) + strides[i] * _reach(head.refine[i])
+        reach = max(seen[i], reach + _STRIDES[i + 1]) + _STRIDES[i]
     # a coarse pixel stands for any of the pixels it covers
-    return max(stem, reach + strides[0]) + _reach(head.fuse) + strides[-1]
+    return reach + _STRIDES[0] + _FUSE + _STRIDES[-1]
 
 
 def tiles_of(shape: tuple[int, int], side: int) -> list[Tile]:
@@ -95,34 +93,33 @@ def tiles_of(shape: tuple[int, int], side: int) -> list[Tile]:
 
 
 def predict_tiles(
-    pixels: Shaped[np.ndarray, "height width bands"], network: SSN, tile: int
+    pixels: Shaped[np.ndarray, "height width bands"], network: Network, tile: int
 ) -> Iterator[tuple[Tile, list[Float32[np.ndarray, "..."]]]]:
     """Yield each tile and what the network says of it: boundary, embeddings, and strength and regions if it has them.
 
     The side is rounded up to a multiple of the network's largest stride. Strength and regions have their own stride.
     """
     check_in_range("tile", tile, 1, np.inf, remedy="Give the side of a tile in pixels.")
-    multiple = network.backbone.strides[-1]
-    halo = -(-receptive_field(network) // multiple) * multiple
+    multiple = _STRIDES[-1]
+    halo = -(-receptive_field(network.config) // multiple) * multiple
     height, width = pixels.shape[:2]
     for one in tiles_of((height, width), -(-tile // multiple) * multiple):
         top, left = max(one.top - halo, 0), max(one.left - halo, 0)
         part = pixels[top : one.bottom + halo, left : one.right + halo]
-        unit = torch.from_numpy(to_unit(np.ascontiguousarray(part)).copy()).permute(2, 0, 1)[None]
-        seen = see(unit.to(next(network.parameters()).device), network)
+        is_rgb = part.dtype == np.uint8 and part.shape[2] == 3
         maps = []
-        for i, values in enumerate(seen):
-            stride = 1 if i < 2 else network.backbone.strides[0]
+        for i, values in enumerate(network_maps(part if is_rgb else to_unit(part), network, ViewsConfig())):
+            stride = 1 if i < 2 else stride_of(network)
             rows = slice((one.top - top) // stride, -(-(one.bottom - top) // stride))
             columns = slice((one.left - left) // stride, -(-(one.right - left) // stride))
-            maps.append(values[..., rows, columns].cpu().numpy())
+            maps.append(values[..., rows, columns])
         yield one, maps
 
 
 def predict_stored(
     pixels: Shaped[np.ndarray, "height width bands"],
     bands: Shaped[np.ndarray, "height width _"],
-    network: SSN,
+    network: Network,
     tile: int,
     valid: Bool[np.ndarray, "height width"] | None = None,
 ) -> StoredMaps:
@@ -134,7 +131,7 @@ def predict_stored(
     """
     height, width = pixels.shape[:2]
     valid = check_valid(valid, (height, width))
-    stride, region_stride = stride_of_embeddings((height, width)), network.backbone.strides[0]
+    stride, region_stride = stride_of_embeddings((height, width)), stride_of(network)
     boundary = np.empty((height, width), np.float16)
     embeddings = np.empty((network.config.embedding_channels, -(-height // stride), -(-width // stride)), np.float16)
     coarse = (-(-height // region_stride), -(-width // region_stride))
@@ -179,9 +176,3 @@ def _pooled(values: np.ndarray, stride: int) -> np.ndarray:
     padded = np.pad(values, ((0, 0), (0, -height % stride), (0, -width % stride)), mode="edge")
     means: np.ndarray = padded.reshape(n, -(-height // stride), stride, -(-width // stride), stride).mean((2, 4))
     return means
-
-
-def _reach(module: torch.nn.Module) -> int:
-    """Return how many pixels of its own resolution the convolutions of a module reach, one after the other."""
-    convolutions = (layer for layer in module.modules() if isinstance(layer, torch.nn.Conv2d))
-    return sum(layer.dilation[0] * (layer.kernel_size[0] - 1) // 2 for layer in convolutions)
