@@ -25,6 +25,8 @@ from supercuts.graph.rag import RegionGraph, build_rag, contract
 from supercuts.graph.statistics import region_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.bands import preview, read_channels, to_unit
+from supercuts.images.scenes import read_scene
+from supercuts.large import Learned, segment_scene
 from supercuts.merging.affinity import Affinity
 from supercuts.merging.agglomerative import dissimilarity, merge_to_count
 from supercuts.merging.perceptrons import Perceptrons
@@ -47,6 +49,7 @@ from supercuts.superpixels.network import EMBEDDED, Network, open_network, ready
 from supercuts.superpixels.predict import VIEWS, Pixels, predict
 from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.smooth import smooth
+from supercuts.superpixels.tiles import choose_tile
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +80,7 @@ __all__ = [  # also what is wired here but lives elsewhere
 
 Priors = Sequence[np.ndarray] | np.ndarray  # boolean masks (H, W)
 Refiner = str | RefineConfig
+Mask = np.ndarray | str | os.PathLike[str]  # (H, W) bool, or a file of it
 
 
 class Model:
@@ -108,7 +112,13 @@ class Model:
 
     @overload
     def segment(
-        self, image: list[Any], superpixels: int | None = None, *, refiner: Refiner | None = None
+        self,
+        image: list[Any],
+        superpixels: int | None = None,
+        *,
+        refiner: Refiner | None = None,
+        tile: int | None = None,
+        bands: Sequence[int] | None = None,
     ) -> list[Hierarchy]: ...
     @overload
     def segment(
@@ -117,6 +127,10 @@ class Model:
         superpixels: int | None = None,
         priors: Priors | None = None,
         refiner: Refiner | None = None,
+        *,
+        tile: int | None = None,
+        mask: Mask | None = None,
+        bands: Sequence[int] | None = None,
     ) -> Hierarchy: ...
     def segment(
         self,
@@ -124,6 +138,10 @@ class Model:
         superpixels: int | None = None,
         priors: Priors | None = None,
         refiner: Refiner | None = None,
+        *,
+        tile: int | None = None,
+        mask: Mask | None = None,
+        bands: Sequence[int] | None = None,
     ) -> Hierarchy | list[Hierarchy]:
         """Return the hierarchy of an image: a path, PIL image, numpy array or torch tensor; a list gives a list.
 
@@ -138,12 +156,17 @@ class Model:
 
         refiner: "sp", "st" or a RefineConfig: a network fitted to this image redraws the regions, in a minute or so;
         the leaves are then fewer, and no priors are kept.
+
+        tile   the side of the tiles that the network sees one after the other, 0 for the whole image at once; unless
+               given, tiles of 1024 for images of more than 4 megapixels. The result is the same
+        mask   (H, W) bool, true where pixels are valid, or a file of it: elsewhere labels are -1
+        bands  of an image that has more than the network's: those it sees, counted from 1; the others count as colour
         """
         if isinstance(image, list):
-            if priors is not None:
-                raise InputError("priors are masks of one image: segment the images of a list one by one.")
-            return [self._segment_one(one, superpixels, refiner=refiner) for one in image]
-        return self._segment_one(image, superpixels, priors, refiner)
+            if priors is not None or mask is not None:
+                raise InputError("priors and masks are of one image: segment the images of a list one by one.")
+            return [self._segment_one(one, superpixels, None, refiner, tile, None, bands) for one in image]
+        return self._segment_one(image, superpixels, priors, refiner, tile, mask, bands)
 
     def objects(
         self,
@@ -204,17 +227,30 @@ class Model:
         return dino_keys(self, h.image).pool(h.labels, h.n_leaves)
 
     def _segment_one(
-        self, image: object, superpixels: int | None, priors: Priors | None = None, refiner: Refiner | None = None
+        self,
+        image: object,
+        superpixels: int | None,
+        priors: Priors | None,
+        refiner: Refiner | None,
+        tile: int | None,
+        mask: Mask | None,
+        bands: Sequence[int] | None,
     ) -> Hierarchy:
         refine = None if refiner is None else _refiner(refiner)
         wanted = self.config.superpixels if superpixels is None else superpixels
         check_whole("superpixels", wanted, remedy="Give how many leaves the tree should have.")
         check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
-        channels = 3 if self.network is None else self.network.config.channels
-        pixels = read_channels(image, channels)
-        masks = None if priors is None or len(priors) == 0 else check_priors(priors, pixels.shape[:2])
-        h = segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity, self.gnn, masks)
-        return h if refine is None else refine(h, to_unit(pixels))
+        scene = read_scene(image, 3 if self.network is None else self.network.config.channels, bands, mask)
+        masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape)
+        side = choose_tile(tile, scene.shape, self.network, self.config.views)
+        if scene.is_plain and (side is None or (tile is None and (masks is not None or refine is not None))):
+            pixels = scene.pixels
+            h = segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity, self.gnn, masks)
+            return h if refine is None else refine(h, to_unit(pixels))
+        if masks is not None or refine is not None:
+            raise InputError("priors and refiner need all pixels at once: leave out tile, mask and bands.")
+        learned = Learned(self.network, self.levels, self.affinity, self.gnn)
+        return segment_scene(scene, side, int(wanted), learned, self.config)
 
 
 def _refiner(refiner: Refiner) -> Callable[[Hierarchy, np.ndarray], Hierarchy]:

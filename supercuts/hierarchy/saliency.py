@@ -19,8 +19,8 @@ def contour_map(
     """Return the ultrametric contour map (UCM): the altitude at which neighbouring pixels join, drawn between them.
 
     Pixel (y, x) lies at [2y+1, 2x+1] and holds 0. An element between two 4-neighbours holds the altitude of the
-    lowest common ancestor of their leaves, 0 within a leaf. A corner, at even row and column, holds the highest of
-    its four boundary elements. The outer frame copies the row or column beside it, as in the `ucm2` of the BSDS
+    lowest common ancestor of their leaves, 0 within a leaf, 1 where one of them belongs to none. A corner, at even row
+    and column, holds the highest of its four boundary elements. The outer frame copies the row or column beside it, as in the `ucm2` of the BSDS
     benchmark.
 
     >>> labels = np.array([[0, 1]], dtype=np.int32)

@@ -142,7 +142,7 @@ def _lab(red, green, blue, tables, out):
 @njit(cache=True)
 def _look_up(y, x, maps, scales, tables, out):
     """Set out (C,) to the SSN features of a pixel: scaled colour, position, embedding."""
-    rgb, bands, _, embeddings, half = maps
+    rgb, bands, embeddings, half = maps
     color_scale, position_scale, band_scale, stride = scales
     n_rgb, n_bands = rgb.shape[2], bands.shape[2]
     if n_rgb > 0:
@@ -162,9 +162,8 @@ def _look_up(y, x, maps, scales, tables, out):
 def _offer_around(y0, x0, label, base, labels, best, queue, state, centers, maps, scales, tables, costs, feature):
     """Queue the free neighbours of a pixel for its label, as _kernels._offer does; entries that are done are reused."""
     bucket, entry_pixel, entry_label, entry_next = queue
-    step_cost, feature_weight, feature_cap, max_step = costs
+    steps, feature_weight, feature_cap, max_step = costs
     height, width = labels.shape
-    boundary = maps[2]
     for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
         y, x = y0 + dy, x0 + dx
         if not (0 <= y < height and 0 <= x < width) or labels[y, x] != FREE:
@@ -174,7 +173,7 @@ def _offer_around(y0, x0, label, base, labels, best, queue, state, centers, maps
         for c in range(feature.size):
             d = feature[c] - centers[label, c]
             total += d * d
-        step = step_cost[boundary[min(y, boundary.shape[0] - 1), min(x, boundary.shape[1] - 1)]]
+        step = steps[min(y, steps.shape[0] - 1), min(x, steps.shape[1] - 1)]
         cost = base + min(int(step + feature_weight * min(total, feature_cap)), max_step)
         pixel = y * width + x
         if cost < best[pixel]:
@@ -211,9 +210,9 @@ def _with_room(queue, state):
 def grow(labels, centers, maps, scales, tables, costs):
     """Grow cores over FREE pixels in place, cheapest path first, as _kernels.grow does; what none reaches stays FREE.
 
-    maps    rgb, bands, boundary and embeddings of StoredMaps, the last two as bits of float16, and (65536,) their values
+    maps    rgb, bands and embeddings of StoredMaps, these as bits of float16, and (65536,) their values
     scales  of colour, position and bands; the stride of the embeddings
-    costs   (65536,) of entering a pixel of each boundary, weight and cap of the feature distance, the highest
+    costs   of entering each pixel (H, W) or (1, 1), weight and cap of the feature distance, the highest
     """
     height, width = labels.shape
     max_step = costs[3]

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float16, Float32, Shaped, UInt8
+from jaxtyping import Bool, Float, Float16, Float32, Shaped, UInt8
 
 from supercuts.core.errors import InputError
 from supercuts.images.color import color_features
 from supercuts.superpixels.result import PixelMaps
 
 STRIP_PIXELS = 1 << 20  # rows are worked on in strips of about so many pixels
-_FINE_PIXELS = 32_000_000  # larger images keep the mean embedding of 2 x 2 pixels: 32 bytes a pixel are too many
+# larger images keep the mean embedding of 2 x 2 pixels, and the other maps as float16: 50 bytes a pixel are too many
+_FINE_PIXELS = 32_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,19 +26,19 @@ class StoredMaps:
 
     rgb         (H, W, 3) uint8, or (H, W, 0) where colour is the bands alone
     bands       (H, W, C) uint8, uint16 or float32 in 0..1; C = 0 of pictures
-    boundary    (H, W) float16, or (1, 1): the same everywhere
+    boundary    (H, W) float32 or float16, or (1, 1): the same everywhere
     embeddings  (D, h, w) float16, one value for embedding_stride x embedding_stride pixels
-    strength    (h, w) float16 and regions (R, h, w) float16, as in PixelMaps, or None
+    strength    (h, w) and regions (R, h, w), float32 or float16, as in PixelMaps, or None
     valid       (H, W) bool, or None if every pixel is
     """
 
     rgb: UInt8[np.ndarray, "height width _"]
     bands: Shaped[np.ndarray, "height width _"]
-    boundary: Float16[np.ndarray, "_ _"]
+    boundary: Float[np.ndarray, "_ _"]
     embeddings: Float16[np.ndarray, "_ _ _"]
     embedding_stride: int = 1
-    strength: Float16[np.ndarray, "_ _"] | None = None
-    regions: Float16[np.ndarray, "_ _ _"] | None = None
+    strength: Float[np.ndarray, "_ _"] | None = None
+    regions: Float[np.ndarray, "_ _ _"] | None = None
     region_stride: int = 1
     valid: Bool[np.ndarray, "height width"] | None = None
 
@@ -131,9 +132,9 @@ def check_valid(
     return None if valid.all() else np.ascontiguousarray(valid)
 
 
-def stride_of_embeddings(shape: tuple[int, int]) -> int:
-    """Return how many pixels along each axis share a stored embedding; it depends on nothing but the image's size."""
-    return 1 if shape[0] * shape[1] <= _FINE_PIXELS else 2
+def precision(shape: tuple[int, int]) -> tuple[int, type[np.float32] | type[np.float16]]:
+    """Return how many pixels a side share a stored embedding, and the type of other maps, by the image's size alone."""
+    return (1, np.float32) if shape[0] * shape[1] <= _FINE_PIXELS else (2, np.float16)
 
 
 def _spread(values: np.ndarray, stride: int, top: int, bottom: int, width: int) -> np.ndarray:

@@ -8,15 +8,15 @@ Memory holds a few numbers a pixel of the whole image; features of all channels 
 """
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int, Int32, Int64
 
 from supercuts.images.color import lab_tables
 from supercuts.superpixels import _kernels, _kernels_assign, _kernels_strips
 from supercuts.superpixels.cluster import ClusterConfig
-from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table, make_grid
-from supercuts.superpixels.smooth import SmoothConfig
 from supercuts.superpixels.compiled_kmeans import candidates
 from supercuts.superpixels.config import SSNConfig
+from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table, make_grid
+from supercuts.superpixels.smooth import SmoothConfig
 from supercuts.superpixels.stored import STRIP_PIXELS, StoredMaps
 
 _NO_CORE = np.iinfo(np.int32).min  # label of a pixel that is not valid, until cores are found
@@ -181,18 +181,28 @@ def _seeds(cells: _Cells, search: int) -> Int64[np.ndarray, "cells 2"]:
 
 def _grow(labels: np.ndarray, cells: _Cells, centers: np.ndarray, config: ClusterConfig) -> None:
     maps, half = cells.maps, np.arange(1 << 16, dtype=np.uint16).view(np.float16)
-    with np.errstate(all="ignore"):  # of all bits of float16 some are NaN, which no map holds
+    with np.errstate(invalid="ignore"):  # of all bits of float16 some are NaN, which no map holds
         values = half.astype(np.float32)
-        cost = 1 + config.boundary_cost * np.clip(np.nan_to_num(values), 0, 1) ** config.boundary_power
     most = int(1 + config.boundary_cost + config.feature_cost * config.max_feature_distance) + 1
     _kernels_strips.grow(
         labels,
         centers,
-        (maps.rgb, maps.bands, maps.boundary.view(np.uint16), maps.embeddings.view(np.uint16), values),
+        (maps.rgb, maps.bands, maps.embeddings.view(np.uint16), values),
         (*cells.scales, maps.band_scale, maps.embedding_stride),
         lab_tables(),
-        (np.rint(cost).astype(np.int32), config.feature_cost, config.max_feature_distance, most),
+        (_steps(maps, config), config.feature_cost, config.max_feature_distance, most),
     )
+
+
+def _steps(maps: StoredMaps, config: ClusterConfig) -> Int[np.ndarray, "_ _"]:
+    """Return what entering each pixel costs, (1, 1) where that is the same everywhere."""
+    is_flat = maps.boundary.shape == (1, 1)
+    spans = [(0, 1)] if is_flat else list(maps.strips())
+    steps = np.empty(maps.boundary.shape, np.int16 if config.boundary_cost < 2**15 - 1 else np.int32)
+    for top, bottom in spans:
+        boundary = maps.boundary if is_flat else maps.boundary_rows(top, bottom)
+        steps[top:bottom] = np.rint(1 + config.boundary_cost * boundary**config.boundary_power)
+    return steps
 
 
 def _components(grown: np.ndarray, n_cells: int) -> tuple[Int32[np.ndarray, "height width"], int]:

@@ -20,7 +20,7 @@ from supercuts.images.bands import to_unit
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.network import Network, stride_of
 from supercuts.superpixels.predict import ViewsConfig, network_maps
-from supercuts.superpixels.stored import StoredMaps, check_valid, stride_of_embeddings
+from supercuts.superpixels.stored import StoredMaps, check_valid, precision
 
 TILE = 1024  # side in pixels unless the caller says
 WHOLE_PIXELS = 4_000_000  # images of at most so many pixels are seen at once unless the caller says
@@ -120,26 +120,32 @@ def predict_stored(
     pixels: Shaped[np.ndarray, "height width bands"],
     bands: Shaped[np.ndarray, "height width _"],
     network: Network,
-    tile: int,
+    tile: int | None = None,
+    views: ViewsConfig | None = None,
     valid: Bool[np.ndarray, "height width"] | None = None,
 ) -> StoredMaps:
     """Return the maps of an image: the network sees `pixels`; three of bytes are RGB, whose colour is Lab.
 
     bands  what is compared as colour beside RGB, or, where pixels are none, alone
+    tile   the side of the tiles, None for the whole image at once, in the views
 
     What pixels that are not valid hold does not matter: the network sees the mean of the others there.
     """
     height, width = pixels.shape[:2]
     valid = check_valid(valid, (height, width))
-    stride, region_stride = stride_of_embeddings((height, width)), stride_of(network)
-    boundary = np.empty((height, width), np.float16)
+    (stride, dtype), region_stride = precision((height, width)), stride_of(network)
+    boundary = np.empty((height, width), dtype)
     embeddings = np.empty((network.config.embedding_channels, -(-height // stride), -(-width // stride)), np.float16)
     coarse = (-(-height // region_stride), -(-width // region_stride))
     n_regions = network.config.region_channels
-    strength = np.empty(coarse, np.float16) if n_regions else None
-    regions = np.empty((n_regions, *coarse), np.float16) if n_regions else None
+    strength = np.empty(coarse, dtype) if n_regions else None
+    regions = np.empty((n_regions, *coarse), dtype) if n_regions else None
     shown = pixels if valid is None else filled(pixels, valid)
-    for one, maps in predict_tiles(shown, network, tile):
+    whole = Tile(0, height, 0, width)
+    seen = (
+        predict_tiles(shown, network, tile) if tile else [(whole, network_maps(shown, network, views or ViewsConfig()))]
+    )
+    for one, maps in seen:
         boundary[one.top : one.bottom, one.left : one.right] = maps[0]
         embeddings[:, *_coarse(one, stride)] = _pooled(maps[1], stride)
         if strength is not None and regions is not None:

@@ -33,6 +33,9 @@ export async function readNpz(buffer) {
     throw new Error(`The file has format_version ${version}, this reader knows 1: it holds edits or is newer.`);
   }
   const labels = read("labels");
+  if (labels.data.some((leaf) => leaf < 0)) {
+    throw new Error("The file holds pixels that a mask left out, which the viewer does not show.");
+  }
   const names = read("level_names").data;
   const altitudes = read("level_altitudes").data;
   return {
