@@ -44,7 +44,7 @@ def assert_same(one, other):
 
 
 def assert_connected(labels):
-    pieces, n = _kernels.label_components(np.where(labels < 0, -1, labels).astype(np.int32))
+    pieces, _ = _kernels.label_components(np.where(labels < 0, -1, labels).astype(np.int32))
     is_valid = labels >= 0
     assert np.unique(pieces[is_valid]).size == np.unique(labels[is_valid]).size
 
@@ -149,9 +149,9 @@ def test_refuses_what_cannot_be(photo, compact):
         supercuts.load("compact", views="flip").segment(image, tile=64)
     with pytest.raises(InputError, match="the images of a list one by one"):
         compact.segment([image], mask=mask)
+    merging = PIXEL_CONFIG.merging.model_copy(update={"method": "gnn"})
+    config = PIXEL_CONFIG.model_copy(update={"merging": merging})
     with pytest.raises(InputError, match="was learned without these bands"):
-        merging = PIXEL_CONFIG.merging.model_copy(update={"method": "gnn"})
-        config = PIXEL_CONFIG.model_copy(update={"merging": merging})
         Model(None, config=config).segment(np.zeros((8, 8, 5), np.uint8), 4)
 
 

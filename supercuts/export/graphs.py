@@ -29,7 +29,7 @@ def region_graph(hierarchy: Hierarchy, part: Partition) -> RegionGraph:
     color = empty if hierarchy.image is None else color_features(hierarchy.image)
     if hierarchy.is_masked:
         rgb = np.zeros((*shape, 0), np.uint8) if hierarchy.image is None else hierarchy.image
-        graph = build_rag_strips(hierarchy.labels, without_network(rgb), hierarchy.n_leaves)
+        graph = build_rag_strips(hierarchy.labels, without_network(rgb), hierarchy.n_leaves, is_connected=False)
     else:
         graph = build_rag(hierarchy.labels, np.zeros(shape, np.float32), color, empty)
     ends = hierarchy.embeddings[graph.edges]

@@ -15,14 +15,18 @@ from supercuts.graph.statistics import LIMITS, N_BINS, RegionStatistics, color_r
 from supercuts.superpixels.stored import StoredMaps
 
 
-def build_rag_strips(labels: Int32[np.ndarray, "height width"], maps: StoredMaps, n_nodes: int) -> RegionGraph:
-    """Return the graph of `labels`, connected superpixels 0..N-1 that are all present."""
+def build_rag_strips(
+    labels: Int32[np.ndarray, "height width"], maps: StoredMaps, n_nodes: int, is_connected: bool = True
+) -> RegionGraph:
+    """Return the graph of `labels`, superpixels 0..N-1 that are all present; connected ones take less memory."""
     if labels.shape != maps.shape:
         raise InputError(f"labels {labels.shape} and maps {maps.shape} differ in size: give maps of one image.")
     area, position, bbox, n_pairs = _kernels_strips.measure_nodes(labels, n_nodes)
     if not area.all():
         raise InputError(f"label {int(area.argmin())} has no pixel; ids must be 0..{n_nodes - 1}, all present.")
-    keys, length, total, sums, squares = _sum_strips(labels, maps, n_nodes, n_pairs)
+    # the graph of connected regions is planar: at most 3 N - 6 edges
+    most = max(min(n_pairs, 3 * n_nodes) if is_connected else n_pairs, 1)
+    keys, length, total, sums, squares = _sum_strips(labels, maps, n_nodes, most)
     edges = np.stack([keys // n_nodes, keys % n_nodes], axis=1).astype(np.int32)
     n_colors = maps.n_colors
     mean_color = (sums[:, :n_colors] / area[:, None]).astype(np.float32)
@@ -69,12 +73,10 @@ def region_statistics_strips(
 
 
 def _sum_strips(
-    labels: np.ndarray, maps: StoredMaps, n_nodes: int, n_pairs: int
+    labels: np.ndarray, maps: StoredMaps, n_nodes: int, most: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return keys, border lengths and boundary sums of the edges, by key, and sums of colour and embedding (N, C)."""
     height = labels.shape[0]
-    # regions are connected, so their graph is planar: at most 3 N - 6 edges
-    most = max(min(n_pairs, 3 * n_nodes), 1)
     table, keys = _kernels_strips.empty_table(most), np.empty(most, np.int64)
     length, total, n_edges = np.zeros(most, np.int64), np.zeros(most), 0
     colors, embeddings = np.zeros((n_nodes, maps.n_colors)), np.zeros((n_nodes, len(maps.embeddings)))

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
@@ -102,6 +103,13 @@ class Hierarchy:
     def is_masked(self) -> bool:
         """Whether some pixels belong to no leaf: they lie in no region of any cut, whose labels are -1 there."""
         return bool(self.labels.min() < 0)
+
+    def check_whole(self, what: str) -> None:
+        """Refuse, for what needs every pixel, a hierarchy whose mask left some out."""
+        if self.is_masked:
+            raise InputError(
+                f"{what} takes no hierarchy with pixels left out by a mask: segment the whole image for it."
+            )
 
     @property
     def n_leaves(self) -> int:
@@ -294,6 +302,12 @@ class Hierarchy:
 
         how = cuts.Granularity(regions, level, altitude, granularity)
         registry.export(path, self, format, None if how == cuts.Granularity() else how, like, every_node, force)
+
+    def to_xarray(self, like: Any = None, **cut: Any) -> Any:
+        """Return the superpixels, or the regions of a cut (keywords of cut), as a DataArray placed as `like`."""
+        from supercuts.export import data_array  # export lies above this layer: imported when asked for
+
+        return data_array.to_data_array(self, cuts.Granularity(**cut) if cut else None, like)
 
     def show(self) -> Path:
         """Open the interactive viewer in the browser; return the temporary page, which stays."""

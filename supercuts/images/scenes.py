@@ -87,6 +87,18 @@ def read_mask(path: str | os.PathLike[str]) -> Bool[np.ndarray, "height width"]:
     return np.asarray((pixels != 0).any(axis=2))
 
 
+def image_axes(source: Any) -> tuple[str, str]:
+    """Return the names of the axes of a DataArray that count rows and columns; a third may count bands."""
+    names = [str(name) for name in getattr(source, "dims", ())]
+    axes = [name for name in names if name.lower() not in _BAND_AXES]
+    if len(axes) != 2 or len(names) > 3 or not hasattr(source, "to_numpy"):
+        raise InputError(
+            f"{type(source).__name__} of axes {names} is no image: give a DataArray of two axes, rows then columns, "
+            f"and at most one of bands, called one of {', '.join(_BAND_AXES)}."
+        )
+    return axes[0], axes[1]
+
+
 def _read(
     source: object, channels: int | None, bands: Sequence[int] | None
 ) -> tuple[np.ndarray, Bool[np.ndarray, "height width"] | None]:
@@ -149,15 +161,8 @@ def _without_nan(values: np.ndarray) -> np.ndarray:
 
 def _from_xarray(source: Any) -> tuple[np.ndarray, Bool[np.ndarray, "height width"] | None]:
     """Return (H, W, C) and the valid pixels of a DataArray of axes y, x and, in any place, bands."""
-    names = [str(name) for name in getattr(source, "dims", ())]
-    band = [name for name in names if name.lower() in _BAND_AXES]
-    if len(names) - len(band) != 2 or len(band) > 1 or not hasattr(source, "to_numpy"):
-        raise InputError(
-            f"{type(source).__name__} of axes {names} is no image: give a DataArray of two axes, rows then columns, "
-            f"and at most one of bands, called one of {', '.join(_BAND_AXES)}."
-        )
-    order = [*(name for name in names if name not in band), *band]
-    values = source.transpose(*order).to_numpy()
+    axes = image_axes(source)
+    values = source.transpose(*axes, ...).to_numpy()
     values = values[..., None] if values.ndim == 2 else values
     valid = None
     nodata = source.attrs.get("_FillValue", source.attrs.get("nodata"))

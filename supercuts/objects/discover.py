@@ -111,6 +111,7 @@ def discover(
     >>> discover(h).boxes_yxyx.tolist()
     [[10, 20, 30, 40]]
     """
+    h.check_whole("finding objects")
     graph = label_graph(h.labels)
     found = _find(Task(h.embeddings if features is None else features, graph, n, seed, h, judge, progress), method)
     return _paint(found, graph, h.labels, h if refine else None)

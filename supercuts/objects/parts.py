@@ -104,6 +104,7 @@ def find_parts(
     An object's mask is made of leaves, a leaf belonging to it if most of its pixels do; parts cover the mask exactly.
     """
     check_choice("method", method, METHODS)
+    h.check_whole("finding parts")
     if k is not None:
         check_whole("k", k, remedy="Give how many parts an object should have.")
         check_in_range("k", k, 1, np.inf, remedy="Ask for at least one part.")

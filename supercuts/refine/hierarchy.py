@@ -48,6 +48,7 @@ def refine_hierarchy(
     image: what the network sees, in 0..1; unless given the RGB of h.
     """
     config = config or IN_PIPELINE
+    h.check_whole("refinement")
     if image is None:
         if h.image is None:
             raise InputError("the hierarchy holds no image to refine it on: give image=, or save it with image=True.")
