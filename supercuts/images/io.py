@@ -126,7 +126,7 @@ def write_labels_png(
             "hierarchy as .npz, which has no such limit."
         )
     stored = labels.astype(np.uint16)
-    if low < 0:
+    if nowhere is not None:
         stored[labels < 0] = nowhere
     write_png(path, stored)
 

@@ -57,7 +57,7 @@ class StoredMaps:
     @property
     def n_colors(self) -> int:
         """Channels of the colour."""
-        return self.rgb.shape[2] + self.bands.shape[2]
+        return int(self.rgb.shape[2] + self.bands.shape[2])
 
     @property
     def band_scale(self) -> np.float32:
