@@ -20,6 +20,7 @@ from jaxtyping import Float32, Int32, UInt8
 from supercuts.config import CLASS_CONFIG, ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
+from supercuts.core.memory import keep_freed_memory
 from supercuts.core.progress import Progress
 from supercuts.graph.rag import RegionGraph, build_rag, contract
 from supercuts.graph.statistics import region_statistics
@@ -77,6 +78,8 @@ __all__ = [  # also what is wired here but lives elsewhere
     "segment_by_maps",
     "weights_path",
 ]
+
+keep_freed_memory()
 
 Priors = Sequence[np.ndarray] | np.ndarray  # boolean masks (H, W)
 Refiner = str | RefineConfig

@@ -24,7 +24,7 @@ def test_unknown_engines_are_refused(tmp_path):
 
 
 def test_a_checkpoint_of_the_original_is_for_torch(tmp_path):
-    with pytest.raises(FileFormatError, match=r"needs a .safetensors file"):
+    with pytest.raises(FileFormatError, match=r"needs a \.safetensors file"):
         open_network(tmp_path / "model.pth", "onnx")
 
 
