@@ -33,8 +33,9 @@ def write(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity |
     with atomic_path(path) as temporary, tifffile.TiffWriter(temporary) as tiff:
         for part in parts:
             labels = part.labels.astype(dtype)  # -1 becomes the highest value
-            options = {"compression": "zlib", "contiguous": False, "metadata": None, "rowsperstrip": 256}
-            tiff.write(labels, description=part.name, **options)
+            tiff.write(
+                labels, description=part.name, compression="zlib", contiguous=False, metadata=None, rowsperstrip=256
+            )
 
 
 def label_type(hierarchy: Hierarchy) -> type[np.unsignedinteger]:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image, TiffImagePlugin
 
 from supercuts.core.errors import ImageError
 from supercuts.images import windows
@@ -58,3 +59,17 @@ def test_refuses_what_is_too_large_or_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr(windows, "MAX_PIXELS", 100)
     with pytest.raises(ImageError, match="Cut the image into parts"):
         read_tiff(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_pictures_packed_otherwise_are_unpacked_by_pillow(tmp_path, mode):
+    values = np.random.default_rng(0).integers(1, 250, (20, 30, 3), dtype=np.uint8)
+    values[3, 4] = 0
+    values = values if mode == "RGB" else values[..., :1]
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[42113] = "0"
+    image = Image.fromarray(values if mode == "RGB" else values[..., 0])
+    image.save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo=tags)
+    raster = read_tiff(tmp_path / "a.tif")
+    assert np.argwhere(~raster.valid).tolist() == [[3, 4]]
+    np.testing.assert_array_equal(raster.values, np.broadcast_to(values, raster.values.shape))
