@@ -104,13 +104,6 @@ class Hierarchy:
         """Whether some pixels belong to no leaf: they lie in no region of any cut, whose labels are -1 there."""
         return bool(self.labels.min() < 0)
 
-    def check_whole(self, what: str) -> None:
-        """Refuse, for what needs every pixel, a hierarchy whose mask left some out."""
-        if self.is_masked:
-            raise InputError(
-                f"{what} takes no hierarchy with pixels left out by a mask: segment the whole image for it."
-            )
-
     @property
     def n_leaves(self) -> int:
         """Number of superpixels, N."""

@@ -119,9 +119,9 @@ def _read(
 def _count_bands(source: object) -> int | None:
     """Return the bands of an array or a file of arrays, None of a picture."""
     if isinstance(source, np.ndarray):
-        return source.shape[2] if source.ndim == 3 else 1
+        return int(source.shape[2]) if source.ndim == 3 else 1
     if isinstance(source, str | os.PathLike) and os.fsdecode(source).lower().endswith(".npy"):
-        return read_pixels(source).shape[2]
+        return int(read_pixels(source).shape[2])
     shape = getattr(source, "shape", None)
     return int(shape[0]) if shape is not None and len(shape) == 3 else None  # a tensor (C, H, W)
 

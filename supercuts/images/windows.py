@@ -8,6 +8,7 @@ Of what the file holds, no second copy is made but one window: a picture of 100 
 """
 
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +17,10 @@ from jaxtyping import Bool
 
 from supercuts.core.errors import FileFormatError, ImageError
 from supercuts.images.array_files import refusing_damage
-from supercuts.images.io import MAX_PIXELS
+from supercuts.images.io import MAX_PIXELS, read_image
 
 _GDAL_NODATA, _ORIENTATION = 42113, 274
+_OWN_CODECS = (1, 8, 32946)  # that tifffile unpacks by itself: none and deflate
 _MIN_IS_BLACK, _RGB = 1, 2
 _TYPES = ("uint8", "uint16", "float32")
 _MOST_BYTES = 3 << 30  # of what is read: the rest of the work has to fit beside it
@@ -44,7 +46,10 @@ def read_tiff(path: Path) -> Raster | None:
             if len(tiff.pages) != 1 or not _is_plain(page):
                 return None
             _check_size(path, page)
-            values = _read_page(page)
+            is_packed = page.compression not in _OWN_CODECS and find_spec("imagecodecs") is None
+            if is_packed and (page.dtype.itemsize > 1 or page.samplesperpixel not in (1, 3)):
+                return None  # whose reader says what is missing
+            values = read_image(path) if is_packed else _read_page(page)  # Pillow unpacks more
             nodata = page.tags.valueof(_GDAL_NODATA)
     except FileFormatError as error:
         raise ImageError(str(error)) from error
