@@ -1,174 +1,199 @@
-"""Time one photograph: the whole segmentation, its parts, a cut, and scikit-image doing the same in the same run.
+"""Time a photograph at several sizes: our pipeline stage by stage, other programs beside it, in one run.
 
-In   a photograph, scaled to 321x481 pixels (the size of BSDS500's)
-Out  medians in milliseconds and the peak memory as Markdown tables, with SSN on DINO; as JSON when asked for
+In   a photograph, scaled to 321x481 (the size of BSDS500's) and to as many megapixels as asked for
+Out  medians, peak memory and pixels a second as Markdown tables; as JSON when asked for
 Not  no threshold is asserted, nothing is compared with an earlier run
 
     python benchmarks/speed.py
-    python benchmarks/speed.py --image mine.jpg --superpixels 400 --runs 20 --threads 1 --json speed.json
+    python benchmarks/speed.py --sizes 321x481 2 --runs 20 --threads 1 --json speed.json
+
+Every program runs at every size in a process of its own, so that its peak memory is its own.
 """
 
 import argparse
+import json
+import os
 import resource
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import skimage.graph
-import skimage.segmentation
-import speed_dino
-import torch
-from common import ROOT, markdown_facts, markdown_table, positive_int, run_facts, write_json
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
-import supercuts
-from supercuts.pipeline import Model
-
-SIZE = (321, 481)  # rows and columns of a photograph that is wider than high
+ROOT = Path(__file__).resolve().parents[1]
+OURS = "SuperCuts"
+SIZES = ("321x481", "1", "2", "8", "24")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+Result = dict[str, Any]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print; a child process measures one program at one size."""
     arguments = parse()
-    torch.set_num_threads(arguments.threads)
-    image = read_scaled(arguments.image)
-    model = supercuts.load(arguments.model)
-    ours = median_ms(lambda: time_segment(model, image, arguments.superpixels), arguments.runs, "SuperCuts")
-    h = model.segment(image, superpixels=arguments.superpixels)
-    ours["cut to pixels"] = median_ms(lambda: time_cut(h), 10 * arguments.runs, "cut")["cut"]
-    peak_mib = peak_memory_mib()  # before scikit-image adds its own
-    peer = median_ms(lambda: time_peer(image, arguments.superpixels), arguments.runs, "scikit-image")
-    dino = speed_dino.measure(arguments.runs)
+    if arguments.child:
+        print(json.dumps(measure(arguments)))
+        return
+    from common import markdown_facts, run_facts, write_json
+
+    names = arguments.programs or program_names()
+    results = {size: {name: in_a_process(name, size, arguments) for name in names} for size in arguments.sizes}
     facts = {
         **run_facts(),
-        "threads": str(torch.get_num_threads()),
-        "image": f"{arguments.image.name} at {image.shape[0]}x{image.shape[1]}",
-        "superpixels": f"{h.n_leaves}; slic(n_segments={arguments.superpixels}) gave {peer.pop('superpixels'):.0f}",
-        "model": arguments.model,
-        "runs": f"{arguments.runs} (median) after one that is not counted",
+        "threads": str(arguments.threads),
+        "load before": " ".join(f"{load:.1f}" for load in arguments.load),
+        "superpixels": str(arguments.superpixels),
+        "model": f"{arguments.model}, engine {arguments.engine}",
+        "runs": f"{arguments.runs} (median), or as many as fit {arguments.seconds:.0f} s, after one not counted",
     }
-    report = {
-        "facts": facts,
-        "supercuts_ms": ours,
-        "peak_memory_mib": peak_mib,
-        "scikit_image_ms": peer,
-        "dino_ms": dino,
-    }
-    print(markdown_facts(facts))
-    print()
-    print(to_markdown(ours, peer, peak_mib))
-    print()
-    print(markdown_table((f"SSN on {speed_dino.BACKBONE}", "median, ms"), [(k, f"{v:.2f}") for k, v in dino.items()]))
+    print(f"{markdown_facts(facts)}\n\n{stage_table(results)}\n\n{program_table(results)}")
+    if arguments.dino:
+        import speed_dino
+        from common import markdown_table
+
+        rows = [(name, f"{value:.2f}") for name, value in speed_dino.measure(arguments.runs).items()]
+        print(f"\n{markdown_table((f'SSN on {speed_dino.BACKBONE}', 'median, ms'), rows)}")
     if arguments.json:
-        write_json(arguments.json, report)
+        write_json(arguments.json, {"facts": facts, "results": results})
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="SIZE", help="ROWSxCOLUMNS, or megapixels")
+    parser.add_argument("--programs", nargs="+", help=f"of {', '.join(program_names())}; all unless given")
     parser.add_argument("--image", type=Path, default=ROOT / "examples" / "photo.jpg")
     parser.add_argument("--model", default="compact", help="a name or a path, as supercuts.load takes it")
-    parser.add_argument("--superpixels", type=positive_int, default=400)
-    parser.add_argument("--runs", type=positive_int, default=10)
-    parser.add_argument("--threads", type=positive_int, default=torch.get_num_threads(), help="of torch")
+    parser.add_argument("--engine", default="torch", choices=("torch", "onnx"), help="that runs our network")
+    parser.add_argument("--superpixels", type=int, default=400)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=30, help="after which a program at a size is not run again")
+    parser.add_argument("--timeout", type=float, default=900, help="seconds after which a program at a size is stopped")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--dino", action="store_true", help="also what SSN adds to a DINO backbone (speed_dino.py)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    return parser.parse_args()
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    for size in arguments.sizes:
+        rows_and_columns(size, 1.0)  # refused now rather than in the middle
+    if unknown := set(arguments.programs or ()) - set(program_names()):
+        parser.error(f"unknown programs: {', '.join(sorted(unknown))}. Known: {', '.join(program_names())}")
+    arguments.load = os.getloadavg()
+    return arguments
 
 
-def read_scaled(path: Path) -> np.ndarray:
-    """Return the photograph as (321, 481, 3) or (481, 321, 3) uint8."""
-    image = Image.fromarray(supercuts.read_image(path))
-    rows, columns = SIZE if image.width >= image.height else SIZE[::-1]
-    return np.asarray(image.resize((columns, rows), Image.Resampling.LANCZOS))
+def program_names() -> list[str]:
+    """Return what can be timed, ours first."""
+    from speed_methods import PEERS
+
+    return [OURS, *PEERS]
 
 
-def median_ms(measure: Callable[[], dict[str, float]], n_runs: int, description: str) -> dict[str, float]:
-    """Return the median of each figure over the runs; the first run, which compiles and allocates, is left out."""
-    measure()
-    runs = [measure() for _ in track(range(n_runs), description, console=Console(stderr=True))]
-    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+def rows_and_columns(size: str, aspect: float) -> tuple[int, int]:
+    """Return the sides of a size: "321x481" as it is for wide pictures, "2" as 2 megapixels of columns / rows."""
+    if "x" in size:
+        rows, columns = map(int, size.split("x"))
+        return (rows, columns) if aspect >= 1 else (columns, rows)
+    rows = round((float(size) * 1e6 / aspect) ** 0.5)
+    return rows, round(rows * aspect)
 
 
-def time_segment(model: Model, image: np.ndarray, n_superpixels: int) -> dict[str, float]:
-    """Return the milliseconds of one segmentation: all of it, before, in and after the network."""
-    moments: list[float] = []
-    before = model.network.register_forward_pre_hook(lambda *_: moments.append(time.perf_counter()))
-    after = model.network.register_forward_hook(lambda *_: moments.append(time.perf_counter()))
+def in_a_process(name: str, size: str, arguments: argparse.Namespace) -> Result:
+    """Return what a child process measures, or {"failed": why}."""
+    options = [f"--{option}={getattr(arguments, option)}" for option in ("image", "model", "engine", "superpixels")]
+    options += [f"--{option}={getattr(arguments, option)}" for option in ("runs", "seconds", "threads")]
+    command = [sys.executable, __file__, "--sizes", size, "--child", name, *options]
+    environment = os.environ | dict.fromkeys(THREADS, str(arguments.threads))
+    print(f"{name} at {size}", file=sys.stderr)
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=arguments.timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"over {arguments.timeout:.0f} s"}
+    if done.returncode != 0:
+        print(done.stderr, file=sys.stderr)
+        return {"failed": f"exit code {done.returncode}"}
+    result: Result = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def measure(arguments: argparse.Namespace) -> Result:
+    """Return medians of seconds by stage, peak MiB, pixels; the first run compiles and allocates and is left out."""
+    from speed_methods import PEERS, supercuts_run
+
+    image = read_scaled(arguments.image, arguments.sizes[0])
+    before = peak_mib()
+    if arguments.child == OURS:
+        run = supercuts_run(image, arguments.superpixels, arguments.model, arguments.engine)
+    else:
+        run = PEERS[arguments.child](image, arguments.superpixels)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(arguments.threads)
     start = time.perf_counter()
-    model.segment(image, superpixels=n_superpixels)
-    end = time.perf_counter()
-    before.remove()
-    after.remove()
+    runs = [run()]
+    if time.perf_counter() - start < arguments.seconds:
+        runs.clear()
+    while not runs or (len(runs) < arguments.runs and time.perf_counter() - start < arguments.seconds):
+        runs.append(run())
+    seconds = {stage: statistics.median(one[stage] for one in runs) for stage in runs[0]}
     return {
-        "segment": 1000 * (end - start),
-        "before the network": 1000 * (moments[0] - start),
-        "the network": 1000 * (moments[1] - moments[0]),
-        "after the network": 1000 * (end - moments[1]),
-    }
+        "seconds": seconds, "runs": len(runs), "pixels": image.shape[0] * image.shape[1],
+        "peak_mib": peak_mib(), "peak_mib_before": before,
+    }  # fmt: skip
 
 
-def time_cut(h: supercuts.Hierarchy) -> dict[str, float]:
-    """Return the milliseconds of one cut to a label for each pixel."""
-    start = time.perf_counter()
-    h.cut(regions=max(1, h.n_leaves // 20))
-    return {"cut": 1000 * (time.perf_counter() - start)}
+def read_scaled(path: Path, size: str) -> np.ndarray:
+    """Return the photograph (H, W, 3) uint8 at a size."""
+    with Image.open(path) as image:
+        rows, columns = rows_and_columns(size, image.width / image.height)
+        return np.asarray(image.convert("RGB").resize((columns, rows), Image.Resampling.LANCZOS))
 
 
-def time_peer(image: np.ndarray, n_superpixels: int) -> dict[str, float]:
-    """Return the milliseconds of scikit-image's superpixels, graph and merging down to one region."""
-    moments = [time.perf_counter()]
-    labels = skimage.segmentation.slic(image, n_segments=n_superpixels, start_label=0)
-    moments.append(time.perf_counter())
-    graph = skimage.graph.rag_mean_color(image, labels)
-    moments.append(time.perf_counter())
-    skimage.graph.merge_hierarchical(
-        labels,
-        graph,
-        thresh=np.inf,
-        rag_copy=False,
-        in_place_merge=True,
-        merge_func=add_colors,
-        weight_func=color_weight,
-    )
-    moments.append(time.perf_counter())
-    stages = zip(("slic", "rag_mean_color", "merge_hierarchical"), np.diff(moments).tolist(), strict=True)
-    return {
-        "slic + graph + merging": 1000 * (moments[-1] - moments[0]),
-        **{name: 1000 * seconds for name, seconds in stages},
-        "superpixels": float(labels.max() + 1),
-    }
-
-
-def add_colors(graph: skimage.graph.RAG, source: int, target: int) -> None:
-    """Give the target the sum of both regions' colours, as scikit-image's own example does."""
-    graph.nodes[target]["total color"] += graph.nodes[source]["total color"]
-    graph.nodes[target]["pixel count"] += graph.nodes[source]["pixel count"]
-    graph.nodes[target]["mean color"] = graph.nodes[target]["total color"] / graph.nodes[target]["pixel count"]
-
-
-def color_weight(graph: skimage.graph.RAG, _source: int, target: int, neighbor: int) -> dict[str, float]:
-    """Return the distance of mean colours as the new weight."""
-    difference = graph.nodes[target]["mean color"] - graph.nodes[neighbor]["mean color"]
-    return {"weight": float(np.linalg.norm(difference))}
-
-
-def peak_memory_mib() -> float:
+def peak_mib() -> float:
     """Return the largest resident size of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, kibibytes elsewhere
 
 
-def to_markdown(ours: dict[str, float], peer: dict[str, float], peak_mib: float) -> str:
-    """Return both programs' figures as a table."""
-    rows = [(f"SuperCuts: {name}", f"{value:.2f}") for name, value in ours.items()]
-    rows.append(("SuperCuts: peak memory, MiB", f"{peak_mib:.0f}"))
-    rows += [(f"scikit-image: {name}", f"{value:.2f}") for name, value in peer.items()]
-    return markdown_table(("step", "median, ms"), rows)
+def stage_table(results: dict[str, dict[str, Result]]) -> str:
+    """Return our stages at each size, in milliseconds."""
+    from common import markdown_table
+
+    ours = {size: of_size[OURS] for size, of_size in results.items() if "seconds" in of_size.get(OURS, {})}
+    if not ours:
+        return ""
+    stages = list(next(iter(ours.values()))["seconds"])
+    rows = [(stage, *(f"{1000 * one['seconds'][stage]:.1f}" for one in ours.values())) for stage in stages]
+    shares = [100 * (1 - one["seconds"]["network"] / one["seconds"]["total"]) for one in ours.values()]
+    rows.append(("all but the network, %", *(f"{share:.0f}" for share in shares)))
+    return markdown_table((f"{OURS}, ms", *(_title(size) for size in ours)), rows)
+
+
+def program_table(results: dict[str, dict[str, Result]]) -> str:
+    """Return every program at each size: seconds, megapixels a second, peak memory."""
+    from common import markdown_table
+
+    names = list(next(iter(results.values())))
+    rows = []
+    for name in names:
+        cells = []
+        for of_size in results.values():
+            one = of_size[name]
+            if "failed" in one:
+                cells.append(one["failed"])
+                continue
+            total = one["seconds"]["total"]
+            cells.append(f"{total:.3f} s, {one['pixels'] / total / 1e6:.2f} MP/s, {one['peak_mib']:.0f} MiB")
+        rows.append((name, *cells))
+    return markdown_table(("program", *(_title(size) for size in results)), rows)
+
+
+def _title(size: str) -> str:
+    return size if "x" in size else f"{size} MP"
 
 
 if __name__ == "__main__":

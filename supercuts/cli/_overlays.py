@@ -31,23 +31,27 @@ def overlay(
 
 def overview(
     photo: UInt8[np.ndarray, "height width 3"],
-    cuts: Mapping[str, Int32[np.ndarray, "height width"]],
+    cuts: Mapping[str, Int32[np.ndarray, "_ _"]],
     contours: Float32[np.ndarray, "rows columns"],
     name: str,
+    counts: Mapping[str, int] | None = None,
 ) -> UInt8[np.ndarray, "sheet_height sheet_width 3"]:
-    """Return two rows: photo and boundaries per view; contour strength and filled regions per view."""
+    """Return two rows: photo and boundaries per view; contour strength and filled regions per view.
+
+    Cuts may be `sampled` ones; their numbers of regions are then in `counts`.
+    """
     from supercuts.images.draw import blend, contact_sheet, mean_color, random_colors
 
     small = _resized(photo)
     top, bottom = [small], [_resized(_contour_picture(contours))]
     captions, notes = [name], ["contours of the hierarchy"]
     for view, labels in cuts.items():
-        ids = _sampled(labels)
+        ids = sampled(labels)
         is_fine = view == "superpixels"
         top.append(overlay(small, ids, view))
         tinted = overlay(blend(small, random_colors(ids), _TINT), ids, "superpixels")
         bottom.append(mean_color(small, ids) if is_fine else tinted)
-        count = int(labels.max()) + 1
+        count = int(labels.max()) + 1 if counts is None else counts[view]
         captions.append(f"{count} superpixels" if is_fine else f"{view}: {count} region{'s' * (count > 1)}")
         notes.append("mean colours" if is_fine else view)
     return contact_sheet([*top, *bottom], [*captions, *notes], columns=len(top))
@@ -72,11 +76,12 @@ def _tile_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _sampled(labels: Int32[np.ndarray, "height width"]) -> Int32[np.ndarray, "rows columns"]:
+def sampled(labels: Int32[np.ndarray, "height width"]) -> Int32[np.ndarray, "rows columns"]:
+    """Return a label map of the size of a picture in the overview."""
     (height, width), (rows, columns) = labels.shape, _tile_shape(labels.shape)
     y, x = (np.arange(rows) * 2 + 1) * height // (2 * rows), (np.arange(columns) * 2 + 1) * width // (2 * columns)
-    sampled: np.ndarray = labels[y[:, None], x]
-    return sampled
+    picked: np.ndarray = labels[y[:, None], x]
+    return picked
 
 
 def _resized(picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "rows columns 3"]:

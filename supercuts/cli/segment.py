@@ -25,6 +25,7 @@ from supercuts.core.errors import InputError, SuperCutsError
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 REGIONS = {"part": 24, "object": 8, "scene": 3}  # finest first; the counts serve models without calibrated levels
 VIEWS = ("superpixels", *REGIONS)
+_LARGE_PIXELS = 4_000_000  # the contours of larger images, 16 bytes a pixel, are drawn of a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,28 @@ def segment(
     merging: Merging = None,
     views: Views = None,
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the superpixels and levels.")] = True,
-    viewer: Annotated[bool, typer.Option(help="Also write the interactive viewer, one HTML page.")] = True,
+    viewer: Annotated[
+        bool | None, typer.Option(help="Also write the interactive viewer, one HTML page (unless it cannot show it).")
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="PX", help="Side of the network's tiles; 0: whole. Above 4 megapixels 1024."),
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A picture that is not 0 where pixels of the image are valid.")
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(metavar="B,B,B", help="Bands that the network sees, from 1; the others are colour.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
     """Segment images into hierarchies of superpixels, and draw their superpixels, parts, objects and scene."""
     names = name_outputs(find_images(images))
-    suffixes = _suffixes(overlays, viewer)
+    if mask is not None and len(names) != 1:
+        raise InputError(f"--mask is of one image, and {len(names)} are given. Segment them one by one.")
+    given = {"tile": tile, "mask": mask, "bands": parse_bands(bands)}
+    options = {"superpixels": superpixels, **{name: value for name, value in given.items() if value is not None}}
+    suffixes = _suffixes(overlays, viewer is not False)
     _check_out(out, names, suffixes)
     for path, name in names.items():
         if name != path.stem:
@@ -69,13 +86,27 @@ def segment(
         task = bar.add_task("segmenting", total=len(names))
         for path, name in names.items():
             bar.update(task, description=path.name)
-            reports.append(_segment_one(network, path, name, out, superpixels, suffixes))
+            reports.append(_segment_one(network, path, name, out, options, suffixes, viewer))
             bar.advance(task)
     if as_json:
         print_json({"model": model, "images": [_as_document(report) for report in reports]})
     else:
         _print_table(reports, out)
     _print_failures(reports)
+
+
+def parse_bands(text: str | None) -> tuple[int, ...] | None:
+    """Return the numbers in a list such as 4,3,2.
+
+    >>> parse_bands("4,3,2")
+    (4, 3, 2)
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(int(band) for band in text.split(","))
+    except ValueError:
+        raise InputError(f"--bands {text!r} is no list of whole numbers. Give it as --bands 4,3,2.") from None
 
 
 def find_images(inputs: Iterable[Path]) -> list[Path]:
@@ -154,32 +185,46 @@ def _check_out(out: Path, names: Mapping[Path, str], suffixes: list[str]) -> Non
 
 
 def _segment_one(
-    network: Any, path: Path, name: str, out: Path, superpixels: int | None, suffixes: list[str]
+    network: Any,
+    path: Path,
+    name: str,
+    out: Path,
+    options: dict[str, Any],
+    suffixes: list[str],
+    viewer: bool | None,
 ) -> Report:
     try:
         start = time.perf_counter()
-        h = network.segment(path, superpixels=superpixels)
+        h = network.segment(path, **options)
         seconds = round(time.perf_counter() - start, 3)
-        cuts = _cuts(h)
-        outputs = _write_all(name, path, out, h, cuts, suffixes)
+        if viewer is None and not _is_viewable(h):
+            print_note(f"{path}: no viewer is written, which shows no image as large, or with pixels left out")
+            suffixes = [suffix for suffix in suffixes if suffix != ".html"]
+        regions = {level: int(h.cut_nodes(**_keyword(h, level)).size) for level in reversed(REGIONS)}
+        outputs = _write_all(name, path, out, h, regions, suffixes)
     except (SuperCutsError, OSError) as error:  # a full disk or a name too long: the other images may still succeed
         message = str(error)
         return Report(str(path), name, error=message if str(path) in message else f"{path}: {message}")
-    regions = {level: int(cuts[level].max()) + 1 for level in reversed(REGIONS)}
     return Report(str(path), name, [str(file) for file in outputs], h.n_leaves, regions, seconds, *h.shape)
 
 
-def _cuts(h: "supercuts.Hierarchy") -> dict[str, Any]:
-    """Return the label map of each view, finest first."""
-    levels = {
-        level: h.cut(level=level) if level in h.levels else h.cut(regions=min(count, h.n_leaves))
-        for level, count in REGIONS.items()
-    }
-    return {"superpixels": h.labels, **levels}
+def _keyword(h: "supercuts.Hierarchy", level: str) -> dict[str, Any]:
+    """Return how to cut at a level; of a model without calibrated levels by number."""
+    return {"level": level} if level in h.levels else {"regions": min(REGIONS[level], h.n_leaves)}
+
+
+def _is_viewable(h: "supercuts.Hierarchy") -> bool:
+    from supercuts.export.html_viewer import check_viewable
+
+    try:
+        check_viewable(h)
+    except InputError:
+        return False
+    return True
 
 
 def _write_all(
-    name: str, path: Path, out: Path, h: "supercuts.Hierarchy", cuts: Mapping[str, Any], suffixes: list[str]
+    name: str, path: Path, out: Path, h: "supercuts.Hierarchy", regions: Mapping[str, int], suffixes: list[str]
 ) -> list[Path]:
     """Write every file of an image in a folder apart, then move them into `out`."""
     with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as folder:
@@ -187,20 +232,27 @@ def _write_all(
         if ".html" in suffixes:
             h.export(Path(folder, f"{name}.html"), format="html")
         if "_overview.png" in suffixes:
-            _write_pictures(Path(folder), name, path, h, cuts)
+            _write_pictures(Path(folder), name, path, h, regions)
         # the hierarchy last: whoever finds an .npz finds everything that belongs to it
         files = [f"{name}{suffix}" for suffix in suffixes]
         return [Path(folder, file).replace(out / file) for file in files]
 
 
-def _write_pictures(folder: Path, name: str, path: Path, h: "supercuts.Hierarchy", cuts: Mapping[str, Any]) -> None:
-    from supercuts.cli._overlays import overlay, overview
+def _write_pictures(folder: Path, name: str, path: Path, h: "supercuts.Hierarchy", regions: Mapping[str, int]) -> None:
+    from supercuts.cli._overlays import overlay, overview, sampled
+    from supercuts.hierarchy.saliency import contour_map
     from supercuts.images.io import read_image, write_png
 
     photo = read_image(path) if h.image is None else h.image
-    for view, labels in cuts.items():
+    cuts = {}
+    for view in VIEWS:  # one label map at a time: of large images each takes as much memory as the hierarchy
+        labels = h.labels if view == "superpixels" else h.cut(**_keyword(h, view))
         write_png(folder / f"{name}_{view}.png", overlay(photo, labels, view))
-    write_png(folder / f"{name}_overview.png", overview(photo, cuts, h.ucm(), path.name))
+        cuts[view] = sampled(labels)
+    is_large = h.labels.size > _LARGE_PIXELS
+    contours = contour_map(cuts["superpixels"], h.parents, h.altitudes) if is_large else h.ucm()
+    counts = {"superpixels": h.n_leaves, **regions}
+    write_png(folder / f"{name}_overview.png", overview(photo, cuts, contours, path.name, counts))
 
 
 def _as_document(report: Report) -> dict[str, Any]:

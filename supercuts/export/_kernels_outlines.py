@@ -47,7 +47,8 @@ def _number_pieces(labels, rank, low, high, box):
     piece = np.zeros((height + 2, width + 2), np.int32)
     for y in range(height):
         for x in range(width):
-            if low <= rank[labels[box[0] + y, box[1] + x]] < high:
+            leaf = labels[box[0] + y, box[1] + x]
+            if leaf >= 0 and low <= rank[leaf] < high:
                 piece[y + 1, x + 1] = -1
     stack = np.empty((height * width, 2), np.int32)
     n_pieces = 0

@@ -8,6 +8,8 @@ Not  no resampling
 import os
 from pathlib import Path
 
+import numpy as np
+
 from supercuts.core.checks import check_choice, check_installed
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
@@ -42,7 +44,8 @@ def write(
     # written in memory: GDAL reports a full disk as a warning, if at all
     with rasterio.MemoryFile() as memory:
         transform = rasterio.Affine(*place.transform)
-        with memory.open(**profile, dtype=dtype, crs=crs, transform=transform) as target:
+        nodata = np.iinfo(dtype).max if hierarchy.is_masked else None  # what -1 becomes
+        with memory.open(**profile, dtype=dtype, crs=crs, transform=transform, nodata=nodata) as target:
             for band, part in enumerate(parts, start=1):
                 target.write(part.labels.astype(dtype), band)
                 target.set_band_description(band, part.name)

@@ -12,8 +12,10 @@ from jaxtyping import Float32
 
 from supercuts.export.partitions import Partition
 from supercuts.graph.rag import RegionGraph, build_rag, contract
+from supercuts.graph.strips import build_rag_strips
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.color import color_features
+from supercuts.superpixels.stored import without_network
 
 
 def region_graph(hierarchy: Hierarchy, part: Partition) -> RegionGraph:
@@ -25,7 +27,11 @@ def region_graph(hierarchy: Hierarchy, part: Partition) -> RegionGraph:
     shape = hierarchy.shape
     empty = np.zeros((0, *shape), np.float32)
     color = empty if hierarchy.image is None else color_features(hierarchy.image)
-    graph = build_rag(hierarchy.labels, np.zeros(shape, np.float32), color, empty)
+    if hierarchy.is_masked:
+        rgb = np.zeros((*shape, 0), np.uint8) if hierarchy.image is None else hierarchy.image
+        graph = build_rag_strips(hierarchy.labels, without_network(rgb), hierarchy.n_leaves, is_connected=False)
+    else:
+        graph = build_rag(hierarchy.labels, np.zeros(shape, np.float32), color, empty)
     ends = hierarchy.embeddings[graph.edges]
     graph = replace(
         graph,
@@ -45,7 +51,7 @@ def _joining_altitudes(hierarchy: Hierarchy) -> Float32[np.ndarray, " edges"]:
         (labels[:-1], labels[1:], contours[2:-1:2, 1::2]),
     ]
     one, other, altitude = (np.concatenate([side[i].ravel() for side in sides]) for i in range(3))
-    is_border = one != other
+    is_border = (one != other) & (one >= 0) & (other >= 0)
     pairs = np.sort(np.stack([one, other], axis=1)[is_border].astype(np.int64), axis=1)
     first = np.unique(pairs @ [hierarchy.n_leaves, 1], return_index=True)[1]
     altitudes: np.ndarray = altitude[is_border][first]

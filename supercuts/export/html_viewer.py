@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image
 
+from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
 from supercuts.hierarchy.levels import altitude_of_level
 from supercuts.hierarchy.tree import Hierarchy
@@ -42,6 +43,7 @@ _SCRIPTS = (
 )  # each uses earlier ones only
 _LINKS = re.compile(r"^import .*?;\n|^export (?=\w)", flags=re.MULTILINE | re.DOTALL)
 _FRAME_PX = 640
+MAX_PIXELS = 32_000_000  # a page of more is larger than browsers open
 _JPEG_QUALITY = 92
 
 
@@ -53,12 +55,25 @@ def write(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
 
 def page(hierarchy: Hierarchy, name: str = "SuperCuts") -> str:
     """Return the page as text; name is its title and begins the names of files saved from it."""
+    check_viewable(hierarchy)
     template = Template((_SOURCES / "template.html").read_text(encoding="utf-8"))
     script = "".join((_SOURCES / f"{module}.mjs").read_text(encoding="utf-8") for module in _SCRIPTS)
     # "<" is written as an escape: no name can end the element that holds it
     payload = json.dumps(_payload(hierarchy, name)).replace("<", "\\u003c")
     style = (_SOURCES / "style.css").read_text(encoding="utf-8")
     return template.substitute(title=html.escape(name), style=style, payload=payload, script=_LINKS.sub("", script))
+
+
+def check_viewable(hierarchy: Hierarchy) -> None:
+    """Refuse what the viewer does not show: pixels in no leaf, and images that no browser holds."""
+    if hierarchy.is_masked:
+        raise InputError("the viewer shows no hierarchy with pixels left out by a mask: export another format.")
+    height, width = hierarchy.shape
+    if height * width > MAX_PIXELS:
+        raise InputError(
+            f"an image of {width}x{height} pixels is more than the viewer's {MAX_PIXELS}: segment a part "
+            'or a smaller copy of it, or export another format, such as "geotiff".'
+        )
 
 
 def frame(hierarchy: Hierarchy) -> str:

@@ -21,7 +21,7 @@ class Partition:
     """A cut and its name.
 
     name    scene, object, part; superpixels: the leaves; cut: any other
-    labels  (H, W) int32  0..R-1
+    labels  (H, W) int32  0..R-1, -1 where the hierarchy has no leaf
     nodes   (R,) int32    the tree node of each region
     """
 
@@ -31,9 +31,9 @@ class Partition:
 
     def region_of_leaf(self, hierarchy: Hierarchy) -> Int32[np.ndarray, " leaves"]:
         """Return the region of each superpixel."""
-        region = np.empty(hierarchy.n_leaves, np.int32)
-        region[hierarchy.labels] = self.labels
-        return region
+        region = np.empty(hierarchy.n_leaves + 1, np.int32)
+        region[hierarchy.labels] = self.labels  # -1 to the last, which is no leaf
+        return region[:-1]
 
 
 def partitions(hierarchy: Hierarchy, how: Granularity | None = None) -> list[Partition]:

@@ -45,8 +45,9 @@ def to_hetero_data(hierarchy: Hierarchy) -> "HeteroData":
         data[part.name, "touches", part.name].edge_index = graph.edge_index
         data[part.name, "touches", part.name].edge_attr = graph.edge_attr
     for coarse, fine in pairwise(parts):
-        parent = np.empty(fine.nodes.size, np.int64)
-        parent[fine.labels] = coarse.labels
+        parent = np.empty(fine.nodes.size + 1, np.int64)
+        parent[fine.labels] = coarse.labels  # -1 to the last, which is no region
+        parent = parent[:-1]
         inside = torch.from_numpy(np.stack([np.arange(parent.size), parent]))
         data[fine.name, "in", coarse.name].edge_index = inside
         data[coarse.name, "holds", fine.name].edge_index = inside.flip(0)

@@ -33,6 +33,7 @@ def _leaf_counts(hierarchy: Hierarchy) -> list[dict[str, Any]]:
     flat = hierarchy.labels.ravel(order="F")
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     ends = np.concatenate([starts[1:], [flat.size]])
+    starts, ends = starts[flat[starts] >= 0], ends[flat[starts] >= 0]
     by_leaf = np.argsort(flat[starts], kind="stable")
     borders = np.stack([starts, ends], axis=1)[by_leaf]
     n_runs = np.cumsum(np.bincount(flat[starts], minlength=hierarchy.n_leaves))[:-1]

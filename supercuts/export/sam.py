@@ -127,7 +127,8 @@ def _level(
 ) -> list[dict[str, Any]]:
     table, lifetime = hierarchy.region_table(), lifetimes(hierarchy)
     (height, width), flat = labels.shape, labels.ravel()
-    first = np.unique(flat, return_index=True)[1]
+    ids, first = np.unique(flat, return_index=True)
+    first = first[ids >= 0]
     listed = []
     for region, (node, pixel) in enumerate(zip(nodes.tolist(), first.tolist(), strict=True)):
         mask = labels == region if output_mode != "coco_rle" else None

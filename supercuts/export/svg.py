@@ -52,7 +52,8 @@ def mean_colors(hierarchy: Hierarchy, part: Partition) -> Float64[np.ndarray, "r
     if hierarchy.image is None:
         greys = 64 + 37 * np.arange(n_regions) % 160
         return np.repeat(greys[:, None], 3, axis=1).astype(np.float64)
-    flat, pixels = part.labels.ravel(), hierarchy.image.reshape(-1, 3)
+    is_valid = part.labels >= 0
+    flat, pixels = part.labels[is_valid], hierarchy.image[is_valid]
     sums = [np.bincount(flat, pixels[:, channel], minlength=n_regions) for channel in range(3)]
     means: np.ndarray = np.stack(sums, axis=1) / np.bincount(flat, minlength=n_regions)[:, None]
     return means

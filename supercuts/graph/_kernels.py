@@ -74,9 +74,8 @@ def accumulate_nodes(labels, n_nodes):
     area = np.zeros(n_nodes, np.int64)
     position = np.zeros((n_nodes, 2), np.float64)
     bbox = np.empty((n_nodes, 4), np.int64)
-    bbox[:, 0] = height
-    bbox[:, 1] = width
-    bbox[:, 2:] = 0
+    for i in range(n_nodes):
+        bbox[i, 0], bbox[i, 1], bbox[i, 2], bbox[i, 3] = height, width, 0, 0
     for y in range(height):
         for x in range(width):
             i = labels[y, x]

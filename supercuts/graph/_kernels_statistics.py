@@ -3,6 +3,8 @@
 In   label maps and pixel maps as plain arrays
 Out  sums as plain arrays, in the columns that statistics.py names
 Not  no checks (the callers do them), no means
+
+What numpy has is written as loops: an array expression or a search takes numba seconds longer to compile.
 """
 
 import numpy as np
@@ -22,7 +24,9 @@ def sum_nodes(labels, boundary, strength, regions, stride, color, lows, highs, n
     at_embedding = at_bins + n_bands * n_bins
     at_region = at_embedding + n_embedding + 1
     sums = np.zeros((n_nodes, at_region + n_region + 1))
-    scale = n_bins / (highs - lows)
+    scale = np.empty(n_bands)
+    for c in range(n_bands):
+        scale[c] = n_bins / (highs[c] - lows[c])
     for y in range(height):
         coarse_y = y // stride
         start = 0
@@ -77,6 +81,19 @@ def sum_nodes(labels, boundary, strength, regions, stride, color, lows, highs, n
 
 
 @njit(cache=True)
+def _place(keys, key):
+    """Return where key is among the ascending keys, which hold it."""
+    low, high = 0, keys.size - 1
+    while low < high:
+        middle = (low + high) // 2
+        if keys[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True)
 def sum_edges(labels, boundary, strength, stride, keys, limits, n_nodes, nodes):
     """Return (E, 5 + T) sums over borders, and add the borders' length and boundary to the perimeters in nodes."""
     height, width = labels.shape
@@ -89,7 +106,7 @@ def sum_edges(labels, boundary, strength, stride, keys, limits, n_nodes, nodes):
                 if y2 >= height or x2 >= width or labels[y2, x2] == a:
                     continue
                 b = labels[y2, x2]
-                row = sums[np.searchsorted(keys, np.int64(min(a, b)) * n_nodes + max(a, b))]
+                row = sums[_place(keys, np.int64(min(a, b)) * n_nodes + max(a, b))]
                 mean = 0.5 * (boundary[y, x] + boundary[y2, x2])
                 row[0] += 1
                 row[1] += mean

@@ -48,21 +48,33 @@ def region_statistics(
     if maps.strength is not None and maps.regions is not None:
         strength, regions, stride = maps.strength, maps.regions, maps.region_stride
     n_bands = len(maps.color)
-    lows = np.array([0, -40, -40] if n_bands == 3 else [0] * n_bands, np.float64)  # Lab, whose a and b are seldom more
-    highs = np.array([100, 40, 40] if n_bands == 3 else [100] * n_bands, np.float64)
+    lows, highs = color_ranges(3, 0) if n_bands == 3 else color_ranges(0, n_bands)
     n = graph.n_nodes
     nodes = _kernels_statistics.sum_nodes(
         labels, maps.boundary, strength, regions, stride, maps.color, lows, highs, len(maps.embeddings), N_BINS, n
     )
-    # the embedding's sums are those of its mean and variance: no second pass over its maps
-    at = 5 + (2 + N_BINS) * n_bands
-    mean = graph.embedding.astype(np.float64)
-    nodes[:, at : at + mean.shape[1]] = mean * graph.area[:, None]
-    nodes[:, at + mean.shape[1]] = (graph.embedding_variance + (mean**2).sum(1)) * graph.area
+    set_embeddings(nodes, graph, n_bands)
     keys = graph.edges[:, 0].astype(np.int64) * n + graph.edges[:, 1]
     edges = _kernels_statistics.sum_edges(labels, maps.boundary, strength, stride, keys, np.array(LIMITS), n, nodes)
     sizes = np.array([n_bands, len(maps.embeddings), len(regions)])
     return RegionStatistics(nodes, edges, graph.bbox.astype(np.float64), sizes)
+
+
+def color_ranges(n_lab: int, n_bands: int) -> tuple[Float64[np.ndarray, " bands"], Float64[np.ndarray, " bands"]]:
+    """Return the lowest and highest values that histograms tell apart, of Lab (n_lab = 3) and of bands beside it."""
+    lab = ([0, -40, -40], [100, 40, 40])  # a and b are seldom more
+    lows, highs = (
+        np.array([*side[:n_lab], *([end] * n_bands)], np.float64) for side, end in zip(lab, (0, 100), strict=True)
+    )
+    return lows, highs
+
+
+def set_embeddings(nodes: Float64[np.ndarray, "nodes sums"], graph: RegionGraph, n_bands: int) -> None:
+    """Set the embedding's sums, which are those of its mean and variance: no second pass over its maps."""
+    at = 5 + (2 + N_BINS) * n_bands
+    mean = graph.embedding.astype(np.float64)
+    nodes[:, at : at + mean.shape[1]] = mean * graph.area[:, None]
+    nodes[:, at + mean.shape[1]] = (graph.embedding_variance + (mean**2).sum(1)) * graph.area
 
 
 def contract_statistics(

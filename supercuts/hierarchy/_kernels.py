@@ -17,12 +17,13 @@ VALID, ROOT_HAS_PARENT, PARENT_BELOW, PARENT_IS_LEAF, TOO_FEW_CHILDREN, NOT_IN_R
 
 @njit(cache=True)
 def first_bad_label(labels, n_leaves):
-    """Return (label, False) for an id outside 0..N-1, (leaf, True) for a leaf without pixels, else (-1, True)."""
+    """Return (label, False) for an id outside -1..N-1, (leaf, True) for a leaf without pixels, else (-1, True)."""
     is_present = np.zeros(n_leaves, np.bool_)
     for label in labels.ravel():
-        if label < 0 or label >= n_leaves:
+        if label < -1 or label >= n_leaves:
             return label, False
-        is_present[label] = True
+        if label >= 0:
+            is_present[label] = True
     for leaf in range(n_leaves):
         if not is_present[leaf]:
             return leaf, True
@@ -117,7 +118,8 @@ def count_pixels(labels, n_leaves):
     """Return (N,) int64 pixels per leaf."""
     counts = np.zeros(n_leaves, np.int64)
     for label in labels.ravel():
-        counts[label] += 1
+        if label >= 0:
+            counts[label] += 1
     return counts
 
 
@@ -132,6 +134,8 @@ def measure(labels, parents, n_leaves):
     for y in range(height):
         for x in range(width):
             leaf = labels[y, x]
+            if leaf < 0:
+                continue
             area[leaf] += 1
             total[leaf, 0] += y
             total[leaf, 1] += x
@@ -232,6 +236,8 @@ def contour_map(labels, parents, altitudes):
 
 @njit(cache=True)
 def _joining_altitude(leaf, other, parents, altitudes, known_pair, known_altitude):
+    if leaf < 0 or other < 0:
+        return np.float32(1)  # a region ends where pixels are not valid, at every granularity
     low, high = np.int64(min(leaf, other)), np.int64(max(leaf, other))
     pair = low * parents.size + high
     slot = (low * 40503 + high) & (known_pair.size - 1)

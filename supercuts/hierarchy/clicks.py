@@ -62,6 +62,7 @@ def node_features(
     """
     area = _kernels.sum_to_root(parents, _kernels.count_pixels(labels, n_leaves))
     frame = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    frame = frame[frame >= 0]
     on_frame = _kernels.sum_to_root(parents, np.bincount(frame, minlength=n_leaves))
     contact = np.minimum(on_frame / (2 * np.sqrt(area)), _MOST_FRAME)
     altitude = altitudes.astype(np.float64).clip(_LEAST_ALTITUDE, 1 - _LEAST_ALTITUDE)

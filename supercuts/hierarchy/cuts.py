@@ -195,10 +195,11 @@ def node_areas(
 def paint(
     values: Shaped[np.ndarray, " leaves"], labels: Int[np.ndarray, "height width"]
 ) -> Shaped[np.ndarray, "height width"]:
-    """Return the (H, W) map of each pixel's leaf value, in the values' dtype."""
+    """Return the (H, W) map of each pixel's leaf value, in the values' dtype; where no leaf is, -1 or False."""
     out = np.empty(labels.shape, dtype=values.dtype)
-    # mode="clip" never clips a valid label map; the default mode would copy the output once more
-    return np.take(values, labels, out=out, mode="clip")
+    nowhere = np.array([-1 if values.dtype.kind == "i" else 0], values.dtype)
+    # mode="wrap" takes -1 to the last entry; the default mode would copy the output once more
+    return np.take(np.concatenate([values, nowhere]), labels, out=out, mode="wrap")
 
 
 def _cut(parents: np.ndarray, n_leaves: int, is_split: np.ndarray) -> Cut:

@@ -37,7 +37,7 @@ def split_in_focus(
         )
     check_in_range("budget", budget, 0, 1, remedy="It is the share of the regions inside the focus.")
     n_leaves = int(labels.max()) + 1
-    leaf_inside = np.bincount(labels[focus], minlength=n_leaves)
+    leaf_inside = np.bincount(labels[focus & (labels >= 0)], minlength=n_leaves)
     area = _kernels.sum_to_root(parents, _kernels.count_pixels(labels, n_leaves))
     is_inside = 2 * _kernels.sum_to_root(parents, leaf_inside) > area
     is_split: np.ndarray = _kernels_focus.split_by_budget(

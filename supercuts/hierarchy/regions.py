@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64, Shaped
 
 from supercuts.core.checks import check_in_range
+from supercuts.core.errors import InputError
 from supercuts.hierarchy import _kernels
 from supercuts.hierarchy.levels import LEVELS, altitude_of_level
 
@@ -78,6 +79,12 @@ def level_of_nodes(
 def check_node(n_nodes: int, node: int) -> None:
     """Refuse a node id that the tree does not have."""
     check_in_range("node", node, 0, n_nodes - 1, remedy="Leaves come first; the root is the last node.")
+
+
+def check_every_pixel(labels: Int32[np.ndarray, "height width"], what: str) -> None:
+    """Refuse, for what needs every pixel, labels of a hierarchy whose mask left some out."""
+    if labels.min() < 0:
+        raise InputError(f"{what} takes no hierarchy with pixels left out by a mask: segment the whole image for it.")
 
 
 def children(parents: Int32[np.ndarray, " nodes"], node: int) -> Int32[np.ndarray, " children"]:

@@ -19,9 +19,9 @@ def contour_map(
     """Return the ultrametric contour map (UCM): the altitude at which neighbouring pixels join, drawn between them.
 
     Pixel (y, x) lies at [2y+1, 2x+1] and holds 0. An element between two 4-neighbours holds the altitude of the
-    lowest common ancestor of their leaves, 0 within a leaf. A corner, at even row and column, holds the highest of
-    its four boundary elements. The outer frame copies the row or column beside it, as in the `ucm2` of the BSDS
-    benchmark.
+    lowest common ancestor of their leaves, 0 within a leaf, 1 where one of the pixels belongs to no leaf. A corner, at
+    even row and column, holds the highest of its four boundary elements. The outer frame copies the row or column
+    beside it, as in the `ucm2` of the BSDS benchmark.
 
     >>> labels = np.array([[0, 1]], dtype=np.int32)
     >>> contour_map(labels, np.array([2, 2, 2], dtype=np.int32), np.array([0, 0, 0.5], dtype=np.float32)).tolist()

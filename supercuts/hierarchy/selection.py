@@ -48,6 +48,8 @@ def node_at_point(
     """
     check_point(labels.shape, point)
     leaf = labels[point[0], point[1]]
+    if leaf < 0:
+        raise InputError(f"point={tuple(point)} lies where the mask left pixels out: give a point in the image.")
     path = np.concatenate([[leaf], _kernels.climb(parents, leaf)])
     start = int(np.flatnonzero(path == cut.nodes[cut.region_of_leaf[leaf]])[0])
     return int(path[np.clip(start + steps, 0, path.size - 1)])
@@ -111,7 +113,8 @@ def clicked_leaves(
         check_choice("points label", label, (1, 2))
         for point in of_label:
             check_point(labels.shape, point)
-            votes[labels[point[0], point[1]], label] += 1
+            if labels[point[0], point[1]] >= 0:  # a click where there is no image says nothing
+                votes[labels[point[0], point[1]], label] += 1
     if not votes[:, 1].any():
         raise InputError(
             "points hold no click on the object: give at least one as points={1: [(y, x), ...]}; 2 is beside it."
@@ -162,7 +165,9 @@ def segment_scribbles(
     if isinstance(scribbles, Mapping):
         scribbles = draw_strokes(labels.shape, scribbles)
     _check_scribbles(labels.shape, scribbles)
-    marked = np.flatnonzero(scribbles)
+    marked = np.flatnonzero((scribbles != 0) & (labels >= 0))
+    if marked.size == 0:
+        raise InputError("scribbles lie where the mask left pixels out: mark at least one pixel of the image.")
     values, index = np.unique(scribbles.ravel()[marked].astype(np.int32), return_inverse=True)
     pairs = labels.ravel()[marked].astype(np.int64) * values.size + index
     votes = np.bincount(pairs, minlength=n_leaves * values.size).reshape(n_leaves, values.size)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
@@ -44,7 +45,7 @@ _FAULTS = {
 class Hierarchy:
     """A merge tree whose leaves are superpixels; node ids run leaves first, root last.
 
-    labels      (H, W) int32    the leaf of each pixel, 0..N-1, every id present
+    labels      (H, W) int32    the leaf of each pixel, 0..N-1, every id present; -1 where a mask left the pixel out
     parents     (M,) int32      parents[i] > i; the root is its own; inner nodes have 2 children or more, so M <= 2N-1
     altitudes   (M,) float32    0..1, 0 at the leaves, never above the parent's: an ultrametric
     embeddings  (N, D) float32  one row per leaf; (N, 0) without embeddings
@@ -100,6 +101,11 @@ class Hierarchy:
         """Height and width of the image in pixels."""
         height, width = self.labels.shape
         return height, width
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether some pixels belong to no leaf: they lie in no region of any cut, whose labels are -1 there."""
+        return bool(self.labels.min() < 0)
 
     @property
     def n_leaves(self) -> int:
@@ -293,6 +299,12 @@ class Hierarchy:
         how = cuts.Granularity(regions, level, altitude, granularity)
         registry.export(path, self, format, None if how == cuts.Granularity() else how, like, every_node, force)
 
+    def to_xarray(self, like: Any = None, **cut: Any) -> Any:
+        """Return the superpixels, or the regions of a cut (keywords of cut), as a DataArray placed as `like`."""
+        from supercuts.export import data_array  # export lies above this layer: imported when asked for
+
+        return data_array.to_data_array(self, cuts.Granularity(**cut) if cut else None, like)
+
     def show(self) -> Path:
         """Open the interactive viewer in the browser; return the temporary page, which stays."""
         from supercuts.export import html_viewer  # export lies above this layer: imported when asked for
@@ -369,8 +381,8 @@ def _check_labels(labels: np.ndarray, n_leaves: int) -> None:
         )
     if not is_absent:
         raise InputError(
-            f"labels hold {label}, outside the leaves 0..{n_leaves - 1}: number them with relabel_consecutive and give "
-            "one row of embeddings per leaf."
+            f"labels hold {label}, outside the leaves 0..{n_leaves - 1} (-1: none): number them with "
+            "relabel_consecutive and give one row of embeddings per leaf."
         )
 
 

@@ -27,10 +27,15 @@ def rgb_to_lab(image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray
         raise InputError(
             f"an image of shape {image.shape} and dtype {image.dtype} is not (H, W, 3) uint8: convert with read_image."
         )
-    mix = (np.array(_XYZ_FROM_RGB) / np.array(_WHITE)[:, None]).astype(np.float32)
     pixels = np.ascontiguousarray(image).reshape(-1, 3)
-    lab: np.ndarray = _kernels.lab_from_rgb(pixels, _linear_light(), mix, _lab_curve())
+    lab: np.ndarray = _kernels.lab_from_rgb(pixels, *lab_tables())
     return lab.reshape(image.shape)
+
+
+def lab_tables() -> tuple[Float32[np.ndarray, "256"], Float32[np.ndarray, "3 3"], Float32[np.ndarray, " samples"]]:
+    """Return what kernels compute Lab by: the light of each value, the mix to XYZ over white, the curve of Lab."""
+    mix = (np.array(_XYZ_FROM_RGB) / np.array(_WHITE)[:, None]).astype(np.float32)
+    return _linear_light(), mix, _lab_curve()
 
 
 def color_features(

@@ -1,6 +1,6 @@
 """Draw label maps as pictures: mean colours, distinct colours, boundary lines, overlays, captioned sheets.
 
-In   pictures (H, W, 3) uint8 RGB, label maps (H, W) of ids 0..R-1
+In   pictures (H, W, 3) uint8 RGB, label maps (H, W) of ids 0..R-1, -1 for none
 Out  new pictures (H, W, 3) uint8; the inputs are never written to
 Not  no files, no windows, no plotting library
 """
@@ -23,6 +23,9 @@ _BLUR_PX = 1.1  # smooths the staircase of a slanted boundary and keeps its corn
 _HALO_PX, _HALO_OPACITY = 1.1, 0.55
 _GAP_PX = 12
 _PAPER, _INK = (255, 255, 255), (48, 48, 48)
+_NOWHERE = 128  # grey of pixels in no region
+_STRIP_PIXELS = 1 << 22  # lines are drawn on so many at a time: 60 bytes each are needed
+_REACH_PX = 2  # of the window that finds boundaries
 
 
 def mean_color(
@@ -35,6 +38,7 @@ def mean_color(
     """
     _check_picture("image", image)
     ids = _checked_labels(labels, image.shape[:2])
+    ids = ids + 1 if ids.min() < 0 else ids  # pixels in no region are one more
     pixels = np.ascontiguousarray(image).reshape(-1, 3)
     means: np.ndarray = _kernels.region_means(pixels, ids.ravel(), int(ids.max()) + 1)
     return np.take(means, ids, axis=0)
@@ -49,7 +53,8 @@ def random_colors(labels: Integer[np.ndarray, "height width"], seed: int = 0) ->
     turns, spread = (start[0] + _GOLDEN * steps) % 1, (start[1] + _PLASTIC * steps) % 1
     lightness = 0.64 + 0.22 * spread
     chroma = 0.125 - 0.3 * np.abs(lightness - 0.74)  # near the edge of sRGB, which is widest at middle lightness
-    return np.take(oklch_to_rgb(np.stack([lightness, chroma, turns], axis=1)), ids, axis=0)
+    colors = oklch_to_rgb(np.stack([lightness, chroma, turns], axis=1))
+    return np.take(np.concatenate([colors, np.full((1, 3), _NOWHERE, np.uint8)]), ids, axis=0, mode="wrap")
 
 
 def draw_boundaries(
@@ -65,7 +70,23 @@ def draw_boundaries(
     _check_picture("image", image)
     check_choice("width", width, (1, 2))
     _check_color(color)
-    distance = _boundary_distance(_checked_labels(labels, image.shape[:2]))
+    ids = _checked_labels(labels, image.shape[:2])
+    height = image.shape[0]
+    n_rows = max(_STRIP_PIXELS // image.shape[1], 1)
+    drawn = np.empty_like(image)
+    for top in range(0, height, n_rows):
+        first, bottom = max(top - _REACH_PX, 0), min(top + n_rows, height)
+        distance = _boundary_distance(ids[first : bottom + _REACH_PX])[top - first : bottom - first]
+        drawn[top:bottom] = _draw_lines(image[top:bottom], distance, color, width)
+    return drawn
+
+
+def _draw_lines(
+    image: UInt8[np.ndarray, "height width 3"],
+    distance: Float32[np.ndarray, "height width"],
+    color: tuple[int, int, int],
+    width: int,
+) -> UInt8[np.ndarray, "height width 3"]:
     # 0.15 more than half the width: a line centred between two pixel rows covers each only by half and looks pale
     half_width = width / 2 + 0.15
     line = np.clip(half_width + 0.5 - distance, 0, 1)[..., None]
@@ -176,9 +197,9 @@ def _checked_labels(labels: np.ndarray, shape: tuple[int, ...]) -> Int32[np.ndar
     if labels.shape != shape:
         raise InputError(f"labels {labels.shape} and image {shape} differ in size: give the labels of this image.")
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= labels.size:
+    if low < -1 or high >= labels.size:
         raise InputError(
-            f"label ids {low}..{high} are outside 0..{labels.size - 1} for {labels.size} pixels: renumber them with "
-            "supercuts.core.arrays.relabel_consecutive."
+            f"label ids {low}..{high} are outside 0..{labels.size - 1} for {labels.size} pixels (-1: none): renumber "
+            "them with supercuts.core.arrays.relabel_consecutive."
         )
     return np.ascontiguousarray(labels, dtype=np.int32)

@@ -107,20 +107,28 @@ def write_png(path: str | os.PathLike[str], image: Shaped[np.ndarray, "..."]) ->
         Image.fromarray(native).save(temporary, format="PNG")
 
 
-def write_labels_png(path: str | os.PathLike[str], labels: Integer[np.ndarray, "height width"]) -> None:
-    """Write a label map as a 16-bit grey PNG whose pixel values are the ids 0..65535, atomically."""
+def write_labels_png(
+    path: str | os.PathLike[str], labels: Integer[np.ndarray, "height width"], nowhere: int | None = None
+) -> None:
+    """Write a label map as a 16-bit grey PNG whose pixel values are the ids 0..65535, atomically.
+
+    nowhere: what pixels of label -1 become, which must be no id; without it -1 is refused.
+    """
     if labels.ndim != 2 or labels.dtype.kind not in "iu" or labels.size == 0:
         raise InputError(
             f"labels of shape {labels.shape} and dtype {labels.dtype} are not a label map: give integers (H, W), not "
             "empty. Use write_png for pictures."
         )
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high > _MAX_LABEL:
+    if low < (0 if nowhere is None else -1) or high >= (_MAX_LABEL + 1 if nowhere is None else nowhere):
         raise InputError(
             f"label ids {low}..{high} do not fit a 16-bit PNG (0..{_MAX_LABEL}). Cut fewer regions, or save the "
             "hierarchy as .npz, which has no such limit."
         )
-    write_png(path, labels.astype(np.uint16))
+    stored = labels.astype(np.uint16)
+    if nowhere is not None:
+        stored[labels < 0] = nowhere
+    write_png(path, stored)
 
 
 def _read_file(name: str, max_pixels: int) -> UInt8[np.ndarray, "height width 3"]:

@@ -7,6 +7,8 @@ Not  no checks, no tree (the callers build it)
 Every region keeps a slot. A merge moves the edges of the region with fewer of them to the other's slot, so an edge
 moves O(log E) times; parallel edges become one. Heap entries are never updated in place: an entry is valid while its
 edge is alive and its key is the edge's current key.
+
+Rows are added and copied element by element: an array expression takes numba seconds longer to compile.
 """
 
 import numpy as np
@@ -152,7 +154,8 @@ def absorb(edge, keep, gone, links, sums, twins):
             slot = _table_find(table_keys, _pair_key(keep, other, n_nodes))
             if table_keys[slot] >= 0:  # keep and gone both touch other: one longer border
                 twin = table_values[slot]
-                sums[twin] += sums[e]
+                for k in range(sums.shape[1]):
+                    sums[twin, k] += sums[e, k]
                 is_alive[e] = False
                 degree[other] -= 1
                 twins[n_twins] = twin
@@ -180,8 +183,9 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
     links = link(edges, n_nodes)
     ends, degree, is_alive = links[0], links[3], links[4]
     sums = np.empty((n_edges, 2))  # border length, and weights over it
-    sums[:, 0] = lengths
-    sums[:, 1] = weights * sums[:, 0]
+    for e in range(n_edges):
+        sums[e, 0] = lengths[e]
+        sums[e, 1] = weights[e] * sums[e, 0]
     area = areas.astype(np.float64)
     node_of = np.arange(n_nodes)  # tree node that a slot stands for
     twins = np.empty(n_nodes, np.int64)

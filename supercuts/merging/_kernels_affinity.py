@@ -3,12 +3,14 @@
 In   statistics of regions and borders (graph/statistics.py), a perceptron's weights, as plain arrays
 Out  features, probabilities and merges as plain arrays
 Not  no checks, no tree (the callers build it), no training
+
+Rows are added and copied element by element: an array expression takes numba seconds longer to compile.
 """
 
 import numpy as np
 from numba import njit
 
-from supercuts.merging._kernels import _pop, _push, _size_factor, absorb, link
+from supercuts.merging._kernels import _pop, _push, _sift_down, _size_factor, absorb, link
 
 MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean: a few borders are very unlike all others
 _LEAST_VARIANCE = 4.0  # of a band, in squared units of Lab: flat regions are not infinitely far apart
@@ -151,8 +153,8 @@ def _compact(keys, ids, size, is_alive, current):
         if is_alive[ids[i]] and keys[i] == current[ids[i]]:
             keys[left], ids[left] = keys[i], ids[i]
             left += 1
-    order = np.argsort(keys[:left])  # what is sorted is a heap
-    keys[:left], ids[:left] = keys[:left][order], ids[:left][order]
+    for parent in range(left // 2 - 1, -1, -1):
+        _sift_down(keys, ids, left, parent)
     return left
 
 
@@ -195,7 +197,8 @@ def agglomerate(
             a, b = ends[e, 0], ends[e, 1]
             describe_pair(a, b, e, nodes, edges, bbox, sizes, n_bins, n_pixels, x)
             if n_seen < seen.shape[0]:
-                seen[n_seen] = x
+                for k in range(x.size):
+                    seen[n_seen, k] = x[k]
                 seen_nodes[n_seen, 0], seen_nodes[n_seen, 1] = node_of[a], node_of[b]
             n_seen += 1
             probability = separation(x, mean, scale, first, second, last, hidden)
@@ -219,7 +222,8 @@ def agglomerate(
         size = _pop(heap_keys, heap_ids, size)
         node_of[keep] = n_nodes + done
         done += 1
-        nodes[keep] += nodes[gone]
+        for k in range(nodes.shape[1]):
+            nodes[keep, k] += nodes[gone, k]
         nodes[keep, 1] -= 2 * edges[edge, 0]  # the common border is inside now
         nodes[keep, 2] -= 2 * edges[edge, 1]
         for i in range(2):

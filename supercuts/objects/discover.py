@@ -16,6 +16,7 @@ from jaxtyping import Float, Int32
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
+from supercuts.hierarchy.regions import check_every_pixel
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.deepcut import DeepCutConfig, Progress
 from supercuts.merging.perceptrons import Perceptrons
@@ -111,6 +112,7 @@ def discover(
     >>> discover(h).boxes_yxyx.tolist()
     [[10, 20, 30, 40]]
     """
+    check_every_pixel(h.labels, "finding objects")
     graph = label_graph(h.labels)
     found = _find(Task(h.embeddings if features is None else features, graph, n, seed, h, judge, progress), method)
     return _paint(found, graph, h.labels, h if refine else None)

@@ -18,6 +18,7 @@ from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.cuts import cut_by_altitude, cut_by_count, paint
 from supercuts.hierarchy.levels import altitude_of_level
+from supercuts.hierarchy.regions import check_every_pixel
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.deepcut import DeepCutConfig, Progress, deepcut
 from supercuts.objects import _kernels_parts
@@ -104,6 +105,7 @@ def find_parts(
     An object's mask is made of leaves, a leaf belonging to it if most of its pixels do; parts cover the mask exactly.
     """
     check_choice("method", method, METHODS)
+    check_every_pixel(h.labels, "finding parts")
     if k is not None:
         check_whole("k", k, remedy="Give how many parts an object should have.")
         check_in_range("k", k, 1, np.inf, remedy="Ask for at least one part.")

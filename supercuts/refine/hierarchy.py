@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int32, UInt8
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import build_rag, contract
+from supercuts.hierarchy.regions import check_every_pixel
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.bands import preview, to_unit
 from supercuts.images.color import color_features
@@ -48,6 +49,7 @@ def refine_hierarchy(
     image: what the network sees, in 0..1; unless given the RGB of h.
     """
     config = config or IN_PIPELINE
+    check_every_pixel(h.labels, "refinement")
     if image is None:
         if h.image is None:
             raise InputError("the hierarchy holds no image to refine it on: give image=, or save it with image=True.")

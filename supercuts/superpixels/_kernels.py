@@ -114,7 +114,10 @@ def keep_cores(labels, is_core, seeds, n_labels):
     A label without a core pixel keeps its seed pixel, so no label is lost; seeds (N, 2) int.
     """
     height, width = labels.shape
-    marked = np.where(is_core, labels, -1 - labels)
+    marked = np.empty((height, width), np.int32)  # filled by loops: np.where takes numba seconds to compile
+    for y in range(height):
+        for x in range(width):
+            marked[y, x] = labels[y, x] if is_core[y, x] else -1 - labels[y, x]
     component, n_components = label_components(marked)
     size = np.zeros(n_components, np.int64)
     for y in range(height):

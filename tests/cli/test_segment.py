@@ -197,3 +197,35 @@ def test_an_unknown_model_is_refused(run, photos, tmp_path):
     assert result.exit_code in (1, 2)
     assert result.stderr.startswith("error: ")
     assert "no_such_model" in result.stderr
+
+
+@needs_model
+def test_masks_tiles_and_bands_reach_the_model(run, tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 50, 5), dtype=np.uint8)
+    np.save(tmp_path / "scene.npy", image)
+    mask = np.full((40, 50), 255, np.uint8)
+    mask[:10] = 0
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    options = ["--tile", "32", "--mask", tmp_path / "mask.png", "--bands", "5,4,3", "--superpixels", "9"]
+    result = run("segment", tmp_path / "scene.npy", "-o", tmp_path / "out", *options)
+    assert (result.exit_code, "no viewer is written" in result.stderr) == (0, True)
+    assert files_in(tmp_path / "out") == [name for name in files_of("scene") if not name.endswith(".html")]
+    h = supercuts.read(tmp_path / "out" / "scene.npz")
+    np.testing.assert_array_equal(h.labels >= 0, mask > 0)
+    np.testing.assert_array_equal(h.image, image[..., [4, 3, 2]])
+    expected = supercuts.load("compact").segment(image, 9, mask=mask > 0, bands=(5, 4, 3))
+    np.testing.assert_array_equal(h.labels, expected.labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bands", "4,x"], "is no list of whole numbers"),
+        (["--mask", "mask.png"], "--mask is of one image, and 2 are given"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(run, quarters, photos, tmp_path, options, message):
+    result = run("segment", photos, "-o", tmp_path / "out", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr

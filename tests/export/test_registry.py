@@ -1,10 +1,20 @@
 import importlib
+import json
 from contextlib import contextmanager
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from supercuts.core.errors import InputError, MissingDependencyError
 from supercuts.export import npz, registry
+from supercuts.export.npz import read
+from supercuts.export.registry import export
+from supercuts.export.sam import masks
+from supercuts.hierarchy.cuts import Granularity
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.array_files import read_variables
+from supercuts.pipeline import Model
 
 
 @pytest.mark.parametrize("module", registry.WRITERS.values())
@@ -121,3 +131,71 @@ def test_options_that_a_format_has_no_use_for_are_refused(small, tmp_path):
 def test_a_folder_is_no_target_of_a_file(small, tmp_path):
     with pytest.raises(InputError, match=r"is a folder and this format is a file"):
         small.export(tmp_path, "coco", force=True)
+
+
+@pytest.fixture
+def masked():
+    """2x4 pixels, leaves 0 0 - 1 / 2 2 - 2, where - belongs to none; 3 = {0, 1} at .25, 4 = root at .75."""
+    return Hierarchy(
+        labels=np.array([[0, 0, -1, 1], [2, 2, -1, 2]], dtype=np.int32),
+        parents=np.array([3, 3, 4, 4, 4], dtype=np.int32),
+        altitudes=np.array([0, 0, 0, 0.25, 0.75], dtype=np.float32),
+        embeddings=np.arange(6, dtype=np.float32).reshape(3, 2),
+        image=np.arange(24, dtype=np.uint8).reshape(2, 4, 3),
+        levels={"scene": 0.75, "object": 0.5, "part": 0.1},
+    )
+
+
+def test_pixels_in_no_leaf_stay_out_of_every_query(masked):
+    is_out = masked.labels < 0
+    assert masked.is_masked
+    assert masked.areas().tolist() == [2, 1, 3, 3, 6]
+    for regions in (1, 2, 3):
+        np.testing.assert_array_equal(masked.cut(regions=regions) < 0, is_out)
+    assert not masked.select(point=(0, 0), regions=1)[is_out].any()
+    assert not masked.select(box=(0, 0, 2, 4))[is_out].any()
+    assert not masked.select(points={1: [(0, 0)], 2: [(1, 0), (0, 2)]})[is_out].any()
+    scribbles = np.array([[1, 0, 2, 0], [2, 0, 0, 0]])
+    np.testing.assert_array_equal(masked.segment_scribbles(scribbles), [[1, 1, -1, 1], [2, 2, -1, 2]])
+    with pytest.raises(InputError, match="where the mask left pixels out"):
+        masked.select(point=(0, 2), regions=2)
+    with pytest.raises(InputError, match="mark at least one pixel of the image"):
+        masked.segment_scribbles(scribbles * is_out)
+    contours = masked.ucm()
+    assert contours[1, 4] == contours[1, 6] == 1
+    assert contours[2, 5] == 0
+    assert masked.region_table().bbox_yxyx[4].tolist() == [0, 0, 2, 4]
+    with pytest.raises(InputError, match="finding objects takes no hierarchy with pixels left out"):
+        Model(None).objects(masked)
+    focused = masked.cut(regions=2, focus=np.ones((2, 4), bool))
+    np.testing.assert_array_equal(focused < 0, is_out)
+
+
+def test_pixels_in_no_leaf_are_marked_in_files(masked, tmp_path):
+    export(tmp_path / "a.npz", masked, "npz")
+    np.testing.assert_array_equal(read(tmp_path / "a.npz").labels, masked.labels)
+    export(tmp_path / "a.png", masked, "labels")
+    assert read_variables(tmp_path / "a.png")["array"].tolist() == [[0, 0, 65535, 1], [2, 2, 65535, 2]]
+    export(tmp_path / "a.tif", masked, "labels", Granularity(regions=1))
+    assert read_variables(tmp_path / "a.tif")["array"].tolist() == [[0, 0, 65535, 0]] * 2
+    export(tmp_path / "masks", masked, "masks")
+    index = json.loads((tmp_path / "masks" / "index.json").read_text())
+    assert [one["area"] for one in index["masks"] if one["level"] == "part"] == [2, 1, 3]
+    export(tmp_path / "a.svg", masked, "svg", Granularity(regions=3))
+    assert (tmp_path / "a.svg").read_text().count("<path") == 3
+    export(tmp_path / "rag.json", masked, "networkx-rag")
+    graph = json.loads((tmp_path / "rag.json").read_text())
+    assert [(edge["source"], edge["target"]) for edge in graph["edges"]] == [(0, 2), (1, 2)]
+    assert [node["area"] for node in graph["nodes"]] == [2, 1, 3]
+    for name, path in (("networkx-tree", "t.json"), ("linkage", "a.npy"), ("ucm", "u.npy")):
+        export(tmp_path / path, masked, name)
+    assert sum(mask["area"] for mask in masks(masked, ["part"])) == 6
+    with pytest.raises(InputError, match="the viewer shows no hierarchy with pixels left out"):
+        export(tmp_path / "a.html", masked, "html")
+
+
+def test_images_too_large_for_the_viewer_are_refused(masked, monkeypatch, tmp_path):
+    monkeypatch.setattr("supercuts.export.html_viewer.MAX_PIXELS", 3)
+    whole = replace(masked, labels=np.maximum(masked.labels, 0))
+    with pytest.raises(InputError, match="more than the viewer's 3"):
+        export(tmp_path / "a.html", whole, "html")

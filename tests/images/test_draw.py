@@ -148,7 +148,7 @@ def test_contact_sheet_survives_odd_captions():
 
 BAD_LABELS = [
     (np.zeros((3, 3), int), "differ in size: give the labels of this image"),
-    (np.full((12, 20), -1), r"outside 0..239.*relabel_consecutive"),
+    (np.full((12, 20), -2), r"outside 0..239.*relabel_consecutive"),
     (np.full((12, 20), 10**9), r"outside 0..239.*relabel_consecutive"),
 ]
 
@@ -177,3 +177,18 @@ def test_other_refusals():
         contact_sheet([grey(0)], ["a"], 0)
     with pytest.raises(InputError, match=r"image of shape .* is not an \(H, W, 3\) uint8 picture"):
         blend(np.zeros((0, 4, 3), np.uint8), np.zeros((0, 4, 3), np.uint8))
+
+
+def test_pixels_in_no_region_are_drawn_without_colour_and_in_strips(monkeypatch):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (23, 31, 3), dtype=np.uint8)
+    labels = np.kron(rng.integers(-1, 4, (6, 8)), np.ones((4, 4), int))[:23, :31]
+    whole = draw_boundaries(image, labels, width=2)
+    monkeypatch.setattr("supercuts.images.draw._STRIP_PIXELS", 100)
+    np.testing.assert_array_equal(draw_boundaries(image, labels, width=2), whole)
+    assert (random_colors(labels)[labels < 0] == 128).all()
+    np.testing.assert_array_equal(random_colors(labels)[labels >= 0], random_colors(np.maximum(labels, 0))[labels >= 0])
+    inside = labels == 2
+    np.testing.assert_allclose(
+        mean_color(image, labels)[inside], np.tile(image[inside].mean(0), (inside.sum(), 1)), atol=1
+    )

@@ -1,0 +1,142 @@
+"""Hierarchies of images worked on in strips: large ones, with more bands, or with pixels that are not valid.
+
+In   a Scene, a network and what was learned for it, settings
+Out  Hierarchy; labels are -1 where a pixel is not valid
+Not  no reading of files; other images go the shorter way of pipeline.py, to the same leaves
+
+    Scene -> predict_stored -> StoredMaps -> cluster_strips -> build_rag_strips -> smooth_strips -> ... -> merge
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+
+from supercuts.config import PipelineConfig
+from supercuts.core.errors import InputError
+from supercuts.graph.rag import RegionGraph, contract
+from supercuts.graph.strips import build_rag_strips, region_statistics_strips
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.bands import preview, to_unit
+from supercuts.images.scenes import Scene
+from supercuts.merging.affinity import Affinity
+from supercuts.merging.agglomerative import LinkageConfig, MergeTree, dissimilarity, merge_to_count
+from supercuts.merging.registry import Regions, merge
+from supercuts.superpixels.cluster import ClusterConfig
+from supercuts.superpixels.config import SSNConfig
+from supercuts.superpixels.network import Network
+from supercuts.superpixels.smooth import SmoothConfig
+from supercuts.superpixels.stored import StoredMaps, without_network
+from supercuts.superpixels.strips import cluster_strips, smooth_strips
+from supercuts.superpixels.tiles import predict_stored
+
+# bands that the network does not see show in the colour alone, which has to count
+_WITH_BANDS = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.3, small_area=0.005)
+
+
+@dataclass(frozen=True, slots=True)
+class LeafSettings:
+    """What decides the leaves besides the maps; the fields are those of pipeline.PipelineConfig."""
+
+    ssn: SSNConfig
+    oversampling: float
+    cluster: ClusterConfig
+    leaves: LinkageConfig
+    smooth: SmoothConfig
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """A network, or None, and what was learned for it; the fields are those of pipeline.Model."""
+
+    network: Network | None
+    levels: Mapping[str, float]
+    affinity: Affinity | None = None
+    gnn: Any = None  # an EdgeGNN, whose module imports torch
+
+
+def make_leaves(
+    maps: StoredMaps, n_leaves: int, settings: LeafSettings
+) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
+    """Return labels of `n_leaves` superpixels and their graph.
+
+    There are more only where valid pixels fall into more connected pieces, and fewer only if there are fewer pixels.
+    """
+    n_valid, (height, width) = maps.n_valid, maps.shape
+    n_leaves = min(n_leaves, n_valid)
+    # the grid covers the whole image: cells without a valid pixel are not counted on
+    wanted = settings.oversampling * n_leaves * (height * width / n_valid)
+    n_cells = min(int(np.ceil(wanted)), height * width)
+    labels, n = cluster_strips(maps, n_cells, settings.cluster, settings.ssn)
+    if n < n_leaves:  # nearly as many leaves as pixels: start from the pixels themselves
+        labels, n = _pixels(maps), n_valid
+    graph = _smooth(labels, build_rag_strips(labels, maps, n), maps, settings.smooth)
+    small = {"small_area_px": settings.leaves.small_area * n_valid, "small_exponent": settings.leaves.small_exponent}
+    region = merge_to_count(graph, dissimilarity(graph, settings.leaves), n_leaves, **small)
+    _rename(labels, region)
+    return labels, _smooth(labels, contract(graph, region), maps, settings.smooth)
+
+
+def make_tree(labels: Int32[np.ndarray, "height width"], maps: StoredMaps, regions: Regions) -> MergeTree:
+    """Return the tree over the leaves; `regions` holds their graph and what was learned, without statistics."""
+    statistics = None
+    if regions.affinity is not None or regions.gnn is not None:
+        statistics = region_statistics_strips(labels, regions.graph, maps)
+    return merge(Regions(regions.graph, regions.config, statistics, regions.affinity, regions.gnn))
+
+
+def _smooth(labels: np.ndarray, graph: RegionGraph, maps: StoredMaps, config: SmoothConfig) -> RegionGraph:
+    """Smooth the labels in place; return their new graph."""
+    smooth_strips(labels, maps, graph.color, graph.embedding, config)
+    return build_rag_strips(labels, maps, graph.n_nodes)
+
+
+def _pixels(maps: StoredMaps) -> np.ndarray:
+    if maps.valid is None:
+        return np.arange(maps.n_valid, dtype=np.int32).reshape(maps.shape)
+    labels = np.full(maps.shape, -1, np.int32)
+    labels[maps.valid] = np.arange(maps.n_valid)
+    return labels
+
+
+def _rename(labels: np.ndarray, region: np.ndarray) -> None:
+    """Replace each label by its region in place, a few rows at a time."""
+    new = np.append(region, -1).astype(np.int32)  # -1, the last, stays
+    for top in range(0, len(labels), 256):
+        labels[top : top + 256] = new[labels[top : top + 256]]
+
+
+def segment_scene(scene: Scene, tile: int | None, wanted: int, learned: Learned, config: PipelineConfig) -> Hierarchy:
+    """Return the hierarchy of an image whose network sees it in tiles of this side, or at once (None).
+
+    Bands that the network does not see count as colour; what was learned knows nothing of them, so regions then merge
+    by boundary and colour, and there are no levels.
+    """
+    network, is_learned = learned.network, scene.bands.shape[2] == 0
+    if config.merging.method == "gnn" and not is_learned:
+        raise InputError('merging="gnn" was learned without these bands: leave them out, or use agglomerative.')
+    if network is None:
+        rgb, bands = _colors(scene)
+        maps = without_network(rgb, bands, scene.valid)
+    else:
+        maps = predict_stored(scene.pixels, _colors(scene)[1], network, tile, config.views, scene.valid)
+    ssn = SSNConfig() if network is None else network.config
+    settings = LeafSettings(ssn, config.oversampling, config.cluster, config.leaves, config.smooth)
+    labels, graph = make_leaves(maps, wanted, settings)
+    merging = config.merging if is_learned else config.merging.model_copy(update={"linkage": _WITH_BANDS})
+    affinity, gnn = (learned.affinity, learned.gnn) if is_learned else (None, None)
+    tree = make_tree(labels, maps, Regions(graph, merging, None, affinity, gnn))
+    levels = dict(learned.levels) if is_learned else {}
+    return Hierarchy(labels, tree.parents, tree.altitudes, graph.embedding, preview(scene.pixels), levels)
+
+
+def _colors(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Return RGB (H, W, 3 or 0) and the bands compared as colour beside it."""
+    if scene.pixels.dtype == np.uint8:
+        return scene.pixels, scene.bands
+    nothing = np.zeros((*scene.shape, 0), np.uint8)
+    if scene.bands.shape[2] == 0:
+        return nothing, scene.pixels
+    return nothing, np.concatenate([scene.pixels, to_unit(scene.bands)], axis=2)

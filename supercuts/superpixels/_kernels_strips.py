@@ -1,0 +1,307 @@
+"""numba kernels of superpixels of images that are worked on in strips: what kernels of whole images do, in less memory.
+
+In   strips of maps as plain arrays, label maps (H, W) of the whole image, -1 where a pixel is not valid
+Out  the arrays of the caller, filled
+Not  no checks (the callers do them)
+
+Every loop visits pixels in the order of the kernels of whole images, so that the labels are the same.
+"""
+
+import numpy as np
+from numba import njit
+
+from supercuts.superpixels._kernels import label_components
+from supercuts.superpixels._kernels_assign import _FAST, _LEAST_MASS, _iterate, _receive
+from supercuts.superpixels._kernels_smooth import _DX, _DY, _distance, _is_simple
+
+FREE, MASKED = -1, -2  # of a map of cores: still to be labelled, never
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def mean_of_cells(cells, is_pixel, centers):
+    """Set centers (S, C) to the mean features of cells (S, C, P); 0 of a cell without pixels."""
+    n, n_channels = is_pixel.shape[0], cells.shape[1]
+    for i in range(cells.shape[0]):
+        for c in range(n_channels):
+            total, count = np.float32(0), np.float32(0)
+            for q in range(cells.shape[2]):
+                total += cells[i, c, q] * is_pixel[i % n, q]
+                count += is_pixel[i % n, q]
+            centers[i, c] = total / max(count, np.float32(1))
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def iterate(cells, centers, weights, given, near, is_pixel):
+    """Assign the pixels of S cells; near (S + A, 9) holds rows of centers (S + A, C), S + A for none."""
+    _iterate(cells, centers, weights, given, near, is_pixel)
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def update(given, near, centers):
+    """Set centers (N, C) to the means of what cells have given (N, 9, C + 1); one that gets nothing stays."""
+    n_channels = centers.shape[1]
+    received = np.empty(n_channels + 1, np.float32)
+    for i in range(centers.shape[0]):
+        _receive(given, near, i, received)
+        share = 1 / max(received[n_channels], _LEAST_MASS)
+        if received[n_channels] > 0:
+            for c in range(n_channels):
+                centers[i, c] = received[c] * share
+
+
+@njit(cache=True)
+def flattest_near_centers(boundary, valid, top, shape, grid, first_row, search, seeds):
+    """Set seeds (N, 2) of the grid rows whose pixels the strip holds, which starts at image row `top`.
+
+    As _kernels.flattest_near_centers; valid (h, w) bool, or (0, 0) if all are. A cell without a valid pixel so near its
+    centre takes its first valid one, without any -1.
+    """
+    (height, width), (rows, cols) = shape, grid
+    r = first_row
+    while r < rows and -(-(r + 1) * height // rows) <= top + boundary.shape[0]:
+        low, high = -(-r * height // rows) - top, -(-(r + 1) * height // rows) - top
+        for c in range(cols):
+            left, right = -(-c * width // cols), -(-(c + 1) * width // cols)
+            middle_y, middle_x = (low + high - 1) // 2, (left + right - 1) // 2
+            best_y, best_x = -1, -1
+            if valid.size == 0 or valid[middle_y, middle_x]:
+                best_y, best_x = middle_y, middle_x
+            for y in range(max(low, middle_y - search), min(high, middle_y + search + 1)):
+                for x in range(max(left, middle_x - search), min(right, middle_x + search + 1)):
+                    if valid.size > 0 and not valid[y, x]:
+                        continue
+                    if best_y < 0 or boundary[y, x] < boundary[best_y, best_x]:
+                        best_y, best_x = y, x
+            if best_y < 0:
+                for y in range(low, high):
+                    for x in range(left, right):
+                        if best_y < 0 and valid[y, x]:
+                            best_y, best_x = y, x
+            seeds[r * cols + c, 0] = best_y + top if best_y >= 0 else -1
+            seeds[r * cols + c, 1] = best_x
+        r += 1
+
+
+@njit(cache=True)
+def keep_cores(marked, valid, seeds, n_labels):
+    """Turn marked (H, W), labels of cores and -1 - label elsewhere, into cores in place; else FREE or MASKED."""
+    height, width = marked.shape
+    component, n_components = label_components(marked)
+    size = np.zeros(n_components, np.int32)
+    for y in range(height):
+        for x in range(width):
+            if marked[y, x] >= 0:
+                size[component[y, x]] += 1
+    best = np.full(n_labels, -1, np.int64)
+    for y in range(height):
+        for x in range(width):
+            i, k = marked[y, x], component[y, x]
+            if i >= 0 and (best[i] < 0 or size[k] > size[best[i]]):
+                best[i] = k
+    for y in range(height):
+        for x in range(width):
+            i = marked[y, x]
+            if valid.size > 0 and not valid[y, x]:
+                marked[y, x] = MASKED
+            elif i < 0 or best[i] != component[y, x]:
+                marked[y, x] = FREE
+    n_pixels = np.zeros(n_labels, np.int64)
+    for i in range(n_labels):
+        if best[i] >= 0:
+            n_pixels[i] = size[best[i]]
+    for i in range(n_labels):
+        k = i
+        # a seed may take the last core pixel of another label, which then starts at its own seed: seeds are distinct
+        while k >= 0 and n_pixels[k] == 0 and seeds[k, 0] >= 0:
+            taken_from = marked[seeds[k, 0], seeds[k, 1]]
+            marked[seeds[k, 0], seeds[k, 1]] = k
+            n_pixels[k] = 1
+            if taken_from >= 0:
+                n_pixels[taken_from] -= 1
+            k = taken_from
+
+
+@njit(cache=True, fastmath=True)
+def _lab(red, green, blue, tables, out):
+    """Set out (3,) to Lab of bytes, to the last bit as images._kernels.lab_from_rgb."""
+    linear, mix, curve = tables
+    n_steps = np.float32(curve.size - 2)
+    red, green, blue = linear[red], linear[green], linear[blue]
+    x = (mix[0, 0] * red + mix[0, 1] * green + mix[0, 2] * blue) * n_steps
+    y = (mix[1, 0] * red + mix[1, 1] * green + mix[1, 2] * blue) * n_steps
+    z = (mix[2, 0] * red + mix[2, 1] * green + mix[2, 2] * blue) * n_steps
+    i, j, k = np.int32(x), np.int32(y), np.int32(z)
+    fx = curve[i] + (x - np.float32(i)) * (curve[i + 1] - curve[i])
+    fy = curve[j] + (y - np.float32(j)) * (curve[j + 1] - curve[j])
+    fz = curve[k] + (z - np.float32(k)) * (curve[k + 1] - curve[k])
+    out[0] = np.float32(116) * fy - np.float32(16)
+    out[1] = np.float32(500) * (fx - fy)
+    out[2] = np.float32(200) * (fy - fz)
+
+
+@njit(cache=True)
+def _look_up(y, x, maps, scales, tables, out):
+    """Set out (C,) to the SSN features of a pixel: scaled colour, position, embedding."""
+    rgb, bands, embeddings, half = maps
+    color_scale, position_scale, band_scale, stride = scales
+    n_rgb, n_bands = rgb.shape[2], bands.shape[2]
+    if n_rgb > 0:
+        _lab(np.int64(rgb[y, x, 0]), np.int64(rgb[y, x, 1]), np.int64(rgb[y, x, 2]), tables, out)
+    for c in range(n_rgb):
+        out[c] = color_scale * out[c]
+    for c in range(n_bands):
+        out[n_rgb + c] = color_scale * (np.float32(bands[y, x, c]) * band_scale)
+    at = n_rgb + n_bands
+    out[at] = np.float32(y) * position_scale
+    out[at + 1] = np.float32(x) * position_scale
+    for c in range(embeddings.shape[0]):
+        out[at + 2 + c] = half[embeddings[c, y // stride, x // stride]]
+
+
+@njit(cache=True)
+def _offer_around(y0, x0, label, base, labels, best, queue, state, centers, maps, scales, tables, costs, feature):
+    """Queue the free neighbours of a pixel for its label, as _kernels._offer does; entries that are done are reused."""
+    bucket, entry_pixel, entry_label, entry_next = queue
+    steps, feature_weight, feature_cap, max_step = costs
+    height, width = labels.shape
+    for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+        y, x = y0 + dy, x0 + dx
+        if not (0 <= y < height and 0 <= x < width) or labels[y, x] != FREE:
+            continue
+        _look_up(y, x, maps, scales, tables, feature)
+        total = 0.0
+        for c in range(feature.size):
+            d = feature[c] - centers[label, c]
+            total += d * d
+        step = steps[min(y, steps.shape[0] - 1), min(x, steps.shape[1] - 1)]
+        cost = base + min(int(step + feature_weight * min(total, feature_cap)), max_step)
+        pixel = y * width + x
+        if cost < best[pixel]:
+            best[pixel] = cost
+            entry = state[0]
+            if entry >= 0:
+                state[0] = entry_next[entry]
+            else:
+                entry = state[2]
+                state[2] += 1  # entries ever used
+            entry_pixel[entry], entry_label[entry] = pixel, label
+            entry_next[entry] = bucket[cost % bucket.size]
+            bucket[cost % bucket.size] = entry
+            state[1] += 1  # entries waiting
+
+
+@njit(cache=True)
+def _with_room(queue, state):
+    """Return the queue with room for the offers of one more pixel."""
+    bucket, entry_pixel, entry_label, entry_next = queue
+    if state[2] + 4 <= entry_pixel.size:
+        return queue
+    n = entry_pixel.size // 2
+    more = np.empty(n, np.int32)
+    return (
+        bucket,
+        np.concatenate((entry_pixel, more)),
+        np.concatenate((entry_label, more)),
+        np.concatenate((entry_next, more)),
+    )
+
+
+@njit(cache=True)
+def grow(labels, centers, maps, scales, tables, costs):
+    """Grow cores over FREE pixels in place, cheapest path first, as _kernels.grow does; what none reaches stays FREE.
+
+    maps    rgb, bands and embeddings of StoredMaps, these as bits of float16, and (65536,) their values
+    scales  of colour, position and bands; the stride of the embeddings
+    costs   of entering each pixel (H, W) or (1, 1), weight and cap of the feature distance, the highest
+    """
+    height, width = labels.shape
+    max_step = costs[3]
+    room = np.empty(1 << 20, np.int32)
+    queue = (np.full(max_step + 1, -1, np.int32), room, room.copy(), room.copy())
+    best = np.full(height * width, 2**31 - 1, np.int32)
+    state = np.array([-1, 0, 0])  # first entry that may be used again, entries waiting, entries ever used
+    feature = np.empty(centers.shape[1], np.float32)
+    is_core = np.int64(0)
+    for y0 in range(height):
+        for x0 in range(width):
+            is_core = labels[y0, x0]
+            if is_core < 0:
+                continue
+            if state[2] + 4 > queue[1].size:
+                queue = _with_room(queue, state)
+            _offer_around(
+                y0, x0, is_core, 0, labels, best, queue, state, centers, maps, scales, tables, costs, feature
+            )  # fmt: skip
+    distance = 0
+    while state[1] > 0:
+        bucket, entry_pixel, entry_label, entry_next = queue
+        entry = bucket[distance % bucket.size]
+        if entry < 0:
+            distance += 1
+            continue
+        bucket[distance % bucket.size] = entry_next[entry]
+        pixel, label = entry_pixel[entry], entry_label[entry]
+        entry_next[entry] = state[0]
+        state[0] = entry
+        state[1] -= 1
+        y0, x0 = pixel // width, pixel % width
+        if labels[y0, x0] >= 0:
+            continue
+        labels[y0, x0] = label
+        if state[2] + 4 > queue[1].size:
+            queue = _with_room(queue, state)
+        _offer_around(
+            y0, x0, label, distance, labels, best, queue, state, centers, maps, scales, tables, costs, feature
+        )  # fmt: skip
+
+
+@njit(cache=True)
+def smooth_rows(labels, is_due, top, bottom, pull, first, lab, embeddings, color, embedding, weights):
+    """Sweep once over rows top..bottom-1, as one sweep of _kernels_smooth.smooth; return how many pixels moved.
+
+    pull starts at row `first`, lab and embeddings at `top`; weights are those of colour, embedding and diagonal.
+    """
+    color_weight, embedding_weight, diagonal = weights
+    height, width = labels.shape
+    ring = np.empty(8, np.int32)
+    pulls = np.empty(8, np.float64)
+    n_moved = 0
+    for y in range(top, bottom):
+        for x in range(width):
+            if not is_due[y, x]:
+                continue
+            is_due[y, x] = False
+            own = labels[y, x]
+            if own < 0:
+                continue
+            is_border = False
+            for i in range(8):
+                row, column = y + _DY[i], x + _DX[i]
+                ring[i], pulls[i] = -1, 0.0
+                if 0 <= row < height and 0 <= column < width and labels[row, column] >= 0:
+                    ring[i] = labels[row, column]
+                    pulls[i] = min(pull[y - first, x], pull[row - first, column]) * (diagonal if i % 2 else 1.0)
+                    is_border |= i % 2 == 0 and ring[i] != own
+            if not is_border or not _is_simple(ring, own):
+                continue
+            at = y - top
+            stay = _distance(lab, embeddings, at, x, color, embedding, own, color_weight, embedding_weight)
+            best, lowest = own, 0.0
+            for i in range(0, 8, 2):
+                other = ring[i]
+                if other < 0 or other in (own, best):
+                    continue
+                gain = _distance(lab, embeddings, at, x, color, embedding, other, color_weight, embedding_weight)
+                gain -= stay
+                for j in range(8):
+                    if ring[j] == own:
+                        gain += pulls[j]
+                    elif ring[j] == other:
+                        gain -= pulls[j]
+                if gain < lowest - 1e-6:  # rounding must not move pixels to and fro
+                    best, lowest = other, gain
+            if best != own:
+                labels[y, x] = best
+                n_moved += 1
+                is_due[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
+    return n_moved

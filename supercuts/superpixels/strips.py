@@ -1,0 +1,221 @@
+"""Superpixels of an image of any size, worked on in strips of rows; pixels that are not valid belong to none.
+
+In   StoredMaps and a number of cells
+Out  labels (H, W) of connected superpixels, those of superpixels.cluster and smooth; -1 where a pixel is not valid
+Not  no exact count, no network
+
+Memory holds a few numbers a pixel of the whole image; features of all channels are made for one strip after the other.
+"""
+
+import numpy as np
+from jaxtyping import Float32, Int, Int32, Int64
+
+from supercuts.images.color import lab_tables
+from supercuts.superpixels import _kernels, _kernels_assign, _kernels_strips
+from supercuts.superpixels.cluster import ClusterConfig
+from supercuts.superpixels.compiled_kmeans import candidates
+from supercuts.superpixels.config import SSNConfig
+from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table, make_grid
+from supercuts.superpixels.smooth import SmoothConfig
+from supercuts.superpixels.stored import STRIP_PIXELS, StoredMaps
+
+_NO_CORE = np.iinfo(np.int32).min  # label of a pixel that is not valid, until cores are found
+
+
+class _Cells:
+    """The grid's cells, a strip of grid rows after the other."""
+
+    def __init__(self, maps: StoredMaps, grid: Grid, ssn: SSNConfig) -> None:
+        self.maps, self.grid = maps, grid
+        self.scales = (
+            np.float32(ssn.color_scale),
+            np.float32(ssn.position_scale * max(grid.rows / grid.height, grid.cols / grid.width)),
+        )
+        self.n_features = maps.n_colors + 2 + len(maps.embeddings)
+        self.ys, self.is_y = cell_table(grid.height, grid.rows)
+        self.xs, self.is_x = cell_table(grid.width, grid.cols)
+        n_pixels = grid.cols * self.ys.shape[1] * self.xs.shape[1]
+        n_rows = max(STRIP_PIXELS // n_pixels, 1)
+        self.strips = [(r, min(r + n_rows, grid.rows)) for r in range(0, grid.rows, n_rows)]
+        self.near = self._near()
+
+    def _near(self) -> np.ndarray:
+        """Return (N, 9) the candidates of each cell, N where there is none or it has no valid pixel."""
+        near = candidates(self.grid)
+        if self.maps.valid is not None:
+            is_empty = [~self.is_pixel(first, end).any(axis=1) for first, end in self.strips]
+            near[np.append(np.concatenate(is_empty), False)[near]] = self.grid.n_cells
+        return near
+
+    def span(self, first: int, end: int) -> tuple[int, int]:
+        """Return the first image row of grid rows first..end-1 and the one after their last."""
+        return int(self.ys[first, 0]), int(self.ys[end - 1, -1]) + 1
+
+    def is_pixel(self, first: int, end: int) -> np.ndarray:
+        """Return (S, P) which entries of the cells are valid pixels."""
+        is_real = self.is_y[first:end, None, :, None] & self.is_x[None, :, None, :]
+        if self.maps.valid is not None:
+            rows = self.maps.valid[self.ys[first:end]]  # (grid rows, ph, W)
+            is_real = is_real & rows[:, :, self.xs].transpose(0, 2, 1, 3)
+        return np.ascontiguousarray(is_real.reshape((end - first) * self.grid.cols, -1))
+
+    def features(self, first: int, end: int) -> Float32[np.ndarray, "cells channels pixels"]:
+        """Return the SSN features of the pixels, those of superpixels.ssn.pixel_features."""
+        top, bottom = self.span(first, end)
+        width = self.grid.width
+        maps = np.empty((self.n_features, bottom - top, width), np.float32)
+        n = self.maps.n_colors
+        maps[:n] = self.scales[0] * self.maps.color(top, bottom)
+        maps[n] = (np.arange(top, bottom, dtype=np.float32) * self.scales[1])[:, None]
+        maps[n + 1] = np.arange(width, dtype=np.float32) * self.scales[1]
+        maps[n + 2 :] = self.maps.embedding_rows(top, bottom)
+        n_pixels = self.ys.shape[1] * self.xs.shape[1]
+        cells = np.empty(((end - first) * self.grid.cols, self.n_features, n_pixels), np.float32)
+        _kernels_assign.lay_out(maps, self.ys[first:end] - top, self.xs, cells)
+        return cells
+
+
+def cluster_strips(
+    maps: StoredMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig
+) -> tuple[Int32[np.ndarray, "height width"], int]:
+    """Return superpixels from a grid of about `n_cells` cells (1..H * W), ids in scan order, and their number."""
+    height, width = maps.shape
+    grid = make_grid(height, width, n_cells)
+    cells = _Cells(maps, grid, ssn)
+    centers, marked = _assign(cells, config)
+    valid = np.zeros((0, 0), np.bool_) if maps.valid is None else maps.valid
+    _kernels_strips.keep_cores(marked, valid, _seeds(cells, config.seed_search_px), grid.n_cells)
+    _grow(marked, cells, centers, config)
+    return _components(marked, grid.n_cells)
+
+
+def smooth_strips(
+    labels: Int32[np.ndarray, "height width"],
+    maps: StoredMaps,
+    color: Float32[np.ndarray, "superpixels bands"],
+    embedding: Float32[np.ndarray, "superpixels channels"],
+    config: SmoothConfig,
+) -> None:
+    """Smooth the labels in place, as superpixels.smooth does."""
+    is_due = np.ones(labels.shape, np.bool_)
+    weights = (config.color, config.embedding, config.diagonal)
+    height = labels.shape[0]
+    for _ in range(config.sweeps):
+        n_moved = 0
+        for top, bottom in maps.strips():
+            if not is_due[top:bottom].any():
+                continue
+            first = max(top - 1, 0)
+            boundary = maps.boundary_rows(first, min(bottom + 1, height))
+            pull = (1 - boundary) ** np.float32(config.boundary_power)
+            colors, embeddings = maps.color(top, bottom), maps.embedding_rows(top, bottom)
+            n_moved += _kernels_strips.smooth_rows(
+                labels, is_due, top, bottom, pull, first, colors, embeddings, color, embedding, weights
+            )
+        if n_moved == 0:
+            break
+
+
+def _assign(
+    cells: _Cells, config: ClusterConfig
+) -> tuple[Float32[np.ndarray, "cells channels"], Int32[np.ndarray, "height width"]]:
+    """Return the centres of the soft k-means, and labels where they are beyond doubt, -1 - label elsewhere."""
+    grid = cells.grid
+    centers = np.empty((grid.n_cells, cells.n_features), np.float32)
+    given = np.empty((grid.n_cells, N_CANDIDATES, cells.n_features + 1), np.float32)
+    marked = np.empty(cells.maps.shape, np.int32)
+    for first, end in cells.strips:
+        own = slice(first * grid.cols, end * grid.cols)
+        _kernels_strips.mean_of_cells(cells.features(first, end), cells.is_pixel(first, end), centers[own])
+    for iteration in range(config.iterations):
+        for first, end in cells.strips:
+            weights = _iterate(cells, first, end, centers, given)
+            if iteration == config.iterations - 1:
+                _mark(cells, first, end, weights, config, marked)
+        _kernels_strips.update(given, cells.near, centers)
+    return centers, marked
+
+
+def _iterate(cells: _Cells, first: int, end: int, centers: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Assign the pixels of grid rows first..end-1; return their weights (S, 9, P)."""
+    cols, n = cells.grid.cols, cells.grid.n_cells
+    own = np.arange(first * cols, end * cols)
+    beside = [np.arange(r * cols, (r + 1) * cols) for r in (first - 1, end) if 0 <= r < cells.grid.rows]
+    local = np.concatenate([own, *beside])  # the kernel counts from the strip's first cell
+    place = np.full(n + 1, local.size)
+    place[local] = np.arange(local.size)
+    near = np.full((local.size, N_CANDIDATES), local.size)
+    near[: own.size] = place[cells.near[own]]
+    features = cells.features(first, end)
+    weights = np.empty((own.size, N_CANDIDATES, features.shape[2]), np.float32)
+    part = given[own[0] : own[-1] + 1]
+    _kernels_strips.iterate(features, centers[local], weights, part, near, cells.is_pixel(first, end))
+    return weights
+
+
+def _mark(cells: _Cells, first: int, end: int, weights: np.ndarray, config: ClusterConfig, marked: np.ndarray) -> None:
+    (top, bottom), grid = cells.span(first, end), cells.grid
+    labels, weight = _kernels.hard_labels(
+        weights, cells.ys[first:end] - top, cells.is_y[first:end], cells.xs, cells.is_x, bottom - top, grid.width
+    )
+    labels += first * grid.cols
+    is_core = (cells.maps.boundary_rows(top, bottom) <= config.core_boundary) & (weight >= config.core_weight)
+    rows = np.where(is_core, labels, -1 - labels)
+    if cells.maps.valid is not None:
+        rows[~cells.maps.valid[top:bottom]] = _NO_CORE
+    marked[top:bottom] = rows
+
+
+def _seeds(cells: _Cells, search: int) -> Int64[np.ndarray, "cells 2"]:
+    maps, grid = cells.maps, cells.grid
+    seeds = np.empty((grid.n_cells, 2), np.int64)
+    for first, end in cells.strips:
+        top, bottom = cells.span(first, end)
+        valid = np.zeros((0, 0), np.bool_) if maps.valid is None else maps.valid[top:bottom]
+        boundary, shape = maps.boundary_rows(top, bottom), (grid.height, grid.width)
+        _kernels_strips.flattest_near_centers(
+            boundary, valid, top, shape, (grid.rows, grid.cols), first, search, seeds
+        )  # fmt: skip
+    return seeds
+
+
+def _grow(labels: np.ndarray, cells: _Cells, centers: np.ndarray, config: ClusterConfig) -> None:
+    maps, half = cells.maps, np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    with np.errstate(invalid="ignore"):  # of all bits of float16 some are NaN, which no map holds
+        values = half.astype(np.float32)
+    most = int(1 + config.boundary_cost + config.feature_cost * config.max_feature_distance) + 1
+    _kernels_strips.grow(
+        labels,
+        centers,
+        (maps.rgb, maps.bands, maps.embeddings.view(np.uint16), values),
+        (*cells.scales, maps.band_scale, maps.embedding_stride),
+        lab_tables(),
+        (_steps(maps, config), config.feature_cost, config.max_feature_distance, most),
+    )
+
+
+def _steps(maps: StoredMaps, config: ClusterConfig) -> Int[np.ndarray, "_ _"]:
+    """Return what entering each pixel costs, (1, 1) where that is the same everywhere."""
+    is_flat = maps.boundary.shape == (1, 1)
+    spans = [(0, 1)] if is_flat else list(maps.strips())
+    steps = np.empty(maps.boundary.shape, np.int16 if config.boundary_cost < 2**15 - 1 else np.int32)
+    for top, bottom in spans:
+        boundary = maps.boundary if is_flat else maps.boundary_rows(top, bottom)
+        steps[top:bottom] = np.rint(1 + config.boundary_cost * boundary**config.boundary_power)
+    return steps
+
+
+def _components(grown: np.ndarray, n_cells: int) -> tuple[Int32[np.ndarray, "height width"], int]:
+    """Return the connected pieces of equal label; valid pixels that no core reaches are pieces of their own."""
+    if (grown == _kernels_strips.FREE).any():
+        grown[grown == _kernels_strips.FREE] = n_cells
+    components, n = _kernels.label_components(grown)
+    is_valid = np.ones(n, np.bool_)
+    is_masked = grown == _kernels_strips.MASKED
+    if not is_masked.any():
+        return components, n
+    is_valid[np.unique(components[is_masked])] = False
+    new = np.where(is_valid, np.cumsum(is_valid) - 1, -1).astype(np.int32)
+    for top in range(0, len(components), 256):
+        components[top : top + 256] = new[components[top : top + 256]]
+    return components, int(is_valid.sum())

@@ -1,0 +1,47 @@
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def script():
+    """Return the script as a module: scripts find each other by their folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield importlib.import_module("speed")
+
+
+def test_sizes_are_sides_or_megapixels(script):
+    assert script.rows_and_columns("321x481", 1.5) == (321, 481)
+    assert script.rows_and_columns("321x481", 0.7) == (481, 321)
+    rows, columns = script.rows_and_columns("2", 1.5)
+    assert abs(rows * columns / 2e6 - 1) < 0.01
+    assert abs(columns / rows / 1.5 - 1) < 0.01
+
+
+def test_every_program_is_timed_in_one_run(tmp_path):
+    out = tmp_path / "speed.json"
+    command = [sys.executable, FOLDER / "speed.py", "--sizes", "48x64", "--runs", "1", "--superpixels", "20"]
+    done = subprocess.run([*command, "--json", out], capture_output=True, text=True, check=False, cwd=FOLDER.parent)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(out.read_text())["results"]["48x64"]
+    assert {name: one.get("failed") for name, one in results.items() if "failed" in one} == {}
+    assert len(results) == 8
+    ours = results["SuperCuts"]
+    stages = {stage: seconds for stage, seconds in ours["seconds"].items() if stage != "total"}
+    assert sum(stages.values()) == pytest.approx(ours["seconds"]["total"])
+    assert all(seconds > 0 for seconds in stages.values())
+    assert ours["pixels"] == 48 * 64
+    assert "| all but the network, % |" in done.stdout
+
+
+def test_what_takes_too_long_is_stopped(script, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["speed.py", "--sizes", "48x64", "--timeout", "0.01"])
+    arguments = script.parse()
+    assert script.in_a_process("OpenCV LSC", "48x64", arguments) == {"failed": "over 0 s"}

@@ -1,0 +1,162 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import supercuts
+from supercuts.core.arrays import relabel_consecutive
+from supercuts.core.errors import InputError
+from supercuts.images.io import read_image
+from supercuts.pipeline import PIXEL_CONFIG, Model
+from supercuts.superpixels import _kernels, stored, strips
+
+PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
+# of labels and parents at default settings, before images were worked on in strips: the short way stays as it was
+BEFORE = {"compact": ("2e01d562e129dcb6", "c9b0e6bdf89cdc36"), "pixels": ("22138bc52aed0236", "b6b80da06508afcb")}
+
+
+def digest(array):
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return read_image(PHOTO)
+
+
+@pytest.fixture(scope="module")
+def compact():
+    return supercuts.load("compact")
+
+
+@pytest.fixture
+def small_strips(monkeypatch):
+    monkeypatch.setattr(stored, "STRIP_PIXELS", 6000)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 6000)
+
+
+def assert_same(one, other):
+    for name in ("labels", "parents", "altitudes", "embeddings"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+def assert_connected(labels):
+    pieces, _ = _kernels.label_components(np.where(labels < 0, -1, labels).astype(np.int32))
+    is_valid = labels >= 0
+    assert np.unique(pieces[is_valid]).size == np.unique(labels[is_valid]).size
+
+
+def test_images_of_usual_size_give_what_they_gave_before(photo, compact):
+    for name, model in (("compact", compact), ("pixels", Model(None))):
+        h = model.segment(photo)
+        assert (digest(h.labels), digest(h.parents)) == BEFORE[name]
+
+
+@pytest.mark.parametrize("n_leaves", [40, 300])
+@pytest.mark.parametrize("tile", [64, 96, 128])
+def test_result_without_network_does_not_depend_on_tiles(photo, small_strips, n_leaves, tile):
+    image = photo[:211, :333]
+    assert_same(Model(None).segment(image, n_leaves, tile=tile), Model(None).segment(image, n_leaves))
+
+
+@pytest.mark.parametrize("tile", [96, 4096])
+def test_result_of_the_network_does_not_depend_on_tiles(photo, compact, small_strips, tile):
+    image = photo[:173, :259]
+    assert_same(compact.segment(image, 80, tile=tile), compact.segment(image, 80))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60))
+@settings(max_examples=20)
+def test_masked_pixels_have_no_part_in_anything(seed, n_leaves):
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(3, 40, 2))
+    image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    mask = rng.random(shape) > rng.random()
+    mask.flat[rng.integers(mask.size)] = True
+    other = np.where(mask[..., None], image, rng.integers(0, 256, image.shape, dtype=np.uint8))
+    h = Model(None).segment(image, n_leaves, mask=mask)
+    np.testing.assert_array_equal(h.labels >= 0, mask)
+    assert h.areas()[-1] == mask.sum()
+    assert_connected(h.labels)
+    assert (h.cut(regions=1) == np.where(mask, 0, -1)).all()
+    assert_same(h, Model(None).segment(other, n_leaves, mask=mask))
+    pieces = np.unique(_kernels.label_components(mask.astype(np.int32))[0][mask]).size
+    assert h.n_leaves == min(max(n_leaves, pieces), int(mask.sum()))
+
+
+def test_network_sees_nothing_of_masked_pixels(photo, compact):
+    image = photo[:120, :160].copy()
+    mask = np.ones(image.shape[:2], bool)
+    mask[30:70, 40:] = False
+    h = compact.segment(image, 50, mask=mask)
+    image[~mask] = 255
+    assert_same(h, compact.segment(image, 50, mask=mask))
+
+
+def test_a_mask_of_nothing_is_no_mask(photo):
+    image = photo[:80, :90]
+    assert_same(Model(None).segment(image, 30, mask=np.ones((80, 90), bool)), Model(None).segment(image, 30))
+
+
+def test_one_valid_pixel_is_a_tree(photo):
+    mask = np.zeros((20, 30), bool)
+    mask[7, 9] = True
+    h = Model(None).segment(photo[:20, :30], 5, mask=mask)
+    assert (h.n_leaves, h.labels[7, 9], h.labels.min()) == (1, 0, -1)
+
+
+@pytest.mark.parametrize("n_bands", [4, 5, 12])
+@pytest.mark.parametrize("name", ["compact", "pixels"])
+def test_object_that_one_band_shows_is_a_region(compact, n_bands, name):
+    rng = np.random.default_rng(n_bands)
+    image = (100 + rng.integers(0, 6, (60, 80, n_bands))).astype(np.uint8)
+    inside = np.zeros((60, 80), bool)
+    inside[20:45, 30:60] = True
+    image[inside, min(n_bands, 5) - 1] += 90
+    model = compact if name == "compact" else Model(None)
+    cut = model.segment(image, 40, bands=(3, 2, 1)).cut(regions=2)
+    found = cut == cut[30, 40]
+    assert (found & inside).sum() / (found | inside).sum() > 0.95
+    unseen = image.copy()
+    unseen[..., min(n_bands, 5) - 1] = 100
+    cut = model.segment(unseen, 40, bands=(3, 2, 1)).cut(regions=2)
+    found = cut == cut[30, 40]
+    assert (found & inside).sum() / (found | inside).sum() < 0.8
+
+
+def test_bands_the_network_sees_are_counted_from_one(compact):
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    assert_same(compact.segment(image, 20, bands=(3, 2, 1)), compact.segment(image[..., ::-1], 20))
+
+
+def test_refuses_what_cannot_be(photo, compact):
+    image = photo[:40, :50]
+    mask = np.ones((40, 50), bool)
+    mask[0] = False
+    with pytest.raises(InputError, match="no valid pixel"):
+        compact.segment(image, mask=np.zeros((40, 50), bool))
+    with pytest.raises(InputError, match=r"mask is bool \(3, 3\); expected bool \(40, 50\)"):
+        compact.segment(image, mask=np.ones((3, 3), bool))
+    with pytest.raises(InputError, match="priors and refiner need all pixels"):
+        compact.segment(image, priors=[mask], mask=mask)
+    with pytest.raises(InputError, match="expected 3 different numbers from 1 to 5"):
+        compact.segment(np.zeros((8, 8, 5), np.uint8), bands=(1, 2, 6))
+    with pytest.raises(InputError, match="views of other scales"):
+        supercuts.load("compact", views="flip").segment(image, tile=64)
+    with pytest.raises(InputError, match="the images of a list one by one"):
+        compact.segment([image], mask=mask)
+    merging = PIXEL_CONFIG.merging.model_copy(update={"method": "gnn"})
+    config = PIXEL_CONFIG.model_copy(update={"merging": merging})
+    with pytest.raises(InputError, match="was learned without these bands"):
+        Model(None, config=config).segment(np.zeros((8, 8, 5), np.uint8), 4)
+
+
+def test_labels_of_masked_hierarchies_count_without_gaps(photo):
+    mask = np.zeros((60, 70), bool)
+    mask[::7] = True
+    labels = Model(None).segment(photo[:60, :70], 3, mask=mask).labels
+    assert relabel_consecutive(labels[mask])[1] == labels.max() + 1 == 9
