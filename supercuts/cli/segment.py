@@ -19,12 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 import supercuts
+from supercuts.batch.outputs import REGIONS, cuts_of, suffixes, write_outputs
+from supercuts.batch.sources import SUFFIXES
 from supercuts.cli.common import FAILED, Merging, Views, print_error, print_json, print_note, progress, working
 from supercuts.core.errors import InputError, SuperCutsError
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-REGIONS = {"part": 24, "object": 8, "scene": 3}  # finest first; the counts serve models without calibrated levels
-VIEWS = ("superpixels", *REGIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +55,8 @@ def segment(
 ) -> None:
     """Segment images into hierarchies of superpixels, and draw their superpixels, parts, objects and scene."""
     names = name_outputs(find_images(images))
-    suffixes = _suffixes(overlays, viewer)
-    _check_out(out, names, suffixes)
+    formats = ("html",) if viewer else ()
+    _check_out(out, names, suffixes(formats, overlays))
     for path, name in names.items():
         if name != path.stem:
             print_note(f"{path}: another image is called {path.stem}; the outputs of this one are named {name}")
@@ -69,7 +67,7 @@ def segment(
         task = bar.add_task("segmenting", total=len(names))
         for path, name in names.items():
             bar.update(task, description=path.name)
-            reports.append(_segment_one(network, path, name, out, superpixels, suffixes))
+            reports.append(_segment_one(network, path, name, out, superpixels, formats, overlays))
             bar.advance(task)
     if as_json:
         print_json({"model": model, "images": [_as_document(report) for report in reports]})
@@ -135,12 +133,6 @@ def _images_in(folder: Path) -> list[Path]:
     return found
 
 
-def _suffixes(overlays: bool, viewer: bool) -> list[str]:
-    """Return what is added to the name of an image to name its outputs, the hierarchy last."""
-    pictures = [f"_{view}.png" for view in (*VIEWS, "overview")] if overlays else []
-    return [*pictures, *([".html"] if viewer else []), ".npz"]
-
-
 def _check_out(out: Path, names: Mapping[Path, str], suffixes: list[str]) -> None:
     """Create the folder; refuse one in which an output would replace an input."""
     targets = {_place(out / f"{name}{suffix}") for name in names.values() for suffix in suffixes}
@@ -154,53 +146,22 @@ def _check_out(out: Path, names: Mapping[Path, str], suffixes: list[str]) -> Non
 
 
 def _segment_one(
-    network: Any, path: Path, name: str, out: Path, superpixels: int | None, suffixes: list[str]
+    network: Any, path: Path, name: str, out: Path, superpixels: int | None, formats: tuple[str, ...], overlays: bool
 ) -> Report:
     try:
         start = time.perf_counter()
         h = network.segment(path, superpixels=superpixels)
         seconds = round(time.perf_counter() - start, 3)
-        cuts = _cuts(h)
-        outputs = _write_all(name, path, out, h, cuts, suffixes)
+        cuts = cuts_of(h)
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as folder:
+            written = write_outputs(Path(folder), name, path, h, formats, cuts if overlays else None)
+            # the hierarchy last: whoever finds an .npz finds everything that belongs to it
+            outputs = [file.replace(out / f"{name}{suffix}") for suffix, file in written.items()]
     except (SuperCutsError, OSError) as error:  # a full disk or a name too long: the other images may still succeed
         message = str(error)
         return Report(str(path), name, error=message if str(path) in message else f"{path}: {message}")
     regions = {level: int(cuts[level].max()) + 1 for level in reversed(REGIONS)}
     return Report(str(path), name, [str(file) for file in outputs], h.n_leaves, regions, seconds, *h.shape)
-
-
-def _cuts(h: "supercuts.Hierarchy") -> dict[str, Any]:
-    """Return the label map of each view, finest first."""
-    levels = {
-        level: h.cut(level=level) if level in h.levels else h.cut(regions=min(count, h.n_leaves))
-        for level, count in REGIONS.items()
-    }
-    return {"superpixels": h.labels, **levels}
-
-
-def _write_all(
-    name: str, path: Path, out: Path, h: "supercuts.Hierarchy", cuts: Mapping[str, Any], suffixes: list[str]
-) -> list[Path]:
-    """Write every file of an image in a folder apart, then move them into `out`."""
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as folder:
-        h.save(Path(folder, f"{name}.npz"))
-        if ".html" in suffixes:
-            h.export(Path(folder, f"{name}.html"), format="html")
-        if "_overview.png" in suffixes:
-            _write_pictures(Path(folder), name, path, h, cuts)
-        # the hierarchy last: whoever finds an .npz finds everything that belongs to it
-        files = [f"{name}{suffix}" for suffix in suffixes]
-        return [Path(folder, file).replace(out / file) for file in files]
-
-
-def _write_pictures(folder: Path, name: str, path: Path, h: "supercuts.Hierarchy", cuts: Mapping[str, Any]) -> None:
-    from supercuts.cli._overlays import overlay, overview
-    from supercuts.images.io import read_image, write_png
-
-    photo = read_image(path) if h.image is None else h.image
-    for view, labels in cuts.items():
-        write_png(folder / f"{name}_{view}.png", overlay(photo, labels, view))
-    write_png(folder / f"{name}_overview.png", overview(photo, cuts, h.ucm(), path.name))
 
 
 def _as_document(report: Report) -> dict[str, Any]:
