@@ -11,28 +11,22 @@ distances.
 """
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, overload
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int32, UInt8
-from PIL import Image
-from pydantic import BaseModel, Field, PositiveInt
-from torch import nn
 
-from supercuts.backbones.registry import DINO
+from supercuts.config import CLASS_CONFIG, ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config
 from supercuts.core.checks import check_choice, check_in_range, check_whole
-from supercuts.core.errors import ImageError, InputError
+from supercuts.core.errors import InputError
+from supercuts.core.progress import Progress
 from supercuts.graph.rag import RegionGraph, build_rag, contract
 from supercuts.graph.statistics import region_statistics
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.bands import preview, read_pixels, to_unit
-from supercuts.images.io import read_image
+from supercuts.images.bands import preview, read_channels, to_unit
 from supercuts.merging.affinity import Affinity
-from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count
-from supercuts.merging.deepcut import Progress
+from supercuts.merging.agglomerative import dissimilarity, merge_to_count
 from supercuts.merging.perceptrons import Perceptrons
 from supercuts.merging.priors import (
     Masks,
@@ -42,51 +36,47 @@ from supercuts.merging.priors import (
     merge_with_priors,
     within_cells,
 )
-from supercuts.merging.registry import MERGERS, MergingConfig, Regions, merge
-from supercuts.objects.discover import discover
-from supercuts.objects.parts import find_parts
+from supercuts.merging.registry import MERGERS, Regions, merge
 from supercuts.objects.result import Objects, Parts
 from supercuts.refine.config import RefineConfig
-from supercuts.refine.hierarchy import refine_hierarchy, refiner_config
-from supercuts.superpixels.checkpoint import TORCH_SUFFIXES, load_network, read_calibration
-from supercuts.superpixels.cluster import ClusterConfig, cluster
+from supercuts.superpixels.calibration import read_calibration
+from supercuts.superpixels.cluster import cluster
+from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.connectivity import connected_pieces
-from supercuts.superpixels.predict import VIEWS, Pixels, ViewsConfig, predict
+from supercuts.superpixels.network import EMBEDDED, Network, open_network, ready, weights_path
+from supercuts.superpixels.predict import VIEWS, Pixels, predict
 from supercuts.superpixels.result import PixelMaps
-from supercuts.superpixels.smooth import SmoothConfig, smooth
-from supercuts.superpixels.ssn import SSN, SSNConfig
+from supercuts.superpixels.smooth import smooth
 
-EMBEDDED = ("compact",)  # models whose weights are in the package
-ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor  # what read_image and read_bands take
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from torch import nn
+
+    # what read_image and read_bands take
+    ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
+    GNN = nn.Module
+else:
+    ImageSource = GNN = Any  # naming them would import torch, which the engine "onnx" does without
+
+__all__ = [  # also what is wired here but lives elsewhere
+    "CLASS_CONFIG",
+    "EMBEDDED",
+    "ORIGINAL_CONFIG",
+    "PIXEL_CONFIG",
+    "Model",
+    "PipelineConfig",
+    "default_config",
+    "load",
+    "make_leaves",
+    "read_channels",
+    "segment",
+    "segment_by_maps",
+    "weights_path",
+]
+
 Priors = Sequence[np.ndarray] | np.ndarray  # boolean masks (H, W)
 Refiner = str | RefineConfig
-
-
-class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
-    """Everything that decides a hierarchy besides the weights."""
-
-    superpixels: PositiveInt = 600  # leaves when the caller does not say
-    oversampling: float = Field(default=3.0, ge=1)  # cells of the SSN grid for each leaf asked for
-    views: ViewsConfig = ViewsConfig()
-    cluster: ClusterConfig = ClusterConfig()
-    # from cells down to the leaves: strongly by size, so leaves are even and none is a sliver
-    leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.8, small_area=0.01)
-    smooth: SmoothConfig = SmoothConfig()
-    merging: MergingConfig = MergingConfig()  # from the leaves to the root
-
-
-# without a network the boundary map is empty: regions are told apart by colour
-_BY_COLOR = LinkageConfig(boundary=0.0, color=1.0)
-PIXEL_CONFIG = PipelineConfig(leaves=_BY_COLOR, merging=MergingConfig(linkage=_BY_COLOR))
-# nor has the original SSN_DINO one; its embedding counts as it does in SSN, beside 0.26 Lab (colour is Lab / 100)
-_BY_EMBEDDING = LinkageConfig(boundary=0.0, color=1.0, embedding=1 / 26)
-ORIGINAL_CONFIG = PipelineConfig(leaves=_BY_EMBEDDING, merging=MergingConfig(linkage=_BY_EMBEDDING))
-# a network that tells classes apart (refine/learned.py): two that no pixel shares are 7 apart; colour decides ties
-_BY_CLASS = LinkageConfig(boundary=0.5, color=0.1, embedding=0.5 / 7)
-CLASS_CONFIG = PipelineConfig(
-    leaves=_BY_CLASS.model_copy(update={"color": 1.0, "small_exponent": 0.8, "small_area": 0.01}),
-    merging=MergingConfig(linkage=_BY_CLASS.model_copy(update={"small_exponent": 0.3, "small_area": 0.005})),
-)
 
 
 class Model:
@@ -101,15 +91,15 @@ class Model:
 
     def __init__(
         self,
-        network: SSN | None,
+        network: Network | None,
         levels: dict[str, float] | None = None,
         config: PipelineConfig | None = None,
         affinity: Affinity | None = None,
-        gnn: nn.Module | None = None,
+        gnn: GNN | None = None,
         figure_ground: Perceptrons | None = None,
     ) -> None:
         """Take a network in eval mode (None: SSN_pix, which sees colour and position only)."""
-        self.network = None if network is None else network.to(memory_format=torch.channels_last)
+        self.network = None if network is None else ready(network)
         self.levels = levels or {}
         self.affinity = affinity
         self.gnn = gnn
@@ -174,6 +164,8 @@ class Model:
         h = source if isinstance(source, Hierarchy) else self.segment(source)
         method = method or ("tokencut" if self.figure_ground is None else "tree")
         features = None if method == "tree" else self.leaf_features(h)
+        from supercuts.objects.discover import discover  # imports torch
+
         return discover(h, features, method, n, seed=seed, progress=progress, judge=self.figure_ground)
 
     def parts(
@@ -197,6 +189,8 @@ class Model:
         found = objects or self.objects(h, n, seed=seed)
         method = method or "tree"
         features = None if method == "tree" else self.leaf_features(h)
+        from supercuts.objects.parts import find_parts  # imports torch
+
         return find_parts(h, found, features, k, method, seed, progress)
 
     def leaf_features(self, h: Hierarchy) -> Float32[np.ndarray, "leaves channels"]:
@@ -212,7 +206,7 @@ class Model:
     def _segment_one(
         self, image: object, superpixels: int | None, priors: Priors | None = None, refiner: Refiner | None = None
     ) -> Hierarchy:
-        settings = refiner_config(refiner)
+        refine = None if refiner is None else _refiner(refiner)
         wanted = self.config.superpixels if superpixels is None else superpixels
         check_whole("superpixels", wanted, remedy="Give how many leaves the tree should have.")
         check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
@@ -220,7 +214,14 @@ class Model:
         pixels = read_channels(image, channels)
         masks = None if priors is None or len(priors) == 0 else check_priors(priors, pixels.shape[:2])
         h = segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity, self.gnn, masks)
-        return h if settings is None else refine_hierarchy(h, settings, to_unit(pixels))
+        return h if refine is None else refine(h, to_unit(pixels))
+
+
+def _refiner(refiner: Refiner) -> Callable[[Hierarchy, np.ndarray], Hierarchy]:
+    from supercuts.refine.hierarchy import refine_hierarchy, refiner_config  # imports torch
+
+    settings = refiner_config(refiner)
+    return lambda h, image: refine_hierarchy(h, settings, image)
 
 
 def load(
@@ -229,15 +230,17 @@ def load(
     *,
     merging: str | None = None,
     views: str | None = None,
+    engine: str = "torch",
 ) -> Model:
     """Return a model: "compact", whose weights are in the package, or a .safetensors file of `supercuts train`.
 
     A checkpoint (.pth, .pt, .ckpt) of the original SSN_DINO is read too. `merging` replaces how the tree is made:
     "agglomerative", "spectral" or "gnn"; `views` how often the network sees an image: "one", "flip" or "many", whose
-    boundaries are the best and which takes several times as long.
+    boundaries are the best and which takes several times as long. `engine` is what runs the network: "torch", or "onnx"
+    for ONNX Runtime, with which nothing imports torch.
     """
     path = weights_path(model)
-    network, levels = load_network(path)
+    network, levels = open_network(path, engine)
     calibration = read_calibration(path)
     config = config or default_config(network)
     if merging is not None:
@@ -264,62 +267,14 @@ def load(
     )
 
 
-def default_config(network: SSN | None) -> PipelineConfig:
-    """Return the settings for a network: those for colours and embeddings alone if it has no boundary map."""
-    if network is None:
-        return PIXEL_CONFIG
-    return ORIGINAL_CONFIG if network.config.head == "original" else PipelineConfig()
-
-
-def weights_path(model: str | os.PathLike[str]) -> Path:
-    """Return the file of a model's weights: one of the package by name, else the path itself."""
-    name = os.fspath(model)
-    if name in EMBEDDED:
-        return Path(__file__).parent / "weights" / f"{name}.safetensors"
-    if name in DINO:
-        raise InputError(
-            f"model={name!r} is a backbone without superpixels of its own. Train them (python train_ssn_dino.py "
-            f"model.backbone={name}, then supercuts.load of the run's model.safetensors), or use compact."
-        )
-    if not name.endswith((".safetensors", *TORCH_SUFFIXES)):
-        raise InputError(
-            f"model={name!r} is unknown. Give one of {', '.join(EMBEDDED)} or a path ending in .safetensors, or in "
-            f"{', '.join(TORCH_SUFFIXES)} for a checkpoint of the original SSN_DINO."
-        )
-    return Path(name)
-
-
-def read_channels(source: object, channels: int | None = None) -> Pixels:
-    """Return uint8 RGB of an image of three channels, else its channels as float32 in 0..1.
-
-    Arrays and files are as read_image and read_bands take them. An image of another number of channels than asked for
-    is refused; asked for three, pictures are turned into RGB as read_image does.
-    """
-    is_npy = isinstance(source, str | os.PathLike) and os.fsdecode(source).lower().endswith(".npy")
-    if channels == 3 and not is_npy:
-        return read_image(source)
-    pixels = read_pixels(source)
-    height, width, found = pixels.shape
-    if channels not in (None, found):
-        name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else f"{type(source).__name__} image"
-        turned = (
-            f" If its channels come first, transpose it to ({width}, {found}, {height})." if height == channels else ""
-        )
-        raise ImageError(
-            f"{name}: {height} rows, {width} columns and {found} channels, but the model was trained on {channels}. "
-            f"Give those {channels}, in their order.{turned}"
-        )
-    return pixels if found == 3 else to_unit(pixels)
-
-
 def segment(
     image: Pixels,
-    network: SSN | None,
+    network: Network | None,
     levels: dict[str, float],
     n_leaves: int,
     config: PipelineConfig,
     affinity: Affinity | None = None,
-    gnn: nn.Module | None = None,
+    gnn: GNN | None = None,
     masks: Masks | None = None,
 ) -> Hierarchy:
     """Return the hierarchy of an image with min(n_leaves, H * W) leaves, which respects the masks of priors."""
@@ -356,7 +311,7 @@ def segment_by_maps(
 def make_leaves(
     maps: PixelMaps,
     n_leaves: int,
-    network: SSN | None,
+    network: Network | None,
     config: PipelineConfig,
     cells: Int32[np.ndarray, "height width"] | None = None,
 ) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:

@@ -7,26 +7,15 @@ Not  no upsampling to pixels, no superpixels, no training
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, NonNegativeInt, PositiveInt
 from torch import nn
 
+from supercuts.backbones.config import Facet as Facet
+from supercuts.backbones.config import Interpolation as Interpolation
+from supercuts.backbones.config import PretrainedConfig as PretrainedConfig
+
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of photographs
-Facet = Literal["key", "query", "value", "token"]
-Interpolation = Literal["timm", "original"]
-
-
-class PretrainedConfig(BaseModel, frozen=True, extra="forbid"):
-    """How a pretrained model is used; the fields of transformers mean nothing to convolutional networks."""
-
-    layer: int = -1  # of a transformer: 0 is the first block, -1 the last
-    facet: Facet = "key"  # of that layer: key, query, value, or token for the block's output
-    stride: PositiveInt | None = None  # of the patches: a divisor of their size; None: their size
-    interpolation: Interpolation = "timm"  # of learned positions; "original" reproduces DINO v1's own
-    finetune_blocks: NonNegativeInt = 2  # the last so many blocks (or stages) are trained, the others frozen
-    stem_channels: PositiveInt = 16  # of the new full-resolution stem
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from supercuts.cli.evaluate_objects import objects as evaluate_objects
 from supercuts.cli.evaluate_objects import parts as evaluate_parts
 from supercuts.cli.export import export
 from supercuts.cli.objects import objects
+from supercuts.cli.onnx import onnx
 from supercuts.cli.parts import parts
 from supercuts.cli.refine import refine
 from supercuts.cli.refine_apply import refine_apply
@@ -52,6 +53,7 @@ app.command(
     epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first max_steps=2000 data.workers=4",
 )(train)
 app.command(cls=Command, epilog="Example: supercuts calibrate runs/first/model.safetensors --split val")(calibrate)
+app.command(cls=Command, epilog="Example: supercuts onnx compact -o compact.onnx")(onnx)
 app.command(
     "refine-train",
     cls=Command,

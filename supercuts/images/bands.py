@@ -56,6 +56,31 @@ def read_pixels(source: object) -> Stored:
     return read_image(stored) if stored.shape[2] == 3 else stored
 
 
+def read_channels(
+    source: object, channels: int | None = None
+) -> UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width bands"]:
+    """Return uint8 RGB of an image of three channels, else its channels as float32 in 0..1.
+
+    Arrays and files are as read_image and read_bands take them. An image of another number of channels than asked for
+    is refused; asked for three, pictures are turned into RGB as read_image does.
+    """
+    is_npy = isinstance(source, str | os.PathLike) and os.fsdecode(source).lower().endswith(".npy")
+    if channels == 3 and not is_npy:
+        return read_image(source)
+    pixels = read_pixels(source)
+    height, width, found = pixels.shape
+    if channels not in (None, found):
+        name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else f"{type(source).__name__} image"
+        turned = (
+            f" If its channels come first, transpose it to ({width}, {found}, {height})." if height == channels else ""
+        )
+        raise ImageError(
+            f"{name}: {height} rows, {width} columns and {found} channels, but the model was trained on {channels}. "
+            f"Give those {channels}, in their order.{turned}"
+        )
+    return pixels if found == 3 else to_unit(pixels)
+
+
 def to_unit(values: Stored) -> Float32[np.ndarray, "height width bands"]:
     """Return uint8 and uint16 scaled to 0..1, floats as they are."""
     full = {"uint8": 255, "uint16": 65535}.get(values.dtype.name, 1)

@@ -11,7 +11,6 @@ so memory grows with them. Its labels come from a pass with dropout, before the 
 after it.
 """
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,11 +22,10 @@ from torch import nn
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
+from supercuts.core.progress import Progress as Progress
 from supercuts.graph.rag import RegionGraph
 
 _TINY = 1e-12
-
-Progress = Callable[[int, int], None]  # called with the steps done, and all
 
 
 class DeepCutConfig(BaseModel, frozen=True, extra="forbid"):

@@ -7,11 +7,11 @@ Not  no algorithms (each has a module of its own), no pixels
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64
 from pydantic import BaseModel, field_validator
-from torch import nn
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
@@ -20,6 +20,11 @@ from supercuts.graph.statistics import RegionStatistics
 from supercuts.merging.affinity import Affinity, AffinityConfig, edge_features, merge_by_affinity, separation
 from supercuts.merging.agglomerative import LinkageConfig, MergeTree, dissimilarity, merge_tree
 from supercuts.merging.spectral import SpectralConfig, merge_spectral
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+else:  # the mergers that need no torch do not import it
+    Module = object
 
 
 class MergingConfig(BaseModel, frozen=True, extra="forbid"):
@@ -47,7 +52,7 @@ class Regions:
     config: MergingConfig
     statistics: RegionStatistics | None = None
     affinity: Affinity | None = None
-    gnn: nn.Module | None = None  # an EdgeGNN, whose module is slow to import
+    gnn: Module | None = None  # an EdgeGNN, whose module is slow to import
 
     def probability(self) -> Float64[np.ndarray, " edges"]:
         """Return for each edge the learned probability that people separate it, else the hand-made dissimilarity."""

@@ -7,45 +7,19 @@ Not  no pickle of anything but tensors and plain values, no download
 
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path
-from supercuts.superpixels.ssn import SSN, OriginalConfig, SSNConfig
-
-FORMAT_VERSION = 1
-_LEARNED = ("affinity.", "gnn.", "figure_ground.")  # prefixes of arrays that are no weights of the network
-TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")  # of the original's checkpoints
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What is learned for a trained network, and kept with it.
-
-    levels      name -> altitude
-    arrays      those of the affinity as affinity.NAME, of the graph neural network as gnn.NAME, of what tells objects
-                from background as figure_ground.NAME
-    source      the images it was learned on
-    gnn_config  the settings of the graph neural network, as JSON
-    """
-
-    levels: Mapping[str, float] = field(default_factory=dict)
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    source: str = ""
-    gnn_config: str = "{}"
-
-    def of(self, kind: str) -> dict[str, np.ndarray]:
-        """Return the arrays of "affinity", "gnn" or "figure_ground"; none if it has not been learned."""
-        prefix = f"{kind}."
-        return {name.removeprefix(prefix): x for name, x in self.arrays.items() if name.startswith(prefix)}
+from supercuts.superpixels.calibration import FORMAT_VERSION, LEARNED, TORCH_SUFFIXES, parse_config, parse_levels
+from supercuts.superpixels.calibration import Calibration as Calibration
+from supercuts.superpixels.calibration import read_calibration as read_calibration
+from supercuts.superpixels.ssn import SSN, OriginalConfig
 
 
 def save_network(
@@ -82,11 +56,11 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            names = [name for name in file.keys() if not name.startswith(_LEARNED)]  # noqa: SIM118 (no mapping)
+            names = [name for name in file.keys() if not name.startswith(LEARNED)]  # noqa: SIM118 (no mapping)
             tensors = {name: file.get_tensor(name).float() for name in names}
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
-    config = _read_config(path, metadata)
+    config = parse_config(path, metadata)
     try:
         network = SSN(config)
         wrong = network.load_state_dict(tensors, strict=False)
@@ -100,20 +74,7 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
             f"{path}: weights do not fit the network: missing {missing or 'none'}, "
             f"unexpected {wrong.unexpected_keys or 'none'}. Train again with this version."
         )
-    return network.eval(), _read_levels(path, metadata.get("levels", "{}"))
-
-
-def read_calibration(path: str | os.PathLike[str]) -> Calibration:
-    """Return what a file that load_network reads was calibrated to; an original's checkpoint has nothing."""
-    path = Path(path)
-    if path.suffix in TORCH_SUFFIXES:
-        return Calibration()
-    with safe_open(path, framework="np") as file:
-        metadata = file.metadata() or {}
-        names = [name for name in file.keys() if name.startswith(_LEARNED)]  # noqa: SIM118 (no mapping)
-        arrays = {name: file.get_tensor(name) for name in names}
-    levels = _read_levels(path, metadata.get("levels", "{}"))
-    return Calibration(levels, arrays, metadata.get("calibrated_on", ""), metadata.get("gnn_config", "{}"))
+    return network.eval(), parse_levels(path, metadata.get("levels", "{}"))
 
 
 def write_calibration(path: str | os.PathLike[str], calibration: Calibration) -> None:
@@ -124,7 +85,7 @@ def write_calibration(path: str | os.PathLike[str], calibration: Calibration) ->
             "calibrated_on": calibration.source,
             "gnn_config": calibration.gnn_config,
         }
-        kept = [name for name in file.keys() if not name.startswith(_LEARNED)]  # noqa: SIM118 (no mapping)
+        kept = [name for name in file.keys() if not name.startswith(LEARNED)]  # noqa: SIM118 (no mapping)
         tensors = {name: file.get_tensor(name) for name in kept}
     tensors |= {name: torch.from_numpy(values) for name, values in calibration.arrays.items()}
     with atomic_path(path) as temporary:
@@ -168,25 +129,3 @@ def load_original(path: str | os.PathLike[str], original: OriginalConfig | None 
 def _some(names: Iterable[str]) -> str:
     first, *others = sorted(names)
     return f"{first} and {len(others)} more" if others else first
-
-
-def _read_levels(path: Path, text: str) -> dict[str, float]:
-    try:
-        return {str(name): float(altitude) for name, altitude in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise FileFormatError(
-            f"{path}: its levels are not names with altitudes ({error}): {text:.80}. Was the file edited by hand?"
-        ) from error
-
-
-def _read_config(path: Path, metadata: dict[str, str]) -> SSNConfig:
-    version = metadata.get("format_version")
-    if version != str(FORMAT_VERSION):
-        raise FileFormatError(
-            f"{path}: format_version {version or 'missing'}, expected {FORMAT_VERSION}. "
-            "Give a file written by `supercuts train` of this version."
-        )
-    try:
-        return SSNConfig.model_validate_json(metadata["config"])
-    except (KeyError, ValidationError) as error:
-        raise FileFormatError(f"{path}: its config is not an SSN's ({error}).") from error

@@ -10,15 +10,14 @@ keeps SSN's size and place.
 """
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int32
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from supercuts.superpixels import _kernels
+from supercuts.superpixels.compiled_kmeans import CellWeights, assign, pixel_features
+from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import Grid, cell_table, make_grid
 from supercuts.superpixels.result import PixelMaps, Superpixels
-from supercuts.superpixels.soft_kmeans import SoftAssignment, make_layout, soft_kmeans, to_cells
-from supercuts.superpixels.ssn import SSNConfig, pixel_features
 
 
 class ClusterConfig(BaseModel, frozen=True, extra="forbid"):
@@ -37,7 +36,8 @@ class ClusterConfig(BaseModel, frozen=True, extra="forbid"):
 def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig) -> Superpixels:
     """Return superpixels from a grid of about `n_cells` cells (1..H * W)."""
     grid = make_grid(*maps.shape, n_cells)
-    features, soft = _soft_assign(maps, grid, config, ssn)
+    features = pixel_features(maps.color, maps.embeddings, grid, ssn)
+    soft = assign(features, grid, config.iterations)
     labels, weight = _harden(soft, grid)
     is_core = (maps.boundary <= config.core_boundary) & (weight >= config.core_weight)
     # inside its own cell, so distinct for every cell: no superpixel is lost
@@ -49,7 +49,7 @@ def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig
         cores,
         step_cost,
         features,
-        soft.centers[0].numpy(),
+        soft.centers,
         config.feature_cost,
         config.max_feature_distance,
         most,
@@ -58,23 +58,11 @@ def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig
     return Superpixels(labels=components, n=n)
 
 
-def _soft_assign(
-    maps: PixelMaps, grid: Grid, config: ClusterConfig, ssn: SSNConfig
-) -> tuple[Float32[np.ndarray, "channels height width"], SoftAssignment]:
-    # a caller's autocast would round the distances, and numpy has no bfloat16
-    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-        color, embeddings = torch.from_numpy(maps.color)[None], torch.from_numpy(maps.embeddings)[None]
-        features = pixel_features(color, embeddings, grid, ssn)
-        layout = make_layout(grid)
-        soft = soft_kmeans(to_cells(features, layout), layout, config.iterations)
-        return features[0].numpy(), soft
-
-
 def _harden(
-    soft: SoftAssignment, grid: Grid
+    soft: CellWeights, grid: Grid
 ) -> tuple[Int32[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
     """Return the cell id of each pixel's heaviest candidate and that candidate's weight."""
     ys, is_y = cell_table(grid.height, grid.rows)
     xs, is_x = cell_table(grid.width, grid.cols)
-    labels, weight = _kernels.hard_labels(soft.weights[0].numpy(), ys, is_y, xs, is_x, grid.height, grid.width)
+    labels, weight = _kernels.hard_labels(soft.weights, ys, is_y, xs, is_x, grid.height, grid.width)
     return labels, weight

@@ -9,42 +9,18 @@ Deep maps are projected at their own resolution, then upsampled and fused with t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
-from supercuts.backbones.base import Backbone, PretrainedConfig
+from supercuts.backbones.base import Backbone
 from supercuts.backbones.compact_cnn import conv_bn_relu
 from supercuts.backbones.registry import make_backbone
 from supercuts.core.errors import InputError
+from supercuts.superpixels.config import OriginalConfig as OriginalConfig
+from supercuts.superpixels.config import SSNConfig as SSNConfig
 from supercuts.superpixels.grid import Grid
-
-
-class OriginalConfig(BaseModel, frozen=True, extra="forbid"):
-    """What a network of head="original" was trained with, beyond its weights; see superpixels/original.py."""
-
-    scrambled: bool = True  # keys in the order of a reshape without a transpose: released checkpoints were trained so
-    color: Literal["lab", "rgb"] = "lab"  # what the network sees: Lab (as in its inference) or RGB 0..255 (training)
-    nominal_superpixels: PositiveInt = 100  # the number that scales the position the network sees
-
-
-class SSNConfig(BaseModel, frozen=True, extra="forbid"):
-    """What defines a network; stored beside its weights."""
-
-    channels: PositiveInt = 3  # of the images: 3 are RGB; other numbers need backbone="compact"
-    backbone: str = "compact"  # a name of backbones.registry
-    pretrained: PretrainedConfig = PretrainedConfig()  # how a backbone is used whose weights others trained
-    head: Literal["topdown", "original"] = "topdown"  # original: that of the original SSN_DINO
-    original: OriginalConfig = OriginalConfig()  # of head="original" alone
-    head_channels: tuple[PositiveInt, ...] = (24, 32, 48, 64)  # of the top-down path, finest first
-    embedding_channels: PositiveInt = 16  # learned channels of the pixel embedding
-    context_channels: NonNegativeInt = 0  # of the wide view that the top-down path starts from; 0: none
-    region_channels: NonNegativeInt = 0  # of the embedding that tells regions apart; 0: neither it nor the strength
-    color_scale: PositiveFloat = 0.26  # of colour in the SSN features: Lab (Jampani et al.), or 100 times each band
-    position_scale: PositiveFloat = 2.5  # of (y, x), in units of cells (Jampani et al.)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +150,15 @@ class SSN(nn.Module):
         features = self.backbone(padded)
         output, path = self.head(features.stem, features.maps)
         output = output[..., :height, :width].float()
-        strength, regions = (None, None) if self.regions is None else self._see_regions(path, height, width)
+        strength, regions = (None, None) if self.regions is None else self._see_regions(path, images)
         return PixelPrediction(output[:, :-1], output[:, -1:], strength, regions)
 
-    def _see_regions(self, path: list[torch.Tensor], height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _see_regions(self, path: list[torch.Tensor], images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         assert self.regions is not None
+        height, width = images.shape[-2:]  # symbols, not numbers, while the network is exported
         stride = self.backbone.strides[0]
-        shown = (..., slice(-(-height // stride)), slice(-(-width // stride)))
+        # rounded up; of positive numbers, as ONNX divides towards zero
+        shown = (..., slice((height + stride - 1) // stride), slice((width + stride - 1) // stride))
         strength, regions = (x[shown].float() for x in self.regions(path))
         return strength, regions
 

@@ -24,6 +24,7 @@ from supercuts.datasets.base import Sample
 from supercuts.merging.pyg import Data, graph_data
 from supercuts.pipeline import Model, make_leaves, read_channels
 from supercuts.superpixels.predict import predict
+from supercuts.superpixels.ssn import SSN
 from supercuts.training.affinity import share_of_edges
 
 SETTINGS = "settings.json"
@@ -113,7 +114,9 @@ def _names(images: Sequence[Sample | Path]) -> list[str]:
 def _fingerprint(model: Model) -> str:
     """Return what the graphs depend on: settings and weights."""
     digest = hashlib.sha256(model.config.model_dump_json().encode())
-    if model.network is not None:
+    if isinstance(model.network, SSN):
         for value in model.network.state_dict().values():
             digest.update(value.cpu().contiguous().numpy().tobytes())
+    elif model.network is not None:
+        raise InputError('a model of engine="onnx" cannot be told from others: load it with engine="torch".')
     return digest.hexdigest()[:16]

@@ -1,0 +1,49 @@
+"""Every setting of the pipeline, stage by stage, and their defaults for each kind of network.
+
+In   values of a config file or of Python
+Out  PipelineConfig, validated
+Not  no stage is run, nothing is read
+"""
+
+from pydantic import BaseModel, Field, PositiveInt
+
+from supercuts.merging.agglomerative import LinkageConfig
+from supercuts.merging.registry import MergingConfig
+from supercuts.superpixels.cluster import ClusterConfig
+from supercuts.superpixels.network import Network
+from supercuts.superpixels.predict import ViewsConfig
+from supercuts.superpixels.smooth import SmoothConfig
+
+
+class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
+    """Everything that decides a hierarchy besides the weights."""
+
+    superpixels: PositiveInt = 600  # leaves when the caller does not say
+    oversampling: float = Field(default=3.0, ge=1)  # cells of the SSN grid for each leaf asked for
+    views: ViewsConfig = ViewsConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    # from cells down to the leaves: strongly by size, so leaves are even and none is a sliver
+    leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.8, small_area=0.01)
+    smooth: SmoothConfig = SmoothConfig()
+    merging: MergingConfig = MergingConfig()  # from the leaves to the root
+
+
+# without a network the boundary map is empty: regions are told apart by colour
+_BY_COLOR = LinkageConfig(boundary=0.0, color=1.0)
+PIXEL_CONFIG = PipelineConfig(leaves=_BY_COLOR, merging=MergingConfig(linkage=_BY_COLOR))
+# nor has the original SSN_DINO one; its embedding counts as it does in SSN, beside 0.26 Lab (colour is Lab / 100)
+_BY_EMBEDDING = LinkageConfig(boundary=0.0, color=1.0, embedding=1 / 26)
+ORIGINAL_CONFIG = PipelineConfig(leaves=_BY_EMBEDDING, merging=MergingConfig(linkage=_BY_EMBEDDING))
+# a network that tells classes apart (refine/learned.py): two that no pixel shares are 7 apart; colour decides ties
+_BY_CLASS = LinkageConfig(boundary=0.5, color=0.1, embedding=0.5 / 7)
+CLASS_CONFIG = PipelineConfig(
+    leaves=_BY_CLASS.model_copy(update={"color": 1.0, "small_exponent": 0.8, "small_area": 0.01}),
+    merging=MergingConfig(linkage=_BY_CLASS.model_copy(update={"small_exponent": 0.3, "small_area": 0.005})),
+)
+
+
+def default_config(network: Network | None) -> PipelineConfig:
+    """Return the settings for a network: those for colours and embeddings alone if it has no boundary map."""
+    if network is None:
+        return PIXEL_CONFIG
+    return ORIGINAL_CONFIG if network.config.head == "original" else PipelineConfig()

@@ -1,0 +1,68 @@
+"""SSN's soft k-means of one image in compiled kernels: soft_kmeans.py without gradients, batches or torch.
+
+In   colour (C, H, W), embeddings (D, H, W), a Grid
+Out  SSN features (C + 2 + D, H, W); CellWeights: the weights of each pixel's nine candidates, and the centres
+Not  no gradient, no hard labels
+
+The values are those of ssn.pixel_features and soft_kmeans.soft_kmeans, bit for bit.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from supercuts.superpixels import _kernels_assign
+from supercuts.superpixels.config import SSNConfig
+from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table
+
+
+class CellWeights(NamedTuple):
+    """Soft superpixels of one image.
+
+    weights  (N, 9, P) float32  of each pixel's candidates: 1 in all, 0 on padding
+    centers  (N, C) float32     mean features by these weights
+    """
+
+    weights: Float32[np.ndarray, "cells 9 pixels"]
+    centers: Float32[np.ndarray, "cells channels"]
+
+
+def pixel_features(
+    color: Float32[np.ndarray, "bands height width"],
+    embeddings: Float32[np.ndarray, "learned height width"],
+    grid: Grid,
+    config: SSNConfig,
+) -> Float32[np.ndarray, "channels height width"]:
+    """Return the SSN features: scaled colour, scaled (row, column), learned channels."""
+    bands, height, width = color.shape
+    scale = np.float32(config.position_scale * max(grid.rows / height, grid.cols / width))
+    features = np.empty((bands + 2 + len(embeddings), height, width), np.float32)
+    np.multiply(color, np.float32(config.color_scale), out=features[:bands])
+    features[bands] = (np.arange(height, dtype=np.float32) * scale)[:, None]
+    features[bands + 1] = np.arange(width, dtype=np.float32) * scale
+    features[bands + 2 :] = embeddings
+    return features
+
+
+def assign(features: Float32[np.ndarray, "channels height width"], grid: Grid, n_iterations: int) -> CellWeights:
+    """Run the iterations of assignment and centre update from the mean features of each cell."""
+    ys, is_y = cell_table(grid.height, grid.rows)
+    xs, is_x = cell_table(grid.width, grid.cols)
+    is_pixel = (is_y[:, None, :, None] & is_x[None, :, None, :]).reshape(grid.n_cells, -1)
+    n, n_channels, n_pixels = grid.n_cells, len(features), is_pixel.shape[1]
+    cells = np.empty((n, n_channels, n_pixels), np.float32)
+    _kernels_assign.lay_out(features, ys, xs, cells)
+    weights = np.empty((1, n, N_CANDIDATES, n_pixels), np.float32)
+    centers = np.empty((n_iterations + 1, n, n_channels), np.float32)
+    mass = np.empty((n_iterations, n), np.float32)
+    _kernels_assign.run(cells, weights, centers, mass, candidates(grid), is_pixel)
+    return CellWeights(weights[0], centers[-1])
+
+
+def candidates(grid: Grid) -> Int64[np.ndarray, "cells 9"]:
+    """Return the nine candidates of each cell; the number of cells where there is none."""
+    ids = np.arange(grid.n_cells, dtype=np.int64).reshape(grid.rows, grid.cols)
+    ids = np.pad(ids, 1, constant_values=grid.n_cells)
+    shifted = [ids[i : i + grid.rows, j : j + grid.cols].ravel() for i in range(3) for j in range(3)]
+    return np.ascontiguousarray(np.stack(shifted, axis=1))

@@ -1,0 +1,51 @@
+"""A network run by torch: bfloat16 where the device computes in it, channels last.
+
+In   an image (H, W, C), an SSN in eval mode, the views
+Out  its maps as numpy arrays, the mean of all views
+Not  no colours, no training
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32
+
+from supercuts.superpixels.predict import Pixels, ViewsConfig
+from supercuts.superpixels.ssn import SSN
+
+
+def network_maps(image: Pixels, network: SSN, views: ViewsConfig) -> list[Float32[np.ndarray, "..."]]:
+    """Return boundary (H, W), embeddings (D, H, W) and of networks with regions strength (h, w), regions (R, h, w)."""
+    # astype copies: torch warns of arrays that are not writable, as a hierarchy's image is
+    pixels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
+    if image.dtype == np.uint8:
+        pixels = pixels.div_(255)
+    pixels = pixels.to(next(network.parameters()).device)
+    seen = [_see(pixels, network, scale, flip) for scale, flip in views.each()]
+    # one view is not copied: maps of all pixels are large
+    averaged = [parts[0] if len(parts) == 1 else torch.stack(parts).mean(0) for parts in zip(*seen, strict=True)]
+    return [values.contiguous().cpu().numpy() for values in averaged]
+
+
+def _see(pixels: torch.Tensor, network: SSN, scale: float, flip: bool) -> list[torch.Tensor]:
+    """Return the maps of one view of (1, C, H, W): boundary (H, W), embeddings (D, H, W), and those of regions."""
+    height, width = pixels.shape[-2:]
+    view = pixels
+    if scale != 1:
+        size = [max(round(scale * side), 1) for side in (height, width)]
+        view = F.interpolate(view, size, mode="bilinear", align_corners=False, antialias=True)
+    view = (view.flip(-1) if flip else view).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast(view.device.type, dtype=torch.bfloat16):
+        prediction = network(view)
+    outputs = [(prediction.boundary_logits.sigmoid(), 1), (prediction.embeddings, 1)]
+    if prediction.strength_logits is not None and prediction.region_embeddings is not None:
+        stride = network.backbone.strides[0]
+        outputs += [(prediction.strength_logits.sigmoid(), stride), (prediction.region_embeddings, stride)]
+    maps = []
+    for values, stride in outputs:
+        size = [-(-height // stride), -(-width // stride)]
+        values = values.flip(-1) if flip else values
+        if list(values.shape[-2:]) != size:
+            values = F.interpolate(values, size, mode="bilinear", align_corners=False)
+        maps.append(values[0])
+    return [one[0] if i in (0, 2) else one for i, one in enumerate(maps)]  # probabilities have no axis of channels

@@ -1,0 +1,21 @@
+import pytest
+from pydantic import ValidationError
+
+from supercuts import pipeline
+from supercuts.config import ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config
+from supercuts.superpixels.ssn import SSN, SSNConfig
+
+
+def test_settings_follow_what_the_network_gives():
+    assert default_config(None) == PIXEL_CONFIG
+    assert default_config(SSN(SSNConfig(head_channels=(4, 4, 4, 4)))) == PipelineConfig()
+    assert ORIGINAL_CONFIG.merging.linkage.boundary == PIXEL_CONFIG.merging.linkage.boundary == 0
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        PipelineConfig(superpixel=3)
+
+
+def test_the_pipeline_shows_the_same():
+    assert pipeline.PipelineConfig is PipelineConfig
