@@ -11,7 +11,7 @@ distances.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -44,7 +44,7 @@ from supercuts.superpixels.cluster import cluster
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.connectivity import connected_pieces
 from supercuts.superpixels.network import EMBEDDED, Network, open_network, ready, weights_path
-from supercuts.superpixels.predict import VIEWS, Pixels, predict
+from supercuts.superpixels.predict import VIEWS, Pixels, predict, predict_many
 from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.smooth import smooth
 
@@ -145,6 +145,24 @@ class Model:
             return [self._segment_one(one, superpixels, refiner=refiner) for one in image]
         return self._segment_one(image, superpixels, priors, refiner)
 
+    def segment_batch(
+        self, images: Iterable[ImageSource], superpixels: int | None = None, *, progress: Progress | None = None
+    ) -> list[Hierarchy]:
+        """Return the hierarchies of images. A network on a GPU sees those together whose sizes agree.
+
+        On CPUs, where that would win nothing, they equal those that `segment` gives; on a GPU the last bits of the
+        network's maps may differ. progress(done, of so many) is told of each.
+        """
+        sources, wanted = list(images), self._check_superpixels(superpixels)
+        pixels = (read_channels(one, self._channels) for one in sources)
+        found: dict[int, Hierarchy] = {}
+        for i, image, maps in predict_many(pixels, self.network, self.config.views):
+            arguments = (image, self.network, self.levels, wanted, self.config, self.affinity, self.gnn)
+            found[i] = segment(*arguments, maps=maps)
+            if progress is not None:
+                progress(len(found), len(sources))
+        return [found[i] for i in range(len(sources))]
+
     def objects(
         self,
         source: "ImageSource | Hierarchy",
@@ -207,14 +225,21 @@ class Model:
         self, image: object, superpixels: int | None, priors: Priors | None = None, refiner: Refiner | None = None
     ) -> Hierarchy:
         refine = None if refiner is None else _refiner(refiner)
+        wanted = self._check_superpixels(superpixels)
+        pixels = read_channels(image, self._channels)
+        masks = None if priors is None or len(priors) == 0 else check_priors(priors, pixels.shape[:2])
+        h = segment(pixels, self.network, self.levels, wanted, self.config, self.affinity, self.gnn, masks)
+        return h if refine is None else refine(h, to_unit(pixels))
+
+    def _check_superpixels(self, superpixels: int | None) -> int:
         wanted = self.config.superpixels if superpixels is None else superpixels
         check_whole("superpixels", wanted, remedy="Give how many leaves the tree should have.")
         check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
-        channels = 3 if self.network is None else self.network.config.channels
-        pixels = read_channels(image, channels)
-        masks = None if priors is None or len(priors) == 0 else check_priors(priors, pixels.shape[:2])
-        h = segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity, self.gnn, masks)
-        return h if refine is None else refine(h, to_unit(pixels))
+        return int(wanted)
+
+    @property
+    def _channels(self) -> int:
+        return 3 if self.network is None else self.network.config.channels
 
 
 def _refiner(refiner: Refiner) -> Callable[[Hierarchy, np.ndarray], Hierarchy]:
@@ -276,9 +301,13 @@ def segment(
     affinity: Affinity | None = None,
     gnn: GNN | None = None,
     masks: Masks | None = None,
+    maps: PixelMaps | None = None,
 ) -> Hierarchy:
-    """Return the hierarchy of an image with min(n_leaves, H * W) leaves, which respects the masks of priors."""
-    maps = predict(image, network, config.views)
+    """Return the hierarchy of an image with min(n_leaves, H * W) leaves, which respects the masks of priors.
+
+    maps: what predict gives of the image, if it was asked before.
+    """
+    maps = predict(image, network, config.views) if maps is None else maps
     cells = None if masks is None else cells_of_masks(masks)
     labels, graph = make_leaves(maps, min(n_leaves, image.shape[0] * image.shape[1]), network, config, cells)
     is_learned = affinity is not None or gnn is not None

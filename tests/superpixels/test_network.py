@@ -35,3 +35,8 @@ def test_names_that_are_no_models_are_refused():
         weights_path("dino_vits16")
     with pytest.raises(InputError, match="model='compakt' is unknown"):
         weights_path("compakt")
+
+
+def test_where_a_network_lies():
+    network = SSN(SSNConfig())
+    assert [is_on_gpu(one) for one in (None, network, network.to("meta"))] == [False, False, True]
