@@ -32,12 +32,14 @@ class Engine:
     """Who does the work.
 
     workers  processes, or actors; None: as many as there are physical cores, in a cluster as Ray has CPUs or GPUs
+    threads  of each process (local); None: the cores are shared out
     gpus     of each actor (ray)
     factory  of the work, "module:name"
     """
 
     name: str = "local"
     workers: int | None = None
+    threads: int | None = None
     gpus: float | None = None
     factory: str = FACTORY
 
@@ -53,7 +55,7 @@ class Engine:
         if not tasks:
             return iter(())
         if self.name == "local":
-            return run_local(tasks, self.factory, arguments, self.workers or physical_cores())
+            return run_local(tasks, self.factory, arguments, self.workers or physical_cores(), self.threads)
         from supercuts.batch.ray_engine import run_ray
 
         return run_ray(tasks, self.factory, arguments, self.workers, self.gpus)

@@ -66,7 +66,7 @@ def batch(
             f"{dst} is no folder of this machine. Write to a folder, or to one where the store is mounted."
         )
     settings = Settings(model, superpixels, merging, views, tuple(formats or ()), overlays)
-    who = Engine(engine, workers, gpus)
+    who = Engine(engine, workers, gpus=gpus)
     try:
         sources = find_sources(src)
         with progress(TimeRemainingColumn()) as bar:

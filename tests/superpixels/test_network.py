@@ -3,7 +3,7 @@ import torch
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.superpixels.checkpoint import save_network
-from supercuts.superpixels.network import open_network, ready, stride_of, weights_path
+from supercuts.superpixels.network import is_on_gpu, open_network, ready, stride_of, weights_path
 from supercuts.superpixels.ssn import SSN, SSNConfig
 
 
