@@ -126,12 +126,20 @@ def run_batch(
     return report
 
 
+def leave_out_outputs(sources: Sequence[Source], out: Path) -> Sequence[Source]:
+    """Return the sources without those in `out`, if it lies in the folder of images; of images in it alone all."""
+    root = out.resolve()
+    others = [one for one in sources if is_url(one.address) or not Path(one.address).resolve().is_relative_to(root)]
+    return others or sources
+
+
 def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> None:
     """Refuse outputs that would replace a source, or each other."""
     added = suffixes(settings.formats, settings.overlays)
     if len(set(added)) != len(added):
         raise InputError(f"--format {' '.join(settings.formats)}: one is given twice. Give each once.")
     root = out.resolve()
+    has_pictures = settings.overlays or not {"labels", "masks", "geotiff"}.isdisjoint(settings.formats)
     owners: dict[str, Source] = {}
     for source in sources:
         for target in (f"{source.name}{suffix}".casefold() for suffix in added):
@@ -142,6 +150,11 @@ def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> N
         if is_url(source.address):
             continue
         place = Path(source.address).parent.resolve() / Path(source.address).name
+        if has_pictures and place.parent == (root / source.name).parent:
+            raise InputError(
+                f"{out}: pictures beside the images would be taken for images by the next run. Give another folder, or "
+                "leave out --overlays and the formats labels, masks and geotiff."
+            )
         if place.is_relative_to(root) and place.relative_to(root).as_posix().casefold() in owners:
             raise InputError(f"{source.address} would be overwritten by an output. Give another folder to write to.")
 

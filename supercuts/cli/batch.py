@@ -58,7 +58,7 @@ def batch(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
 ) -> None:
     """Segment any number of images by several processes; started again, it goes on where it stopped."""
-    from supercuts.batch.run import Engine, run_batch
+    from supercuts.batch.run import Engine, leave_out_outputs, run_batch
     from supercuts.batch.sources import find_sources, is_url
 
     if is_url(str(dst)) or ":/" in str(dst):
@@ -68,7 +68,7 @@ def batch(
     settings = Settings(model, superpixels, merging, views, tuple(formats or ()), overlays)
     who = Engine(engine, workers, gpus=gpus)
     try:
-        sources = find_sources(src)
+        sources = leave_out_outputs(find_sources(src), dst)
         with progress(TimeRemainingColumn()) as bar:
             task = bar.add_task("starting", total=len(sources))
             report = run_batch(

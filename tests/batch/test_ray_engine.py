@@ -9,9 +9,11 @@ import pytest
 pytest.importorskip("ray")
 pytest.importorskip("pyarrow")
 
+from supercuts.batch.ray_engine import run_ray
 from supercuts.batch.run import Engine, run_batch
 from supercuts.batch.sources import find_sources
 from supercuts.batch.task import Settings
+from supercuts.core.errors import MissingDependencyError
 
 pytestmark = [
     # Ray warns of its own future, and leaves files to the garbage collector
@@ -54,3 +56,9 @@ def test_a_cluster_survives_the_death_of_a_worker(cluster, stub, make, tmp_path,
     again = run_batch(find_sources(str(folder)), out, Settings(), Engine("local", workers=2, factory=stub))
     assert (again.done, sorted(again.unchanged)) == ([], sorted(texts)), "both engines keep one journal"
     assert sorted(path.name for path in (out / ".supercuts-batch").iterdir()) == ["journal.jsonl", "lock"]
+
+
+def test_without_ray_the_remedy_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r'ray, pyarrow not installed.*"supercuts\[distributed\]"'):
+        next(run_ray([], "", {}))

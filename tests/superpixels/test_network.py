@@ -38,5 +38,5 @@ def test_names_that_are_no_models_are_refused():
 
 
 def test_where_a_network_lies():
-    network = SSN(SSNConfig())
-    assert [is_on_gpu(one) for one in (None, network, network.to("meta"))] == [False, False, True]
+    networks = None, SSN(SSNConfig()), SSN(SSNConfig()).to("meta")
+    assert [is_on_gpu(one) for one in networks] == [False, False, True]
