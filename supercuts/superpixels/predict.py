@@ -83,7 +83,8 @@ def _predict_together(
     if len(group) == 1 or not is_on_gpu(network):
         yield from ((number, image, predict(image, network, views)) for number, image in group)
         return
-    assert not (network is None or isinstance(network, OnnxNetwork))
+    assert network is not None
+    assert not isinstance(network, OnnxNetwork)
     from supercuts.superpixels.torch_engine import maps_of_batch  # torch takes long to import
 
     maps = maps_of_batch([image for _, image in group], network, views or ViewsConfig())
