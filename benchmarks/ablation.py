@@ -37,11 +37,12 @@ from supercuts.graph.rag import build_rag
 from supercuts.graph.statistics import region_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.io import read_image
+from supercuts.leaves import make_leaves
 from supercuts.merging.affinity import Affinity, AffinityConfig
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.merging.registry import MergingConfig, Regions, merge
 from supercuts.metrics.superpixel import achievable_segmentation_accuracy
-from supercuts.pipeline import PipelineConfig, make_leaves
+from supercuts.pipeline import PipelineConfig
 from supercuts.superpixels.checkpoint import load_network
 from supercuts.superpixels.predict import VIEWS, predict
 from supercuts.superpixels.result import PixelMaps

@@ -21,8 +21,8 @@ import supercuts
 from supercuts.graph.rag import build_rag
 from supercuts.graph.statistics import region_statistics
 from supercuts.images.io import read_image
+from supercuts.leaves import make_leaves
 from supercuts.merging.registry import MERGERS, Regions, merge
-from supercuts.pipeline import make_leaves
 from supercuts.superpixels.predict import predict
 from supercuts.superpixels.result import PixelMaps
 

@@ -11,26 +11,25 @@ distances.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, UInt8
 
 from supercuts.config import CLASS_CONFIG, ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.core.memory import keep_freed_memory
 from supercuts.core.progress import Progress
-from supercuts.graph.rag import RegionGraph, build_rag, contract
 from supercuts.graph.statistics import region_statistics
 from supercuts.hierarchy.georeferenced import georeferenced
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.bands import preview, read_channels, to_unit
 from supercuts.images.scenes import read_scene
 from supercuts.large import Learned, segment_scene
+from supercuts.leaves import make_leaves
 from supercuts.merging.affinity import Affinity
-from supercuts.merging.agglomerative import dissimilarity, merge_to_count
 from supercuts.merging.perceptrons import Perceptrons
 from supercuts.merging.priors import (
     Masks,
@@ -38,19 +37,14 @@ from supercuts.merging.priors import (
     check_priors,
     members_of_masks,
     merge_with_priors,
-    within_cells,
 )
 from supercuts.merging.registry import MERGERS, Regions, merge
 from supercuts.objects.result import Objects, Parts
 from supercuts.refine.config import RefineConfig
 from supercuts.superpixels.calibration import read_calibration
-from supercuts.superpixels.cluster import cluster
-from supercuts.superpixels.config import SSNConfig
-from supercuts.superpixels.connectivity import connected_pieces
-from supercuts.superpixels.network import EMBEDDED, Network, open_network, ready, weights_path
-from supercuts.superpixels.predict import VIEWS, Pixels, predict
+from supercuts.superpixels.network import EMBEDDED, Network, is_on_gpu, open_network, ready, weights_path
+from supercuts.superpixels.predict import VIEWS, Pixels, predict, predict_many
 from supercuts.superpixels.result import PixelMaps
-from supercuts.superpixels.smooth import smooth
 from supercuts.superpixels.tiles import choose_tile
 
 if TYPE_CHECKING:
@@ -172,6 +166,26 @@ class Model:
             return [self._segment_one(one, superpixels, None, refiner, tile, None, bands) for one in image]
         return self._segment_one(image, superpixels, priors, refiner, tile, mask, bands)
 
+    def segment_batch(
+        self, images: Iterable[ImageSource], superpixels: int | None = None, *, progress: Progress | None = None
+    ) -> list[Hierarchy]:
+        """Return the hierarchies of images. A network on a GPU sees those together whose sizes agree.
+
+        On CPUs, where that would win nothing, they equal those that `segment` gives; on a GPU the last bits of the
+        network's maps may differ. progress(done, of so many) is told of each.
+        """
+        sources, wanted = list(images), self._check_superpixels(superpixels)
+        if not is_on_gpu(self.network):
+            done = ((number, self.segment(one, wanted)) for number, one in enumerate(sources))
+        else:
+            done = self._segment_together(sources, wanted)
+        found: dict[int, Hierarchy] = {}
+        for number, h in done:
+            found[number] = h
+            if progress is not None:
+                progress(len(found), len(sources))
+        return [found[i] for i in range(len(sources))]
+
     def objects(
         self,
         source: "ImageSource | Hierarchy",
@@ -241,20 +255,34 @@ class Model:
         bands: Sequence[int] | None,
     ) -> Hierarchy:
         refine = None if refiner is None else _refiner(refiner)
-        wanted = self.config.superpixels if superpixels is None else superpixels
-        check_whole("superpixels", wanted, remedy="Give how many leaves the tree should have.")
-        check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
-        scene = read_scene(image, 3 if self.network is None else self.network.config.channels, bands, mask)
+        wanted = self._check_superpixels(superpixels)
+        scene = read_scene(image, self._channels, bands, mask)
         masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape)
         side = choose_tile(tile, scene.shape, self.network, self.config.views)
         if scene.is_plain and (side is None or (tile is None and (masks is not None or refine is not None))):
             pixels = scene.pixels
-            h = segment(pixels, self.network, self.levels, int(wanted), self.config, self.affinity, self.gnn, masks)
+            h = segment(pixels, self.network, self.levels, wanted, self.config, self.affinity, self.gnn, masks)
             return georeferenced(h if refine is None else refine(h, to_unit(pixels)), image)
         if masks is not None or refine is not None:
             raise InputError("priors and refiner need all pixels at once: leave out tile, mask and bands.")
         learned = Learned(self.network, self.levels, self.affinity, self.gnn)
-        return georeferenced(segment_scene(scene, side, int(wanted), learned, self.config), image)
+        return georeferenced(segment_scene(scene, side, wanted, learned, self.config), image)
+
+    def _segment_together(self, sources: list[ImageSource], wanted: int) -> Iterator[tuple[int, Hierarchy]]:
+        pixels = (read_channels(one, self._channels) for one in sources)
+        for number, image, maps in predict_many(pixels, self.network, self.config.views):
+            arguments = (image, self.network, self.levels, wanted, self.config, self.affinity, self.gnn)
+            yield number, georeferenced(segment(*arguments, maps=maps), sources[number])
+
+    def _check_superpixels(self, superpixels: int | None) -> int:
+        wanted = self.config.superpixels if superpixels is None else superpixels
+        check_whole("superpixels", wanted, remedy="Give how many leaves the tree should have.")
+        check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
+        return int(wanted)
+
+    @property
+    def _channels(self) -> int:
+        return 3 if self.network is None else self.network.config.channels
 
 
 def _refiner(refiner: Refiner) -> Callable[[Hierarchy, np.ndarray], Hierarchy]:
@@ -316,9 +344,13 @@ def segment(
     affinity: Affinity | None = None,
     gnn: GNN | None = None,
     masks: Masks | None = None,
+    maps: PixelMaps | None = None,
 ) -> Hierarchy:
-    """Return the hierarchy of an image with min(n_leaves, H * W) leaves, which respects the masks of priors."""
-    maps = predict(image, network, config.views)
+    """Return the hierarchy of an image with min(n_leaves, H * W) leaves, which respects the masks of priors.
+
+    maps: what predict gives of the image, if it was asked before.
+    """
+    maps = predict(image, network, config.views) if maps is None else maps
     cells = None if masks is None else cells_of_masks(masks)
     labels, graph = make_leaves(maps, min(n_leaves, image.shape[0] * image.shape[1]), network, config, cells)
     is_learned = affinity is not None or gnn is not None
@@ -346,46 +378,3 @@ def segment_by_maps(
     labels, graph = make_leaves(maps, min(n_leaves, maps.boundary.size), None, config)
     tree = merge(Regions(graph, config.merging))
     return Hierarchy(labels, tree.parents, tree.altitudes, graph.embedding, image=preview(image))
-
-
-def make_leaves(
-    maps: PixelMaps,
-    n_leaves: int,
-    network: Network | None,
-    config: PipelineConfig,
-    cells: Int32[np.ndarray, "height width"] | None = None,
-) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
-    """Return labels of exactly `n_leaves` superpixels and their graph: a finer grid, of which the most alike merge.
-
-    Borders are smoothed before the merging, which then compares truer superpixels, and after it. No superpixel crosses
-    a border of the cells; with cells only the first smoothing is done, which comes before they cut.
-    """
-    ssn = SSNConfig() if network is None else network.config
-    n_pixels = maps.boundary.size
-    n_cells = min(int(np.ceil(config.oversampling * n_leaves)), n_pixels)
-    fine = cluster(maps, n_cells, config.cluster, ssn).labels
-    if fine.max() < n_leaves - 1:  # nearly as many leaves as pixels: start from the pixels themselves
-        fine = np.arange(n_pixels, dtype=np.int32).reshape(maps.shape)
-    fine, graph = _smooth(fine, _build_rag(fine, maps), maps, config)
-    if cells is not None:
-        fine = connected_pieces(fine, cells)
-        graph = _build_rag(fine, maps)
-        cell = np.empty(graph.n_nodes, np.int32)
-        cell[fine] = cells
-        graph = within_cells(graph, cell, n_leaves)
-    small = {"small_area_px": config.leaves.small_area * n_pixels, "small_exponent": config.leaves.small_exponent}
-    region = merge_to_count(graph, dissimilarity(graph, config.leaves), n_leaves, **small)
-    if cells is not None:
-        return region[fine], _build_rag(region[fine], maps)
-    return _smooth(region[fine], contract(graph, region), maps, config)
-
-
-def _smooth(
-    labels: Int32[np.ndarray, "height width"], graph: RegionGraph, maps: PixelMaps, config: PipelineConfig
-) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
-    smoothed = smooth(labels, maps, graph.color, graph.embedding, config.smooth)
-    return smoothed, _build_rag(smoothed, maps)
-
-
-def _build_rag(labels: Int32[np.ndarray, "height width"], maps: PixelMaps) -> RegionGraph:
-    return build_rag(labels, maps.boundary, maps.color, maps.embeddings)

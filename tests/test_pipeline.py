@@ -522,3 +522,22 @@ def test_priors_of_several_images_or_in_too_many_pieces_are_refused(model, photo
     checkers = np.indices(photo.shape[:2]).sum(axis=0) % 2 == 0
     with pytest.raises(InputError, match="superpixels=40 are too few: the priors cut the image into 6144 connected"):
         model.segment(photo, superpixels=40, priors=[checkers])
+
+
+def test_a_batch_gives_what_one_after_another_does(tmp_path):
+    model = supercuts.load("compact")
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in ((24, 32), (32, 24), (24, 32), (9, 8), (24, 32))]
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
+    told = []
+    found = model.segment_batch([*images, tmp_path / "a.png"], superpixels=10, progress=lambda *now: told.append(now))
+    assert told == [(i + 1, 6) for i in range(6)]
+    for h, image in zip(found, [*images, images[0]], strict=True):
+        alone = model.segment(image, superpixels=10)
+        for name in ("labels", "parents", "altitudes", "embeddings", "image"):
+            np.testing.assert_array_equal(getattr(h, name), getattr(alone, name))
+    assert model.segment_batch([]) == []
+    with pytest.raises(InputError, match="Ask for at least one"):
+        model.segment_batch([], superpixels=0)
+    with pytest.raises(ImageError, match="no such file"):
+        model.segment_batch([tmp_path / "b.png"])

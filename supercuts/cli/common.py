@@ -12,7 +12,15 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.text import Text
 from typer.core import TyperCommand
 
@@ -64,14 +72,18 @@ def print_json(document: object) -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def progress() -> Progress:
-    """Return a bar on stderr, visible in a terminal only and gone when done: stdout holds results alone."""
+def progress(*more: ProgressColumn) -> Progress:
+    """Return a bar on stderr, visible in a terminal only and gone when done: stdout holds results alone.
+
+    more: columns at its end.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),  # a file name may hold brackets
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        *more,
     )
     console = Console(stderr=True)
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from supercuts.cli.batch import batch
 from supercuts.cli.calibrate import calibrate
 from supercuts.cli.common import Command
 from supercuts.cli.cut import cut
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 
 app.command(cls=Command, epilog="Example: supercuts segment photos/ more/*.jpg -o out --superpixels 600")(segment)
+app.command(cls=Command, epilog="Example: supercuts batch photos/ out --format html --workers 4")(batch)
 app.command(
     cls=Command, epilog="Example: supercuts cut out/photo.npz --regions 12 -o labels.png --overlay overlay.png"
 )(cut)

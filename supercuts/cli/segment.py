@@ -19,13 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 import supercuts
+from supercuts.batch.outputs import REGIONS, keyword_of, suffixes, write_outputs
+from supercuts.batch.sources import SUFFIXES
 from supercuts.cli.common import FAILED, Merging, Views, print_error, print_json, print_note, progress, working
 from supercuts.core.errors import InputError, SuperCutsError
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-REGIONS = {"part": 24, "object": 8, "scene": 3}  # finest first; the counts serve models without calibrated levels
-VIEWS = ("superpixels", *REGIONS)
-_LARGE_PIXELS = 4_000_000  # the contours of larger images, 16 bytes a pixel, are drawn of a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +71,8 @@ def segment(
         raise InputError(f"--mask is of one image, and {len(names)} are given. Segment them one by one.")
     given = {"tile": tile, "mask": mask, "bands": parse_bands(bands)}
     options = {"superpixels": superpixels, **{name: value for name, value in given.items() if value is not None}}
-    suffixes = _suffixes(overlays, viewer is not False)
-    _check_out(out, names, suffixes)
+    formats = () if viewer is False else ("html",)
+    _check_out(out, names, suffixes(formats, overlays))
     for path, name in names.items():
         if name != path.stem:
             print_note(f"{path}: another image is called {path.stem}; the outputs of this one are named {name}")
@@ -86,7 +83,7 @@ def segment(
         task = bar.add_task("segmenting", total=len(names))
         for path, name in names.items():
             bar.update(task, description=path.name)
-            reports.append(_segment_one(network, path, name, out, options, suffixes, viewer))
+            reports.append(_segment_one(network, path, name, out, options, formats, viewer, overlays))
             bar.advance(task)
     if as_json:
         print_json({"model": model, "images": [_as_document(report) for report in reports]})
@@ -166,12 +163,6 @@ def _images_in(folder: Path) -> list[Path]:
     return found
 
 
-def _suffixes(overlays: bool, viewer: bool) -> list[str]:
-    """Return what is added to the name of an image to name its outputs, the hierarchy last."""
-    pictures = [f"_{view}.png" for view in (*VIEWS, "overview")] if overlays else []
-    return [*pictures, *([".html"] if viewer else []), ".npz"]
-
-
 def _check_out(out: Path, names: Mapping[Path, str], suffixes: list[str]) -> None:
     """Create the folder; refuse one in which an output would replace an input."""
     targets = {_place(out / f"{name}{suffix}") for name in names.values() for suffix in suffixes}
@@ -190,8 +181,9 @@ def _segment_one(
     name: str,
     out: Path,
     options: dict[str, Any],
-    suffixes: list[str],
+    formats: tuple[str, ...],
     viewer: bool | None,
+    overlays: bool,
 ) -> Report:
     try:
         start = time.perf_counter()
@@ -199,18 +191,16 @@ def _segment_one(
         seconds = round(time.perf_counter() - start, 3)
         if viewer is None and not _is_viewable(h):
             print_note(f"{path}: no viewer is written, which shows no image as large, or with pixels left out")
-            suffixes = [suffix for suffix in suffixes if suffix != ".html"]
-        regions = {level: int(h.cut_nodes(**_keyword(h, level)).size) for level in reversed(REGIONS)}
-        outputs = _write_all(name, path, out, h, regions, suffixes)
+            formats = ()
+        regions = {level: int(h.cut_nodes(**keyword_of(h, level)).size) for level in reversed(REGIONS)}
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as folder:
+            written = write_outputs(Path(folder), name, path, h, formats, overlays)
+            # the hierarchy last: whoever finds an .npz finds everything that belongs to it
+            outputs = [file.replace(out / f"{name}{suffix}") for suffix, file in written.items()]
     except (SuperCutsError, OSError) as error:  # a full disk or a name too long: the other images may still succeed
         message = str(error)
         return Report(str(path), name, error=message if str(path) in message else f"{path}: {message}")
     return Report(str(path), name, [str(file) for file in outputs], h.n_leaves, regions, seconds, *h.shape)
-
-
-def _keyword(h: "supercuts.Hierarchy", level: str) -> dict[str, Any]:
-    """Return how to cut at a level; of a model without calibrated levels by number."""
-    return {"level": level} if level in h.levels else {"regions": min(REGIONS[level], h.n_leaves)}
 
 
 def _is_viewable(h: "supercuts.Hierarchy") -> bool:
@@ -221,38 +211,6 @@ def _is_viewable(h: "supercuts.Hierarchy") -> bool:
     except InputError:
         return False
     return True
-
-
-def _write_all(
-    name: str, path: Path, out: Path, h: "supercuts.Hierarchy", regions: Mapping[str, int], suffixes: list[str]
-) -> list[Path]:
-    """Write every file of an image in a folder apart, then move them into `out`."""
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as folder:
-        h.save(Path(folder, f"{name}.npz"))
-        if ".html" in suffixes:
-            h.export(Path(folder, f"{name}.html"), format="html")
-        if "_overview.png" in suffixes:
-            _write_pictures(Path(folder), name, path, h, regions)
-        # the hierarchy last: whoever finds an .npz finds everything that belongs to it
-        files = [f"{name}{suffix}" for suffix in suffixes]
-        return [Path(folder, file).replace(out / file) for file in files]
-
-
-def _write_pictures(folder: Path, name: str, path: Path, h: "supercuts.Hierarchy", regions: Mapping[str, int]) -> None:
-    from supercuts.cli._overlays import overlay, overview, sampled
-    from supercuts.hierarchy.saliency import contour_map
-    from supercuts.images.io import read_image, write_png
-
-    photo = read_image(path) if h.image is None else h.image
-    cuts = {}
-    for view in VIEWS:  # one label map at a time: of large images each takes as much memory as the hierarchy
-        labels = h.labels if view == "superpixels" else h.cut(**_keyword(h, view))
-        write_png(folder / f"{name}_{view}.png", overlay(photo, labels, view))
-        cuts[view] = sampled(labels)
-    is_large = h.labels.size > _LARGE_PIXELS
-    contours = contour_map(cuts["superpixels"], h.parents, h.altitudes) if is_large else h.ucm()
-    counts = {"superpixels": h.n_leaves, **regions}
-    write_png(folder / f"{name}_overview.png", overview(photo, cuts, contours, path.name, counts))
 
 
 def _as_document(report: Report) -> dict[str, Any]:

@@ -50,6 +50,11 @@ def ready(network: Network) -> Network:
     return network.to(memory_format=torch.channels_last)
 
 
+def is_on_gpu(network: Network | None) -> bool:
+    """Return whether a network of torch lies on another device than the CPU."""
+    return not (network is None or isinstance(network, OnnxNetwork)) and next(network.parameters()).device.type != "cpu"
+
+
 def stride_of(network: Network) -> int:
     """Return for how many pixels a side the maps of regions have one value."""
     return network.stride if isinstance(network, OnnxNetwork) else network.backbone.strides[0]

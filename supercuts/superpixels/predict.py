@@ -5,7 +5,7 @@ Out  PixelMaps
 Not  no superpixels, no reading of files; how a network runs is up to its engine
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import numpy as np
@@ -13,11 +13,16 @@ from jaxtyping import Float32, UInt8
 from pydantic import BaseModel, Field, PositiveFloat
 
 from supercuts.images.color import color_features
-from supercuts.superpixels.network import Network, stride_of
+from supercuts.superpixels.network import Network, is_on_gpu, stride_of
 from supercuts.superpixels.onnx_engine import OnnxNetwork
 from supercuts.superpixels.result import PixelMaps
 
 Pixels = UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width bands"]  # RGB, or bands in 0..1
+
+Sized = UInt8[np.ndarray, "_ _ 3"] | Float32[np.ndarray, "_ _ _"]  # the same of images whose sizes may differ
+
+_TOGETHER, _PIXELS_TOGETHER = 8, 4_000_000  # more cost memory and win nothing
+_WAITING = 32
 
 
 class ViewsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -46,7 +51,51 @@ def predict(image: Pixels, network: Network | None, views: ViewsConfig | None = 
     color = color_features(image)
     if network is None:
         return PixelMaps(color, np.zeros(color.shape[1:], np.float32), np.zeros((0, *color.shape[1:]), np.float32))
-    boundary, embeddings, *of_regions = network_maps(image, network, views or ViewsConfig())
+    return _pixel_maps(color, network_maps(image, network, views or ViewsConfig()), network)
+
+
+def predict_many(
+    images: Iterable[Sized], network: Network | None, views: ViewsConfig | None = None
+) -> Iterator[tuple[int, Sized, PixelMaps]]:
+    """Yield the number, the pixels and what `predict` gives of each image.
+
+    A network on a GPU sees those of one size and type together, which may change the last bits of its maps.
+
+    The order is that in which they are done. At most 32 images wait for others of their size.
+    """
+    waiting: dict[tuple[object, ...], list[tuple[int, Sized]]] = {}
+    for numbered in enumerate(images):
+        key = (numbered[1].shape, numbered[1].dtype)
+        waiting.setdefault(key, []).append(numbered)
+        height, width = numbered[1].shape[:2]
+        if len(waiting[key]) >= min(_TOGETHER, _PIXELS_TOGETHER // (height * width)):
+            yield from _predict_together(waiting.pop(key), network, views)
+        elif sum(map(len, waiting.values())) > _WAITING:
+            yield from _predict_together(waiting.pop(max(waiting, key=lambda one: len(waiting[one]))), network, views)
+    for group in waiting.values():
+        yield from _predict_together(group, network, views)
+
+
+def _predict_together(
+    group: list[tuple[int, Sized]], network: Network | None, views: ViewsConfig | None
+) -> Iterator[tuple[int, Sized, PixelMaps]]:
+    # on CPUs a batch takes as long, and its size may change the last bits of a convolution
+    if len(group) == 1 or not is_on_gpu(network):
+        yield from ((number, image, predict(image, network, views)) for number, image in group)
+        return
+    assert network is not None
+    assert not isinstance(network, OnnxNetwork)
+    from supercuts.superpixels.torch_engine import maps_of_batch  # torch takes long to import
+
+    maps = maps_of_batch([image for _, image in group], network, views or ViewsConfig())
+    for (number, image), of_network in zip(group, maps, strict=True):
+        yield number, image, _pixel_maps(color_features(image), of_network, network)
+
+
+def _pixel_maps(
+    color: Float32[np.ndarray, "channels height width"], maps: list[Float32[np.ndarray, "..."]], network: Network
+) -> PixelMaps:
+    boundary, embeddings, *of_regions = maps
     strength, regions = of_regions or (None, None)
     return PixelMaps(color, boundary, embeddings, strength, regions, stride_of(network))
 

@@ -1,9 +1,11 @@
 """A network run by torch: bfloat16 where the device computes in it, channels last.
 
-In   an image (H, W, C), an SSN in eval mode, the views
+In   an image (H, W, C) or several of one size, an SSN in eval mode, the views
 Out  its maps as numpy arrays, the mean of all views
 Not  no colours, no training
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,19 +18,26 @@ from supercuts.superpixels.ssn import SSN
 
 def network_maps(image: Pixels, network: SSN, views: ViewsConfig) -> list[Float32[np.ndarray, "..."]]:
     """Return boundary (H, W), embeddings (D, H, W) and of networks with regions strength (h, w), regions (R, h, w)."""
+    return maps_of_batch([image], network, views)[0]
+
+
+def maps_of_batch(images: Sequence[Pixels], network: SSN, views: ViewsConfig) -> list[list[Float32[np.ndarray, "..."]]]:
+    """Return the same of each of several images of one size and type, which the network sees together."""
     # astype copies: torch warns of arrays that are not writable, as a hierarchy's image is
-    pixels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
-    if image.dtype == np.uint8:
+    pixels = torch.stack([torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1) for image in images])
+    if images[0].dtype == np.uint8:
         pixels = pixels.div_(255)
     pixels = pixels.to(next(network.parameters()).device)
     seen = [_see(pixels, network, scale, flip) for scale, flip in views.each()]
     # one view is not copied: maps of all pixels are large
     averaged = [parts[0] if len(parts) == 1 else torch.stack(parts).mean(0) for parts in zip(*seen, strict=True)]
-    return [values.contiguous().cpu().numpy() for values in averaged]
+    arrays = [values.contiguous().cpu().numpy() for values in averaged]
+    # copies: one image's maps must not keep those of all others in memory
+    return [[values[i].copy() if len(images) > 1 else values[i] for values in arrays] for i in range(len(images))]
 
 
 def _see(pixels: torch.Tensor, network: SSN, scale: float, flip: bool) -> list[torch.Tensor]:
-    """Return the maps of one view of (1, C, H, W): boundary (H, W), embeddings (D, H, W), and those of regions."""
+    """Return the maps of one view of (B, C, H, W): boundary (B, H, W), embeddings (B, D, H, W), those of regions."""
     height, width = pixels.shape[-2:]
     view = pixels
     if scale != 1:
@@ -47,5 +56,5 @@ def _see(pixels: torch.Tensor, network: SSN, scale: float, flip: bool) -> list[t
         values = values.flip(-1) if flip else values
         if list(values.shape[-2:]) != size:
             values = F.interpolate(values, size, mode="bilinear", align_corners=False)
-        maps.append(values[0])
-    return [one[0] if i in (0, 2) else one for i, one in enumerate(maps)]  # probabilities have no axis of channels
+        maps.append(values)
+    return [one[:, 0] if i in (0, 2) else one for i, one in enumerate(maps)]  # probabilities have no axis of channels

@@ -21,8 +21,9 @@ from supercuts.core.arrays import contingency
 from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.core.files import atomic_path
 from supercuts.datasets.base import Sample
+from supercuts.leaves import make_leaves
 from supercuts.merging.pyg import Data, graph_data
-from supercuts.pipeline import Model, make_leaves, read_channels
+from supercuts.pipeline import Model, read_channels
 from supercuts.superpixels.predict import predict
 from supercuts.superpixels.ssn import SSN
 from supercuts.training.affinity import share_of_edges

@@ -16,7 +16,8 @@ from supercuts.datasets.base import Sample
 from supercuts.evaluate.superpixels import score_superpixels
 from supercuts.images.bands import preview
 from supercuts.images.draw import draw_boundaries
-from supercuts.pipeline import default_config, make_leaves, read_channels
+from supercuts.leaves import make_leaves
+from supercuts.pipeline import default_config, read_channels
 from supercuts.superpixels.predict import Pixels, predict
 from supercuts.superpixels.ssn import SSN
 

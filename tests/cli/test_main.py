@@ -7,7 +7,19 @@ import pytest
 from supercuts.core.version import package_version
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("segment", "cut", "export", "view", "objects", "parts", "refine", "train", "refine-train", "refine-apply")
+COMMANDS = (
+    "segment",
+    "batch",
+    "cut",
+    "export",
+    "view",
+    "objects",
+    "parts",
+    "refine",
+    "train",
+    "refine-train",
+    "refine-apply",
+)
 HEAVY = ("torch", "numba", "skimage", "scipy", "numpy", "timm", "lightning")
 
 

@@ -3,7 +3,7 @@ import torch
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.superpixels.checkpoint import save_network
-from supercuts.superpixels.network import open_network, ready, stride_of, weights_path
+from supercuts.superpixels.network import is_on_gpu, open_network, ready, stride_of, weights_path
 from supercuts.superpixels.ssn import SSN, SSNConfig
 
 
@@ -35,3 +35,8 @@ def test_names_that_are_no_models_are_refused():
         weights_path("dino_vits16")
     with pytest.raises(InputError, match="model='compakt' is unknown"):
         weights_path("compakt")
+
+
+def test_where_a_network_lies():
+    networks = None, SSN(SSNConfig()), SSN(SSNConfig()).to("meta")
+    assert [is_on_gpu(one) for one in networks] == [False, False, True]

@@ -1,0 +1,110 @@
+"""Do tasks by actors of a Ray cluster, through Ray Data.
+
+In   Tasks, Settings, a stage that every node reaches, how many actors, the share of a GPU of each
+Out  Results as they come; the task of an actor that dies is tried once more, by a fresh one
+Not  no cluster is started unless there is none; nothing is put in its final place
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from supercuts.batch.local import DIED, TRIES, physical_cores, worker_environment
+from supercuts.batch.task import FAILED, Result, Task
+from supercuts.batch.worker import make_work
+from supercuts.core.checks import check_installed
+
+
+class Actor:
+    """The work of a worker as Ray Data calls it: a batch of lines of one task each."""
+
+    def __init__(self, factory: str, arguments: Mapping[str, Any]) -> None:
+        import ray
+
+        arguments = dict(arguments)
+        if ray.get_gpu_ids():
+            arguments["device"] = "cuda"
+        self.work = make_work({"factory": factory, "arguments": arguments})
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        """Return the lines of the results."""
+        return {"result": [self.work(Task.from_line(str(line))).to_line() for line in batch["task"]]}
+
+
+def run_ray(
+    tasks: Sequence[Task],
+    factory: str,
+    arguments: Mapping[str, Any],
+    n_workers: int | None = None,
+    gpus: float | None = None,
+) -> Iterator[Result]:
+    """Yield the result of each task, in the order in which they end.
+
+    n_workers  actors; unless given one for each GPU that Ray knows of, or for each CPU
+    gpus       of each actor; unless given 1 if the cluster has any, else none
+    """
+    check_installed(("ray", "pyarrow"), extra="distributed")
+    with _cluster():
+        import ray
+
+        there = ray.cluster_resources()
+        gpus = min(1.0, there.get("GPU", 0.0)) if gpus is None else gpus
+        units = there["GPU"] / gpus if gpus else there.get("CPU", 1.0)
+        n_workers = min(n_workers or max(1, int(units)), len(tasks))
+        threads = 1 if n_workers >= int(there.get("CPU", 1)) else int(there.get("CPU", 1)) // n_workers
+        by_number = {task.number: task for task in tasks}
+        for row in _dataset(tasks, factory, arguments, n_workers, gpus, threads).iter_rows():
+            result = Result.from_line(str(row["result"]))
+            del by_number[result.number]
+            yield result
+    for task in by_number.values():  # Ray Data leaves out what it tried in vain
+        message = f"{task.address}: worker died {TRIES} times, probably out of memory"
+        yield Result(task.number, FAILED, error=DIED, message=message)
+
+
+def _dataset(
+    tasks: Sequence[Task], factory: str, arguments: Mapping[str, Any], n_workers: int, gpus: float, threads: int
+) -> Any:
+    import ray
+
+    # a block a task: a block is what is tried again, and its results come when all of it is done
+    rows = [{"task": task.to_line()} for task in tasks]
+    lines = ray.data.from_items(rows, override_num_blocks=len(rows))
+    environment = worker_environment(threads)
+    kept = {name: environment[name] for name in environment if name.endswith(("_NUM_THREADS", "_MAXIMUM_THREADS"))}
+    return lines.map_batches(
+        Actor,
+        fn_constructor_args=(factory, dict(arguments)),
+        batch_size=1,
+        batch_format="numpy",
+        # one task at an actor: those that wait behind one that kills it would count as tried
+        compute=ray.data.ActorPoolStrategy(size=n_workers, max_tasks_in_flight_per_actor=1),
+        num_cpus=threads if not gpus else 1,
+        num_gpus=gpus or None,
+        max_restarts=-1,
+        max_task_retries=TRIES - 1,
+        runtime_env={"env_vars": {**kept, "PYTHONPATH": environment["PYTHONPATH"]}},
+    )
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """Connect to the cluster there is (RAY_ADDRESS, `ray start`), else start one here until the block ends."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        ray.init(log_to_driver=False, include_dashboard=False, num_cpus=physical_cores(), logging_level=logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    before = (context.max_errored_blocks, context.enable_progress_bars)
+    context.max_errored_blocks = -1  # a task that failed for good is left out, the others go on
+    context.enable_progress_bars = False
+    try:
+        yield
+    finally:
+        context.max_errored_blocks, context.enable_progress_bars = before
+        if is_ours:
+            ray.shutdown()

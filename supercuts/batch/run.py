@@ -1,0 +1,230 @@
+"""Segment the images of a batch: what is done already is skipped, what fails is reported, the rest is put in place.
+
+In   where the images lie, the destination, Settings, the engine
+Out  outputs in the destination; a Report, whose failures are also in DST/failures.json
+Not  no processes (local.py, ray_engine.py), no messages
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from supercuts.batch.local import physical_cores, run_local
+from supercuts.batch.outputs import suffixes
+from supercuts.batch.segmenter import is_full
+from supercuts.batch.sources import Source, is_url, read_bytes
+from supercuts.batch.task import DONE, FULL, UNCHANGED, UNUSABLE, Result, Settings, Task
+from supercuts.batch.workspace import Workspace, open_workspace
+from supercuts.core.checks import check_choice, check_in_range
+from supercuts.core.errors import InputError, SuperCutsError
+from supercuts.core.files import atomic_path
+
+ENGINES = ("local", "ray")
+FAILURES = "failures.json"
+FACTORY = "supercuts.batch.segmenter:Segmenter"
+_IN_MEMORY = "memory://"  # fsspec's files that only their own process sees
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Who does the work.
+
+    workers  processes, or actors; None: as many as there are physical cores, in a cluster as Ray has CPUs or GPUs
+    threads  of each process (local); None: the cores are shared out
+    gpus     of each actor (ray)
+    factory  of the work, "module:name"
+    """
+
+    name: str = "local"
+    workers: int | None = None
+    threads: int | None = None
+    gpus: float | None = None
+    factory: str = FACTORY
+
+    def __post_init__(self) -> None:
+        """Refuse an engine that does not exist."""
+        check_choice("engine", self.name, ENGINES)
+        if self.workers is not None:
+            check_in_range("workers", self.workers, 1, 4096, remedy="Ask for at least one.")
+
+    def run(self, tasks: Sequence[Task], settings: Settings, stage: Path) -> Iterator[Result]:
+        """Yield the result of each task as it comes."""
+        arguments = {"settings": asdict(settings), "stage": str(stage.resolve())}
+        if not tasks:
+            return iter(())
+        if self.name == "local":
+            return run_local(tasks, self.factory, arguments, self.workers or physical_cores(), self.threads)
+        from supercuts.batch.ray_engine import run_ray
+
+        return run_ray(tasks, self.factory, arguments, self.workers, self.gpus)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An image that failed, and why."""
+
+    source: str
+    name: str
+    error: str
+    message: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the images of a batch, also of one that was stopped.
+
+    stopped  why it did not come to its end; "" if it did
+    """
+
+    total: int
+    done: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    stopped: str = ""
+    is_interrupted: bool = False
+
+    @property
+    def remaining(self) -> int:
+        """Return how many were not tried."""
+        return self.total - len(self.done) - len(self.unchanged) - len(self.failures)
+
+
+def run_batch(
+    sources: Sequence[Source],
+    out: Path,
+    settings: Settings | None = None,
+    engine: Engine | None = None,
+    force: bool = False,
+    on_result: Callable[[Source, Result, Report], None] = lambda *_: None,
+) -> Report:
+    """Segment all sources into `out` and return what became of them; on_result is told of each as it comes.
+
+    A full disk and Ctrl-C end the batch early, with a Report that says so; the same call goes on where it stopped.
+    """
+    settings, engine = settings or Settings(), engine or Engine()
+    check_targets(sources, out, settings)
+    fingerprint = _fingerprint(settings)
+    report = Report(len(sources))
+    with open_workspace(out) as workspace:
+        try:
+            tasks = [_task(i, source, workspace, fingerprint, force) for i, source in enumerate(sources)]
+            results = engine.run(tasks, settings, workspace.stage)
+            try:
+                for result in results:
+                    _take(result, sources[result.number], workspace, fingerprint, report)
+                    on_result(sources[result.number], result, report)
+            finally:
+                if hasattr(results, "close"):
+                    results.close()  # ends the workers
+        except _Stop as stop:
+            report.stopped = str(stop)
+        except KeyboardInterrupt:
+            report.stopped, report.is_interrupted = "interrupted", True
+        _write_failures(report, out)
+    return report
+
+
+def leave_out_outputs(sources: Sequence[Source], out: Path) -> Sequence[Source]:
+    """Return the sources without those in `out`, if it lies in the folder of images; of images in it alone all."""
+    root = out.resolve()
+    others = [one for one in sources if is_url(one.address) or not Path(one.address).resolve().is_relative_to(root)]
+    return others or sources
+
+
+def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> None:
+    """Refuse outputs that would replace a source, or each other."""
+    added = suffixes(settings.formats, settings.overlays)
+    if len(set(added)) != len(added):
+        raise InputError(f"--format {' '.join(settings.formats)}: one is given twice. Give each once.")
+    root = out.resolve()
+    has_pictures = settings.overlays or not {"labels", "masks", "geotiff"}.isdisjoint(settings.formats)
+    owners: dict[str, Source] = {}
+    for source in sources:
+        for target in (f"{source.name}{suffix}".casefold() for suffix in added):
+            other = owners.setdefault(target, source)
+            if other is not source:
+                raise InputError(f"{other.address} and {source.address} would both be written as {target}. Rename one.")
+    for source in sources:
+        if is_url(source.address):
+            continue
+        place = Path(source.address).parent.resolve() / Path(source.address).name
+        if has_pictures and place.parent == (root / source.name).parent:
+            raise InputError(
+                f"{out}: pictures beside the images would be taken for images by the next run. Give another folder, or "
+                "leave out --overlays and the formats labels, masks and geotiff."
+            )
+        if place.is_relative_to(root) and place.relative_to(root).as_posix().casefold() in owners:
+            raise InputError(f"{source.address} would be overwritten by an output. Give another folder to write to.")
+
+
+class _Stop(Exception):
+    """Why the batch cannot go on."""
+
+
+def _take(result: Result, source: Source, workspace: Workspace, fingerprint: str, report: Report) -> None:
+    if result.status == DONE:
+        try:
+            workspace.commit(source.name, source.address, fingerprint, result)
+        except OSError as error:
+            if is_full(error, workspace.stage):
+                raise _Stop(_no_space(workspace.out, str(error))) from error
+            report.failures.append(Failure(source.address, source.name, type(error).__name__, str(error)))
+            return
+        report.done.append(source.name)
+    elif result.status == UNCHANGED:
+        report.unchanged.append(source.name)
+    elif result.status == FULL:
+        raise _Stop(_no_space(workspace.out, result.message))
+    elif result.status == UNUSABLE:
+        raise SuperCutsError(result.message)
+    else:
+        report.failures.append(Failure(source.address, source.name, result.error, result.message))
+
+
+def _no_space(out: Path, message: str) -> str:
+    return f"{out}: nothing more can be written ({message}). Free space, then give the same command again."
+
+
+def _task(number: int, source: Source, workspace: Workspace, fingerprint: str, force: bool) -> Task:
+    known = None if force else workspace.known(source.name, fingerprint)
+    data = read_bytes(source.address) if source.address.startswith(_IN_MEMORY) else None
+    return Task(number, source.address, source.name, known, data)
+
+
+def _fingerprint(settings: Settings) -> str:
+    from supercuts.export.npz import FORMAT_VERSION
+    from supercuts.merging.registry import MERGERS
+    from supercuts.pipeline import weights_path
+    from supercuts.superpixels.predict import VIEWS
+
+    if settings.merging is not None:
+        check_choice("merging", settings.merging, MERGERS)
+    if settings.views is not None:
+        check_choice("views", settings.views, VIEWS)
+    path = weights_path(settings.model)
+    try:
+        with path.open("rb") as file:
+            weights = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"model {path} cannot be read ({error.strerror}). Give compact, or a file of weights."
+        ) from error
+    return settings.fingerprint(weights, FORMAT_VERSION)
+
+
+def _write_failures(report: Report, out: Path) -> None:
+    """Write the list; without failures remove that of an earlier run."""
+    path = out / FAILURES
+    if not report.failures:
+        path.unlink(missing_ok=True)
+        return
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text(
+                json.dumps([asdict(f) for f in report.failures], indent=2, ensure_ascii=False) + "\n", "utf-8"
+            )
+    except OSError:  # a full disk, which has been said; failures are also in the report
+        if not report.stopped:
+            raise

@@ -1,0 +1,176 @@
+"""Find the images of a batch: a file, a folder, a glob, a list in a text file, each local or at any fsspec URL.
+
+In   what the command line was given
+Out  Sources: where each image lies and what its outputs are called
+Not  no image is opened; only a list's text is read
+"""
+
+import glob
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from supercuts.core.errors import InputError, MissingDependencyError
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+LISTS = (".txt", ".lst")
+_WEB = ("http", "https")  # servers rarely list folders, and a ? begins the arguments of an address
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An image to be segmented.
+
+    address  a local path, or a URL that fsspec reads
+    name     of its outputs below the destination, without suffix; folders are divided by /
+    """
+
+    address: str
+    name: str
+
+
+def is_url(address: str) -> bool:
+    """Return whether an address names a protocol, as s3://bucket/photo.jpg does."""
+    return "://" in address
+
+
+def find_sources(given: str) -> list[Source]:
+    """Return the images meant, in the order of their addresses, those of a list in its order.
+
+    Outputs are named by the path below the folder, or below the part of a glob that has no wildcards. In a list each
+    line is a path or URL, relative to the list, which may be followed by a tab and the name of its outputs.
+    """
+    is_list = PurePosixPath(_path_of(given)).suffix.lower() in LISTS
+    found = _listed(given) if is_list and not _is_glob(given) else _found(given)
+    if not found:
+        raise InputError(
+            f"{given} holds no image ({' '.join(SUFFIXES)}). Give a folder of images, a glob such as "
+            "'photos/**/*.jpg', a .txt list of paths or URLs, or one image."
+        )
+    check_names(found)
+    return found
+
+
+def check_names(sources: Iterable[Source]) -> None:
+    """Refuse names that leave the destination, and a name that two sources share (whatever the case)."""
+    seen: dict[str, Source] = {}
+    for source in sources:
+        parts = source.name.split("/")
+        # a name that begins with a dot could be the batch's own folder, and is hidden from whoever looks for it
+        if (
+            any(part.startswith(".") or not part.strip() for part in parts)
+            or "\\" in source.name
+            or "\0" in source.name
+        ):
+            raise InputError(
+                f"{source.address}: {source.name!r} is no name for its outputs. Write another behind a tab in a list."
+            )
+        other = seen.setdefault(source.name.casefold(), source)
+        if other is not source:
+            raise InputError(
+                f"{other.address} and {source.address} would both be written as {source.name}. Rename one, or write a "
+                "list of the images with a name of its own behind a tab in each line."
+            )
+
+
+def filesystem(address: str) -> tuple[Any, str]:
+    """Return the fsspec filesystem of an address and its path there."""
+    import fsspec
+
+    protocol = address.split("://", 1)[0] if is_url(address) else "file"
+    try:
+        found: tuple[Any, str] = fsspec.core.url_to_fs(address)
+    except ImportError as error:
+        raise MissingDependencyError(f"{address}: {_what_is_missing(protocol, error)}") from error
+    except ValueError as error:
+        known = ", ".join(
+            sorted(set(fsspec.available_protocols()) & {"file", "http", "https", "s3", "gs", "az", "sftp"})
+        )
+        raise InputError(f"{address}: {error}. Give a path, or a URL of {known} or another of fsspec's.") from error
+    return found
+
+
+def read_bytes(address: str) -> bytes:
+    """Return the content of a URL."""
+    files, path = filesystem(address)
+    content: bytes = files.cat_file(path)
+    return content
+
+
+def _what_is_missing(protocol: str, error: ImportError) -> str:
+    from fsspec.registry import known_implementations
+
+    home = known_implementations.get(protocol, {}).get("class", "").split(".")[0]
+    # what fsspec itself implements needs another package, which its own message names
+    package = (error.name or "").split(".")[0] if home in ("", "fsspec") else home
+    return f"{protocol}:// needs a package: pip install {package}." if package else f"{protocol}:// needs: {error}."
+
+
+def _path_of(address: str) -> str:
+    """Return an address without what does not belong to the path: on the web, arguments behind ?."""
+    if address.startswith(tuple(f"{protocol}://" for protocol in _WEB)):
+        return unquote(urlsplit(address).path)
+    return address
+
+
+def _is_glob(given: str) -> bool:
+    return ("*" in given) if given.startswith(_WEB) and is_url(given) else glob.has_magic(given)
+
+
+def _found(given: str) -> list[Source]:
+    files, path = filesystem(given)
+    path_there = path.rstrip("/") or "/"
+    is_image = PurePosixPath(_path_of(given)).suffix.lower() in SUFFIXES
+    if is_url(given) and is_image and not _is_glob(given):
+        return [Source(given, PurePosixPath(_path_of(given)).stem)]  # the server need not tell what kind it is
+    if files.isdir(path):
+        root, paths = path_there, files.find(path)
+    elif files.isfile(path):
+        return [Source(given, PurePosixPath(path).stem)]
+    elif _is_glob(given):
+        root, paths = _fixed_part(path_there), [one for one in files.glob(path) if not files.isdir(one)]
+    else:
+        raise InputError(f"{given}: no such file or folder. Check the path; it is taken relative to {Path.cwd()}.")
+    return sorted(_sources(files, root, paths, is_url(given)), key=lambda source: source.address)
+
+
+def _sources(files: Any, root: str, paths: Iterable[str], as_url: bool) -> Iterator[Source]:
+    for path in paths:
+        below = PurePosixPath(path.replace("\\", "/").removeprefix(root.replace("\\", "/")).lstrip("/"))
+        is_hidden = any(part.startswith(".") for part in below.parts)
+        if below.suffix.lower() in SUFFIXES and not is_hidden:
+            yield Source(files.unstrip_protocol(path) if as_url else path, below.with_suffix("").as_posix())
+
+
+def _fixed_part(pattern: str) -> str:
+    """Return the folders of a glob before the first with a wildcard.
+
+    >>> _fixed_part("/photos/2026/*/a?.png")
+    '/photos/2026'
+    """
+    parts = pattern.replace("\\", "/").split("/")
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    return "/".join(parts[:fixed])
+
+
+def _listed(given: str) -> list[Source]:
+    try:
+        text = (read_bytes(given) if is_url(given) else Path(given).read_bytes()).decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{given}: the list cannot be read ({error.strerror or error}). Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{given}: the list is no text in UTF-8 ({error}). Save it as UTF-8.") from error
+    here = given.replace("\\", "/").rpartition("/")[0]
+    lines = (line.strip("\r\n ") for line in text.splitlines())
+    return [_of_line(line, here) for line in lines if line and not line.startswith("#")]
+
+
+def _of_line(line: str, here: str) -> Source:
+    address, _, name = (part.strip() for part in line.partition("\t"))
+    path = PurePosixPath(_path_of(address).replace("\\", "/"))
+    is_absolute = is_url(address) or Path(address).is_absolute()
+    # folders are kept of what lies below the list
+    default = path.stem if is_absolute or ".." in path.parts else path.with_suffix("").as_posix()
+    return Source(address if is_absolute or not here else f"{here}/{address}", name or default)

@@ -1,0 +1,130 @@
+"""`supercuts batch`: any number of images into a folder of hierarchies, resumable.
+
+In   a folder, glob, list or URL of images; a folder to write to
+Out  DST/<name>.npz and what --format names; progress; a table of what failed; exit code 0, 1, 2, or 130 after Ctrl-C
+Not  no work: batch/run.py does it
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from supercuts.batch.outputs import FORMATS
+from supercuts.batch.task import Settings
+from supercuts.cli.common import FAILED, Merging, Views, print_error, print_json, print_note, progress
+from supercuts.core.errors import InputError
+
+if TYPE_CHECKING:
+    from supercuts.batch.run import Report
+
+INTERRUPTED = 130
+_SHOWN = 20  # failures in the table; the file has all
+
+
+def batch(
+    src: Annotated[
+        str, typer.Argument(metavar="SRC", help="A folder, glob, .txt list, image, or fsspec URL of these.")
+    ],
+    dst: Annotated[Path, typer.Argument(metavar="DST", help="The folder to write to; created if needed.")],
+    model: Annotated[str, typer.Option(help="compact, or a .safetensors file of weights.")] = "compact",
+    superpixels: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Exactly this many superpixels per image.")
+    ] = None,
+    merging: Merging = None,
+    views: Views = None,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help=f"Also write {', '.join(FORMATS)}; may be repeated.")
+    ] = None,
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="Also write pictures of the superpixels and levels.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; the physical cores unless given. With ray: actors.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: processes of this machine; ray: actors of a Ray cluster.")
+    ] = "local",
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="With ray: of each actor; 1 if the cluster has any.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Do all again, also what is done and has not changed.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
+) -> None:
+    """Segment any number of images by several processes; started again, it goes on where it stopped."""
+    from supercuts.batch.run import Engine, leave_out_outputs, run_batch
+    from supercuts.batch.sources import find_sources, is_url
+
+    if is_url(str(dst)) or ":/" in str(dst):
+        raise InputError(
+            f"{dst} is no folder of this machine. Write to a folder, or to one where the store is mounted."
+        )
+    settings = Settings(model, superpixels, merging, views, tuple(formats or ()), overlays)
+    who = Engine(engine, workers, gpus=gpus)
+    try:
+        sources = leave_out_outputs(find_sources(src), dst)
+        with progress(TimeRemainingColumn()) as bar:
+            task = bar.add_task("starting", total=len(sources))
+            report = run_batch(
+                sources,
+                dst,
+                settings,
+                who,
+                force,
+                lambda _s, _r, now: bar.update(task, advance=1, description=_count(now)),
+            )
+    except KeyboardInterrupt:  # before anything was begun
+        raise typer.Exit(INTERRUPTED) from None
+    _print_report(report, dst, as_json)
+
+
+def _count(report: "Report") -> str:
+    counts: dict[str, list[Any]] = {"done": report.done, "unchanged": report.unchanged, "failed": report.failures}
+    return ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names or what == "done")
+
+
+def _print_report(report: "Report", dst: Path, as_json: bool) -> None:
+    """Say what became of the images, and leave with the exit code for it unless all is well."""
+    from supercuts.batch.run import FAILURES
+
+    if as_json:
+        print_json(
+            {
+                "done": report.done,
+                "unchanged": report.unchanged,
+                "failures": [
+                    {"source": one.source, "error": one.error, "message": one.message} for one in report.failures
+                ],
+                "remaining": report.remaining,
+                "stopped": report.stopped,
+            }
+        )
+    else:
+        typer.echo(f"{_count(report)} of {report.total}; written to {dst}")
+    if report.failures:
+        if not as_json:
+            _print_failures(report)
+        print_error(f"{len(report.failures)} of {report.total} images failed; {dst / FAILURES} lists them")
+    if report.is_interrupted:
+        print_note(f"stopped with {report.remaining} images to do; the same command goes on where it stopped")
+        raise typer.Exit(INTERRUPTED)
+    if report.stopped:
+        print_error(f"{report.stopped} {report.remaining} of {report.total} images are to do.")
+    if report.stopped or report.failures:
+        raise typer.Exit(FAILED)
+
+
+def _print_failures(report: "Report") -> None:
+    table = Table("image", "error", "message", title=None)
+    for failure in report.failures[:_SHOWN]:
+        message = failure.message.removeprefix(f"{failure.source}: ")
+        table.add_row(Text(failure.source, overflow="fold"), failure.error, Text(message, overflow="fold"))
+    if len(report.failures) > _SHOWN:
+        table.caption = f"and {len(report.failures) - _SHOWN} more"
+    Console(stderr=True).print(table)

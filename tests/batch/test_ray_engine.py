@@ -1,0 +1,64 @@
+"""A real Ray cluster of this machine with two workers."""
+
+import os
+import signal
+
+import psutil
+import pytest
+
+pytest.importorskip("ray")
+pytest.importorskip("pyarrow")
+
+from supercuts.batch.ray_engine import run_ray
+from supercuts.batch.run import Engine, run_batch
+from supercuts.batch.sources import find_sources
+from supercuts.batch.task import Settings
+from supercuts.core.errors import MissingDependencyError
+
+pytestmark = [
+    # Ray warns of its own future, and leaves files to the garbage collector
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture
+def cluster(stub, tmp_path):
+    """Return a cluster of two CPUs whose workers can import the stub."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield ray
+    ray.shutdown()
+
+
+def test_a_cluster_survives_the_death_of_a_worker(cluster, stub, make, tmp_path, calls):
+    texts = {f"n{i}": f"slow 0.4 {i}" for i in range(8)}
+    folder = make(**texts, bad="bad", fatal="die")
+    killed = []
+
+    def kill(*_):
+        pids = {int(line.split()[1]) for line in (tmp_path / "calls.txt").read_text().splitlines()}
+        if not killed:
+            alive = [pid for pid in pids if psutil.pid_exists(pid)]
+            killed.append(alive[0])
+            os.kill(alive[0], signal.SIGKILL)
+
+    engine = Engine("ray", workers=2, factory=stub)
+    out = tmp_path / "out"
+    report = run_batch(find_sources(str(folder)), out, Settings(), engine, on_result=kill)
+    assert len(killed) == 1
+    assert sorted(report.done) == sorted(texts)
+    assert {failure.name: failure.error for failure in report.failures} == {"bad": "ImageError", "fatal": "WorkerDied"}
+    assert calls().count("fatal") == 2, "a task whose worker dies is tried again once"
+    for name, text in texts.items():
+        assert (out / f"{name}.npz").read_text() == f"{text}None"
+    again = run_batch(find_sources(str(folder)), out, Settings(), Engine("local", workers=2, factory=stub))
+    assert (again.done, sorted(again.unchanged)) == ([], sorted(texts)), "both engines keep one journal"
+    assert sorted(path.name for path in (out / ".supercuts-batch").iterdir()) == ["journal.jsonl", "lock"]
+
+
+def test_without_ray_the_remedy_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r'ray, pyarrow not installed.*"supercuts\[distributed\]"'):
+        next(run_ray([], "", {}))

@@ -1,0 +1,117 @@
+import sys
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from supercuts.batch.sources import Source, check_names, find_sources, is_url, read_bytes
+from supercuts.core.errors import InputError, MissingDependencyError
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Return a folder of photos in subfolders, beside what is no photo."""
+    for name in ("b.png", "a.JPG", "in/c.tif", "in/deep/a.jpg", ".hidden.png", "in/.x/d.png", "notes.txt"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def memory():
+    """Return an empty file system in memory."""
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    yield files
+    files.store.clear()
+
+
+def names(sources):
+    return {
+        Path(source.address).name if not is_url(source.address) else source.address: source.name for source in sources
+    }
+
+
+def test_a_folder_keeps_its_subfolders(tree):
+    found = find_sources(str(tree))
+    assert found == sorted(found, key=lambda source: source.address)
+    assert sorted(source.name for source in found) == ["a", "b", "in/c", "in/deep/a"]
+    assert all(Path(source.address).is_file() for source in found)
+    assert find_sources(f"{tree}/") == found
+
+
+def test_a_glob_keeps_the_folders_below_its_fixed_part(tree, monkeypatch):
+    assert sorted(one.name for one in find_sources(f"{tree}/in/**/*.jpg")) == ["deep/a"]
+    assert sorted(one.name for one in find_sources(f"{tree}/**")) == ["a", "b", "in/c", "in/deep/a"]
+    monkeypatch.chdir(tree.parent)
+    assert [one.name for one in find_sources("photos/?.png")] == ["b"]
+
+
+def test_one_file_whose_name_looks_like_a_glob(tmp_path):
+    (tmp_path / "x[1].png").write_bytes(b"x")
+    assert [one.name for one in find_sources(str(tmp_path / "x[1].png"))] == ["x[1]"]
+
+
+def test_a_list_names_paths_urls_and_outputs(tree):
+    listing = tree / "some.txt"
+    listing.write_text(
+        f"\ufeff# a comment\n\nin/c.tif\n{tree}/b.png\nhttps://x.org/d/e.png?size=3\ns3://d/f.png\tother/f\n"
+    )
+    assert find_sources(str(listing)) == [
+        Source(f"{tree}/in/c.tif", "in/c"),
+        Source(f"{tree}/b.png", "b"),
+        Source("https://x.org/d/e.png?size=3", "e"),
+        Source("s3://d/f.png", "other/f"),
+    ]
+
+
+def test_urls_of_a_folder_a_glob_and_a_list(memory, tree):
+    memory.pipe({"/d/a.png": b"1", "/d/e/b.jpg": b"2", "/d/list.txt": b"e/b.jpg\n"})
+    assert names(find_sources("memory://d")) == {"memory:///d/a.png": "a", "memory:///d/e/b.jpg": "e/b"}
+    assert names(find_sources("memory://d/e/*")) == {"memory:///d/e/b.jpg": "b"}
+    assert names(find_sources("memory://d/list.txt")) == {"memory://d/e/b.jpg": "e/b"}
+    assert read_bytes("memory://d/e/b.jpg") == b"2"
+    assert [one.name for one in find_sources(f"file://{tree}/in")] == ["c", "deep/a"]
+
+
+def test_a_web_address_is_not_asked_what_it_is():
+    assert find_sources("https://no.such.host.invalid/a/b%20c.png?w=1") == [
+        Source("https://no.such.host.invalid/a/b%20c.png?w=1", "b c")
+    ]
+
+
+def test_refuses_what_holds_no_image(tree, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    (tmp_path / "latin.txt").write_bytes("ä.png".encode("latin-1"))
+    for given in ("empty", "empty.txt", "photos/*.bmp"):
+        with pytest.raises(InputError, match=r"holds no image .*Give a folder of images, a glob"):
+            find_sources(str(tmp_path / given))
+    with pytest.raises(InputError, match="no such file or folder"):
+        find_sources(str(tmp_path / "missing"))
+    with pytest.raises(InputError, match=r"list cannot be read .*Check the path"):
+        find_sources(str(tmp_path / "missing.txt"))
+    with pytest.raises(InputError, match="Save it as UTF-8"):
+        find_sources(str(tmp_path / "latin.txt"))
+
+
+def test_two_sources_of_one_name_are_refused(tree):
+    (tree / "A.png").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"a\.JPG.* would both be written as .*Rename one, or write a list"):
+        find_sources(str(tree))
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "", "a//b", ".supercuts-batch/stage", "a/.b", "a\\b"])
+def test_names_that_leave_the_destination_are_refused(name):
+    with pytest.raises(InputError, match="Write another behind a tab"):
+        check_names([Source("x.png", name)])
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    assert "s3" not in fsspec.registry
+    with pytest.raises(MissingDependencyError, match="needs a package: pip install s3fs"):
+        find_sources("s3://bucket/photos/*.png")
+    with pytest.raises(InputError, match=r"nowhere://x.*Give a path, or a URL of .*s3"):
+        find_sources("nowhere://x")

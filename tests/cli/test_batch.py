@@ -1,0 +1,94 @@
+import json
+
+import pytest
+from PIL import Image
+
+import supercuts
+
+
+@pytest.fixture
+def folder(photos):
+    """Return the folder of two photos, one of them in a subfolder."""
+    (photos / "in").mkdir()
+    (photos / "b.png").rename(photos / "in" / "b.png")
+    return photos
+
+
+def test_a_folder_becomes_hierarchies_once(run, folder, tmp_path):
+    out = tmp_path / "out"
+    options = ("--workers", 1, "--superpixels", 9, "--format", "svg", "--overlays")
+    first = run("batch", folder, out, *options)
+    assert (first.exit_code, first.stderr) == (0, "")
+    assert first.stdout == f"2 done of 2; written to {out}\n"
+    assert supercuts.read(out / "in/b.npz").n_leaves == 9
+    pictures = {f"in/b_{view}.png" for view in ("superpixels", "part", "object", "scene", "overview")}
+    found = {path.relative_to(out).as_posix() for path in out.rglob("b*")}
+    assert found == {"in/b.npz", "in/b.svg"} | pictures
+    again = run("batch", folder, out, *options, "--json")
+    assert (again.exit_code, again.json()) == (
+        0, {"done": [], "unchanged": again.json()["unchanged"], "failures": [], "remaining": 0, "stopped": ""}
+    )  # fmt: skip
+    assert sorted(again.json()["unchanged"]) == ["a", "in/b"]
+
+
+def test_failures_are_told_and_the_exit_code_is_1(run, folder, tmp_path):
+    (folder / "bad.png").write_bytes(b"no picture")
+    result = run("batch", folder, tmp_path / "out", "--workers", 1, "--superpixels", 9)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("2 done, 1 failed of 3;")
+    assert "ImageError" in result.stderr
+    assert "error: 1 of 3 images failed" in result.stderr
+    listed = json.loads((tmp_path / "out" / "failures.json").read_text())
+    assert [one["source"] for one in listed] == [str(folder / "bad.png")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--format", "jpg"), "--format='jpg' is unknown"),
+        (("--engine", "spark"), "engine='spark' is unknown"),
+        (("--merging", "no"), "merging='no' is unknown"),
+        (("--model", "no"), "model='no' is unknown"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_work(run, folder, tmp_path, options, message):
+    result = run("batch", folder, tmp_path / "out", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_destination_must_be_a_folder(run, folder, tmp_path):
+    result = run("batch", folder, "s3://bucket/out")
+    assert result.exit_code == 2
+    assert "is no folder of this machine" in result.stderr
+
+
+def test_two_sources_of_one_name_are_refused(run, folder, tmp_path):
+    Image.new("RGB", (4, 4)).save(folder / "a.bmp")
+    result = run("batch", folder, tmp_path / "out")
+    assert result.exit_code == 2
+    assert "would both be written as a." in result.stderr
+
+
+def test_an_interrupted_batch_exits_with_130(run, folder, tmp_path, monkeypatch):
+    from supercuts.batch.run import Engine
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "run", interrupt)
+    result = run("batch", folder, tmp_path / "out")
+    assert result.exit_code == 130
+    assert "note: stopped with 2 images to do; the same command goes on where it stopped" in result.stderr
+
+
+def test_a_batch_that_was_stopped_exits_with_1(run, folder, tmp_path, monkeypatch):
+    from supercuts.batch.run import Engine
+    from supercuts.batch.task import Result
+
+    monkeypatch.setattr(Engine, "run", lambda *_: iter([Result(0, "full", message="No space left on device")]))
+    result = run("batch", folder, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "nothing more can be written (No space left on device). Free space" in result.stderr
+    assert "2 of 2 images are to do" in result.stderr
