@@ -176,7 +176,7 @@ class Model:
         """
         sources, wanted = list(images), self._check_superpixels(superpixels)
         if not is_on_gpu(self.network):
-            done = ((number, self.segment(one, wanted)) for number, one in enumerate(sources))
+            done: Iterable[tuple[int, Hierarchy]] = ((i, self.segment(one, wanted)) for i, one in enumerate(sources))
         else:
             done = self._segment_together(sources, wanted)
         found: dict[int, Hierarchy] = {}
