@@ -155,6 +155,10 @@ def read_scaled(path: Path, size: str) -> np.ndarray:
 
 def peak_mib() -> float:
     """Return the largest resident size of this process so far."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage counts the parent's memory too, which the child had before it became this program
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        return int(lines["VmHWM"].split()[0]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, kibibytes elsewhere
 

@@ -1,3 +1,4 @@
+import ast
 import json
 import subprocess
 import sys
@@ -67,6 +68,24 @@ def test_unknown_name_lists_the_public_ones():
 def test_import_is_light():
     done = run_python("import sys, supercuts; print(sorted({'torch', 'numba', 'numpy', 'scipy'} & set(sys.modules)))")
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_pipeline_imports_only_what_every_segmentation_needs():
+    code = "import sys, supercuts.pipeline; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    done = run_python(code)
+    heavy = {
+        "torch",
+        "timm",
+        "torchvision",
+        "torch_geometric",
+        "onnxruntime",
+        "skimage",
+        "sklearn",
+        "networkx",
+        "matplotlib",
+    }
+    assert done.returncode == 0, done.stderr
+    assert heavy & set(ast.literal_eval(done.stdout)) == set()
 
 
 def test_torch_free_stages_import_without_torch():

@@ -26,6 +26,7 @@ from supercuts.cli.refine_train import refine_train
 from supercuts.cli.segment import segment
 from supercuts.cli.train import train
 from supercuts.cli.view import view
+from supercuts.cli.warmup import warmup
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,6 +55,7 @@ app.command(
 )(train)
 app.command(cls=Command, epilog="Example: supercuts calibrate runs/first/model.safetensors --split val")(calibrate)
 app.command(cls=Command, epilog="Example: supercuts onnx compact -o compact.onnx")(onnx)
+app.command(cls=Command, epilog="Example: supercuts warmup")(warmup)
 app.command(
     "refine-train",
     cls=Command,
