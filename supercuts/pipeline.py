@@ -162,7 +162,8 @@ class Model:
         """
         if isinstance(image, list):
             if priors is not None or mask is not None:
-                raise InputError("priors and masks are of one image: segment the images of a list one by one.")
+                what = "priors are masks" if mask is None else "mask is"
+                raise InputError(f"{what} of one image: segment the images of a list one by one.")
             return [self._segment_one(one, superpixels, None, refiner, tile, None, bands) for one in image]
         return self._segment_one(image, superpixels, priors, refiner, tile, mask, bands)
 

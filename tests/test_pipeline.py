@@ -434,11 +434,9 @@ def test_another_number_of_channels_is_refused_with_the_numbers(five_channels, m
         five_channels.segment(np.zeros((5, 30, 20), np.uint8))
     with pytest.raises(ImageError, match=r"photo\.jpg: .* 3 channels, but the model was trained on 5"):
         five_channels.segment(PHOTO)
-    np.save(tmp_path / "a.npy", some_bands(5))
-    with pytest.raises(ImageError, match=r"a\.npy: 24 rows, 36 columns and 5 channels, but the model was trained on 3"):
+    np.save(tmp_path / "a.npy", some_bands(2))
+    with pytest.raises(ImageError, match=r"a\.npy: 24 rows, 36 columns and 2 channels, but the model was trained on 3"):
         model.segment(tmp_path / "a.npy")
-    with pytest.raises(ImageError, match=r"5 channels; 1 \(grey\), 3 \(RGB\)"):
-        model.segment(some_bands(5))
 
 
 def test_images_come_in_the_form_that_networks_take(photo):

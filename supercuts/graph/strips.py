@@ -57,8 +57,8 @@ def region_statistics_strips(
     edges = np.zeros((keys.size, 5 + len(LIMITS)))
     strength = maps.boundary_rows(0, height) if maps.strength is None else maps.strength.astype(np.float32)
     n_regions = 0 if maps.regions is None else len(maps.regions)
-    parts = [_sum_nodes(labels[top:bottom], maps, top, bottom, n) for top, bottom in maps.strips()]
-    nodes = np.sum(parts, axis=0)
+    nodes = sum(_sum_nodes(labels[top:bottom], maps, top, bottom, n) for top, bottom in maps.strips())
+    assert isinstance(nodes, np.ndarray)  # there is at least one strip
     stride = 1 if maps.strength is None else maps.region_stride
     for top, bottom in maps.strips():
         boundary = maps.boundary_rows(top, min(bottom + 1, height))

@@ -132,6 +132,8 @@ def _split(values: np.ndarray, channels: int | None, bands: Sequence[int] | None
     if bands is None and (n_bands <= wanted or n_bands < 3):
         pixels = values if values.dtype == np.uint8 and n_bands == 3 else _seen(values, wanted)
         return Scene(pixels, np.zeros((height, width, 0), np.uint8), valid)
+    if bands is None and height == wanted:  # (C, H, W), which would be an image of few rows and many bands
+        read_channels(values, channels)  # refuses it, and says how to transpose it
     chosen = list(range(1, wanted + 1)) if bands is None else [int(band) for band in bands]
     if len(chosen) != wanted or len(set(chosen)) != wanted or not all(1 <= band <= n_bands for band in chosen):
         raise InputError(

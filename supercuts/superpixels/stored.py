@@ -16,7 +16,8 @@ from supercuts.images.color import color_features
 from supercuts.superpixels.result import PixelMaps
 
 STRIP_PIXELS = 1 << 20  # rows are worked on in strips of about so many pixels
-# larger images keep the mean embedding of 2 x 2 pixels, and the other maps as float16: 50 bytes a pixel are too many
+# larger images keep the mean embedding of 2 x 2 pixels (from twice that on 4 x 4), and the other maps as float16: the
+# 57 bytes a pixel of float32 are too many
 _FINE_PIXELS = 32_000_000
 
 
@@ -134,7 +135,10 @@ def check_valid(
 
 def precision(shape: tuple[int, int]) -> tuple[int, type[np.float32] | type[np.float16]]:
     """Return how many pixels a side share a stored embedding, and the type of other maps, by the image's size alone."""
-    return (1, np.float32) if shape[0] * shape[1] <= _FINE_PIXELS else (2, np.float16)
+    n_pixels = shape[0] * shape[1]
+    if n_pixels <= _FINE_PIXELS:
+        return 1, np.float32
+    return (2 if n_pixels <= 2 * _FINE_PIXELS else 4), np.float16
 
 
 def _spread(values: np.ndarray, stride: int, top: int, bottom: int, width: int) -> np.ndarray:

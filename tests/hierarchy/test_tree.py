@@ -112,7 +112,7 @@ def test_region_table_matches_masks(hierarchies, data):
         ("altitudes", 8, 1.5, r"node 8 .*must lie in 0..1"),
         ("altitudes", 6, -0.5, r"node 3 .*must not exceed its parent's, -0.5"),
         ("labels", (0, 0), 7, r"labels hold 7, outside the leaves 0..4.*relabel_consecutive"),
-        ("labels", (0, 0), -1, r"labels hold -2, outside"),
+        ("labels", (0, 0), -2, r"labels hold -2, outside"),
         ("labels", (1, 2), 4, r"leaf 3 has no pixel.*relabel_consecutive"),
     ],
 )

@@ -29,6 +29,8 @@ def test_bands_are_shared_out(bands):
     np.testing.assert_array_equal(scene.bands, bands[..., [2, 4]])
     np.testing.assert_array_equal(read_scene(bands).pixels, bands[..., :3])
     assert read_scene(bands, channels=5).is_plain
+    with pytest.raises(ImageError, match=r"transpose\(1, 2, 0\)"):
+        read_scene(bands.transpose(2, 0, 1)[:3])
     with pytest.raises(InputError, match="expected 3 different numbers from 1 to 5"):
         read_scene(bands, bands=(1, 1, 2))
 

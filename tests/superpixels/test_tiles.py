@@ -113,7 +113,7 @@ def test_embeddings_of_huge_images_are_means_of_four_pixels(network, monkeypatch
     image = picture(49, 63)
     nothing = np.zeros((49, 63, 0), np.uint8)
     fine = predict_stored(image, nothing, network, 32)
-    monkeypatch.setattr("supercuts.superpixels.stored._FINE_PIXELS", 100)
+    monkeypatch.setattr("supercuts.superpixels.stored._FINE_PIXELS", 2000)
     coarse = predict_stored(image, nothing, network, 32)
     assert coarse.embeddings.shape == (16, 25, 32)
     expected = fine.embeddings[:, :48, :62].astype(np.float32).reshape(16, 24, 2, 31, 2).mean((2, 4))
