@@ -115,6 +115,7 @@ def run_batch(
                 for result in results:
                     _take(result, sources[result.number], workspace, fingerprint, report)
                     on_result(sources[result.number], result, report)
+                assert report.remaining == 0, "an engine gives a result for every task"
             finally:
                 if hasattr(results, "close"):
                     results.close()  # ends the workers

@@ -140,9 +140,10 @@ def test_a_killed_worker_is_replaced(photos, undisturbed, tmp_path):
     out = tmp_path / "out"
     process = batch(photos, out)
     parent = psutil.Process(process.pid)
-    for seen in (1, 12):  # so far apart that the second does not meet the first one's image, tried again
+    # first the newer, then, much later, the older: the second kill must not meet the first one's image, tried again
+    for seen, which in ((1, -1), (12, 0)):
         wait_for(lambda n=seen: n_recorded(out) >= n)
-        parent.children()[-1].kill()
+        parent.children()[which].kill()
     assert process.wait(250) == 1
     check_finished(out, undisturbed)
 
