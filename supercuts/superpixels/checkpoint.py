@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from supercuts.backbones.weights import check_extent
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path
 from supercuts.superpixels.ssn import SSN, OriginalConfig, SSNConfig
@@ -88,9 +89,15 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
         raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
     config = _read_config(path, metadata)
     try:
+        check_extent(lambda: SSN(config), tensors)
         network = SSN(config)
         wrong = network.load_state_dict(tensors, strict=False)
-    except (InputError, RuntimeError) as error:  # torch refuses a tensor of another shape with RuntimeError
+    except (
+        InputError,
+        RuntimeError,
+        TypeError,
+        OverflowError,
+    ) as error:  # torch refuses a tensor of another shape with RuntimeError
         raise FileFormatError(
             f"{path}: its weights and its config do not fit: {error} Train again with this version."
         ) from error
@@ -108,10 +115,13 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
     path = Path(path)
     if path.suffix in TORCH_SUFFIXES:
         return Calibration()
-    with safe_open(path, framework="np") as file:
-        metadata = file.metadata() or {}
-        names = [name for name in file.keys() if name.startswith(_LEARNED)]  # noqa: SIM118 (no mapping)
-        arrays = {name: file.get_tensor(name) for name in names}
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            names = [name for name in file.keys() if name.startswith(_LEARNED)]  # noqa: SIM118 (no mapping)
+            arrays = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # TypeError: of bfloat16, unknown to numpy
+        raise FileFormatError(f"{path}: its calibration cannot be read ({error}). Calibrate it again.") from error
     levels = _read_levels(path, metadata.get("levels", "{}"))
     return Calibration(levels, arrays, metadata.get("calibrated_on", ""), metadata.get("gnn_config", "{}"))
 
@@ -172,8 +182,11 @@ def _some(names: Iterable[str]) -> str:
 
 def _read_levels(path: Path, text: str) -> dict[str, float]:
     try:
-        return {str(name): float(altitude) for name, altitude in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        levels = {str(name): float(altitude) for name, altitude in json.loads(text).items()}
+        if not all(0 <= altitude <= 1 for altitude in levels.values()):  # NaN is not
+            raise ValueError("an altitude outside 0..1")
+        return levels
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise FileFormatError(
             f"{path}: its levels are not names with altitudes ({error}): {text:.80}. Was the file edited by hand?"
         ) from error

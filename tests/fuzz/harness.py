@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus import Case
+from forgeries import MARKER
 
 SECONDS = 20.0  # that one input may take, on a busy machine
 MIB = 1024  # of memory that readers of inputs of some kilobytes may ask for in all
 _START_SECONDS = 240.0
 _HERE = Path(__file__).parent
+WORKER = _HERE / "worker.py"
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,21 @@ class Verdict:
 class Worker:
     """A process that reads inputs; a new one takes its place when it dies."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         root = _HERE.parents[1]
         environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
         self.process = subprocess.Popen(
-            [sys.executable, str(_HERE / "worker.py"), str(MIB)],
+            [sys.executable, str(WORKER), str(MIB)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             env=environment,
+            cwd=folder,
         )
         self.lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
         if self._answer(_START_SECONDS) != "ready":
             raise RuntimeError("the worker did not start: run `python tests/fuzz/worker.py 1024` to see why")
 
@@ -63,11 +67,18 @@ class Worker:
         if answer is None:
             self.close()
             return f"no answer within {SECONDS:.0f} s"
-        return answer if isinstance(answer, dict) else _how_it_ended(self.process.wait())
+        if isinstance(answer, dict):
+            return answer
+        status = self.process.wait()
+        self.close()
+        return _how_it_ended(status)
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
+        self.listener.join()
+        self.process.stdin.close()
+        self.process.stdout.close()
 
     def _listen(self) -> None:
         for line in self.process.stdout:
@@ -88,12 +99,17 @@ def judge(cases: Iterable[Case]) -> list[Verdict]:
     try:
         with tempfile.TemporaryDirectory() as root:
             for number, case in enumerate(cases):
-                worker = worker or Worker()
+                worker = worker or Worker(Path(root))
                 # the name of a folder is no ASCII: every reader meets such a path
                 answer = worker.ask(case.kind, _put(case, Path(root, f"{number}-ünï 日本")))
                 if isinstance(answer, str):
                     verdicts.append(Verdict(case, "broken", answer, SECONDS, 0))
                     worker = None
+                elif Path(root, MARKER).exists():
+                    Path(root, MARKER).unlink()
+                    verdicts.append(
+                        Verdict(case, "broken", "code in the file was run", answer["seconds"], answer["mib"])
+                    )
                 else:
                     verdicts.append(Verdict(case, **answer))
     finally:

@@ -22,7 +22,8 @@ def read_hierarchy(path: Path) -> None:
     h = npz.read(path)
     assert h.cut(regions=1).max() == 0
     assert h.cut(regions=h.n_leaves).shape == h.shape
-    assert np.isfinite(h.ucm()).all()
+    if h.labels.size < 1_000_000:  # what is computed of a large one needs memory that no reader asks for
+        assert np.isfinite(h.ucm()).all()
 
 
 def read_picture(path: Path) -> None:
@@ -84,10 +85,8 @@ def read_network(path: Path) -> None:
 
 def read_checkpoint(path: Path) -> None:
     from supercuts.backbones.weights import read_state_dict
-    from supercuts.superpixels.checkpoint import load_network
 
-    if read_state_dict(path):
-        load_network(path)
+    assert all(hasattr(value, "dtype") for value in read_state_dict(path).values())
 
 
 def read_refiner(path: Path) -> None:

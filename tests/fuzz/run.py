@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-
 from corpus import Case, mutants
 from forgeries import FORGERIES
 from harness import MIB, SECONDS, judge, table

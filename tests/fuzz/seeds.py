@@ -14,9 +14,8 @@ import numpy as np
 import scipy.io
 import tifffile
 import torch
-from PIL import Image
-
 from corpus import npy, read_zip, write_zip
+from PIL import Image
 
 Seed = tuple[dict[str, bytes], str]
 LABELS = np.repeat(np.arange(4, dtype=np.int32), 6)[None] + np.zeros((8, 1), np.int32)
@@ -125,7 +124,10 @@ def checkpoints() -> list[Seed]:
     legacy = io.BytesIO()
     torch.save(state, legacy, _use_new_zipfile_serialization=False)
     # PyTorch names the folder in the archive after the file: made equal, so that the bytes are
-    zipped = [write_zip(read_zip(_written("x.pth", lambda path, kept=kept: torch.save(kept, path))).items()) for kept in (state, full)]
+    zipped = [
+        write_zip(read_zip(_written("x.pth", lambda path, kept=kept: torch.save(kept, path))).items())
+        for kept in (state, full)
+    ]
     return [one("plain.pth", zipped[0]), one("full.ckpt", zipped[1]), one("old.pt", legacy.getvalue())]
 
 
@@ -136,7 +138,9 @@ def refiners() -> list[Seed]:
 
     config = RefineConfig(n_features=4, n_classes=5)
     network = KanezakiCNN(config, 3)
-    return [one("net.safetensors", _written("x.safetensors", lambda path: save_network(path, network, config, ["a.png"])))]
+    return [
+        one("net.safetensors", _written("x.safetensors", lambda path: save_network(path, network, config, ["a.png"])))
+    ]
 
 
 def learned_networks() -> list[Seed]:
@@ -175,9 +179,20 @@ def coco() -> list[Seed]:
         "images": [{"id": 1, "file_name": "a.jpg", "height": 8, "width": 24}],
         "categories": [{"id": 1, "name": "wheel"}, {"id": 2, "name": "door"}],
         "annotations": [
-            {"image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]], "bbox": [0, 0, 4, 4]},
-            {"image_id": 1, "category_id": 2, "segmentation": {"size": [8, 24], "counts": [10, 20, 162]}, "bbox": [1, 1, 2, 2]},
-            {"image_id": 1, "category_id": 2, "segmentation": {"size": [8, 24], "counts": ":D23"}, "bbox": [1, 1, 2, 2]},
+            {
+                "image_id": 1,
+                "category_id": 1,
+                "iscrowd": 0,
+                "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]],
+                "bbox": [0, 0, 4, 4],
+            },
+            {
+                "image_id": 1,
+                "category_id": 2,
+                "segmentation": {"size": [8, 24], "counts": [10, 20, 162]},
+                "bbox": [1, 1, 2, 2],
+            },
+            {"image_id": 1, "category_id": 2, "segmentation": {"size": [8, 24], "counts": "P6"}, "bbox": [1, 1, 2, 2]},
         ],
     }
     photo = _saved(Image.new("RGB", (24, 8)), "JPEG")
@@ -213,7 +228,12 @@ def documents() -> list[Seed]:
 
 
 def graphs() -> list[Seed]:
-    data = {"x": torch.ones(3, 2), "edge_index": torch.tensor([[0, 1], [1, 2]]), "edge_attr": torch.ones(2, 4)}
+    data = {
+        "x": torch.ones(3, 2),
+        "pos": torch.ones(3, 2),
+        "edge_index": torch.tensor([[0, 1], [1, 2]]),
+        "edge_attr": torch.ones(2, 4),
+    }
     content = _written("a.pt", lambda path: torch.save(data, path))
     photo = _saved(Image.fromarray(np.random.default_rng(3).integers(0, 256, (24, 24, 3), np.uint8)), "PNG")
     settings = json.dumps({"superpixels": 9, "model": "MODEL"}).encode()
