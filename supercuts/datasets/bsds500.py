@@ -107,9 +107,8 @@ def _number(name: str) -> float:
 def _read_field(path: Path, name: str) -> list[np.ndarray]:
     if not path.is_file():
         raise FileFormatError(f"{path} does not exist: image {path.stem} has no annotation file.\n{_HELP}")
-    variables = read_mat(path)
     try:
-        annotations = variables["groundTruth"].ravel()
+        annotations = read_mat(path)["groundTruth"].ravel()
         arrays = [np.asarray(annotation[name][0, 0]) for annotation in annotations]
     except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:  # of other variables than expected
         raise FileFormatError(
