@@ -124,7 +124,7 @@ def _read_npz(path: Path, _: bool) -> dict[str, np.ndarray]:
     return variables
 
 
-def _check_claim(name: str, file: zipfile.ZipExtFile, n_bytes: int) -> None:
+def _check_claim(name: str, file: Any, n_bytes: int) -> None:
     """Refuse an array that claims to be larger than its file: by that claim numpy asks for memory."""
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)

@@ -148,7 +148,8 @@ def _callbacks(config: TrainConfig, is_judged: bool) -> list[Callback]:
         callbacks += [Report(config.out), KeepBest(folder)]
         if config.validation.patience is not None:
             callbacks.append(StopEarly(config.validation.patience))
-    return [*callbacks, KeepLast(folder, config.checkpoint_steps, config.validation.every_steps if is_judged else 0)]
+    judged_every = (config.validation.every_steps or 0) if is_judged else 0
+    return [*callbacks, KeepLast(folder, config.checkpoint_steps, judged_every)]
 
 
 def _processes() -> tuple[int, int]:

@@ -67,6 +67,7 @@ def test_a_drawing_holds_no_name_of_others(tmp_path, name):
 
 
 def test_json_formats_escape_the_name_of_their_file(tmp_path):
+    pytest.importorskip("pycocotools")
     path = tmp_path / "a\"b\\u{'<script>.json"
     tree().export(path, "coco")
     assert json.loads(path.read_text())["images"][0]["file_name"] == path.stem

@@ -10,6 +10,7 @@ from corpus import npy
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from jaxtyping import TypeCheckError
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.export import npz
@@ -65,7 +66,7 @@ FLOATS = st.floats(width=32) | st.sampled_from([0.0, 0.5, 1.0])
 def test_any_arrays_are_a_hierarchy_or_an_input_error(labels, parents, altitudes, n_leaves):
     try:
         h = Hierarchy(labels, parents, altitudes, np.zeros((n_leaves, 0), np.float32))
-    except InputError:
+    except (InputError, TypeCheckError):  # annotations are enforced only in tests
         return
     assert h.cut(regions=1).shape == labels.shape
     assert h.ucm().shape == (2 * labels.shape[0] + 1, 2 * labels.shape[1] + 1)
@@ -90,5 +91,5 @@ def test_a_file_of_which_one_array_is_any_other_is_read_or_refused(h, name, arra
         for member, content in {**members, f"{name}.npy": npy(array)}.items():
             archive.writestr(member, content)
     path.write_bytes(file.getvalue())
-    with contextlib.suppress(FileFormatError):
+    with contextlib.suppress(FileFormatError, TypeCheckError):  # annotations are enforced only in tests
         assert npz.read(path).cut(regions=1).max() == 0
