@@ -41,7 +41,7 @@ def _value(hint: Any, plain: Any) -> Any:
             return None
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
     numbers: dict[Any, Any] = {float: (int, float), int: int, str: str, bool: bool}
-    if hint in numbers and not isinstance(plain, numbers[hint]):
+    if hint in numbers and (not isinstance(plain, numbers[hint]) or (isinstance(plain, bool) and hint is not bool)):
         raise TypeError(f"{plain!r:.40} is no {hint.__name__}")
     if is_dataclass(hint):
         return from_plain(hint, plain) if isinstance(hint, type) else plain

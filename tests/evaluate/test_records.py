@@ -53,7 +53,7 @@ def test_tuples_come_back_as_tuples():
     assert from_plain(Named, json.loads(json.dumps(to_plain(Named(("a", "b")))))).names == ("a", "b")
 
 
-@pytest.mark.parametrize("value", [None, [], "0.5", {}])
+@pytest.mark.parametrize("value", [None, [], "0.5", {}, True])
 def test_a_number_that_is_none_is_refused(value):
     @dataclass
     class Score:

@@ -179,7 +179,7 @@ def read_score(path: Path) -> None:
     origin = json.dumps(run._origin(task)).encode()
     (folder / "score.json").write_bytes(path.read_bytes().replace(b'"ORIGIN"', origin))
     score = store.read(task)
-    assert score is None or all(isinstance(value, float) for value in dataclasses.astuple(score)), score
+    assert score is None or all(type(value) in (int, float) for value in dataclasses.astuple(score)), score
 
 
 def read_document(path: Path) -> None:
