@@ -150,9 +150,10 @@ def _picture_shape(path: Path) -> tuple[int, int, int]:
             with Image.open(path, formats=_PICTURES) as image:
                 height, width = image.height, image.width
                 # asked for its EXIF block, a PNG is decoded unless one comes before the pixels
-                has_exif = image.format != "PNG" or "exif" in image.info or _holds_orientation(path)
+                is_late = image.format == "PNG" and "exif" not in image.info and _holds_orientation(path)
+                has_exif = image.format != "PNG" or "exif" in image.info or is_late
                 turned = has_exif and image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-                if image.format == "PNG":
+                if image.format == "PNG" and not is_late:
                     image.verify()  # checksums alone: a file that was cut is found, nothing is decoded
     except Exception as error:  # damaged bytes: decoders raise struct, syntax, key, memory and other errors
         raise ImageError(

@@ -6,6 +6,7 @@ Not  no limits of time and memory of its own (harness.py)
 """
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -27,9 +28,14 @@ def cases(n: int, seed: int, kinds: list[str]) -> Iterator[Case]:
         for files, target in SEEDS[kind]():
             yield Case(kind, f"{target}, whole", files, target)
             yield from mutants(kind, files, target, rng, n)
-    for kind, name, files, target in (forged for make in FORGERIES for forged in make()):
+    for kind, name, files, target in _forged():
         if kind in kinds:
             yield Case(kind, name, files, target)
+
+
+@functools.cache
+def _forged() -> list[tuple[str, str, dict[str, bytes], str]]:
+    return [forged for make in FORGERIES for forged in make()]
 
 
 def main() -> int:

@@ -63,7 +63,7 @@ def test_a_reader_that_fails_crashes_or_hangs_is_found(monkeypatch, tmp_path):
     broken = tmp_path / "worker"
     broken.mkdir()
     for name in ("worker.py", "readers.py"):
-        source = (SOURCES / name).read_text()
+        source = (SOURCES / name).read_text().replace("    _import_everything()\n", "")  # which takes seconds
         (broken / name).write_text(source + FAULTS if name == "readers.py" else source)
     monkeypatch.setattr("harness.WORKER", broken / "worker.py")
     tried = [Case(kind, kind, {"a": b""}, "a") for kind in ("fails", "crashes", "hangs", "eats", "runs", "config")]
@@ -80,5 +80,4 @@ READERS["hangs"] = lambda path: time.sleep(60)
 READERS["eats"] = lambda path: np.ones(1 << 29)
 READERS["runs"] = lambda path: open("CODE-WAS-RUN", "w").close()
 READERS["config"] = lambda path: None
-READERS["georeference"] = None
 """
