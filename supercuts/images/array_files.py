@@ -20,6 +20,7 @@ from supercuts.core.archives import check_members
 from supercuts.core.errors import FileFormatError, SuperCutsError
 from supercuts.images.io import MAX_PIXELS
 from supercuts.images.mat_files import read_mat
+from supercuts.images.tiff_pages import check_pages
 
 _PNG_MODES = ("1", "L", "I;16", "I;16B", "I")
 _TIFF_RGB, _TIFF_PALETTE = 2, 3
@@ -161,6 +162,7 @@ def _read_tiff(path: Path, accepts_palette: bool) -> dict[str, np.ndarray]:
 def _open_tiff(path: Path, accepts_palette: bool) -> Iterator[Any]:
     import tifffile  # slow to import, and few results need it
 
+    check_pages(path)
     with tifffile.TiffFile(path) as tiff:
         if len(tiff.series) != 1:
             raise FileFormatError(f"{path} holds {len(tiff.series)} series of images. Expected one: save it alone.")

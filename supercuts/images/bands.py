@@ -21,6 +21,7 @@ from PIL import Image
 from supercuts.core.errors import FileFormatError, ImageError
 from supercuts.images.array_files import read_variables, refusing_damage
 from supercuts.images.io import MAX_PIXELS, read_image
+from supercuts.images.tiff_pages import check_pages
 
 _TIFFS = (".tif", ".tiff")
 _PICTURES = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
@@ -125,6 +126,8 @@ def _open_tiff(path: Path) -> Iterator[Any]:
     """Yield the one series of a TIFF of bands, None of a TIFF that is a picture."""
     import tifffile  # slow to import, and few images need it
 
+    with refusing_damage(path):
+        check_pages(path)
     with refusing_damage(path), tifffile.TiffFile(path) as tiff:
         if len(tiff.series) != 1:
             shapes = ", ".join(str(series.shape) for series in tiff.series)

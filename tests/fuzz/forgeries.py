@@ -142,9 +142,12 @@ def _tiffs() -> Iterator[Forged]:
     looped = bytearray(_tiff(np.zeros((8, 24), np.uint16)))
     start = struct.unpack_from("<I", looped, 4)[0]
     count = struct.unpack_from("<H", looped, start)[0]
-    struct.pack_into("<I", looped, start + 2 + 12 * count, start)  # the next page is the first
-    for kind in ("picture", "bands", "label map"):
-        yield kind, "a TIFF whose pages go round in a circle", {"a.tif": bytes(looped)}, "a.tif"
+    empty = len(looped) + len(looped) % 2
+    for name, after in (("the next page is the first", start), ("the next page is the next page", empty)):
+        struct.pack_into("<I", looped, start + 2 + 12 * count, after)
+        content = bytes(looped).ljust(empty, b"\0") + struct.pack("<HI", 0, empty)
+        for kind in ("picture", "bands", "label map"):
+            yield kind, f"a TIFF of which {name}", {"a.tif": content}, "a.tif"
 
 
 def checkpoints() -> Iterator[Forged]:
