@@ -8,7 +8,10 @@ Not  no download (timm's hub does that), no pickle of anything but tensors and p
 import argparse
 import importlib
 import pickle
-from collections.abc import Mapping
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +20,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from supercuts.core.archives import check_members
 from supercuts.core.errors import FileFormatError
 
 Network = Literal["teacher", "student"]
 _WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys under which training scripts keep the weights
 _PREFIXES = ("module.", "backbone.")
+# what torch's restricted unpickler raises of damaged or hostile files
+_UNREADABLE = (
+    *(pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error, EOFError, OSError, MemoryError),
+    *(RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+)
+_SMALL = 1_000_000  # weights that no memory is short of
 _NOT_BACKBONE = ("head.", "fc.", "output_conv.", "dino_head.", "ibot_head.")
 
 
@@ -38,7 +48,7 @@ def read_tensors(path: Path, network: Network = "teacher") -> dict[str, torch.Te
     """Return the tensors of a file by their full names, taken out of the dicts that training scripts wrap around."""
     if not path.is_file():
         raise FileFormatError(f"{path}: no such file. Give the weights of the backbone as .pth, .pt or .safetensors.")
-    content: Any = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    content: Any = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
     if isinstance(content, Mapping) and network in content:
         content = content[network]
     for wrapper in _WRAPPERS:
@@ -51,6 +61,15 @@ def read_tensors(path: Path, network: Network = "teacher") -> dict[str, torch.Te
             "Save model.state_dict()."
         )
     return {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def check_extent(make: Callable[[], nn.Module], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse settings of a network that is far larger than its weights, before memory is asked for it."""
+    with torch.device("meta"):  # shapes alone
+        n_wanted = sum(value.numel() for value in make().state_dict().values())
+    n_found = sum(value.numel() for value in tensors.values())
+    if n_wanted > 2 * n_found + _SMALL:
+        raise RuntimeError(f"its settings describe a network of {n_wanted} weights, the file holds {n_found}.")
 
 
 def load_weights(model: nn.Module, path: Path, network: Network = "teacher") -> None:
@@ -78,16 +97,25 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
 
 
-def _read_torch(path: Path) -> Any:
+def read_torch(path: Path) -> Any:
+    """Return what torch.save wrote, of tensors and plain values alone; FileFormatError of anything else."""
     try:
+        _check_archive(path)
         # DINO's full checkpoints keep the arguments of their run: a Namespace, which runs no code
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         raise FileFormatError(
             f"{path}: no file of tensors that is safe to read ({type(error).__name__}: {error}). Expected what "
             "torch.save(model.state_dict(), path) writes: was it copied completely?"
         ) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that unpacks to more than its own size: torch.save packs nothing."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_members(archive, path.stat().st_size)
 
 
 def _strip(name: str) -> str:

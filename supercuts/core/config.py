@@ -23,6 +23,8 @@ from supercuts.core.version import package_version
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+MAX_BYTES = 1 << 20  # of a file
+_MAX_VALUES = 100_000
 PROVENANCE = "provenance"  # top-level key that save_resolved adds and load_config skips
 
 
@@ -78,7 +80,9 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         siblings = sorted(p.name for pattern in ("*.yaml", "*.yml") for p in path.parent.glob(pattern))
         raise ConfigError(f"{path}: no such file; {path.parent} holds {', '.join(siblings) or 'no YAML file'}")
     try:
-        values = yaml.load(path.read_bytes(), _UniqueKeyLoader)  # a subclass of SafeLoader: builds no objects
+        values = _parse(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}{_place(error)}") from error
     if values is None:
@@ -86,6 +90,37 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds {_shorten(values)}; expected keys and values such as 'name: value'")
     return values
+
+
+def _parse(text: str | bytes) -> Any:
+    """Return plain values; yaml.YAMLError says what is wrong with the text."""
+    if len(text) > MAX_BYTES:
+        raise yaml.YAMLError(f"{len(text)} bytes, above the limit of {MAX_BYTES}: is it a configuration?")
+    loader = _UniqueKeyLoader(text)  # a subclass of SafeLoader: builds no objects
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _extent(node, {}) > _MAX_VALUES:
+            raise yaml.YAMLError(f"more than {_MAX_VALUES} values, counted with those that aliases repeat")
+        return loader.construct_document(node)
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply: write it flatter") from error
+    # what PyYAML raises of values that contradict their tag or their form, such as 2001-99-99
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
+        raise yaml.YAMLError(f"a value that YAML cannot read ({error}): quote it") from error
+    finally:
+        loader.dispose()
+
+
+def _extent(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node stands for: aliases of aliases may be billions in a few lines."""
+    if id(node) not in known:
+        known[id(node)] = _MAX_VALUES + 1  # while it is counted: what holds itself has no end
+        items = node.value if isinstance(node, yaml.CollectionNode) else ()
+        inner = [one for item in items for one in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_extent(one, known) for one in inner)
+    return known[id(node)]
 
 
 def _place(error: yaml.YAMLError) -> str:
@@ -101,7 +136,7 @@ def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
     if not equals or not all(keys):
         raise ConfigError(f"override {override!r} is not understood; expected key=value or key.sub=value")
     try:
-        return keys, yaml.load(text, _UniqueKeyLoader)
+        return keys, _parse(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override}: the value is not valid YAML; quote it: {name}='\"...\"'") from error
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from jaxtyping import Bool, Int32
-from PIL import Image, UnidentifiedImageError
 
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.checks import check_choice
-from supercuts.core.errors import FileFormatError
+from supercuts.core.errors import FileFormatError, ImageError
 from supercuts.datasets.base import Sample, SampleSequence
+from supercuts.images.bands import read_shape
+from supercuts.images.mat_files import read_mat
 
 _SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "train+val": ("train", "val")}
 _LAYOUTS = ("BSDS500/BSDS500/data", "BSR/BSDS500/data", "BSDS500/data", "data", ".")
@@ -108,10 +108,9 @@ def _read_field(path: Path, name: str) -> list[np.ndarray]:
     if not path.is_file():
         raise FileFormatError(f"{path} does not exist: image {path.stem} has no annotation file.\n{_HELP}")
     try:
-        annotations = scipy.io.loadmat(path)["groundTruth"].ravel()
+        annotations = read_mat(path)["groundTruth"].ravel()
         arrays = [np.asarray(annotation[name][0, 0]) for annotation in annotations]
-    # scipy raises a different type for each way in which a file can be broken
-    except Exception as error:
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:  # of other variables than expected
         raise FileFormatError(
             f"{path} is not a BSDS500 annotation ({type(error).__name__}: {error}). Expected a MATLAB 5 file whose "
             f"groundTruth{{i}}.{name} is a matrix; unpack the dataset again."
@@ -126,9 +125,8 @@ def _read_field(path: Path, name: str) -> list[np.ndarray]:
 
 def _check_size(sample: Sample, shape: tuple[int, ...]) -> None:
     try:
-        with Image.open(sample.image_path) as image:  # reads the header only
-            expected = (image.height, image.width)
-    except (OSError, UnidentifiedImageError) as error:
+        expected = read_shape(sample.image_path)[:2]  # reads the header only
+    except ImageError as error:
         raise FileFormatError(f"{sample.image_path} cannot be read: {error}. Unpack the dataset again.") from error
     if shape != expected:
         raise FileFormatError(

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 
 from supercuts.core.errors import FileFormatError
 from supercuts.datasets.annotations import AnnotatedSample, AnnotatedSequence, PartTruth
 from supercuts.datasets.folders import find_layout, find_partner, list_images
+from supercuts.images.mat_files import read_mat
 
 _FOLDERS = ("CCP", "clothing-co-parsing", "clothing-co-parsing-master", ".")
 _PARTS = ("photos", "annotations/pixel-level", "label_list.mat")
@@ -65,11 +65,10 @@ def read_clothes(path: Path, names: tuple[str, ...]) -> PartTruth:
 
 
 def _read(path: Path, key: str) -> Any:
-    try:
-        return np.asarray(scipy.io.loadmat(path)[key])
-    # scipy raises a different type for each way in which a file can be broken
-    except Exception as error:
+    variables = read_mat(path)
+    if key not in variables:
         raise FileFormatError(
-            f"{path} is not a CCP file ({type(error).__name__}: {error}). Expected a MATLAB 5 file with {key}; unpack "
+            f"{path} is not a CCP file: it holds {', '.join(variables)}. Expected a MATLAB 5 file with {key}; unpack "
             "the dataset again."
-        ) from error
+        )
+    return np.asarray(variables[key])

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from supercuts.core.errors import FileFormatError
 from supercuts.datasets.annotations import AnnotatedSample, AnnotatedSequence, ObjectTruth, PartTruth
 from supercuts.datasets.coco_masks import decode_segmentation
 from supercuts.datasets.folders import find_layout, read_lines
+from supercuts.images.io import MAX_PIXELS
 
 _COCO20K = [
     (f"{base}/{images}", f"{base}/annotations/instances_train2014.json", names)
@@ -41,6 +43,13 @@ _KEYS = {  # of a COCO file, and what each of their entries must have; annotatio
     "images": ("id", "file_name", "height", "width"),
     "annotations": ("image_id", "category_id"),
     "categories": ("id", "name"),
+}
+_TYPES: dict[str, Callable[[object], bool]] = {  # what tells a usable value
+    **dict.fromkeys(("id", "image_id", "category_id"), lambda value: isinstance(value, int | str)),
+    **dict.fromkeys(("file_name", "name"), lambda value: isinstance(value, str) and value != ""),
+    **dict.fromkeys(("height", "width"), lambda value: isinstance(value, int) and value > 0),
+    "bbox": lambda value: isinstance(value, list) and len(value) == 4 and all(map(_is_place, value)),
+    "segmentation": lambda value: isinstance(value, list | dict),
 }
 _CAR_SPLITS = {"train": "trainingset", "test": "testset"}
 Record = dict[str, Any]  # an entry of a COCO file
@@ -103,7 +112,9 @@ class CocoParts(AnnotatedSequence[PartTruth]):
         document = _read_json(path, "segmentation")
         names = {one["id"]: str(one["name"]) for one in document["categories"]}
         if unknown := {one["category_id"] for one in document["annotations"]} - names.keys():
-            raise FileFormatError(f"{path} has parts of category {min(unknown)}, which its categories do not name.")
+            raise FileFormatError(
+                f"{path} has parts of category {min(unknown, key=str)}, which its categories do not name."
+            )
         entries = {_safe_name(image["file_name"], path): image for image in document["images"]}
         of_images = dict(_of_images(document, {name: image["id"] for name, image in entries.items()}, entries.keys()))
         samples = []
@@ -149,22 +160,30 @@ def _of_images(document: Record, ids: dict[str, int], wanted: Any) -> list[tuple
 def _read_json(path: Path, needed: str) -> Record:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{path} is no JSON file ({error}). Download it again.") from error
     if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in _KEYS):
         raise FileFormatError(f"{path} has no lists {', '.join(_KEYS)}. Expected a COCO file of instances.")
     for key, wanted in {**_KEYS, "annotations": (*_KEYS["annotations"], needed)}.items():
         for entry in document[key]:
-            if missing := [name for name in wanted if name not in entry]:
+            known = entry if isinstance(entry, dict) else {}
+            if missing := [name for name in wanted if not _TYPES[name](known.get(name))]:
                 raise FileFormatError(
                     f"{path}: an entry of {key} has no {', '.join(missing)}: {str(entry)[:80]}. Expected a COCO file."
                 )
+    for image in document["images"]:
+        if image["height"] * image["width"] > MAX_PIXELS:
+            raise FileFormatError(f"{path} has an image of {image['height']} x {image['width']}, above {MAX_PIXELS}.")
     return document
+
+
+def _is_place(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e9  # NaN is not
 
 
 def _safe_name(file_name: str, path: Path) -> str:
     name = PurePosixPath(file_name)
-    if name.is_absolute() or ".." in name.parts:
+    if name.is_absolute() or ".." in name.parts or not name.name or "\0" in file_name:
         raise FileFormatError(f"{path} names an image {file_name!r}. Expected a path below the folder of images.")
     return str(name.with_suffix(""))
 

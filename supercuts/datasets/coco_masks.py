@@ -12,6 +12,8 @@ from jaxtyping import Bool
 
 from supercuts.core.errors import FileFormatError
 
+_MOST_SHIFT = 60  # five bits a character: numbers of 64 bits
+
 
 def decode_segmentation(segmentation: Any, height: int, width: int) -> Bool[np.ndarray, "{height} {width}"]:
     """Return the mask of a list of polygons [x0, y0, x1, y1, ...], joined, or of {"size": [H, W], "counts": ...}.
@@ -28,7 +30,7 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> Bool[np.n
         if isinstance(segmentation, dict):
             return _decode_runs(segmentation, height, width)
         return _draw_polygons(segmentation, height, width)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise FileFormatError(
             f"segmentation {str(segmentation)[:80]!r} of an image of {height} rows and {width} columns cannot be drawn "
             f"({error}). Expected polygons [[x0, y0, x1, y1, ...], ...] or a run-length encoding with size and counts."
@@ -52,7 +54,8 @@ def _decode_runs(encoding: dict[str, Any], height: int, width: int) -> np.ndarra
         raise ValueError(f"its size is {encoding['size']}")
     counts = encoding["counts"]
     runs = np.array(_unpack(counts) if isinstance(counts, str | bytes) else counts, np.int64)
-    if (runs < 0).any() or runs.sum() != height * width:
+    # each by itself: a sum of forged ones may come out right
+    if ((runs < 0) | (runs > height * width)).any() or runs.sum() != height * width:
         raise ValueError(f"its runs are of {runs.sum()} pixels")
     values = np.arange(runs.size) % 2 == 1
     return np.repeat(values, runs).reshape(width, height).T.copy()
@@ -67,6 +70,8 @@ def _unpack(text: str | bytes) -> list[int]:
     value, shift = 0, 0
     for character in text.encode() if isinstance(text, str) else text:
         bits = character - 48
+        if bits < 0 or bits > 63 or shift > _MOST_SHIFT:
+            raise ValueError(f"its text has a run that no image has, at {character!r}")
         value |= (bits & 31) << shift
         shift += 5
         if not bits & 32:

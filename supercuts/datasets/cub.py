@@ -20,6 +20,7 @@ from supercuts.datasets.folders import find_layout, read_lines
 _FOLDERS = ("CUB/CUB_200_2011", "CUB_200_2011", ".")
 _SPLITS = {"train": ("1",), "test": ("0",), "train+test": ("0", "1")}  # the flag says: is training image
 _LISTS = ("images.txt", "images", "train_test_split.txt", "bounding_boxes.txt")
+_MOST = 1e9  # any pixel's row and any image's number are below
 _EXPECTED = f"""Expected one of {", ".join("ROOT" if f == "." else f"ROOT/{f}" for f in _FOLDERS)} to hold
   images.txt               IMAGE_ID CLASS/NAME.jpg
   images/CLASS/NAME.jpg
@@ -74,7 +75,7 @@ class CUBParts(AnnotatedSequence[PartTruth]):
         layouts = [[f"{f}/{name}" for name in (*_LISTS, "parts/parts.txt", "parts/part_locs.txt")] for f in _FOLDERS]
         *lists, names_path, places_path = find_layout(self.root, layouts, "CUB-200-2011 with parts", _EXPECTED)
         listed, boxes = _listed(lists, self.split), _boxes(lists[3])
-        names = tuple(line.split(maxsplit=1)[1] for line in read_lines(names_path))
+        names = tuple(name for _, name in _pairs(names_path))
         rows = _numbers(places_path, 5)
         rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
         starts = np.searchsorted(rows[:, 0], [key for key, _, _ in listed])
@@ -102,16 +103,25 @@ def bird_parts(_: Path, names: tuple[str, ...], rows: np.ndarray, box: np.ndarra
 def _listed(lists: list[Path], split: str) -> list[tuple[int, str, Path]]:
     """Return the number, name CLASS/NAME and file of each image of a split."""
     names_path, images, splits_path = lists[:3]
-    flags = dict(line.split()[:2] for line in read_lines(splits_path))
+    flags = dict(_pairs(splits_path))
     listed = []
-    for line in read_lines(names_path):
-        key, file = line.split(maxsplit=1)
+    for key, file in _pairs(names_path):
         if flags.get(key) in _SPLITS[split]:
             name = PurePosixPath(file)
+            if not key.isdecimal() or not name.name or name.is_absolute() or ".." in name.parts:
+                raise FileFormatError(f"{names_path} has {file[:80]!r} as image {key[:20]}.\n{_EXPECTED}")
             listed.append((int(key), str(name.with_suffix("")), images / name))
     if not listed:
         raise FileFormatError(f"{names_path} and {splits_path} name no image of split {split}.\n{_EXPECTED}")
     return listed
+
+
+def _pairs(path: Path) -> list[tuple[str, str]]:
+    """Return the number and the rest of each line."""
+    found = [line.split(maxsplit=1) for line in read_lines(path)]
+    if wrong := [pair for pair in found if len(pair) != 2]:
+        raise FileFormatError(f"{path} has a line {wrong[0][0][:80]!r}, which is no pair.\n{_EXPECTED}")
+    return [(key, rest.strip()) for key, rest in found]
 
 
 def _boxes(path: Path) -> dict[int, np.ndarray]:
@@ -132,6 +142,8 @@ def _numbers(path: Path, columns: int) -> np.ndarray:
         rows = np.loadtxt(path, dtype=np.float64, ndmin=2)
     except (OSError, ValueError) as error:
         raise FileFormatError(f"{path} is not a table of numbers ({error}).\n{_EXPECTED}") from error
+    if not (np.abs(rows) < _MOST).all():  # NaN is not
+        raise FileFormatError(f"{path} has numbers that no image has, such as {rows[~(np.abs(rows) < _MOST)][0]}.")
     if rows.shape[1] != columns:
         raise FileFormatError(f"{path} has {rows.shape[1]} columns, expected {columns}.\n{_EXPECTED}")
     return rows

@@ -22,6 +22,7 @@ CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
+_MOST = 1e9  # any pixel is below
 _HARD = ("difficult", "truncated")
 
 
@@ -67,7 +68,9 @@ def read_boxes(path: Path, no_hard: bool = False) -> ObjectTruth:
         corners = [
             [float(_text(one, f"bndbox/{side}")) for side in ("ymin", "xmin", "ymax", "xmax")] for one in objects
         ]
-    except (OSError, ET.ParseError, ValueError) as error:
+        if not (np.abs(np.array(corners)) < _MOST).all():  # NaN is not
+            raise ValueError("a corner that no image has")
+    except (OSError, ET.ParseError, ValueError, LookupError) as error:  # LookupError: of an unknown encoding
         raise FileFormatError(
             f"{path} is not a VOC annotation ({error}). Expected XML with annotation/object/bndbox of ymin, xmin, ymax "
             "and xmax; unpack the dataset again."
@@ -80,7 +83,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     """Return the class of each object in one annotation file, in its order; refuse a file without objects."""
     try:
         classes = tuple(_text(one, "name") for one in ET.parse(path).getroot().iter("object"))
-    except (OSError, ET.ParseError, ValueError) as error:
+    except (OSError, ET.ParseError, ValueError, LookupError) as error:
         raise FileFormatError(f"{path} is not a VOC annotation ({error}). Unpack the dataset again.") from error
     if not classes or not set(classes) <= set(CLASSES):
         raise FileFormatError(

@@ -36,10 +36,13 @@ def from_plain(kind: type[_Record], plain: Any) -> _Record:
 
 
 def _value(hint: Any, plain: Any) -> Any:
-    if plain is None:
-        return None
     if get_origin(hint) is UnionType:
+        if plain is None:
+            return None
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
+    numbers: dict[Any, Any] = {float: (int, float), int: int, str: str, bool: bool}
+    if hint in numbers and (not isinstance(plain, numbers[hint]) or (isinstance(plain, bool) and hint is not bool)):
+        raise TypeError(f"{plain!r:.40} is no {hint.__name__}")
     if is_dataclass(hint):
         return from_plain(hint, plain) if isinstance(hint, type) else plain
     if isinstance(plain, dict):

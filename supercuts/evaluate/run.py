@@ -63,8 +63,8 @@ class Store(Generic[_Score]):
         try:
             record = json.loads(self._path(task).read_text(encoding="utf-8"))
             return from_plain(self.kind, record["score"]) if record["origin"] == _origin(task) else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None  # not there, or of another version: the image is scored anew
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None  # not there, damaged, or of another version: the image is scored anew
 
     def write(self, task: Task[_Score], score: _Score) -> None:
         """Store a score."""

@@ -8,14 +8,17 @@ Not  no pickled objects, neither written nor read
 import io
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from supercuts.core.archives import MAX_BYTES, check_members
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path
 from supercuts.hierarchy.edits import Edit, Edits, Tree, advance
@@ -47,6 +50,11 @@ _EDIT_AXES = {
     "edit_leaves": ("i4", 1),
     "edit_limits": ("i8", 1),  # n_forced, n_frozen: for readers that do not do the edits again
 }
+# what zipfile and numpy raise of damaged, encrypted or forged members; OSError: of places beyond the file
+_UNREADABLE = (
+    *(ValueError, EOFError, OSError, zlib.error, NotImplementedError, RuntimeError, MemoryError),
+    *(tokenize.TokenError, SyntaxError),  # of headers, which numpy takes for Python
+)
 _REMEDY = "Write it again with Hierarchy.save."
 
 
@@ -77,13 +85,20 @@ def write(path: str | os.PathLike[str], hierarchy: Hierarchy, image: bool = True
             archive.writestr(info, member.getbuffer(), compress_type=zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
-def read(path: str | os.PathLike[str]) -> Hierarchy:
+def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Hierarchy:
     """Read a hierarchy; a file that is not one is refused with what is wrong, whatever its content.
 
-    A path that cannot be opened at all raises the operating system's error.
+    A path that cannot be opened at all raises the operating system's error. A file that unpacks to more than max_bytes
+    is refused before it is.
     """
+    with Path(path).open("rb") as file:
+        return _read_open(path, file, max_bytes)
+
+
+def _read_open(path: str | os.PathLike[str], file: IO[bytes], max_bytes: int) -> Hierarchy:
     try:
-        with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(file) as archive:
+            check_members(archive, max_bytes)
             arrays = _read_members(archive)
         names, altitudes = arrays["level_names"].tolist(), arrays["level_altitudes"].tolist()
         hierarchy = Hierarchy(
@@ -100,8 +115,7 @@ def read(path: str | os.PathLike[str]) -> Hierarchy:
         raise FileFormatError(f"{path} is not a whole .npz (zip) file: {error}. {_REMEDY}") from error
     except InputError as error:
         raise FileFormatError(f"{path} holds no valid hierarchy: {error} {_REMEDY}") from error
-    # what zipfile and numpy raise on damaged, encrypted or forged members
-    except (ValueError, EOFError, zlib.error, NotImplementedError, RuntimeError, MemoryError) as error:
+    except _UNREADABLE as error:
         raise FileFormatError(f"{path} is not a hierarchy file: {error}. {_REMEDY}") from error
 
 

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 import scipy.sparse
 from PIL import PngImagePlugin
 
+from supercuts.core.archives import check_members
 from supercuts.core.errors import FileFormatError, SuperCutsError
 from supercuts.images.io import MAX_PIXELS
+from supercuts.images.mat_files import read_mat
+from supercuts.images.tiff_pages import check_pages
 
 _PNG_MODES = ("1", "L", "I;16", "I;16B", "I")
 _TIFF_RGB, _TIFF_PALETTE = 2, 3
 _UNNAMED = "array"  # what the one array is called in formats without names
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _REMEDIES = {
     ".mat": "Expected a whole MATLAB file of version 7 or older: write it again with save(file, 'name', '-v7').",
     ".npy": "Expected a whole file of numbers: write it again with np.save(file, array) of an integer or float array.",
@@ -95,15 +96,8 @@ def refusing_damage(path: Path) -> Iterator[None]:
 
 
 def _read_mat(path: Path, _: bool) -> dict[str, np.ndarray]:
-    with path.open("rb") as file:
-        start = file.read(520)
-        if start.startswith((b"MATLAB 7.3", _HDF5)) or start[512:] == _HDF5:
-            raise FileFormatError(
-                f"{path} is a MATLAB v7.3 (HDF5) file. Expected version 7 or older: write it again with "
-                "save(file, 'name', '-v7')."
-            )
     # mat_dtype: MATLAB stores a double map that holds only 0 and 1 as bytes, which must not pass for uint8
-    variables: dict[str, Any] = scipy.io.loadmat(path, mat_dtype=True, appendmat=False)
+    variables = read_mat(path, mat_dtype=True)
     for name, value in variables.items():
         if scipy.sparse.issparse(value):
             raise FileFormatError(f"{path}: {name} is sparse. Expected a full matrix: save full({name}).")
@@ -112,17 +106,34 @@ def _read_mat(path: Path, _: bool) -> dict[str, np.ndarray]:
 
 def _read_npy(path: Path, _: bool) -> dict[str, np.ndarray]:
     # mapped: the size that the header claims is compared with the file's before memory is asked for
-    return {_UNNAMED: np.array(np.lib.format.open_memmap(path, mode="r"))}
+    mapped = np.lib.format.open_memmap(path, mode="r")
+    if mapped.dtype.itemsize == 0:  # of such any number fits a file
+        raise ValueError(f"values of type {mapped.dtype} have no bytes")
+    return {_UNNAMED: np.array(mapped)}
 
 
 def _read_npz(path: Path, _: bool) -> dict[str, np.ndarray]:
     variables = {}
     with zipfile.ZipFile(path) as archive:  # np.load leaves damaged archives open
+        check_members(archive)
         for member in archive.namelist():
             if member.endswith(".npy"):
                 with archive.open(member) as file:
+                    _check_claim(member, file, archive.getinfo(member).file_size)
+                    file.seek(0)
                     variables[member.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
     return variables
+
+
+def _check_claim(name: str, file: Any, n_bytes: int) -> None:
+    """Refuse an array that claims to be larger than its file: by that claim numpy asks for memory."""
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in read:
+        raise ValueError(f"{name} has .npy version {version}, expected (1, 0) or (2, 0)")
+    shape, _, dtype = read[version](file)
+    if not dtype.hasobject and math.prod(shape) * max(dtype.itemsize, 1) > n_bytes:
+        raise ValueError(f"{name} claims {shape} values of {dtype}, which its {n_bytes} bytes cannot hold")
 
 
 def _read_png(path: Path, accepts_palette: bool) -> dict[str, np.ndarray]:
@@ -151,6 +162,7 @@ def _read_tiff(path: Path, accepts_palette: bool) -> dict[str, np.ndarray]:
 def _open_tiff(path: Path, accepts_palette: bool) -> Iterator[Any]:
     import tifffile  # slow to import, and few results need it
 
+    check_pages(path)
     with tifffile.TiffFile(path) as tiff:
         if len(tiff.series) != 1:
             raise FileFormatError(f"{path} holds {len(tiff.series)} series of images. Expected one: save it alone.")

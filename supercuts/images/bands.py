@@ -21,10 +21,12 @@ from PIL import Image
 from supercuts.core.errors import FileFormatError, ImageError
 from supercuts.images.array_files import read_variables, refusing_damage
 from supercuts.images.io import MAX_PIXELS, read_image
+from supercuts.images.tiff_pages import check_pages
 
 _TIFFS = (".tif", ".tiff")
 _PICTURES = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _EXIF_ORIENTATION = 274
+_ORIENTED = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # where Pillow looks for it
 _PHOTO_KINDS = (3, 5, 6, 8)  # photometrics of TIFF whose samples are no bands: palette, CMYK, YCbCr, CIE Lab
 _PHOTO_RGB = 2
 _ACCEPTED = "uint8, uint16, bool, or float in 0..1"
@@ -149,6 +151,8 @@ def _open_tiff(path: Path) -> Iterator[Any]:
     """Yield the one series of a TIFF of bands, None of a TIFF that is a picture."""
     import tifffile  # slow to import, and few images need it
 
+    with refusing_damage(path):
+        check_pages(path)
     with refusing_damage(path), tifffile.TiffFile(path) as tiff:
         if len(tiff.series) != 1:
             shapes = ", ".join(str(series.shape) for series in tiff.series)
@@ -173,10 +177,11 @@ def _picture_shape(path: Path) -> tuple[int, int, int]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is MAX_PIXELS
             with Image.open(path, formats=_PICTURES) as image:
                 height, width = image.height, image.width
-                # asked for its EXIF block, a PNG without one before the pixels is decoded
-                has_exif = image.format != "PNG" or "exif" in image.info
+                # asked for its EXIF block, a PNG is decoded unless one comes before the pixels
+                is_late = image.format == "PNG" and "exif" not in image.info and _holds_orientation(path)
+                has_exif = image.format != "PNG" or "exif" in image.info or is_late
                 turned = has_exif and image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-                if image.format == "PNG":
+                if image.format == "PNG" and not is_late:
                     image.verify()  # checksums alone: a file that was cut is found, nothing is decoded
     except Exception as error:  # damaged bytes: decoders raise struct, syntax, key, memory and other errors
         raise ImageError(
@@ -184,6 +189,12 @@ def _picture_shape(path: Path) -> tuple[int, int, int]:
             "re-save it from another program."
         ) from error
     return _shape_of(str(path), (width, height, 3) if turned else (height, width, 3))
+
+
+def _holds_orientation(path: Path) -> bool:
+    """Return whether a PNG may say, before its pixels or after, which way up it is; compressed bytes may look so."""
+    content = path.read_bytes()
+    return any(mark in content for mark in _ORIENTED)
 
 
 def _from_tensor(tensor: Any) -> Stored:

@@ -18,6 +18,7 @@ from jaxtyping import Float32, Float64
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt, ValidationError
 from torch import nn
 
+from supercuts.backbones.weights import check_extent
 from supercuts.core.errors import FileFormatError
 from supercuts.graph.rag import RegionGraph, contract
 from supercuts.graph.statistics import N_BINS, RegionStatistics, contract_statistics
@@ -90,9 +91,17 @@ class EdgeGNN(nn.Module):
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], config: str) -> "EdgeGNN":
         """Return the network of arrays() in eval mode; FileFormatError if they and the settings are not of one."""
         try:
-            network = cls(arrays["node_mean"].size, arrays["edge_mean"].size, GNNConfig.model_validate_json(config))
-            network.load_state_dict({name: torch.from_numpy(values) for name, values in arrays.items()})
-        except (KeyError, RuntimeError, ValidationError) as error:
+            settings, sizes = (
+                GNNConfig.model_validate_json(config),
+                (arrays["node_mean"].size, arrays["edge_mean"].size),
+            )
+            tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
+            if settings.layers > len(arrays):
+                raise RuntimeError(f"layers={settings.layers}, but {len(arrays)} arrays of weights")
+            check_extent(lambda: cls(*sizes, settings), tensors)
+            network = cls(*sizes, settings)
+            network.load_state_dict(tensors)
+        except (KeyError, RuntimeError, ValidationError, TypeError, OverflowError) as error:
             raise FileFormatError(
                 f"the arrays and settings are not those of a graph neural network ({error}): supercuts calibrate --gnn."
             ) from error

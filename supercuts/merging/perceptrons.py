@@ -43,6 +43,10 @@ class Perceptrons:
         names = [field.name for field in fields(cls)]
         if sorted(arrays) != sorted(names):
             raise FileFormatError(f"perceptrons have the arrays {', '.join(names)}, not {', '.join(arrays) or 'none'}.")
+        n_axes = {"mean": 1, "scale": 1, "first": 3, "second": 3, "last": 2}
+        if any(arrays[name].ndim != n_axes[name] or arrays[name].dtype.kind != "f" for name in names):
+            shapes = {name: (arrays[name].shape, str(arrays[name].dtype)) for name in names}
+            raise FileFormatError(f"the arrays of perceptrons are {shapes}, expected floats of the axes {n_axes}.")
         taken = {name: np.ascontiguousarray(arrays[name], np.float32) for name in names}
         (n_features,), (members, width) = taken["mean"].shape, taken["last"].shape
         width -= 1

@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from supercuts.backbones.weights import check_extent
 from supercuts.core.errors import FileFormatError
 from supercuts.core.files import atomic_path
 from supercuts.images.color import color_features
@@ -67,9 +68,17 @@ def load_learned(path: str | os.PathLike[str]) -> Learned:
             "of a `supercuts refine-train` run; one of `supercuts train` goes to `supercuts segment`."
         )
     try:
-        network = make_learned(_ADAPTER.validate_json(metadata["config"]), is_pretrained=False)
+        config = _ADAPTER.validate_json(metadata["config"])
+        check_extent(lambda: make_learned(config, is_pretrained=False), tensors)
+        network = make_learned(config, is_pretrained=False)
         network.load_state_dict(tensors)
-    except (KeyError, ValidationError, RuntimeError) as error:  # torch refuses what does not fit with RuntimeError
+    except (
+        KeyError,
+        ValidationError,
+        RuntimeError,
+        TypeError,
+        OverflowError,
+    ) as error:  # torch refuses what does not fit with RuntimeError
         raise FileFormatError(
             f"{path}: weights and config do not fit: {error} Train again with this version."
         ) from error

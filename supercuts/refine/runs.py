@@ -183,9 +183,13 @@ def write_result(
 
 
 def read_document(out: Path, name: str) -> dict[str, Any] | None:
-    """Return the document of an image that is finished; None of one that is not."""
+    """Return the document of an image that is finished; None of one that is not, or whose document is damaged."""
     path = out / f"{name}_refine.json"
     if not path.is_file():
         return None
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {**document, "resumed": True}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    is_whole = isinstance(document, dict) and isinstance(document.get("files"), list)
+    return {**document, "resumed": True} if is_whole else None

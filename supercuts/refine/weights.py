@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from supercuts.backbones.weights import check_extent
 from supercuts.core.errors import FileFormatError
 from supercuts.core.files import atomic_path
 from supercuts.refine.config import RefineConfig
@@ -49,10 +50,14 @@ def load_network(path: Path, device: torch.device | str = "cpu") -> tuple[Kaneza
         raise FileFormatError(f"{path}: not a network of `supercuts refine` of this version. Fit one again.")
     try:
         config = RefineConfig.model_validate_json(metadata["config"])
-        network = KanezakiCNN(config, int(metadata["channels"]), choose_precision(config.precision, device))
+        channels, precision = int(metadata["channels"]), choose_precision(config.precision, device)
+        if config.n_convolutions > len(tensors):
+            raise ValueError(f"n_convolutions={config.n_convolutions}, but {len(tensors)} arrays of weights")
+        check_extent(lambda: KanezakiCNN(config, channels, precision), tensors)
+        network = KanezakiCNN(config, channels, precision)
         network.load_state_dict(tensors)
-        images = json.loads(metadata["images"])
-    except (KeyError, ValueError, ValidationError, RuntimeError) as error:
+        images = [str(name) for name in json.loads(metadata["images"])]
+    except (KeyError, ValueError, ValidationError, RuntimeError, TypeError, OverflowError) as error:
         raise FileFormatError(f"{path}: its weights and its settings do not fit: {error}. Fit it again.") from error
     network.use_statistics(config.statistics)
     return network.to(device).eval(), config, images

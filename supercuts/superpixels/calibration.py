@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from supercuts.core.errors import FileFormatError
 from supercuts.superpixels.config import SSNConfig
@@ -50,10 +50,13 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
     path = Path(path)
     if path.suffix in TORCH_SUFFIXES:
         return Calibration()
-    with safe_open(path, framework="np") as file:
-        metadata = file.metadata() or {}
-        names = [name for name in file.keys() if name.startswith(LEARNED)]  # noqa: SIM118 (no mapping)
-        arrays = {name: file.get_tensor(name) for name in names}
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            names = [name for name in file.keys() if name.startswith(LEARNED)]  # noqa: SIM118 (no mapping)
+            arrays = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # TypeError: of bfloat16, unknown to numpy
+        raise FileFormatError(f"{path}: its calibration cannot be read ({error}). Calibrate it again.") from error
     levels = parse_levels(path, metadata.get("levels", "{}"))
     return Calibration(levels, arrays, metadata.get("calibrated_on", ""), metadata.get("gnn_config", "{}"))
 
@@ -61,8 +64,11 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
 def parse_levels(path: Path, text: str) -> dict[str, float]:
     """Return level name -> altitude; FileFormatError names the file."""
     try:
-        return {str(name): float(altitude) for name, altitude in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        levels = {str(name): float(altitude) for name, altitude in json.loads(text).items()}
+        if not all(0 <= altitude <= 1 for altitude in levels.values()):  # NaN is not
+            raise ValueError("an altitude outside 0..1")
+        return levels
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise FileFormatError(
             f"{path}: its levels are not names with altitudes ({error}): {text:.80}. Was the file edited by hand?"
         ) from error

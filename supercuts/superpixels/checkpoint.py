@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from supercuts.backbones.weights import check_extent
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path
 from supercuts.superpixels.calibration import FORMAT_VERSION, LEARNED, TORCH_SUFFIXES, parse_config, parse_levels
@@ -62,9 +63,15 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
         raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
     config = parse_config(path, metadata)
     try:
+        check_extent(lambda: SSN(config), tensors)
         network = SSN(config)
         wrong = network.load_state_dict(tensors, strict=False)
-    except (InputError, RuntimeError) as error:  # torch refuses a tensor of another shape with RuntimeError
+    except (
+        InputError,
+        RuntimeError,
+        TypeError,
+        OverflowError,
+    ) as error:  # torch refuses a tensor of another shape with RuntimeError
         raise FileFormatError(
             f"{path}: its weights and its config do not fit: {error} Train again with this version."
         ) from error

@@ -48,7 +48,8 @@ class Averaging(WeightAveraging):
 class KeepLast(ModelCheckpoint):
     """last.ckpt, for going on."""
 
-    def __init__(self, folder: Path, every_steps: int) -> None:
+    def __init__(self, folder: Path, every_steps: int, judged_every: int = 0) -> None:
+        """Take the steps between checkpoints, and between validations; 0: there are none."""
         super().__init__(
             folder,
             filename="last",
@@ -58,9 +59,17 @@ class KeepLast(ModelCheckpoint):
             save_top_k=1,
         )
         self.every_steps = every_steps
+        self.judged_every = judged_every
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Leave a step to on_validation_end that is judged: a run killed between the two would never judge it."""
+        if not self.judged_every or trainer.global_step % self.judged_every:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write it once more after a validation of the same step, which would else be missing from the curve."""
+        """Write it after a validation of the same step, which would else be missing from the curve."""
         if trainer.global_step % self.every_steps == 0:
             trainer.save_checkpoint(str(Path(str(self.dirpath)) / "last.ckpt"))
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
+from supercuts.backbones.weights import read_torch
 from supercuts.core.arrays import contingency
-from supercuts.core.errors import InputError, SuperCutsError
+from supercuts.core.errors import FileFormatError, InputError, SuperCutsError
 from supercuts.core.files import atomic_path
 from supercuts.datasets.base import Sample
 from supercuts.leaves import make_leaves
@@ -29,6 +30,7 @@ from supercuts.superpixels.ssn import SSN
 from supercuts.training.affinity import share_of_edges
 
 SETTINGS = "settings.json"
+_TENSORS = ("x", "pos", "edge_index", "edge_attr")
 
 
 class SuperpixelGraphs(Dataset[Data]):
@@ -63,7 +65,10 @@ class SuperpixelGraphs(Dataset[Data]):
             data = self._make(self.images[index])
             with atomic_path(path) as temporary:
                 torch.save(data.to_dict(), temporary)
-        return Data.from_dict(torch.load(path, weights_only=True))
+        found = read_torch(path)
+        if not isinstance(found, dict) or not all(isinstance(found.get(name), torch.Tensor) for name in _TENSORS):
+            raise FileFormatError(f"{path} holds no graph of superpixels. Remove it: it is made again.")
+        return Data.from_dict(found)
 
     def prepare(self) -> dict[str, str]:
         """Make all graphs that are missing, behind a progress bar; return what went wrong, by the image's name."""
@@ -97,7 +102,14 @@ class SuperpixelGraphs(Dataset[Data]):
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
             return
-        found = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise FileFormatError(
+                f"{path} cannot be read ({error}). Remove its folder: graphs are made again."
+            ) from error
+        if not isinstance(found, dict):
+            raise FileFormatError(f"{path} holds no settings of graphs. Remove its folder: graphs are made again.")
         if found != wanted:
             different = "number" if found.get("superpixels") != self.superpixels else "model"
             raise InputError(

@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from supercuts.backbones.registry import BACKBONES
 from supercuts.core.config import save_resolved
 from supercuts.core.errors import InputError
+from supercuts.core.files import remove_leftovers
 from supercuts.superpixels.checkpoint import load_network, save_network
 from supercuts.superpixels.ssn import SSN, SSNConfig
 from supercuts.training.callbacks import Averaging, KeepBest, KeepLast, Report, SafeCheckpoints, StopEarly
@@ -64,6 +65,9 @@ def train(config: TrainConfig) -> Path:
     with warnings.catch_warnings():
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message=message)
+        if trainer.is_global_zero:
+            for folder in (config.out, checkpoints, config.out / "pictures"):
+                remove_leftovers(folder)
         trainer.fit(module, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     final = config.out / "model.safetensors"
     if trainer.is_global_zero:
@@ -144,7 +148,8 @@ def _callbacks(config: TrainConfig, is_judged: bool) -> list[Callback]:
         callbacks += [Report(config.out), KeepBest(folder)]
         if config.validation.patience is not None:
             callbacks.append(StopEarly(config.validation.patience))
-    return [*callbacks, KeepLast(folder, config.checkpoint_steps)]
+    judged_every = (config.validation.every_steps or 0) if is_judged else 0
+    return [*callbacks, KeepLast(folder, config.checkpoint_steps, judged_every)]
 
 
 def _processes() -> tuple[int, int]:

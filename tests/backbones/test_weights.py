@@ -1,11 +1,12 @@
 import argparse
+import zipfile
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
-from supercuts.backbones.weights import load_weights, read_state_dict, read_tensors
+from supercuts.backbones.weights import check_extent, load_weights, read_state_dict, read_tensors, read_torch
 from supercuts.core.errors import FileFormatError
 
 
@@ -130,3 +131,26 @@ def test_a_broken_safetensors_file_is_refused(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0nonsense")
     with pytest.raises(FileFormatError, match="Was it copied completely"):
         read_state_dict(tmp_path / "w.safetensors")
+
+
+def test_settings_of_a_network_far_larger_than_its_weights_are_refused_before_it_is_made():
+    layer = torch.nn.Linear(10, 10)
+    check_extent(lambda: torch.nn.Linear(10, 10), layer.state_dict())
+    with pytest.raises(RuntimeError, match="a network of 1000001000000 weights, the file holds 110"):
+        check_extent(lambda: torch.nn.Linear(10**6, 10**6), layer.state_dict())
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_packed_archive_is_refused(tmp_path, packing):
+    path = tmp_path / "a.pth"
+    torch.save({"x": torch.zeros(1000)}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    if packing == zipfile.ZIP_STORED:
+        assert read_torch(path)["x"].numel() == 1000
+    else:
+        with pytest.raises(FileFormatError, match=r"above the limit.*copied completely"):
+            read_torch(path)

@@ -217,3 +217,25 @@ def test_saved_file_holds_every_field_seed_and_version(tmp_path, monkeypatch):
     assert own["ssn"] == {"superpixels": 400, "iterations": 10, "widths": [16, 32]}
     assert own["provenance"] == {"supercuts": "1.2.3", "seed": 5}
     assert given["provenance"]["seed"] == 9
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rate: !!float x",
+        "rate: 2001-99-99",
+        "rate: !!timestamp x",
+        "rate: " + "9" * 5000,
+        "rate: " + "[" * 5000,
+        "rate: &a [*a]",
+        "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10) if i else 'x'}]" for i in range(9)),
+        "a0: &a0 {x: 1}\n" + "\n".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}" for i in range(1, 9)),
+        "rate: " + "x" * (1 << 20),
+    ],
+    ids=["float", "date", "timestamp", "digits", "nested", "itself", "aliases", "merged", "large"],
+)
+def test_values_that_cannot_be_read_or_have_no_end_are_refused(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"a\.yaml:.*not valid YAML"):
+        load_config(path, Run)

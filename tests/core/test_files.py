@@ -1,7 +1,7 @@
 import pytest
 
 from supercuts.core.errors import InputError
-from supercuts.core.files import atomic_folder, atomic_path
+from supercuts.core.files import atomic_folder, atomic_path, remove_leftovers
 
 
 def test_file_appears_whole_and_nothing_else_stays(tmp_path):
@@ -68,3 +68,17 @@ def test_force_does_not_remove_what_others_made(tmp_path):
     with pytest.raises(InputError, match=r"holds no index.json"):
         write_folder(tmp_path / "note", "masks", force=True)
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    with atomic_path(tmp_path / "last.ckpt") as temporary:
+        temporary.write_bytes(b"whole")
+    temporary.write_bytes(b"half")  # as a kill leaves it
+    others = [
+        tmp_path / name for name in ("last.ckpt", ".hidden", ".last.ckpt", ".last.0123.ckpt", "last.0123456789ab.ckpt")
+    ]
+    for path in others:
+        path.write_bytes(b"mine")
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(others)
+    remove_leftovers(tmp_path / "none")

@@ -153,3 +153,16 @@ def test_carparts_sample(data_root):
     assert truth.labels.shape == (861, 1024)
     inside = ndimage.binary_fill_holes(truth.labels > 0)
     assert inside.sum() > (truth.labels > 0).sum()  # the car is the union of its parts, holes and all
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"height": 10**9, "width": 10**9}, {"height": -8}, {"height": 0.5}, {"file_name": ["a"]}, {"file_name": "../a"}],
+    ids=str,
+)
+def test_images_that_cannot_be_are_refused(tmp_path, change):
+    content = document(["a.jpg"], [annotation(0)])
+    content["images"][0].update(change)
+    write(tmp_path, "JPEGImages", "annotations.json", content)
+    with pytest.raises(FileFormatError, match=r"annotations\.json"):
+        CocoParts(tmp_path)

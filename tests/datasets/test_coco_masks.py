@@ -69,3 +69,18 @@ def test_known_text_is_unpacked():
 def test_what_cannot_be_drawn_is_refused(segmentation):
     with pytest.raises(FileFormatError, match=r"of 2 rows and 3 columns cannot be drawn .*Expected polygons"):
         decode_segmentation(segmentation, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        {"size": [2, 3], "counts": "o" * 300_000},
+        {"size": [2, 3], "counts": [2**63 - 1, 2**63 - 1, 8]},
+        {"size": [2, 3], "counts": "\u65e5"},
+        [[float("inf")] * 6],
+    ],
+    ids=["no end", "overflow", "other characters", "infinite"],
+)
+def test_runs_and_corners_that_no_image_has_are_refused(segmentation):
+    with pytest.raises(FileFormatError, match="cannot be drawn"):
+        decode_segmentation(segmentation, 2, 3)

@@ -1,7 +1,7 @@
 import pytest
 
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.datasets.voc import VOC
+from supercuts.datasets.voc import VOC, read_boxes
 
 PART = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
 
@@ -70,3 +70,11 @@ def test_what_is_not_there_is_refused_with_the_tree(tmp_path):
     (tmp_path / "JPEGImages/a.jpg").unlink()
     with pytest.raises(FileFormatError, match=r"a\.jpg"):
         VOC(tmp_path, 2007).check()
+
+
+@pytest.mark.parametrize("corner", ["nan", "inf", "1e400", "-1e30"])
+def test_a_corner_that_no_image_has_is_refused(tmp_path, corner):
+    path = tmp_path / "a.xml"
+    path.write_text(f"<annotation>{an_object((1, corner, 5, 6))}</annotation>")
+    with pytest.raises(FileFormatError, match="a corner that no image has"):
+        read_boxes(path)

@@ -51,3 +51,14 @@ class Named:
 
 def test_tuples_come_back_as_tuples():
     assert from_plain(Named, json.loads(json.dumps(to_plain(Named(("a", "b")))))).names == ("a", "b")
+
+
+@pytest.mark.parametrize("value", [None, [], "0.5", {}, True])
+def test_a_number_that_is_none_is_refused(value):
+    @dataclass
+    class Score:
+        share: float
+
+    assert from_plain(Score, {"share": 1}).share == 1
+    with pytest.raises((TypeError, KeyError)):
+        from_plain(Score, {"share": value})

@@ -249,3 +249,16 @@ def test_forged_edits_are_refused(as_installed, edited, tmp_path, change, messag
     rewrite(path, change)
     with pytest.raises(FileFormatError, match=message):
         npz.read(path)
+
+
+def test_a_file_above_the_limit_is_refused_before_it_is_unpacked(saved):
+    with pytest.raises(FileFormatError, match="above the limit max_bytes=100"):
+        npz.read(saved, max_bytes=100)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_array_that_is_there_twice_is_refused(saved):
+    with zipfile.ZipFile(saved, "a") as archive:
+        archive.writestr("labels.npy", b"x")
+    with pytest.raises(FileFormatError, match=r"'labels\.npy' more than once"):
+        npz.read(saved)

@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +205,23 @@ def test_tensors_of_another_form_and_other_sources_are_refused():
         read_bands(7)
     with pytest.raises(ImageError, match="no such file"):
         read_bands(Path("nowhere.webp"))
+
+
+@pytest.mark.parametrize("place", ["before the pixels", "after the pixels"])
+def test_the_shape_of_a_png_is_that_of_the_upright_picture(tmp_path, place):
+    exif = Image.Exif()
+    exif[274] = 6
+    file = io.BytesIO()
+    Image.new("RGB", (5, 3)).save(file, "PNG", exif=exif)
+    content, parts, at = file.getvalue(), {}, 8
+    while at < len(content):
+        length = int.from_bytes(content[at : at + 4])
+        parts[content[at + 4 : at + 8]] = content[at : at + 12 + length]
+        at += 12 + length
+    if place == "after the pixels":
+        parts[b"eXIf"] = parts.pop(b"eXIf")
+        parts[b"IEND"] = parts.pop(b"IEND")
+    path = tmp_path / "a.png"
+    path.write_bytes(content[:8] + b"".join(parts.values()))
+    assert read_bands(path).shape == (5, 3, 3)
+    assert read_shape(path) == (5, 3, 3)

@@ -1,9 +1,10 @@
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
-from supercuts.training.callbacks import Averaging, SafeCheckpoints
+from supercuts.training.callbacks import Averaging, KeepLast, SafeCheckpoints
 
 
 class Full(Exception):
@@ -38,3 +39,26 @@ def test_the_average_forgets_with_its_decay_and_leaves_frozen_weights_alone():
     average = averaging._average_model.module
     assert average.free.weight.item() == pytest.approx((1.0 * 0.9 + 2.0 * 0.1) * 0.9 + 5.0 * 0.1)
     assert torch.equal(average.frozen.weight, start)
+
+
+class AtStep(Trainer):
+    """A trainer of which only the step is known."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    @property
+    def global_step(self) -> int:
+        return self.step
+
+
+@pytest.mark.parametrize(("judged_every", "saved"), [(0, [1, 2, 3, 4]), (2, [1, 3]), (1, [])])
+def test_a_step_that_is_judged_is_saved_after_its_validation(tmp_path, monkeypatch, judged_every, saved):
+    steps = []
+    monkeypatch.setattr(
+        ModelCheckpoint, "on_train_batch_end", lambda self, trainer, *_: steps.append(trainer.global_step)
+    )
+    last = KeepLast(tmp_path, 1, judged_every)
+    for step in range(1, 5):
+        last.on_train_batch_end(AtStep(step), LightningModule(), None, None, step)
+    assert steps == saved

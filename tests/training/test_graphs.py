@@ -1,4 +1,5 @@
 import functools
+import io
 
 import numpy as np
 import pytest
@@ -6,11 +7,11 @@ import torch
 from PIL import Image
 
 import supercuts
-from supercuts.core.errors import InputError
+from supercuts.core.errors import FileFormatError, InputError
 from supercuts.datasets.base import Sample
 from supercuts.merging.pyg import DataLoader
 from supercuts.pipeline import Model
-from supercuts.training.graphs import SuperpixelGraphs
+from supercuts.training.graphs import SETTINGS, SuperpixelGraphs
 
 LEFT = np.zeros((32, 48), np.int32)
 LEFT[:, 24:] = 1
@@ -83,3 +84,23 @@ def test_a_folder_of_other_graphs_is_refused(samples, tmp_path):
         SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=13)
     with pytest.raises(InputError, match="the model differs"):
         SuperpixelGraphs(samples, tmp_path / "graphs", supercuts.load("compact"), superpixels=12)
+
+
+def test_damaged_graphs_and_settings_are_named(samples, tmp_path):
+    folder = tmp_path / "graphs"
+    graphs = SuperpixelGraphs(samples, folder, Model(None), superpixels=12)
+    path = folder / f"{graphs.names[0]}.pt"
+    for content in (b"no archive", torch_bytes({"x": torch.ones(1)})):
+        path.write_bytes(content)
+        with pytest.raises(FileFormatError, match=path.name):
+            graphs[0]
+    for text in ("{", "[]", "[" * 100_000):
+        (folder / SETTINGS).write_text(text)
+        with pytest.raises(FileFormatError, match="Remove its folder"):
+            SuperpixelGraphs(samples, folder, Model(None), superpixels=12)
+
+
+def torch_bytes(value) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()

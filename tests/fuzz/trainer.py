@@ -1,0 +1,46 @@
+"""Run trainings in processes that may be killed: one process imports all once, and forks for each run.
+
+In   lines on stdin: the configuration of a run
+Out  lines on stdout: the process's number when a run begins, `done` and its status when it has ended
+Not  no kills (tests/training/test_kills.py)
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # progress bars are no answer
+    import torch
+
+    from supercuts.core.config import load_config
+    from supercuts.training.config import TrainConfig
+    from supercuts.training.ssn import train
+
+    torch.set_num_threads(1)  # no pool of threads, which a fork would not have
+    print("ready", file=answers)
+    for line in sys.stdin:
+        known = f"{line.rstrip()}.modules"
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                train(load_config(line.rstrip("\n"), TrainConfig))
+                Path(known).write_text("\n".join(sys.modules))
+                status = 0
+            finally:
+                os._exit(status)
+        print(child, file=answers)
+        print("done", os.waitpid(child, 0)[1], file=answers)
+        if Path(known).is_file():  # what a whole run imports late need not be imported in every run
+            for name in Path(known).read_text().splitlines():
+                with contextlib.suppress(Exception):
+                    importlib.import_module(name)
+
+
+if __name__ == "__main__":
+    main()

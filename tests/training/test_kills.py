@@ -1,0 +1,127 @@
+"""A training that is killed at any moment goes on as if it had not been: 3 kills, or 50 with SUPERCUTS_FUZZ=long."""
+
+import contextlib
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from supercuts.core.config import load_config, save_resolved
+from supercuts.images.io import read_image
+from supercuts.superpixels.checkpoint import load_network
+from supercuts.training.config import TrainConfig
+
+ROOT = Path(__file__).parents[2]
+KILLS = 50 if os.environ.get("SUPERCUTS_FUZZ") == "long" else 3
+STEPS = 3
+
+
+class Server:
+    """Runs trainings one after the other, each in a process of its own."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests" / "fuzz" / "trainer.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        assert self.process.stdout.readline() == "ready\n"
+
+    def run(self, settings: Path, kill_after: float | None = None) -> tuple[int, float]:
+        """Return the status of a run, negative if it was killed, and its seconds."""
+        self.process.stdin.write(f"{settings}\n")
+        self.process.stdin.flush()
+        child, started = int(self.process.stdout.readline()), time.monotonic()
+        if kill_after is not None:
+            killer = threading.Timer(kill_after, _kill, [child])
+            killer.start()
+        status = int(self.process.stdout.readline().split()[1])
+        if kill_after is not None:
+            killer.cancel()
+            killer.join()
+        return os.waitstatus_to_exitcode(status), time.monotonic() - started
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(60)
+        self.process.stdout.close()
+
+
+def _kill(child: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.kill(child, signal.SIGKILL)
+
+
+def check_files(out: Path) -> int:
+    """Read all that a killed run left under final names; return the steps that its checkpoint holds."""
+    steps = 0
+    for path in out.rglob("*"):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if path.suffix == ".ckpt":
+            steps = max(steps, torch.load(path, map_location="cpu", weights_only=True)["global_step"])
+        elif path.name == "config.yaml":
+            load_config(path, TrainConfig)
+        elif path.suffix == ".png":
+            assert read_image(path).shape == (64, 64, 3)
+        elif path.name == "validation.csv":
+            rows = list(csv.DictReader(path.read_text().splitlines()))
+            assert [int(row["step"]) for row in rows] == list(range(1, len(rows) + 1))
+        elif path.suffix == ".safetensors":
+            load_network(path)
+    return steps
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_network(out / "model.safetensors")[0].state_dict()
+
+
+@pytest.mark.timeout(300 if KILLS == 3 else 3600)
+def test_a_run_that_is_killed_again_and_again_ends_as_one_in_one_go(training_root, tmp_path, make_train_config):
+    def settings(name: str) -> Path:
+        config = make_train_config(training_root, tmp_path / name, max_steps=STEPS, checkpoint_steps=1)
+        save_resolved(config, tmp_path / f"{name}.yaml")
+        return tmp_path / f"{name}.yaml"
+
+    moments, killed, rounds, at = random.Random(0), 0, 0, []
+    server = Server()
+    try:
+        status, seconds = server.run(settings("whole"))
+        assert status == 0
+        while killed < KILLS:
+            out, before = tmp_path / f"cut{rounds}", 0
+            path = settings(out.name)
+            rounds += 1
+            status = None
+            while status != 0:
+                moment = moments.uniform(0, seconds) if killed < KILLS else None
+                status, took = server.run(path, moment)
+                assert status in (0, -signal.SIGKILL)
+                if status == 0:
+                    seconds = min(seconds, took)  # the first run imports what the others have
+                else:
+                    killed += 1
+                    done = check_files(out)
+                    assert done >= before, "a checkpoint was lost"
+                    before = done
+                    at.append(done)
+            assert (out / "validation.csv").read_text() == (tmp_path / "whole" / "validation.csv").read_text()
+            found, expected = weights(out), weights(tmp_path / "whole")
+            for name, value in expected.items():
+                torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6, msg=name)
+            assert not [file for file in out.rglob(".*") if file.is_file()], "leftovers"
+    finally:
+        server.close()
+    sys.stdout.write(f"{killed} kills in {rounds} runs of {STEPS} steps, at steps {at}; nothing lost\n")
