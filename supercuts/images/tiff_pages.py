@@ -24,7 +24,7 @@ def check_pages(path: Path) -> None:
         is_big = struct.unpack(f"{order}H", start[2:4])[0] == 43
         count_form, offset_form, n_entry = ("Q", "Q", 20) if is_big else ("H", "I", 12)
         (offset,) = struct.unpack_from(f"{order}{offset_form}", start, 8 if is_big else 4)
-        size, seen = path.stat().st_size, set()
+        size, seen = path.stat().st_size, set[int]()
         while 0 < offset < size:
             if offset in seen or len(seen) == MAX_PAGES:
                 raise ValueError(f"its pages come round again or are more than {MAX_PAGES}")
