@@ -17,15 +17,17 @@ Seconds = dict[str, float]
 Run = Callable[[], Seconds]
 
 # stage -> the functions that make it up, where they are called from
+# leaves.py makes those of smaller images, large.py those of larger ones
+_MERGING = ("dissimilarity", "merge_to_count", "contract")
 STAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "colour": (("supercuts.superpixels.predict", "color_features"),),
-    "network": (("supercuts.superpixels.predict", "network_maps"),),
-    "cells to superpixels": (("supercuts.pipeline", "cluster"),),
-    "smoothing": (("supercuts.pipeline", "smooth"),),
-    "graphs": (("supercuts.pipeline", "build_rag"),),
-    "down to the leaves": tuple(("supercuts.pipeline", f) for f in ("dissimilarity", "merge_to_count", "contract")),
-    "statistics": (("supercuts.pipeline", "region_statistics"),),
-    "merging": (("supercuts.pipeline", "merge"),),
+    "network": (("supercuts.superpixels.predict", "network_maps"), ("supercuts.superpixels.tiles", "network_maps")),
+    "cells to superpixels": (("supercuts.leaves", "cluster"), ("supercuts.large", "cluster_strips")),
+    "smoothing": (("supercuts.leaves", "smooth"), ("supercuts.large", "smooth_strips")),
+    "graphs": (("supercuts.leaves", "build_rag"), ("supercuts.large", "build_rag_strips")),
+    "down to the leaves": tuple((f"supercuts.{module}", f) for module in ("leaves", "large") for f in _MERGING),
+    "statistics": (("supercuts.pipeline", "region_statistics"), ("supercuts.large", "region_statistics_strips")),
+    "merging": (("supercuts.pipeline", "merge"), ("supercuts.large", "merge")),
 }
 
 

@@ -150,7 +150,10 @@ def test_a_killed_worker_is_replaced(photos, undisturbed, tmp_path):
 
 def test_ctrl_c_says_how_to_go_on(photos, undisturbed, tmp_path):
     out = tmp_path / "out"
+    # a shell that runs the tests in the background has it ignored, which processes inherit
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = batch(photos, out)
+    signal.signal(signal.SIGINT, before)
     wait_for(lambda: n_recorded(out) >= 1)
     workers = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGINT)
