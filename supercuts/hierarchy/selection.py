@@ -71,8 +71,8 @@ def nodes_of_box(
 ) -> Int32[np.ndarray, " chosen"]:
     """Return the 1..max_nodes nodes whose pixels together overlap the box (y0, x0, y1, x1) most, by IoU.
 
-    The ends are exclusive; pixels that a mask left out count nowhere. Of equally good single nodes the lowest id is taken, which is never above the others; of
-    equally good unions one of the fewest nodes.
+    The ends are exclusive; pixels that a mask left out count nowhere. Of equally good single nodes the lowest id is
+    taken, which is never above the others; of equally good unions one of the fewest nodes.
     """
     height, width = labels.shape
     y0, x0, y1, x1 = box

@@ -165,7 +165,7 @@ def test_pixels_in_no_leaf_stay_out_of_every_query(masked):
     assert contours[1, 4] == contours[1, 6] == 1
     assert contours[2, 5] == 0
     assert masked.region_table().bbox_yxyx[4].tolist() == [0, 0, 2, 4]
-    with pytest.raises(InputError, match="box=.* lies where the mask left pixels out"):
+    with pytest.raises(InputError, match=r"box=.* lies where the mask left pixels out"):
         masked.select(box=(0, 2, 2, 3))
     found = Model(None).objects(masked, method="tokencut")
     assert not found.mask[is_out].any()
