@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int32, Integer
 
 from supercuts.core.errors import ImageError, InputError
 from supercuts.images.array_files import read_variables
-from supercuts.images.bands import read_pixels, to_unit
+from supercuts.images.bands import read_bands, to_unit
 from supercuts.images.deep_png import read_deep_png
 from supercuts.images.io import read_image
 
@@ -33,7 +33,7 @@ def read_input(source: object, channels: int | None = 3) -> Float32[np.ndarray, 
     if channels == 3 and not str(source).lower().endswith(".npy"):
         pixels = to_unit(read_image(source) if deep is None else deep)
         return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    pixels = to_unit(read_pixels(source) if deep is None else deep)
+    pixels = read_bands(source) if deep is None else to_unit(deep)  # read_pixels keeps 8 bits of three bands
     found = pixels.shape[2]
     if channels == 1 and found == 3:
         return np.ascontiguousarray((pixels @ _LUMA)[..., None])

@@ -51,6 +51,14 @@ def test_a_16_bit_png_keeps_steps_that_8_bits_do_not(tmp_path, stored, channels)
         assert np.unique(np.rint(255 * found[..., 0])).size <= 1 + n // 200
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_npy_files_of_three_bands_keep_16_bits(tmp_path, channels):
+    values = np.random.default_rng(0).integers(0, 65536, (4, 5, 3)).astype(np.uint16)
+    np.save(tmp_path / "a.npy", values)
+    expected = values / 65535 if channels == 3 else (values / 65535) @ [[0.299], [0.587], [0.114]]
+    np.testing.assert_allclose(read_input(tmp_path / "a.npy", channels), expected, atol=2e-7)
+
+
 def test_a_transparent_16_bit_png_is_laid_over_white(tmp_path):
     cv2 = pytest.importorskip("cv2")
     values = np.random.default_rng(0).integers(0, 65536, (4, 5, 4)).astype(np.uint16)
