@@ -45,7 +45,7 @@ from supercuts.superpixels.calibration import read_calibration
 from supercuts.superpixels.network import EMBEDDED, Network, is_on_gpu, open_network, ready, weights_path
 from supercuts.superpixels.predict import VIEWS, Pixels, predict, predict_many
 from supercuts.superpixels.result import PixelMaps
-from supercuts.superpixels.tiles import choose_tile
+from supercuts.superpixels.tiles import choose_tile, filled
 
 if TYPE_CHECKING:
     import torch
@@ -243,7 +243,8 @@ class Model:
             raise InputError("the hierarchy holds no image, whose keys are wanted. Save it with image=True.")
         from supercuts.objects.keys import dino_keys  # imports timm
 
-        return dino_keys(self, h.image).pool(h.labels, h.n_leaves)
+        image = filled(h.image, h.labels >= 0) if h.is_masked else h.image
+        return dino_keys(self, image).pool(h.labels, h.n_leaves)
 
     def _segment_one(
         self,

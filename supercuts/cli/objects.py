@@ -76,7 +76,7 @@ def write_objects(out: Path, path: Path, name: str, h: "supercuts.Hierarchy", fo
         "image": str(path),
         "height": height,
         "width": width,
-        "objects": describe(found),
+        "objects": describe(found, int(h.areas()[-1])),
         "files": [str(file) for file in files],
     }
     write_labels_png(files[0], labels)
@@ -93,15 +93,15 @@ def labels_of(found: "Objects") -> "np.ndarray":
     return labels.reshape(found.saliency.shape)
 
 
-def describe(found: "Objects") -> list[dict[str, Any]]:
-    """Return what a document says of each object."""
+def describe(found: "Objects", n_pixels: int) -> list[dict[str, Any]]:
+    """Return what a document says of each object of an image of so many pixels, without those that a mask left out."""
     return [
         {
             "label": i + 1,
             "score": round(float(score), 4),
             "box_yxyx": box.tolist(),
             "area": int(mask.sum()),
-            "share": round(float(mask.mean()), 4),
+            "share": round(int(mask.sum()) / n_pixels, 4),
         }
         for i, (mask, score, box) in enumerate(zip(found.masks, found.scores, found.boxes_yxyx, strict=True))
     ]

@@ -93,7 +93,7 @@ def write_parts(
         "image": str(path),
         "height": height,
         "width": width,
-        "objects": describe(objects),
+        "objects": describe(objects, int(h.areas()[-1])),
         "parts": [
             {"label": i + 1, "object": int(of) + 1, "area": int(area)}
             for i, (of, area) in enumerate(zip(found.object_of, areas, strict=True))

@@ -190,7 +190,7 @@ def _segment_one(
         h = network.segment(path, **options)
         seconds = round(time.perf_counter() - start, 3)
         if viewer is None and not _is_viewable(h):
-            print_note(f"{path}: no viewer is written, which shows no image as large, or with pixels left out")
+            print_note(f"{path}: no viewer is written, which shows no image as large")
             formats = ()
         regions = {level: int(h.cut_nodes(**keyword_of(h, level)).size) for level in reversed(REGIONS)}
         with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as folder:

@@ -65,9 +65,7 @@ def page(hierarchy: Hierarchy, name: str = "SuperCuts") -> str:
 
 
 def check_viewable(hierarchy: Hierarchy) -> None:
-    """Refuse what the viewer does not show: pixels in no leaf, and images that no browser holds."""
-    if hierarchy.is_masked:
-        raise InputError("the viewer shows no hierarchy with pixels left out by a mask: export another format.")
+    """Refuse what the viewer does not show: images that no browser holds."""
     height, width = hierarchy.shape
     if height * width > MAX_PIXELS:
         raise InputError(
@@ -104,7 +102,8 @@ def open_in_browser(path: Path) -> None:
 def _payload(hierarchy: Hierarchy, name: str) -> dict[str, object]:
     from supercuts.images.draw import random_colors  # compiles when imported: only who looks at colours waits for it
 
-    kind = np.uint16 if hierarchy.n_leaves <= np.iinfo(np.uint16).max else np.int32
+    is_small = hierarchy.n_leaves <= np.iinfo(np.uint16).max and not hierarchy.is_masked  # -1 needs a sign
+    kind = np.uint16 if is_small else np.int32
     limits = hierarchy.edits.limits if hierarchy.edits else None
     height, width = hierarchy.shape
     return {
@@ -132,8 +131,9 @@ def _packed(array: Shaped[np.ndarray, "..."]) -> str:
 def _mean_colors(hierarchy: Hierarchy) -> UInt8[np.ndarray, "leaves 3"]:
     if hierarchy.image is None:
         return np.zeros((hierarchy.n_leaves, 3), np.uint8)
-    ids = hierarchy.labels.ravel()
-    sums = [np.bincount(ids, weights=hierarchy.image[..., channel].ravel()) for channel in range(3)]
+    is_valid = hierarchy.labels >= 0
+    ids, pixels = hierarchy.labels[is_valid], hierarchy.image[is_valid]
+    sums = [np.bincount(ids, weights=pixels[:, channel]) for channel in range(3)]
     return np.rint(np.stack(sums, axis=1) / np.bincount(ids)[:, None]).astype(np.uint8)
 
 

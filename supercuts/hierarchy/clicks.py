@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from supercuts.hierarchy import _kernels, _kernels_clicks
+from supercuts.hierarchy.regions import frame_contact
 
 # weights of 1 and of node_features: whether a node below a mixed one is mixed too; and foreground if it is not.
 # Logistic regression on 206 images of ECSSD (benchmarks/clicks.py --fit) without what counted little; those of "mixed"
@@ -61,9 +62,7 @@ def node_features(
     Frame contact is the pixels on the frame of the image over twice the side of a square of the node's area, at most 3.
     """
     area = _kernels.sum_to_root(parents, _kernels.count_pixels(labels, n_leaves))
-    frame = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    frame = frame[frame >= 0]
-    on_frame = _kernels.sum_to_root(parents, np.bincount(frame, minlength=n_leaves))
+    on_frame = _kernels.sum_to_root(parents, frame_contact(labels, n_leaves))
     contact = np.minimum(on_frame / (2 * np.sqrt(area)), _MOST_FRAME)
     altitude = altitudes.astype(np.float64).clip(_LEAST_ALTITUDE, 1 - _LEAST_ALTITUDE)
     logit = np.log(altitude / (1 - altitude))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, Int64, Shaped
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
@@ -79,6 +79,34 @@ def level_of_nodes(
 def check_node(n_nodes: int, node: int) -> None:
     """Refuse a node id that the tree does not have."""
     check_in_range("node", node, 0, n_nodes - 1, remedy="Leaves come first; the root is the last node.")
+
+
+def image_area(labels: Int32[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Return where the image is: every pixel; with a mask, those in a leaf and the holes between them.
+
+    Its sides are the frame of the image: what a mask left out in the middle of a region is no frame to it.
+
+    >>> image_area(np.array([[-1, 0, 0, 0], [-1, 0, -1, 0], [-1, 0, 0, 0]], np.int32)).astype(int).tolist()
+    [[0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
+    """
+    if labels.min() >= 0:
+        return np.ones(labels.shape, np.bool_)
+    from scipy import ndimage  # slow to import
+
+    area: np.ndarray = ndimage.binary_fill_holes(labels >= 0)
+    return area
+
+
+def frame_contact(labels: Int32[np.ndarray, "height width"], n_leaves: int) -> Int64[np.ndarray, " leaves"]:
+    """Return how many sides of each leaf's pixels lie on the frame of the image; a corner has two."""
+    if labels.min() >= 0:
+        sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+    else:
+        around = np.pad(image_area(labels), 1)
+        is_in = around[1:-1, 1:-1]
+        beyond = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
+        sides = [labels[is_in & ~other] for other in beyond]
+    return np.bincount(np.concatenate(sides), minlength=n_leaves)
 
 
 def check_every_pixel(labels: Int32[np.ndarray, "height width"], what: str) -> None:

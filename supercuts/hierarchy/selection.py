@@ -71,8 +71,8 @@ def nodes_of_box(
 ) -> Int32[np.ndarray, " chosen"]:
     """Return the 1..max_nodes nodes whose pixels together overlap the box (y0, x0, y1, x1) most, by IoU.
 
-    The ends are exclusive. Of equally good single nodes the lowest id is taken, which is never above the others; of
-    equally good unions one of the fewest nodes.
+    The ends are exclusive; pixels that a mask left out count nowhere. Of equally good single nodes the lowest id is
+    taken, which is never above the others; of equally good unions one of the fewest nodes.
     """
     height, width = labels.shape
     y0, x0, y1, x1 = box
@@ -82,10 +82,13 @@ def nodes_of_box(
             f"with 0 <= y0 < y1 <= {height} and 0 <= x0 < x1 <= {width}; the ends are exclusive."
         )
     leaf_inside = _kernels.count_pixels(np.ascontiguousarray(labels[y0:y1, x0:x1]), n_leaves)
+    n_inside = int(leaf_inside.sum())
+    if n_inside == 0:
+        raise InputError(f"box={tuple(box)} lies where the mask left pixels out: draw it over pixels of the image.")
     if max_nodes != 1:
         return best_union(parents, leaf_inside, _kernels.count_pixels(labels, n_leaves), max_nodes)
     inside = _kernels.sum_to_root(parents, leaf_inside)
-    union = node_areas(labels, parents, n_leaves) + (y1 - y0) * (x1 - x0) - inside
+    union = node_areas(labels, parents, n_leaves) + n_inside - inside
     node: np.ndarray = np.argmax(inside / union, keepdims=True).astype(np.int32)
     return node
 

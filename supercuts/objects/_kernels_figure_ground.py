@@ -12,12 +12,14 @@ N_SUMS = 16  # area; y, x, y^2, x^2; three colours, their squares; pixels on the
 
 
 @njit(cache=True)
-def sum_leaves(labels, color, n_leaves):
-    """Return (N, 16) sums over pixels; y and x run from 0 to 1."""
+def sum_leaves(labels, is_image, color, n_leaves):
+    """Return (N, 16) sums over pixels; y and x run from 0 to 1. The frame is where the image (H, W) ends."""
     height, width = labels.shape
     sums = np.zeros((n_leaves, N_SUMS))
     for row in range(height):
         for column in range(width):
+            if labels[row, column] < 0:
+                continue
             leaf = sums[labels[row, column]]
             y, x = (row + 0.5) / height, (column + 0.5) / width
             leaf[0] += 1
@@ -29,11 +31,15 @@ def sum_leaves(labels, color, n_leaves):
                 value = color[c, row, column]
                 leaf[5 + c] += value
                 leaf[8 + c] += value * value
-            leaf[11] += row == 0
-            leaf[12] += column == 0
-            leaf[13] += row == height - 1
-            leaf[14] += column == width - 1
-            leaf[15] += row == 0 or column == 0 or row == height - 1 or column == width - 1
+            top = row == 0 or not is_image[row - 1, column]
+            left = column == 0 or not is_image[row, column - 1]
+            bottom = row == height - 1 or not is_image[row + 1, column]
+            right = column == width - 1 or not is_image[row, column + 1]
+            leaf[11] += top
+            leaf[12] += left
+            leaf[13] += bottom
+            leaf[14] += right
+            leaf[15] += top or left or bottom or right
     return sums
 
 

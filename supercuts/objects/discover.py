@@ -16,7 +16,7 @@ from jaxtyping import Float, Int32
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
-from supercuts.hierarchy.regions import check_every_pixel
+from supercuts.hierarchy.cuts import paint
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.deepcut import DeepCutConfig, Progress
 from supercuts.merging.perceptrons import Perceptrons
@@ -103,7 +103,8 @@ def discover(
     refine    fits each object to the union of tree regions that agrees with it most (snap.py)
 
     The score of an object is the mean softness inside less that outside, 0..1; the saliency is the highest softness of
-    all objects, at least 0.5 inside them and at most 0.5 outside.
+    all objects, at least 0.5 inside them and at most 0.5 outside. Pixels that a mask left out are in no object, and
+    their saliency is 0.
 
     >>> import supercuts
     >>> image = np.full((40, 60, 3), 200, np.uint8)
@@ -112,7 +113,6 @@ def discover(
     >>> discover(h).boxes_yxyx.tolist()
     [[10, 20, 30, 40]]
     """
-    check_every_pixel(h.labels, "finding objects")
     graph = label_graph(h.labels)
     found = _find(Task(h.embeddings if features is None else features, graph, n, seed, h, judge, progress), method)
     return _paint(found, graph, h.labels, h if refine else None)
@@ -162,7 +162,7 @@ def _paint(
     saliency = np.where(is_taken, np.maximum(saliency, 0.5), np.minimum(saliency, 0.5))
     best_first = np.argsort(-np.array(scores), kind="stable")
     return Objects(
-        masks=np.stack([masks[i][labels] for i in best_first]),
+        masks=np.stack([paint(masks[i], labels) for i in best_first]),
         scores=np.array(scores, np.float32)[best_first],
-        saliency=saliency[labels].astype(np.float32),
+        saliency=paint(saliency.astype(np.float32), labels),
     )

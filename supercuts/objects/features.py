@@ -59,17 +59,20 @@ def pool_features(
 ) -> Float32[np.ndarray, "{n} channels"]:
     """Return the mean of the bilinearly upsampled map over each of the superpixels 0..n-1, all of them present.
 
+    Pixels of label -1, which a mask left out, are not summed.
     Patch (i, j) is centred at pixel coordinates offset + stride * (i, j), where the first pixel reaches from 0 to 1;
     beyond the outermost centres the nearest patch is repeated. The offset is half a stride unless given. What the map
     shows beyond the labels, such as padding, is not summed.
     """
     values = feature_map.detach().float().cpu().numpy() if isinstance(feature_map, torch.Tensor) else feature_map
     n_channels, rows, columns = values.shape
-    if labels.size == 0 or labels.min() < 0 or labels.max() >= n or values[0].size == 0:
+    if labels.size == 0 or labels.min() < -1 or labels.max() >= n or values[0].size == 0:
         raise InputError(
-            f"labels of shape {labels.shape} must lie in 0..{n - 1}, and the map {values.shape} hold some."
+            f"labels of shape {labels.shape} must lie in 0..{n - 1} (-1: none), and the map {values.shape} hold some."
         )
-    area = np.bincount(labels.ravel(), minlength=n)
+    is_valid = labels.ravel() >= 0
+    ids = labels.ravel()[is_valid]
+    area = np.bincount(ids, minlength=n)
     if not area.all():
         raise InputError(f"label {int(area.argmin())} has no pixel; ids must be 0..{n - 1}: relabel_consecutive.")
     check_in_range("stride_px", stride_px, 1e-6, np.inf, remedy="Give the pixels from patch to patch.")
@@ -81,7 +84,8 @@ def pool_features(
             patch = y_patch[:, None] * columns + x_patch
             weight = y_weight[:, None] * x_weight
             # duplicates add up
-            total = total + scipy.sparse.coo_array((weight.ravel(), (labels.ravel(), patch.ravel())), shape=total.shape)
+            terms = weight.ravel()[is_valid], (ids, patch.ravel()[is_valid])
+            total = total + scipy.sparse.coo_array(terms, shape=total.shape)
     sums = total @ values.reshape(n_channels, -1).T.astype(np.float64)
     return (sums / area[:, None]).astype(np.float32)
 

@@ -16,15 +16,15 @@ from jaxtyping import Float32, Float64, Int64
 from pydantic import BaseModel, Field, PositiveInt
 
 from supercuts.core.errors import InputError
-from supercuts.graph import _kernels as graph_kernels
 from supercuts.hierarchy import _kernels as tree_kernels
 from supercuts.hierarchy.cuts import cut_by_count
+from supercuts.hierarchy.regions import image_area
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.color import color_features
 from supercuts.merging.perceptrons import Perceptrons
 from supercuts.objects import _kernels_figure_ground as kernels
 from supercuts.objects.foreground import Foreground, foreground
-from supercuts.objects.graphs import NodeGraph
+from supercuts.objects.graphs import NodeGraph, label_borders
 
 _SPREADS = (0.3, 0.7)  # of likeness, in standard deviations of the image
 _NEIGHBORHOOD = 0.25  # standard deviation of local contrast, as a share of the image's sides
@@ -97,7 +97,7 @@ def figures(
     mass[0] = -1  # what lies outside
     area = np.bincount(component, graph.area)
     best = np.argsort(-mass, kind="stable")[: min(n, mass.size - 1)]
-    large = [best[0], *(k for k in best[1:] if area[k] >= config.least_area * h.labels.size)]
+    large = [best[0], *(k for k in best[1:] if area[k] >= config.least_area * graph.area.sum())]
     return [foreground(component == k, vector, soft, graph.area) for k in large]
 
 
@@ -110,7 +110,8 @@ def leaf_saliency(
     """
     features = node_features(h, config)
     values = judge.probability(features)
-    area = h.areas() / h.labels.size
+    area = h.areas()
+    area = area / area[-1]
     gap = (h.altitudes[h.parents] - h.altitudes).astype(np.float64)
     weights = np.sqrt(area) * (gap + _LEAST_GAP)
     weights[-1] = 0 if h.n_nodes > 1 else 1
@@ -120,12 +121,19 @@ def leaf_saliency(
 
 
 def node_features(h: Hierarchy, config: FigureGroundConfig | None = None) -> Float32[np.ndarray, "nodes features"]:
-    """Return what is known of each node, in the order of FEATURES; contrasts are means over its leaves."""
+    """Return what is known of each node, in the order of FEATURES; contrasts are means over its leaves.
+
+    Of an image with a mask, places count in the box of what is left, and the frame is where that ends, also inside the
+    box; holes in it are no frame.
+    """
     if h.image is None:
         raise InputError("the hierarchy holds no image, which objects are found by. Save it with image=True.")
     config = config or FigureGroundConfig()
     n = h.n_leaves
-    leaves = kernels.sum_leaves(h.labels, color_features(h.image), n)
+    box = h.region_table().bbox_yxyx[-1] if h.is_masked else np.array([0, 0, *h.shape])
+    inside = np.s_[box[0] : box[2], box[1] : box[3]]
+    labels = np.ascontiguousarray(h.labels[inside])
+    leaves = kernels.sum_leaves(labels, image_area(labels), color_features(h.image[inside]), n)
     contrasts = _leaf_contrasts(h, leaves, config.references)
     embedding = _scaled(h.embeddings.astype(np.float64), leaves[:, 0])
     weighted = leaves[:, :1] * np.concatenate([contrasts, embedding], axis=1)
@@ -138,7 +146,7 @@ def node_features(h: Hierarchy, config: FigureGroundConfig | None = None) -> Flo
         sums[:, kernels.N_SUMS : kernels.N_SUMS + n_contrasts] / area[:, None],
         joins,
         _position(sums),
-        _frame(sums, h.shape),
+        _frame(sums, labels.shape),
         _outline(h, sums),
         _spread_of_color(sums),
         _embedding_contrast(sums[:, kernels.N_SUMS + n_contrasts :], area, h.parents),
@@ -148,10 +156,7 @@ def node_features(h: Hierarchy, config: FigureGroundConfig | None = None) -> Flo
 
 def border_edges(h: Hierarchy) -> tuple[Int64[np.ndarray, "edges 2"], Int64[np.ndarray, " edges"]]:
     """Return the pairs of leaves that share a border, and its length in pixel pairs."""
-    n_pairs = graph_kernels.count_border_pairs(h.labels)
-    nothing = np.zeros(h.shape, np.float32)
-    keys, length, _ = graph_kernels.accumulate_edges(h.labels, nothing, h.n_leaves, n_pairs)
-    return np.stack([keys // h.n_leaves, keys % h.n_leaves], axis=1), length
+    return label_borders(h.labels, h.n_leaves)
 
 
 def _scaled(values: Float64[np.ndarray, "leaves dims"], area: np.ndarray) -> Float64[np.ndarray, "leaves dims"]:
@@ -213,7 +218,7 @@ def _position(sums: np.ndarray) -> np.ndarray:
     )
 
 
-def _frame(sums: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _frame(sums: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     height, width = shape
     top, left, bottom, right, frame = sums[:, 11:16].T
     n_sides = (sums[:, 11:15] > 0).sum(1)
@@ -233,7 +238,7 @@ def _outline(h: Hierarchy, sums: np.ndarray) -> np.ndarray:
             frame / (frame + length + _TINY),
             strength / (length + _TINY),
             strength / (frame + length + _TINY),
-            4 * np.pi * area / (frame + length) ** 2,
+            4 * np.pi * area / np.maximum(frame + length, 1) ** 2,  # an island in a hole has neither
             altitude,
             above,
             above - altitude,

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Int32, Int64
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
 from supercuts.graph import _kernels
+from supercuts.hierarchy.regions import image_area
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,19 +77,34 @@ def grid_graph(rows: int, columns: int) -> NodeGraph:
 
 
 def label_graph(labels: Int32[np.ndarray, "height width"]) -> NodeGraph:
-    """Return the graph of the superpixels 0..N-1 of a label map, all of them present; a diagonal contact is none."""
-    if labels.size == 0 or labels.min() < 0:
-        raise InputError(f"labels of shape {labels.shape} must hold ids 0..N-1 on at least one pixel.")
+    """Return the graph of the superpixels 0..N-1 of a label map, all of them present; a diagonal contact is none.
+
+    Pixels of label -1, which a mask left out, are in no node; where the image ends at them is its border.
+    """
+    if labels.size == 0 or labels.min() < -1 or labels.max() < 0:
+        raise InputError(f"labels of shape {labels.shape} must hold ids 0..N-1 on at least one pixel, -1 on others.")
     n = int(labels.max()) + 1
-    area = np.bincount(labels.ravel(), minlength=n)
+    is_valid = labels >= 0
+    area = np.bincount(labels[is_valid], minlength=n)
     if not area.all():
         raise InputError(f"label {int(area.argmin())} has no pixel; ids must be 0..{n - 1}: relabel_consecutive.")
-    nothing = np.zeros(labels.shape, np.float32)  # the boundary probability, which is not asked for
-    keys = np.sort(_kernels.accumulate_edges(labels, nothing, n, _kernels.count_border_pairs(labels))[0])
-    is_frame = np.ones(labels.shape, bool)
-    is_frame[1:-1, 1:-1] = False
+    edges, _ = label_borders(labels, n)
+    around = np.pad(image_area(labels), 1)
+    is_inner = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
     return NodeGraph(
-        edges=np.stack([keys // n, keys % n], axis=1).astype(np.int32),
+        edges=edges[np.lexsort(edges.T[::-1])].astype(np.int32),
         area=area.astype(np.int64),
-        border=np.bincount(labels[is_frame], minlength=n).astype(np.int64),
+        border=np.bincount(labels[is_valid & ~is_inner], minlength=n).astype(np.int64),
     )
+
+
+def label_borders(
+    labels: Int32[np.ndarray, "height width"], n: int
+) -> tuple[Int64[np.ndarray, "edges 2"], Int64[np.ndarray, " edges"]]:
+    """Return the pairs i < j of the labels 0..n-1 that share a border, and its length in pixel pairs."""
+    ids = np.where(labels < 0, np.int32(n), labels) if labels.min() < 0 else labels  # -1 as one more, which is dropped
+    nothing = np.zeros(labels.shape, np.float32)  # the boundary probability, which is not asked for
+    keys, length, _ = _kernels.accumulate_edges(ids, nothing, n + 1, _kernels.count_border_pairs(ids))
+    edges = np.stack([keys // (n + 1), keys % (n + 1)], axis=1)
+    is_kept = edges[:, 1] < n
+    return edges[is_kept], length[is_kept]

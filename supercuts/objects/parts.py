@@ -18,7 +18,6 @@ from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.cuts import cut_by_altitude, cut_by_count, paint
 from supercuts.hierarchy.levels import altitude_of_level
-from supercuts.hierarchy.regions import check_every_pixel
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.deepcut import DeepCutConfig, Progress, deepcut
 from supercuts.objects import _kernels_parts
@@ -102,10 +101,10 @@ def find_parts(
               than an object has leaves. None: the regions of the level "part" by the tree, the largest gap between
               eigenvalues by spectral, else 4
 
-    An object's mask is made of leaves, a leaf belonging to it if most of its pixels do; parts cover the mask exactly.
+    An object's mask is made of leaves, a leaf belonging to it if most of its pixels do; parts cover the mask exactly,
+    but for pixels that the hierarchy's own mask left out.
     """
     check_choice("method", method, METHODS)
-    check_every_pixel(h.labels, "finding parts")
     if k is not None:
         check_whole("k", k, remedy="Give how many parts an object should have.")
         check_in_range("k", k, 1, np.inf, remedy="Ask for at least one part.")
@@ -118,7 +117,9 @@ def find_parts(
     areas = graph.area
     labels = np.zeros(h.shape, np.int32)
     object_of: list[int] = []
-    for i, mask in enumerate(objects.masks):
+    for i, mask in enumerate(objects.masks & (h.labels >= 0)):
+        if not mask.any():
+            raise InputError(f"object {i} lies where the mask left pixels out: find objects in this hierarchy.")
         covered = np.bincount(h.labels[mask], minlength=h.n_leaves)
         # leaves most of which lie in the mask; if there is none, those that meet it
         inside = 2 * covered > areas if (2 * covered > areas).any() else covered > 0
@@ -126,7 +127,8 @@ def find_parts(
         part = np.full(h.n_leaves, -1, np.int32)
         part[inside] = _by_first_leaf(METHODS[method](task))
         if np.array_equal(covered, inside * areas):  # the mask is made of leaves, as those that a tree gives are
-            labels += paint(np.where(inside, len(object_of) + 1 + part, 0).astype(np.int32), h.labels)
+            painted = paint(np.where(inside, len(object_of) + 1 + part, 0).astype(np.int32), h.labels)
+            labels += np.maximum(painted, 0)  # -1 where the hierarchy has no leaf
         else:
             labels = _paint_mask(labels, mask, part[h.labels], len(object_of))
         object_of += [i] * (int(labels.max()) - len(object_of))

@@ -76,3 +76,20 @@ def test_wrong_options_are_refused_before_any_work(run, photo, tmp_path):
     result = run("objects", tmp_path / "x.png", tmp_path / "x_objects.png", "-o", tmp_path)
     assert result.exit_code == 2
     assert "would be overwritten" in result.stderr
+
+
+def test_pixels_that_a_mask_left_out_are_in_no_object_and_no_share(run, photo, tmp_path):
+    valid = np.ones((60, 90), bool)
+    valid[:12], valid[25:30, 40:45] = False, False
+    supercuts.load("compact").segment(photo, superpixels=60, mask=valid).save(tmp_path / "photo.npz")
+    result = run("objects", tmp_path / "photo.npz", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    labels = labels_in(tmp_path / "out" / "photo_objects.png")
+    assert not labels[~valid].any()
+    (found,) = json.loads((tmp_path / "out" / "photo_objects.json").read_text())["objects"]
+    assert found["area"] == (labels == 1).sum() > 0
+    assert found["share"] == round(found["area"] / int(valid.sum()), 4)
+    result = run("parts", tmp_path / "photo.npz", "-o", tmp_path / "parts", "--shared")
+    assert result.exit_code == 0, result.stderr
+    parts = labels_in(tmp_path / "parts" / "photo_parts.png")
+    np.testing.assert_array_equal(parts > 0, labels > 0)

@@ -1,5 +1,7 @@
 """One tree worked by hand, with every optional field; trees of any size."""
 
+from dataclasses import replace
+
 import jaxtyping
 import numpy as np
 import pytest
@@ -77,6 +79,29 @@ def geotiff(ragged, tmp_path):
     with rasterio.open(path, "w", **profile, crs="EPSG:32632", transform=transform) as file:
         file.write(np.moveaxis(ragged.image, -1, 0))
     return path
+
+
+def leave_out(h, seed=0):
+    """Return the hierarchy without the pixels of a band, a block, and some here and there; every leaf keeps one."""
+    rng = np.random.default_rng(seed)
+    is_out = rng.random(h.shape) < 0.1
+    is_out[: h.shape[0] // 5], is_out[h.shape[0] // 2 :, h.shape[1] // 3 : h.shape[1] // 2] = True, True
+    is_out[h.shape[0] // 3, h.shape[1] // 4 :] = True  # regions come in pieces
+    shuffled = rng.permutation(h.labels.size)
+    is_out.flat[shuffled[np.unique(h.labels.ravel()[shuffled], return_index=True)[1]]] = False
+    return replace(h, labels=np.where(is_out, np.int32(-1), h.labels))
+
+
+@pytest.fixture
+def leave_pixels_out():
+    """Return leave_out."""
+    return leave_out
+
+
+@pytest.fixture(params=range(3))
+def holed(request):
+    """Return a random hierarchy of which a mask left some pixels out."""
+    return leave_out(random_hierarchy(request.param), request.param)
 
 
 @pytest.fixture

@@ -96,6 +96,49 @@ def test_cuts_keep_to_edits(voronoi, tmp_path, seed, without):
 
 
 @needs_node
+@pytest.mark.parametrize("seed", range(4))
+def test_pixels_in_no_leaf_stay_out_of_every_answer(voronoi, leave_pixels_out, tmp_path, seed):
+    h = edit(leave_pixels_out(voronoi(seed, arity=2 + seed), seed), seed, seed) if seed else leave_pixels_out(voronoi())
+    is_out = h.labels < 0
+    assert 200 < is_out.sum() < 1500
+    cuts = [
+        *({"granularity": g} for g in np.linspace(0, 1, 9).tolist()),
+        *({"altitude": a} for a in (0, 0.05, 0.1, 0.2, 1 / 3, 0.5, 1)),
+        *({"level": name} for name in h.levels),
+    ]
+    rng = np.random.default_rng(seed)
+    places = [tuple(at) for where in (~is_out, is_out) for at in rng.permutation(np.argwhere(where))[:7].tolist()]
+    strokes = {label: [places[i::4]] for i, label in enumerate((1, 2, 5, 7))}
+    strokes[9] = [[places[-1]]]  # a label that lies on no leaf
+    asked = [{"label": label, "points": stroke} for label, of_label in strokes.items() for stroke in of_label]
+    answer = ask(h, tmp_path, cuts=cuts, strokes=asked)
+    for how, labels, nodes in zip(cuts, answer["cuts"], answer["nodes"], strict=True):
+        np.testing.assert_array_equal(np.reshape(labels, h.shape), h.cut(**how), err_msg=str(how))
+        np.testing.assert_array_equal(nodes, h.cut_nodes(**how))
+        np.testing.assert_array_equal(np.reshape(labels, h.shape) < 0, is_out)
+    np.testing.assert_array_equal(answer["areas"], h.areas())
+    np.testing.assert_array_equal(np.reshape(answer["scribbles"]["spread"], h.shape), h.segment_scribbles(strokes))
+
+
+@needs_node
+def test_scribbles_on_no_leaf_spread_nowhere(voronoi, leave_pixels_out, tmp_path):
+    h = leave_pixels_out(voronoi())
+    point = np.argwhere(h.labels < 0)[0].tolist()
+    assert ask(h, tmp_path, strokes=[{"label": 1, "points": [point]}])["scribbles"]["spread"] is None
+
+
+def test_mean_colours_leave_pixels_in_no_leaf_out(voronoi, leave_pixels_out):
+    h = leave_pixels_out(voronoi())
+    payload = html_viewer._payload(h, "")
+    assert payload["labels_kind"] == "int32"
+    means = np.frombuffer(zlib.decompress(base64.b64decode(payload["mean_colors"])), np.uint8).reshape(-1, 3)
+    expected = [h.image[h.labels == leaf].mean(axis=0) for leaf in range(h.n_leaves)]
+    assert np.abs(means - np.array(expected)).max() <= 0.5
+    labels = np.frombuffer(zlib.decompress(base64.b64decode(payload["labels"])), np.int32)
+    np.testing.assert_array_equal(labels.reshape(h.shape), h.labels)
+
+
+@needs_node
 def test_what_else_a_file_holds_is_no_matter(voronoi, tmp_path):
     h = replace(voronoi(3), georeference=Georeference((2, 0, 100, 0, -2, 50), "EPSG:4326"))
     answer = ask(h, tmp_path, cuts=[{"regions": 7}])

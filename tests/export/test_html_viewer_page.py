@@ -260,6 +260,83 @@ def test_scribbles_segment_as_in_python(page, h, tmp_path):
     assert page.evaluate("supercuts.session.strokes.length") == 2
 
 
+ALPHAS = """() => {
+    const { painter, tree, view } = supercuts, words = new Uint32Array(painter.pixels.data.buffer);
+    return Array.from(tree.labels, (_, i) => {
+        const x = Math.floor((i % tree.width + .5) * view.scale + view.x);
+        const y = Math.floor((Math.floor(i / tree.width) + .5) * view.scale + view.y);
+        return words[y * painter.canvas.width + x];
+    });
+}"""
+
+
+def test_pixels_in_no_leaf_are_dimmed_and_select_nothing(open_page, h, leave_pixels_out, tmp_path):
+    h = leave_pixels_out(h)
+    is_out = h.labels < 0
+    page = open_page(h)
+    for granularity in (0, 0.3, 0.8, 1):
+        page.fill("#granularity", str(granularity))
+        np.testing.assert_array_equal(labels_of(page, h), h.cut(granularity=granularity))
+    page.select_option("#boundaries", "none")
+    page.evaluate("supercuts.cutAt({ nRegions: 12 })")
+    page.mouse.move(0, 0)
+    settle(page)
+    words = np.reshape(page.evaluate(ALPHAS), h.shape)
+    assert not (words[~is_out] >> 24).any()  # the image alone
+    assert [f"{word:08x}" for word in np.unique(words[is_out]).tolist()] == ["99808080"]  # a grey that shows through
+    out = (3, 60)
+    assert is_out[out]
+    page.mouse.move(*place(page, *out))
+    settle(page)
+    assert page.evaluate("supercuts.hovered") == -1
+    page.mouse.click(*place(page, *out))
+    assert page.evaluate("supercuts.session.selection.length") == 0
+    point = np.argwhere(~is_out)[700].tolist()
+    page.mouse.click(*place(page, *point))
+    expected = h.select(point=tuple(point), regions=12)
+    page.mouse.click(*place(page, *out))  # nothing is there: the selection stays
+    np.testing.assert_array_equal(mask_in(saved(page, "#save-png", tmp_path)), expected)
+    assert not expected[is_out].any()
+    document = json.loads(saved(page, "#save-coco", tmp_path).read_text())
+    assert [annotation["area"] for annotation in document["annotations"]] == [expected.sum()]
+    page.evaluate("supercuts.cutAt({ nRegions: 1 })")
+    page.mouse.click(*place(page, *point))
+    np.testing.assert_array_equal(mask_in(saved(page, "#save-png", tmp_path)), ~is_out)
+    features = json.loads(saved(page, "#save-geojson", tmp_path).read_text())["features"]
+    assert [feature["properties"]["area"] for feature in features] == [(~is_out).sum()]
+
+
+def test_scribbles_over_pixels_in_no_leaf(open_page, h, leave_pixels_out, tmp_path):
+    h = leave_pixels_out(h)
+    page = open_page(h)
+    page.click("#tool-scribble")
+    runs = np.lib.stride_tricks.sliding_window_view(h.labels < 0, 30, axis=1).all(axis=2)
+    y, x = np.argwhere(runs)[0].tolist()
+    draw(page, (y, x + 2), (y, x + 27))
+    assert page.evaluate("supercuts.session.strokes.length") == 1
+    assert page.evaluate("Array.from(supercuts.leafLabels()).every((label) => label === 0)")
+    assert not mask_in(saved(page, "#save-png", tmp_path)).any()
+    page.get_by_role("radio", name="Use label 2").click()
+    draw(page, (5, 100), (80, 20))
+    page.get_by_role("radio", name="Use label 1").click()
+    draw(page, (60, 90), (80, 110))
+    scribbles = np.reshape(page.evaluate("Array.from(supercuts.scribbleMap())"), h.shape)
+    settle(page)
+    np.testing.assert_array_equal(mask_in(saved(page, "#save-png", tmp_path)), h.select(scribbles=scribbles))
+    # the pen of the keyboard can be lifted there as well
+    strokes = page.evaluate("supercuts.session.strokes.length")
+    page.focus("#overlay")
+    page.evaluate("supercuts.cursor = [20, 60], supercuts.hoverAt(supercuts.cursor)")
+    assert page.evaluate("supercuts.pixel") is not None
+    page.keyboard.press("Space")
+    page.keyboard.press("Shift+ArrowUp")
+    for _ in range(10):
+        page.keyboard.press("ArrowUp")
+    assert page.evaluate("supercuts.pixel") is None
+    page.keyboard.press("Space")
+    assert page.evaluate("supercuts.session.strokes.length") == strokes + 1
+
+
 def tab_to(page, selector):
     for _ in range(60):
         if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):

@@ -27,7 +27,8 @@ function scribbled() {
   const drawn = trees.drawStrokes(strokes, tree.width);
   const map = new Int32Array(tree.labels.length);
   for (const [pixel, label] of drawn) map[pixel] = label;
-  return { drawn: [...map], spread: [...trees.paint(trees.spreadScribbles(tree, drawn), tree.labels)] };
+  const spread = trees.spreadScribbles(tree, drawn);
+  return { drawn: [...map], spread: spread && [...trees.paint(spread, tree.labels)] };
 }
 
 // Each [base64 of a stream, format] as the base64 of its content, or the message of the error.

@@ -1,4 +1,6 @@
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,3 +149,43 @@ def test_random_transformers_run_from_image_to_objects(method):
     for found in (discover(h, keys.pool(h.labels, h.n_leaves), method, n=2), discover_patches(keys, (70, 90), method)):
         assert found.saliency.shape == (70, 90)
         assert found.mask.any()
+
+
+@pytest.mark.parametrize("method", ON_FEATURES)
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_margin_that_a_mask_leaves_out_changes_nothing(method, n):
+    h, _ = scene()
+    wide = replace(h, labels=np.pad(h.labels, ((3, 2), (0, 5)), constant_values=-1))
+    one, other = discover(h, method=method, n=n), discover(wide, method=method, n=n)
+    np.testing.assert_array_equal(other.masks[:, 3:-2, :-5], one.masks)
+    np.testing.assert_array_equal(other.saliency[3:-2, :-5], one.saliency)
+    assert other.mask.sum() == one.mask.sum()
+    assert not other.saliency[wide.labels < 0].any()
+
+
+def test_the_object_never_holds_pixels_that_a_mask_left_out():
+    h, mask = scene()
+    is_out = np.zeros(h.shape, bool)
+    is_out[::4, ::3] = True
+    found = discover(replace(h, labels=np.where(is_out, np.int32(-1), h.labels)))
+    np.testing.assert_array_equal(found.mask, mask & ~is_out)
+
+
+def test_a_transformer_sees_the_mean_where_a_mask_left_pixels_out():
+    torch.manual_seed(0)
+    vit = make_pretrained("timm:vit_tiny_patch16_224", PretrainedConfig(finetune_blocks=0)).eval()
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    valid = np.ones((70, 90), bool)
+    valid[:30, :40] = False
+    model = supercuts.load("compact")
+    network = model.network
+    h = model.segment(image, superpixels=20, mask=valid)
+    other = replace(h, image=np.where(valid[..., None], h.image, rng.integers(0, 256, image.shape, dtype=np.uint8)))
+    object.__setattr__(model, "network", SimpleNamespace(backbone=vit))
+    try:
+        one, two = model.leaf_features(h), model.leaf_features(other)
+    finally:
+        object.__setattr__(model, "network", network)
+    assert one.shape == (h.n_leaves, 192)
+    np.testing.assert_array_equal(one, two)

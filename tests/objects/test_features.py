@@ -61,3 +61,13 @@ def test_colors_and_places_are_means_over_pixels():
     for i in range(4):
         ys, xs = np.nonzero(labels == i)
         np.testing.assert_allclose(found[i], [*image[ys, xs].mean(0) / 255, ys.mean() / 4, xs.mean() / 8])
+
+
+def test_pixels_in_no_superpixel_are_not_summed():
+    maps, labels = np.random.default_rng(0).standard_normal((5, 4, 6)).astype(np.float32), random_labels((64, 96), 20)
+    labels[10:30, 5:40] = -1
+    up = F.interpolate(torch.from_numpy(maps)[None], (64, 96), mode="bilinear", align_corners=False)[0].numpy()
+    expected = np.stack([up[:, labels == i].mean(1) for i in range(20)])
+    np.testing.assert_allclose(pool_features(maps, labels, 20, 16), expected, atol=1e-5)
+    with pytest.raises(InputError, match="-1: none"):
+        pool_features(maps, np.where(labels < 0, np.int32(-2), labels), 20, 16)

@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import supercuts
 from supercuts.core.errors import InputError
+from supercuts.hierarchy.regions import frame_contact
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.perceptrons import Perceptrons
 from supercuts.objects import _kernels_figure_ground as kernels
@@ -209,3 +213,55 @@ def test_what_is_missing_is_said():
         node_features(bare)
     with pytest.raises(InputError, match="supercuts calibrate"):
         discover(h, method="tree")
+
+
+def noisy_margin(h, top, bottom, left, right):
+    """Return the hierarchy of a larger image whose new pixels, noise, a mask leaves out."""
+    margin = ((top, bottom), (left, right))
+    labels = np.pad(h.labels, margin, constant_values=-1)
+    image = np.random.default_rng(5).integers(0, 256, (*labels.shape, 3), dtype=np.uint8)
+    image[labels >= 0] = h.image.reshape(-1, 3)
+    return replace(h, labels=labels, image=image)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_margin_that_a_mask_leaves_out_changes_nothing(seed):
+    h = random_hierarchy(seed)
+    wide = noisy_margin(h, 3, 0, 2, 4)
+    np.testing.assert_allclose(node_features(wide), node_features(h), rtol=1e-6)
+    np.testing.assert_array_equal(discover(wide, n=3).masks[:, 3:, 2:-4], discover(h, n=3).masks)
+    judge = judge_by("frame: share")
+    one, other = (discover(each, method="tree", judge=judge) for each in (h, wide))
+    np.testing.assert_array_equal(other.masks[:, 3:, 2:-4], one.masks)
+    np.testing.assert_allclose(other.saliency[3:, 2:-4], one.saliency, atol=1e-6)
+    assert other.mask.sum() == one.mask.sum()
+    assert not other.saliency[:3].any()
+
+
+def test_features_are_finite_of_islands_in_holes_and_see_no_hidden_pixel():
+    h = random_hierarchy(5, shape=(36, 45))
+    labels = h.labels.copy()
+    around = ndimage.binary_dilation(labels == 4, np.ones((3, 3))) & (labels != 4)
+    labels[around] = -1  # leaf 4 is an island in a hole
+    assert frame_contact(labels, 9)[4] == 0
+    assert (np.bincount(labels[labels >= 0], minlength=9) > 0).all()
+    holed = replace(h, labels=labels)
+    features = node_features(holed)
+    assert np.isfinite(features).all()
+    noise = np.random.default_rng(0).integers(0, 256, h.image.shape, dtype=np.uint8)
+    hidden = replace(holed, image=np.where(labels[..., None] < 0, noise, h.image))
+    np.testing.assert_array_equal(node_features(hidden), features)
+
+
+def test_the_figure_is_found_beside_what_a_mask_left_out():
+    model = supercuts.load("compact")
+    valid = np.ones((80, 120), bool)
+    valid[:, 105:], valid[:6], valid[20:24, 60:66] = False, False, False
+    photo = picture()
+    photo[~valid] = (255, 255, 0)
+    found = model.objects(model.segment(photo, superpixels=80, mask=valid))
+    truth = np.zeros((80, 120), bool)
+    truth[40:70, 60:100] = truth[10:30, 15:40] = True
+    assert not found.mask[~valid].any()
+    assert not found.saliency[~valid].any()
+    assert (found.mask & truth).sum() > 0.9 * (found.mask | truth).sum()

@@ -73,3 +73,22 @@ def test_a_label_without_pixels_is_refused():
         label_graph(np.ones((2, 2), np.int32))
     with pytest.raises(InputError, match="must hold ids"):
         label_graph(np.full((2, 2), -1, np.int32))
+
+
+def test_pixels_that_a_mask_left_out_are_in_no_node():
+    labels = random_labels(0, n=12)
+    n = labels.max() + 1
+    padded = np.pad(labels, ((2, 0), (1, 3)), constant_values=-1)
+    one, other = label_graph(labels), label_graph(padded)
+    np.testing.assert_array_equal(one.edges, other.edges)
+    np.testing.assert_array_equal(one.area, other.area)
+    np.testing.assert_array_equal(one.border, other.border)
+    holed = labels.copy()
+    holed[5:12, 8] = -1
+    graph = label_graph(holed)
+    assert graph.n_nodes == n
+    assert graph.area.sum() == labels.size - 7
+    np.testing.assert_array_equal(graph.border, label_graph(labels).border)  # a hole is no border
+    sides = [(holed[:, :-1], holed[:, 1:]), (holed[:-1], holed[1:])]
+    pairs = {tuple(sorted(p)) for a, b in sides for p in zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)}
+    assert [tuple(edge) for edge in graph.edges.tolist()] == sorted((a, b) for a, b in pairs if a != b and a >= 0)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -147,3 +149,20 @@ def test_a_model_finds_objects_and_their_parts():
     np.testing.assert_array_equal(model.parts(h, k=2, objects=found).labels, parts.labels)
     whole = Objects(np.ones((1, 60, 90), bool), np.ones(1, np.float32), np.ones((60, 90), np.float32))
     assert (model.parts(h, k=2, objects=whole).labels > 0).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pixels_that_a_mask_left_out_are_in_no_part(method):
+    h = row(embeddings=np.random.default_rng(0).random((6, 3), dtype=np.float32))
+    labels = h.labels.copy()
+    labels[0, 3], labels[1, 6] = -1, -1
+    holed = replace(h, labels=labels)
+    masks = objects([0, 1, 2, 3], [5])  # of the whole image: they hold both pixels
+    whole, found = find_parts(h, masks, k=2, method=method), find_parts(holed, masks, k=2, method=method)
+    assert (found.labels[labels < 0] == 0).all()
+    assert ((found.labels > 0) == (masks.mask & (labels >= 0))).all()
+    if method == "tree":
+        np.testing.assert_array_equal(found.labels, np.where(labels < 0, 0, whole.labels))
+    hidden = Objects(labels[None] < 0, np.ones(1, np.float32), (labels < 0).astype(np.float32))
+    with pytest.raises(InputError, match="object 0 lies where the mask left pixels out"):
+        find_parts(holed, hidden, method=method)

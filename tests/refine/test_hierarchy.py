@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,3 +75,10 @@ def test_refiners_by_name():
     assert refiner_config(FEW) is FEW
     with pytest.raises(InputError, match="Choose one of: st, sp"):
         refiner_config("crf")
+
+
+def test_pixels_that_a_mask_left_out_are_refused(model, image):
+    h = model.segment(image, superpixels=20)
+    holed = replace(h, labels=np.where(np.arange(h.shape[1]) < 3, np.int32(-1), h.labels))
+    with pytest.raises(InputError, match="refinement takes no hierarchy with pixels left out by a mask"):
+        refine_hierarchy(holed)

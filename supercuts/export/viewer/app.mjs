@@ -13,6 +13,7 @@ import {
 
 const MOST_CANVAS_PIXELS = 2.5e6; // beyond, a frame would not be drawn in time
 const LABEL_OPACITY = 0.5;
+const MASKED = rgba(128, 128, 128, 0.6); // over pixels that a mask left out: dimmed, whether dark or light
 
 export class Viewer extends EventTarget {
   constructor(tree, painter, leafMeans, leafColors) {
@@ -244,7 +245,7 @@ export class Viewer extends EventTarget {
     if (!painter.words || !this.cut) return;
     if (isDirty.view || painter.view !== this.view) painter.layOut(this.view);
     if (isDirty.labels || !this.labelled) this.labelled = this.leafLabels();
-    const flagged = (flags) => Uint8Array.from({ length: tree.nLeaves + 1 }, (_, leaf) => (flags[leaf] ? 1 : 0));
+    const flagged = (flags) => Uint8Array.from({ length: tree.nLeaves + 2 }, (_, leaf) => (flags[leaf] ? 1 : 0));
     const outlined = [];
     if (this.tool === "select" && this.session.selection.length) {
       outlined.push({ flags: flagged(this.labelled), color: rgba(255, 255, 255, 1) });
@@ -266,7 +267,8 @@ export class Viewer extends EventTarget {
   fillTable(hovered) {
     const { tree, cut, colors, labelled } = this;
     const { fill, opacity } = this.shown;
-    const table = new Uint32Array(tree.nLeaves + 1); // the last entry, outside the image, stays transparent
+    const table = new Uint32Array(tree.nLeaves + 2); // the entry for outside the image stays transparent
+    table[tree.nLeaves + 1] = MASKED;
     const labelColors = COLORS.map(hexToRgb);
     for (let leaf = 0; leaf < tree.nLeaves; leaf++) {
       const node = cut.topOfLeaf[leaf];

@@ -63,7 +63,7 @@ export class Painter {
     for (const canvas of [this.canvas, this.imageCanvas]) [canvas.width, canvas.height] = [width, height];
     this.pixels = new ImageData(width, height);
     this.words = new Uint32Array(this.pixels.data.buffer);
-    this.leafAt = new (this.tree.nLeaves < 65535 ? Uint16Array : Uint32Array)(width * height);
+    this.leafAt = new (this.tree.nLeaves < 65534 ? Uint16Array : Uint32Array)(width * height);
     this.edgeAt = new Int32Array(width * height);
     this.lightNode = new Int32Array(width * height);
     this.darkNode = new Int32Array(width * height);
@@ -73,7 +73,7 @@ export class Painter {
     return [Math.floor((y - this.view.y) / this.view.scale), Math.floor((x - this.view.x) / this.view.scale)];
   }
 
-  // The leaf at a pixel (y, x) of the image; -1 outside.
+  // The leaf at a pixel (y, x) of the image; -1 outside, and where a mask left the pixel out.
   leafOfPixel(y, x) {
     const { width, height, labels } = this.tree;
     return x >= 0 && y >= 0 && x < width && y < height ? labels[y * width + x] : NONE;
@@ -91,11 +91,15 @@ export class Painter {
     if (this.image) context.drawImage(this.image, 0, 0, this.tree.width, this.tree.height);
     const columns = Int32Array.from({ length: width }, (_, x) => this.toImage(x + 0.5, 0)[1]);
     const [first, last] = [columns.findIndex((x) => x >= 0), columns.findLastIndex((x) => x < this.tree.width)];
-    leafAt.fill(this.tree.nLeaves); // outside the image
+    const { nLeaves, labels } = this.tree;
+    leafAt.fill(nLeaves); // outside the image
     for (let y = 0; y < height; y++) {
       const row = this.toImage(0, y + 0.5)[0];
       if (row < 0 || row >= this.tree.height || first < 0) continue;
-      for (let x = first; x <= last; x++) leafAt[y * width + x] = this.tree.labels[row * this.tree.width + columns[x]];
+      for (let x = first; x <= last; x++) {
+        const leaf = labels[row * this.tree.width + columns[x]];
+        leafAt[y * width + x] = leaf < 0 ? nLeaves + 1 : leaf; // left out by a mask
+      }
     }
     this.findEdges();
   }
@@ -129,9 +133,9 @@ export class Painter {
     return this.tree.rank[a] <= this.tree.rank[b] ? a : b;
   }
 
-  // The lowest node that holds both leaves; -1 for one leaf, or outside the image.
+  // The lowest node that holds both leaves; -1 for one leaf, or where one of them is none.
   joining(a, b) {
-    if (a === b || a === this.tree.nLeaves || b === this.tree.nLeaves) return NONE;
+    if (a === b || a >= this.tree.nLeaves || b >= this.tree.nLeaves) return NONE;
     let [low, high] = a < b ? [a, b] : [b, a];
     const pair = low * this.tree.nLeaves + high;
     const slot = (low * 40503 + high) & (this.known.pair.length - 1); // a memo: pairs that collide are climbed again
@@ -145,8 +149,9 @@ export class Painter {
     return low;
   }
 
-  // Draw one frame. fill (N + 1): colour per leaf, the last outside; lines: colour per node, or null; isUndone (M)
-  // of the cut; outlined [{flags (N + 1) of leaves, color}]; strokes [{points, color}]; cursor [y, x] or null.
+  // Draw one frame. fill (N + 2): colour per leaf, then outside and where a mask left pixels out; lines: colour per
+  // node, or null; isUndone (M) of the cut; outlined [{flags (N + 2), color}]; strokes [{points, color}]; cursor [y, x]
+  // or null.
   draw({ fill, lines, isUndone, outlined, strokes, cursor }) {
     const { words, leafAt } = this;
     for (let i = 0; i < words.length; i++) words[i] = fill[leafAt[i]];

@@ -45,9 +45,6 @@ export async function readNpz(buffer) {
   // what merge, split and lock allow; the tree in the file is the one after them
   const [nForced, nFrozen] = version === 1 ? [0, 0] : Array.from(read("edit_limits").data, Number);
   const labels = read("labels");
-  if (labels.data.some((leaf) => leaf < 0)) {
-    throw new Error("The file holds pixels that a mask left out, which the viewer does not show.");
-  }
   const names = read("level_names").data;
   const altitudes = read("level_altitudes").data;
   return {

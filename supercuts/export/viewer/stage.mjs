@@ -130,7 +130,7 @@ function moveCursor(viewer, [dy, dx], stepPx) {
 }
 
 function togglePen(viewer) {
-  if (viewer.tool !== "scribble" || !viewer.pixel) return;
-  if (viewer.draft) viewer.endStroke();
-  else viewer.startStroke(viewer.pixel);
+  if (viewer.tool !== "scribble") return;
+  if (viewer.draft) viewer.endStroke(); // also where a mask left the pixel out
+  else if (viewer.pixel) viewer.startStroke(viewer.pixel);
 }

@@ -1,6 +1,7 @@
 // Queries on a merge tree: the same answers as supercuts/hierarchy/*.py, on typed arrays.
 //
-// In   labels (H * W), parents (M), altitudes (M) as readNpz or the page gives them -- leaves first, root last
+// In   labels (H * W), parents (M), altitudes (M) as readNpz or the page gives them -- leaves first, root last;
+//      a label of -1 is a pixel that a mask left out, which is in no leaf
 // Out  cuts {nodes, regionOfLeaf, topOfLeaf, isUndone}, paths, labels per leaf, strokes as pixels
 // Not  no drawing, no page, no state: every function answers from its arguments
 
@@ -65,10 +66,11 @@ export function granularityOfCount(count, nLeaves) {
   return nLeaves > 1 ? Math.log(count) / Math.log(nLeaves) : 0;
 }
 
-// A value per leaf as a value per pixel.
+// A value per leaf as a value per pixel; where no leaf is, -1, or 0 in an array of no signs.
 export function paint(values, labels) {
   const out = new values.constructor(labels.length);
-  for (let i = 0; i < labels.length; i++) out[i] = values[labels[i]];
+  const nowhere = values instanceof Int32Array ? -1 : 0;
+  for (let i = 0; i < labels.length; i++) out[i] = labels[i] < 0 ? nowhere : values[labels[i]];
   return out;
 }
 
@@ -111,13 +113,15 @@ export function drawStrokes(strokes, width) {
   return drawn;
 }
 
-// The label of each leaf after scribbles (pixel index -> label from 1 up) have spread along the tree; null without any.
+// The label of each leaf after scribbles (pixel index -> label from 1 up) have spread along the tree; null without any
+// on a leaf.
 export function spreadScribbles(tree, scribbles) {
-  if (!scribbles.size) return null;
-  const values = [...new Set(scribbles.values())].sort((a, b) => a - b);
+  const marks = [...scribbles].filter(([pixel]) => tree.labels[pixel] >= 0);
+  if (!marks.length) return null;
+  const values = [...new Set(marks.map(([, label]) => label))].sort((a, b) => a - b);
   const indexOf = new Map(values.map((value, i) => [value, i]));
   const votes = new Int32Array(tree.nLeaves * values.length);
-  for (const [pixel, label] of scribbles) votes[tree.labels[pixel] * values.length + indexOf.get(label)]++;
+  for (const [pixel, label] of marks) votes[tree.labels[pixel] * values.length + indexOf.get(label)]++;
   const winner = new Int32Array(tree.nNodes).fill(-1);
   for (let leaf = 0; leaf < tree.nLeaves; leaf++) {
     const widest = firstHighest(votes, leaf * values.length, values.length);
@@ -165,7 +169,7 @@ function countPixels(labels) {
   let highest = 0;
   for (let i = 0; i < labels.length; i++) if (labels[i] > highest) highest = labels[i];
   const counts = new Float64Array(highest + 1);
-  for (let i = 0; i < labels.length; i++) counts[labels[i]]++;
+  for (let i = 0; i < labels.length; i++) if (labels[i] >= 0) counts[labels[i]]++;
   return counts;
 }
 
