@@ -6,10 +6,11 @@ Not  no checks (the callers in rag.py do them), no sorting
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import helper, kernel
 
 
-@njit(cache=True)
+@kernel
 def count_border_pairs(labels):
     height, width = labels.shape
     count = 0
@@ -22,7 +23,7 @@ def count_border_pairs(labels):
     return count
 
 
-@njit(cache=True)
+@helper
 def _find_or_insert(table, keys, n_edges, key):
     """Return the edge id of key, inserting it as edge n_edges when new; table holds edge ids or -1."""
     mask = table.size - 1
@@ -37,7 +38,7 @@ def _find_or_insert(table, keys, n_edges, key):
     return n_edges
 
 
-@njit(cache=True)
+@kernel
 def accumulate_edges(labels, boundary, n_nodes, n_pairs):
     """Return keys i * n_nodes + j (i < j), border lengths and boundary sums of the edges, in order of appearance."""
     height, width = labels.shape
@@ -67,7 +68,7 @@ def accumulate_edges(labels, boundary, n_nodes, n_pairs):
     return keys[:n_edges], length[:n_edges], total[:n_edges]
 
 
-@njit(cache=True)
+@kernel
 def accumulate_nodes(labels, n_nodes):
     """Return area (N,), sums of y and x (N, 2) and bounding boxes y0 x0 y1 x1, ends exclusive (N, 4)."""
     height, width = labels.shape
@@ -89,7 +90,7 @@ def accumulate_nodes(labels, n_nodes):
     return area, position, bbox
 
 
-@njit(cache=True)
+@kernel
 def sum_channels(labels, maps, n_nodes):
     """Return the sums (N, C) of (C, H, W) maps over each label, and the sums (N,) of the squares of all channels."""
     n_channels = maps.shape[0]
@@ -115,7 +116,7 @@ def sum_channels(labels, maps, n_nodes):
     return sums, squares
 
 
-@njit(cache=True)
+@kernel
 def edge_distances(edges, values):
     """Return the Euclidean distance between the (N, C) values of the two ends of each edge."""
     n_edges = edges.shape[0]

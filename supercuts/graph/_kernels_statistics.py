@@ -8,10 +8,11 @@ What numpy has is written as loops: an array expression or a search takes numba 
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import helper, kernel
 
 
-@njit(cache=True)
+@kernel
 def sum_nodes(labels, boundary, strength, regions, stride, color, lows, highs, n_embedding, n_bins, n_nodes):
     """Return (N, K) sums; strength (h, w) and regions (R, h, w) hold one value for stride x stride pixels.
 
@@ -80,7 +81,7 @@ def sum_nodes(labels, boundary, strength, regions, stride, color, lows, highs, n
     return sums
 
 
-@njit(cache=True)
+@helper
 def _place(keys, key):
     """Return where key is among the ascending keys, which hold it."""
     low, high = 0, keys.size - 1
@@ -93,7 +94,7 @@ def _place(keys, key):
     return low
 
 
-@njit(cache=True)
+@kernel
 def sum_edges(labels, boundary, strength, stride, keys, limits, n_nodes, nodes):
     """Return (E, 5 + T) sums over borders, and add the borders' length and boundary to the perimeters in nodes."""
     height, width = labels.shape

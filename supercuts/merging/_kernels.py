@@ -12,21 +12,22 @@ Rows are added and copied element by element: an array expression takes numba se
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import helper, kernel
 
 
-@njit(cache=True)
+@helper
 def _less(keys, ids, i, j):
     return keys[i] < keys[j] or (keys[i] == keys[j] and ids[i] < ids[j])
 
 
-@njit(cache=True)
+@helper
 def _swap(keys, ids, i, j):
     keys[i], keys[j] = keys[j], keys[i]
     ids[i], ids[j] = ids[j], ids[i]
 
 
-@njit(cache=True)
+@helper
 def _push(keys, ids, size, key, identity):
     keys[size] = key
     ids[size] = identity
@@ -40,7 +41,7 @@ def _push(keys, ids, size, key, identity):
     return size + 1
 
 
-@njit(cache=True)
+@helper
 def _sift_down(keys, ids, size, parent):
     while True:
         child = 2 * parent + 1
@@ -54,19 +55,19 @@ def _sift_down(keys, ids, size, parent):
         parent = child
 
 
-@njit(cache=True)
+@helper
 def _pop(keys, ids, size):
     keys[0], ids[0] = keys[size - 1], ids[size - 1]
     _sift_down(keys, ids, size - 1, 0)
     return size - 1
 
 
-@njit(cache=True)
+@helper
 def _slot_of(key, mask):
     return np.int64((np.uint64(key) * np.uint64(11400714819323198485)) >> np.uint64(20)) & mask
 
 
-@njit(cache=True)
+@helper
 def _table_find(table_keys, key):
     """Return the slot that holds key, or the empty slot where it belongs."""
     mask = table_keys.size - 1
@@ -76,7 +77,7 @@ def _table_find(table_keys, key):
     return slot
 
 
-@njit(cache=True)
+@helper
 def _table_remove(table_keys, table_values, key):
     """Remove key and close the gap (linear probing without tombstones: the table never fills up)."""
     mask = table_keys.size - 1
@@ -95,18 +96,18 @@ def _table_remove(table_keys, table_values, key):
     table_keys[hole] = -1
 
 
-@njit(cache=True)
+@helper
 def _pair_key(a, b, n):
     return np.int64(min(a, b)) * n + max(a, b)
 
 
-@njit(cache=True)
+@helper
 def _size_factor(area_a, area_b, reference, exponent):
     smaller = min(area_a, area_b) / reference
     return 1.0 if smaller >= 1.0 or exponent == 0.0 else smaller**exponent
 
 
-@njit(cache=True)
+@helper
 def link(edges, n_nodes):
     """Return the adjacency of the slots: ends (E, 2), head, following, degree, is_alive, table keys and values."""
     n_edges = edges.shape[0]
@@ -131,7 +132,7 @@ def link(edges, n_nodes):
     return ends, head, following, degree, np.ones(n_edges, np.bool_), table_keys, table_values
 
 
-@njit(cache=True)
+@helper
 def absorb(edge, keep, gone, links, sums, twins):
     """Move the edges of slot `gone` to `keep`, which `edge` joins; sums (E, K) of edges that become one are added up.
 
@@ -171,7 +172,7 @@ def absorb(edge, keep, gone, links, sums, twins):
     return n_twins
 
 
-@njit(cache=True)
+@kernel
 def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_target):
     """Merge the pair of lowest key until n_target regions are left.
 
@@ -232,7 +233,7 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
     return merges[:done], keys[:done]
 
 
-@njit(cache=True)
+@kernel
 def regions_after(merges, n_nodes):
     """Return the last node that each of the n_nodes leaves belongs to after the merges."""
     top = np.arange(n_nodes + merges.shape[0])
@@ -242,7 +243,7 @@ def regions_after(merges, n_nodes):
     return top[:n_nodes].copy()
 
 
-@njit(cache=True)
+@kernel
 def cap_at_parents(parents, altitudes):
     """Lower every altitude that is above its parent's; parents[i] > i."""
     for node in range(parents.size - 2, -1, -1):

@@ -8,21 +8,21 @@ Rows are added and copied element by element: an array expression takes numba se
 """
 
 import numpy as np
-from numba import njit
 
+from supercuts.core.compiled import helper, kernel
 from supercuts.merging._kernels import _pop, _push, _sift_down, _size_factor, absorb, link
 
 MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean: a few borders are very unlike all others
 _LEAST_VARIANCE = 4.0  # of a band, in squared units of Lab: flat regions are not infinitely far apart
 
 
-@njit(cache=True)
+@helper
 def _logit(p):
     p = min(max(p, 1e-3), 1 - 1e-3)
     return np.log(p / (1 - p))
 
 
-@njit(cache=True)
+@helper
 def _compare_embeddings(one, other, at, size, out, k):
     """Write how far apart the means of an embedding are and how wide it spreads in each region; return the next k."""
     squared = 0.0
@@ -39,7 +39,7 @@ def _compare_embeddings(one, other, at, size, out, k):
     return k + 4
 
 
-@njit(cache=True)
+@helper
 def describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
     """Write the features of the pair of regions a, b (affinity.feature_names) that border `edge` separates."""
     one, other, border = nodes[a], nodes[b], edges[edge]
@@ -101,7 +101,7 @@ def describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
     out[k + 13] = small[1] / np.sqrt(small[0])
 
 
-@njit(cache=True)
+@helper
 def separation(x, mean, scale, first, second, last, hidden):
     """Return the probability that people separate a pair with features x (F,): the mean logit of M perceptrons.
 
@@ -127,14 +127,14 @@ def separation(x, mean, scale, first, second, last, hidden):
     return 1 / (1 + np.exp(-logit / last.shape[0]))
 
 
-@njit(cache=True)
+@kernel
 def describe_edges(pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
     """Write the features of every edge to out (E, F)."""
     for e in range(pairs.shape[0]):
         describe_pair(pairs[e, 0], pairs[e, 1], e, nodes, edges, bbox, sizes, n_bins, n_pixels, out[e])
 
 
-@njit(cache=True)
+@kernel
 def separate_edges(features, weights):
     """Return the probability of each row of features (E, F)."""
     mean, scale, first, second, last = weights
@@ -145,7 +145,7 @@ def separate_edges(features, weights):
     return out
 
 
-@njit(cache=True)
+@helper
 def _compact(keys, ids, size, is_alive, current):
     """Drop entries that are out of date and restore the heap; return how many are left."""
     left = 0
@@ -158,7 +158,7 @@ def _compact(keys, ids, size, is_alive, current):
     return left
 
 
-@njit(cache=True)
+@kernel
 def agglomerate(
     pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, weights, reference_area, exponent, growth, seen, seen_nodes
 ):

@@ -6,10 +6,11 @@ Not  no checks (the callers do them)
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import helper, kernel
 
 
-@njit(cache=True)
+@helper
 def _find(parent, i):
     root = i
     while parent[root] != root:
@@ -19,7 +20,7 @@ def _find(parent, i):
     return root
 
 
-@njit(cache=True)
+@kernel
 def label_components(labels):
     """Return 4-connected components of equal labels, numbered in scan order (int32), and their number."""
     height, width = labels.shape
@@ -60,7 +61,7 @@ def label_components(labels):
     return component, n_components
 
 
-@njit(cache=True)
+@kernel
 def hard_labels(weights, ys, is_y, xs, is_x, height, width):
     """Return (H, W) int32 cell ids of the heaviest of the nine candidates and (H, W) float32 its weight.
 
@@ -87,7 +88,7 @@ def hard_labels(weights, ys, is_y, xs, is_x, height, width):
     return labels, heaviest
 
 
-@njit(cache=True)
+@kernel
 def flattest_near_centers(boundary, rows, cols, search):
     """Return (N, 2) pixels of lowest boundary within `search` of each cell's centre, never outside the cell."""
     height, width = boundary.shape
@@ -107,7 +108,7 @@ def flattest_near_centers(boundary, rows, cols, search):
     return seeds
 
 
-@njit(cache=True)
+@kernel
 def keep_cores(labels, is_core, seeds, n_labels):
     """Return (H, W) int32: each label's largest 4-connected core, -1 elsewhere.
 
@@ -153,7 +154,7 @@ def keep_cores(labels, is_core, seeds, n_labels):
     return cores
 
 
-@njit(cache=True)
+@helper
 def _offer(y, x, label, base, step_cost, features, centers, feature_weight, feature_cap, max_step, best, queue, state):
     """Queue pixel (y, x) for label at base + the cost of entering it, unless a cheaper offer is queued already."""
     bucket, entry_pixel, entry_label, entry_next = queue
@@ -173,7 +174,7 @@ def _offer(y, x, label, base, step_cost, features, centers, feature_weight, feat
         state[1] += 1  # entries waiting
 
 
-@njit(cache=True)
+@kernel
 def grow(cores, step_cost, features, centers, feature_weight, feature_cap, max_step):
     """Grow cores over the pixels marked -1, cheapest path first; return (H, W) int32 labels.
 

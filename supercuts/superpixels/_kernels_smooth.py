@@ -6,14 +6,15 @@ Not  no checks (the callers do them)
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import helper, kernel
 
 # the 8 neighbours in a ring from above, clockwise: even ones share a side with the pixel
 _DY = (-1, -1, 0, 1, 1, 1, 0, -1)
 _DX = (0, 1, 1, 1, 0, -1, -1, -1)
 
 
-@njit(cache=True)
+@helper
 def _is_simple(ring, label):
     """Tell whether a region stays connected without the pixel: its side neighbours are one piece within the ring."""
     n_sides, n_links = 0, 0
@@ -24,7 +25,7 @@ def _is_simple(ring, label):
     return n_sides - n_links == 1
 
 
-@njit(cache=True)
+@helper
 def _distance(lab, embeddings, y, x, color, embedding, region, color_weight, embedding_weight):
     """Return the weighted squared distance of a pixel to the means of a region."""
     of_color, of_embedding = 0.0, 0.0
@@ -37,7 +38,7 @@ def _distance(lab, embeddings, y, x, color, embedding, region, color_weight, emb
     return color_weight * of_color + embedding_weight * of_embedding
 
 
-@njit(cache=True)
+@kernel
 def smooth(labels, pull, lab, embeddings, color, embedding, color_weight, embedding_weight, diagonal, sweeps):
     """Give border pixels to the neighbouring region of lowest energy, sweep after sweep; labels are written to.
 

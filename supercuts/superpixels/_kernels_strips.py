@@ -10,6 +10,7 @@ Every loop visits pixels in the order of the kernels of whole images, so that th
 import numpy as np
 from numba import njit
 
+from supercuts.core.compiled import helper, kernel
 from supercuts.superpixels._kernels import label_components
 from supercuts.superpixels._kernels_assign import _FAST, _LEAST_MASS, _iterate, _receive
 from supercuts.superpixels._kernels_smooth import _DX, _DY, _distance, _is_simple
@@ -49,7 +50,7 @@ def update(given, near, centers):
                 centers[i, c] = received[c] * share
 
 
-@njit(cache=True)
+@kernel
 def flattest_near_centers(boundary, valid, top, shape, grid, first_row, search, seeds):
     """Set seeds (N, 2) of the grid rows whose pixels the strip holds, which starts at image row `top`.
 
@@ -82,7 +83,7 @@ def flattest_near_centers(boundary, valid, top, shape, grid, first_row, search, 
         r += 1
 
 
-@njit(cache=True)
+@kernel
 def keep_cores(marked, valid, seeds, n_labels):
     """Turn marked (H, W), labels of cores and -1 - label elsewhere, into cores in place; else FREE or MASKED."""
     height, width = marked.shape
@@ -139,7 +140,7 @@ def _lab(red, green, blue, tables, out):
     out[2] = np.float32(200) * (fy - fz)
 
 
-@njit(cache=True)
+@helper
 def _look_up(y, x, maps, scales, tables, out):
     """Set out (C,) to the SSN features of a pixel: scaled colour, position, embedding."""
     rgb, bands, embeddings, half = maps
@@ -158,7 +159,7 @@ def _look_up(y, x, maps, scales, tables, out):
         out[at + 2 + c] = half[embeddings[c, y // stride, x // stride]]
 
 
-@njit(cache=True)
+@helper
 def _offer_around(y0, x0, label, base, labels, best, queue, state, centers, maps, scales, tables, costs, feature):
     """Queue the free neighbours of a pixel for its label, as _kernels._offer does; entries that are done are reused."""
     bucket, entry_pixel, entry_label, entry_next = queue
@@ -190,7 +191,7 @@ def _offer_around(y0, x0, label, base, labels, best, queue, state, centers, maps
             state[1] += 1  # entries waiting
 
 
-@njit(cache=True)
+@helper
 def _with_room(queue, state):
     """Return the queue with room for the offers of one more pixel."""
     bucket, entry_pixel, entry_label, entry_next = queue
@@ -206,7 +207,7 @@ def _with_room(queue, state):
     )
 
 
-@njit(cache=True)
+@kernel
 def grow(labels, centers, maps, scales, tables, costs):
     """Grow cores over FREE pixels in place, cheapest path first, as _kernels.grow does; what none reaches stays FREE.
 
@@ -255,7 +256,7 @@ def grow(labels, centers, maps, scales, tables, costs):
         )  # fmt: skip
 
 
-@njit(cache=True)
+@kernel
 def smooth_rows(labels, is_due, top, bottom, pull, first, lab, embeddings, color, embedding, weights):
     """Sweep once over rows top..bottom-1, as one sweep of _kernels_smooth.smooth; return how many pixels moved.
 
