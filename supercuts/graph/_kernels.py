@@ -45,11 +45,14 @@ def accumulate_edges(labels, boundary, n_nodes, n_pairs):
     capacity = 16
     while capacity < 2 * n_pairs:
         capacity *= 2
-    table = np.full(capacity, -1, np.int64)
+    table = np.empty(capacity, np.int64)
+    table[:] = -1
     keys = np.empty(n_pairs, np.int64)
-    length = np.zeros(n_pairs, np.int64)
-    total = np.zeros(n_pairs, np.float64)
-    n_edges = 0
+    length = np.empty(n_pairs, np.int64)
+    length[:] = 0
+    total = np.empty(n_pairs, np.float64)
+    total[:] = 0
+    n_edges = n_pairs - n_pairs  # a plain 0 is a type of its own, for which numba compiles what is called once more
     for y in range(height):
         for x in range(width):
             a = labels[y, x]
@@ -72,8 +75,10 @@ def accumulate_edges(labels, boundary, n_nodes, n_pairs):
 def accumulate_nodes(labels, n_nodes):
     """Return area (N,), sums of y and x (N, 2) and bounding boxes y0 x0 y1 x1, ends exclusive (N, 4)."""
     height, width = labels.shape
-    area = np.zeros(n_nodes, np.int64)
-    position = np.zeros((n_nodes, 2), np.float64)
+    area = np.empty(n_nodes, np.int64)
+    area[:] = 0
+    position = np.empty((n_nodes, 2), np.float64)
+    position[:] = 0
     bbox = np.empty((n_nodes, 4), np.int64)
     for i in range(n_nodes):
         bbox[i, 0], bbox[i, 1], bbox[i, 2], bbox[i, 3] = height, width, 0, 0
@@ -95,8 +100,10 @@ def sum_channels(labels, maps, n_nodes):
     """Return the sums (N, C) of (C, H, W) maps over each label, and the sums (N,) of the squares of all channels."""
     n_channels = maps.shape[0]
     height, width = labels.shape
-    sums = np.zeros((n_nodes, n_channels))
-    squares = np.zeros(n_nodes)
+    sums = np.empty((n_nodes, n_channels), np.float64)
+    sums[:] = 0
+    squares = np.empty(n_nodes, np.float64)
+    squares[:] = 0
     for y in range(height):
         start = 0
         while start < width:  # one run of pixels of a label after the other: its sums stay in registers

@@ -58,7 +58,8 @@ def _sift_down(keys, ids, size, parent):
 @helper
 def _pop(keys, ids, size):
     keys[0], ids[0] = keys[size - 1], ids[size - 1]
-    _sift_down(keys, ids, size - 1, 0)
+    top = size - size  # a plain 0 is a type of its own, for which numba compiles all that is called once more
+    _sift_down(keys, ids, size - 1, top)
     return size - 1
 
 
@@ -112,14 +113,20 @@ def link(edges, n_nodes):
     """Return the adjacency of the slots: ends (E, 2), head, following, degree, is_alive, table keys and values."""
     n_edges = edges.shape[0]
     ends = edges.astype(np.int64)
-    degree = np.zeros(n_nodes, np.int64)
-    head = np.full(n_nodes, -1, np.int64)  # first half-edge of a slot; half-edge 2 e + s is edge e at ends[e, s]
-    following = np.full(2 * n_edges, -1, np.int64)
+    degree = np.empty(n_nodes, np.int64)
+    degree[:] = 0
+    head = np.empty(n_nodes, np.int64)  # first half-edge of a slot; half-edge 2 e + s is edge e at ends[e, s]
+    head[:] = -1
+    following = np.empty(2 * n_edges, np.int64)
+    following[:] = -1
     capacity = 16
     while capacity < 2 * n_edges:
         capacity *= 2
-    table_keys = np.full(capacity, -1, np.int64)
+    table_keys = np.empty(capacity, np.int64)
+    table_keys[:] = -1
     table_values = np.empty(capacity, np.int64)
+    is_alive = np.empty(n_edges, np.bool_)
+    is_alive[:] = True
     for e in range(n_edges):
         for s in range(2):
             following[2 * e + s] = head[ends[e, s]]
@@ -129,7 +136,7 @@ def link(edges, n_nodes):
         slot = _table_find(table_keys, key)
         table_keys[slot] = key
         table_values[slot] = e
-    return ends, head, following, degree, np.ones(n_edges, np.bool_), table_keys, table_values
+    return ends, head, following, degree, is_alive, table_keys, table_values
 
 
 @helper
@@ -183,12 +190,14 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
     n_nodes, n_edges = areas.size, edges.shape[0]
     links = link(edges, n_nodes)
     ends, degree, is_alive = links[0], links[3], links[4]
-    sums = np.empty((n_edges, 2))  # border length, and weights over it
+    sums = np.empty((n_edges, 2), np.float64)  # border length, and weights over it
     for e in range(n_edges):
         sums[e, 0] = lengths[e]
         sums[e, 1] = weights[e] * sums[e, 0]
     area = areas.astype(np.float64)
-    node_of = np.arange(n_nodes)  # tree node that a slot stands for
+    node_of = np.empty(n_nodes, np.int64)  # tree node that a slot stands for
+    for i in range(n_nodes):
+        node_of[i] = i
     twins = np.empty(n_nodes, np.int64)
     heap_keys = np.empty(2 * n_edges + 1, np.float64)
     heap_ids = np.empty(2 * n_edges + 1, np.int64)
@@ -236,7 +245,9 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
 @kernel
 def regions_after(merges, n_nodes):
     """Return the last node that each of the n_nodes leaves belongs to after the merges."""
-    top = np.arange(n_nodes + merges.shape[0])
+    top = np.empty(n_nodes + merges.shape[0], np.int64)
+    for i in range(top.size):
+        top[i] = i
     for k in range(merges.shape[0] - 1, -1, -1):
         top[merges[k, 0]] = top[n_nodes + k]
         top[merges[k, 1]] = top[n_nodes + k]

@@ -139,7 +139,7 @@ def separate_edges(features, weights):
     """Return the probability of each row of features (E, F)."""
     mean, scale, first, second, last = weights
     hidden = np.empty((2, last.shape[1] - 1), np.float32)
-    out = np.empty(features.shape[0])
+    out = np.empty(features.shape[0], np.float64)
     for e in range(features.shape[0]):
         out[e] = separation(features[e], mean, scale, first, second, last, hidden)
     return out
@@ -148,7 +148,7 @@ def separate_edges(features, weights):
 @helper
 def _compact(keys, ids, size, is_alive, current):
     """Drop entries that are out of date and restore the heap; return how many are left."""
-    left = 0
+    left = size - size  # a plain 0 is a type of its own, for which numba compiles all that is called once more
     for i in range(size):
         if is_alive[ids[i]] and keys[i] == current[ids[i]]:
             keys[left], ids[left] = keys[i], ids[i]
@@ -176,19 +176,24 @@ def agglomerate(
     n_nodes, n_edges = nodes.shape[0], pairs.shape[0]
     links = link(pairs, n_nodes)
     ends, head, following, degree, is_alive = links[:5]
-    node_of = np.arange(n_nodes)
+    node_of, due = np.empty(n_nodes, np.int64), np.empty(n_edges, np.int64)
+    for i in range(n_nodes):
+        node_of[i] = i
+    for e in range(n_edges):
+        due[e] = e
     twins = np.empty(n_nodes, np.int64)
-    is_due = np.ones(n_edges, np.bool_)
-    judged_area = np.empty(n_edges)
-    current = np.full(n_edges, -1.0)
-    heap_keys = np.empty(4 * n_edges + 16)
+    is_due = np.empty(n_edges, np.bool_)
+    is_due[:] = True
+    judged_area = np.empty(n_edges, np.float64)
+    current = np.empty(n_edges, np.float64)
+    current[:] = -1.0
+    heap_keys = np.empty(4 * n_edges + 16, np.float64)
     heap_ids = np.empty(4 * n_edges + 16, np.int64)
-    x = np.empty(mean.size)
+    x = np.empty(mean.size, np.float64)
     hidden = np.empty((2, last.shape[1] - 1), np.float32)
-    due = np.arange(n_edges)
-    n_due, size, n_seen, done = n_edges, 0, 0, 0
+    n_due, size, n_seen, done = n_edges, n_edges - n_edges, 0, 0
     merges = np.empty((max(n_nodes - 1, 0), 2), np.int64)
-    keys = np.empty(max(n_nodes - 1, 0))
+    keys = np.empty(max(n_nodes - 1, 0), np.float64)
     while True:
         if size + n_due > heap_keys.size:
             size = _compact(heap_keys, heap_ids, size, is_alive, current)

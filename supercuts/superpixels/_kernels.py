@@ -49,7 +49,7 @@ def label_components(labels):
     final = np.empty(count, np.int32)
     n_components = 0
     for i in range(count):
-        root = _find(parent, i)
+        root = _find(parent, np.int32(i))
         if root == i:
             final[i] = n_components
             n_components += 1
@@ -120,24 +120,28 @@ def keep_cores(labels, is_core, seeds, n_labels):
         for x in range(width):
             marked[y, x] = labels[y, x] if is_core[y, x] else -1 - labels[y, x]
     component, n_components = label_components(marked)
-    size = np.zeros(n_components, np.int64)
+    size = np.empty(n_components, np.int64)
+    size[:] = 0
     for y in range(height):
         for x in range(width):
             if is_core[y, x]:
                 size[component[y, x]] += 1
-    best = np.full(n_labels, -1, np.int64)
+    best = np.empty(n_labels, np.int64)
+    best[:] = -1
     for y in range(height):
         for x in range(width):
             if is_core[y, x]:
                 i, k = labels[y, x], component[y, x]
                 if best[i] < 0 or size[k] > size[best[i]]:
                     best[i] = k
-    cores = np.full((height, width), -1, np.int32)
+    cores = np.empty((height, width), np.int32)
+    cores[:] = -1
     for y in range(height):
         for x in range(width):
             if is_core[y, x] and best[labels[y, x]] == component[y, x]:
                 cores[y, x] = labels[y, x]
-    n_pixels = np.zeros(n_labels, np.int64)
+    n_pixels = np.empty(n_labels, np.int64)
+    n_pixels[:] = 0
     for i in range(n_labels):
         if best[i] >= 0:
             n_pixels[i] = size[best[i]]
@@ -185,15 +189,15 @@ def grow(cores, step_cost, features, centers, feature_weight, feature_cap, max_s
     height, width = cores.shape
     labels = cores.copy()
     capacity = 4 * height * width  # each border between two pixels makes at most one offer a side
-    queue = (
-        np.full(max_step + 1, -1, np.int64),
-        np.empty(capacity, np.int32),
-        np.empty(capacity, np.int32),
-        np.empty(capacity, np.int64),
-    )
-    bucket, entry_pixel, entry_label, entry_next = queue
-    best = np.full(height * width, 2**31 - 1, np.int32)
-    state = np.zeros(2, np.int64)
+    bucket, entry_next = np.empty(max_step + 1, np.int64), np.empty(capacity, np.int64)
+    entry_pixel, entry_label = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+    bucket[:] = -1
+    queue = bucket, entry_pixel, entry_label, entry_next
+    best = np.empty(height * width, np.int32)
+    best[:] = 2**31 - 1
+    state = np.empty(2, np.int64)
+    state[:] = 0
+    distance = state[0]  # a plain 0 is a type of its own, for which numba compiles all that is called once more
     for y0 in range(height):
         for x0 in range(width):
             if cores[y0, x0] < 0:
@@ -202,10 +206,9 @@ def grow(cores, step_cost, features, centers, feature_weight, feature_cap, max_s
                 y, x = y0 + dy, x0 + dx
                 if 0 <= y < height and 0 <= x < width and cores[y, x] < 0:
                     _offer(
-                        y, x, cores[y0, x0], 0, step_cost, features, centers,
+                        y, x, cores[y0, x0], distance, step_cost, features, centers,
                         feature_weight, feature_cap, max_step, best, queue, state,
                     )  # fmt: skip
-    distance = 0
     while state[1] > 0:
         entry = bucket[distance % bucket.size]
         if entry < 0:

@@ -47,7 +47,8 @@ def smooth(labels, pull, lab, embeddings, color, embedding, color_weight, embedd
     connected and keeps a pixel. A sweep looks at the pixels around those that moved in the sweep before.
     """
     height, width = labels.shape
-    is_due = np.ones((height, width), np.bool_)
+    is_due = np.empty((height, width), np.bool_)
+    is_due[:] = True
     ring = np.empty(8, np.int32)
     pulls = np.empty(8, np.float64)
     for _ in range(sweeps):
