@@ -24,7 +24,7 @@ _LEAST = np.float32(-126)  # 2 to a smaller power is no normal number
 _MANTISSA_BITS = np.int32(23)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, no_cfunc_wrapper=True)
 def lay_out(maps, ys, xs, cells):
     """Set cells (N, C, P) to the pixels of maps (C, H, W); ys, xs (rows, ph), (cols, pw) hold their coordinates."""
     (rows, ph), (cols, pw) = ys.shape, xs.shape
@@ -133,7 +133,10 @@ def _softmax(rows, mask):
     """Turn nine rows of logits into weights times mask: Cephes' exponential, to 2e-7."""
     width = rows.shape[1]
     bits = rows.view(np.int32)
-    top, total = rows[0].copy(), np.zeros(width, np.float32)
+    top, total = np.empty(width, np.float32), np.empty(width, np.float32)
+    for q in range(width):
+        top[q] = rows[0, q]
+        total[q] = 0
     for k in range(1, 9):
         for q in range(width):
             top[q] = max(top[q], rows[k, q])
@@ -172,9 +175,11 @@ def _iterate(cells, centers, weights, given, near, is_pixel):
     n = near.shape[0]
     n_channels, n_pixels = cells.shape[1:]
     width = -(-n_pixels // _LANES) * _LANES
-    f = np.zeros((n_channels, width), np.float32)
+    f = np.empty((n_channels, width), np.float32)
     rows = np.empty((9, width), np.float32)
-    mask = np.zeros((1, width), np.float32)
+    mask = np.empty((1, width), np.float32)
+    f[:] = 0
+    mask[:] = 0
     double = np.empty((9, n_channels), np.float32)
     bias = np.empty(9, np.float32)
     for i in range(cells.shape[0]):
@@ -269,7 +274,7 @@ def _receive(given, near, i, received):
                 received[c] += given[i - i % n + m, k, c]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True, error_model="numpy")
 def run(cells, weights, centers, mass, near, is_pixel):
     """Iterate from the mean features of each cell, as often as mass (T, M) has rows.
 
@@ -297,7 +302,7 @@ def run(cells, weights, centers, mass, near, is_pixel):
                 centers[t + 1, i, c] = received[c] * share
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True, error_model="numpy")
 def run_backward(cells, weights, centers, mass, to_weights, to_centers, to_mass, to_cells, near, is_pixel):
     """Set to_cells (M, C, P) to the gradient of the cells from those of the last Q, centres and mass.
 

@@ -18,7 +18,7 @@ from supercuts.superpixels._kernels_smooth import _DX, _DY, _distance, _is_simpl
 FREE, MASKED = -1, -2  # of a map of cores: still to be labelled, never
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True, error_model="numpy")
 def mean_of_cells(cells, is_pixel, centers):
     """Set centers (S, C) to the mean features of cells (S, C, P); 0 of a cell without pixels."""
     n, n_channels = is_pixel.shape[0], cells.shape[1]
@@ -31,13 +31,13 @@ def mean_of_cells(cells, is_pixel, centers):
             centers[i, c] = total / max(count, np.float32(1))
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True, error_model="numpy")
 def iterate(cells, centers, weights, given, near, is_pixel):
     """Assign the pixels of S cells; near (S + A, 9) holds rows of centers (S + A, C), S + A for none."""
     _iterate(cells, centers, weights, given, near, is_pixel)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True, error_model="numpy")
 def update(given, near, centers):
     """Set centers (N, C) to the means of what cells have given (N, 9, C + 1); one that gets nothing stays."""
     n_channels = centers.shape[1]
