@@ -13,9 +13,36 @@ from numba import njit
 from supercuts.core.compiled import helper, kernel
 from supercuts.superpixels._kernels import label_components
 from supercuts.superpixels._kernels_assign import _FAST, _LEAST_MASS, _iterate, _receive
-from supercuts.superpixels._kernels_smooth import _DX, _DY, _distance, _is_simple
+from supercuts.superpixels._kernels_smooth import _DX, _DY, _is_simple
 
 FREE, MASKED = -1, -2  # of a map of cores: still to be labelled, never
+
+
+@kernel
+def fill_cells(color, maps, scales, top, ys, xs, cells):
+    """Set cells (S, C, P) to the SSN features of pixels, those that _look_up gives.
+
+    color (B, h, W) holds the rows from `top` on; maps and scales as in grow; ys, xs (rows, ph), (cols, pw) coordinates.
+    """
+    embeddings, half = maps[2], maps[3]
+    color_scale, position_scale, stride = scales[0], scales[1], scales[3]
+    (rows, ph), (cols, pw) = ys.shape, xs.shape
+    at = color.shape[0]
+    for r in range(rows):
+        for i in range(ph):
+            y = ys[r, i]
+            for k in range(cols):
+                cell = cells[r * cols + k]
+                for c in range(at):
+                    for j in range(pw):
+                        cell[c, i * pw + j] = color_scale * color[c, y - top, xs[k, j]]
+                for j in range(pw):
+                    cell[at, i * pw + j] = np.float32(y) * position_scale
+                    cell[at + 1, i * pw + j] = np.float32(xs[k, j]) * position_scale
+                for c in range(embeddings.shape[0]):
+                    line = embeddings[c, y // stride]
+                    for j in range(pw):
+                        cell[at + 2 + c, i * pw + j] = half[line[xs[k, j] // stride]]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True, error_model="numpy")
@@ -256,13 +283,29 @@ def grow(labels, centers, maps, scales, tables, costs):
         )  # fmt: skip
 
 
+@helper
+def _distance(feature, color, embedding, region, weights):
+    """Return the weighted squared distance of a pixel's features to the means of a region, as _kernels_smooth does."""
+    of_color, of_embedding = 0.0, 0.0
+    n_colors = color.shape[1]
+    for c in range(n_colors):
+        d = feature[c] - color[region, c]
+        of_color += d * d
+    for c in range(embedding.shape[1]):
+        d = feature[n_colors + 2 + c] - embedding[region, c]
+        of_embedding += d * d
+    return weights[0] * of_color + weights[1] * of_embedding
+
+
 @kernel
-def smooth_rows(labels, is_due, top, bottom, pull, first, lab, embeddings, color, embedding, weights):
+def smooth_rows(labels, is_due, top, bottom, pull, first, maps, scales, tables, color, embedding, weights):
     """Sweep once over rows top..bottom-1, as one sweep of _kernels_smooth.smooth; return how many pixels moved.
 
-    pull starts at row `first`, lab and embeddings at `top`; weights are those of colour, embedding and diagonal.
+    pull starts at row `first`; maps, scales and tables as in grow; weights are those of colour, embedding and diagonal.
+    Only pixels at borders are looked up: a few in a hundred, and fewer in each sweep.
     """
-    color_weight, embedding_weight, diagonal = weights
+    diagonal = weights[2]
+    feature = np.empty(color.shape[1] + 2 + embedding.shape[1], np.float32)
     height, width = labels.shape
     ring = np.empty(8, np.int32)
     pulls = np.empty(8, np.float64)
@@ -285,15 +328,14 @@ def smooth_rows(labels, is_due, top, bottom, pull, first, lab, embeddings, color
                     is_border |= i % 2 == 0 and ring[i] != own
             if not is_border or not _is_simple(ring, own):
                 continue
-            at = y - top
-            stay = _distance(lab, embeddings, at, x, color, embedding, own, color_weight, embedding_weight)
+            _look_up(y, x, maps, scales, tables, feature)
+            stay = _distance(feature, color, embedding, own, weights)
             best, lowest = own, 0.0
             for i in range(0, 8, 2):
                 other = ring[i]
                 if other < 0 or other in (own, best):
                     continue
-                gain = _distance(lab, embeddings, at, x, color, embedding, other, color_weight, embedding_weight)
-                gain -= stay
+                gain = _distance(feature, color, embedding, other, weights) - stay
                 for j in range(8):
                     if ring[j] == own:
                         gain += pulls[j]
