@@ -162,12 +162,14 @@ def keep_cores(labels, is_core, seeds, n_labels):
 def _offer(y, x, label, base, step_cost, features, centers, feature_weight, feature_cap, max_step, best, queue, state):
     """Queue pixel (y, x) for label at base + the cost of entering it, unless a cheaper offer is queued already."""
     bucket, entry_pixel, entry_label, entry_next = queue
+    pixel = y * step_cost.shape[1] + x
+    if base + min(np.int64(step_cost[y, x]), max_step) >= best[pixel]:
+        return  # however alike: most pixels are offered once from each side
     total = 0.0
     for c in range(features.shape[0]):
         d = features[c, y, x] - centers[label, c]
         total += d * d
     cost = base + min(int(step_cost[y, x] + feature_weight * min(total, feature_cap)), max_step)
-    pixel = y * step_cost.shape[1] + x
     if cost < best[pixel]:
         best[pixel] = cost
         entry = state[0]

@@ -13,7 +13,7 @@ from numba import njit
 from supercuts.core.compiled import helper, kernel
 from supercuts.superpixels._kernels import label_components
 from supercuts.superpixels._kernels_assign import _FAST, _LEAST_MASS, _iterate, _receive
-from supercuts.superpixels._kernels_smooth import _DX, _DY, _is_simple
+from supercuts.superpixels._kernels_smooth import _DX, _DY, _is_at_border, _is_simple
 
 FREE, MASKED = -1, -2  # of a map of cores: still to be labelled, never
 
@@ -28,6 +28,10 @@ def fill_cells(color, maps, scales, top, ys, xs, cells):
     color_scale, position_scale, stride = scales[0], scales[1], scales[3]
     (rows, ph), (cols, pw) = ys.shape, xs.shape
     at = color.shape[0]
+    coarse = np.empty((cols, pw), np.int64)  # divisions would take longer than all the rest
+    for k in range(cols):
+        for j in range(pw):
+            coarse[k, j] = xs[k, j] // stride
     for r in range(rows):
         for i in range(ph):
             y = ys[r, i]
@@ -42,7 +46,7 @@ def fill_cells(color, maps, scales, top, ys, xs, cells):
                 for c in range(embeddings.shape[0]):
                     line = embeddings[c, y // stride]
                     for j in range(pw):
-                        cell[at + 2 + c, i * pw + j] = half[line[xs[k, j] // stride]]
+                        cell[at + 2 + c, i * pw + j] = half[line[coarse[k, j]]]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True, error_model="numpy")
@@ -179,11 +183,11 @@ def _look_up(y, x, maps, scales, tables, out):
         out[c] = color_scale * out[c]
     for c in range(n_bands):
         out[n_rgb + c] = color_scale * (np.float32(bands[y, x, c]) * band_scale)
-    at = n_rgb + n_bands
+    at, row, column = n_rgb + n_bands, y // stride, x // stride
     out[at] = np.float32(y) * position_scale
     out[at + 1] = np.float32(x) * position_scale
     for c in range(embeddings.shape[0]):
-        out[at + 2 + c] = half[embeddings[c, y // stride, x // stride]]
+        out[at + 2 + c] = half[embeddings[c, row, column]]
 
 
 @helper
@@ -196,14 +200,16 @@ def _offer_around(y0, x0, label, base, labels, best, queue, state, centers, maps
         y, x = y0 + dy, x0 + dx
         if not (0 <= y < height and 0 <= x < width) or labels[y, x] != FREE:
             continue
+        step = steps[min(y, steps.shape[0] - 1), min(x, steps.shape[1] - 1)]
+        pixel = y * width + x
+        if base + min(np.int64(step), max_step) >= best[pixel]:
+            continue  # however alike: most pixels are offered once from each side
         _look_up(y, x, maps, scales, tables, feature)
         total = 0.0
         for c in range(feature.size):
             d = feature[c] - centers[label, c]
             total += d * d
-        step = steps[min(y, steps.shape[0] - 1), min(x, steps.shape[1] - 1)]
         cost = base + min(int(step + feature_weight * min(total, feature_cap)), max_step)
-        pixel = y * width + x
         if cost < best[pixel]:
             best[pixel] = cost
             entry = state[0]
@@ -318,15 +324,15 @@ def smooth_rows(labels, is_due, top, bottom, pull, first, maps, scales, tables, 
             own = labels[y, x]
             if own < 0:
                 continue
-            is_border = False
+            if not _is_at_border(labels, y, x):
+                continue
             for i in range(8):
                 row, column = y + _DY[i], x + _DX[i]
                 ring[i], pulls[i] = -1, 0.0
                 if 0 <= row < height and 0 <= column < width and labels[row, column] >= 0:
                     ring[i] = labels[row, column]
                     pulls[i] = min(pull[y - first, x], pull[row - first, column]) * (diagonal if i % 2 else 1.0)
-                    is_border |= i % 2 == 0 and ring[i] != own
-            if not is_border or not _is_simple(ring, own):
+            if not _is_simple(ring, own):
                 continue
             _look_up(y, x, maps, scales, tables, feature)
             stay = _distance(feature, color, embedding, own, weights)
