@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float16, Float32, Shaped, UInt8
 
 from supercuts.core.errors import InputError
 from supercuts.images.color import color_features
+from supercuts.superpixels import _kernels_strips
 from supercuts.superpixels.result import PixelMaps
 
 STRIP_PIXELS = 1 << 20  # rows are worked on in strips of about so many pixels
@@ -139,6 +140,14 @@ def precision(shape: tuple[int, int]) -> tuple[int, type[np.float32] | type[np.f
     if n_pixels <= _FINE_PIXELS:
         return 1, np.float32
     return (2 if n_pixels <= 2 * _FINE_PIXELS else 4), np.float16
+
+
+def as_half(values: Float32[np.ndarray, "..."]) -> Float16[np.ndarray, "..."]:
+    """Return values as float16, as values.astype(np.float16) does."""
+    flat = np.ascontiguousarray(values).ravel()
+    half = np.empty(flat.size, np.uint16)
+    _kernels_strips.to_half(flat, flat.view(np.int32), half)
+    return half.view(np.float16).reshape(values.shape)
 
 
 def _spread(values: np.ndarray, stride: int, top: int, bottom: int, width: int) -> np.ndarray:

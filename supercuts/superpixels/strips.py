@@ -19,6 +19,8 @@ from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table, make_grid
 from supercuts.superpixels.smooth import SmoothConfig
 from supercuts.superpixels.stored import STRIP_PIXELS, StoredMaps
 
+# features of images of up to 8 megapixels are kept between iterations: making them takes longer than to assign them
+_KEPT_BYTES = 750_000_000
 _NO_CORE = np.iinfo(np.int32).min  # label of a pixel that is not valid, until cores are found
 
 
@@ -41,6 +43,8 @@ class _Cells:
         n_rows = max(STRIP_PIXELS // n_pixels, 1)
         self.strips = [(r, min(r + n_rows, grid.rows)) for r in range(0, grid.rows, n_rows)]
         self.near = self._near()
+        n_bytes = 4 * self.n_features * grid.n_cells * self.ys.shape[1] * self.xs.shape[1]
+        self.kept: dict[int, np.ndarray] | None = {} if n_bytes <= _KEPT_BYTES else None
 
     def _near(self) -> np.ndarray:
         """Return (N, 9) the candidates of each cell, N where there is none or it has no valid pixel."""
@@ -64,6 +68,13 @@ class _Cells:
 
     def features(self, first: int, end: int) -> Float32[np.ndarray, "cells channels pixels"]:
         """Return the SSN features of the pixels, those of superpixels.ssn.pixel_features."""
+        if self.kept is None:
+            return self._features(first, end)
+        if first not in self.kept:
+            self.kept[first] = self._features(first, end)
+        return self.kept[first]
+
+    def _features(self, first: int, end: int) -> Float32[np.ndarray, "cells channels pixels"]:
         top, bottom = self.span(first, end)
         n_pixels = self.ys.shape[1] * self.xs.shape[1]
         cells = np.empty(((end - first) * self.grid.cols, self.n_features, n_pixels), np.float32)
@@ -132,6 +143,7 @@ def _assign(
             if iteration == config.iterations - 1:
                 _mark(cells, first, end, weights, config, marked)
         _kernels_strips.update(given, cells.near, centers)
+    cells.kept = None  # what follows looks pixels up one by one
     return centers, marked
 
 
