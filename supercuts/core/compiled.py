@@ -5,12 +5,19 @@ Out  decorators: kernel for what is called from Python, helper for what kernels 
 Not  no kernels
 
 Numba writes, optimises and stores two further functions around each one, to call it from Python and from C. A helper
-needs neither, a kernel not the one for C: together they are about half of the first segmentation's compilation. A
-helper is not cached on its own either: code that calls it holds it, and so is the same whether it was just compiled or
-read from the cache. Divisions follow numpy: a check for zero at each would make every loop longer.
+needs neither, a kernel not the one for C. A helper is not cached on its own either: the kernel that calls it holds it,
+and so is the same whether it was just compiled or read from the cache. Divisions follow numpy: a check for zero at each
+would make every loop longer.
 """
+
+from typing import Any
 
 from numba import njit
 
-kernel = njit(cache=True, no_cfunc_wrapper=True, error_model="numpy")
-helper = njit(no_cfunc_wrapper=True, no_cpython_wrapper=True, error_model="numpy")
+_OPTIONS: dict[str, Any] = {"no_cfunc_wrapper": True, "error_model": "numpy"}
+IN_ANY_ORDER = {"reassoc", "nsz", "arcp", "contract"}  # sums are; infinities and NaN keep their meaning
+
+kernel = njit(cache=True, **_OPTIONS)
+helper = njit(**{**_OPTIONS, "no_cpython_wrapper": True})
+# other threads run on meanwhile
+sum_kernel = njit(cache=True, nogil=True, fastmath=IN_ANY_ORDER, **_OPTIONS)

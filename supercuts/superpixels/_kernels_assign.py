@@ -15,8 +15,9 @@ read from the cache round differently, and a run that goes on would not repeat t
 import numpy as np
 from numba import njit
 
+from supercuts.core.compiled import sum_kernel
+
 _LANES = 16  # float32 in the widest vectors
-_FAST = {"reassoc", "nsz", "arcp", "contract"}  # sums in any order; infinities and NaN keep their meaning
 _OUTSIDE = np.float32(-1e16)
 _LOG2_E = np.float32(1.4426950408889634)
 _LEAST_MASS = np.float32(1e-16)
@@ -24,7 +25,7 @@ _LEAST = np.float32(-126)  # 2 to a smaller power is no normal number
 _MANTISSA_BITS = np.int32(23)
 
 
-@njit(cache=True, nogil=True, no_cfunc_wrapper=True)
+@njit(cache=True, nogil=True)
 def lay_out(maps, ys, xs, cells):
     """Set cells (N, C, P) to the pixels of maps (C, H, W); ys, xs (rows, ph), (cols, pw) hold their coordinates."""
     (rows, ph), (cols, pw) = ys.shape, xs.shape
@@ -274,7 +275,7 @@ def _receive(given, near, i, received):
                 received[c] += given[i - i % n + m, k, c]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True, error_model="numpy")
+@sum_kernel
 def run(cells, weights, centers, mass, near, is_pixel):
     """Iterate from the mean features of each cell, as often as mass (T, M) has rows.
 
@@ -302,7 +303,7 @@ def run(cells, weights, centers, mass, near, is_pixel):
                 centers[t + 1, i, c] = received[c] * share
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True, error_model="numpy")
+@sum_kernel
 def run_backward(cells, weights, centers, mass, to_weights, to_centers, to_mass, to_cells, near, is_pixel):
     """Set to_cells (M, C, P) to the gradient of the cells from those of the last Q, centres and mass.
 

@@ -10,9 +10,9 @@ Every loop visits pixels in the order of the kernels of whole images, so that th
 import numpy as np
 from numba import njit
 
-from supercuts.core.compiled import helper, kernel
+from supercuts.core.compiled import helper, kernel, sum_kernel
 from supercuts.superpixels._kernels import label_components
-from supercuts.superpixels._kernels_assign import _FAST, _LEAST_MASS, _iterate, _receive
+from supercuts.superpixels._kernels_assign import _LEAST_MASS, _iterate, _receive
 from supercuts.superpixels._kernels_smooth import _DX, _DY, _is_at_border, _is_simple
 
 FREE, MASKED = -1, -2  # of a map of cores: still to be labelled, never
@@ -67,7 +67,7 @@ def fill_cells(color, maps, scales, top, ys, xs, cells):
                         cell[at + 2 + c, i * pw + j] = half[line[coarse[k, j]]]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True, error_model="numpy")
+@sum_kernel
 def mean_of_cells(cells, is_pixel, centers):
     """Set centers (S, C) to the mean features of cells (S, C, P); 0 of a cell without pixels."""
     n, n_channels = is_pixel.shape[0], cells.shape[1]
@@ -80,13 +80,13 @@ def mean_of_cells(cells, is_pixel, centers):
             centers[i, c] = total / max(count, np.float32(1))
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True, error_model="numpy")
+@sum_kernel
 def iterate(cells, centers, weights, given, near, is_pixel):
     """Assign the pixels of S cells; near (S + A, 9) holds rows of centers (S + A, C), S + A for none."""
     _iterate(cells, centers, weights, given, near, is_pixel)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True, error_model="numpy")
+@sum_kernel
 def update(given, near, centers):
     """Set centers (N, C) to the means of what cells have given (N, 9, C + 1); one that gets nothing stays."""
     n_channels = centers.shape[1]
