@@ -82,17 +82,22 @@ class StoredMaps:
             return np.full((bottom - top, self.shape[1]), self.boundary[0, 0], np.float32)
         return self.boundary[top:bottom].astype(np.float32)
 
-    def embedding_rows(self, top: int, bottom: int) -> Float32[np.ndarray, "channels rows width"]:
-        """Return the embeddings of rows top..bottom-1."""
-        return _spread(self.embeddings, self.embedding_stride, top, bottom, self.shape[1])
+    def embedding_rows(
+        self, top: int, bottom: int, n_channels: int | None = None
+    ) -> Float32[np.ndarray, "channels rows width"]:
+        """Return the embeddings of rows top..bottom-1, or their first n_channels."""
+        return _spread(self.embeddings[:n_channels], self.embedding_stride, top, bottom, self.shape[1])
 
-    def rows(self, top: int, bottom: int) -> PixelMaps:
-        """Return all maps of rows top..bottom-1, where top is a multiple of region_stride."""
+    def rows(self, top: int, bottom: int, n_embedding: int | None = None) -> PixelMaps:
+        """Return all maps of rows top..bottom-1, where top is a multiple of region_stride.
+
+        n_embedding: so many channels of the embeddings, where not all are wanted.
+        """
         coarse = slice(top // self.region_stride, -(-bottom // self.region_stride))
         return PixelMaps(
             self.color(top, bottom),
             self.boundary_rows(top, bottom),
-            self.embedding_rows(top, bottom),
+            self.embedding_rows(top, bottom, n_embedding),
             None if self.strength is None else self.strength[coarse].astype(np.float32),
             None if self.regions is None else np.ascontiguousarray(self.regions[:, coarse], np.float32),
             self.region_stride,
