@@ -6,10 +6,11 @@ Not  no checks (the callers in rag.py do them), no sorting
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import helper, kernel
 
 
-@njit(cache=True)
+@kernel
 def count_border_pairs(labels):
     height, width = labels.shape
     count = 0
@@ -22,7 +23,7 @@ def count_border_pairs(labels):
     return count
 
 
-@njit(cache=True)
+@helper
 def _find_or_insert(table, keys, n_edges, key):
     """Return the edge id of key, inserting it as edge n_edges when new; table holds edge ids or -1."""
     mask = table.size - 1
@@ -37,18 +38,21 @@ def _find_or_insert(table, keys, n_edges, key):
     return n_edges
 
 
-@njit(cache=True)
+@kernel
 def accumulate_edges(labels, boundary, n_nodes, n_pairs):
     """Return keys i * n_nodes + j (i < j), border lengths and boundary sums of the edges, in order of appearance."""
     height, width = labels.shape
     capacity = 16
     while capacity < 2 * n_pairs:
         capacity *= 2
-    table = np.full(capacity, -1, np.int64)
+    table = np.empty(capacity, np.int64)
+    table[:] = -1
     keys = np.empty(n_pairs, np.int64)
-    length = np.zeros(n_pairs, np.int64)
-    total = np.zeros(n_pairs, np.float64)
-    n_edges = 0
+    length = np.empty(n_pairs, np.int64)
+    length[:] = 0
+    total = np.empty(n_pairs, np.float64)
+    total[:] = 0
+    n_edges = n_pairs - n_pairs  # a plain 0 is a type of its own, for which numba compiles what is called once more
     for y in range(height):
         for x in range(width):
             a = labels[y, x]
@@ -67,12 +71,14 @@ def accumulate_edges(labels, boundary, n_nodes, n_pairs):
     return keys[:n_edges], length[:n_edges], total[:n_edges]
 
 
-@njit(cache=True)
+@kernel
 def accumulate_nodes(labels, n_nodes):
     """Return area (N,), sums of y and x (N, 2) and bounding boxes y0 x0 y1 x1, ends exclusive (N, 4)."""
     height, width = labels.shape
-    area = np.zeros(n_nodes, np.int64)
-    position = np.zeros((n_nodes, 2), np.float64)
+    area = np.empty(n_nodes, np.int64)
+    area[:] = 0
+    position = np.empty((n_nodes, 2), np.float64)
+    position[:] = 0
     bbox = np.empty((n_nodes, 4), np.int64)
     for i in range(n_nodes):
         bbox[i, 0], bbox[i, 1], bbox[i, 2], bbox[i, 3] = height, width, 0, 0
@@ -89,13 +95,15 @@ def accumulate_nodes(labels, n_nodes):
     return area, position, bbox
 
 
-@njit(cache=True)
+@kernel
 def sum_channels(labels, maps, n_nodes):
     """Return the sums (N, C) of (C, H, W) maps over each label, and the sums (N,) of the squares of all channels."""
     n_channels = maps.shape[0]
     height, width = labels.shape
-    sums = np.zeros((n_nodes, n_channels))
-    squares = np.zeros(n_nodes)
+    sums = np.empty((n_nodes, n_channels), np.float64)
+    sums[:] = 0
+    squares = np.empty(n_nodes, np.float64)
+    squares[:] = 0
     for y in range(height):
         start = 0
         while start < width:  # one run of pixels of a label after the other: its sums stay in registers
@@ -115,7 +123,7 @@ def sum_channels(labels, maps, n_nodes):
     return sums, squares
 
 
-@njit(cache=True)
+@kernel
 def edge_distances(edges, values):
     """Return the Euclidean distance between the (N, C) values of the two ends of each edge."""
     n_edges = edges.shape[0]

@@ -8,10 +8,11 @@ What numpy has is written as loops: an array expression or a search takes numba 
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import helper, kernel
 
 
-@njit(cache=True)
+@kernel
 def sum_nodes(labels, boundary, strength, regions, stride, color, lows, highs, n_embedding, n_bins, n_nodes):
     """Return (N, K) sums; strength (h, w) and regions (R, h, w) hold one value for stride x stride pixels.
 
@@ -23,8 +24,9 @@ def sum_nodes(labels, boundary, strength, regions, stride, color, lows, highs, n
     at_bins = at_squares + n_bands
     at_embedding = at_bins + n_bands * n_bins
     at_region = at_embedding + n_embedding + 1
-    sums = np.zeros((n_nodes, at_region + n_region + 1))
-    scale = np.empty(n_bands)
+    sums = np.empty((n_nodes, at_region + n_region + 1), np.float64)
+    sums[:] = 0
+    scale = np.empty(n_bands, np.float64)
     for c in range(n_bands):
         scale[c] = n_bins / (highs[c] - lows[c])
     for y in range(height):
@@ -80,7 +82,7 @@ def sum_nodes(labels, boundary, strength, regions, stride, color, lows, highs, n
     return sums
 
 
-@njit(cache=True)
+@helper
 def _place(keys, key):
     """Return where key is among the ascending keys, which hold it."""
     low, high = 0, keys.size - 1
@@ -93,11 +95,12 @@ def _place(keys, key):
     return low
 
 
-@njit(cache=True)
+@kernel
 def sum_edges(labels, boundary, strength, stride, keys, limits, n_nodes, nodes):
     """Return (E, 5 + T) sums over borders, and add the borders' length and boundary to the perimeters in nodes."""
     height, width = labels.shape
-    sums = np.zeros((keys.size, 5 + limits.size))
+    sums = np.empty((keys.size, 5 + limits.size), np.float64)
+    sums[:] = 0
     for y in range(height):
         for x in range(width):
             a = labels[y, x]

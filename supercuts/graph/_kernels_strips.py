@@ -6,12 +6,12 @@ Not  no checks (the callers in strips.py do them), no means
 """
 
 import numpy as np
-from numba import njit
 
+from supercuts.core.compiled import kernel
 from supercuts.graph._kernels import _find_or_insert
 
 
-@njit(cache=True)
+@kernel
 def measure_nodes(labels, n_nodes):
     """Return area (N,), sums of y and x (N, 2), boxes y0 x0 y1 x1 (N, 4), and the pixel pairs between two labels."""
     height, width = labels.shape
@@ -38,7 +38,7 @@ def measure_nodes(labels, n_nodes):
     return area, position, bbox, n_pairs
 
 
-@njit(cache=True)
+@kernel
 def empty_table(n_pairs):
     """Return a hash table of edges for at most so many."""
     capacity = 16
@@ -47,7 +47,7 @@ def empty_table(n_pairs):
     return np.full(capacity, -1, np.int64)
 
 
-@njit(cache=True)
+@kernel
 def add_edges(labels, top, bottom, boundary, n_nodes, table, keys, length, total, n_edges):
     """Add what _kernels.accumulate_edges sums; return the number of edges so far."""
     height, width = labels.shape
@@ -69,7 +69,7 @@ def add_edges(labels, top, bottom, boundary, n_nodes, table, keys, length, total
     return n_edges
 
 
-@njit(cache=True)
+@kernel
 def add_channels(labels, top, bottom, maps, sums, squares):
     """Add the sums (N, C) of maps over each label, and those of the squares of all channels (N,)."""
     n_channels = maps.shape[0]
@@ -95,7 +95,7 @@ def add_channels(labels, top, bottom, maps, sums, squares):
             start = end
 
 
-@njit(cache=True)
+@kernel
 def add_border_sums(labels, top, bottom, boundary, strength, stride, keys, limits, sums, nodes):
     """Add what _kernels_statistics.sum_edges sums of borders; a side without a valid neighbour is frame to its region.
 

@@ -95,7 +95,7 @@ def _sum_strips(
 
 def _sum_nodes(part: np.ndarray, maps: StoredMaps, top: int, bottom: int, n_nodes: int) -> np.ndarray:
     """Return the (N, K) sums over the pixels of a strip, perimeters 0."""
-    rows = maps.rows(top, bottom)
+    rows = maps.rows(top, bottom, n_embedding=0)  # the graph has summed them up
     strength, regions, stride = rows.boundary, rows.embeddings[:0], 1
     if rows.strength is not None and rows.regions is not None:
         strength, regions, stride = rows.strength, rows.regions, rows.region_stride

@@ -8,14 +8,15 @@ Rows are added and copied element by element: an array expression takes numba ab
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import helper, kernel
 
 VALID, ROOT_HAS_PARENT, PARENT_BELOW, PARENT_IS_LEAF, TOO_FEW_CHILDREN, NOT_IN_RANGE, RAISED_LEAF, ABOVE_PARENT = range(
     8
 )
 
 
-@njit(cache=True)
+@kernel
 def first_bad_label(labels, n_leaves):
     """Return (label, False) for an id outside -1..N-1, (leaf, True) for a leaf without pixels, else (-1, True)."""
     is_present = np.zeros(n_leaves, np.bool_)
@@ -30,7 +31,7 @@ def first_bad_label(labels, n_leaves):
     return -1, True
 
 
-@njit(cache=True)
+@kernel
 def first_bad_node(parents, altitudes, n_leaves):
     """Return (reason, node) of the first node that breaks the tree, (VALID, -1) when none does."""
     root = parents.size - 1
@@ -57,7 +58,7 @@ def first_bad_node(parents, altitudes, n_leaves):
     return VALID, -1
 
 
-@njit(cache=True)
+@kernel
 def number_regions(parents, is_split, n_leaves):
     """Return the region node per region (R,) and the region per leaf (N,); regions count up with their first leaf."""
     root = parents.size - 1
@@ -82,7 +83,7 @@ def number_regions(parents, is_split, n_leaves):
     return nodes[:n_regions].copy(), region_of_leaf
 
 
-@njit(cache=True)
+@kernel
 def smallest_child(parents, areas):
     """Return the area of each node's smallest child, (M,) int64; the largest int64 at leaves."""
     smallest = np.full(parents.size, np.iinfo(np.int64).max, np.int64)
@@ -91,7 +92,7 @@ def smallest_child(parents, areas):
     return smallest
 
 
-@njit(cache=True)
+@kernel
 def sum_to_root(parents, leaf_values):
     """Return (M,) int64: each node's sum over its leaves."""
     sums = np.zeros(parents.size, np.int64)
@@ -102,7 +103,7 @@ def sum_to_root(parents, leaf_values):
     return sums
 
 
-@njit(cache=True)
+@kernel
 def sum_rows_to_root(parents, leaf_rows):
     """Return (M, K) float64: each node's sums of the rows (N, K) of its leaves."""
     sums = np.zeros((parents.size, leaf_rows.shape[1]))
@@ -113,7 +114,7 @@ def sum_rows_to_root(parents, leaf_rows):
     return sums
 
 
-@njit(cache=True)
+@kernel
 def count_pixels(labels, n_leaves):
     """Return (N,) int64 pixels per leaf."""
     counts = np.zeros(n_leaves, np.int64)
@@ -123,7 +124,7 @@ def count_pixels(labels, n_leaves):
     return counts
 
 
-@njit(cache=True)
+@kernel
 def measure(labels, parents, n_leaves):
     """Return area (M,), bbox (M, 4) y0 x0 y1 x1 with exclusive ends, and the sums of y and x (M, 2), all int64."""
     height, width = labels.shape
@@ -149,13 +150,13 @@ def measure(labels, parents, n_leaves):
     return area, bbox, total
 
 
-@njit(cache=True)
+@helper
 def _extend(bbox, y0, x0, y1, x1):
     bbox[0], bbox[1] = min(bbox[0], y0), min(bbox[1], x0)
     bbox[2], bbox[3] = max(bbox[2], y1), max(bbox[3], x1)
 
 
-@njit(cache=True)
+@kernel
 def mark_descendants(parents, nodes):
     """Return (M,) bool: the nodes and everything below them."""
     is_below = np.zeros(parents.size, np.bool_)
@@ -166,7 +167,7 @@ def mark_descendants(parents, nodes):
     return is_below
 
 
-@njit(cache=True)
+@kernel
 def climb(parents, node):
     """Return the ancestors of a node, nearest first, root last; empty for the root."""
     path = np.empty(parents.size, np.int32)
@@ -178,7 +179,7 @@ def climb(parents, node):
     return path[:length].copy()
 
 
-@njit(cache=True)
+@kernel
 def spread_labels(parents, leaf_areas, leaf_label, n_labels):
     """Return (N,) labels: -1 leaves take the label that covers most of their lowest labelled ancestor.
 
@@ -210,7 +211,7 @@ def spread_labels(parents, leaf_areas, leaf_label, n_labels):
     return winner[:n_leaves].copy()
 
 
-@njit(cache=True)
+@kernel
 def contour_map(labels, parents, altitudes):
     """Return the (2H+1, 2W+1) float32 map of the altitudes at which neighbouring pixels join; its outer frame is 0."""
     height, width = labels.shape
@@ -234,7 +235,7 @@ def contour_map(labels, parents, altitudes):
     return contours
 
 
-@njit(cache=True)
+@helper
 def _joining_altitude(leaf, other, parents, altitudes, known_pair, known_altitude):
     if leaf < 0 or other < 0:
         return np.float32(1)  # a region ends where pixels are not valid, at every granularity
@@ -252,7 +253,7 @@ def _joining_altitude(leaf, other, parents, altitudes, known_pair, known_altitud
     return known_altitude[slot]
 
 
-@njit(cache=True)
+@helper
 def _fill_corners(contours):
     for row in range(2, contours.shape[0] - 1, 2):
         for column in range(2, contours.shape[1] - 1, 2):

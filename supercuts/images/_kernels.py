@@ -8,6 +8,8 @@ Not  no checks, no annotations (the runtime type checker cannot wrap compiled fu
 import numpy as np
 from numba import njit
 
+from supercuts.core.compiled import kernel
+
 
 @njit(cache=True, fastmath=True)
 def lab_from_rgb(pixels, linear, mix, curve):
@@ -33,7 +35,7 @@ def lab_from_rgb(pixels, linear, mix, curve):
     return lab
 
 
-@njit(cache=True)
+@kernel
 def region_means(pixels, labels, n_regions):
     """Return the (R, 3) uint8 rounded mean of pixels (P, 3) over labels (P,); 0 for an id without pixels."""
     sums = np.zeros((n_regions, 3), dtype=np.int64)
@@ -51,7 +53,7 @@ def region_means(pixels, labels, n_regions):
     return means
 
 
-@njit(cache=True)
+@kernel
 def own_label_share(labels, weights):
     """Return (H, W) float32: the weighted share, in 0..1, of the window around each pixel that has its label.
 

@@ -12,21 +12,22 @@ Rows are added and copied element by element: an array expression takes numba se
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import helper, kernel
 
 
-@njit(cache=True)
+@helper
 def _less(keys, ids, i, j):
     return keys[i] < keys[j] or (keys[i] == keys[j] and ids[i] < ids[j])
 
 
-@njit(cache=True)
+@helper
 def _swap(keys, ids, i, j):
     keys[i], keys[j] = keys[j], keys[i]
     ids[i], ids[j] = ids[j], ids[i]
 
 
-@njit(cache=True)
+@helper
 def _push(keys, ids, size, key, identity):
     keys[size] = key
     ids[size] = identity
@@ -40,7 +41,7 @@ def _push(keys, ids, size, key, identity):
     return size + 1
 
 
-@njit(cache=True)
+@helper
 def _sift_down(keys, ids, size, parent):
     while True:
         child = 2 * parent + 1
@@ -54,19 +55,20 @@ def _sift_down(keys, ids, size, parent):
         parent = child
 
 
-@njit(cache=True)
+@helper
 def _pop(keys, ids, size):
     keys[0], ids[0] = keys[size - 1], ids[size - 1]
-    _sift_down(keys, ids, size - 1, 0)
+    top = size - size  # a plain 0 is a type of its own, for which numba compiles all that is called once more
+    _sift_down(keys, ids, size - 1, top)
     return size - 1
 
 
-@njit(cache=True)
+@helper
 def _slot_of(key, mask):
     return np.int64((np.uint64(key) * np.uint64(11400714819323198485)) >> np.uint64(20)) & mask
 
 
-@njit(cache=True)
+@helper
 def _table_find(table_keys, key):
     """Return the slot that holds key, or the empty slot where it belongs."""
     mask = table_keys.size - 1
@@ -76,7 +78,7 @@ def _table_find(table_keys, key):
     return slot
 
 
-@njit(cache=True)
+@helper
 def _table_remove(table_keys, table_values, key):
     """Remove key and close the gap (linear probing without tombstones: the table never fills up)."""
     mask = table_keys.size - 1
@@ -95,30 +97,36 @@ def _table_remove(table_keys, table_values, key):
     table_keys[hole] = -1
 
 
-@njit(cache=True)
+@helper
 def _pair_key(a, b, n):
     return np.int64(min(a, b)) * n + max(a, b)
 
 
-@njit(cache=True)
+@helper
 def _size_factor(area_a, area_b, reference, exponent):
     smaller = min(area_a, area_b) / reference
     return 1.0 if smaller >= 1.0 or exponent == 0.0 else smaller**exponent
 
 
-@njit(cache=True)
+@helper
 def link(edges, n_nodes):
     """Return the adjacency of the slots: ends (E, 2), head, following, degree, is_alive, table keys and values."""
     n_edges = edges.shape[0]
     ends = edges.astype(np.int64)
-    degree = np.zeros(n_nodes, np.int64)
-    head = np.full(n_nodes, -1, np.int64)  # first half-edge of a slot; half-edge 2 e + s is edge e at ends[e, s]
-    following = np.full(2 * n_edges, -1, np.int64)
+    degree = np.empty(n_nodes, np.int64)
+    degree[:] = 0
+    head = np.empty(n_nodes, np.int64)  # first half-edge of a slot; half-edge 2 e + s is edge e at ends[e, s]
+    head[:] = -1
+    following = np.empty(2 * n_edges, np.int64)
+    following[:] = -1
     capacity = 16
     while capacity < 2 * n_edges:
         capacity *= 2
-    table_keys = np.full(capacity, -1, np.int64)
+    table_keys = np.empty(capacity, np.int64)
+    table_keys[:] = -1
     table_values = np.empty(capacity, np.int64)
+    is_alive = np.empty(n_edges, np.bool_)
+    is_alive[:] = True
     for e in range(n_edges):
         for s in range(2):
             following[2 * e + s] = head[ends[e, s]]
@@ -128,10 +136,10 @@ def link(edges, n_nodes):
         slot = _table_find(table_keys, key)
         table_keys[slot] = key
         table_values[slot] = e
-    return ends, head, following, degree, np.ones(n_edges, np.bool_), table_keys, table_values
+    return ends, head, following, degree, is_alive, table_keys, table_values
 
 
-@njit(cache=True)
+@helper
 def absorb(edge, keep, gone, links, sums, twins):
     """Move the edges of slot `gone` to `keep`, which `edge` joins; sums (E, K) of edges that become one are added up.
 
@@ -171,7 +179,7 @@ def absorb(edge, keep, gone, links, sums, twins):
     return n_twins
 
 
-@njit(cache=True)
+@kernel
 def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_target):
     """Merge the pair of lowest key until n_target regions are left.
 
@@ -182,12 +190,14 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
     n_nodes, n_edges = areas.size, edges.shape[0]
     links = link(edges, n_nodes)
     ends, degree, is_alive = links[0], links[3], links[4]
-    sums = np.empty((n_edges, 2))  # border length, and weights over it
+    sums = np.empty((n_edges, 2), np.float64)  # border length, and weights over it
     for e in range(n_edges):
         sums[e, 0] = lengths[e]
         sums[e, 1] = weights[e] * sums[e, 0]
     area = areas.astype(np.float64)
-    node_of = np.arange(n_nodes)  # tree node that a slot stands for
+    node_of = np.empty(n_nodes, np.int64)  # tree node that a slot stands for
+    for i in range(n_nodes):
+        node_of[i] = i
     twins = np.empty(n_nodes, np.int64)
     heap_keys = np.empty(2 * n_edges + 1, np.float64)
     heap_ids = np.empty(2 * n_edges + 1, np.int64)
@@ -232,17 +242,19 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
     return merges[:done], keys[:done]
 
 
-@njit(cache=True)
+@kernel
 def regions_after(merges, n_nodes):
     """Return the last node that each of the n_nodes leaves belongs to after the merges."""
-    top = np.arange(n_nodes + merges.shape[0])
+    top = np.empty(n_nodes + merges.shape[0], np.int64)
+    for i in range(top.size):
+        top[i] = i
     for k in range(merges.shape[0] - 1, -1, -1):
         top[merges[k, 0]] = top[n_nodes + k]
         top[merges[k, 1]] = top[n_nodes + k]
     return top[:n_nodes].copy()
 
 
-@njit(cache=True)
+@kernel
 def cap_at_parents(parents, altitudes):
     """Lower every altitude that is above its parent's; parents[i] > i."""
     for node in range(parents.size - 2, -1, -1):

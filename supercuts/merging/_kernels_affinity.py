@@ -8,21 +8,21 @@ Rows are added and copied element by element: an array expression takes numba se
 """
 
 import numpy as np
-from numba import njit
 
+from supercuts.core.compiled import helper, kernel
 from supercuts.merging._kernels import _pop, _push, _sift_down, _size_factor, absorb, link
 
 MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean: a few borders are very unlike all others
 _LEAST_VARIANCE = 4.0  # of a band, in squared units of Lab: flat regions are not infinitely far apart
 
 
-@njit(cache=True)
+@helper
 def _logit(p):
     p = min(max(p, 1e-3), 1 - 1e-3)
     return np.log(p / (1 - p))
 
 
-@njit(cache=True)
+@helper
 def _compare_embeddings(one, other, at, size, out, k):
     """Write how far apart the means of an embedding are and how wide it spreads in each region; return the next k."""
     squared = 0.0
@@ -39,7 +39,7 @@ def _compare_embeddings(one, other, at, size, out, k):
     return k + 4
 
 
-@njit(cache=True)
+@helper
 def describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
     """Write the features of the pair of regions a, b (affinity.feature_names) that border `edge` separates."""
     one, other, border = nodes[a], nodes[b], edges[edge]
@@ -101,7 +101,7 @@ def describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
     out[k + 13] = small[1] / np.sqrt(small[0])
 
 
-@njit(cache=True)
+@helper
 def separation(x, mean, scale, first, second, last, hidden):
     """Return the probability that people separate a pair with features x (F,): the mean logit of M perceptrons.
 
@@ -127,28 +127,28 @@ def separation(x, mean, scale, first, second, last, hidden):
     return 1 / (1 + np.exp(-logit / last.shape[0]))
 
 
-@njit(cache=True)
+@kernel
 def describe_edges(pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
     """Write the features of every edge to out (E, F)."""
     for e in range(pairs.shape[0]):
         describe_pair(pairs[e, 0], pairs[e, 1], e, nodes, edges, bbox, sizes, n_bins, n_pixels, out[e])
 
 
-@njit(cache=True)
+@kernel
 def separate_edges(features, weights):
     """Return the probability of each row of features (E, F)."""
     mean, scale, first, second, last = weights
     hidden = np.empty((2, last.shape[1] - 1), np.float32)
-    out = np.empty(features.shape[0])
+    out = np.empty(features.shape[0], np.float64)
     for e in range(features.shape[0]):
         out[e] = separation(features[e], mean, scale, first, second, last, hidden)
     return out
 
 
-@njit(cache=True)
+@helper
 def _compact(keys, ids, size, is_alive, current):
     """Drop entries that are out of date and restore the heap; return how many are left."""
-    left = 0
+    left = size - size  # a plain 0 is a type of its own, for which numba compiles all that is called once more
     for i in range(size):
         if is_alive[ids[i]] and keys[i] == current[ids[i]]:
             keys[left], ids[left] = keys[i], ids[i]
@@ -158,7 +158,7 @@ def _compact(keys, ids, size, is_alive, current):
     return left
 
 
-@njit(cache=True)
+@kernel
 def agglomerate(
     pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, weights, reference_area, exponent, growth, seen, seen_nodes
 ):
@@ -176,19 +176,24 @@ def agglomerate(
     n_nodes, n_edges = nodes.shape[0], pairs.shape[0]
     links = link(pairs, n_nodes)
     ends, head, following, degree, is_alive = links[:5]
-    node_of = np.arange(n_nodes)
+    node_of, due = np.empty(n_nodes, np.int64), np.empty(n_edges, np.int64)
+    for i in range(n_nodes):
+        node_of[i] = i
+    for e in range(n_edges):
+        due[e] = e
     twins = np.empty(n_nodes, np.int64)
-    is_due = np.ones(n_edges, np.bool_)
-    judged_area = np.empty(n_edges)
-    current = np.full(n_edges, -1.0)
-    heap_keys = np.empty(4 * n_edges + 16)
+    is_due = np.empty(n_edges, np.bool_)
+    is_due[:] = True
+    judged_area = np.empty(n_edges, np.float64)
+    current = np.empty(n_edges, np.float64)
+    current[:] = -1.0
+    heap_keys = np.empty(4 * n_edges + 16, np.float64)
     heap_ids = np.empty(4 * n_edges + 16, np.int64)
-    x = np.empty(mean.size)
+    x = np.empty(mean.size, np.float64)
     hidden = np.empty((2, last.shape[1] - 1), np.float32)
-    due = np.arange(n_edges)
-    n_due, size, n_seen, done = n_edges, 0, 0, 0
+    n_due, size, n_seen, done = n_edges, n_edges - n_edges, 0, 0
     merges = np.empty((max(n_nodes - 1, 0), 2), np.int64)
-    keys = np.empty(max(n_nodes - 1, 0))
+    keys = np.empty(max(n_nodes - 1, 0), np.float64)
     while True:
         if size + n_due > heap_keys.size:
             size = _compact(heap_keys, heap_ids, size, is_alive, current)

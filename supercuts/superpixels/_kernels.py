@@ -6,10 +6,11 @@ Not  no checks (the callers do them)
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import helper, kernel
 
 
-@njit(cache=True)
+@helper
 def _find(parent, i):
     root = i
     while parent[root] != root:
@@ -19,7 +20,7 @@ def _find(parent, i):
     return root
 
 
-@njit(cache=True)
+@kernel
 def label_components(labels):
     """Return 4-connected components of equal labels, numbered in scan order (int32), and their number."""
     height, width = labels.shape
@@ -48,7 +49,7 @@ def label_components(labels):
     final = np.empty(count, np.int32)
     n_components = 0
     for i in range(count):
-        root = _find(parent, i)
+        root = _find(parent, np.int32(i))
         if root == i:
             final[i] = n_components
             n_components += 1
@@ -60,7 +61,7 @@ def label_components(labels):
     return component, n_components
 
 
-@njit(cache=True)
+@kernel
 def hard_labels(weights, ys, is_y, xs, is_x, height, width):
     """Return (H, W) int32 cell ids of the heaviest of the nine candidates and (H, W) float32 its weight.
 
@@ -87,7 +88,7 @@ def hard_labels(weights, ys, is_y, xs, is_x, height, width):
     return labels, heaviest
 
 
-@njit(cache=True)
+@kernel
 def flattest_near_centers(boundary, rows, cols, search):
     """Return (N, 2) pixels of lowest boundary within `search` of each cell's centre, never outside the cell."""
     height, width = boundary.shape
@@ -107,7 +108,7 @@ def flattest_near_centers(boundary, rows, cols, search):
     return seeds
 
 
-@njit(cache=True)
+@kernel
 def keep_cores(labels, is_core, seeds, n_labels):
     """Return (H, W) int32: each label's largest 4-connected core, -1 elsewhere.
 
@@ -119,24 +120,28 @@ def keep_cores(labels, is_core, seeds, n_labels):
         for x in range(width):
             marked[y, x] = labels[y, x] if is_core[y, x] else -1 - labels[y, x]
     component, n_components = label_components(marked)
-    size = np.zeros(n_components, np.int64)
+    size = np.empty(n_components, np.int64)
+    size[:] = 0
     for y in range(height):
         for x in range(width):
             if is_core[y, x]:
                 size[component[y, x]] += 1
-    best = np.full(n_labels, -1, np.int64)
+    best = np.empty(n_labels, np.int64)
+    best[:] = -1
     for y in range(height):
         for x in range(width):
             if is_core[y, x]:
                 i, k = labels[y, x], component[y, x]
                 if best[i] < 0 or size[k] > size[best[i]]:
                     best[i] = k
-    cores = np.full((height, width), -1, np.int32)
+    cores = np.empty((height, width), np.int32)
+    cores[:] = -1
     for y in range(height):
         for x in range(width):
             if is_core[y, x] and best[labels[y, x]] == component[y, x]:
                 cores[y, x] = labels[y, x]
-    n_pixels = np.zeros(n_labels, np.int64)
+    n_pixels = np.empty(n_labels, np.int64)
+    n_pixels[:] = 0
     for i in range(n_labels):
         if best[i] >= 0:
             n_pixels[i] = size[best[i]]
@@ -153,16 +158,18 @@ def keep_cores(labels, is_core, seeds, n_labels):
     return cores
 
 
-@njit(cache=True)
+@helper
 def _offer(y, x, label, base, step_cost, features, centers, feature_weight, feature_cap, max_step, best, queue, state):
     """Queue pixel (y, x) for label at base + the cost of entering it, unless a cheaper offer is queued already."""
     bucket, entry_pixel, entry_label, entry_next = queue
+    pixel = y * step_cost.shape[1] + x
+    if base + min(np.int64(step_cost[y, x]), max_step) >= best[pixel]:
+        return  # however alike: most pixels are offered once from each side
     total = 0.0
     for c in range(features.shape[0]):
         d = features[c, y, x] - centers[label, c]
         total += d * d
     cost = base + min(int(step_cost[y, x] + feature_weight * min(total, feature_cap)), max_step)
-    pixel = y * step_cost.shape[1] + x
     if cost < best[pixel]:
         best[pixel] = cost
         entry = state[0]
@@ -173,7 +180,7 @@ def _offer(y, x, label, base, step_cost, features, centers, feature_weight, feat
         state[1] += 1  # entries waiting
 
 
-@njit(cache=True)
+@kernel
 def grow(cores, step_cost, features, centers, feature_weight, feature_cap, max_step):
     """Grow cores over the pixels marked -1, cheapest path first; return (H, W) int32 labels.
 
@@ -184,15 +191,15 @@ def grow(cores, step_cost, features, centers, feature_weight, feature_cap, max_s
     height, width = cores.shape
     labels = cores.copy()
     capacity = 4 * height * width  # each border between two pixels makes at most one offer a side
-    queue = (
-        np.full(max_step + 1, -1, np.int64),
-        np.empty(capacity, np.int32),
-        np.empty(capacity, np.int32),
-        np.empty(capacity, np.int64),
-    )
-    bucket, entry_pixel, entry_label, entry_next = queue
-    best = np.full(height * width, 2**31 - 1, np.int32)
-    state = np.zeros(2, np.int64)
+    bucket, entry_next = np.empty(max_step + 1, np.int64), np.empty(capacity, np.int64)
+    entry_pixel, entry_label = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+    bucket[:] = -1
+    queue = bucket, entry_pixel, entry_label, entry_next
+    best = np.empty(height * width, np.int32)
+    best[:] = 2**31 - 1
+    state = np.empty(2, np.int64)
+    state[:] = 0
+    distance = state[0]  # a plain 0 is a type of its own, for which numba compiles all that is called once more
     for y0 in range(height):
         for x0 in range(width):
             if cores[y0, x0] < 0:
@@ -201,10 +208,9 @@ def grow(cores, step_cost, features, centers, feature_weight, feature_cap, max_s
                 y, x = y0 + dy, x0 + dx
                 if 0 <= y < height and 0 <= x < width and cores[y, x] < 0:
                     _offer(
-                        y, x, cores[y0, x0], 0, step_cost, features, centers,
+                        y, x, cores[y0, x0], distance, step_cost, features, centers,
                         feature_weight, feature_cap, max_step, best, queue, state,
                     )  # fmt: skip
-    distance = 0
     while state[1] > 0:
         entry = bucket[distance % bucket.size]
         if entry < 0:

@@ -15,8 +15,9 @@ read from the cache round differently, and a run that goes on would not repeat t
 import numpy as np
 from numba import njit
 
+from supercuts.core.compiled import sum_kernel
+
 _LANES = 16  # float32 in the widest vectors
-_FAST = {"reassoc", "nsz", "arcp", "contract"}  # sums in any order; infinities and NaN keep their meaning
 _OUTSIDE = np.float32(-1e16)
 _LOG2_E = np.float32(1.4426950408889634)
 _LEAST_MASS = np.float32(1e-16)
@@ -133,7 +134,10 @@ def _softmax(rows, mask):
     """Turn nine rows of logits into weights times mask: Cephes' exponential, to 2e-7."""
     width = rows.shape[1]
     bits = rows.view(np.int32)
-    top, total = rows[0].copy(), np.zeros(width, np.float32)
+    top, total = np.empty(width, np.float32), np.empty(width, np.float32)
+    for q in range(width):
+        top[q] = rows[0, q]
+        total[q] = 0
     for k in range(1, 9):
         for q in range(width):
             top[q] = max(top[q], rows[k, q])
@@ -172,9 +176,11 @@ def _iterate(cells, centers, weights, given, near, is_pixel):
     n = near.shape[0]
     n_channels, n_pixels = cells.shape[1:]
     width = -(-n_pixels // _LANES) * _LANES
-    f = np.zeros((n_channels, width), np.float32)
+    f = np.empty((n_channels, width), np.float32)
     rows = np.empty((9, width), np.float32)
-    mask = np.zeros((1, width), np.float32)
+    mask = np.empty((1, width), np.float32)
+    f[:] = 0
+    mask[:] = 0
     double = np.empty((9, n_channels), np.float32)
     bias = np.empty(9, np.float32)
     for i in range(cells.shape[0]):
@@ -269,7 +275,7 @@ def _receive(given, near, i, received):
                 received[c] += given[i - i % n + m, k, c]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@sum_kernel
 def run(cells, weights, centers, mass, near, is_pixel):
     """Iterate from the mean features of each cell, as often as mass (T, M) has rows.
 
@@ -297,7 +303,7 @@ def run(cells, weights, centers, mass, near, is_pixel):
                 centers[t + 1, i, c] = received[c] * share
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@sum_kernel
 def run_backward(cells, weights, centers, mass, to_weights, to_centers, to_mass, to_cells, near, is_pixel):
     """Set to_cells (M, C, P) to the gradient of the cells from those of the last Q, centres and mass.
 

@@ -6,14 +6,31 @@ Not  no checks (the callers do them)
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import helper, kernel
 
 # the 8 neighbours in a ring from above, clockwise: even ones share a side with the pixel
 _DY = (-1, -1, 0, 1, 1, 1, 0, -1)
 _DX = (0, 1, 1, 1, 0, -1, -1, -1)
 
 
-@njit(cache=True)
+@helper
+def _is_at_border(labels, y, x):
+    """Tell whether a pixel shares a side with one of another region, of 0..N-1."""
+    own = labels[y, x]
+    left = labels[y, x - 1] if x > 0 else own
+    right = labels[y, x + 1] if x + 1 < labels.shape[1] else own
+    above = labels[y - 1, x] if y > 0 else own
+    below = labels[y + 1, x] if y + 1 < labels.shape[0] else own
+    return (
+        (left != own and left >= 0)
+        or (right != own and right >= 0)
+        or (above != own and above >= 0)
+        or (below != own and below >= 0)
+    )
+
+
+@helper
 def _is_simple(ring, label):
     """Tell whether a region stays connected without the pixel: its side neighbours are one piece within the ring."""
     n_sides, n_links = 0, 0
@@ -24,7 +41,7 @@ def _is_simple(ring, label):
     return n_sides - n_links == 1
 
 
-@njit(cache=True)
+@helper
 def _distance(lab, embeddings, y, x, color, embedding, region, color_weight, embedding_weight):
     """Return the weighted squared distance of a pixel to the means of a region."""
     of_color, of_embedding = 0.0, 0.0
@@ -37,7 +54,7 @@ def _distance(lab, embeddings, y, x, color, embedding, region, color_weight, emb
     return color_weight * of_color + embedding_weight * of_embedding
 
 
-@njit(cache=True)
+@kernel
 def smooth(labels, pull, lab, embeddings, color, embedding, color_weight, embedding_weight, diagonal, sweeps):
     """Give border pixels to the neighbouring region of lowest energy, sweep after sweep; labels are written to.
 
@@ -46,7 +63,8 @@ def smooth(labels, pull, lab, embeddings, color, embedding, color_weight, embedd
     connected and keeps a pixel. A sweep looks at the pixels around those that moved in the sweep before.
     """
     height, width = labels.shape
-    is_due = np.ones((height, width), np.bool_)
+    is_due = np.empty((height, width), np.bool_)
+    is_due[:] = True
     ring = np.empty(8, np.int32)
     pulls = np.empty(8, np.float64)
     for _ in range(sweeps):
@@ -57,17 +75,17 @@ def smooth(labels, pull, lab, embeddings, color, embedding, color_weight, embedd
                     continue
                 is_due[y, x] = False
                 own = labels[y, x]
-                is_border = False
+                if not _is_at_border(labels, y, x):
+                    continue
                 for i in range(8):
                     row, column = y + _DY[i], x + _DX[i]
                     if 0 <= row < height and 0 <= column < width:
                         ring[i] = labels[row, column]
                         pulls[i] = min(pull[y, x], pull[row, column]) * (diagonal if i % 2 else 1.0)
-                        is_border |= i % 2 == 0 and ring[i] != own
                     else:
                         ring[i] = -1
                         pulls[i] = 0.0
-                if not is_border or not _is_simple(ring, own):
+                if not _is_simple(ring, own):
                     continue
                 stay = _distance(lab, embeddings, y, x, color, embedding, own, color_weight, embedding_weight)
                 best, lowest = own, 0.0

@@ -10,14 +10,64 @@ Every loop visits pixels in the order of the kernels of whole images, so that th
 import numpy as np
 from numba import njit
 
+from supercuts.core.compiled import helper, kernel, sum_kernel
 from supercuts.superpixels._kernels import label_components
-from supercuts.superpixels._kernels_assign import _FAST, _LEAST_MASS, _iterate, _receive
-from supercuts.superpixels._kernels_smooth import _DX, _DY, _distance, _is_simple
+from supercuts.superpixels._kernels_assign import _LEAST_MASS, _iterate, _receive
+from supercuts.superpixels._kernels_smooth import _DX, _DY, _is_at_border, _is_simple
 
 FREE, MASKED = -1, -2  # of a map of cores: still to be labelled, never
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@kernel
+def to_half(values, bits, out):
+    """Set out (P,) uint16 to the bits of float16 next to values (P,) float32, to even where two are as near.
+
+    bits (P,) int32 are those of the values: numpy's own conversion takes ten times as long.
+    """
+    for i in range(values.size):
+        magnitude = bits[i] & np.int32(0x7FFFFFFF)
+        sign = (bits[i] >> np.int32(16)) & np.int32(0x8000)
+        odd = (magnitude >> np.int32(13)) & np.int32(1)
+        half = (magnitude - np.int32(112 << 23) + np.int32(0xFFF) + odd) >> np.int32(13)
+        if magnitude < np.int32(113 << 23):  # less than the least normal number: a multiple of 2 to the -24
+            half = np.int32(np.rint(min(abs(values[i]), np.float32(1)) * np.float32(1 << 24)))
+        if magnitude >= np.int32(143 << 23):
+            half = np.int32(0x7E00) if magnitude > np.int32(0x7F800000) else np.int32(0x7C00)
+        out[i] = sign | half
+
+
+@kernel
+def fill_cells(color, maps, scales, top, ys, xs, cells):
+    """Set cells (S, C, P) to the SSN features of pixels, those that _look_up gives.
+
+    color (B, h, W) holds the rows from `top` on; maps and scales as in grow; ys, xs (rows, ph), (cols, pw) coordinates.
+    """
+    embeddings, half = maps[2], maps[3]
+    color_scale, position_scale, stride = scales[0], scales[1], scales[3]
+    (rows, ph), (cols, pw) = ys.shape, xs.shape
+    at = color.shape[0]
+    coarse = np.empty((cols, pw), np.int64)  # divisions would take longer than all the rest
+    for k in range(cols):
+        for j in range(pw):
+            coarse[k, j] = xs[k, j] // stride
+    for r in range(rows):
+        for i in range(ph):
+            y = ys[r, i]
+            for k in range(cols):
+                cell = cells[r * cols + k]
+                for c in range(at):
+                    for j in range(pw):
+                        cell[c, i * pw + j] = color_scale * color[c, y - top, xs[k, j]]
+                for j in range(pw):
+                    cell[at, i * pw + j] = np.float32(y) * position_scale
+                    cell[at + 1, i * pw + j] = np.float32(xs[k, j]) * position_scale
+                for c in range(embeddings.shape[0]):
+                    line = embeddings[c, y // stride]
+                    for j in range(pw):
+                        cell[at + 2 + c, i * pw + j] = half[line[coarse[k, j]]]
+
+
+@sum_kernel
 def mean_of_cells(cells, is_pixel, centers):
     """Set centers (S, C) to the mean features of cells (S, C, P); 0 of a cell without pixels."""
     n, n_channels = is_pixel.shape[0], cells.shape[1]
@@ -30,13 +80,13 @@ def mean_of_cells(cells, is_pixel, centers):
             centers[i, c] = total / max(count, np.float32(1))
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@sum_kernel
 def iterate(cells, centers, weights, given, near, is_pixel):
     """Assign the pixels of S cells; near (S + A, 9) holds rows of centers (S + A, C), S + A for none."""
     _iterate(cells, centers, weights, given, near, is_pixel)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@sum_kernel
 def update(given, near, centers):
     """Set centers (N, C) to the means of what cells have given (N, 9, C + 1); one that gets nothing stays."""
     n_channels = centers.shape[1]
@@ -49,7 +99,7 @@ def update(given, near, centers):
                 centers[i, c] = received[c] * share
 
 
-@njit(cache=True)
+@kernel
 def flattest_near_centers(boundary, valid, top, shape, grid, first_row, search, seeds):
     """Set seeds (N, 2) of the grid rows whose pixels the strip holds, which starts at image row `top`.
 
@@ -82,7 +132,7 @@ def flattest_near_centers(boundary, valid, top, shape, grid, first_row, search, 
         r += 1
 
 
-@njit(cache=True)
+@kernel
 def keep_cores(marked, valid, seeds, n_labels):
     """Turn marked (H, W), labels of cores and -1 - label elsewhere, into cores in place; else FREE or MASKED."""
     height, width = marked.shape
@@ -139,7 +189,7 @@ def _lab(red, green, blue, tables, out):
     out[2] = np.float32(200) * (fy - fz)
 
 
-@njit(cache=True)
+@helper
 def _look_up(y, x, maps, scales, tables, out):
     """Set out (C,) to the SSN features of a pixel: scaled colour, position, embedding."""
     rgb, bands, embeddings, half = maps
@@ -151,14 +201,14 @@ def _look_up(y, x, maps, scales, tables, out):
         out[c] = color_scale * out[c]
     for c in range(n_bands):
         out[n_rgb + c] = color_scale * (np.float32(bands[y, x, c]) * band_scale)
-    at = n_rgb + n_bands
+    at, row, column = n_rgb + n_bands, y // stride, x // stride
     out[at] = np.float32(y) * position_scale
     out[at + 1] = np.float32(x) * position_scale
     for c in range(embeddings.shape[0]):
-        out[at + 2 + c] = half[embeddings[c, y // stride, x // stride]]
+        out[at + 2 + c] = half[embeddings[c, row, column]]
 
 
-@njit(cache=True)
+@helper
 def _offer_around(y0, x0, label, base, labels, best, queue, state, centers, maps, scales, tables, costs, feature):
     """Queue the free neighbours of a pixel for its label, as _kernels._offer does; entries that are done are reused."""
     bucket, entry_pixel, entry_label, entry_next = queue
@@ -168,14 +218,16 @@ def _offer_around(y0, x0, label, base, labels, best, queue, state, centers, maps
         y, x = y0 + dy, x0 + dx
         if not (0 <= y < height and 0 <= x < width) or labels[y, x] != FREE:
             continue
+        step = steps[min(y, steps.shape[0] - 1), min(x, steps.shape[1] - 1)]
+        pixel = y * width + x
+        if base + min(np.int64(step), max_step) >= best[pixel]:
+            continue  # however alike: most pixels are offered once from each side
         _look_up(y, x, maps, scales, tables, feature)
         total = 0.0
         for c in range(feature.size):
             d = feature[c] - centers[label, c]
             total += d * d
-        step = steps[min(y, steps.shape[0] - 1), min(x, steps.shape[1] - 1)]
         cost = base + min(int(step + feature_weight * min(total, feature_cap)), max_step)
-        pixel = y * width + x
         if cost < best[pixel]:
             best[pixel] = cost
             entry = state[0]
@@ -190,7 +242,7 @@ def _offer_around(y0, x0, label, base, labels, best, queue, state, centers, maps
             state[1] += 1  # entries waiting
 
 
-@njit(cache=True)
+@helper
 def _with_room(queue, state):
     """Return the queue with room for the offers of one more pixel."""
     bucket, entry_pixel, entry_label, entry_next = queue
@@ -206,7 +258,7 @@ def _with_room(queue, state):
     )
 
 
-@njit(cache=True)
+@kernel
 def grow(labels, centers, maps, scales, tables, costs):
     """Grow cores over FREE pixels in place, cheapest path first, as _kernels.grow does; what none reaches stays FREE.
 
@@ -255,13 +307,29 @@ def grow(labels, centers, maps, scales, tables, costs):
         )  # fmt: skip
 
 
-@njit(cache=True)
-def smooth_rows(labels, is_due, top, bottom, pull, first, lab, embeddings, color, embedding, weights):
+@helper
+def _distance(feature, color, embedding, region, weights):
+    """Return the weighted squared distance of a pixel's features to the means of a region, as _kernels_smooth does."""
+    of_color, of_embedding = 0.0, 0.0
+    n_colors = color.shape[1]
+    for c in range(n_colors):
+        d = feature[c] - color[region, c]
+        of_color += d * d
+    for c in range(embedding.shape[1]):
+        d = feature[n_colors + 2 + c] - embedding[region, c]
+        of_embedding += d * d
+    return weights[0] * of_color + weights[1] * of_embedding
+
+
+@kernel
+def smooth_rows(labels, is_due, top, bottom, pull, first, maps, scales, tables, color, embedding, weights):
     """Sweep once over rows top..bottom-1, as one sweep of _kernels_smooth.smooth; return how many pixels moved.
 
-    pull starts at row `first`, lab and embeddings at `top`; weights are those of colour, embedding and diagonal.
+    pull starts at row `first`; maps, scales and tables as in grow; weights are those of colour, embedding and diagonal.
+    Only pixels at borders are looked up: a few in a hundred, and fewer in each sweep.
     """
-    color_weight, embedding_weight, diagonal = weights
+    diagonal = weights[2]
+    feature = np.empty(color.shape[1] + 2 + embedding.shape[1], np.float32)
     height, width = labels.shape
     ring = np.empty(8, np.int32)
     pulls = np.empty(8, np.float64)
@@ -274,25 +342,24 @@ def smooth_rows(labels, is_due, top, bottom, pull, first, lab, embeddings, color
             own = labels[y, x]
             if own < 0:
                 continue
-            is_border = False
+            if not _is_at_border(labels, y, x):
+                continue
             for i in range(8):
                 row, column = y + _DY[i], x + _DX[i]
                 ring[i], pulls[i] = -1, 0.0
                 if 0 <= row < height and 0 <= column < width and labels[row, column] >= 0:
                     ring[i] = labels[row, column]
                     pulls[i] = min(pull[y - first, x], pull[row - first, column]) * (diagonal if i % 2 else 1.0)
-                    is_border |= i % 2 == 0 and ring[i] != own
-            if not is_border or not _is_simple(ring, own):
+            if not _is_simple(ring, own):
                 continue
-            at = y - top
-            stay = _distance(lab, embeddings, at, x, color, embedding, own, color_weight, embedding_weight)
+            _look_up(y, x, maps, scales, tables, feature)
+            stay = _distance(feature, color, embedding, own, weights)
             best, lowest = own, 0.0
             for i in range(0, 8, 2):
                 other = ring[i]
                 if other < 0 or other in (own, best):
                     continue
-                gain = _distance(lab, embeddings, at, x, color, embedding, other, color_weight, embedding_weight)
-                gain -= stay
+                gain = _distance(feature, color, embedding, other, weights) - stay
                 for j in range(8):
                     if ring[j] == own:
                         gain += pulls[j]

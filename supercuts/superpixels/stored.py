@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float16, Float32, Shaped, UInt8
 
 from supercuts.core.errors import InputError
 from supercuts.images.color import color_features
+from supercuts.superpixels import _kernels_strips
 from supercuts.superpixels.result import PixelMaps
 
 STRIP_PIXELS = 1 << 20  # rows are worked on in strips of about so many pixels
@@ -81,17 +82,22 @@ class StoredMaps:
             return np.full((bottom - top, self.shape[1]), self.boundary[0, 0], np.float32)
         return self.boundary[top:bottom].astype(np.float32)
 
-    def embedding_rows(self, top: int, bottom: int) -> Float32[np.ndarray, "channels rows width"]:
-        """Return the embeddings of rows top..bottom-1."""
-        return _spread(self.embeddings, self.embedding_stride, top, bottom, self.shape[1])
+    def embedding_rows(
+        self, top: int, bottom: int, n_channels: int | None = None
+    ) -> Float32[np.ndarray, "channels rows width"]:
+        """Return the embeddings of rows top..bottom-1, or their first n_channels."""
+        return _spread(self.embeddings[:n_channels], self.embedding_stride, top, bottom, self.shape[1])
 
-    def rows(self, top: int, bottom: int) -> PixelMaps:
-        """Return all maps of rows top..bottom-1, where top is a multiple of region_stride."""
+    def rows(self, top: int, bottom: int, n_embedding: int | None = None) -> PixelMaps:
+        """Return all maps of rows top..bottom-1, where top is a multiple of region_stride.
+
+        n_embedding: so many channels of the embeddings, where not all are wanted.
+        """
         coarse = slice(top // self.region_stride, -(-bottom // self.region_stride))
         return PixelMaps(
             self.color(top, bottom),
             self.boundary_rows(top, bottom),
-            self.embedding_rows(top, bottom),
+            self.embedding_rows(top, bottom, n_embedding),
             None if self.strength is None else self.strength[coarse].astype(np.float32),
             None if self.regions is None else np.ascontiguousarray(self.regions[:, coarse], np.float32),
             self.region_stride,
@@ -139,6 +145,14 @@ def precision(shape: tuple[int, int]) -> tuple[int, type[np.float32] | type[np.f
     if n_pixels <= _FINE_PIXELS:
         return 1, np.float32
     return (2 if n_pixels <= 2 * _FINE_PIXELS else 4), np.float16
+
+
+def as_half(values: Float32[np.ndarray, "..."]) -> Float16[np.ndarray, "..."]:
+    """Return values as float16, as values.astype(np.float16) does."""
+    flat = np.ascontiguousarray(values).ravel()
+    half = np.empty(flat.size, np.uint16)
+    _kernels_strips.to_half(flat, flat.view(np.int32), half)
+    return half.view(np.float16).reshape(values.shape)
 
 
 def _spread(values: np.ndarray, stride: int, top: int, bottom: int, width: int) -> np.ndarray:

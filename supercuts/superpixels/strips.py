@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32, Int64
 
 from supercuts.images.color import lab_tables
-from supercuts.superpixels import _kernels, _kernels_assign, _kernels_strips
+from supercuts.superpixels import _kernels, _kernels_strips
 from supercuts.superpixels.cluster import ClusterConfig
 from supercuts.superpixels.compiled_kmeans import candidates
 from supercuts.superpixels.config import SSNConfig
@@ -19,6 +19,8 @@ from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table, make_grid
 from supercuts.superpixels.smooth import SmoothConfig
 from supercuts.superpixels.stored import STRIP_PIXELS, StoredMaps
 
+# features of images of up to 8 megapixels are kept between iterations: making them takes longer than to assign them
+_KEPT_BYTES = 750_000_000
 _NO_CORE = np.iinfo(np.int32).min  # label of a pixel that is not valid, until cores are found
 
 
@@ -30,7 +32,10 @@ class _Cells:
         self.scales = (
             np.float32(ssn.color_scale),
             np.float32(ssn.position_scale * max(grid.rows / grid.height, grid.cols / grid.width)),
+            maps.band_scale,
+            maps.embedding_stride,
         )
+        self.looked_up = _looked_up(maps)
         self.n_features = maps.n_colors + 2 + len(maps.embeddings)
         self.ys, self.is_y = cell_table(grid.height, grid.rows)
         self.xs, self.is_x = cell_table(grid.width, grid.cols)
@@ -38,6 +43,8 @@ class _Cells:
         n_rows = max(STRIP_PIXELS // n_pixels, 1)
         self.strips = [(r, min(r + n_rows, grid.rows)) for r in range(0, grid.rows, n_rows)]
         self.near = self._near()
+        n_bytes = 4 * self.n_features * grid.n_cells * self.ys.shape[1] * self.xs.shape[1]
+        self.kept: dict[int, np.ndarray] | None = {} if n_bytes <= _KEPT_BYTES else None
 
     def _near(self) -> np.ndarray:
         """Return (N, 9) the candidates of each cell, N where there is none or it has no valid pixel."""
@@ -61,17 +68,19 @@ class _Cells:
 
     def features(self, first: int, end: int) -> Float32[np.ndarray, "cells channels pixels"]:
         """Return the SSN features of the pixels, those of superpixels.ssn.pixel_features."""
+        if self.kept is None:
+            return self._features(first, end)
+        if first not in self.kept:
+            self.kept[first] = self._features(first, end)
+        return self.kept[first]
+
+    def _features(self, first: int, end: int) -> Float32[np.ndarray, "cells channels pixels"]:
         top, bottom = self.span(first, end)
-        width = self.grid.width
-        maps = np.empty((self.n_features, bottom - top, width), np.float32)
-        n = self.maps.n_colors
-        maps[:n] = self.scales[0] * self.maps.color(top, bottom)
-        maps[n] = (np.arange(top, bottom, dtype=np.float32) * self.scales[1])[:, None]
-        maps[n + 1] = np.arange(width, dtype=np.float32) * self.scales[1]
-        maps[n + 2 :] = self.maps.embedding_rows(top, bottom)
         n_pixels = self.ys.shape[1] * self.xs.shape[1]
         cells = np.empty(((end - first) * self.grid.cols, self.n_features, n_pixels), np.float32)
-        _kernels_assign.lay_out(maps, self.ys[first:end] - top, self.xs, cells)
+        _kernels_strips.fill_cells(
+            self.maps.color(top, bottom), self.looked_up, self.scales, top, self.ys[first:end], self.xs, cells
+        )
         return cells
 
 
@@ -99,7 +108,9 @@ def smooth_strips(
     """Smooth the labels in place, as superpixels.smooth does."""
     is_due = np.ones(labels.shape, np.bool_)
     weights = (config.color, config.embedding, config.diagonal)
-    height = labels.shape[0]
+    # colours as they are, and positions that are not compared
+    scales = (np.float32(1), np.float32(0), maps.band_scale, maps.embedding_stride)
+    looked_up, tables, height = _looked_up(maps), lab_tables(), labels.shape[0]
     for _ in range(config.sweeps):
         n_moved = 0
         for top, bottom in maps.strips():
@@ -108,9 +119,8 @@ def smooth_strips(
             first = max(top - 1, 0)
             boundary = maps.boundary_rows(first, min(bottom + 1, height))
             pull = (1 - boundary) ** np.float32(config.boundary_power)
-            colors, embeddings = maps.color(top, bottom), maps.embedding_rows(top, bottom)
             n_moved += _kernels_strips.smooth_rows(
-                labels, is_due, top, bottom, pull, first, colors, embeddings, color, embedding, weights
+                labels, is_due, top, bottom, pull, first, looked_up, scales, tables, color, embedding, weights
             )
         if n_moved == 0:
             break
@@ -133,6 +143,7 @@ def _assign(
             if iteration == config.iterations - 1:
                 _mark(cells, first, end, weights, config, marked)
         _kernels_strips.update(given, cells.near, centers)
+    cells.kept = None  # what follows looks pixels up one by one
     return centers, marked
 
 
@@ -180,18 +191,24 @@ def _seeds(cells: _Cells, search: int) -> Int64[np.ndarray, "cells 2"]:
 
 
 def _grow(labels: np.ndarray, cells: _Cells, centers: np.ndarray, config: ClusterConfig) -> None:
-    maps, half = cells.maps, np.arange(1 << 16, dtype=np.uint16).view(np.float16)
-    with np.errstate(invalid="ignore"):  # of all bits of float16 some are NaN, which no map holds
-        values = half.astype(np.float32)
+    maps = cells.maps
     most = int(1 + config.boundary_cost + config.feature_cost * config.max_feature_distance) + 1
     _kernels_strips.grow(
         labels,
         centers,
-        (maps.rgb, maps.bands, maps.embeddings.view(np.uint16), values),
-        (*cells.scales, maps.band_scale, maps.embedding_stride),
+        cells.looked_up,
+        cells.scales,
         lab_tables(),
         (_steps(maps, config), config.feature_cost, config.max_feature_distance, most),
     )
+
+
+def _looked_up(maps: StoredMaps) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return what kernels look pixels up in: rgb, bands, the bits of embeddings, and the values of all bits."""
+    half = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    with np.errstate(invalid="ignore"):  # of all bits of float16 some are NaN, which no map holds
+        values = half.astype(np.float32)
+    return maps.rgb, maps.bands, maps.embeddings.view(np.uint16), values
 
 
 def _steps(maps: StoredMaps, config: ClusterConfig) -> Int[np.ndarray, "_ _"]:

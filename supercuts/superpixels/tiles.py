@@ -20,7 +20,7 @@ from supercuts.images.bands import to_unit
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.network import Network, stride_of
 from supercuts.superpixels.predict import ViewsConfig, network_maps
-from supercuts.superpixels.stored import StoredMaps, check_valid, precision
+from supercuts.superpixels.stored import StoredMaps, as_half, check_valid, precision
 
 TILE = 1024  # side in pixels unless the caller says
 WHOLE_PIXELS = 4_000_000  # images of at most so many pixels are seen at once unless the caller says
@@ -147,7 +147,8 @@ def predict_stored(
     )
     for one, maps in seen:
         boundary[one.top : one.bottom, one.left : one.right] = maps[0]
-        embeddings[:, *_coarse(one, stride)] = _pooled(maps[1], stride)
+        for channel, values in zip(embeddings, _pooled(maps[1], stride), strict=True):
+            channel[_coarse(one, stride)] = as_half(values)  # one by one: small arrays are used again
         if strength is not None and regions is not None:
             at = _coarse(one, region_stride)
             strength[at], regions[:, *at] = maps[2], maps[3]

@@ -4,7 +4,7 @@ import pytest
 from supercuts.core.errors import InputError
 from supercuts.images.color import color_features
 from supercuts.superpixels import stored
-from supercuts.superpixels.stored import StoredMaps, check_valid, without_network
+from supercuts.superpixels.stored import StoredMaps, as_half, check_valid, without_network
 
 
 @pytest.fixture
@@ -52,3 +52,25 @@ def test_a_mask_that_leaves_nothing_out_is_none():
         check_valid(np.ones((3, 2), bool), (2, 2))
     with pytest.raises(InputError, match="nothing to segment"):
         check_valid(np.zeros((2, 2), bool), (2, 2))
+
+
+def test_as_half_is_numpys_conversion():  # oracle
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    rng = np.random.default_rng(0)
+    with np.errstate(all="ignore"):  # infinities and NaN are among them
+        exact = every.astype(np.float32)
+        between = ((exact[:-1].astype(np.float64) + exact[1:]) / 2).astype(np.float32)  # as near to both
+        bits = rng.integers(0, 1 << 32, 300_000, dtype=np.uint64).astype(np.uint32).view(np.float32)
+        beside = [np.nextafter(between, np.float32(end)) for end in (-np.inf, np.inf)]
+        values = np.concatenate([exact, between, *beside, bits])
+        expected = values.astype(np.float16)
+    result = as_half(values)
+    np.testing.assert_array_equal(result, expected)  # NaN where NaN
+    is_number = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(result[is_number]), np.signbit(expected[is_number]))
+
+
+def test_as_half_takes_parts_of_arrays():
+    values = np.random.default_rng(0).random((3, 7, 9), dtype=np.float32)[:, 1:6:2, ::2]
+    result = as_half(values)
+    np.testing.assert_array_equal(result, values.astype(np.float16))

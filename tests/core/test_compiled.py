@@ -1,0 +1,47 @@
+import numpy as np
+from numba import njit, types
+
+from supercuts.core.compiled import helper, kernel
+
+
+@helper
+def _half_of(value):
+    return value / 2
+
+
+@kernel
+def halves(values, out):
+    for i in range(values.size):
+        out[i] = _half_of(values[i])
+
+
+@kernel
+def inverses(values, out):
+    for i in range(values.size):
+        out[i] = 1 / values[i]
+
+
+def test_a_kernel_calls_a_helper_and_is_called_from_python():  # oracle
+    out = np.empty(3)
+    halves(np.array([1.0, 3.0, -4.0]), out)
+    assert out.tolist() == [0.5, 1.5, -2.0]
+
+
+def test_division_by_zero_follows_numpy():
+    out = np.empty(2)
+    inverses(np.array([0.0, 4.0]), out)
+    assert out.tolist() == [np.inf, 0.25]
+
+
+def wrappers(compiled):
+    compiled.compile((types.float64,))
+    names = [one.name for one in compiled.overloads[(types.float64,)].library.get_defined_functions()]
+    assert names
+    return {kind for kind in ("cpython", "cfunc") for name in names if kind in name}
+
+
+def test_nothing_is_compiled_around_a_helper():
+    plain = _half_of.py_func
+    assert wrappers(njit(plain)) == {"cpython", "cfunc"}  # what numba does unless told
+    assert wrappers(helper(plain)) == set()
+    assert kernel(plain).targetoptions["no_cfunc_wrapper"]
