@@ -52,6 +52,14 @@ def test_a_spike_is_cut_off():
     np.testing.assert_array_equal(smoothed(labels), grid(*["000111"] * 5))
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_colour_moves_a_straight_border_to_either_side(turns):  # its pixels touch the other region on one side alone
+    labels = np.rot90(np.repeat([0, 0, 0, 0, 1, 1, 1], 6).reshape(7, 6).astype(np.int32), turns)
+    true = np.rot90(np.repeat([0, 0, 0, 1, 1, 1, 1], 6).reshape(7, 6).astype(np.int32), turns)
+    maps = flat_maps(labels.shape, np.repeat(true[None] * 60.0, 3, axis=0))
+    np.testing.assert_array_equal(smoothed(np.ascontiguousarray(labels), maps), true)
+
+
 def test_colour_holds_a_spike():
     labels = grid("000111", "000111", "001111", "000111", "000111")
     lab = np.repeat(labels[None] * 60.0, 3, axis=0)

@@ -36,6 +36,8 @@ def test_strips_hold_what_the_whole_image_holds(rgb, monkeypatch):
     embeddings = np.concatenate([part.embeddings for part in parts], axis=1)
     expected = maps.embeddings.repeat(2, 1).repeat(2, 2)[:, :37].astype(np.float32)
     np.testing.assert_array_equal(embeddings, expected)
+    assert maps.rows(8, 16, n_embedding=0).embeddings.shape == (0, 8, 20)
+    np.testing.assert_array_equal(maps.embedding_rows(8, 16, 3), expected[:3, 8:16])
 
 
 def test_without_a_network_there_is_colour_alone(rgb):
