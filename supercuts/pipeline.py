@@ -4,8 +4,9 @@ In   an image (what read_image takes; of other than 3 channels what read_bands t
 Out  Hierarchy with exactly the leaves asked for
 Not  no algorithms, no training, no files but weights
 
-    image -> predict -> PixelMaps -> cluster -> Superpixels -> build_rag -> RegionGraph -> merge -> Hierarchy
+    image -> predict -> PixelMaps -> make_leaves (cluster, build_rag, smooth) -> RegionGraph -> merge -> Hierarchy
 
+Large images, those with pixels left out and those with further bands go the same way in strips (large.py).
 Regions merge by the affinity that was learned for the network (supercuts calibrate); without one by hand-made
 distances.
 """

@@ -31,7 +31,7 @@ def test_a_line_cut_short_loses_itself_only(tmp_path_factory, cut, more):
         journal.add(record)
     whole = path.read_bytes()
     path.write_bytes(whole[:cut] + (more if cut < len(whole) else b""))
-    kept = sum(end <= cut for end in [i for i, byte in enumerate(whole) if byte == 10])
+    kept = sum(end < cut for end in [i for i, byte in enumerate(whole) if byte == 10])
     found = Journal(path)
     assert [found.records.get(record.name) for record in records[:kept]] == records[:kept]
     found.add(replace(RECORD, name="d"))
