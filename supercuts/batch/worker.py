@@ -7,6 +7,7 @@ Not  no retries; it ends with its stdin, so that none outlives a killed parent
 
 import faulthandler
 import importlib
+import io
 import json
 import os
 import queue
@@ -50,6 +51,8 @@ def main() -> None:
     faulthandler.enable()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # a library that prints must not garble the answers
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # os._exit drops what waits to be written
     lines: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     try:
