@@ -101,10 +101,29 @@ def build_rag(
     keys, length, total = _kernels.accumulate_edges(labels, boundary, n_nodes, _kernels.count_border_pairs(labels))
     order = np.argsort(keys)
     keys, length, total = keys[order], length[order], total[order]
+    colors = _kernels.sum_channels(labels, color, n_nodes)[0]
+    return graph_of_sums(
+        (keys, length, total), (area, position, bbox), colors, *_kernels.sum_channels(labels, embeddings, n_nodes)
+    )
+
+
+def graph_of_sums(
+    borders: tuple[np.ndarray, np.ndarray, np.ndarray],
+    nodes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    colors: np.ndarray,
+    embeddings: np.ndarray,
+    squares: np.ndarray,
+) -> RegionGraph:
+    """Return the graph of what was summed over pixels.
+
+    borders     (E,) each, in the order of their keys low * N + high: keys, lengths, sums of the boundary
+    nodes       area (N,), sums of positions (N, 2), bounding boxes (N, 4)
+    colors      (N, C) sums, as embeddings (N, D); squares (N,) those of the squares of all embedding channels
+    """
+    (keys, length, total), (area, position, bbox), n_nodes = borders, nodes, nodes[0].size
     edges = np.stack([keys // n_nodes, keys % n_nodes], axis=1).astype(np.int32)
-    mean_color = (_kernels.sum_channels(labels, color, n_nodes)[0] / area[:, None]).astype(np.float32)
-    sums, squares = _kernels.sum_channels(labels, embeddings, n_nodes)
-    embedding = sums / area[:, None]
+    mean_color = (colors / area[:, None]).astype(np.float32)
+    embedding = embeddings / area[:, None]
     variance = np.maximum(squares / area - (embedding**2).sum(1), 0).astype(np.float32)
     embedding = embedding.astype(np.float32)
     return RegionGraph(

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Int32
 
 from supercuts.core.errors import InputError
-from supercuts.graph import _kernels, _kernels_statistics, _kernels_strips
-from supercuts.graph.rag import RegionGraph
+from supercuts.graph import _kernels_statistics, _kernels_strips
+from supercuts.graph.rag import RegionGraph, graph_of_sums
 from supercuts.graph.statistics import LIMITS, N_BINS, RegionStatistics, color_ranges, set_embeddings
 from supercuts.superpixels.stored import StoredMaps
 
@@ -27,25 +27,8 @@ def build_rag_strips(
     # the graph of connected regions is planar: at most 3 N - 6 edges
     most = max(min(n_pairs, 3 * n_nodes) if is_connected else n_pairs, 1)
     keys, length, total, sums, squares = _sum_strips(labels, maps, n_nodes, most)
-    edges = np.stack([keys // n_nodes, keys % n_nodes], axis=1).astype(np.int32)
     n_colors = maps.n_colors
-    mean_color = (sums[:, :n_colors] / area[:, None]).astype(np.float32)
-    embedding = sums[:, n_colors:] / area[:, None]
-    variance = np.maximum(squares / area - (embedding**2).sum(1), 0).astype(np.float32)
-    embedding = embedding.astype(np.float32)
-    return RegionGraph(
-        edges=edges,
-        border_length=length.astype(np.float32),
-        boundary=(total / np.maximum(length, 1)).astype(np.float32),
-        color_distance=_kernels.edge_distances(edges, mean_color),
-        embedding_distance=_kernels.edge_distances(edges, embedding),
-        area=area,
-        centroid_yx=(position / area[:, None]).astype(np.float32),
-        bbox=bbox.astype(np.int32),
-        color=mean_color,
-        embedding=embedding,
-        embedding_variance=variance,
-    )
+    return graph_of_sums((keys, length, total), (area, position, bbox), sums[:, :n_colors], sums[:, n_colors:], squares)
 
 
 def region_statistics_strips(
