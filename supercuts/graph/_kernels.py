@@ -96,15 +96,11 @@ def accumulate_nodes(labels, n_nodes):
 
 
 @kernel
-def sum_channels(labels, maps, n_nodes):
-    """Return the sums (N, C) of (C, H, W) maps over each label, and the sums (N,) of the squares of all channels."""
+def add_channels(labels, top, bottom, maps, sums, squares):
+    """Add the sums (N, C) of maps (C, rows, W), of rows top..bottom, over each label, and those of all squares (N,)."""
     n_channels = maps.shape[0]
-    height, width = labels.shape
-    sums = np.empty((n_nodes, n_channels), np.float64)
-    sums[:] = 0
-    squares = np.empty(n_nodes, np.float64)
-    squares[:] = 0
-    for y in range(height):
+    width = labels.shape[1]
+    for y in range(top, bottom):
         start = 0
         while start < width:  # one run of pixels of a label after the other: its sums stay in registers
             label = labels[y, start]
@@ -113,14 +109,16 @@ def sum_channels(labels, maps, n_nodes):
                 end += 1
             square = 0.0
             for c in range(n_channels):
+                if label < 0:
+                    break
                 total = 0.0
-                for value in maps[c, y, start:end]:
+                for value in maps[c, y - top, start:end]:
                     total += value
                     square += value * value
                 sums[label, c] += total
-            squares[label] += square
+            if label >= 0:
+                squares[label] += square
             start = end
-    return sums, squares
 
 
 @kernel

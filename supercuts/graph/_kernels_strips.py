@@ -70,32 +70,6 @@ def add_edges(labels, top, bottom, boundary, n_nodes, table, keys, length, total
 
 
 @kernel
-def add_channels(labels, top, bottom, maps, sums, squares):
-    """Add the sums (N, C) of maps over each label, and those of the squares of all channels (N,)."""
-    n_channels = maps.shape[0]
-    width = labels.shape[1]
-    for y in range(top, bottom):
-        start = 0
-        while start < width:  # one run of pixels of a label after the other: its sums stay in registers
-            label = labels[y, start]
-            end = start + 1
-            while end < width and labels[y, end] == label:
-                end += 1
-            square = 0.0
-            for c in range(n_channels):
-                if label < 0:
-                    break
-                total = 0.0
-                for value in maps[c, y - top, start:end]:
-                    total += value
-                    square += value * value
-                sums[label, c] += total
-            if label >= 0:
-                squares[label] += square
-            start = end
-
-
-@kernel
 def add_border_sums(labels, top, bottom, boundary, strength, stride, keys, limits, sums, nodes):
     """Add what _kernels_statistics.sum_edges sums of borders; a side without a valid neighbour is frame to its region.
 

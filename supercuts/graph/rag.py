@@ -101,10 +101,16 @@ def build_rag(
     keys, length, total = _kernels.accumulate_edges(labels, boundary, n_nodes, _kernels.count_border_pairs(labels))
     order = np.argsort(keys)
     keys, length, total = keys[order], length[order], total[order]
-    colors = _kernels.sum_channels(labels, color, n_nodes)[0]
+    colors = _sum_channels(labels, color, n_nodes)[0]
     return graph_of_sums(
-        (keys, length, total), (area, position, bbox), colors, *_kernels.sum_channels(labels, embeddings, n_nodes)
+        (keys, length, total), (area, position, bbox), colors, *_sum_channels(labels, embeddings, n_nodes)
     )
+
+
+def _sum_channels(labels: np.ndarray, maps: np.ndarray, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    sums, squares = np.zeros((n_nodes, maps.shape[0])), np.zeros(n_nodes)
+    _kernels.add_channels(labels, 0, labels.shape[0], maps, sums, squares)
+    return sums, squares
 
 
 def graph_of_sums(

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from supercuts.core.errors import InputError
-from supercuts.graph import _kernels_statistics, _kernels_strips
+from supercuts.graph import _kernels, _kernels_statistics, _kernels_strips
 from supercuts.graph.rag import RegionGraph, graph_of_sums
 from supercuts.graph.statistics import LIMITS, N_BINS, RegionStatistics, color_ranges, set_embeddings
 from supercuts.superpixels.stored import StoredMaps
@@ -69,9 +69,9 @@ def _sum_strips(
         n_edges = _kernels_strips.add_edges(
             labels, top, bottom, boundary, n_nodes, table, keys, length, total, n_edges
         )  # fmt: skip
-        _kernels_strips.add_channels(labels, top, bottom, maps.color(top, bottom), colors, unused)
+        _kernels.add_channels(labels, top, bottom, maps.color(top, bottom), colors, unused)
         if embeddings.shape[1]:
-            _kernels_strips.add_channels(labels, top, bottom, maps.embedding_rows(top, bottom), embeddings, squares)
+            _kernels.add_channels(labels, top, bottom, maps.embedding_rows(top, bottom), embeddings, squares)
     order = np.argsort(keys[:n_edges])
     return keys[order], length[order], total[order], np.concatenate([colors, embeddings], axis=1), squares
 
