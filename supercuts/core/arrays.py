@@ -1,12 +1,12 @@
 """Small label-array tools that every stage shares.
 
-In   integer label arrays
-Out  relabelled arrays, contingency tables
+In   integer label arrays, maps of pixels
+Out  relabelled arrays, contingency tables, maps laid out anew
 Not  no images, no I/O
 """
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from supercuts.core.errors import InputError
 
@@ -15,6 +15,14 @@ def relabel_consecutive(labels: Int[np.ndarray, "..."]) -> tuple[Int[np.ndarray,
     """Return labels renumbered 0..R-1 in ascending order of the old ids, int32 of the same shape, and R."""
     ids, inverse = np.unique(labels, return_inverse=True)
     return inverse.reshape(labels.shape).astype(np.int32), int(ids.size)
+
+
+def channels_last(maps: Shaped[np.ndarray, "channels height width"]) -> Shaped[np.ndarray, "height width channels"]:
+    """Return maps with all channels of a pixel side by side in memory; no copy where they lie so already.
+
+    What visits pixels here and there reads one place in memory for each, not one for each channel.
+    """
+    return np.ascontiguousarray(maps.transpose(1, 2, 0))
 
 
 def contingency(

@@ -122,6 +122,31 @@ def add_channels(labels, top, bottom, maps, sums, squares):
 
 
 @kernel
+def add_pixels(labels, top, bottom, pixels, sums, squares):
+    """Add what add_channels adds, of maps whose channels lie side by side: pixels (rows, W, C)."""
+    width, n_channels = labels.shape[1], pixels.shape[2]
+    line, square = np.empty(n_channels, np.float64), np.empty(n_channels, np.float64)
+    for y in range(top, bottom):
+        start = 0
+        while start < width:
+            label = labels[y, start]
+            line[:] = 0
+            square[:] = 0
+            end = start
+            while end < width and labels[y, end] == label:
+                for c in range(n_channels):
+                    value = np.float64(pixels[y - top, end, c])
+                    line[c] += value
+                    square[c] += value * value
+                end += 1
+            if label >= 0:
+                for c in range(n_channels):
+                    sums[label, c] += line[c]
+                    squares[label] += square[c]
+            start = end
+
+
+@kernel
 def edge_distances(edges, values):
     """Return the Euclidean distance between the (N, C) values of the two ends of each edge."""
     n_edges = edges.shape[0]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped
 
+from supercuts.core.arrays import channels_last
 from supercuts.core.errors import InputError
 from supercuts.graph import _kernels
 
@@ -101,16 +102,11 @@ def build_rag(
     keys, length, total = _kernels.accumulate_edges(labels, boundary, n_nodes, _kernels.count_border_pairs(labels))
     order = np.argsort(keys)
     keys, length, total = keys[order], length[order], total[order]
-    colors = _sum_channels(labels, color, n_nodes)[0]
-    return graph_of_sums(
-        (keys, length, total), (area, position, bbox), colors, *_sum_channels(labels, embeddings, n_nodes)
-    )
-
-
-def _sum_channels(labels: np.ndarray, maps: np.ndarray, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    sums, squares = np.zeros((n_nodes, maps.shape[0])), np.zeros(n_nodes)
-    _kernels.add_channels(labels, 0, labels.shape[0], maps, sums, squares)
-    return sums, squares
+    colors, learned = np.zeros((n_nodes, len(color))), np.zeros((n_nodes, len(embeddings)))
+    squares, unused = np.zeros(n_nodes), np.zeros(n_nodes)
+    _kernels.add_channels(labels, 0, labels.shape[0], color, colors, unused)
+    _kernels.add_pixels(labels, 0, labels.shape[0], channels_last(embeddings), learned, squares)
+    return graph_of_sums((keys, length, total), (area, position, bbox), colors, learned, squares)
 
 
 def graph_of_sums(

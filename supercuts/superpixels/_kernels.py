@@ -21,6 +21,35 @@ def _find(parent, i):
 
 
 @kernel
+def fill_features(color, embeddings, color_scale, position_scale, features):
+    """Set features (H, W, C + 2 + D) to scaled color (C, H, W), scaled row and column, embeddings (H, W, D)."""
+    height, width = features.shape[:2]
+    at = color.shape[0] + 2
+    for y in range(height):
+        for x in range(width):
+            for c in range(at - 2):
+                features[y, x, c] = color_scale * color[c, y, x]
+            features[y, x, at - 2] = np.float32(y) * position_scale
+            features[y, x, at - 1] = np.float32(x) * position_scale
+            for c in range(embeddings.shape[2]):
+                features[y, x, at + c] = embeddings[y, x, c]
+
+
+@kernel
+def lay_out(features, ys, xs, cells):
+    """Set cells (N, C, P) to the pixels of features (H, W, C); ys, xs (rows, ph), (cols, pw) hold their coordinates."""
+    (rows, ph), (cols, pw) = ys.shape, xs.shape
+    for r in range(rows):
+        for i in range(ph):
+            line = features[ys[r, i]]
+            for k in range(cols):
+                cell = cells[r * cols + k]
+                for c in range(cell.shape[0]):
+                    for j in range(pw):
+                        cell[c, i * pw + j] = line[xs[k, j], c]
+
+
+@kernel
 def label_components(labels):
     """Return 4-connected components of equal labels, numbered in scan order (int32), and their number."""
     height, width = labels.shape
@@ -166,8 +195,8 @@ def _offer(y, x, label, base, step_cost, features, centers, feature_weight, feat
     if base + min(np.int64(step_cost[y, x]), max_step) >= best[pixel]:
         return  # however alike: most pixels are offered once from each side
     total = 0.0
-    for c in range(features.shape[0]):
-        d = features[c, y, x] - centers[label, c]
+    for c in range(features.shape[2]):
+        d = features[y, x, c] - centers[label, c]
         total += d * d
     cost = base + min(int(step_cost[y, x] + feature_weight * min(total, feature_cap)), max_step)
     if cost < best[pixel]:
@@ -186,7 +215,7 @@ def grow(cores, step_cost, features, centers, feature_weight, feature_cap, max_s
 
     Entering pixel p with label i costs step_cost[p] + feature_weight * min(|f_p - s_i|^2, feature_cap), a whole number
     of at most max_step: distances are whole, so a ring of max_step + 1 buckets is an exact priority queue (Dial 1969)
-    and the growth is linear in the pixels. features (C, H, W), centers (N, C).
+    and the growth is linear in the pixels. features (H, W, C), centers (N, C).
     """
     height, width = cores.shape
     labels = cores.copy()

@@ -48,8 +48,8 @@ def _distance(lab, embeddings, y, x, color, embedding, region, color_weight, emb
     for c in range(lab.shape[0]):
         d = lab[c, y, x] - color[region, c]
         of_color += d * d
-    for c in range(embeddings.shape[0]):
-        d = embeddings[c, y, x] - embedding[region, c]
+    for c in range(embeddings.shape[2]):
+        d = embeddings[y, x, c] - embedding[region, c]
         of_embedding += d * d
     return color_weight * of_color + embedding_weight * of_embedding
 
@@ -57,6 +57,8 @@ def _distance(lab, embeddings, y, x, color, embedding, region, color_weight, emb
 @kernel
 def smooth(labels, pull, lab, embeddings, color, embedding, color_weight, embedding_weight, diagonal, sweeps):
     """Give border pixels to the neighbouring region of lowest energy, sweep after sweep; labels are written to.
+
+    lab (C, H, W), embeddings (H, W, D).
 
     The energy of pixel p in region i is its distance to the means of i, plus min(pull_p, pull_q) for each of its 8
     neighbours q outside i (times `diagonal` for the diagonal ones). A pixel moves only if its old region stays

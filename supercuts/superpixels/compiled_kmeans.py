@@ -1,10 +1,11 @@
 """SSN's soft k-means of one image in compiled kernels: soft_kmeans.py without gradients, batches or torch.
 
 In   colour (C, H, W), embeddings (D, H, W), a Grid
-Out  SSN features (C + 2 + D, H, W); CellWeights: the weights of each pixel's nine candidates, and the centres
+Out  SSN features (H, W, C + 2 + D); CellWeights: the weights of each pixel's nine candidates, and the centres
 Not  no gradient, no hard labels
 
-The values are those of ssn.pixel_features and soft_kmeans.soft_kmeans, bit for bit.
+The values are those of ssn.pixel_features and soft_kmeans.soft_kmeans, bit for bit. The channels of a pixel lie side by
+side, for what visits pixels here and there.
 """
 
 from typing import NamedTuple
@@ -12,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from supercuts.superpixels import _kernels_assign
+from supercuts.core.arrays import channels_last
+from supercuts.superpixels import _kernels, _kernels_assign
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table
 
@@ -33,26 +35,23 @@ def pixel_features(
     embeddings: Float32[np.ndarray, "learned height width"],
     grid: Grid,
     config: SSNConfig,
-) -> Float32[np.ndarray, "channels height width"]:
+) -> Float32[np.ndarray, "height width channels"]:
     """Return the SSN features: scaled colour, scaled (row, column), learned channels."""
     bands, height, width = color.shape
     scale = np.float32(config.position_scale * max(grid.rows / height, grid.cols / width))
-    features = np.empty((bands + 2 + len(embeddings), height, width), np.float32)
-    np.multiply(color, np.float32(config.color_scale), out=features[:bands])
-    features[bands] = (np.arange(height, dtype=np.float32) * scale)[:, None]
-    features[bands + 1] = np.arange(width, dtype=np.float32) * scale
-    features[bands + 2 :] = embeddings
+    features = np.empty((height, width, bands + 2 + len(embeddings)), np.float32)
+    _kernels.fill_features(color, channels_last(embeddings), np.float32(config.color_scale), scale, features)
     return features
 
 
-def assign(features: Float32[np.ndarray, "channels height width"], grid: Grid, n_iterations: int) -> CellWeights:
+def assign(features: Float32[np.ndarray, "height width channels"], grid: Grid, n_iterations: int) -> CellWeights:
     """Run the iterations of assignment and centre update from the mean features of each cell."""
     ys, is_y = cell_table(grid.height, grid.rows)
     xs, is_x = cell_table(grid.width, grid.cols)
     is_pixel = (is_y[:, None, :, None] & is_x[None, :, None, :]).reshape(grid.n_cells, -1)
-    n, n_channels, n_pixels = grid.n_cells, len(features), is_pixel.shape[1]
+    n, n_channels, n_pixels = grid.n_cells, features.shape[2], is_pixel.shape[1]
     cells = np.empty((n, n_channels, n_pixels), np.float32)
-    _kernels_assign.lay_out(features, ys, xs, cells)
+    _kernels.lay_out(features, ys, xs, cells)
     weights = np.empty((1, n, N_CANDIDATES, n_pixels), np.float32)
     centers = np.empty((n_iterations + 1, n, n_channels), np.float32)
     mass = np.empty((n_iterations, n), np.float32)

@@ -17,7 +17,7 @@ class PixelMaps:
 
     color       (C, H, W) float32  CIE Lab of RGB; of C other bands 100 times each (images.color.color_features)
     boundary    (H, W) float32     boundary probability, 0..1
-    embeddings  (D, H, W) float32  learned channels; D = 0 without a network
+    embeddings  (D, H, W) float32  learned channels; D = 0 without a network. Best laid out in memory as (H, W, D)
 
     Of networks with region_channels, one value for region_stride x region_stride pixels:
     strength  (h, w) float32     share of people who draw a boundary nearby, 0..1

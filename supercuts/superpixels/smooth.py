@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt
 
+from supercuts.core.arrays import channels_last
 from supercuts.core.errors import InputError
 from supercuts.superpixels import _kernels_smooth
 from supercuts.superpixels.result import PixelMaps
@@ -46,7 +47,7 @@ def smooth(
     smoothed = labels.copy()
     pull = (1 - maps.boundary) ** np.float32(config.boundary_power)
     _kernels_smooth.smooth(
-        smoothed, pull, maps.color, maps.embeddings, color, embedding,
+        smoothed, pull, maps.color, channels_last(maps.embeddings), color, embedding,
         config.color, config.embedding, config.diagonal, config.sweeps,
     )  # fmt: skip
     return smoothed

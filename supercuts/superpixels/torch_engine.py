@@ -31,7 +31,9 @@ def maps_of_batch(images: Sequence[Pixels], network: SSN, views: ViewsConfig) ->
     seen = [_see(pixels, network, scale, flip) for scale, flip in views.each()]
     # one view is not copied: maps of all pixels are large
     averaged = [parts[0] if len(parts) == 1 else torch.stack(parts).mean(0) for parts in zip(*seen, strict=True)]
-    arrays = [values.contiguous().cpu().numpy() for values in averaged]
+    # as the network's memory is laid out: the embeddings of a pixel side by side
+    averaged[1] = averaged[1].permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    arrays = [(values if i == 1 else values.contiguous()).cpu().numpy() for i, values in enumerate(averaged)]
     # copies: one image's maps must not keep those of all others in memory
     return [[values[i].copy() if len(images) > 1 else values[i] for values in arrays] for i in range(len(images))]
 
