@@ -21,7 +21,7 @@ Run = Callable[[], Seconds]
 _MERGING = ("dissimilarity", "merge_to_count", "contract")
 STAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "colour": (("supercuts.superpixels.predict", "color_features"),),
-    "network": (("supercuts.superpixels.predict", "network_maps"), ("supercuts.superpixels.tiles", "network_maps")),
+    "network": (("supercuts.superpixels.predict", "network_maps"), ("supercuts.large", "predict_stored")),
     "cells to superpixels": (("supercuts.leaves", "cluster"), ("supercuts.large", "cluster_strips")),
     "smoothing": (("supercuts.leaves", "smooth"), ("supercuts.large", "smooth_strips")),
     "graphs": (("supercuts.leaves", "build_rag"), ("supercuts.large", "build_rag_strips")),

@@ -30,7 +30,7 @@ from supercuts.superpixels.network import Network
 from supercuts.superpixels.smooth import SmoothConfig
 from supercuts.superpixels.stored import StoredMaps, without_network
 from supercuts.superpixels.strips import cluster_strips, smooth_strips
-from supercuts.superpixels.tiles import predict_stored
+from supercuts.superpixels.tiles import Way, predict_stored
 
 # bands that the network does not see show in the colour alone, which has to count
 _WITH_BANDS = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.3, small_area=0.005)
@@ -108,8 +108,8 @@ def _rename(labels: np.ndarray, region: np.ndarray) -> None:
         labels[top : top + 256] = new[labels[top : top + 256]]
 
 
-def segment_scene(scene: Scene, tile: int | None, wanted: int, learned: Learned, config: PipelineConfig) -> Hierarchy:
-    """Return the hierarchy of an image whose network sees it in tiles of this side, or at once (None).
+def segment_scene(scene: Scene, tile: Way, wanted: int, learned: Learned, config: PipelineConfig) -> Hierarchy:
+    """Return the hierarchy of an image that the network sees in this way.
 
     Bands that the network does not see count as colour; what was learned knows nothing of them, so regions then merge
     by boundary and colour, and there are no levels.

@@ -35,7 +35,7 @@ def compact():
 @pytest.fixture
 def small_strips(monkeypatch):
     monkeypatch.setattr(stored, "STRIP_PIXELS", 6000)
-    monkeypatch.setattr(strips, "STRIP_PIXELS", 6000)
+    monkeypatch.setattr(strips, "_STRIP_PIXELS", 6000)
 
 
 def assert_same(one, other):

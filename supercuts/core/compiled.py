@@ -7,7 +7,7 @@ Not  no kernels
 Numba writes, optimises and stores two further functions around each one, to call it from Python and from C. A helper
 needs neither, a kernel not the one for C. A helper is not cached on its own either: the kernel that calls it holds it,
 and so is the same whether it was just compiled or read from the cache. Divisions follow numpy: a check for zero at each
-would make every loop longer.
+would make every loop longer. Other threads run on while a kernel does.
 """
 
 from typing import Any
@@ -17,7 +17,6 @@ from numba import njit
 _OPTIONS: dict[str, Any] = {"no_cfunc_wrapper": True, "error_model": "numpy"}
 IN_ANY_ORDER = {"reassoc", "nsz", "arcp", "contract"}  # sums are; infinities and NaN keep their meaning
 
-kernel = njit(cache=True, **_OPTIONS)
+kernel = njit(cache=True, nogil=True, **_OPTIONS)
 helper = njit(**{**_OPTIONS, "no_cpython_wrapper": True})
-# other threads run on meanwhile
 sum_kernel = njit(cache=True, nogil=True, fastmath=IN_ANY_ORDER, **_OPTIONS)

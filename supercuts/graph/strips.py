@@ -70,8 +70,7 @@ def _sum_strips(
             labels, top, bottom, boundary, n_nodes, table, keys, length, total, n_edges
         )  # fmt: skip
         _kernels.add_channels(labels, top, bottom, maps.color(top, bottom), colors, unused)
-        if embeddings.shape[1]:
-            _kernels.add_channels(labels, top, bottom, maps.embedding_rows(top, bottom), embeddings, squares)
+    _kernels_strips.add_stored(labels, 0, height, maps.embedding_bits, maps.embedding_stride, embeddings, squares)
     order = np.argsort(keys[:n_edges])
     return keys[order], length[order], total[order], np.concatenate([colors, embeddings], axis=1), squares
 

@@ -10,6 +10,7 @@ Every loop visits pixels in the order of the kernels of whole images, so that th
 import numpy as np
 from numba import njit
 
+from supercuts.core._kernels_half import from_half
 from supercuts.core.compiled import helper, kernel, sum_kernel
 from supercuts.superpixels._kernels import label_components
 from supercuts.superpixels._kernels_assign import _LEAST_MASS, _iterate, _receive
@@ -19,30 +20,12 @@ FREE, MASKED = -1, -2  # of a map of cores: still to be labelled, never
 
 
 @kernel
-def to_half(values, bits, out):
-    """Set out (P,) uint16 to the bits of float16 next to values (P,) float32, to even where two are as near.
-
-    bits (P,) int32 are those of the values: numpy's own conversion takes ten times as long.
-    """
-    for i in range(values.size):
-        magnitude = bits[i] & np.int32(0x7FFFFFFF)
-        sign = (bits[i] >> np.int32(16)) & np.int32(0x8000)
-        odd = (magnitude >> np.int32(13)) & np.int32(1)
-        half = (magnitude - np.int32(112 << 23) + np.int32(0xFFF) + odd) >> np.int32(13)
-        if magnitude < np.int32(113 << 23):  # less than the least normal number: a multiple of 2 to the -24
-            half = np.int32(np.rint(min(abs(values[i]), np.float32(1)) * np.float32(1 << 24)))
-        if magnitude >= np.int32(143 << 23):
-            half = np.int32(0x7E00) if magnitude > np.int32(0x7F800000) else np.int32(0x7C00)
-        out[i] = sign | half
-
-
-@kernel
 def fill_cells(color, maps, scales, top, ys, xs, cells):
     """Set cells (S, C, P) to the SSN features of pixels, those that _look_up gives.
 
     color (B, h, W) holds the rows from `top` on; maps and scales as in grow; ys, xs (rows, ph), (cols, pw) coordinates.
     """
-    embeddings, half = maps[2], maps[3]
+    embeddings = maps[2]
     color_scale, position_scale, stride = scales[0], scales[1], scales[3]
     (rows, ph), (cols, pw) = ys.shape, xs.shape
     at = color.shape[0]
@@ -61,10 +44,17 @@ def fill_cells(color, maps, scales, top, ys, xs, cells):
                 for j in range(pw):
                     cell[at, i * pw + j] = np.float32(y) * position_scale
                     cell[at + 1, i * pw + j] = np.float32(xs[k, j]) * position_scale
-                for c in range(embeddings.shape[0]):
-                    line = embeddings[c, y // stride]
-                    for j in range(pw):
-                        cell[at + 2 + c, i * pw + j] = half[line[coarse[k, j]]]
+                line = embeddings[y // stride]
+                if stride == 1 and xs[k, pw - 1] == xs[k, 0] + pw - 1:  # views: compilers see what lies side by side
+                    row = line[xs[k, 0] : xs[k, 0] + pw]
+                    for c in range(embeddings.shape[2]):
+                        filled = cell[at + 2 + c, i * pw : (i + 1) * pw]
+                        for j in range(pw):
+                            filled[j] = from_half(row[j, c])
+                else:
+                    for c in range(embeddings.shape[2]):
+                        for j in range(pw):
+                            cell[at + 2 + c, i * pw + j] = from_half(line[coarse[k, j], c])
 
 
 @sum_kernel
@@ -192,7 +182,7 @@ def _lab(red, green, blue, tables, out):
 @helper
 def _look_up(y, x, maps, scales, tables, out):
     """Set out (C,) to the SSN features of a pixel: scaled colour, position, embedding."""
-    rgb, bands, embeddings, half = maps
+    rgb, bands, embeddings = maps
     color_scale, position_scale, band_scale, stride = scales
     n_rgb, n_bands = rgb.shape[2], bands.shape[2]
     if n_rgb > 0:
@@ -204,8 +194,19 @@ def _look_up(y, x, maps, scales, tables, out):
     at, row, column = n_rgb + n_bands, y // stride, x // stride
     out[at] = np.float32(y) * position_scale
     out[at + 1] = np.float32(x) * position_scale
-    for c in range(embeddings.shape[0]):
-        out[at + 2 + c] = half[embeddings[c, row, column]]
+    for c in range(embeddings.shape[2]):
+        out[at + 2 + c] = from_half(embeddings[row, column, c])
+
+
+@helper
+def _touches_free(labels, y, x):
+    """Tell whether a pixel shares a side with a free one: most do not, and offering takes longer."""
+    return (
+        (y > 0 and labels[y - 1, x] < 0 and labels[y - 1, x] != MASKED)
+        or (x > 0 and labels[y, x - 1] < 0 and labels[y, x - 1] != MASKED)
+        or (x + 1 < labels.shape[1] and labels[y, x + 1] < 0 and labels[y, x + 1] != MASKED)
+        or (y + 1 < labels.shape[0] and labels[y + 1, x] < 0 and labels[y + 1, x] != MASKED)
+    )
 
 
 @helper
@@ -262,7 +263,7 @@ def _with_room(queue, state):
 def grow(labels, centers, maps, scales, tables, costs):
     """Grow cores over FREE pixels in place, cheapest path first, as _kernels.grow does; what none reaches stays FREE.
 
-    maps    rgb, bands and embeddings of StoredMaps, these as bits of float16, and (65536,) their values
+    maps    rgb, bands and embeddings of StoredMaps, these (h, w, D) as bits of float16
     scales  of colour, position and bands; the stride of the embeddings
     costs   of entering each pixel (H, W) or (1, 1), weight and cap of the feature distance, the highest
     """
@@ -277,7 +278,7 @@ def grow(labels, centers, maps, scales, tables, costs):
     for y0 in range(height):
         for x0 in range(width):
             is_core = labels[y0, x0]
-            if is_core < 0:
+            if is_core < 0 or not _touches_free(labels, y0, x0):
                 continue
             if state[2] + 4 > queue[1].size:
                 queue = _with_room(queue, state)

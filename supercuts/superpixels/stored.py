@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Float32, Shaped, UInt8
+from jaxtyping import Bool, Float, Float16, Float32, Int16, Shaped, UInt8
 
+from supercuts.core import _kernels_half
+from supercuts.core.arrays import channels_last
 from supercuts.core.errors import InputError
 from supercuts.images.color import color_features
-from supercuts.superpixels import _kernels_strips
 from supercuts.superpixels.result import PixelMaps
 
 STRIP_PIXELS = 1 << 20  # rows are worked on in strips of about so many pixels
@@ -29,7 +30,8 @@ class StoredMaps:
     rgb         (H, W, 3) uint8, or (H, W, 0) where colour is the bands alone
     bands       (H, W, C) uint8, uint16 or float32 in 0..1; C = 0 of pictures
     boundary    (H, W) float32 or float16, or (1, 1): the same everywhere
-    embeddings  (D, h, w) float16, one value for embedding_stride x embedding_stride pixels
+    embeddings  (D, h, w) float16, one value for embedding_stride x embedding_stride pixels; best laid out in memory as
+                (h, w, D)
     strength    (h, w) and regions (R, h, w), float32 or float16, as in PixelMaps, or None
     valid       (H, W) bool, or None if every pixel is
     """
@@ -65,6 +67,11 @@ class StoredMaps:
     def band_scale(self) -> np.float32:
         """What a stored band value is multiplied by as a colour, on the scale of L."""
         return np.float32(100 / {"uint8": 255, "uint16": 65535}.get(self.bands.dtype.name, 1))
+
+    @property
+    def embedding_bits(self) -> Int16[np.ndarray, "_ _ channels"]:
+        """The bits of the embeddings, the channels of a pixel side by side."""
+        return channels_last(self.embeddings).view(np.int16)
 
     def color(self, top: int, bottom: int) -> Float32[np.ndarray, "bands rows width"]:
         """Return the colour of rows top..bottom-1: Lab, then the bands on the scale of L."""
@@ -151,13 +158,11 @@ def as_half(values: Float32[np.ndarray, "..."]) -> Float16[np.ndarray, "..."]:
     """Return values as float16, as values.astype(np.float16) does."""
     flat = np.ascontiguousarray(values).ravel()
     half = np.empty(flat.size, np.uint16)
-    _kernels_strips.to_half(flat, flat.view(np.int32), half)
+    _kernels_half.to_half(flat, flat.view(np.int32), half)
     return half.view(np.float16).reshape(values.shape)
 
 
 def _spread(values: np.ndarray, stride: int, top: int, bottom: int, width: int) -> np.ndarray:
-    if stride == 1:
-        return np.ascontiguousarray(values[:, top:bottom], np.float32)
     y, x = np.arange(top, bottom) // stride, np.arange(width) // stride
-    part = values[:, y[0] : y[-1] + 1].astype(np.float32)
-    return np.ascontiguousarray(part[:, y - y[0]][:, :, x])
+    part = channels_last(values[:, y[0] : y[-1] + 1]).astype(np.float32)
+    return (part if stride == 1 else part[y - y[0]][:, x]).transpose(2, 0, 1)

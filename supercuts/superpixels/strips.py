@@ -7,9 +7,12 @@ Not  no exact count, no network
 Memory holds a few numbers a pixel of the whole image; features of all channels are made for one strip after the other.
 """
 
+from functools import partial
+
 import numpy as np
 from jaxtyping import Float32, Int, Int32, Int64
 
+from supercuts.core.threads import in_threads, thread_count
 from supercuts.images.color import lab_tables
 from supercuts.superpixels import _kernels, _kernels_strips
 from supercuts.superpixels.cluster import ClusterConfig
@@ -17,10 +20,10 @@ from supercuts.superpixels.compiled_kmeans import candidates
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table, make_grid
 from supercuts.superpixels.smooth import SmoothConfig
-from supercuts.superpixels.stored import STRIP_PIXELS, StoredMaps
+from supercuts.superpixels.stored import StoredMaps
 
-# features of images of up to 8 megapixels are kept between iterations: making them takes longer than to assign them
-_KEPT_BYTES = 750_000_000
+_STRIP_PIXELS = 1 << 18  # whose SSN features stay in the cache; at least one row of cells
+Strip = tuple[int, int]  # first row of cells, and the one after the last
 _NO_CORE = np.iinfo(np.int32).min  # label of a pixel that is not valid, until cores are found
 
 
@@ -40,11 +43,13 @@ class _Cells:
         self.ys, self.is_y = cell_table(grid.height, grid.rows)
         self.xs, self.is_x = cell_table(grid.width, grid.cols)
         n_pixels = grid.cols * self.ys.shape[1] * self.xs.shape[1]
-        n_rows = max(STRIP_PIXELS // n_pixels, 1)
+        n_rows = min(max(_STRIP_PIXELS // n_pixels, 1), grid.rows)
         self.strips = [(r, min(r + n_rows, grid.rows)) for r in range(0, grid.rows, n_rows)]
         self.near = self._near()
-        n_bytes = 4 * self.n_features * grid.n_cells * self.ys.shape[1] * self.xs.shape[1]
-        self.kept: dict[int, np.ndarray] | None = {} if n_bytes <= _KEPT_BYTES else None
+        # all strips of a thread use the same memory
+        of_thread = (min(thread_count(), len(self.strips)), n_rows * grid.cols)
+        self._features = np.empty((*of_thread, self.n_features, n_pixels // grid.cols), np.float32)
+        self._weights = np.empty((*of_thread, N_CANDIDATES, n_pixels // grid.cols), np.float32)
 
     def _near(self) -> np.ndarray:
         """Return (N, 9) the candidates of each cell, N where there is none or it has no valid pixel."""
@@ -66,22 +71,19 @@ class _Cells:
             is_real = is_real & rows[:, :, self.xs].transpose(0, 2, 1, 3)
         return np.ascontiguousarray(is_real.reshape((end - first) * self.grid.cols, -1))
 
-    def features(self, first: int, end: int) -> Float32[np.ndarray, "cells channels pixels"]:
-        """Return the SSN features of the pixels, those of superpixels.ssn.pixel_features."""
-        if self.kept is None:
-            return self._features(first, end)
-        if first not in self.kept:
-            self.kept[first] = self._features(first, end)
-        return self.kept[first]
-
-    def _features(self, first: int, end: int) -> Float32[np.ndarray, "cells channels pixels"]:
+    def features(self, strip: Strip, thread: int) -> Float32[np.ndarray, "cells channels pixels"]:
+        """Return the SSN features of the pixels, those of superpixels.ssn.pixel_features, until asked for others."""
+        first, end = strip
         top, bottom = self.span(first, end)
-        n_pixels = self.ys.shape[1] * self.xs.shape[1]
-        cells = np.empty(((end - first) * self.grid.cols, self.n_features, n_pixels), np.float32)
+        cells = self._features[thread, : (end - first) * self.grid.cols]
         _kernels_strips.fill_cells(
             self.maps.color(top, bottom), self.looked_up, self.scales, top, self.ys[first:end], self.xs, cells
         )
         return cells
+
+    def weights(self, strip: Strip, thread: int) -> Float32[np.ndarray, "cells candidates pixels"]:
+        """Return where weights of the pixels go, until asked for others."""
+        return self._weights[thread, : (strip[1] - strip[0]) * self.grid.cols]
 
 
 def cluster_strips(
@@ -134,22 +136,26 @@ def _assign(
     centers = np.empty((grid.n_cells, cells.n_features), np.float32)
     given = np.empty((grid.n_cells, N_CANDIDATES, cells.n_features + 1), np.float32)
     marked = np.empty(cells.maps.shape, np.int32)
-    for first, end in cells.strips:
-        own = slice(first * grid.cols, end * grid.cols)
-        _kernels_strips.mean_of_cells(cells.features(first, end), cells.is_pixel(first, end), centers[own])
+
+    def start(thread: int, strip: Strip) -> None:
+        own = slice(strip[0] * grid.cols, strip[1] * grid.cols)
+        _kernels_strips.mean_of_cells(cells.features(strip, thread), cells.is_pixel(*strip), centers[own])
+
+    def iterate(is_last: bool, thread: int, strip: Strip) -> None:
+        weights = _iterate(cells, strip, thread, centers, given)
+        if is_last:
+            _mark(cells, strip, weights, config, marked)
+
+    in_threads(start, cells.strips)
     for iteration in range(config.iterations):
-        for first, end in cells.strips:
-            weights = _iterate(cells, first, end, centers, given)
-            if iteration == config.iterations - 1:
-                _mark(cells, first, end, weights, config, marked)
+        in_threads(partial(iterate, iteration == config.iterations - 1), cells.strips)
         _kernels_strips.update(given, cells.near, centers)
-    cells.kept = None  # what follows looks pixels up one by one
     return centers, marked
 
 
-def _iterate(cells: _Cells, first: int, end: int, centers: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Assign the pixels of grid rows first..end-1; return their weights (S, 9, P)."""
-    cols, n = cells.grid.cols, cells.grid.n_cells
+def _iterate(cells: _Cells, strip: Strip, thread: int, centers: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Assign the pixels of some grid rows; return their weights (S, 9, P)."""
+    (first, end), cols, n = strip, cells.grid.cols, cells.grid.n_cells
     own = np.arange(first * cols, end * cols)
     beside = [np.arange(r * cols, (r + 1) * cols) for r in (first - 1, end) if 0 <= r < cells.grid.rows]
     local = np.concatenate([own, *beside])  # the kernel counts from the strip's first cell
@@ -157,15 +163,14 @@ def _iterate(cells: _Cells, first: int, end: int, centers: np.ndarray, given: np
     place[local] = np.arange(local.size)
     near = np.full((local.size, N_CANDIDATES), local.size)
     near[: own.size] = place[cells.near[own]]
-    features = cells.features(first, end)
-    weights = np.empty((own.size, N_CANDIDATES, features.shape[2]), np.float32)
+    features, weights = cells.features(strip, thread), cells.weights(strip, thread)
     part = given[own[0] : own[-1] + 1]
     _kernels_strips.iterate(features, centers[local], weights, part, near, cells.is_pixel(first, end))
     return weights
 
 
-def _mark(cells: _Cells, first: int, end: int, weights: np.ndarray, config: ClusterConfig, marked: np.ndarray) -> None:
-    (top, bottom), grid = cells.span(first, end), cells.grid
+def _mark(cells: _Cells, strip: Strip, weights: np.ndarray, config: ClusterConfig, marked: np.ndarray) -> None:
+    (first, end), (top, bottom), grid = strip, cells.span(*strip), cells.grid
     labels, weight = _kernels.hard_labels(
         weights, cells.ys[first:end] - top, cells.is_y[first:end], cells.xs, cells.is_x, bottom - top, grid.width
     )
@@ -203,12 +208,9 @@ def _grow(labels: np.ndarray, cells: _Cells, centers: np.ndarray, config: Cluste
     )
 
 
-def _looked_up(maps: StoredMaps) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return what kernels look pixels up in: rgb, bands, the bits of embeddings, and the values of all bits."""
-    half = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
-    with np.errstate(invalid="ignore"):  # of all bits of float16 some are NaN, which no map holds
-        values = half.astype(np.float32)
-    return maps.rgb, maps.bands, maps.embeddings.view(np.uint16), values
+def _looked_up(maps: StoredMaps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what kernels look pixels up in: rgb, bands, the bits of embeddings."""
+    return maps.rgb, maps.bands, maps.embedding_bits
 
 
 def _steps(maps: StoredMaps, config: ClusterConfig) -> Int[np.ndarray, "_ _"]:

@@ -1,4 +1,4 @@
-"""What the network says of an image, seen tile by tile: the same as it says of the whole, in bounded memory.
+"""What the network says of an image seen tile by tile, or in any way: the same as of the whole, in bounded memory.
 
 In   a picture (H, W, 3) uint8 or bands (H, W, C), an SSN of convolutions, the side of a tile
 Out  tiles of PixelMaps without colour; StoredMaps of the whole image
@@ -10,20 +10,26 @@ network's coarsest pixels start: what it says inside the tile is what it says of
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
+from supercuts.core.arrays import channels_last
 from supercuts.core.checks import check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.images.bands import to_unit
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.network import Network, stride_of
+from supercuts.superpixels.onnx_engine import OnnxNetwork
 from supercuts.superpixels.predict import ViewsConfig, network_maps
 from supercuts.superpixels.stored import StoredMaps, as_half, check_valid, precision
 
+Way = int | Literal["rows"] | None  # in tiles of this side, row by row, at once
+
 TILE = 1024  # side in pixels unless the caller says
-WHOLE_PIXELS = 4_000_000  # images of at most so many pixels are seen at once unless the caller says
+_ROWS_STORED = 16  # rows of embeddings that are rounded at once
+WHOLE_PIXELS = 2_000_000  # images of at most so many pixels are seen at once unless the caller says
 
 # of backbones/compact_cnn.py and superpixels/ssn.py; a test compares what follows from them with gradients
 _STRIDES, _BLOCKS = (2, 4, 8, 16), (1, 2, 2, 2)
@@ -51,14 +57,17 @@ def why_not_in_tiles(network: Network | None, views: ViewsConfig) -> str | None:
     return None
 
 
-def choose_tile(tile: int | None, shape: tuple[int, int], network: Network | None, views: ViewsConfig) -> int | None:
-    """Return the side of the tiles, None for the whole image at once; `tile` is what the caller asked for, 0 for whole.
+def choose_tile(tile: int | None, shape: tuple[int, int], network: Network | None, views: ViewsConfig) -> Way:
+    """Return how the image is seen; `tile` is what the caller asked for, 0 for the whole image.
 
-    Unless asked for, images of more than WHOLE_PIXELS are seen in tiles if their network can.
+    Unless asked for tiles, a network that can sees images of more than WHOLE_PIXELS row by row, in tiles if it is not
+    run by torch.
     """
     reason = why_not_in_tiles(network, views)
     if tile is None:
-        return TILE if reason is None and shape[0] * shape[1] > WHOLE_PIXELS else None
+        if reason is not None or shape[0] * shape[1] <= WHOLE_PIXELS:
+            return None
+        return TILE if network is None or isinstance(network, OnnxNetwork) else "rows"
     check_whole("tile", tile, remedy="Give the side of a tile in pixels, or 0 for the whole image at once.")
     check_in_range("tile", tile, 0, np.inf, remedy="Give the side of a tile in pixels, or 0 for the whole image.")
     if tile == 0:
@@ -120,14 +129,14 @@ def predict_stored(
     pixels: Shaped[np.ndarray, "height width bands"],
     bands: Shaped[np.ndarray, "height width _"],
     network: Network,
-    tile: int | None = None,
+    tile: Way = None,
     views: ViewsConfig | None = None,
     valid: Bool[np.ndarray, "height width"] | None = None,
 ) -> StoredMaps:
     """Return the maps of an image: the network sees `pixels`; three of bytes are RGB, whose colour is Lab.
 
     bands  what is compared as colour beside RGB, or, where pixels are none, alone
-    tile   the side of the tiles, None for the whole image at once, in the views
+    tile   how the image is seen, at once in the views
 
     What pixels that are not valid hold does not matter: the network sees the mean of the others there.
     """
@@ -135,26 +144,36 @@ def predict_stored(
     valid = check_valid(valid, (height, width))
     (stride, dtype), region_stride = precision((height, width)), stride_of(network)
     boundary = np.empty((height, width), dtype)
-    embeddings = np.empty((network.config.embedding_channels, -(-height // stride), -(-width // stride)), np.float16)
+    embeddings = np.empty((-(-height // stride), -(-width // stride), network.config.embedding_channels), np.float16)
     coarse = (-(-height // region_stride), -(-width // region_stride))
     n_regions = network.config.region_channels
     strength = np.empty(coarse, dtype) if n_regions else None
     regions = np.empty((n_regions, *coarse), dtype) if n_regions else None
     shown = pixels if valid is None else filled(pixels, valid)
-    whole = Tile(0, height, 0, width)
-    seen = (
-        predict_tiles(shown, network, tile) if tile else [(whole, network_maps(shown, network, views or ViewsConfig()))]
-    )
-    for one, maps in seen:
+    for one, maps in _seen(shown, network, tile, views or ViewsConfig()):
         boundary[one.top : one.bottom, one.left : one.right] = maps[0]
-        for channel, values in zip(embeddings, _pooled(maps[1], stride), strict=True):
-            channel[_coarse(one, stride)] = as_half(values)  # one by one: small arrays are used again
+        _store(maps[1], stride, embeddings[_coarse(one, stride)])
         if strength is not None and regions is not None:
             at = _coarse(one, region_stride)
             strength[at], regions[:, *at] = maps[2], maps[3]
     is_rgb = pixels.dtype == np.uint8 and pixels.shape[2] == 3
     rgb = pixels if is_rgb else np.zeros((height, width, 0), np.uint8)
-    return StoredMaps(rgb, bands, boundary, embeddings, stride, strength, regions, region_stride, valid)
+    learned = embeddings.transpose(2, 0, 1)
+    return StoredMaps(rgb, bands, boundary, learned, stride, strength, regions, region_stride, valid)
+
+
+def _seen(
+    pixels: np.ndarray, network: Network, tile: Way, views: ViewsConfig
+) -> Iterator[tuple[Tile, list[np.ndarray]]]:
+    if tile is None:
+        yield Tile(0, pixels.shape[0], 0, pixels.shape[1]), network_maps(pixels, network, views)
+    elif isinstance(tile, int):
+        yield from predict_tiles(pixels, network, tile)
+    else:
+        from supercuts.superpixels.streaming import predict_rows  # imports torch
+
+        assert not isinstance(network, OnnxNetwork)
+        yield from predict_rows(pixels, network)
 
 
 def filled(
@@ -175,11 +194,12 @@ def _coarse(tile: Tile, stride: int) -> tuple[slice, slice]:
     )
 
 
-def _pooled(values: np.ndarray, stride: int) -> np.ndarray:
-    """Return (D, h, w) means of stride x stride pixels, at the ends of fewer."""
-    if stride == 1:
-        return values
-    n, height, width = values.shape
-    padded = np.pad(values, ((0, 0), (0, -height % stride), (0, -width % stride)), mode="edge")
-    means: np.ndarray = padded.reshape(n, -(-height // stride), stride, -(-width // stride), stride).mean((2, 4))
-    return means
+def _store(values: np.ndarray, stride: int, out: np.ndarray) -> None:
+    """Set out (h, w, D) to the means of stride x stride pixels of values (D, H, W), at the ends of fewer."""
+    for top in range(0, len(out), _ROWS_STORED):  # small arrays are used again
+        rows = channels_last(values[:, top * stride : (top + _ROWS_STORED) * stride])
+        if stride > 1:
+            height, width, n = rows.shape
+            padded = np.pad(rows, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
+            rows = padded.reshape(-(-height // stride), stride, -(-width // stride), stride, n).mean((1, 3))
+        out[top : top + _ROWS_STORED] = as_half(rows)

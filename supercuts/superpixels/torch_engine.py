@@ -35,7 +35,9 @@ def maps_of_batch(images: Sequence[Pixels], network: SSN, views: ViewsConfig) ->
     averaged[1] = averaged[1].permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     arrays = [(values if i == 1 else values.contiguous()).cpu().numpy() for i, values in enumerate(averaged)]
     # copies: one image's maps must not keep those of all others in memory
-    return [[values[i].copy() if len(images) > 1 else values[i] for values in arrays] for i in range(len(images))]
+    return [
+        [values[i].copy(order="K") if len(images) > 1 else values[i] for values in arrays] for i in range(len(images))
+    ]
 
 
 def _see(pixels: torch.Tensor, network: SSN, scale: float, flip: bool) -> list[torch.Tensor]:

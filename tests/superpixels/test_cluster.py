@@ -122,9 +122,7 @@ def grow_slowly(cores, step_cost, features, centers, feature_weight, feature_cap
     def offer_neighbours(y0, x0, label, base):
         for y, x in ((y0 - 1, x0), (y0 + 1, x0), (y0, x0 - 1), (y0, x0 + 1)):
             if 0 <= y < height and 0 <= x < width and labels[y, x] < 0:
-                squared = sum(
-                    (float(f) - float(s)) ** 2 for f, s in zip(features[:, y, x], centers[label], strict=True)
-                )
+                squared = sum((float(f) - float(s)) ** 2 for f, s in zip(features[y, x], centers[label], strict=True))
                 cost = int(step_cost[y, x] + feature_weight * min(squared, feature_cap))
                 heapq.heappush(heap, (base + cost, y, x, label))
 
@@ -146,7 +144,7 @@ def test_growth_matches_dijkstra_on_a_heap(seed):
     cores.flat[rng.choice(cores.size, n_labels, replace=False)] = np.arange(n_labels)
     # costs so diverse that no two paths tie: the labels are then determined
     step_cost = rng.integers(1, 30_000, (height, width)).astype(np.int32)
-    features = rng.integers(-3, 4, (2, height, width)).astype(np.float32)
+    features = rng.integers(-3, 4, (height, width, 2)).astype(np.float32)
     centers = rng.integers(-3, 4, (n_labels, 2)).astype(np.float32)
     weight, cap = 500.0, 20.0
     grown = _kernels.grow(cores, step_cost, features, centers, weight, cap, 30_000 + int(weight * cap))
@@ -157,7 +155,7 @@ def test_growth_matches_dijkstra_on_a_heap(seed):
 def test_growth_goes_round_a_wall_by_hand():
     cores = np.array([[0, -1, -1, -1, -1], [-1, -1, -1, -1, 1]], np.int32)
     step_cost = np.array([[1, 90, 1, 1, 1], [1, 1, 1, 1, 1]], np.int32)
-    nothing = np.zeros((1, 2, 5), np.float32), np.zeros((2, 1), np.float32)
+    nothing = np.zeros((2, 5, 1), np.float32), np.zeros((2, 1), np.float32)
     grown = _kernels.grow(cores, step_cost, *nothing, 0.0, 0.0, 100)
     # label 0 walks below the wall and meets label 1 two steps on; the wall itself is nearest from the corner
     np.testing.assert_array_equal(grown, [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1]])
@@ -165,7 +163,7 @@ def test_growth_goes_round_a_wall_by_hand():
 
 def test_growth_prefers_the_label_whose_features_fit():
     cores = np.array([[0, -1, -1, -1, 1]], np.int32)
-    features = np.array([[[0, 9, 9, 9, 9]]], np.float32)
+    features = np.array([[[0], [9], [9], [9], [9]]], np.float32)
     flat = np.ones((1, 5), np.int32)
     grown = _kernels.grow(cores, flat, features, np.array([[0], [9]], np.float32), 1.0, 50.0, 51)
     np.testing.assert_array_equal(grown, [[0, 1, 1, 1, 1]])
@@ -178,7 +176,7 @@ def test_growth_labels_every_pixel_and_keeps_labels_connected(data, shape):
     cores = np.full(shape, -1, np.int32)
     cores.flat[data.draw(st.permutations(range(n_pixels)))[:n_labels]] = np.arange(n_labels)
     step_cost = data.draw(hnp.arrays(np.int32, shape, elements=st.integers(1, 4)))  # many ties
-    features, centers = np.zeros((1, *shape), np.float32), np.zeros((n_labels, 1), np.float32)
+    features, centers = np.zeros((*shape, 1), np.float32), np.zeros((n_labels, 1), np.float32)
     grown = _kernels.grow(cores, step_cost, features, centers, 0.0, 0.0, 4)
     assert (grown[cores >= 0] == cores[cores >= 0]).all()
     assert (grown >= 0).all()

@@ -21,7 +21,7 @@ def test_values_are_those_of_the_differentiable_form(shape, n_learned):
         tensors = [torch.from_numpy(x)[None] for x in (color, embeddings)]
         expected = ssn.pixel_features(*tensors, grid, config)
         soft = soft_kmeans.soft_kmeans(soft_kmeans.to_cells(expected, layout), layout, 4)
-    np.testing.assert_array_equal(features, expected[0])
+    np.testing.assert_array_equal(features.transpose(2, 0, 1), expected[0])
     np.testing.assert_array_equal(candidates(grid), layout.near)
     found = assign(features, grid, 4)
     np.testing.assert_array_equal(found.weights, soft.weights[0])

@@ -13,7 +13,7 @@ from supercuts.superpixels.strips import cluster_strips, smooth_strips
 @pytest.fixture(autouse=True)
 def small_strips(monkeypatch):
     monkeypatch.setattr(stored, "STRIP_PIXELS", 900)
-    monkeypatch.setattr(strips, "STRIP_PIXELS", 900)
+    monkeypatch.setattr(strips, "_STRIP_PIXELS", 900)
 
 
 @pytest.fixture

@@ -90,10 +90,12 @@ def test_tiles_cover_every_pixel_once():
     assert (count == 1).all()
 
 
-def test_large_images_are_tiled_unless_asked_otherwise(network):
+def test_large_images_are_seen_row_by_row_unless_asked_otherwise(network, onnx):
     one = ViewsConfig()
     assert choose_tile(None, (1000, 1000), network, one) is None
-    assert choose_tile(None, (3000, 3000), network, one) == TILE
+    assert choose_tile(None, (3000, 3000), network, one) == "rows"
+    assert choose_tile(None, (3000, 3000), onnx, one) == TILE
+    assert choose_tile(None, (3000, 3000), None, one) == TILE
     assert choose_tile(None, (3000, 3000), network, VIEWS["many"]) is None
     assert choose_tile(0, (3000, 3000), network, one) is None
     assert choose_tile(64, (10, 10), network, one) == 64

@@ -1,0 +1,41 @@
+"""Several threads for compiled loops that leave the interpreter to others.
+
+In   a function, the parts it is called with
+Out  all parts worked on
+Not  no processes; the results do not depend on the number of threads: no part may touch what another one writes
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Part = TypeVar("Part")
+
+
+def thread_count() -> int:
+    """Return how many threads to use: OMP_NUM_THREADS, which torch obeys as well, else one for each core."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(work: Callable[[int, Part], None], parts: Sequence[Part]) -> None:
+    """Call work(number of the thread, part) for each part; numbers are below thread_count().
+
+    An error of one part is raised once the others have ended.
+    """
+    n = min(thread_count(), len(parts))
+
+    def run(thread: int) -> None:
+        for part in parts[thread::n]:
+            work(thread, part)
+
+    if n <= 1:
+        for part in parts:
+            work(0, part)
+        return
+    # made anew: threads that wait for work would not survive a fork
+    with ThreadPoolExecutor(n) as pool:
+        list(pool.map(run, range(n)))

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+
+import supercuts
+from supercuts.superpixels import streaming
+from supercuts.superpixels.config import SSNConfig
+from supercuts.superpixels.predict import ViewsConfig, network_maps
+from supercuts.superpixels.ssn import SSN
+from supercuts.superpixels.streaming import predict_rows
+
+
+@pytest.fixture(scope="module")
+def compact():
+    return supercuts.load("compact").network
+
+
+def picture(height, width, channels=3):
+    coarse = np.random.default_rng(height).integers(0, 256, (height // 16 + 1, width // 16 + 1, channels), np.uint8)
+    return np.ascontiguousarray(np.kron(coarse, np.ones((16, 16, 1), np.uint8))[:height, :width])
+
+
+def check(image, network):
+    whole = network_maps(image, network, ViewsConfig())
+    seen = [np.full(one.shape, np.nan, np.float32) for one in whole]
+    at = 0
+    for tile, maps in predict_rows(image, network):
+        assert (tile.top, tile.left, tile.right) == (at, 0, image.shape[1])
+        at = tile.bottom
+        for target, values, stride in zip(seen, maps, (1, 1, 2, 2)[: len(maps)], strict=True):
+            target[..., tile.top // stride : -(-tile.bottom // stride), :] = values
+    assert at == image.shape[0]
+    for values, wanted in zip(seen, whole, strict=True):
+        np.testing.assert_allclose(values, wanted, atol=2e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+@pytest.mark.parametrize("shape", [(200, 331), (401, 33), (255, 257), (16, 16), (1, 50), (50, 1), (17, 40)])
+def test_rows_say_what_the_whole_image_says(compact, monkeypatch, shape, rows):
+    monkeypatch.setattr(streaming, "_BLOCK_PIXELS", 16 * rows * shape[1])
+    check(picture(*shape), compact)
+
+
+@pytest.mark.parametrize(("context", "regions"), [(0, 2), (3, 0), (0, 0)])
+def test_networks_with_and_without_context_and_regions(monkeypatch, context, regions):
+    monkeypatch.setattr(streaming, "_BLOCK_PIXELS", 16 * 90)
+    torch.manual_seed(0)
+    config = SSNConfig(
+        channels=5, head_channels=(3, 4, 5, 6), embedding_channels=2, context_channels=context, region_channels=regions
+    )
+    check(picture(100, 90, 5).astype(np.float32) / 255, SSN(config).eval())
+
+
+def test_what_it_yields_for_is_no_inference_mode(compact):
+    for _ in predict_rows(picture(300, 40), compact):
+        assert not torch.is_inference_mode_enabled()
+        assert not torch.is_autocast_enabled("cpu")
