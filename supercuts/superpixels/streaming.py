@@ -33,7 +33,7 @@ def predict_rows(
 ) -> Iterator[tuple[Tile, list[Float32[np.ndarray, "..."]]]]:
     """Yield some rows after the other, as tiles as wide as the image, and what the network says of them.
 
-    That is what torch_engine.network_maps says of the whole; tiles start where a value of strength and regions does.
+    That is what torch_engine.network_maps says of the whole; tiles start at multiples of the largest stride.
     """
     height, width = pixels.shape[:2]
     multiple, stride = network.backbone.strides[-1], network.backbone.strides[0]
@@ -99,8 +99,10 @@ class _Stream:
         if network.regions is not None:
             self.strength = _chain(network.regions.strength)
             self.regions = _Chain([*_steps(network.regions.embedding), _Upsampling()])
-        stride = network.backbone.strides[0]
-        self.together = _Together(3, (stride, 1, 1)) if network.regions is not None else _Together(1)
+        # as the blocks, so that whatever is kept of several rows begins where tiles do
+        multiple = backbone.strides[-1]
+        rates = (multiple, *([multiple // backbone.strides[0]] * (2 if network.regions is not None else 0)))
+        self.together = _Together(len(rates), rates)
 
     def __call__(self, block: torch.Tensor, is_last: bool) -> list[torch.Tensor] | None:
         """Return rows of the output, and of strength logits and region embeddings; None while none are ready."""

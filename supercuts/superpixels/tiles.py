@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float32, Shaped
 from supercuts.core.arrays import channels_last
 from supercuts.core.checks import check_in_range, check_whole
 from supercuts.core.errors import InputError
+from supercuts.core.memory import give_freed_memory_back
 from supercuts.images.bands import to_unit
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.network import Network, stride_of
@@ -156,6 +157,8 @@ def predict_stored(
         if strength is not None and regions is not None:
             at = _coarse(one, region_stride)
             strength[at], regions[:, *at] = maps[2], maps[3]
+    if stride > 1:
+        give_freed_memory_back()
     is_rgb = pixels.dtype == np.uint8 and pixels.shape[2] == 3
     rgb = pixels if is_rgb else np.zeros((height, width, 0), np.uint8)
     learned = embeddings.transpose(2, 0, 1)

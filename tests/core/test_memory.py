@@ -56,3 +56,29 @@ def test_other_systems_are_left_alone(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not memory.keep_freed_memory()
+
+
+GIVEN_BACK = """
+import numpy as np
+from supercuts.core.memory import give_freed_memory_back, keep_freed_memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+keep_freed_memory()
+arrays = [np.ones(10**5) for _ in range(200)]
+last = np.ones(10**4)  # what lies below it on the heap cannot go back by itself
+del arrays
+before = resident()
+give_freed_memory_back()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(not IS_GLIBC, reason="glibc alone is told")
+def test_freed_memory_is_given_back():
+    done = subprocess.run([sys.executable, "-c", GIVEN_BACK], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 100e6
+
+
+def test_other_systems_give_nothing_back(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    memory.give_freed_memory_back()

@@ -111,6 +111,18 @@ def test_refuses_what_sees_the_whole_image(network):
         choose_tile(-1, (10, 10), network, ViewsConfig())
 
 
+@pytest.mark.parametrize("stride", [2, 4])
+def test_rows_and_tiles_of_huge_images_are_stored_alike(network, monkeypatch, stride):
+    image = picture(81, 63)
+    monkeypatch.setattr("supercuts.superpixels.stored._FINE_PIXELS", {2: 3000, 4: 2000}[stride])
+    monkeypatch.setattr("supercuts.superpixels.streaming._BLOCK_PIXELS", 1)
+    nothing = np.zeros((81, 63, 0), np.uint8)
+    rows, tiles = (predict_stored(image, nothing, network, way) for way in ("rows", 32))
+    assert rows.embedding_stride == stride
+    for name in ("boundary", "embeddings", "strength", "regions"):
+        np.testing.assert_allclose(getattr(rows, name), getattr(tiles, name), atol=0.01)
+
+
 def test_embeddings_of_huge_images_are_means_of_four_pixels(network, monkeypatch):
     image = picture(49, 63)
     nothing = np.zeros((49, 63, 0), np.uint8)
