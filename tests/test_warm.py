@@ -1,0 +1,63 @@
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# what is compiled, or read from the cache, is a signature of a dispatcher
+SIGNATURES = """
+import sys
+from numba.core.dispatcher import Dispatcher
+
+known = []
+init = Dispatcher.__init__
+def register(self, *args, **kwargs):
+    init(self, *args, **kwargs)
+    known.append(self)
+Dispatcher.__init__ = register
+
+def signatures():
+    ours = [one for one in known if one.py_func.__module__.startswith("supercuts.")]
+    return {(one.py_func.__module__, one.py_func.__name__, str(s)) for one in ours for s in one.signatures}
+
+from supercuts.warm import compile_kernels
+compile_kernels()
+"""
+LEFT = """
+before = signatures()
+assert len(before) > 20, before
+from supercuts.cli.main import app
+try:
+    app(["segment", sys.argv[1], "-o", sys.argv[2]])
+except SystemExit as stop:
+    assert not stop.code
+print("left:", signatures() - before)
+"""
+IMPORTED = """
+distributions = __import__("importlib.metadata").metadata.packages_distributions()
+names = {name.split(".")[0] for name in sys.modules}
+print("imported:", *sorted({one.lower() for name in names for one in distributions.get(name, [])}))
+"""
+
+
+def python(code, *arguments):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_nothing_is_left_for_the_first_segmentation(tmp_path):
+    assert python(SIGNATURES + LEFT, ROOT / "examples" / "photo.jpg", tmp_path) == "left: set()"
+
+
+def test_the_build_installs_what_is_imported():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    needed = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["dependencies"]
+    assert set(needed) <= set(settings["project"]["dependencies"])
+    names = {re.split(r"[<>=]", one)[0].lower() for one in needed}
+    imported = set(python(SIGNATURES + IMPORTED).split()[1:])
+    direct = {re.split(r"[<>=\[]", one)[0].lower() for one in settings["project"]["dependencies"]}
+    assert imported & direct == names
