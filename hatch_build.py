@@ -4,7 +4,7 @@ In   the source tree, an environment with what supercuts.warm imports (pyproject
 Out  numba's cache of the kernels inside the wheel
 Not  no kernels in an editable install: its folder keeps what the first segmentation compiles
 
-The cache is of one processor, Python and numba. Elsewhere numba passes over it and compiles when a kernel is first used,
+The cache is of one processor, Python and numba. Elsewhere numba passes over it and compiles kernels at their first use,
 as it does where compiling failed here. SUPERCUTS_COMPILE=0 leaves it out, for wheels that are handed round.
 """
 
