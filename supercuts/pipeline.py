@@ -157,7 +157,7 @@ class Model:
         the leaves are then fewer, and no priors are kept.
 
         tile   the side of the tiles that the network sees one after the other, 0 for the whole image at once; unless
-               given, tiles of 1024 for images of more than 4 megapixels. The result is the same
+               given, images of more than 2 megapixels are seen row by row. The result is the same
         mask   (H, W) bool, true where pixels are valid, or a file of it: elsewhere labels are -1
         bands  of an image that has more than the network's: those it sees, counted from 1; the others count as colour
         """

@@ -55,7 +55,7 @@ def segment(
     ] = None,
     tile: Annotated[
         int | None,
-        typer.Option(min=0, metavar="PX", help="Side of the network's tiles; 0: whole. Above 4 megapixels 1024."),
+        typer.Option(min=0, metavar="PX", help="Side of the network's tiles; 0: the whole image at once."),
     ] = None,
     mask: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A picture that is not 0 where pixels of the image are valid.")
