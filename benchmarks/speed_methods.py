@@ -36,6 +36,8 @@ def supercuts_run(image: np.ndarray, superpixels: int, model: str, engine: str) 
     import supercuts
 
     loaded = supercuts.load(model, engine=engine)
+    for options in ({}, {"tile": 64}):  # small images and large ones: what numba compiles is no part of a run
+        loaded.segment(image[:96, :128], superpixels=40, **options)
 
     def run() -> Seconds:
         seconds = dict.fromkeys(STAGES, 0.0)
