@@ -44,7 +44,7 @@ class _Noise(OnnxNetwork):
 
 
 def compile_kernels() -> None:
-    """Segment an image of noise as `supercuts segment` does, and throw the result away."""
+    """Segment an image of noise as `supercuts segment` does, small and large ones, and throw the result away."""
     weights = weights_path("compact")
     with safe_open(weights, framework="np") as file:
         network = _Noise(parse_config(weights, file.metadata()))
@@ -65,3 +65,4 @@ def compile_kernels() -> None:
         h.cut(regions=5)
         h.ucm()
         write_outputs(Path(folder), "noise", path, h, ("html",), overlays=True)
+        model.segment(path, superpixels=40, tile=64)  # as large images are

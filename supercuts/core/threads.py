@@ -21,12 +21,12 @@ def thread_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(work: Callable[[int, Part], None], parts: Sequence[Part]) -> None:
-    """Call work(number of the thread, part) for each part; numbers are below thread_count().
+def in_threads(work: Callable[[int, Part], None], parts: Sequence[Part], n_threads: int | None = None) -> None:
+    """Call work(number of the thread, part) for each part, in thread_count() threads unless given.
 
     An error of one part is raised once the others have ended.
     """
-    n = min(thread_count(), len(parts))
+    n = min(thread_count() if n_threads is None else n_threads, len(parts))
 
     def run(thread: int) -> None:
         for part in parts[thread::n]:

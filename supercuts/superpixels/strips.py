@@ -23,6 +23,7 @@ from supercuts.superpixels.smooth import SmoothConfig
 from supercuts.superpixels.stored import StoredMaps
 
 _STRIP_PIXELS = 1 << 18  # whose SSN features stay in the cache; at least one row of cells
+_SCRATCH_BYTES = 300_000_000  # of the features and weights that threads work on at once
 Strip = tuple[int, int]  # first row of cells, and the one after the last
 _NO_CORE = np.iinfo(np.int32).min  # label of a pixel that is not valid, until cores are found
 
@@ -46,10 +47,12 @@ class _Cells:
         n_rows = min(max(_STRIP_PIXELS // n_pixels, 1), grid.rows)
         self.strips = [(r, min(r + n_rows, grid.rows)) for r in range(0, grid.rows, n_rows)]
         self.near = self._near()
+        n_bytes = 4 * n_rows * n_pixels * (self.n_features + N_CANDIDATES)
+        self.n_threads = max(min(thread_count(), len(self.strips), _SCRATCH_BYTES // n_bytes), 1)
         # all strips of a thread use the same memory
-        of_thread = (min(thread_count(), len(self.strips)), n_rows * grid.cols)
-        self._features = np.empty((*of_thread, self.n_features, n_pixels // grid.cols), np.float32)
-        self._weights = np.empty((*of_thread, N_CANDIDATES, n_pixels // grid.cols), np.float32)
+        of_all = (self.n_threads, n_rows * grid.cols)
+        self._features = np.empty((*of_all, self.n_features, n_pixels // grid.cols), np.float32)
+        self._weights = np.empty((*of_all, N_CANDIDATES, n_pixels // grid.cols), np.float32)
 
     def _near(self) -> np.ndarray:
         """Return (N, 9) the candidates of each cell, N where there is none or it has no valid pixel."""
@@ -146,9 +149,9 @@ def _assign(
         if is_last:
             _mark(cells, strip, weights, config, marked)
 
-    in_threads(start, cells.strips)
+    in_threads(start, cells.strips, cells.n_threads)
     for iteration in range(config.iterations):
-        in_threads(partial(iterate, iteration == config.iterations - 1), cells.strips)
+        in_threads(partial(iterate, iteration == config.iterations - 1), cells.strips, cells.n_threads)
         _kernels_strips.update(given, cells.near, centers)
     return centers, marked
 

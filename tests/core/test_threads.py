@@ -27,6 +27,8 @@ def test_every_part_is_worked_on_once(monkeypatch, n):
     assert {thread for thread, _ in done} == set(range(min(n, 5)))
     in_threads(lambda thread, part: done.append((thread, part)), [])
     assert len(done) == 5
+    in_threads(lambda thread, part: done.append((thread, part)), "ab", 1)
+    assert done[5:] == [(0, "a"), (0, "b")]
 
 
 def test_threads_work_side_by_side(monkeypatch):

@@ -37,6 +37,14 @@ def test_superpixels_are_those_of_the_whole_image(maps, n_cells):
     np.testing.assert_array_equal(labels, expected.labels)
 
 
+@pytest.mark.parametrize(("threads", "scratch"), [(1, 10**9), (3, 10**9), (3, 1)])
+def test_threads_and_their_memory_change_nothing(maps, monkeypatch, threads, scratch):
+    expected, _ = cluster_strips(maps, 60, ClusterConfig(), SSNConfig())
+    monkeypatch.setattr(strips, "thread_count", lambda: threads)
+    monkeypatch.setattr(strips, "_SCRATCH_BYTES", scratch)
+    np.testing.assert_array_equal(cluster_strips(maps, 60, ClusterConfig(), SSNConfig())[0], expected)
+
+
 def test_borders_are_smoothed_as_in_the_whole_image(maps):
     labels = cluster(whole(maps), 60, ClusterConfig(), SSNConfig()).labels
     rng = np.random.default_rng(0)
