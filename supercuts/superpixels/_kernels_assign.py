@@ -171,8 +171,11 @@ def _set_rows(rows, values):
 
 
 @njit(inline="always")
-def _iterate(cells, centers, weights, given, near, is_pixel):
-    """Set weights (M, 9, P) to Q, and given (M, 9, C + 1) to what each cell adds to its candidates: sums and mass."""
+def _iterate(cells, centers, weights, given, near, is_pixel, start):
+    """Set weights (M, 9, P) to Q, and given (M, 9, C + 1) to what each cell adds to its candidates: sums and mass.
+
+    cells (M, C, P) may be a part of all, from cell `start` on, with is_pixel of that part; centers and near are of all.
+    """
     n = near.shape[0]
     n_channels, n_pixels = cells.shape[1:]
     width = -(-n_pixels // _LANES) * _LANES
@@ -184,17 +187,18 @@ def _iterate(cells, centers, weights, given, near, is_pixel):
     double = np.empty((9, n_channels), np.float32)
     bias = np.empty(9, np.float32)
     for i in range(cells.shape[0]):
-        first = i - i % n  # of the image
+        own = start + i
+        first = own - own % n  # of the image
         for k in range(9):
-            m = near[i - first, k]
+            m = near[own - first, k]
             bias[k] = _OUTSIDE if m == n else 0
             for c in range(n_channels):
                 # distances are measured from the cell's own centre, as in soft_kmeans.assign
-                d = np.float32(0) if m == n else centers[first + m, c] - centers[i, c]
+                d = np.float32(0) if m == n else centers[first + m, c] - centers[own, c]
                 double[k, c] = 2 * d
-                bias[k] -= d * (d + 2 * centers[i, c])
+                bias[k] -= d * (d + 2 * centers[own, c])
         _set_rows(f, cells[i])
-        _set_rows(mask, is_pixel[i - first : i - first + 1])
+        _set_rows(mask, is_pixel[i % is_pixel.shape[0] : i % is_pixel.shape[0] + 1])
         for k in range(9):
             rows[k] = bias[k]
         _add_product(rows, double, f, n_channels)
@@ -276,6 +280,38 @@ def _receive(given, near, i, received):
 
 
 @sum_kernel
+def mean_of_cells(cells, is_pixel, centers):
+    """Set centers (S, C) to the mean features of cells (S, C, P); 0 of a cell without pixels."""
+    n, n_channels = is_pixel.shape[0], cells.shape[1]
+    for i in range(cells.shape[0]):
+        for c in range(n_channels):
+            total, count = np.float32(0), np.float32(0)
+            for q in range(cells.shape[2]):
+                total += cells[i, c, q] * is_pixel[i % n, q]
+                count += is_pixel[i % n, q]
+            centers[i, c] = total / max(count, np.float32(1))
+
+
+@sum_kernel
+def iterate(cells, centers, weights, given, near, is_pixel, start):
+    """Assign the pixels of S cells, of which the first is cell `start` of centers (N, C) and near (N, 9)."""
+    _iterate(cells, centers, weights, given, near, is_pixel, start)
+
+
+@sum_kernel
+def update(given, near, centers):
+    """Set centers (N, C) to the means of what cells have given (N, 9, C + 1); one that gets nothing stays."""
+    n_channels = centers.shape[1]
+    received = np.empty(n_channels + 1, np.float32)
+    for i in range(centers.shape[0]):
+        _receive(given, near, i, received)
+        share = 1 / max(received[n_channels], _LEAST_MASS)
+        if received[n_channels] > 0:
+            for c in range(n_channels):
+                centers[i, c] = received[c] * share
+
+
+@sum_kernel
 def run(cells, weights, centers, mass, near, is_pixel):
     """Iterate from the mean features of each cell, as often as mass (T, M) has rows.
 
@@ -294,7 +330,7 @@ def run(cells, weights, centers, mass, near, is_pixel):
     given = np.empty((n_cells, 9, n_channels + 1), np.float32)
     received = np.empty(n_channels + 1, np.float32)
     for t in range(n_iterations):
-        _iterate(cells, centers[t], weights[min(t, weights.shape[0] - 1)], given, near, is_pixel)
+        _iterate(cells, centers[t], weights[min(t, weights.shape[0] - 1)], given, near, is_pixel, 0)
         for i in range(n_cells):
             _receive(given, near, i, received)
             mass[t, i] = received[n_channels]

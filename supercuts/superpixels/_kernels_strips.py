@@ -11,9 +11,8 @@ import numpy as np
 from numba import njit
 
 from supercuts.core._kernels_half import from_half
-from supercuts.core.compiled import helper, kernel, sum_kernel
+from supercuts.core.compiled import helper, kernel
 from supercuts.superpixels._kernels import label_components
-from supercuts.superpixels._kernels_assign import _LEAST_MASS, _iterate, _receive
 from supercuts.superpixels._kernels_smooth import _DX, _DY, _is_at_border, _is_simple
 
 FREE, MASKED = -1, -2  # of a map of cores: still to be labelled, never
@@ -55,38 +54,6 @@ def fill_cells(color, maps, scales, top, ys, xs, cells):
                     for c in range(embeddings.shape[2]):
                         for j in range(pw):
                             cell[at + 2 + c, i * pw + j] = from_half(line[coarse[k, j], c])
-
-
-@sum_kernel
-def mean_of_cells(cells, is_pixel, centers):
-    """Set centers (S, C) to the mean features of cells (S, C, P); 0 of a cell without pixels."""
-    n, n_channels = is_pixel.shape[0], cells.shape[1]
-    for i in range(cells.shape[0]):
-        for c in range(n_channels):
-            total, count = np.float32(0), np.float32(0)
-            for q in range(cells.shape[2]):
-                total += cells[i, c, q] * is_pixel[i % n, q]
-                count += is_pixel[i % n, q]
-            centers[i, c] = total / max(count, np.float32(1))
-
-
-@sum_kernel
-def iterate(cells, centers, weights, given, near, is_pixel):
-    """Assign the pixels of S cells; near (S + A, 9) holds rows of centers (S + A, C), S + A for none."""
-    _iterate(cells, centers, weights, given, near, is_pixel)
-
-
-@sum_kernel
-def update(given, near, centers):
-    """Set centers (N, C) to the means of what cells have given (N, 9, C + 1); one that gets nothing stays."""
-    n_channels = centers.shape[1]
-    received = np.empty(n_channels + 1, np.float32)
-    for i in range(centers.shape[0]):
-        _receive(given, near, i, received)
-        share = 1 / max(received[n_channels], _LEAST_MASS)
-        if received[n_channels] > 0:
-            for c in range(n_channels):
-                centers[i, c] = received[c] * share
 
 
 @kernel

@@ -52,11 +52,15 @@ def assign(features: Float32[np.ndarray, "height width channels"], grid: Grid, n
     n, n_channels, n_pixels = grid.n_cells, features.shape[2], is_pixel.shape[1]
     cells = np.empty((n, n_channels, n_pixels), np.float32)
     _kernels.lay_out(features, ys, xs, cells)
-    weights = np.empty((1, n, N_CANDIDATES, n_pixels), np.float32)
-    centers = np.empty((n_iterations + 1, n, n_channels), np.float32)
-    mass = np.empty((n_iterations, n), np.float32)
-    _kernels_assign.run(cells, weights, centers, mass, candidates(grid), is_pixel)
-    return CellWeights(weights[0], centers[-1])
+    weights = np.empty((n, N_CANDIDATES, n_pixels), np.float32)
+    centers = np.empty((n, n_channels), np.float32)
+    given = np.empty((n, N_CANDIDATES, n_channels + 1), np.float32)
+    near = candidates(grid)
+    _kernels_assign.mean_of_cells(cells, is_pixel, centers)
+    for _ in range(n_iterations):
+        _kernels_assign.iterate(cells, centers, weights, given, near, is_pixel, 0)
+        _kernels_assign.update(given, near, centers)
+    return CellWeights(weights, centers)
 
 
 def candidates(grid: Grid) -> Int64[np.ndarray, "cells 9"]:

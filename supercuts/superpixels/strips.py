@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int, Int32, Int64
 
 from supercuts.core.threads import in_threads, thread_count
 from supercuts.images.color import lab_tables
-from supercuts.superpixels import _kernels, _kernels_strips
+from supercuts.superpixels import _kernels, _kernels_assign, _kernels_strips
 from supercuts.superpixels.cluster import ClusterConfig
 from supercuts.superpixels.compiled_kmeans import candidates
 from supercuts.superpixels.config import SSNConfig
@@ -142,7 +142,7 @@ def _assign(
 
     def start(thread: int, strip: Strip) -> None:
         own = slice(strip[0] * grid.cols, strip[1] * grid.cols)
-        _kernels_strips.mean_of_cells(cells.features(strip, thread), cells.is_pixel(*strip), centers[own])
+        _kernels_assign.mean_of_cells(cells.features(strip, thread), cells.is_pixel(*strip), centers[own])
 
     def iterate(is_last: bool, thread: int, strip: Strip) -> None:
         weights = _iterate(cells, strip, thread, centers, given)
@@ -152,23 +152,15 @@ def _assign(
     in_threads(start, cells.strips, cells.n_threads)
     for iteration in range(config.iterations):
         in_threads(partial(iterate, iteration == config.iterations - 1), cells.strips, cells.n_threads)
-        _kernels_strips.update(given, cells.near, centers)
+        _kernels_assign.update(given, cells.near, centers)
     return centers, marked
 
 
 def _iterate(cells: _Cells, strip: Strip, thread: int, centers: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Assign the pixels of some grid rows; return their weights (S, 9, P)."""
-    (first, end), cols, n = strip, cells.grid.cols, cells.grid.n_cells
-    own = np.arange(first * cols, end * cols)
-    beside = [np.arange(r * cols, (r + 1) * cols) for r in (first - 1, end) if 0 <= r < cells.grid.rows]
-    local = np.concatenate([own, *beside])  # the kernel counts from the strip's first cell
-    place = np.full(n + 1, local.size)
-    place[local] = np.arange(local.size)
-    near = np.full((local.size, N_CANDIDATES), local.size)
-    near[: own.size] = place[cells.near[own]]
+    first, end = (row * cells.grid.cols for row in strip)
     features, weights = cells.features(strip, thread), cells.weights(strip, thread)
-    part = given[own[0] : own[-1] + 1]
-    _kernels_strips.iterate(features, centers[local], weights, part, near, cells.is_pixel(first, end))
+    _kernels_assign.iterate(features, centers, weights, given[first:end], cells.near, cells.is_pixel(*strip), first)
     return weights
 
 
