@@ -1,6 +1,6 @@
 """What befalls a batch: kills at any moment, a full disk, broken files. Nothing is lost, nothing is half-written.
 
-SUPERCUTS_KILLS: how often the whole batch is killed (3 unless set; 50 is the long form).
+SUPERCUTS_KILLS: how often the whole batch is killed (5 unless set; 50 is the long form).
 """
 
 import json
@@ -21,7 +21,7 @@ from PIL import Image
 import supercuts
 from supercuts.batch.workspace import FOLDER
 
-KILLS = int(os.environ.get("SUPERCUTS_KILLS", "3"))
+KILLS = int(os.environ.get("SUPERCUTS_KILLS", "5"))
 ROOT = Path(__file__).parents[2]
 N_IMAGES = 24
 SIZE = (120, 80)
