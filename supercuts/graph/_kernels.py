@@ -121,29 +121,35 @@ def add_channels(labels, top, bottom, maps, sums, squares):
             start = end
 
 
+@helper
+def _add_row(labels, pixels, sums, squares, line, square):
+    """Add a row of pixels (W, C) to what add_pixels sums up; labels (W,), line and square (C,) are scratch."""
+    width, n_channels = pixels.shape
+    start = 0
+    while start < width:
+        label = labels[start]
+        line[:] = 0
+        square[:] = 0
+        end = start
+        while end < width and labels[end] == label:
+            for c in range(n_channels):
+                value = np.float64(pixels[end, c])
+                line[c] += value
+                square[c] += value * value
+            end += 1
+        if label >= 0:
+            for c in range(n_channels):
+                sums[label, c] += line[c]
+                squares[label] += square[c]
+        start = end
+
+
 @kernel
 def add_pixels(labels, top, bottom, pixels, sums, squares):
     """Add what add_channels adds, of maps whose channels lie side by side: pixels (rows, W, C)."""
-    width, n_channels = labels.shape[1], pixels.shape[2]
-    line, square = np.empty(n_channels, np.float64), np.empty(n_channels, np.float64)
+    line, square = np.empty(pixels.shape[2], np.float64), np.empty(pixels.shape[2], np.float64)
     for y in range(top, bottom):
-        start = 0
-        while start < width:
-            label = labels[y, start]
-            line[:] = 0
-            square[:] = 0
-            end = start
-            while end < width and labels[y, end] == label:
-                for c in range(n_channels):
-                    value = np.float64(pixels[y - top, end, c])
-                    line[c] += value
-                    square[c] += value * value
-                end += 1
-            if label >= 0:
-                for c in range(n_channels):
-                    sums[label, c] += line[c]
-                    squares[label] += square[c]
-            start = end
+        _add_row(labels[y], pixels[y - top], sums, squares, line, square)
 
 
 @kernel

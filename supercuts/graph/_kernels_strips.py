@@ -9,7 +9,7 @@ import numpy as np
 
 from supercuts.core._kernels_half import from_half
 from supercuts.core.compiled import kernel
-from supercuts.graph._kernels import _find_or_insert
+from supercuts.graph._kernels import _add_row, _find_or_insert
 
 
 @kernel
@@ -74,29 +74,14 @@ def add_edges(labels, top, bottom, boundary, n_nodes, table, keys, length, total
 def add_stored(labels, top, bottom, bits, stride, sums, squares):
     """Add what _kernels.add_pixels adds of all pixels' embeddings, kept as bits (h, w, D) of float16 at a stride."""
     width, n_channels = labels.shape[1], bits.shape[2]
-    pixel = np.empty(n_channels, np.float32)
+    pixels = np.empty((width, n_channels), np.float32)
     line, square = np.empty(n_channels, np.float64), np.empty(n_channels, np.float64)
     for y in range(top, bottom):
-        row = bits[y // stride]
-        start = 0
-        while start < width:
-            label = labels[y, start]
-            line[:] = 0
-            square[:] = 0
-            end = start
-            while end < width and labels[y, end] == label:
+        if y == top or y % stride == 0:
+            for x in range(width):
                 for c in range(n_channels):
-                    pixel[c] = from_half(row[end // stride, c])
-                for c in range(n_channels):
-                    value = np.float64(pixel[c])
-                    line[c] += value
-                    square[c] += value * value
-                end += 1
-            if label >= 0:
-                for c in range(n_channels):
-                    sums[label, c] += line[c]
-                    squares[label] += square[c]
-            start = end
+                    pixels[x, c] = from_half(bits[y // stride, x // stride, c])
+        _add_row(labels[y], pixels, sums, squares, line, square)
 
 
 @kernel
