@@ -141,6 +141,17 @@ def test_the_slider_and_the_buttons_give_the_cuts_of_python(page, h):
     np.testing.assert_array_equal(labels_of(page, h), h.cut(regions=17))
 
 
+# the word of the canvas where the middle of each pixel of the image is drawn
+DRAWN = """() => {
+    const { painter, tree, view } = supercuts, words = new Uint32Array(painter.pixels.data.buffer);
+    return Array.from(tree.labels, (_, i) => {
+        const x = Math.floor((i % tree.width + .5) * view.scale + view.x);
+        const y = Math.floor((Math.floor(i / tree.width) + .5) * view.scale + view.y);
+        return words[y * painter.canvas.width + x];
+    });
+}"""
+
+
 def test_what_is_drawn_is_the_cut(page, h):
     """The filled canvas, sampled at every pixel's middle, has as many colours as the cut has regions."""
     page.select_option("#boundaries", "none")
@@ -148,17 +159,9 @@ def test_what_is_drawn_is_the_cut(page, h):
     page.fill("#opacity", "1")
     page.fill("#regions", "9")
     page.press("#regions", "Enter")
-    sample = """() => {
-        const { painter, tree, view } = supercuts, words = new Uint32Array(painter.pixels.data.buffer);
-        return Array.from(tree.labels, (_, i) => {
-            const x = Math.floor((i % tree.width + .5) * view.scale + view.x);
-            const y = Math.floor((Math.floor(i / tree.width) + .5) * view.scale + view.y);
-            return words[y * painter.canvas.width + x];
-        });
-    }"""
     for _ in range(40):  # a busy machine may draw late
         settle(page)
-        pairs = {*zip(page.evaluate(sample), h.cut(regions=9).ravel().tolist(), strict=True)}
+        pairs = {*zip(page.evaluate(DRAWN), h.cut(regions=9).ravel().tolist(), strict=True)}
         if len(pairs) == 9:
             break
         page.wait_for_timeout(50)
@@ -260,16 +263,6 @@ def test_scribbles_segment_as_in_python(page, h, tmp_path):
     assert page.evaluate("supercuts.session.strokes.length") == 2
 
 
-ALPHAS = """() => {
-    const { painter, tree, view } = supercuts, words = new Uint32Array(painter.pixels.data.buffer);
-    return Array.from(tree.labels, (_, i) => {
-        const x = Math.floor((i % tree.width + .5) * view.scale + view.x);
-        const y = Math.floor((Math.floor(i / tree.width) + .5) * view.scale + view.y);
-        return words[y * painter.canvas.width + x];
-    });
-}"""
-
-
 def test_pixels_in_no_leaf_are_dimmed_and_select_nothing(open_page, h, leave_pixels_out, tmp_path):
     h = leave_pixels_out(h)
     is_out = h.labels < 0
@@ -281,7 +274,7 @@ def test_pixels_in_no_leaf_are_dimmed_and_select_nothing(open_page, h, leave_pix
     page.evaluate("supercuts.cutAt({ nRegions: 12 })")
     page.mouse.move(0, 0)
     settle(page)
-    words = np.reshape(page.evaluate(ALPHAS), h.shape)
+    words = np.reshape(page.evaluate(DRAWN), h.shape)
     assert not (words[~is_out] >> 24).any()  # the image alone
     assert [f"{word:08x}" for word in np.unique(words[is_out]).tolist()] == ["99808080"]  # a grey that shows through
     out = (3, 60)
