@@ -78,9 +78,11 @@ def add_stored(labels, top, bottom, bits, stride, sums, squares):
     line, square = np.empty(n_channels, np.float64), np.empty(n_channels, np.float64)
     for y in range(top, bottom):
         if y == top or y % stride == 0:
+            stored = bits[y // stride]
             for x in range(width):
+                at = x // stride
                 for c in range(n_channels):
-                    pixels[x, c] = from_half(bits[y // stride, x // stride, c])
+                    pixels[x, c] = from_half(stored[at, c])
         _add_row(labels[y], pixels, sums, squares, line, square)
 
 
