@@ -5,6 +5,8 @@ Out  Hierarchy; labels are -1 where a pixel is not valid
 Not  no reading of files; other images go the shorter way of pipeline.py, to the same leaves
 
     Scene -> predict_stored -> StoredMaps -> cluster_strips -> build_rag_strips -> smooth_strips -> ... -> merge
+
+Superpixels of large images are found at half the size, or less, as far as the number asked for allows.
 """
 
 from collections.abc import Mapping
@@ -27,9 +29,10 @@ from supercuts.merging.registry import Regions, merge
 from supercuts.superpixels.cluster import ClusterConfig
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.network import Network
+from supercuts.superpixels.pyramid import doubled, halved, is_halved
 from supercuts.superpixels.smooth import SmoothConfig
 from supercuts.superpixels.stored import StoredMaps, without_network
-from supercuts.superpixels.strips import cluster_strips, smooth_strips
+from supercuts.superpixels.strips import MASKED, cluster_strips, connected, smooth_strips
 from supercuts.superpixels.tiles import Way, predict_stored
 
 # bands that the network does not see show in the colour alone, which has to count
@@ -64,19 +67,16 @@ def make_leaves(
 
     There are more only where valid pixels fall into more connected pieces, and fewer only if there are fewer pixels.
     """
-    n_valid, (height, width) = maps.n_valid, maps.shape
+    n_valid = maps.n_valid
     n_leaves = min(n_leaves, n_valid)
-    # the grid covers the whole image: cells without a valid pixel are not counted on
-    wanted = settings.oversampling * n_leaves * (height * width / n_valid)
-    n_cells = min(int(np.ceil(wanted)), height * width)
+    n_cells = _n_cells(maps.shape, n_valid, n_leaves, settings)
+    if is_halved(maps.shape, n_cells):
+        return _from_half(maps, n_leaves, settings)
     labels, n = cluster_strips(maps, n_cells, settings.cluster, settings.ssn)
     if n < n_leaves:  # nearly as many leaves as pixels: start from the pixels themselves
         labels, n = _pixels(maps), n_valid
     graph = _smooth(labels, build_rag_strips(labels, maps, n), maps, settings.smooth)
-    small = {"small_area_px": settings.leaves.small_area * n_valid, "small_exponent": settings.leaves.small_exponent}
-    region = merge_to_count(graph, dissimilarity(graph, settings.leaves), n_leaves, **small)
-    _rename(labels, region)
-    return labels, _smooth(labels, contract(graph, region), maps, settings.smooth)
+    return _merged(labels, graph, maps, n_leaves, settings)
 
 
 def make_tree(labels: Int32[np.ndarray, "height width"], maps: StoredMaps, regions: Regions) -> MergeTree:
@@ -85,6 +85,40 @@ def make_tree(labels: Int32[np.ndarray, "height width"], maps: StoredMaps, regio
     if regions.affinity is not None or regions.gnn is not None:
         statistics = region_statistics_strips(labels, regions.graph, maps)
     return merge(Regions(regions.graph, regions.config, statistics, regions.affinity, regions.gnn))
+
+
+def _n_cells(shape: tuple[int, int], n_valid: int, n_leaves: int, settings: LeafSettings) -> int:
+    """Return the cells of a grid that covers the whole image: those without a valid pixel are not counted on."""
+    n_pixels = shape[0] * shape[1]
+    return min(int(np.ceil(settings.oversampling * n_leaves * (n_pixels / n_valid))), n_pixels)
+
+
+def _from_half(
+    maps: StoredMaps, n_leaves: int, settings: LeafSettings
+) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
+    """Return what make_leaves does, from the superpixels of half the size."""
+    coarse, graph = make_leaves(halved(maps), n_leaves, settings)
+    labels = doubled(coarse, maps.shape)
+    if maps.valid is None:
+        return labels, _smooth(labels, graph, maps, settings.smooth)
+    labels[~maps.valid] = MASKED  # which may cut superpixels into pieces
+    labels, n = connected(labels, graph.n_nodes)
+    return _merged(labels, build_rag_strips(labels, maps, n), maps, n_leaves, settings)
+
+
+def _merged(
+    labels: Int32[np.ndarray, "height width"],
+    graph: RegionGraph,
+    maps: StoredMaps,
+    n_leaves: int,
+    settings: LeafSettings,
+) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
+    """Return labels, changed in place, of which the most alike have merged and the borders are smooth."""
+    small_px, exponent = settings.leaves.small_area * maps.n_valid, settings.leaves.small_exponent
+    weights = dissimilarity(graph, settings.leaves)
+    region = merge_to_count(graph, weights, n_leaves, small_area_px=small_px, small_exponent=exponent)
+    _rename(labels, region)
+    return labels, _smooth(labels, contract(graph, region), maps, settings.smooth)
 
 
 def _smooth(labels: np.ndarray, graph: RegionGraph, maps: StoredMaps, config: SmoothConfig) -> RegionGraph:
@@ -117,13 +151,15 @@ def segment_scene(scene: Scene, tile: Way, wanted: int, learned: Learned, config
     network, is_learned = learned.network, scene.bands.shape[2] == 0
     if config.merging.method == "gnn" and not is_learned:
         raise InputError('merging="gnn" was learned without these bands: leave them out, or use agglomerative.')
-    if network is None:
-        rgb, bands = _colors(scene)
-        maps = without_network(rgb, bands, scene.valid)
-    else:
-        maps = predict_stored(scene.pixels, _colors(scene)[1], network, tile, config.views, scene.valid)
     ssn = SSNConfig() if network is None else network.config
     settings = LeafSettings(ssn, config.oversampling, config.cluster, config.leaves, config.smooth)
+    rgb, bands = _colors(scene)
+    if network is None:
+        maps = without_network(rgb, bands, scene.valid)
+    else:
+        n_valid = int(np.prod(scene.shape) if scene.valid is None else np.count_nonzero(scene.valid))
+        stride = 2 if is_halved(scene.shape, _n_cells(scene.shape, n_valid, wanted, settings)) else 1
+        maps = predict_stored(scene.pixels, bands, network, tile, config.views, scene.valid, stride)
     labels, graph = make_leaves(maps, wanted, settings)
     merging = config.merging if is_learned else config.merging.model_copy(update={"linkage": _WITH_BANDS})
     affinity, gnn = (learned.affinity, learned.gnn) if is_learned else (None, None)

@@ -46,6 +46,7 @@ from supercuts.superpixels.calibration import read_calibration
 from supercuts.superpixels.network import EMBEDDED, Network, is_on_gpu, open_network, ready, weights_path
 from supercuts.superpixels.predict import VIEWS, Pixels, predict, predict_many
 from supercuts.superpixels.result import PixelMaps
+from supercuts.superpixels.stored import is_large
 from supercuts.superpixels.tiles import choose_tile, filled
 
 if TYPE_CHECKING:
@@ -262,20 +263,33 @@ class Model:
         scene = read_scene(image, self._channels, bands, mask)
         masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape)
         side = choose_tile(tile, scene.shape, self.network, self.config.views)
-        if scene.is_plain and (side is None or (tile is None and (masks is not None or refine is not None))):
+        needs_all = masks is not None or refine is not None
+        if scene.is_plain and not tile and (needs_all or not is_large(scene.shape)):
             pixels = scene.pixels
             h = segment(pixels, self.network, self.levels, wanted, self.config, self.affinity, self.gnn, masks)
             return georeferenced(h if refine is None else refine(h, to_unit(pixels)), image)
-        if masks is not None or refine is not None:
+        if needs_all:
             raise InputError("priors and refiner need all pixels at once: leave out tile, mask and bands.")
         learned = Learned(self.network, self.levels, self.affinity, self.gnn)
         return georeferenced(segment_scene(scene, side, wanted, learned, self.config), image)
 
     def _segment_together(self, sources: list[ImageSource], wanted: int) -> Iterator[tuple[int, Hierarchy]]:
-        pixels = (read_channels(one, self._channels) for one in sources)
-        for number, image, maps in predict_many(pixels, self.network, self.config.views):
+        together: list[int] = []
+        alone: list[int] = []
+
+        def pixels() -> Iterator[Pixels]:
+            for number, one in enumerate(sources):
+                scene = read_scene(one, self._channels)
+                if scene.is_plain and not is_large(scene.shape):
+                    together.append(number)
+                    yield scene.pixels
+                else:
+                    alone.append(number)
+
+        for i, image, maps in predict_many(pixels(), self.network, self.config.views):
             arguments = (image, self.network, self.levels, wanted, self.config, self.affinity, self.gnn)
-            yield number, georeferenced(segment(*arguments, maps=maps), sources[number])
+            yield together[i], georeferenced(segment(*arguments, maps=maps), sources[together[i]])
+        yield from ((number, self.segment(sources[number], wanted)) for number in alone)
 
     def _check_superpixels(self, superpixels: int | None) -> int:
         wanted = self.config.superpixels if superpixels is None else superpixels

@@ -23,6 +23,8 @@ from supercuts.superpixels.calibration import parse_config, read_calibration
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.network import weights_path
 from supercuts.superpixels.onnx_engine import OnnxNetwork
+from supercuts.superpixels.pyramid import doubled, halved
+from supercuts.superpixels.stored import StoredMaps
 
 _SHAPE, _STRIDE = (64, 96), 2
 
@@ -66,3 +68,6 @@ def compile_kernels() -> None:
         h.ucm()
         write_outputs(Path(folder), "noise", path, h, ("html",), overlays=True)
         model.segment(path, superpixels=40, tile=64)  # as large images are
+    rgb, boundary = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.float32)
+    halved(StoredMaps(rgb, rgb[..., :0], boundary, np.zeros((1, 4, 6), np.float16)))
+    doubled(np.zeros((2, 3), np.int32), (4, 6))

@@ -1,25 +1,20 @@
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import supercuts
-from supercuts.core.arrays import relabel_consecutive
+from supercuts.core.arrays import contingency, relabel_consecutive
 from supercuts.core.errors import InputError
 from supercuts.images.io import read_image
 from supercuts.pipeline import PIXEL_CONFIG, Model
-from supercuts.superpixels import _kernels, stored, strips
+from supercuts.superpixels import _kernels, pyramid, stored, strips
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
-# of labels and parents at default settings, before images were worked on in strips: the short way stays as it was
-BEFORE = {"compact": ("2e01d562e129dcb6", "c9b0e6bdf89cdc36"), "pixels": ("22138bc52aed0236", "b6b80da06508afcb")}
-
-
-def digest(array):
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+REFERENCE = Path(__file__).parent / "reference"
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +44,18 @@ def assert_connected(labels):
     assert np.unique(pieces[is_valid]).size == np.unique(labels[is_valid]).size
 
 
-def test_images_of_usual_size_give_what_they_gave_before(photo, compact):
-    for name, model in (("compact", compact), ("pixels", Model(None))):
-        h = model.segment(photo)
-        assert (digest(h.labels), digest(h.parents)) == BEFORE[name]
+@pytest.mark.parametrize(("name", "share"), [("pixels", 0.99), ("compact", 0.95)])
+def test_images_of_usual_size_give_what_they_gave_before(photo, name, share, request):
+    """Compare with labels and altitudes made before images were worked on in strips, on an AMD EPYC.
+
+    Processors round sums in their own ways: an Intel Xeon, and kernels of AVX2, agree on 0.995 and 0.97 of the pixels,
+    and their altitudes in order differ by 0.0005 in the mean.
+    """
+    h = (Model(None) if name == "pixels" else request.getfixturevalue(name)).segment(photo)
+    assert np.abs(np.sort(h.altitudes) - np.load(REFERENCE / f"photo_{name}.npy")).mean() < 0.002
+    table = contingency(np.asarray(Image.open(REFERENCE / f"photo_{name}.png"), np.int32), h.labels)
+    assert table.shape == (600, 600)
+    assert min(table.max(axis=axis).sum() for axis in (0, 1)) >= share * table.sum()
 
 
 @pytest.mark.parametrize("n_leaves", [40, 300])
@@ -94,6 +97,56 @@ def test_network_sees_nothing_of_masked_pixels(photo, compact):
     h = compact.segment(image, 50, mask=mask)
     image[~mask] = 255
     assert_same(h, compact.segment(image, 50, mask=mask))
+
+
+@pytest.fixture
+def large(monkeypatch, small_strips):
+    """Take images of 2500 pixels for large ones, and let cells be small."""
+    monkeypatch.setattr(stored, "_WHOLE_PIXELS", 2500)
+    monkeypatch.setattr(pyramid, "_CELL_PIXELS", 16)
+
+
+@pytest.mark.parametrize("tile", [None, 0, 64, 128])
+@pytest.mark.parametrize("name", ["compact", "pixels"])
+def test_large_images_do_not_depend_on_tiles_either(photo, compact, large, name, tile, monkeypatch):
+    image = photo[:173, :259]
+    model = compact if name == "compact" else Model(None)
+    calls = []
+    monkeypatch.setattr("supercuts.large.halved", lambda maps: calls.append(maps.shape) or pyramid.halved(maps))
+    h = model.segment(image, 80, tile=tile)
+    assert calls == [(173, 259)]  # 240 cells of 11200 pixels, then of 2860
+    assert h.n_leaves == 80
+    assert_connected(h.labels)
+    if name == "pixels" or tile:
+        assert_same(h, model.segment(image, 80, tile=96))
+
+
+def test_superpixels_of_large_images_are_those_of_the_whole_but_for_borders(photo, compact, monkeypatch, small_strips):
+    image = photo[:300, :400]
+    whole = compact.segment(image, 38)
+    monkeypatch.setattr(stored, "_WHOLE_PIXELS", 100_000)
+    half = compact.segment(image, 38)
+    assert half.n_leaves == 38
+    table = contingency(whole.labels, half.labels)
+    assert 0.85 < table.max(axis=1).sum() / table.sum() < 1
+
+
+@given(st.integers(0, 10_000), st.integers(1, 30))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_masked_pixels_have_no_part_in_large_images_either(large, seed, n_leaves):
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(51, 90, 2))
+    image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    mask = np.kron(rng.random((9, 9)) > 0.3, np.ones((10, 10), bool))[: shape[0], : shape[1]]
+    mask[::7] &= rng.random() > 0.5  # lines narrower than two pixels
+    mask[0, 0] = True
+    h = Model(None).segment(image, n_leaves, mask=mask)
+    np.testing.assert_array_equal(h.labels >= 0, mask)
+    assert_connected(h.labels)
+    pieces = np.unique(_kernels.label_components(mask.astype(np.int32))[0][mask]).size
+    assert h.n_leaves == max(n_leaves, pieces)
+    other = np.where(mask[..., None], image, rng.integers(0, 256, image.shape, dtype=np.uint8))
+    assert_same(h, Model(None).segment(other, n_leaves, mask=mask))
 
 
 def test_a_mask_of_nothing_is_no_mask(photo):

@@ -4,6 +4,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # what is compiled, or read from the cache, is a signature of a dispatcher
@@ -29,10 +31,11 @@ LEFT = """
 before = signatures()
 assert len(before) > 20, before
 from supercuts.cli.main import app
-try:
-    app(["segment", sys.argv[1], "-o", sys.argv[2]])
-except SystemExit as stop:
-    assert not stop.code
+for image in sys.argv[1:-1]:
+    try:
+        app(["segment", image, "-o", sys.argv[-1]])
+    except SystemExit as stop:
+        assert not stop.code
 print("left:", signatures() - before)
 """
 IMPORTED = """
@@ -50,7 +53,10 @@ def python(code, *arguments):
 
 
 def test_nothing_is_left_for_the_first_segmentation(tmp_path):
-    assert python(SIGNATURES + LEFT, ROOT / "examples" / "photo.jpg", tmp_path) == "left: set()"
+    small, large = ROOT / "examples" / "photo.jpg", tmp_path / "large.png"
+    with Image.open(small) as image:
+        image.resize((1800, 1200)).save(large)
+    assert python(SIGNATURES + LEFT, small, large, tmp_path) == "left: set()"
 
 
 def test_the_build_installs_what_is_imported():

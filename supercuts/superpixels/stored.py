@@ -17,6 +17,7 @@ from supercuts.core.errors import InputError
 from supercuts.images.color import color_features
 from supercuts.superpixels.result import PixelMaps
 
+_WHOLE_PIXELS = 2_000_000  # images of more are large
 STRIP_PIXELS = 1 << 20  # rows are worked on in strips of about so many pixels
 # larger images keep the mean embedding of 2 x 2 pixels (from twice that on 4 x 4), and the other maps as float16: the
 # 57 bytes a pixel of float32 are too many
@@ -116,6 +117,11 @@ class StoredMaps:
         n_rows = max(STRIP_PIXELS // width // 8 * 8, 8)
         for top in range(0, height, n_rows):
             yield top, min(top + n_rows, height)
+
+
+def is_large(shape: tuple[int, int]) -> bool:
+    """Return whether an image has more than 2 megapixels: it is then worked on in strips of rows."""
+    return shape[0] * shape[1] > _WHOLE_PIXELS
 
 
 def without_network(

@@ -25,6 +25,7 @@ from supercuts.superpixels.stored import StoredMaps
 _STRIP_PIXELS = 1 << 18  # whose SSN features stay in the cache; at least one row of cells
 _SCRATCH_BYTES = 300_000_000  # of the features and weights that threads work on at once
 Strip = tuple[int, int]  # first row of cells, and the one after the last
+FREE, MASKED = _kernels_strips.FREE, _kernels_strips.MASKED
 _NO_CORE = np.iinfo(np.int32).min  # label of a pixel that is not valid, until cores are found
 
 
@@ -100,7 +101,26 @@ def cluster_strips(
     valid = np.zeros((0, 0), np.bool_) if maps.valid is None else maps.valid
     _kernels_strips.keep_cores(marked, valid, _seeds(cells, config.seed_search_px), grid.n_cells)
     _grow(marked, cells, centers, config)
-    return _components(marked, grid.n_cells)
+    return connected(marked, grid.n_cells)
+
+
+def connected(grown: Int32[np.ndarray, "height width"], n_labels: int) -> tuple[Int32[np.ndarray, "height width"], int]:
+    """Return the connected pieces of equal label of those below n_labels, and their number; -1 where MASKED.
+
+    FREE pixels, which no core reaches, are pieces of their own.
+    """
+    if (grown == FREE).any():
+        grown[grown == FREE] = n_labels
+    components, n = _kernels.label_components(grown)
+    is_valid = np.ones(n, np.bool_)
+    is_masked = grown == MASKED
+    if not is_masked.any():
+        return components, n
+    is_valid[np.unique(components[is_masked])] = False
+    new = np.where(is_valid, np.cumsum(is_valid) - 1, -1).astype(np.int32)
+    for top in range(0, len(components), 256):
+        components[top : top + 256] = new[components[top : top + 256]]
+    return components, int(is_valid.sum())
 
 
 def smooth_strips(
@@ -217,19 +237,3 @@ def _steps(maps: StoredMaps, config: ClusterConfig) -> Int[np.ndarray, "_ _"]:
         boundary = maps.boundary if is_flat else maps.boundary_rows(top, bottom)
         steps[top:bottom] = np.rint(1 + config.boundary_cost * boundary**config.boundary_power)
     return steps
-
-
-def _components(grown: np.ndarray, n_cells: int) -> tuple[Int32[np.ndarray, "height width"], int]:
-    """Return the connected pieces of equal label; valid pixels that no core reaches are pieces of their own."""
-    if (grown == _kernels_strips.FREE).any():
-        grown[grown == _kernels_strips.FREE] = n_cells
-    components, n = _kernels.label_components(grown)
-    is_valid = np.ones(n, np.bool_)
-    is_masked = grown == _kernels_strips.MASKED
-    if not is_masked.any():
-        return components, n
-    is_valid[np.unique(components[is_masked])] = False
-    new = np.where(is_valid, np.cumsum(is_valid) - 1, -1).astype(np.int32)
-    for top in range(0, len(components), 256):
-        components[top : top + 256] = new[components[top : top + 256]]
-    return components, int(is_valid.sum())

@@ -24,13 +24,13 @@ from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.network import Network, stride_of
 from supercuts.superpixels.onnx_engine import OnnxNetwork
 from supercuts.superpixels.predict import ViewsConfig, network_maps
-from supercuts.superpixels.stored import StoredMaps, as_half, check_valid, precision
+from supercuts.superpixels.pyramid import halved_pixels
+from supercuts.superpixels.stored import StoredMaps, as_half, check_valid, is_large, precision
 
 Way = int | Literal["rows"] | None  # in tiles of this side, row by row, at once
 
 TILE = 1024  # side in pixels unless the caller says
 _ROWS_STORED = 16  # rows of embeddings that are rounded at once
-WHOLE_PIXELS = 2_000_000  # images of at most so many pixels are seen at once unless the caller says
 
 # of backbones/compact_cnn.py and superpixels/ssn.py; a test compares what follows from them with gradients
 _STRIDES, _BLOCKS = (2, 4, 8, 16), (1, 2, 2, 2)
@@ -61,12 +61,11 @@ def why_not_in_tiles(network: Network | None, views: ViewsConfig) -> str | None:
 def choose_tile(tile: int | None, shape: tuple[int, int], network: Network | None, views: ViewsConfig) -> Way:
     """Return how the image is seen; `tile` is what the caller asked for, 0 for the whole image.
 
-    Unless asked for tiles, a network that can sees images of more than WHOLE_PIXELS row by row, in tiles if it is not
-    run by torch.
+    Unless asked for tiles, a network that can sees large images row by row, in tiles if it is not run by torch.
     """
     reason = why_not_in_tiles(network, views)
     if tile is None:
-        if reason is not None or shape[0] * shape[1] <= WHOLE_PIXELS:
+        if reason is not None or not is_large(shape):
             return None
         return TILE if network is None or isinstance(network, OnnxNetwork) else "rows"
     check_whole("tile", tile, remedy="Give the side of a tile in pixels, or 0 for the whole image at once.")
@@ -133,17 +132,20 @@ def predict_stored(
     tile: Way = None,
     views: ViewsConfig | None = None,
     valid: Bool[np.ndarray, "height width"] | None = None,
+    embedding_stride: int = 1,
 ) -> StoredMaps:
     """Return the maps of an image: the network sees `pixels`; three of bytes are RGB, whose colour is Lab.
 
     bands  what is compared as colour beside RGB, or, where pixels are none, alone
     tile   how the image is seen, at once in the views
+    embedding_stride  1, 2 or 4 pixels a side share a stored embedding, or more in images whose memory asks for it
 
     What pixels that are not valid hold does not matter: the network sees the mean of the others there.
     """
     height, width = pixels.shape[:2]
     valid = check_valid(valid, (height, width))
     (stride, dtype), region_stride = precision((height, width)), stride_of(network)
+    stride = max(stride, embedding_stride)
     boundary = np.empty((height, width), dtype)
     embeddings = np.empty((-(-height // stride), -(-width // stride), network.config.embedding_channels), np.float16)
     coarse = (-(-height // region_stride), -(-width // region_stride))
@@ -198,11 +200,9 @@ def _coarse(tile: Tile, stride: int) -> tuple[slice, slice]:
 
 
 def _store(values: np.ndarray, stride: int, out: np.ndarray) -> None:
-    """Set out (h, w, D) to the means of stride x stride pixels of values (D, H, W), at the ends of fewer."""
+    """Set out (h, w, D) to the means of stride x stride pixels of values (D, H, W), the last repeated at the ends."""
     for top in range(0, len(out), _ROWS_STORED):  # small arrays are used again
         rows = channels_last(values[:, top * stride : (top + _ROWS_STORED) * stride])
-        if stride > 1:
-            height, width, n = rows.shape
-            padded = np.pad(rows, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
-            rows = padded.reshape(-(-height // stride), stride, -(-width // stride), stride, n).mean((1, 3))
+        for _ in range(stride.bit_length() - 1):
+            rows = halved_pixels(rows)
         out[top : top + _ROWS_STORED] = as_half(rows)
