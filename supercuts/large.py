@@ -26,12 +26,12 @@ from supercuts.images.scenes import Scene
 from supercuts.merging.affinity import Affinity
 from supercuts.merging.agglomerative import LinkageConfig, MergeTree, dissimilarity, merge_to_count
 from supercuts.merging.registry import Regions, merge
-from supercuts.superpixels.cluster import ClusterConfig
+from supercuts.superpixels.cluster import ClusterConfig, cluster
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.network import Network
 from supercuts.superpixels.pyramid import doubled, halved, is_halved
 from supercuts.superpixels.smooth import SmoothConfig
-from supercuts.superpixels.stored import StoredMaps, without_network
+from supercuts.superpixels.stored import StoredMaps, is_large, without_network
 from supercuts.superpixels.strips import MASKED, cluster_strips, connected, smooth_strips
 from supercuts.superpixels.tiles import Way, predict_stored
 
@@ -72,7 +72,7 @@ def make_leaves(
     n_cells = _n_cells(maps.shape, n_valid, n_leaves, settings)
     if is_halved(maps.shape, n_cells):
         return _from_half(maps, n_leaves, settings)
-    labels, n = cluster_strips(maps, n_cells, settings.cluster, settings.ssn)
+    labels, n = _superpixels(maps, n_cells, settings)
     if n < n_leaves:  # nearly as many leaves as pixels: start from the pixels themselves
         labels, n = _pixels(maps), n_valid
     graph = _smooth(labels, build_rag_strips(labels, maps, n), maps, settings.smooth)
@@ -91,6 +91,16 @@ def _n_cells(shape: tuple[int, int], n_valid: int, n_leaves: int, settings: Leaf
     """Return the cells of a grid that covers the whole image: those without a valid pixel are not counted on."""
     n_pixels = shape[0] * shape[1]
     return min(int(np.ceil(settings.oversampling * n_leaves * (n_pixels / n_valid))), n_pixels)
+
+
+def _superpixels(
+    maps: StoredMaps, n_cells: int, settings: LeafSettings
+) -> tuple[Int32[np.ndarray, "height width"], int]:
+    """Return superpixels and their number; the shorter way gives the same ones and takes more memory."""
+    if maps.valid is None and not is_large(maps.shape):
+        found = cluster(maps.rows(0, maps.shape[0]), n_cells, settings.cluster, settings.ssn)
+        return found.labels, found.n
+    return cluster_strips(maps, n_cells, settings.cluster, settings.ssn)
 
 
 def _from_half(

@@ -26,10 +26,10 @@ def in_threads(work: Callable[[int, Part], None], parts: Sequence[Part], n_threa
 
     An error of one part is raised once the others have ended.
     """
-    n = min(thread_count() if n_threads is None else n_threads, len(parts))
+    n, left = min(thread_count() if n_threads is None else n_threads, len(parts)), iter(parts)
 
     def run(thread: int) -> None:
-        for part in parts[thread::n]:
+        for part in left:  # which all threads share: whoever is done takes the next one
             work(thread, part)
 
     if n <= 1:

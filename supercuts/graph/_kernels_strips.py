@@ -8,7 +8,7 @@ Not  no checks (the callers in strips.py do them), no means
 import numpy as np
 
 from supercuts.core._kernels_half import from_half
-from supercuts.core.compiled import kernel
+from supercuts.core.compiled import helper, kernel
 from supercuts.graph._kernels import _add_row, _find_or_insert
 
 
@@ -70,20 +70,47 @@ def add_edges(labels, top, bottom, boundary, n_nodes, table, keys, length, total
     return n_edges
 
 
+@helper
+def _add_row_of_means(labels, means, stride, sums, squares, line, square):
+    """Add what _add_row adds, where means (w, C) hold those of `stride` pixels each."""
+    width, n_channels = labels.size, means.shape[1]
+    start = 0
+    while start < width:
+        label = labels[start]
+        end = start + 1
+        while end < width and labels[end] == label:
+            end += 1
+        if label >= 0:
+            line[:] = 0
+            square[:] = 0
+            for x in range(start // stride, (end - 1) // stride + 1):
+                n_pixels = np.float64(min((x + 1) * stride, end) - max(x * stride, start))
+                for c in range(n_channels):
+                    value = np.float64(means[x, c])
+                    line[c] += n_pixels * value
+                    square[c] += n_pixels * (value * value)
+            for c in range(n_channels):
+                sums[label, c] += line[c]
+                squares[label] += square[c]
+        start = end
+
+
 @kernel
 def add_stored(labels, top, bottom, bits, stride, sums, squares):
     """Add what _kernels.add_pixels adds of all pixels' embeddings, kept as bits (h, w, D) of float16 at a stride."""
-    width, n_channels = labels.shape[1], bits.shape[2]
-    pixels = np.empty((width, n_channels), np.float32)
+    n_channels = bits.shape[2]
+    pixels = np.empty((bits.shape[1], n_channels), np.float32)
     line, square = np.empty(n_channels, np.float64), np.empty(n_channels, np.float64)
     for y in range(top, bottom):
         if y == top or y % stride == 0:
             stored = bits[y // stride]
-            for x in range(width):
-                at = x // stride
+            for x in range(bits.shape[1]):
                 for c in range(n_channels):
-                    pixels[x, c] = from_half(stored[at, c])
-        _add_row(labels[y], pixels, sums, squares, line, square)
+                    pixels[x, c] = from_half(stored[x, c])
+        if stride == 1:
+            _add_row(labels[y], pixels, sums, squares, line, square)
+        else:
+            _add_row_of_means(labels[y], pixels, stride, sums, squares, line, square)
 
 
 @kernel

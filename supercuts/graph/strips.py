@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from supercuts.core.errors import InputError
+from supercuts.core.threads import in_threads, thread_count
 from supercuts.graph import _kernels, _kernels_statistics, _kernels_strips
 from supercuts.graph.rag import RegionGraph, graph_of_sums
 from supercuts.graph.statistics import LIMITS, N_BINS, RegionStatistics, color_ranges, set_embeddings
@@ -38,10 +39,9 @@ def region_statistics_strips(
     n, height = graph.n_nodes, labels.shape[0]
     keys = graph.edges[:, 0].astype(np.int64) * n + graph.edges[:, 1]
     edges = np.zeros((keys.size, 5 + len(LIMITS)))
-    strength = maps.boundary_rows(0, height) if maps.strength is None else maps.strength.astype(np.float32)
+    strength = maps.boundary_rows(0, height) if maps.strength is None else maps.strength.astype(np.float32, copy=False)
     n_regions = 0 if maps.regions is None else len(maps.regions)
-    nodes = sum(_sum_nodes(labels[top:bottom], maps, top, bottom, n) for top, bottom in maps.strips())
-    assert isinstance(nodes, np.ndarray)  # there is at least one strip
+    nodes = _sum_all_nodes(labels, maps, n)
     stride = 1 if maps.strength is None else maps.region_stride
     for top, bottom in maps.strips():
         boundary = maps.boundary_rows(top, min(bottom + 1, height))
@@ -64,15 +64,44 @@ def _sum_strips(
     length, total, n_edges = np.zeros(most, np.int64), np.zeros(most), 0
     colors, embeddings = np.zeros((n_nodes, maps.n_colors)), np.zeros((n_nodes, len(maps.embeddings)))
     squares, unused = np.zeros(n_nodes), np.zeros(n_nodes)
-    for top, bottom in maps.strips():
-        boundary = maps.boundary_rows(top, min(bottom + 1, height))
-        n_edges = _kernels_strips.add_edges(
-            labels, top, bottom, boundary, n_nodes, table, keys, length, total, n_edges
-        )  # fmt: skip
-        _kernels.add_channels(labels, top, bottom, maps.color(top, bottom), colors, unused)
-    _kernels_strips.add_stored(labels, 0, height, maps.embedding_bits, maps.embedding_stride, embeddings, squares)
+
+    def add_edges() -> None:
+        nonlocal n_edges
+        for top, bottom in maps.strips():
+            boundary = maps.boundary_rows(top, min(bottom + 1, height))
+            n_edges = _kernels_strips.add_edges(
+                labels, top, bottom, boundary, n_nodes, table, keys, length, total, n_edges
+            )  # fmt: skip
+
+    def add_colors() -> None:
+        for top, bottom in maps.strips():
+            _kernels.add_channels(labels, top, bottom, maps.color(top, bottom), colors, unused)
+
+    def add_embeddings() -> None:
+        bits, stride = maps.embedding_bits, maps.embedding_stride
+        _kernels_strips.add_stored(labels, 0, height, bits, stride, embeddings, squares)
+
+    # each adds in the order of the pixels, whatever the number of threads
+    in_threads(lambda _, add: add(), [add_edges, add_colors, add_embeddings])
     order = np.argsort(keys[:n_edges])
     return keys[order], length[order], total[order], np.concatenate([colors, embeddings], axis=1), squares
+
+
+def _sum_all_nodes(labels: np.ndarray, maps: StoredMaps, n_nodes: int) -> np.ndarray:
+    """Return the (N, K) sums over all pixels, perimeters 0: strip after strip, some at once."""
+    strips, at_once, nodes = list(maps.strips()), thread_count(), None
+    for first in range(0, len(strips), at_once):
+        some = strips[first : first + at_once]
+        sums: dict[int, np.ndarray] = {}
+
+        def add(_: int, strip: tuple[int, int], sums: dict[int, np.ndarray] = sums) -> None:
+            sums[strip[0]] = _sum_nodes(labels[slice(*strip)], maps, *strip, n_nodes)
+
+        in_threads(add, some)
+        for top, _ in some:  # in order: so the sums are the same to the last bit
+            nodes = sums[top] if nodes is None else np.add(nodes, sums[top], out=nodes)
+    assert nodes is not None  # there is at least one strip
+    return nodes
 
 
 def _sum_nodes(part: np.ndarray, maps: StoredMaps, top: int, bottom: int, n_nodes: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from numba import njit
 from supercuts.core.compiled import kernel
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, nogil=True)
 def lab_from_rgb(pixels, linear, mix, curve):
     """Convert (P, 3) uint8 sRGB to (P, 3) float32 Lab.
 

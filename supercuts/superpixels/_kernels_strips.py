@@ -289,54 +289,66 @@ def _distance(feature, color, embedding, region, weights):
     return weights[0] * of_color + weights[1] * of_embedding
 
 
+@helper
+def _pull(boundary, power):
+    """Return what a neighbour of another region costs."""
+    pull = np.float32(1) - boundary
+    return pull if power == 1 else pull**power
+
+
 @kernel
-def smooth_rows(labels, is_due, top, bottom, pull, first, maps, scales, tables, color, embedding, weights):
+def smooth_rows(labels, is_due, due, top, bottom, boundary, first, maps, scales, tables, color, embedding, weights):
     """Sweep once over rows top..bottom-1, as one sweep of _kernels_smooth.smooth; return how many pixels moved.
 
-    pull starts at row `first`; maps, scales and tables as in grow; weights are those of colour, embedding and diagonal.
-    Only pixels at borders are looked up: a few in a hundred, and fewer in each sweep.
+    boundary starts at row `first`; maps, scales and tables as in grow; weights are those of colour, embedding and
+    diagonal, and the power of the pull. is_due (H, 8 w) says which pixels to look at, a few in a hundred and fewer in
+    each sweep; due (H, w) is the same as words of eight.
     """
-    diagonal = weights[2]
+    diagonal, power = weights[2], np.float32(weights[3])
     feature = np.empty(color.shape[1] + 2 + embedding.shape[1], np.float32)
     height, width = labels.shape
     ring = np.empty(8, np.int32)
     pulls = np.empty(8, np.float64)
     n_moved = 0
     for y in range(top, bottom):
-        for x in range(width):
-            if not is_due[y, x]:
+        for word in range(due.shape[1]):
+            if due[y, word] == 0:
                 continue
-            is_due[y, x] = False
-            own = labels[y, x]
-            if own < 0:
-                continue
-            if not _is_at_border(labels, y, x):
-                continue
-            for i in range(8):
-                row, column = y + _DY[i], x + _DX[i]
-                ring[i], pulls[i] = -1, 0.0
-                if 0 <= row < height and 0 <= column < width and labels[row, column] >= 0:
-                    ring[i] = labels[row, column]
-                    pulls[i] = min(pull[y - first, x], pull[row - first, column]) * (diagonal if i % 2 else 1.0)
-            if not _is_simple(ring, own):
-                continue
-            _look_up(y, x, maps, scales, tables, feature)
-            stay = _distance(feature, color, embedding, own, weights)
-            best, lowest = own, 0.0
-            for i in range(0, 8, 2):
-                other = ring[i]
-                if other < 0 or other in (own, best):
+            for x in range(8 * word, min(8 * word + 8, width)):
+                if not is_due[y, x]:
                     continue
-                gain = _distance(feature, color, embedding, other, weights) - stay
-                for j in range(8):
-                    if ring[j] == own:
-                        gain += pulls[j]
-                    elif ring[j] == other:
-                        gain -= pulls[j]
-                if gain < lowest - 1e-6:  # rounding must not move pixels to and fro
-                    best, lowest = other, gain
-            if best != own:
-                labels[y, x] = best
-                n_moved += 1
-                is_due[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
+                is_due[y, x] = False
+                own = labels[y, x]
+                if own < 0:
+                    continue
+                if not _is_at_border(labels, y, x):
+                    continue
+                pull = _pull(boundary[y - first, x], power)
+                for i in range(8):
+                    row, column = y + _DY[i], x + _DX[i]
+                    ring[i], pulls[i] = -1, 0.0
+                    if 0 <= row < height and 0 <= column < width and labels[row, column] >= 0:
+                        ring[i] = labels[row, column]
+                        pulls[i] = min(pull, _pull(boundary[row - first, column], power)) * (diagonal if i % 2 else 1.0)
+                if not _is_simple(ring, own):
+                    continue
+                _look_up(y, x, maps, scales, tables, feature)
+                stay = _distance(feature, color, embedding, own, weights)
+                best, lowest = own, 0.0
+                for i in range(0, 8, 2):
+                    other = ring[i]
+                    if other < 0 or other in (own, best):
+                        continue
+                    gain = _distance(feature, color, embedding, other, weights) - stay
+                    for j in range(8):
+                        if ring[j] == own:
+                            gain += pulls[j]
+                        elif ring[j] == other:
+                            gain -= pulls[j]
+                    if gain < lowest - 1e-6:  # rounding must not move pixels to and fro
+                        best, lowest = other, gain
+                if best != own:
+                    labels[y, x] = best
+                    n_moved += 1
+                    is_due[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
     return n_moved

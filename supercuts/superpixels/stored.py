@@ -85,10 +85,10 @@ class StoredMaps:
         return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def boundary_rows(self, top: int, bottom: int) -> Float32[np.ndarray, "rows width"]:
-        """Return the boundary probability of rows top..bottom-1."""
+        """Return the boundary probability of rows top..bottom-1, a view where it is kept so."""
         if self.boundary.shape == (1, 1):
             return np.full((bottom - top, self.shape[1]), self.boundary[0, 0], np.float32)
-        return self.boundary[top:bottom].astype(np.float32)
+        return self.boundary[top:bottom].astype(np.float32, copy=False)
 
     def embedding_rows(
         self, top: int, bottom: int, n_channels: int | None = None

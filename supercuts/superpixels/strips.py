@@ -10,7 +10,7 @@ Memory holds a few numbers a pixel of the whole image; features of all channels 
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32, Int64
+from jaxtyping import Bool, Float32, Int, Int32, Int64
 
 from supercuts.core.threads import in_threads, thread_count
 from supercuts.images.color import lab_tables
@@ -23,6 +23,7 @@ from supercuts.superpixels.smooth import SmoothConfig
 from supercuts.superpixels.stored import StoredMaps
 
 _STRIP_PIXELS = 1 << 18  # whose SSN features stay in the cache; at least one row of cells
+_BORDER_ROWS = 64
 _SCRATCH_BYTES = 300_000_000  # of the features and weights that threads work on at once
 Strip = tuple[int, int]  # first row of cells, and the one after the last
 FREE, MASKED = _kernels_strips.FREE, _kernels_strips.MASKED
@@ -131,24 +132,39 @@ def smooth_strips(
     config: SmoothConfig,
 ) -> None:
     """Smooth the labels in place, as superpixels.smooth does."""
-    is_due = np.ones(labels.shape, np.bool_)
-    weights = (config.color, config.embedding, config.diagonal)
+    is_due = _at_borders(labels)
+    due = is_due.view(np.uint64)
+    weights = (config.color, config.embedding, config.diagonal, config.boundary_power)
     # colours as they are, and positions that are not compared
     scales = (np.float32(1), np.float32(0), maps.band_scale, maps.embedding_stride)
     looked_up, tables, height = _looked_up(maps), lab_tables(), labels.shape[0]
     for _ in range(config.sweeps):
         n_moved = 0
         for top, bottom in maps.strips():
-            if not is_due[top:bottom].any():
+            if not due[top:bottom].any():
                 continue
             first = max(top - 1, 0)
             boundary = maps.boundary_rows(first, min(bottom + 1, height))
-            pull = (1 - boundary) ** np.float32(config.boundary_power)
             n_moved += _kernels_strips.smooth_rows(
-                labels, is_due, top, bottom, pull, first, looked_up, scales, tables, color, embedding, weights
+                labels, is_due, due, top, bottom, boundary, first, looked_up, scales, tables, color, embedding, weights
             )
         if n_moved == 0:
             break
+
+
+def _at_borders(labels: Int32[np.ndarray, "height width"]) -> Bool[np.ndarray, "height columns"]:
+    """Return which pixels share a side with one of another label, false in columns that fill up the last word of 8."""
+    height, width = labels.shape
+    is_at = np.zeros((height, -(-width // 8) * 8), np.bool_)
+    for top in range(0, height, _BORDER_ROWS):  # differences that stay in the cache
+        bottom = min(top + _BORDER_ROWS, height)
+        across = labels[top:bottom, 1:] != labels[top:bottom, :-1]
+        is_at[top:bottom, 1:width] |= across
+        is_at[top:bottom, : width - 1] |= across
+        down = labels[top + 1 : bottom + 1] != labels[top : bottom + 1][:-1]
+        is_at[top + 1 : bottom + 1, :width] |= down
+        is_at[top : bottom + 1, :width][:-1] |= down
+    return is_at
 
 
 def _assign(

@@ -24,7 +24,7 @@ def test_every_part_is_worked_on_once(monkeypatch, n):
     done = []
     in_threads(lambda thread, part: done.append((thread, part)), range(5))
     assert sorted(part for _, part in done) == list(range(5))
-    assert {thread for thread, _ in done} == set(range(min(n, 5)))
+    assert {thread for thread, _ in done} <= set(range(n))
     in_threads(lambda thread, part: done.append((thread, part)), [])
     assert len(done) == 5
     in_threads(lambda thread, part: done.append((thread, part)), "ab", 1)
@@ -35,6 +35,19 @@ def test_threads_work_side_by_side(monkeypatch):
     monkeypatch.setattr(threads, "thread_count", lambda: 2)
     meet = threading.Barrier(2, timeout=30)
     in_threads(lambda *_: meet.wait(), [0, 1])
+
+
+def test_who_is_done_takes_the_next_part(monkeypatch):
+    monkeypatch.setattr(threads, "thread_count", lambda: 2)
+    others_done = threading.Event()
+
+    def work(_, part):
+        if part == 0:
+            assert others_done.wait(timeout=30)
+        elif part == 4:
+            others_done.set()
+
+    in_threads(work, range(5))
 
 
 def test_an_error_is_raised(monkeypatch):
