@@ -50,12 +50,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Try thousands of broken files on every reader, and kill trainings and batches 50 times; takes an hour."""
+    """Try thousands of broken files on every reader, and kill trainings and batches 50 times; takes half an hour."""
     session.install(".[dev,train]")
     session.run("python", "tests/fuzz/run.py", "--inputs", "400", "--json", "fuzz.json", *session.posargs)
     session.env["SUPERCUTS_FUZZ"] = "long"
     kills = [path for path in ("tests/training/test_kills.py", "tests/batch/test_faults.py") if Path(path).is_file()]
-    session.run("pytest", "tests/fuzz", *kills, "-s")
+    session.run("pytest", "-n", "0", "tests/fuzz", *kills, "-s")
 
 
 @nox.session

@@ -22,8 +22,10 @@ _MERGING = ("dissimilarity", "merge_to_count", "contract")
 STAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "colour": (("supercuts.superpixels.predict", "color_features"),),
     "network": (("supercuts.superpixels.predict", "network_maps"), ("supercuts.large", "predict_stored")),
-    "half the size": (("supercuts.large", "halved"), ("supercuts.large", "doubled")),
-    "cells to superpixels": (("supercuts.leaves", "cluster"), ("supercuts.large", "_superpixels")),
+    "cells to superpixels": (
+        ("supercuts.leaves", "cluster"),
+        *(("supercuts.large", f) for f in ("halved", "_superpixels", "doubled")),
+    ),
     "smoothing": (("supercuts.leaves", "smooth"), ("supercuts.large", "smooth_strips")),
     "graphs": (("supercuts.leaves", "build_rag"), ("supercuts.large", "build_rag_strips")),
     "down to the leaves": tuple((f"supercuts.{module}", f) for module in ("leaves", "large") for f in _MERGING),

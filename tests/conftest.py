@@ -19,6 +19,9 @@ def checked_modules() -> list[str]:
     return [".".join(path.with_suffix("").parts) for path in files if not path.stem.startswith(("__", "_kernels"))]
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: more threads would wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # --jaxtyping-packages=supercuts would include the kernels; the numeric tower lets an int pass where float is written
 install_import_hook(checked_modules(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 

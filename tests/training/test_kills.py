@@ -115,6 +115,8 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_in_one_go(training_roo
                     killed += 1
                     done = check_files(out)
                     assert done >= before, "a checkpoint was lost"
+                    if done == before:  # a busy machine: kills that come before the first step would try little
+                        seconds *= 1.1
                     before = done
                     at.append(done)
             assert (out / "validation.csv").read_text() == (tmp_path / "whole" / "validation.csv").read_text()
