@@ -67,16 +67,8 @@ def make_leaves(
 
     There are more only where valid pixels fall into more connected pieces, and fewer only if there are fewer pixels.
     """
-    n_valid = maps.n_valid
-    n_leaves = min(n_leaves, n_valid)
-    n_cells = _n_cells(maps.shape, n_valid, n_leaves, settings)
-    if is_halved(maps.shape, n_cells):
-        return _from_half(maps, n_leaves, settings)
-    labels, n = _superpixels(maps, n_cells, settings)
-    if n < n_leaves:  # nearly as many leaves as pixels: start from the pixels themselves
-        labels, n = _pixels(maps), n_valid
-    graph = _smooth(labels, build_rag_strips(labels, maps, n), maps, settings.smooth)
-    return _merged(labels, graph, maps, n_leaves, settings)
+    labels, means = _find_leaves(maps, n_leaves, settings)
+    return labels, build_rag_strips(labels, maps, means.n_nodes)
 
 
 def make_tree(labels: Int32[np.ndarray, "height width"], maps: StoredMaps, regions: Regions) -> MergeTree:
@@ -93,6 +85,31 @@ def _n_cells(shape: tuple[int, int], n_valid: int, n_leaves: int, settings: Leaf
     return min(int(np.ceil(settings.oversampling * n_leaves * (n_pixels / n_valid))), n_pixels)
 
 
+def _find_leaves(
+    maps: StoredMaps, n_leaves: int, settings: LeafSettings
+) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
+    """Return the labels of make_leaves, and a graph of these superpixels whose means were those before smoothing."""
+    n_leaves = min(n_leaves, maps.n_valid)
+    n_cells = _n_cells(maps.shape, maps.n_valid, n_leaves, settings)
+    if is_halved(maps.shape, n_cells):
+        coarse, graph = _find_leaves(halved(maps), n_leaves, settings)
+        labels, n = doubled(coarse, maps.shape), graph.n_nodes
+        if maps.valid is None:
+            smooth_strips(labels, maps, graph.color, graph.embedding, settings.smooth)
+            return labels, graph
+        labels[~maps.valid] = MASKED  # which may cut superpixels into pieces
+        labels, n = connected(labels, n)
+        graph = build_rag_strips(labels, maps, n)
+    else:
+        labels, n = _superpixels(maps, n_cells, settings)
+        if n < n_leaves:  # nearly as many leaves as pixels: start from the pixels themselves
+            labels, n = _pixels(maps), maps.n_valid
+        graph = build_rag_strips(labels, maps, n)
+        smooth_strips(labels, maps, graph.color, graph.embedding, settings.smooth)
+        graph = build_rag_strips(labels, maps, n)
+    return labels, _merge_down(labels, graph, maps, n_leaves, settings)
+
+
 def _superpixels(
     maps: StoredMaps, n_cells: int, settings: LeafSettings
 ) -> tuple[Int32[np.ndarray, "height width"], int]:
@@ -103,38 +120,21 @@ def _superpixels(
     return cluster_strips(maps, n_cells, settings.cluster, settings.ssn)
 
 
-def _from_half(
-    maps: StoredMaps, n_leaves: int, settings: LeafSettings
-) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
-    """Return what make_leaves does, from the superpixels of half the size."""
-    coarse, graph = make_leaves(halved(maps), n_leaves, settings)
-    labels = doubled(coarse, maps.shape)
-    if maps.valid is None:
-        return labels, _smooth(labels, graph, maps, settings.smooth)
-    labels[~maps.valid] = MASKED  # which may cut superpixels into pieces
-    labels, n = connected(labels, graph.n_nodes)
-    return _merged(labels, build_rag_strips(labels, maps, n), maps, n_leaves, settings)
-
-
-def _merged(
+def _merge_down(
     labels: Int32[np.ndarray, "height width"],
     graph: RegionGraph,
     maps: StoredMaps,
     n_leaves: int,
     settings: LeafSettings,
-) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
-    """Return labels, changed in place, of which the most alike have merged and the borders are smooth."""
+) -> RegionGraph:
+    """Merge the most alike superpixels and smooth the borders, in place; return the graph between the two."""
     small_px, exponent = settings.leaves.small_area * maps.n_valid, settings.leaves.small_exponent
     weights = dissimilarity(graph, settings.leaves)
     region = merge_to_count(graph, weights, n_leaves, small_area_px=small_px, small_exponent=exponent)
     _rename(labels, region)
-    return labels, _smooth(labels, contract(graph, region), maps, settings.smooth)
-
-
-def _smooth(labels: np.ndarray, graph: RegionGraph, maps: StoredMaps, config: SmoothConfig) -> RegionGraph:
-    """Smooth the labels in place; return their new graph."""
-    smooth_strips(labels, maps, graph.color, graph.embedding, config)
-    return build_rag_strips(labels, maps, graph.n_nodes)
+    merged = contract(graph, region)
+    smooth_strips(labels, maps, merged.color, merged.embedding, settings.smooth)
+    return merged
 
 
 def _pixels(maps: StoredMaps) -> np.ndarray:

@@ -49,7 +49,7 @@ _PLUGINS: dict[bytes, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     b"BM": BmpImagePlugin.BmpImageFile,
     b"GIF8": GifImagePlugin.GifImageFile,
 }
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ALPHA_MODES = ("1", "L", "RGB", "P", "LA", "La", "PA", "RGBA", "RGBa")  # modes Pillow turns into RGBA
 
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF orientation
@@ -137,7 +137,7 @@ def _read_file(name: str, max_pixels: int) -> UInt8[np.ndarray, "height width 3"
         with Path(name).open("rb") as file:
             start = file.read(16)
             file.seek(0)
-            if start.startswith(_TIFF_STARTS):
+            if start.startswith(TIFF_STARTS):
                 return _finish(*_decode_tiff(file, name, max_pixels), name)
             plugin = next((plugin for magic, plugin in _PLUGINS.items() if start.startswith(magic)), None)
             if plugin is None:
@@ -231,26 +231,36 @@ def _decode_deep_tiff(file: IO[bytes], name: str, max_pixels: int) -> tuple[np.n
 
     with tifffile.TiffFile(file) as tiff:
         page: Any = tiff.pages.first
-        _check_size(name, page.imagelength, page.imagewidth, max_pixels)
-        n_samples = page.samplesperpixel
-        if page.imagedepth != 1 or n_samples not in (1, 2, 3, 4) or page.photometric == _TIFF_PALETTE:
-            raise ImageError(
-                f"{name}: a TIFF of {n_samples} samples a pixel, depth {page.imagedepth} and photometric "
-                f"{page.photometric} is not a picture. Choose 1 (grey) or 3 (RGB) of its bands and save those."
-            )
-        if int(np.prod(page.chunks)) > 4 * max(max_pixels, 1 << 20):  # a tile may claim more than the whole image
-            raise ImageError(f"{name}: its tiles claim {page.chunks} values each. {_DAMAGED}")
-        values = page.asarray().reshape(page.shape)
-        orientation = int(page.tags.valueof(_EXIF_ORIENTATION, default=1))
+        values, orientation = decode_tiff_page(page, name, max_pixels)
         photometric = page.photometric
-        is_planar = page.axes.startswith("S")
-    values = np.moveaxis(values, 0, -1) if is_planar else values
     values = _to_uint8(values, name)
     if photometric == _TIFF_MIN_IS_WHITE:
         values = 255 - values
     if photometric == _TIFF_CMYK:
         values = np.asarray(Image.fromarray(np.ascontiguousarray(values), "CMYK").convert("RGB"))
     return values, orientation
+
+
+def decode_tiff_page(page: Any, name: str, max_pixels: int) -> tuple[np.ndarray, int]:
+    """Return the values of tifffile's page as stored, (H, W) or (H, W, C), and their orientation."""
+    _check_size(name, page.imagelength, page.imagewidth, max_pixels)
+    n_samples = page.samplesperpixel
+    if page.imagedepth != 1 or n_samples not in (1, 2, 3, 4) or page.photometric == _TIFF_PALETTE:
+        raise ImageError(
+            f"{name}: a TIFF of {n_samples} samples a pixel, depth {page.imagedepth} and photometric "
+            f"{page.photometric} is not a picture. Choose 1 (grey) or 3 (RGB) of its bands and save those."
+        )
+    if int(np.prod(page.chunks)) > 4 * max(max_pixels, 1 << 20):  # a tile may claim more than the whole image
+        raise ImageError(f"{name}: its tiles claim {page.chunks} values each. {_DAMAGED}")
+    values = page.asarray().reshape(page.shape)
+    values = np.moveaxis(values, 0, -1) if page.axes.startswith("S") else values
+    return values, int(page.tags.valueof(_EXIF_ORIENTATION, default=1))
+
+
+def upright(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Return an image (H, W, C) as its EXIF orientation wants it seen."""
+    turn = _UPRIGHT.get(orientation)
+    return values if turn is None else turn(values)
 
 
 def _from_array(array: np.ndarray, name: str, max_pixels: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -287,10 +297,9 @@ def _finish(values: np.ndarray, orientation: int, name: str) -> UInt8[np.ndarray
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.shape[2] in (2, 4):
         pixels = _over_white(pixels[..., :-1], pixels[..., -1:])
-    turn = _UPRIGHT.get(orientation)
-    upright = pixels if turn is None else turn(pixels)
-    rgb = np.empty((*upright.shape[:2], 3), dtype=np.uint8)
-    rgb[...] = upright
+    turned = upright(pixels, orientation)
+    rgb = np.empty((*turned.shape[:2], 3), dtype=np.uint8)
+    rgb[...] = turned
     return rgb
 
 

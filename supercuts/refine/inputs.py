@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int32, Integer
 from supercuts.core.errors import ImageError, InputError
 from supercuts.images.array_files import read_variables
 from supercuts.images.bands import read_bands, to_unit
-from supercuts.images.deep_png import read_deep_png
+from supercuts.images.deep import read_deep
 from supercuts.images.io import read_image
 
 UNLABELLED = 255  # in files of scribbles
@@ -24,12 +24,12 @@ def read_input(source: object, channels: int | None = 3) -> Float32[np.ndarray, 
     """Return an image of so many channels; None: as many as are stored.
 
     3: RGB, which grey pictures are turned into. 1: grey, the luma of RGB. Other numbers: bands of .npy and .tif files
-    and of arrays, as stored. A PNG of 16 bits without transparency keeps them.
+    and of arrays, as stored. A PNG or TIFF of 16 bits without transparency keeps them.
 
     >>> read_input(np.full((1, 2, 5), 65535, np.uint16), 5).shape
     (1, 2, 5)
     """
-    deep = read_deep_png(source) if isinstance(source, str | Path) else None
+    deep = read_deep(source) if isinstance(source, str | Path) else None
     if channels == 3 and not str(source).lower().endswith(".npy"):
         pixels = to_unit(read_image(source) if deep is None else deep)
         return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels

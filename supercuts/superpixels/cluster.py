@@ -23,7 +23,8 @@ from supercuts.superpixels.result import PixelMaps, Superpixels
 class ClusterConfig(BaseModel, frozen=True, extra="forbid"):
     """How SSN's soft assignment becomes hard superpixels; costs are in steps over a flat pixel."""
 
-    iterations: PositiveInt = 5  # of the soft k-means
+    iterations: PositiveInt = 5  # of the soft k-means, at most
+    tolerance: NonNegativeFloat = 0.0  # they end once centres move no farther in the mean; 0: never early
     core_boundary: float = Field(default=0.85, ge=0, le=1)  # a core pixel's boundary probability is at most this
     core_weight: float = Field(default=0.7, ge=0, le=1)  # and its weight in its superpixel is at least this
     boundary_cost: NonNegativeFloat = 32.0  # of entering a pixel of boundary probability 1
@@ -37,7 +38,7 @@ def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig
     """Return superpixels from a grid of about `n_cells` cells (1..H * W)."""
     grid = make_grid(*maps.shape, n_cells)
     features = pixel_features(maps.color, maps.embeddings, grid, ssn)
-    soft = assign(features, grid, config.iterations)
+    soft = assign(features, grid, config.iterations, config.tolerance)
     labels, weight = _harden(soft, grid)
     is_core = (maps.boundary <= config.core_boundary) & (weight >= config.core_weight)
     # inside its own cell, so distinct for every cell: no superpixel is lost

@@ -44,8 +44,13 @@ def pixel_features(
     return features
 
 
-def assign(features: Float32[np.ndarray, "height width channels"], grid: Grid, n_iterations: int) -> CellWeights:
-    """Run the iterations of assignment and centre update from the mean features of each cell."""
+def assign(
+    features: Float32[np.ndarray, "height width channels"], grid: Grid, n_iterations: int, tolerance: float = 0.0
+) -> CellWeights:
+    """Run the iterations of assignment and centre update from the mean features of each cell.
+
+    They end early once centres move by no more than the tolerance in the mean, unless that is 0.
+    """
     ys, is_y = cell_table(grid.height, grid.rows)
     xs, is_x = cell_table(grid.width, grid.cols)
     is_pixel = (is_y[:, None, :, None] & is_x[None, :, None, :]).reshape(grid.n_cells, -1)
@@ -59,8 +64,24 @@ def assign(features: Float32[np.ndarray, "height width channels"], grid: Grid, n
     _kernels_assign.mean_of_cells(cells, is_pixel, centers)
     for _ in range(n_iterations):
         _kernels_assign.iterate(cells, centers, weights, given, near, is_pixel, 0)
-        _kernels_assign.update(given, near, centers)
+        if update(centers, given, near, tolerance):
+            break
     return CellWeights(weights, centers)
+
+
+def update(
+    centers: Float32[np.ndarray, "cells channels"],
+    given: Float32[np.ndarray, "cells 9 sums"],
+    near: Int64[np.ndarray, "cells 9"],
+    tolerance: float,
+) -> bool:
+    """Move the centres to the means of what cells have given; return whether that is no more than the tolerance.
+
+    A tolerance of 0 is none.
+    """
+    before = centers.copy() if tolerance > 0 else centers
+    _kernels_assign.update(given, near, centers)
+    return tolerance > 0 and float(np.linalg.norm(centers - before, axis=1).mean()) <= tolerance
 
 
 def candidates(grid: Grid) -> Int64[np.ndarray, "cells 9"]:

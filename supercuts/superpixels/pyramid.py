@@ -12,6 +12,8 @@ borders at each finer size.
 import numpy as np
 from jaxtyping import Bool, Float, Int32, Shaped
 
+from supercuts.core.arrays import channels_last
+from supercuts.core.threads import in_threads
 from supercuts.superpixels import _kernels_pyramid
 from supercuts.superpixels.stored import StoredMaps, as_half, is_large
 
@@ -53,19 +55,28 @@ def halved_pixels(
     """Return the means of 2 x 2 valid pixels, of the type of the values; the last line of an odd side counts twice."""
     height, width, n = values.shape
     half = np.empty((-(-height // 2), -(-width // 2), n), values.dtype)
+    rounding = 0.0 if values.dtype.kind == "f" else 0.5
+    nothing = np.zeros((0, 0), np.bool_)
+
+    def halve(_: int, top: int) -> None:
+        rows = slice(top, top + _ROWS)
+        counted = nothing if valid is None else valid[rows]
+        _kernels_pyramid.halve(values[rows], counted, rounding, half[top // 2 : (top + _ROWS) // 2])
+
     if n:  # numba would compile anew for arrays of nothing
-        valid = np.zeros((0, 0), np.bool_) if valid is None else valid
-        _kernels_pyramid.halve(values, valid, 0.0 if values.dtype.kind == "f" else 0.5, half)
+        in_threads(halve, range(0, height, _ROWS))
     return half
 
 
 def _halved_maps(maps: Float[np.ndarray, "channels height width"]) -> Float[np.ndarray, "channels h w"]:
     """Return the means of 2 x 2 pixels of float32 or float16, which is none of numba's types."""
+    if maps.dtype == np.float32:
+        return halved_pixels(channels_last(maps)).transpose(2, 0, 1)
     n, height, width = maps.shape
-    half = np.empty((-(-height // 2), -(-width // 2), n), maps.dtype)
+    half = np.empty((-(-height // 2), -(-width // 2), n), np.float16)
     for top in range(0, height, _ROWS):
-        rows = halved_pixels(np.ascontiguousarray(maps[:, top : top + _ROWS].transpose(1, 2, 0), np.float32))
-        half[top // 2 : top // 2 + len(rows)] = rows if maps.dtype == np.float32 else as_half(rows)
+        rows = channels_last(maps[:, top : top + _ROWS]).astype(np.float32)
+        half[top // 2 : (top + _ROWS) // 2] = as_half(halved_pixels(rows))
     return half.transpose(2, 0, 1)
 
 

@@ -16,7 +16,7 @@ from supercuts.core.threads import in_threads, thread_count
 from supercuts.images.color import lab_tables
 from supercuts.superpixels import _kernels, _kernels_assign, _kernels_strips
 from supercuts.superpixels.cluster import ClusterConfig
-from supercuts.superpixels.compiled_kmeans import candidates
+from supercuts.superpixels.compiled_kmeans import candidates, update
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table, make_grid
 from supercuts.superpixels.smooth import SmoothConfig
@@ -180,15 +180,17 @@ def _assign(
         own = slice(strip[0] * grid.cols, strip[1] * grid.cols)
         _kernels_assign.mean_of_cells(cells.features(strip, thread), cells.is_pixel(*strip), centers[own])
 
-    def iterate(is_last: bool, thread: int, strip: Strip) -> None:
+    def iterate(may_be_last: bool, thread: int, strip: Strip) -> None:
         weights = _iterate(cells, strip, thread, centers, given)
-        if is_last:
+        if may_be_last:
             _mark(cells, strip, weights, config, marked)
 
     in_threads(start, cells.strips, cells.n_threads)
     for iteration in range(config.iterations):
-        in_threads(partial(iterate, iteration == config.iterations - 1), cells.strips, cells.n_threads)
-        _kernels_assign.update(given, cells.near, centers)
+        may_be_last = iteration == config.iterations - 1 or config.tolerance > 0
+        in_threads(partial(iterate, may_be_last), cells.strips, cells.n_threads)
+        if update(centers, given, cells.near, config.tolerance):
+            break
     return centers, marked
 
 

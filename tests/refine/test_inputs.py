@@ -29,6 +29,14 @@ def test_a_16_bit_grey_tiff(tmp_path):
     np.testing.assert_allclose(read_input(tmp_path / "grey.tif", 1)[..., 0], values / 65535, atol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 3, None])
+def test_a_16_bit_rgb_tiff(tmp_path, channels):
+    values = np.random.default_rng(0).integers(0, 65536, (6, 10, 3)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "rgb.tif", values, photometric="rgb")
+    expected = (values / 65535) @ [[0.299], [0.587], [0.114]] if channels == 1 else values / 65535
+    np.testing.assert_allclose(read_input(tmp_path / "rgb.tif", channels), expected, atol=2e-7)
+
+
 @pytest.mark.parametrize("stored", [1, 3])
 @pytest.mark.parametrize("channels", [1, 3, None])
 def test_a_16_bit_png_keeps_steps_that_8_bits_do_not(tmp_path, stored, channels):

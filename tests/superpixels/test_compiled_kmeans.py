@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -32,3 +34,16 @@ def test_candidates_by_hand():
     # cells 0 1 / 2 3; 4 where there is none
     np.testing.assert_array_equal(candidates(Grid(2, 2, 2, 2))[0], [4, 4, 4, 4, 0, 1, 4, 2, 3])
     np.testing.assert_array_equal(candidates(Grid(2, 2, 2, 2))[3], [0, 1, 4, 2, 3, 4, 4, 4, 4])
+
+
+@pytest.mark.parametrize("last", [2, 3, 4])
+def test_iterations_end_once_centres_move_no_farther_than_the_tolerance(last):
+    grid = Grid(24, 36, 3, 6)
+    color = np.random.default_rng(0).uniform(0, 100, (3, 24, 36)).astype(np.float32)
+    features = pixel_features(color, np.zeros((0, 24, 36), np.float32), grid, SSNConfig())
+    centers = [assign(features, grid, n).centers for n in range(1, 7)]
+    moves = [np.linalg.norm(b - a, axis=1).mean() for a, b in itertools.pairwise(centers)]  # in 2, 3, ...
+    assert min(moves[: last - 2], default=np.inf) > moves[last - 2]
+    found = assign(features, grid, 6, tolerance=1.001 * moves[last - 2])
+    np.testing.assert_array_equal(found.centers, centers[last - 1])
+    np.testing.assert_array_equal(found.weights, assign(features, grid, last).weights)

@@ -37,6 +37,15 @@ def test_superpixels_are_those_of_the_whole_image(maps, n_cells):
     np.testing.assert_array_equal(labels, expected.labels)
 
 
+@pytest.mark.parametrize("tolerance", [0.02, 0.2, 1e9])
+def test_iterations_end_early_in_both(maps, tolerance):
+    """Centres of these maps move by 0.3, 0.1, 0.05, ... in the mean."""
+    config, few = ClusterConfig(iterations=30, tolerance=tolerance), ClusterConfig(iterations=1)
+    expected = cluster(whole(maps), 60, config, SSNConfig()).labels
+    np.testing.assert_array_equal(cluster_strips(maps, 60, config, SSNConfig())[0], expected)
+    assert (expected == cluster(whole(maps), 60, few, SSNConfig()).labels).all() == (tolerance == 1e9)
+
+
 @pytest.mark.parametrize(("threads", "scratch"), [(1, 10**9), (3, 10**9), (3, 1)])
 def test_threads_and_their_memory_change_nothing(maps, monkeypatch, threads, scratch):
     expected, _ = cluster_strips(maps, 60, ClusterConfig(), SSNConfig())
