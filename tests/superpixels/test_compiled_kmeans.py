@@ -44,6 +44,6 @@ def test_iterations_end_once_centres_move_no_farther_than_the_tolerance(last):
     centers = [assign(features, grid, n).centers for n in range(1, 7)]
     moves = [np.linalg.norm(b - a, axis=1).mean() for a, b in itertools.pairwise(centers)]  # in 2, 3, ...
     assert min(moves[: last - 2], default=np.inf) > moves[last - 2]
-    found = assign(features, grid, 6, tolerance=1.001 * moves[last - 2])
+    found = assign(features, grid, 6, tolerance=1.001 * float(moves[last - 2]))
     np.testing.assert_array_equal(found.centers, centers[last - 1])
     np.testing.assert_array_equal(found.weights, assign(features, grid, last).weights)
