@@ -26,6 +26,7 @@ from supercuts.pipeline import (
     weights_path,
 )
 from supercuts.refine.learned import pixel_maps
+from supercuts.superpixels import stored
 from supercuts.superpixels.checkpoint import save_network
 from supercuts.superpixels.predict import ViewsConfig, predict
 from supercuts.superpixels.ssn import SSN, SSNConfig
@@ -539,3 +540,24 @@ def test_a_batch_gives_what_one_after_another_does(tmp_path):
         model.segment_batch([], superpixels=0)
     with pytest.raises(ImageError, match="no such file"):
         model.segment_batch([tmp_path / "b.png"])
+
+
+def test_large_and_masked_images_of_a_batch_are_not_seen_together_with_others(tmp_path, monkeypatch):
+    model = supercuts.load("compact")
+    rng = np.random.default_rng(0)
+    small, large = (rng.integers(1, 256, (*shape, 3), np.uint8) for shape in ((24, 32), (70, 80)))
+    tifffile.imwrite(
+        tmp_path / "masked.tif",
+        np.where(np.arange(32)[:, None] < 9, 0, small).astype(np.uint8),
+        photometric="rgb",
+        extratags=[(42113, "s", 0, "0", True)],
+    )
+    monkeypatch.setattr(stored, "_WHOLE_PIXELS", 5000)
+    images = [large, small, tmp_path / "masked.tif", small]
+    expected = [model.segment(image, superpixels=10) for image in images]
+    monkeypatch.setattr("supercuts.pipeline.is_on_gpu", lambda _: True)
+    found = model.segment_batch(images, superpixels=10)
+    for h, alone in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(h.labels, alone.labels)
+        np.testing.assert_array_equal(h.altitudes, alone.altitudes)
+    assert [h.is_masked for h in found] == [False, False, True, False]
