@@ -54,6 +54,7 @@ def fuzz(session: nox.Session) -> None:
     session.install(".[dev,train]")
     session.run("python", "tests/fuzz/run.py", "--inputs", "400", "--json", "fuzz.json", *session.posargs)
     session.env["SUPERCUTS_FUZZ"] = "long"
+    session.env["SUPERCUTS_KILLS"] = "50"
     kills = [path for path in ("tests/training/test_kills.py", "tests/batch/test_faults.py") if Path(path).is_file()]
     session.run("pytest", "-n", "0", "tests/fuzz", *kills, "-s")
 
