@@ -6,6 +6,7 @@ Not  no processes; the results do not depend on the number of threads: no part m
 """
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -37,5 +38,44 @@ def in_threads(work: Callable[[int, Part], None], parts: Sequence[Part], n_threa
             work(0, part)
         return
     # made anew: threads that wait for work would not survive a fork
-    with ThreadPoolExecutor(n) as pool:
-        list(pool.map(run, range(n)))
+    with ThreadPoolExecutor(n - 1) as pool:
+        others = [pool.submit(run, thread) for thread in range(1, n)]
+        run(0)
+    for other in others:
+        other.result()
+
+
+def in_waves(work: Callable[[Part], bool], parts: Sequence[Part], n_rounds: int, n_threads: int | None = None) -> None:
+    """Call work(part) for the parts in order, n_rounds times; a round in which no call returned true is the last.
+
+    In threads a round follows the one before two parts behind, to the same result: a call may see and change what
+    belongs to its part, and of the parts beside it what is nearest, but nothing beyond.
+    """
+    n_done = [len(parts), *[0] * n_rounds]  # parts, of each round; what comes before the first is done
+    is_changed = [True, *[False] * n_rounds]
+    moved_on, is_broken = threading.Condition(), threading.Event()
+
+    def go_on(number: int, n: int) -> None:
+        with moved_on:
+            n_done[number] = n
+            moved_on.notify_all()
+
+    def wait(number: int, least: int) -> None:
+        with moved_on:
+            moved_on.wait_for(lambda: n_done[number] >= least)
+
+    def run(_: int, number: int) -> None:
+        try:
+            for i, part in enumerate(parts):
+                wait(number - 1, min(i + 2, len(parts)))
+                if is_broken.is_set() or (n_done[number - 1] == len(parts) and not is_changed[number - 1]):
+                    break
+                is_changed[number] |= work(part)
+                go_on(number, i + 1)
+        except BaseException:
+            is_broken.set()
+            raise
+        finally:
+            go_on(number, len(parts))
+
+    in_threads(run, range(1, n_rounds + 1), n_threads)

@@ -96,8 +96,8 @@ def _place(keys, key):
 
 
 @kernel
-def sum_edges(labels, boundary, strength, stride, keys, limits, n_nodes, nodes):
-    """Return (E, 5 + T) sums over borders, and add the borders' length and boundary to the perimeters in nodes."""
+def sum_edges(labels, boundary, strength, stride, keys, limits, n_nodes):
+    """Return (E, 5 + T) sums over borders, and (N, 2) the length and the boundary of each region's borders."""
     height, width = labels.shape
     sums = np.empty((keys.size, 5 + limits.size), np.float64)
     sums[:] = 0
@@ -119,8 +119,10 @@ def sum_edges(labels, boundary, strength, stride, keys, limits, n_nodes, nodes):
                 for i in range(limits.size):
                     if mean > limits[i]:
                         row[5 + i] += 1
+    around = np.empty((n_nodes, 2), np.float64)
+    around[:] = 0
     for e in range(keys.size):
         for end in (keys[e] // n_nodes, keys[e] % n_nodes):
-            nodes[end, 1] += sums[e, 0]
-            nodes[end, 2] += sums[e, 1]
-    return sums
+            around[end, 0] += sums[e, 0]
+            around[end, 1] += sums[e, 1]
+    return sums, around

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Int32, Int64, Shaped
 
 from supercuts.core.arrays import channels_last
 from supercuts.core.errors import InputError
+from supercuts.core.threads import in_threads
 from supercuts.graph import _kernels
 
 if TYPE_CHECKING:
@@ -99,13 +100,24 @@ def build_rag(
     n_nodes = int(labels.max()) + 1
     area, position, bbox = _kernels.accumulate_nodes(labels, n_nodes)
     _check_none_missing("label", "pixel", area)
-    keys, length, total = _kernels.accumulate_edges(labels, boundary, n_nodes, _kernels.count_border_pairs(labels))
-    order = np.argsort(keys)
-    keys, length, total = keys[order], length[order], total[order]
+    borders: list[np.ndarray] = []
     colors, learned = np.zeros((n_nodes, len(color))), np.zeros((n_nodes, len(embeddings)))
     squares, unused = np.zeros(n_nodes), np.zeros(n_nodes)
-    _kernels.add_channels(labels, 0, labels.shape[0], color, colors, unused)
-    _kernels.add_pixels(labels, 0, labels.shape[0], channels_last(embeddings), learned, squares)
+
+    def add_edges() -> None:
+        sums = _kernels.accumulate_edges(labels, boundary, n_nodes, _kernels.count_border_pairs(labels))
+        order = np.argsort(sums[0])
+        borders.extend(one[order] for one in sums)
+
+    def add_colors() -> None:
+        _kernels.add_channels(labels, 0, labels.shape[0], color, colors, unused)
+
+    def add_embeddings() -> None:
+        _kernels.add_pixels(labels, 0, labels.shape[0], channels_last(embeddings), learned, squares)
+
+    # each adds in the order of the pixels, whatever the number of threads; the longest comes first
+    in_threads(lambda _, add: add(), [add_embeddings, add_edges, add_colors])
+    keys, length, total = borders
     return graph_of_sums((keys, length, total), (area, position, bbox), colors, learned, squares)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int32
 
 from supercuts.core.errors import InputError
+from supercuts.core.threads import in_threads
 from supercuts.graph import _kernels_statistics
 from supercuts.graph.rag import RegionGraph, group_edges, join_boxes
 from supercuts.superpixels.result import PixelMaps
@@ -50,14 +51,25 @@ def region_statistics(
     n_bands = len(maps.color)
     lows, highs = color_ranges(3, 0) if n_bands == 3 else color_ranges(0, n_bands)
     n = graph.n_nodes
-    nodes = _kernels_statistics.sum_nodes(
-        labels, maps.boundary, strength, regions, stride, maps.color, lows, highs, len(maps.embeddings), N_BINS, n
-    )
-    set_embeddings(nodes, graph, n_bands)
     keys = graph.edges[:, 0].astype(np.int64) * n + graph.edges[:, 1]
-    edges = _kernels_statistics.sum_edges(labels, maps.boundary, strength, stride, keys, np.array(LIMITS), n, nodes)
+    sums: dict[str, np.ndarray] = {}
+
+    def sum_nodes() -> None:
+        sums["nodes"] = _kernels_statistics.sum_nodes(
+            labels, maps.boundary, strength, regions, stride, maps.color, lows, highs, len(maps.embeddings), N_BINS, n
+        )
+
+    def sum_edges() -> None:
+        sums["edges"], sums["around"] = _kernels_statistics.sum_edges(
+            labels, maps.boundary, strength, stride, keys, np.array(LIMITS), n
+        )
+
+    in_threads(lambda _, add: add(), [sum_nodes, sum_edges])
+    nodes = sums["nodes"]
+    nodes[:, 1:3] += sums["around"]  # to the frame, which is part of perimeters
+    set_embeddings(nodes, graph, n_bands)
     sizes = np.array([n_bands, len(maps.embeddings), len(regions)])
-    return RegionStatistics(nodes, edges, graph.bbox.astype(np.float64), sizes)
+    return RegionStatistics(nodes, sums["edges"], graph.bbox.astype(np.float64), sizes)
 
 
 def color_ranges(n_lab: int, n_bands: int) -> tuple[Float64[np.ndarray, " bands"], Float64[np.ndarray, " bands"]]:

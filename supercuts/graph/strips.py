@@ -82,7 +82,7 @@ def _sum_strips(
         _kernels_strips.add_stored(labels, 0, height, bits, stride, embeddings, squares)
 
     # each adds in the order of the pixels, whatever the number of threads
-    in_threads(lambda _, add: add(), [add_edges, add_colors, add_embeddings])
+    in_threads(lambda _, add: add(), [add_embeddings, add_edges, add_colors])
     order = np.argsort(keys[:n_edges])
     return keys[order], length[order], total[order], np.concatenate([colors, embeddings], axis=1), squares
 

@@ -171,10 +171,11 @@ def _set_rows(rows, values):
 
 
 @njit(inline="always")
-def _iterate(cells, centers, weights, given, near, is_pixel, start):
-    """Set weights (M, 9, P) to Q, and given (M, 9, C + 1) to what each cell adds to its candidates: sums and mass.
+def _iterate(cells, centers, weights, is_kept, given, near, is_pixel, start):
+    """Set weights (M, 9, P) to Q, if it is kept, and given (M, 9, C + 1) to what each cell adds to its candidates.
 
-    cells (M, C, P) may be a part of all, from cell `start` on, with is_pixel of that part; centers and near are of all.
+    That is sums and mass. cells (M, C, P) may be a part of all, from cell `start` on, with is_pixel of that part;
+    centers and near are of all.
     """
     n = near.shape[0]
     n_channels, n_pixels = cells.shape[1:]
@@ -191,10 +192,14 @@ def _iterate(cells, centers, weights, given, near, is_pixel, start):
         first = own - own % n  # of the image
         for k in range(9):
             m = near[own - first, k]
-            bias[k] = _OUTSIDE if m == n else 0
+            if m == n:
+                bias[k] = _OUTSIDE
+                double[k] = 0
+                continue
+            bias[k] = 0
             for c in range(n_channels):
                 # distances are measured from the cell's own centre, as in soft_kmeans.assign
-                d = np.float32(0) if m == n else centers[first + m, c] - centers[own, c]
+                d = centers[first + m, c] - centers[own, c]
                 double[k, c] = 2 * d
                 bias[k] -= d * (d + 2 * centers[own, c])
         _set_rows(f, cells[i])
@@ -209,8 +214,9 @@ def _iterate(cells, centers, weights, given, near, is_pixel, start):
             for q in range(width):
                 mass += rows[k, q]
             given[i, k, n_channels] = mass
-            for q in range(n_pixels):
-                weights[i, k, q] = rows[k, q]
+            if is_kept:
+                for q in range(n_pixels):
+                    weights[i, k, q] = rows[k, q]
 
 
 @njit(inline="always")
@@ -293,9 +299,9 @@ def mean_of_cells(cells, is_pixel, centers):
 
 
 @sum_kernel
-def iterate(cells, centers, weights, given, near, is_pixel, start):
+def iterate(cells, centers, weights, is_kept, given, near, is_pixel, start):
     """Assign the pixels of S cells, of which the first is cell `start` of centers (N, C) and near (N, 9)."""
-    _iterate(cells, centers, weights, given, near, is_pixel, start)
+    _iterate(cells, centers, weights, is_kept, given, near, is_pixel, start)
 
 
 @sum_kernel
@@ -330,7 +336,9 @@ def run(cells, weights, centers, mass, near, is_pixel):
     given = np.empty((n_cells, 9, n_channels + 1), np.float32)
     received = np.empty(n_channels + 1, np.float32)
     for t in range(n_iterations):
-        _iterate(cells, centers[t], weights[min(t, weights.shape[0] - 1)], given, near, is_pixel, 0)
+        row = min(t, weights.shape[0] - 1)
+        is_kept = t == row or t == n_iterations - 1  # else the next iteration would write over it
+        _iterate(cells, centers[t], weights[row], is_kept, given, near, is_pixel, 0)
         for i in range(n_cells):
             _receive(given, near, i, received)
             mass[t, i] = received[n_channels]

@@ -1,7 +1,7 @@
 """numba kernels that smooth the borders of superpixels.
 
 In   label maps, pixel maps and region means as plain arrays
-Out  label maps as plain arrays
+Out  label maps of the caller, written to
 Not  no checks (the callers do them)
 """
 
@@ -55,58 +55,55 @@ def _distance(lab, embeddings, y, x, color, embedding, region, color_weight, emb
 
 
 @kernel
-def smooth(labels, pull, lab, embeddings, color, embedding, color_weight, embedding_weight, diagonal, sweeps):
-    """Give border pixels to the neighbouring region of lowest energy, sweep after sweep; labels are written to.
+def smooth_rows(labels, is_due, rows, pull, lab, embeddings, color, embedding, weights):
+    """Sweep once over some rows: give border pixels to the neighbouring region of lowest energy.
 
-    lab (C, H, W), embeddings (H, W, D).
+    lab (C, H, W), embeddings (H, W, D); weights of colour, embedding and diagonal. Returns how many pixels moved.
 
     The energy of pixel p in region i is its distance to the means of i, plus min(pull_p, pull_q) for each of its 8
     neighbours q outside i (times `diagonal` for the diagonal ones). A pixel moves only if its old region stays
-    connected and keeps a pixel. A sweep looks at the pixels around those that moved in the sweep before.
+    connected and keeps a pixel. is_due (H, W) says which pixels to look at: those around one that moved are due again.
     """
+    color_weight, embedding_weight, diagonal = weights
     height, width = labels.shape
-    is_due = np.empty((height, width), np.bool_)
-    is_due[:] = True
     ring = np.empty(8, np.int32)
     pulls = np.empty(8, np.float64)
-    for _ in range(sweeps):
-        n_moved = 0
-        for y in range(height):
-            for x in range(width):
-                if not is_due[y, x]:
+    n_moved = 0
+    for y in range(rows[0], rows[1]):
+        for x in range(width):
+            if not is_due[y, x]:
+                continue
+            is_due[y, x] = False
+            own = labels[y, x]
+            if not _is_at_border(labels, y, x):
+                continue
+            for i in range(8):
+                row, column = y + _DY[i], x + _DX[i]
+                if 0 <= row < height and 0 <= column < width:
+                    ring[i] = labels[row, column]
+                    pulls[i] = min(pull[y, x], pull[row, column]) * (diagonal if i % 2 else 1.0)
+                else:
+                    ring[i] = -1
+                    pulls[i] = 0.0
+            if not _is_simple(ring, own):
+                continue
+            stay = _distance(lab, embeddings, y, x, color, embedding, own, color_weight, embedding_weight)
+            best, lowest = own, 0.0
+            for i in range(0, 8, 2):
+                other = ring[i]
+                if other < 0 or other in (own, best):
                     continue
-                is_due[y, x] = False
-                own = labels[y, x]
-                if not _is_at_border(labels, y, x):
-                    continue
-                for i in range(8):
-                    row, column = y + _DY[i], x + _DX[i]
-                    if 0 <= row < height and 0 <= column < width:
-                        ring[i] = labels[row, column]
-                        pulls[i] = min(pull[y, x], pull[row, column]) * (diagonal if i % 2 else 1.0)
-                    else:
-                        ring[i] = -1
-                        pulls[i] = 0.0
-                if not _is_simple(ring, own):
-                    continue
-                stay = _distance(lab, embeddings, y, x, color, embedding, own, color_weight, embedding_weight)
-                best, lowest = own, 0.0
-                for i in range(0, 8, 2):
-                    other = ring[i]
-                    if other < 0 or other in (own, best):
-                        continue
-                    gain = _distance(lab, embeddings, y, x, color, embedding, other, color_weight, embedding_weight)
-                    gain -= stay
-                    for j in range(8):
-                        if ring[j] == own:
-                            gain += pulls[j]
-                        elif ring[j] == other:
-                            gain -= pulls[j]
-                    if gain < lowest - 1e-6:  # rounding must not move pixels to and fro
-                        best, lowest = other, gain
-                if best != own:
-                    labels[y, x] = best
-                    n_moved += 1
-                    is_due[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
-        if n_moved == 0:
-            break
+                gain = _distance(lab, embeddings, y, x, color, embedding, other, color_weight, embedding_weight)
+                gain -= stay
+                for j in range(8):
+                    if ring[j] == own:
+                        gain += pulls[j]
+                    elif ring[j] == other:
+                        gain -= pulls[j]
+                if gain < lowest - 1e-6:  # rounding must not move pixels to and fro
+                    best, lowest = other, gain
+            if best != own:
+                labels[y, x] = best
+                n_moved += 1
+                is_due[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
+    return n_moved

@@ -297,8 +297,8 @@ def _pull(boundary, power):
 
 
 @kernel
-def smooth_rows(labels, is_due, due, top, bottom, boundary, first, maps, scales, tables, color, embedding, weights):
-    """Sweep once over rows top..bottom-1, as one sweep of _kernels_smooth.smooth; return how many pixels moved.
+def smooth_rows(labels, is_due, due, rows, boundary, first, maps, scales, tables, color, embedding, weights):
+    """Sweep once over some rows, as _kernels_smooth.smooth_rows; return how many pixels moved.
 
     boundary starts at row `first`; maps, scales and tables as in grow; weights are those of colour, embedding and
     diagonal, and the power of the pull. is_due (H, 8 w) says which pixels to look at, a few in a hundred and fewer in
@@ -310,7 +310,7 @@ def smooth_rows(labels, is_due, due, top, bottom, boundary, first, maps, scales,
     ring = np.empty(8, np.int32)
     pulls = np.empty(8, np.float64)
     n_moved = 0
-    for y in range(top, bottom):
+    for y in range(rows[0], rows[1]):
         for word in range(due.shape[1]):
             if due[y, word] == 0:
                 continue

@@ -8,15 +8,19 @@ The values are those of ssn.pixel_features and soft_kmeans.soft_kmeans, bit for 
 side, for what visits pixels here and there.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from supercuts.core.arrays import channels_last
+from supercuts.core.threads import in_threads
 from supercuts.superpixels import _kernels, _kernels_assign
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table
+
+_ROWS = 4  # of cells, which a thread takes at once
 
 
 class CellWeights(NamedTuple):
@@ -56,14 +60,27 @@ def assign(
     is_pixel = (is_y[:, None, :, None] & is_x[None, :, None, :]).reshape(grid.n_cells, -1)
     n, n_channels, n_pixels = grid.n_cells, features.shape[2], is_pixel.shape[1]
     cells = np.empty((n, n_channels, n_pixels), np.float32)
-    _kernels.lay_out(features, ys, xs, cells)
     weights = np.empty((n, N_CANDIDATES, n_pixels), np.float32)
     centers = np.empty((n, n_channels), np.float32)
     given = np.empty((n, N_CANDIDATES, n_channels + 1), np.float32)
     near = candidates(grid)
-    _kernels_assign.mean_of_cells(cells, is_pixel, centers)
-    for _ in range(n_iterations):
-        _kernels_assign.iterate(cells, centers, weights, given, near, is_pixel, 0)
+    strips = [(first, min(first + _ROWS, grid.rows)) for first in range(0, grid.rows, _ROWS)]
+
+    def start(_: int, strip: tuple[int, int]) -> None:
+        rows, own = slice(*strip), slice(strip[0] * grid.cols, strip[1] * grid.cols)
+        _kernels.lay_out(features, ys[rows], xs, cells[own])
+        _kernels_assign.mean_of_cells(cells[own], is_pixel[own], centers[own])
+
+    def iterate(is_kept: bool, _: int, strip: tuple[int, int]) -> None:
+        own = slice(strip[0] * grid.cols, strip[1] * grid.cols)
+        _kernels_assign.iterate(
+            cells[own], centers, weights[own], is_kept, given[own], near, is_pixel[own], own.start
+        )  # fmt: skip
+
+    in_threads(start, strips)
+    for iteration in range(n_iterations):
+        may_be_last = iteration == n_iterations - 1 or tolerance > 0
+        in_threads(partial(iterate, may_be_last), strips)
         if update(centers, given, near, tolerance):
             break
     return CellWeights(weights, centers)

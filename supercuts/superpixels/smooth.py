@@ -15,8 +15,11 @@ from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt
 
 from supercuts.core.arrays import channels_last
 from supercuts.core.errors import InputError
+from supercuts.core.threads import in_waves
 from supercuts.superpixels import _kernels_smooth
 from supercuts.superpixels.result import PixelMaps
+
+_ROWS = 64  # of a part that a sweep goes through
 
 
 class SmoothConfig(BaseModel, frozen=True, extra="forbid"):
@@ -44,10 +47,20 @@ def smooth(
             f"labels {labels.min()}..{labels.max()} with means of {len(color)} superpixels: expected a colour and an "
             "embedding for every label 0..N-1."
         )
-    smoothed = labels.copy()
+    smoothed, is_due = labels.copy(), np.ones(labels.shape, np.bool_)
     pull = (1 - maps.boundary) ** np.float32(config.boundary_power)
-    _kernels_smooth.smooth(
-        smoothed, pull, maps.color, channels_last(maps.embeddings), color, embedding,
-        config.color, config.embedding, config.diagonal, config.sweeps,
-    )  # fmt: skip
+    embeddings, weights = channels_last(maps.embeddings), (config.color, config.embedding, config.diagonal)
+
+    def sweep(rows: tuple[int, int]) -> bool:
+        n_moved: int = _kernels_smooth.smooth_rows(
+            smoothed, is_due, rows, pull, maps.color, embeddings, color, embedding, weights
+        )
+        return n_moved > 0
+
+    in_waves(sweep, waves(len(labels)), config.sweeps)
     return smoothed
+
+
+def waves(height: int) -> list[tuple[int, int]]:
+    """Return the first row and the one after the last of the parts that sweeps go through."""
+    return [(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS)]

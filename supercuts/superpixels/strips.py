@@ -12,14 +12,14 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, Int64
 
-from supercuts.core.threads import in_threads, thread_count
+from supercuts.core.threads import in_threads, in_waves, thread_count
 from supercuts.images.color import lab_tables
 from supercuts.superpixels import _kernels, _kernels_assign, _kernels_strips
 from supercuts.superpixels.cluster import ClusterConfig
 from supercuts.superpixels.compiled_kmeans import candidates, update
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table, make_grid
-from supercuts.superpixels.smooth import SmoothConfig
+from supercuts.superpixels.smooth import SmoothConfig, waves
 from supercuts.superpixels.stored import StoredMaps
 
 _STRIP_PIXELS = 1 << 18  # whose SSN features stay in the cache; at least one row of cells
@@ -138,18 +138,18 @@ def smooth_strips(
     # colours as they are, and positions that are not compared
     scales = (np.float32(1), np.float32(0), maps.band_scale, maps.embedding_stride)
     looked_up, tables, height = _looked_up(maps), lab_tables(), labels.shape[0]
-    for _ in range(config.sweeps):
-        n_moved = 0
-        for top, bottom in maps.strips():
-            if not due[top:bottom].any():
-                continue
-            first = max(top - 1, 0)
-            boundary = maps.boundary_rows(first, min(bottom + 1, height))
-            n_moved += _kernels_strips.smooth_rows(
-                labels, is_due, due, top, bottom, boundary, first, looked_up, scales, tables, color, embedding, weights
-            )
-        if n_moved == 0:
-            break
+
+    def sweep(rows: tuple[int, int]) -> bool:
+        if not due[slice(*rows)].any():
+            return False
+        first = max(rows[0] - 1, 0)
+        boundary = maps.boundary_rows(first, min(rows[1] + 1, height))
+        n_moved: int = _kernels_strips.smooth_rows(
+            labels, is_due, due, rows, boundary, first, looked_up, scales, tables, color, embedding, weights
+        )
+        return n_moved > 0
+
+    in_waves(sweep, waves(height), config.sweeps)
 
 
 def _at_borders(labels: Int32[np.ndarray, "height width"]) -> Bool[np.ndarray, "height columns"]:
@@ -181,7 +181,7 @@ def _assign(
         _kernels_assign.mean_of_cells(cells.features(strip, thread), cells.is_pixel(*strip), centers[own])
 
     def iterate(may_be_last: bool, thread: int, strip: Strip) -> None:
-        weights = _iterate(cells, strip, thread, centers, given)
+        weights = _iterate(cells, strip, thread, may_be_last, centers, given)
         if may_be_last:
             _mark(cells, strip, weights, config, marked)
 
@@ -194,11 +194,14 @@ def _assign(
     return centers, marked
 
 
-def _iterate(cells: _Cells, strip: Strip, thread: int, centers: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Assign the pixels of some grid rows; return their weights (S, 9, P)."""
+def _iterate(
+    cells: _Cells, strip: Strip, thread: int, is_kept: bool, centers: np.ndarray, given: np.ndarray
+) -> np.ndarray:
+    """Assign the pixels of some grid rows; return their weights (S, 9, P) if they are kept."""
     first, end = (row * cells.grid.cols for row in strip)
     features, weights = cells.features(strip, thread), cells.weights(strip, thread)
-    _kernels_assign.iterate(features, centers, weights, given[first:end], cells.near, cells.is_pixel(*strip), first)
+    given, is_pixel = given[first:end], cells.is_pixel(*strip)
+    _kernels_assign.iterate(features, centers, weights, is_kept, given, cells.near, is_pixel, first)
     return weights
 
 
