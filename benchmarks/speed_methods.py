@@ -18,7 +18,7 @@ Run = Callable[[], Seconds]
 
 # stage -> the functions that make it up, where they are called from
 # leaves.py makes those of smaller images, large.py those of larger ones
-_MERGING = ("dissimilarity", "merge_to_count", "contract")
+_MERGING = ("dissimilarity", "merge_to_count")
 STAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "colour": (("supercuts.superpixels.predict", "color_features"),),
     "network": (("supercuts.superpixels.predict", "network_maps"), ("supercuts.large", "predict_stored")),
@@ -27,7 +27,10 @@ STAGES: dict[str, tuple[tuple[str, str], ...]] = {
         *(("supercuts.large", f) for f in ("halved", "_superpixels", "doubled")),
     ),
     "smoothing": (("supercuts.leaves", "smooth"), ("supercuts.large", "smooth_strips")),
-    "graphs": (("supercuts.leaves", "build_rag"), ("supercuts.large", "build_rag_strips")),
+    "graphs": (
+        *(("supercuts.leaves", f) for f in ("region_means", "build_rag", "grouped_means")),
+        *(("supercuts.large", f) for f in ("build_rag_strips", "contract")),
+    ),
     "down to the leaves": tuple((f"supercuts.{module}", f) for module in ("leaves", "large") for f in _MERGING),
     "statistics": (("supercuts.pipeline", "region_statistics"), ("supercuts.large", "region_statistics_strips")),
     "merging": (("supercuts.pipeline", "merge"), ("supercuts.large", "merge")),

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from supercuts.config import PipelineConfig
-from supercuts.graph.rag import RegionGraph, build_rag, contract
+from supercuts.graph.rag import RegionGraph, build_rag, grouped_means, region_means
 from supercuts.merging.agglomerative import dissimilarity, merge_to_count
 from supercuts.merging.priors import within_cells
 from supercuts.superpixels.cluster import cluster
@@ -38,7 +38,8 @@ def make_leaves(
     fine = cluster(maps, n_cells, config.cluster, ssn).labels
     if fine.max() < n_leaves - 1:  # nearly as many leaves as pixels: start from the pixels themselves
         fine = np.arange(n_pixels, dtype=np.int32).reshape(maps.shape)
-    fine, graph = _smooth(fine, _build_rag(fine, maps), maps, config)
+    fine = smooth(fine, maps, *region_means(fine, maps.color, maps.embeddings), config.smooth)
+    graph = _build_rag(fine, maps)
     if cells is not None:
         fine = connected_pieces(fine, cells)
         graph = _build_rag(fine, maps)
@@ -49,14 +50,8 @@ def make_leaves(
     region = merge_to_count(graph, dissimilarity(graph, config.leaves), n_leaves, **small)
     if cells is not None:
         return region[fine], _build_rag(region[fine], maps)
-    return _smooth(region[fine], contract(graph, region), maps, config)
-
-
-def _smooth(
-    labels: Int32[np.ndarray, "height width"], graph: RegionGraph, maps: PixelMaps, config: PipelineConfig
-) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
-    smoothed = smooth(labels, maps, graph.color, graph.embedding, config.smooth)
-    return smoothed, _build_rag(smoothed, maps)
+    labels = smooth(region[fine], maps, *grouped_means(graph, region), config.smooth)
+    return labels, _build_rag(labels, maps)
 
 
 def _build_rag(labels: Int32[np.ndarray, "height width"], maps: PixelMaps) -> RegionGraph:

@@ -2,7 +2,8 @@
 
 In   a function, the parts it is called with
 Out  all parts worked on
-Not  no processes; the results do not depend on the number of threads: no part may touch what another one writes
+Not  no processes; the results do not depend on the number of threads: no part may touch what another one writes, in
+     waves none but those beside it
 """
 
 import os
@@ -51,6 +52,14 @@ def in_waves(work: Callable[[Part], bool], parts: Sequence[Part], n_rounds: int,
     In threads a round follows the one before two parts behind, to the same result: a call may see and change what
     belongs to its part, and of the parts beside it what is nearest, but nothing beyond.
     """
+    # with fewer than three parts for each, threads wait longer for one another than they work
+    n_threads = min(thread_count() if n_threads is None else n_threads, len(parts) // 3)
+    if n_threads <= 1:
+        for _ in range(n_rounds):
+            changed = [work(part) for part in parts]
+            if not any(changed):
+                break
+        return
     n_done = [len(parts), *[0] * n_rounds]  # parts, of each round; what comes before the first is done
     is_changed = [True, *[False] * n_rounds]
     moved_on, is_broken = threading.Condition(), threading.Event()

@@ -5,6 +5,7 @@ Out  RegionGraph: edges in lexicographic order, one linear pass over the pixels
 Not  no dissimilarity (merging), no torch
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -101,24 +102,51 @@ def build_rag(
     area, position, bbox = _kernels.accumulate_nodes(labels, n_nodes)
     _check_none_missing("label", "pixel", area)
     borders: list[np.ndarray] = []
-    colors, learned = np.zeros((n_nodes, len(color))), np.zeros((n_nodes, len(embeddings)))
-    squares, unused = np.zeros(n_nodes), np.zeros(n_nodes)
 
     def add_edges() -> None:
         sums = _kernels.accumulate_edges(labels, boundary, n_nodes, _kernels.count_border_pairs(labels))
         order = np.argsort(sums[0])
         borders.extend(one[order] for one in sums)
 
-    def add_colors() -> None:
-        _kernels.add_channels(labels, 0, labels.shape[0], color, colors, unused)
+    colors, learned, squares = _sum_channels(labels, color, embeddings, n_nodes, add_edges)
+    keys, length, total = borders
+    return graph_of_sums((keys, length, total), (area, position, bbox), colors, learned, squares)
+
+
+def region_means(
+    labels: Int32[np.ndarray, "height width"],
+    color: Float32[np.ndarray, "bands height width"],
+    embeddings: Float32[np.ndarray, "channels height width"],
+) -> tuple[Float32[np.ndarray, "regions bands"], Float32[np.ndarray, "regions channels"]]:
+    """Return the mean colours and embeddings of the regions 0..R-1, all present, as build_rag does."""
+    _check_maps(labels, color[0], color, embeddings)
+    area = np.bincount(labels.ravel())
+    _check_none_missing("label", "pixel", area)
+    colors, learned, _ = _sum_channels(labels, color, embeddings, area.size)
+    return (colors / area[:, None]).astype(np.float32), (learned / area[:, None]).astype(np.float32)
+
+
+def _sum_channels(
+    labels: np.ndarray,
+    color: np.ndarray,
+    embeddings: np.ndarray,
+    n_nodes: int,
+    meanwhile: Callable[[], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return sums of colour (N, C) and embedding (N, D) over the pixels of each label, and of its squares (N,)."""
+    colors, learned = np.zeros((n_nodes, len(color))), np.zeros((n_nodes, len(embeddings)))
+    squares, unused = np.zeros(n_nodes), np.zeros(n_nodes)
 
     def add_embeddings() -> None:
         _kernels.add_pixels(labels, 0, labels.shape[0], channels_last(embeddings), learned, squares)
 
+    def add_colors() -> None:
+        _kernels.add_channels(labels, 0, labels.shape[0], color, colors, unused)
+
     # each adds in the order of the pixels, whatever the number of threads; the longest comes first
-    in_threads(lambda _, add: add(), [add_embeddings, add_edges, add_colors])
-    keys, length, total = borders
-    return graph_of_sums((keys, length, total), (area, position, bbox), colors, learned, squares)
+    others = [add_colors] if meanwhile is None else [meanwhile, add_colors]
+    in_threads(lambda _, add: add(), [add_embeddings, *others])
+    return colors, learned, squares
 
 
 def graph_of_sums(
@@ -165,8 +193,7 @@ def contract(graph: RegionGraph, region: Int32[np.ndarray, " nodes"]) -> RegionG
     length = np.bincount(edge_of, graph.border_length[is_border], minlength=len(edges))
     total = np.bincount(edge_of, (graph.boundary * graph.border_length)[is_border], minlength=len(edges))
     area = np.bincount(region, graph.area, minlength=n_regions).astype(np.int64)
-    color = _mean_by_area(region, graph.color, graph.area, area)
-    embedding = _mean_by_area(region, graph.embedding, graph.area, area)
+    color, embedding = grouped_means(graph, region)
     # the variance within the nodes, and that of their means
     squared = graph.embedding_variance + ((graph.embedding - embedding[region]) ** 2).sum(1)
     return RegionGraph(
@@ -181,6 +208,17 @@ def contract(graph: RegionGraph, region: Int32[np.ndarray, " nodes"]) -> RegionG
         color=color,
         embedding=embedding,
         embedding_variance=_mean_by_area(region, squared[:, None], graph.area, area)[:, 0],
+    )
+
+
+def grouped_means(
+    graph: RegionGraph, region: Int32[np.ndarray, " nodes"]
+) -> tuple[Float32[np.ndarray, "regions bands"], Float32[np.ndarray, "regions channels"]]:
+    """Return the mean colours and embeddings of the regions 0..R-1 that `region` groups the nodes into."""
+    area = np.bincount(region, graph.area)
+    return (
+        _mean_by_area(region, graph.color, graph.area, area),
+        _mean_by_area(region, graph.embedding, graph.area, area),
     )
 
 

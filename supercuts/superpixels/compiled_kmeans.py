@@ -21,6 +21,7 @@ from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table
 
 _ROWS = 4  # of cells, which a thread takes at once
+Strip = tuple[slice, slice]  # of the grid's rows, and of the cells in them
 
 
 class CellWeights(NamedTuple):
@@ -64,17 +65,20 @@ def assign(
     centers = np.empty((n, n_channels), np.float32)
     given = np.empty((n, N_CANDIDATES, n_channels + 1), np.float32)
     near = candidates(grid)
-    strips = [(first, min(first + _ROWS, grid.rows)) for first in range(0, grid.rows, _ROWS)]
+    strips = [
+        (slice(row, row + _ROWS), slice(row * grid.cols, (row + _ROWS) * grid.cols))
+        for row in range(0, grid.rows, _ROWS)
+    ]
 
-    def start(_: int, strip: tuple[int, int]) -> None:
-        rows, own = slice(*strip), slice(strip[0] * grid.cols, strip[1] * grid.cols)
+    def start(_: int, strip: Strip) -> None:
+        rows, own = strip
         _kernels.lay_out(features, ys[rows], xs, cells[own])
         _kernels_assign.mean_of_cells(cells[own], is_pixel[own], centers[own])
 
-    def iterate(is_kept: bool, _: int, strip: tuple[int, int]) -> None:
-        own = slice(strip[0] * grid.cols, strip[1] * grid.cols)
+    def iterate(is_kept: bool, _: int, strip: Strip) -> None:
+        own, first = strip[1], strip[1].start
         _kernels_assign.iterate(
-            cells[own], centers, weights[own], is_kept, given[own], near, is_pixel[own], own.start
+            cells[own], centers, weights[own], is_kept, given[own], near, is_pixel[own], first
         )  # fmt: skip
 
     in_threads(start, strips)

@@ -1,10 +1,12 @@
 import os
 import threading
+import time
 
+import numpy as np
 import pytest
 
 from supercuts.core import threads
-from supercuts.core.threads import in_threads, thread_count
+from supercuts.core.threads import in_threads, in_waves, thread_count
 
 
 def test_the_environment_says_how_many(monkeypatch):
@@ -61,3 +63,69 @@ def test_an_error_is_raised(monkeypatch):
     monkeypatch.setattr(threads, "thread_count", lambda: 2)
     with pytest.raises(ZeroDivisionError):
         in_threads(lambda _, part: 1 // part, [1, 0, 1])
+
+
+class Sandpile:
+    """Rows of grains: a call takes from its rows what lies beyond three, half to each side, as sweeps of pixels do."""
+
+    def __init__(self, n_rows, delays=None):
+        self.rows = np.random.default_rng(0).integers(0, 6, n_rows)
+        self.delays = delays
+        self.calls = []
+
+    def topple(self, part):
+        if self.delays is not None:
+            time.sleep(self.delays.random() / 500)
+        self.calls.append(part)
+        before = self.rows[part[0] : part[1]].copy()
+        for i in range(*part):
+            share = max(self.rows[i] - 3, 0) // 2
+            self.rows[i] -= 2 * share
+            for beside in (i - 1, i + 1):
+                if 0 <= beside < len(self.rows):
+                    self.rows[beside] += share
+        return not np.array_equal(before, self.rows[part[0] : part[1]])
+
+
+@pytest.mark.parametrize("n_threads", [2, 3, 8])
+def test_waves_give_what_rounds_one_after_the_other_give(n_threads):
+    parts = [(i, i + 4) for i in range(0, 96, 4)]
+    for n_rounds in (1, 2, 7, 200):
+        expected, found = Sandpile(96), Sandpile(96, np.random.default_rng(n_rounds))
+        in_waves(expected.topple, parts, n_rounds, 1)
+        in_waves(found.topple, parts, n_rounds, n_threads)
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        assert len(expected.calls) <= len(found.calls) <= n_rounds * len(parts)
+    assert len(expected.calls) < 200 * len(parts)  # they end where nothing changes
+    assert len(found.calls) < 200 * len(parts)
+
+
+def test_rounds_of_waves_are_under_way_at_the_same_time():
+    calls, second_began = [0] * 6, threading.Event()
+
+    def work(part):
+        calls[part] += 1
+        if part == 0 and calls[0] == 2:
+            second_began.set()
+        if part == 4 and calls[4] == 1:
+            assert second_began.wait(timeout=30)
+        return True
+
+    in_waves(work, range(6), 2, 2)
+    assert calls == [2] * 6
+
+
+def test_an_error_in_a_wave_ends_all_rounds():
+    done = []
+
+    def work(part):
+        if part == 5:
+            raise ZeroDivisionError
+        done.append(part)
+        return True
+
+    for n_threads in (1, 2, 4):
+        done.clear()
+        with pytest.raises(ZeroDivisionError):
+            in_waves(work, range(20), 50, n_threads)
+        assert set(done) <= set(range(5))

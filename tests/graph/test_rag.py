@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import RegionGraph, build_rag, contract
+from supercuts.graph.rag import RegionGraph, build_rag, contract, grouped_means, region_means
 
 FIELDS = [field.name for field in fields(RegionGraph)]
 
@@ -170,6 +170,31 @@ def test_contracting_nothing_changes_nothing(picture):
     assert_same(contract(graph, np.arange(graph.n_nodes, dtype=np.int32)), as_dict(graph))
 
 
+@given(pictures(), st.randoms(use_true_random=False))
+def test_means_are_those_of_the_graphs(picture, random):
+    labels, _, *maps = picture
+    graph = build_rag(*picture)
+    region, _ = relabel_consecutive(np.array([random.randrange(4) for _ in range(graph.n_nodes)]))
+    for found, of_graph in (
+        (region_means(labels, *maps), graph),
+        (grouped_means(graph, region), contract(graph, region)),
+    ):
+        for means, expected in zip(found, (of_graph.color, of_graph.embedding), strict=True):
+            assert means.dtype == np.float32
+            np.testing.assert_array_equal(means, expected)
+
+
+@pytest.mark.parametrize("n_threads", ["1", "2", "4"])
+def test_threads_change_nothing(monkeypatch, n_threads):
+    picture = np.random.default_rng(0).integers(0, 9, (40, 50)).astype(np.int32), *maps_of((40, 50))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    expected = as_dict(build_rag(*picture))
+    monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
+    found = build_rag(*picture)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(getattr(found, name), values, err_msg=name)
+
+
 @given(pictures())
 def test_neighbors_match_networkx(picture):
     graph = build_rag(*picture)
@@ -207,8 +232,11 @@ def test_networkx_graph_carries_every_field():
 )
 def test_labels_with_gaps_negative_or_empty_are_refused(labels, message):
     labels = np.array(labels, np.int32)
+    maps = maps_of(labels.shape)
     with pytest.raises(InputError, match=message):
-        build_rag(labels, *maps_of(labels.shape))
+        build_rag(labels, *maps)
+    with pytest.raises(InputError, match=message):
+        region_means(labels, *maps[1:])
 
 
 @pytest.mark.parametrize("wrong", range(3))

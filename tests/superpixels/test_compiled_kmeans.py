@@ -9,10 +9,14 @@ from supercuts.superpixels.compiled_kmeans import assign, candidates, pixel_feat
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import Grid
 
+SHAPES = [(1, 1, 1, 1), (3, 1, 2, 1), (17, 23, 4, 5), (24, 36, 3, 6), (20, 31, 20, 31), (61, 23, 13, 5)]
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 1, 2, 1), (17, 23, 4, 5), (24, 36, 3, 6), (20, 31, 20, 31)])
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("n_learned", [0, 5])
-def test_values_are_those_of_the_differentiable_form(shape, n_learned):
+@pytest.mark.parametrize("n_threads", ["1", "3"])
+def test_values_are_those_of_the_differentiable_form(monkeypatch, shape, n_learned, n_threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
     grid, config = Grid(*shape), SSNConfig()
     rng = np.random.default_rng(0)
     color = rng.uniform(0, 100, (3, *shape[:2])).astype(np.float32)

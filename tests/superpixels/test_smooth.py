@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from supercuts.core.errors import InputError
 from supercuts.metrics.superpixel import compactness, n_fragments
 from supercuts.superpixels._kernels import label_components
+from supercuts.superpixels.cluster import ClusterConfig, cluster
+from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.smooth import SmoothConfig, smooth
 
@@ -145,3 +147,17 @@ def test_bands_that_say_nothing_change_nothing():
     expected = smoothed(labels, three)
     assert (expected != labels).any()
     np.testing.assert_array_equal(smoothed(labels, five), expected)
+
+
+def test_threads_change_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    shape = (700, 90)  # rows for several threads
+    maps = flat_maps(shape, 20 * rng.normal(size=(3, *shape)), rng.random(shape))
+    labels = cluster(maps, 600, ClusterConfig(), SSNConfig()).labels
+    found = {}
+    for n_threads in ("1", "2", "5"):
+        monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
+        found[n_threads] = smoothed(labels, maps)
+    assert (found["1"] != labels).mean() > 0.02
+    np.testing.assert_array_equal(found["2"], found["1"])
+    np.testing.assert_array_equal(found["5"], found["1"])
