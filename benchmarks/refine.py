@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+import skimage.transform
 from common import markdown_facts, markdown_table, positive_int, run_facts, score, write_json
 
 import supercuts
@@ -51,14 +53,19 @@ class OfSettings:
 
     config: RefineConfig
     device: str = "cpu"
+    scale: float = 1.0
 
     def __call__(self, sample: Sample) -> PooledIoU:
         """Return the scores of one image."""
         image, config = read_input(sample.image_path), self.config
+        if self.scale != 1:
+            image = skimage.transform.rescale(image, self.scale, channel_axis=2, anti_aliasing=True).astype(np.float32)
         needs_tree = config.initial_regions or (config.method == "sp" and config.partition.method == "ssn")
         h = model().segment(image, superpixels=config.partition.n_segments) if needs_tree else None
         example = Example(image, superpixels_of(image, h, config), initial=initial_of(h, config))
         labels = label(fit([example], config, device=self.device), example, config)
+        if self.scale != 1:
+            labels = skimage.transform.resize(labels, sample.truths[0].shape, order=0, preserve_range=True)
         return label_pooled_iou([relabel_consecutive(labels)[0]], sample.truths)
 
 
@@ -95,6 +102,7 @@ def main() -> None:
         **run_facts(),
         "data": f"BSDS500 {arguments.split}, {len(samples)} images",
         "settings": f"published but for {' '.join(arguments.set) or 'nothing'}; hierarchies cut at {arguments.level}",
+        "images": f"at {arguments.scale:g} of their size, labels enlarged",
         "runs": "1, seed 0",
     }
     figures = {result.method: aggregate_pooled_iou(list(result.scores.values())) for result in results}
@@ -107,7 +115,9 @@ def main() -> None:
 def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list[Method[PooledIoU]]:
     """Return what is compared."""
     scorers: dict[str, Callable[[Sample], PooledIoU]] = {
-        name: OfSettings(load_config(None, RefineConfig, [*as_overrides(config), *arguments.set]), arguments.device)
+        name: OfSettings(
+            load_config(None, RefineConfig, [*as_overrides(config), *arguments.set]), arguments.device, arguments.scale
+        )
         for name, config in SETTINGS.items()
     }
     scorers[BARE] = OfRefiner(None, arguments.level)
@@ -135,6 +145,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--level", choices=("scene", "object", "part"), default="object", help="of cuts of hierarchies")
     parser.add_argument("--limit", type=positive_int, help="only the first so many images")
     parser.add_argument("--every", type=positive_int, default=1, help="only each so many-th image, before --limit")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the images' sides; hierarchies see them whole")
     parser.add_argument("--device", default="cpu", help="of the networks that are fitted: cpu or cuda")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
     parser.add_argument("--cache", type=Path, help="folder of finished scores: an interrupted run goes on; kept")
