@@ -1,30 +1,78 @@
-"""numba kernel of the objective: all its terms and its gradient in one pass over the response.
+"""numba kernels of the objective: labels and softmax in one pass over the response, terms and gradient in another.
 
 In   response and its softmax (P, K), targets and weights (P,), coefficients
-Out  sums as plain arrays; the softmax becomes the gradient, in place
-Not  no checks (objective.py does them)
+Out  the arrays of the caller, filled; sums; the softmax becomes the gradient, in place
+Not  no checks, no threads (objective.py has them)
+
+Each row is taken as a view: indices computed by hand could be negative, and loops over them are not vectorised.
 """
 
 import numpy as np
-from supercuts.core.compiled import sum_kernel
+
+from supercuts.core.compiled import helper, sum_kernel
+
+_LOG2_E = np.float32(1.4426950408889634)
+_LEAST = np.float32(-126)  # 2 to a smaller power is no normal number
+_MANTISSA_BITS = np.int32(23)
+_ALL_BUT_SIGN = np.int32(0x7FFFFFFF)
+
+
+@helper
+def _in_order(bits):
+    """Return the bits of a float32 as an integer that sorts as the number does, and back."""
+    return np.int32(bits ^ ((bits >> np.int32(31)) & _ALL_BUT_SIGN))
 
 
 @sum_kernel
-def differentiate(response, soft, labels, targets, weights, height, width, step_y, step_x, largest, smallest, top, low):
-    """Return the sums of weighted cross-entropy, |differences| along y and along x.
+def classify(response, bits, soft, labels):
+    """Set labels (P,) to the class of highest response, soft (P, K) to the softmax, to 1e-6: Cephes' exponential.
+
+    bits (P, K) int32 are those of the response (P, K) float32: the largest of integers is found a vector at a time.
+    """
+    n_pixels, n_classes = response.shape
+    for p in range(n_pixels):
+        r, b, s = response[p], bits[p], soft[p]
+        highest = _in_order(b[0])
+        for k in range(n_classes):
+            highest = max(highest, _in_order(b[k]))
+        of_top = _in_order(highest)
+        top = np.int32(of_top).view(np.float32)
+        label, total = np.int32(n_classes), np.float32(0)
+        for k in range(n_classes):
+            label = min(label, np.int32(k) if b[k] == of_top else np.int32(n_classes))
+            x = max((r[k] - top) * _LOG2_E, _LEAST)
+            whole = np.rint(x)  # what is left lies in -0.5..0.5, where the polynomial holds
+            x -= whole
+            power = np.float32(1.535336188319500e-4) * x + np.float32(1.339887440266574e-3)
+            power = power * x + np.float32(9.618437357674640e-3)
+            power = power * x + np.float32(5.550332471162809e-2)
+            power = power * x + np.float32(2.402264791363012e-1)
+            power = power * x + np.float32(6.931472028550421e-1)
+            power = np.float32(power * x + np.float32(1))
+            s[k] = np.int32(power.view(np.int32) + (np.int32(whole) << _MANTISSA_BITS)).view(np.float32)
+            total += s[k]
+        labels[p] = label
+        for k in range(n_classes):
+            s[k] /= total
+
+
+@sum_kernel
+def differentiate(
+    response, soft, labels, targets, weights, height, width, step_y, step_x, largest, smallest, top, low, pixels
+):
+    """Return the sums over some pixels, from..to, of weighted cross-entropy, |differences| along y and along x.
 
     `soft` is overwritten by the gradient. step_y and step_x are the gradients of a unit difference;
     if both are 0, so are the sums of differences. The share of the
     class `largest` is raised with weight `top`, that of `smallest` lowered with `low`; both are per pixel.
     """
-    n_pixels, n_classes = response.shape
+    n_classes = response.shape[1]
     entropy, total_y, total_x = 0.0, 0.0, 0.0
     one = response[0, 0] - response[0, 0] + 1  # of the type of the response: a float64 constant would widen the loops
     zero = one - one
     continues = step_y != 0 or step_x != 0
-    for p in range(n_pixels):
+    for p in range(pixels[0], pixels[1]):
         y, x = p // width % height, p % width
-        # a view of each row: indices computed by hand could be negative, and loops over them are not vectorised
         r, g = response[p], soft[p]
         # beyond the border the pixel is its own neighbour: a difference of 0, whose sign is 0
         up, down = response[p - width if y > 0 else p], response[p + width if y < height - 1 else p]

@@ -9,29 +9,12 @@ learning of image segmentation based on differentiable feature clustering", IEEE
 response is what keeps several classes alive.
 """
 
-from typing import Literal
-
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import nn
 
 from supercuts.refine.config import NetworkConfig
-
-Statistics = Literal["batch", "running"]
-
-
-class Normalise(nn.BatchNorm2d):
-    """Batch normalisation that says whose statistics it takes when it is not trained."""
-
-    statistics: Statistics = "batch"
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x (B, C, H, W) normalised: in training, or by "batch", by its own mean and variance."""
-        if self.training or self.statistics == "running":
-            return super().forward(x)
-        # no running statistics are handed over: labelling an image must not change the network
-        return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+from supercuts.refine.normalise import Normalise, Statistics
 
 
 class KanezakiCNN(nn.Module):
@@ -58,8 +41,10 @@ class KanezakiCNN(nn.Module):
         """Return the response (B, K, H, W), in float32 unless the network is of float64."""
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
-            x = self.classify(self.hidden(x))
-        response: torch.Tensor = self.normalise(x.float() if x.dtype == torch.bfloat16 else x)
+            for convolution, normalise in zip(self.hidden[::3], self.hidden[2::3], strict=True):
+                x = normalise(convolution(x), rectify=True)
+            x = self.classify(x)
+        response: torch.Tensor = self.normalise(x, dtype=torch.promote_types(x.dtype, torch.float32))
         return response.contiguous(memory_format=torch.channels_last)
 
     def use_statistics(self, statistics: Statistics) -> None:

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int32
 
+from supercuts.core.threads import in_threads
 from supercuts.refine import _kernels_objective as kernels
 from supercuts.refine.config import LossConfig
 from supercuts.refine.losses import area_terms, continuity, similarity
+from supercuts.refine.normalise import row_parts
 
 
 class Classified(NamedTuple):
@@ -53,11 +55,15 @@ def classify(response: Float[torch.Tensor, "1 classes height width"]) -> Classif
     """Return labels and probabilities of a response."""
     _, n_classes, height, width = response.shape
     rows = _rows(response.detach())
-    soft = rows.softmax(dim=1) if response.device.type == "cpu" else None
-    # numpy's argmax is three times as fast as torch's
-    labels = rows.numpy().argmax(axis=1) if soft is not None else rows.argmax(dim=1).cpu().numpy()
-    counts = np.bincount(labels, minlength=n_classes)
-    return Classified(labels.reshape(height, width).astype(np.int32), soft, counts)
+    soft: torch.Tensor | None
+    if response.device.type == "cpu" and response.dtype == torch.float32:
+        soft, labels = torch.empty_like(rows), np.empty(len(rows), np.int32)
+        arrays = rows.numpy(), rows.view(torch.int32).numpy(), soft.numpy(), labels
+        in_threads(lambda _, part: kernels.classify(*(a[part] for a in arrays)), row_parts(len(rows)))
+    else:
+        soft = rows.softmax(dim=1) if response.device.type == "cpu" else None
+        labels = rows.argmax(dim=1).to("cpu", torch.int32).numpy()
+    return Classified(labels.reshape(height, width), soft, np.bincount(labels, minlength=n_classes))
 
 
 def objective(
@@ -121,10 +127,19 @@ class _Fused(torch.autograd.Function):
         n_y, n_x = max(1, n_classes * (height - 1) * width), max(1, n_classes * height * (width - 1))
         _, c_y, c_x, c_max, c_min = _coefficients(config)
         kind = soft.dtype.type
-        entropy, sum_y, sum_x = kernels.differentiate(
-            rows.numpy(), soft, classified.labels.ravel(), targets.ravel(), weights.ravel(), height, width,
+        arrays = rows.numpy(), soft, classified.labels.ravel(), targets.ravel(), weights.ravel()
+        numbers = (
+            height, width,
             kind(c_y / n_y), kind(c_x / n_x), largest, smallest, kind(c_max / n_pixels), kind(c_min / n_pixels),
         )  # fmt: skip
+        parts = row_parts(n_pixels)
+        sums = np.empty((len(parts), 3))
+
+        def differentiate(_: int, i: int) -> None:
+            sums[i] = kernels.differentiate(*arrays, *numbers, (parts[i].start, parts[i].stop))
+
+        in_threads(differentiate, range(len(parts)))
+        entropy, sum_y, sum_x = sums.sum(axis=0)
         terms = Terms(float(entropy), sum_y / n_y, sum_x / n_x, float(areas[largest]), float(1 - areas[smallest]))
         ctx.gradient = classified.soft.view(1, height, width, n_classes).permute(0, 3, 1, 2)
         total = sum(c * term for c, term in zip(_coefficients(config), terms, strict=True))

@@ -92,6 +92,28 @@ def test_labels_are_the_first_of_the_highest_and_counted():
     assert (found.labels.tolist(), found.counts.tolist(), found.n_labels) == ([[1]], [0, 1, 0, 0], 1)
 
 
+@pytest.mark.parametrize("shift", [0, -50, 50])
+@pytest.mark.parametrize("shape", [(20, 33), (100, 200)])
+def test_labels_and_probabilities_are_those_of_torch(shift, shape):
+    response = (random_response(torch.float32, *shape) * 3 + shift).contiguous(memory_format=torch.channels_last)
+    found = classify(response)
+    rows = response.detach().permute(0, 2, 3, 1).reshape(-1, 5)
+    np.testing.assert_array_equal(found.labels.ravel(), rows.argmax(1))
+    torch.testing.assert_close(found.soft, rows.softmax(1), rtol=1e-6, atol=1e-8)
+
+
+def test_the_number_of_threads_changes_nothing(monkeypatch):
+    response = random_response(torch.float32, 100, 200)
+    targets = np.random.default_rng(1).integers(0, 5, (100, 200)).astype(np.int32)
+    weights = pixel_weights(np.full((100, 200), -1, np.int32), ALL)
+    results = []
+    for n_threads in "13":
+        monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
+        loss, terms = objective(response, classify(response), targets, weights, ALL)
+        results.append((float(loss.detach()), terms, torch.autograd.grad(loss, response)[0].numpy().tobytes()))
+    assert results[0] == results[1]
+
+
 @pytest.mark.parametrize("marked", [0, 1, 6])
 def test_weights_sum_to_those_of_the_terms(marked):
     scribbles = np.full((2, 3), -1, np.int32)
