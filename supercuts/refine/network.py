@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from supercuts.core.precision import fastest
 from supercuts.refine.config import NetworkConfig
 from supercuts.refine.normalise import Normalise, Statistics
 
@@ -58,7 +59,4 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the type that convolutions run in: bfloat16 unless asked only where the processor computes with it."""
     if name != "auto":
         return torch.bfloat16 if name == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    is_fast = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return torch.bfloat16 if is_fast else torch.float32
+    return fastest(device)

@@ -42,12 +42,14 @@ def open_network(path: Path, engine: str = "torch") -> tuple[Network, dict[str, 
 
 
 def ready(network: Network) -> Network:
-    """Return the network laid out for inference."""
+    """Return the network as it is run: one of torch folded, channels last."""
     if isinstance(network, OnnxNetwork):
         return network
     import torch
 
-    return network.to(memory_format=torch.channels_last)
+    from supercuts.superpixels.folded import fold
+
+    return fold(network).to(memory_format=torch.channels_last)
 
 
 def is_on_gpu(network: Network | None) -> bool:

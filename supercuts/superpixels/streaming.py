@@ -18,7 +18,9 @@ from jaxtyping import Float32, Shaped
 from torch import nn
 
 from supercuts.backbones.compact_cnn import CompactCNN, ResidualBlock
+from supercuts.core.precision import autocast
 from supercuts.images.bands import to_unit
+from supercuts.superpixels.folded import FoldedConv
 from supercuts.superpixels.ssn import SSN, Context
 from supercuts.superpixels.tiles import Tile
 
@@ -41,7 +43,7 @@ def predict_rows(
     stream, top = _Stream(network), 0
     for start in range(0, height, n_rows):
         end = min(start + n_rows, height)
-        with torch.inference_mode(), torch.autocast(_device(network).type, dtype=torch.bfloat16):
+        with torch.inference_mode(), autocast(_device(network)):
             block = _block(pixels[start:end], multiple, end == height).to(_device(network))
             ready = stream(block, end == height)
         if ready is None:
@@ -174,6 +176,8 @@ class _Convolution:
         self.held = rows[:, :, n * self.stride :].clone()  # a view would keep the whole block
         seen = rows[:, :, : (n - 1) * self.stride + self.reach + 1]
         conv = self.conv
+        if isinstance(conv, FoldedConv):
+            return conv.convolve(seen, (0, self.aside))
         return F.conv2d(seen, conv.weight, conv.bias, conv.stride, (0, self.aside), conv.dilation)
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float32
 
+from supercuts.core.precision import autocast
 from supercuts.superpixels.predict import Pixels, ViewsConfig
 from supercuts.superpixels.ssn import SSN
 
@@ -48,7 +49,7 @@ def _see(pixels: torch.Tensor, network: SSN, scale: float, flip: bool) -> list[t
         size = [max(round(scale * side), 1) for side in (height, width)]
         view = F.interpolate(view, size, mode="bilinear", align_corners=False, antialias=True)
     view = (view.flip(-1) if flip else view).contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast(view.device.type, dtype=torch.bfloat16):
+    with torch.inference_mode(), autocast(view.device):
         prediction = network(view)
     outputs = [(prediction.boundary_logits.sigmoid(), 1), (prediction.embeddings, 1)]
     if prediction.strength_logits is not None and prediction.region_embeddings is not None:

@@ -38,16 +38,15 @@ def network():
     return load_onnx(WEIGHTS)[0]
 
 
-@pytest.fixture(scope="module")
-def same_by_torch():
+@pytest.fixture
+def _in_float32(monkeypatch):
+    """Let torch compute as ONNX Runtime does."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+
+
+@pytest.fixture
+def same_by_torch(_in_float32):
     return supercuts.load("compact").network
-
-
-def exact(image, network, views):
-    """Return torch's maps in float32, which ONNX Runtime computes in."""
-    with torch.autocast("cpu", enabled=False), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torch.autocast", lambda *_, **__: torch.no_grad())
-        return network_maps(image, network, views)
 
 
 def test_the_main_path_imports_no_torch():
@@ -60,7 +59,7 @@ def test_the_main_path_imports_no_torch():
 def test_maps_are_those_of_torch(network, same_by_torch, shape, views):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     found = network.maps(image / np.float32(255), VIEWS[views].each())
-    expected = exact(image, same_by_torch, VIEWS[views])
+    expected = network_maps(image, same_by_torch, VIEWS[views])
     for one, other in zip(found, expected, strict=True):
         # resized views round differently; the network's own outputs agree to 1e-4 of their range
         atol = (1e-4 if views != "many" else 1e-3) * max(1, float(np.abs(other).max()))
@@ -89,7 +88,7 @@ def test_any_network_of_the_config_runs_on_the_graph(tmp_path, same_by_torch):
     assert levels == {"scene": 0.25}
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     found = network.maps(image / np.float32(255), VIEWS["one"].each())
-    for one, expected in zip(found, exact(image, other, VIEWS["one"]), strict=True):
+    for one, expected in zip(found, network_maps(image, other, VIEWS["one"]), strict=True):
         np.testing.assert_allclose(one, expected, atol=1e-4)
 
 

@@ -20,7 +20,7 @@ def picture(height, width, channels=3):
     return np.ascontiguousarray(np.kron(coarse, np.ones((16, 16, 1), np.uint8))[:height, :width])
 
 
-def check(image, network):
+def check(image, network, atol=2e-3):
     whole = network_maps(image, network, ViewsConfig())
     seen = [np.full(one.shape, np.nan, np.float32) for one in whole]
     at = 0
@@ -31,12 +31,24 @@ def check(image, network):
             target[..., tile.top // stride : -(-tile.bottom // stride), :] = values
     assert at == image.shape[0]
     for values, wanted in zip(seen, whole, strict=True):
-        np.testing.assert_allclose(values, wanted, atol=2e-3)
+        np.testing.assert_allclose(values, wanted, atol=atol)
+
+
+SHAPES = [(200, 331), (401, 33), (255, 257), (16, 16), (1, 50), (50, 1), (17, 40)]
 
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
-@pytest.mark.parametrize("shape", [(200, 331), (401, 33), (255, 257), (16, 16), (1, 50), (50, 1), (17, 40)])
-def test_rows_say_what_the_whole_image_says(compact, monkeypatch, shape, rows):
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_say_what_the_whole_image_says(monkeypatch, shape, rows):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # float32, where nothing is rounded away
+    monkeypatch.setattr(streaming, "_BLOCK_PIXELS", 16 * rows * shape[1])
+    check(picture(*shape), supercuts.load("compact").network, atol=1e-4)
+
+
+# fewer rows, and oneDNN chooses other kernels, whose last bits differ: a rounding of bfloat16 turns on them
+@pytest.mark.parametrize("rows", [3, 100])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_say_what_the_whole_image_says_in_the_fastest_type(compact, monkeypatch, shape, rows):
     monkeypatch.setattr(streaming, "_BLOCK_PIXELS", 16 * rows * shape[1])
     check(picture(*shape), compact)
 

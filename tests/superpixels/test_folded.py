@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torch import nn
+
+import supercuts.superpixels.folded as folded
+from supercuts.superpixels.folded import FoldedConv, fold
+from supercuts.superpixels.ssn import SSN, SSNConfig
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    network = SSN(SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=2, region_channels=3, context_channels=4))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics as after training
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, -1, 1)
+            nn.init.uniform_(module.bias, -1, 1)
+    return network.eval()
+
+
+def in_float32(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+
+
+@pytest.mark.parametrize("has_pointwise", [True, False])
+def test_a_folded_network_says_the_same(network, monkeypatch, has_pointwise):
+    in_float32(monkeypatch)
+    if not has_pointwise:
+        monkeypatch.setattr(folded, "_POINTWISE", None)
+    x = torch.rand(1, 3, 40, 55).contiguous(memory_format=torch.channels_last)
+    run = fold(network)
+    with torch.inference_mode():
+        expected, said = network(x), run(x)
+    for name in ("boundary_logits", "embeddings", "strength_logits", "region_embeddings"):
+        torch.testing.assert_close(getattr(said, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
+
+
+def test_this_torch_convolves_and_rectifies_at_once():
+    assert folded._POINTWISE is not None
+
+
+def test_layers_that_were_folded_are_gone_and_the_network_is_as_before(network):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    run = fold(network)
+    # the context's own normalisation follows no convolution of a chain
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in run.modules()) == 1
+    assert not any(isinstance(module, nn.ReLU) for module in run.modules())
+    assert sum(isinstance(module, FoldedConv) for module in run.modules()) > 20
+    assert not run.training
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+
+
+def test_a_network_without_normalisation_is_itself():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    assert fold(network) is network
+
+
+@pytest.mark.parametrize("capabilities", [{}, {"avx512_bf16": True}], ids=["float32", "bfloat16"])
+def test_weights_have_the_type_the_processor_is_fast_in(network, monkeypatch, capabilities):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    kinds = {module.weight.dtype for module in fold(network).modules() if isinstance(module, FoldedConv)}
+    assert kinds == {torch.bfloat16 if capabilities else torch.float32}
