@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -13,6 +17,7 @@ CPU = torch.device("cpu")
 )
 def test_bfloat16_only_where_the_processor_has_it(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     assert fastest(CPU) == expected
     with torch.autocast("cpu", dtype=torch.bfloat16), autocast(CPU):  # whatever a caller has switched on
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
@@ -26,3 +31,10 @@ def test_gpus_are_asked_whether_they_have_it(monkeypatch):
 
 def test_other_devices_compute_in_float32():
     assert fastest(torch.device("mps")) == torch.float32
+
+
+def test_a_limit_of_onednn_is_obeyed():
+    program = "import torch; from supercuts.core.precision import fastest; print(fastest(torch.device('cpu')))"
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "torch.float32"
