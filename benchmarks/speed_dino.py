@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from supercuts.core.precision import autocast
 from supercuts.superpixels.grid import make_grid
 from supercuts.superpixels.lab import color_features
 from supercuts.superpixels.soft_kmeans import make_layout, soft_kmeans, to_cells
@@ -91,7 +92,7 @@ def _inference(network: SSN) -> tuple[float, float]:
     image = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     # the transformer's own input: whole patches
     patches = torch.nn.functional.pad(image, (0, -SIZE[1] % 16, 0, -SIZE[0] % 16), mode="replicate")
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.inference_mode(), autocast(image.device):
         start = time.perf_counter()
         network(image.contiguous(memory_format=torch.channels_last))
         between = time.perf_counter()

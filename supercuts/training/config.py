@@ -96,7 +96,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     weight_decay: NonNegativeFloat = 1e-4
     warmup_steps: NonNegativeInt = 200
     ema_decay: float = Field(0.998, ge=0, lt=1)  # of the averaged weights that are saved
-    precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
+    precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"  # auto: bf16-mixed where it is fast
     compile: bool = False  # with torch.compile: a minute at the start, then faster steps, mostly on GPUs
     checkpoint_steps: PositiveInt = 200
     log_steps: PositiveInt = 20

@@ -21,6 +21,7 @@ from supercuts.backbones.registry import BACKBONES
 from supercuts.core.config import save_resolved
 from supercuts.core.errors import InputError
 from supercuts.core.files import remove_leftovers
+from supercuts.core.precision import fastest
 from supercuts.superpixels.checkpoint import load_network, save_network
 from supercuts.superpixels.ssn import SSN, SSNConfig
 from supercuts.training.callbacks import Averaging, KeepBest, KeepLast, Report, SafeCheckpoints, StopEarly
@@ -109,6 +110,14 @@ def _extend(network: SSN, config: TrainConfig) -> SSN:
     return larger
 
 
+def _precision(config: TrainConfig) -> Any:
+    """Return the precision in Lightning's terms, "auto" resolved for the device that it will choose."""
+    if config.precision != "auto":
+        return config.precision
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return "32-true" if fastest(device) == torch.float32 else "bf16-mixed"
+
+
 def _make_trainer(config: TrainConfig, is_judged: bool) -> L.Trainer:
     local, world = _processes()
     on_cpus = world > 1 and not torch.cuda.is_available()
@@ -121,7 +130,7 @@ def _make_trainer(config: TrainConfig, is_judged: bool) -> L.Trainer:
     return L.Trainer(
         max_steps=config.max_steps,
         max_epochs=-1,
-        precision=config.precision,
+        precision=_precision(config),
         accelerator="auto",
         devices=local,
         num_nodes=world // local,

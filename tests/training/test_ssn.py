@@ -21,6 +21,18 @@ STEPS = 4
 NETWORK = SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=3)
 
 
+@pytest.mark.parametrize(
+    ("asked", "has_bfloat16", "expected"),
+    [("auto", True, "bf16-mixed"), ("auto", False, "32-true"), ("bf16-mixed", False, "bf16-mixed")],
+)
+def test_precision_is_that_of_the_processor_unless_asked(tmp_path, monkeypatch, asked, has_bfloat16, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(training, "fastest", lambda _: torch.bfloat16 if has_bfloat16 else torch.float32)
+    config = TrainConfig(out=tmp_path, precision=asked)
+    trainer = training._make_trainer(config, is_judged=False)
+    assert trainer.precision == expected
+
+
 class PowerCut(Exception):
     """Ends a run from outside."""
 
