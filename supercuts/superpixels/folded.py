@@ -31,7 +31,7 @@ class FoldedConv(nn.Conv2d):
         """Take the weights of layers in eval mode."""
         nn.Module.__init__(self)
         self.__dict__.update(fuse_conv_bn_eval(conv, norm).__dict__)
-        self.to(fastest(conv.weight.device))
+        self.to(fastest(conv.weight.device)).requires_grad_(False)
         self.rectify = rectify
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
