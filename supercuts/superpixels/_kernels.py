@@ -21,12 +21,11 @@ def _find(parent, i):
 
 
 @kernel
-def fill_features(color, embeddings, color_scale, position_scale, features):
-    """Set features (H, W, C + 2 + D) to scaled color (C, H, W), scaled row and column, embeddings (H, W, D)."""
-    height, width = features.shape[:2]
+def fill_features(color, embeddings, color_scale, position_scale, rows, features):
+    """Set rows from..to of features (H, W, C + 2 + D): scaled color (C, H, W), scaled place, embeddings (H, W, D)."""
     at = color.shape[0] + 2
-    for y in range(height):
-        for x in range(width):
+    for y in range(rows[0], rows[1]):
+        for x in range(features.shape[1]):
             for c in range(at - 2):
                 features[y, x, c] = color_scale * color[c, y, x]
             features[y, x, at - 2] = np.float32(y) * position_scale
@@ -91,13 +90,12 @@ def label_components(labels):
 
 
 @kernel
-def hard_labels(weights, ys, is_y, xs, is_x, height, width):
-    """Return (H, W) int32 cell ids of the heaviest of the nine candidates and (H, W) float32 its weight.
+def hard_labels(weights, ys, is_y, xs, is_x, first, labels, heaviest):
+    """Set labels (H, W) to the cell of each pixel's heaviest candidate, of nine, and heaviest (H, W) to its weight.
 
-    weights (N, 9, P) cell-major; ys, is_y and xs, is_x as cell_table gives them.
+    That is done for some rows of cells, the first of which is row `first` of the grid. weights (N, 9, P) cell-major;
+    ys, is_y and xs, is_x as cell_table gives them.
     """
-    labels = np.empty((height, width), np.int32)
-    heaviest = np.empty((height, width), np.float32)
     rows, ph = ys.shape
     cols, pw = xs.shape
     for r in range(rows):
@@ -112,9 +110,8 @@ def hard_labels(weights, ys, is_y, xs, is_x, height, width):
                     for o in range(1, 9):
                         if weights[cell, o, p] > weights[cell, best, p]:
                             best = o
-                    labels[ys[r, i], xs[c, j]] = (r + best // 3 - 1) * cols + c + best % 3 - 1
+                    labels[ys[r, i], xs[c, j]] = (first + r + best // 3 - 1) * cols + c + best % 3 - 1
                     heaviest[ys[r, i], xs[c, j]] = weights[cell, best, p]
-    return labels, heaviest
 
 
 @kernel

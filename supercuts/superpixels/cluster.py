@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from supercuts.core.threads import in_threads
 from supercuts.superpixels import _kernels
-from supercuts.superpixels.compiled_kmeans import CellWeights, assign, pixel_features
+from supercuts.superpixels.compiled_kmeans import CellWeights, Strip, assign, pixel_features, strips_of
 from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import Grid, cell_table, make_grid
 from supercuts.superpixels.result import PixelMaps, Superpixels
@@ -65,5 +66,11 @@ def _harden(
     """Return the cell id of each pixel's heaviest candidate and that candidate's weight."""
     ys, is_y = cell_table(grid.height, grid.rows)
     xs, is_x = cell_table(grid.width, grid.cols)
-    labels, weight = _kernels.hard_labels(soft.weights, ys, is_y, xs, is_x, grid.height, grid.width)
+    labels, weight = np.empty((grid.height, grid.width), np.int32), np.empty((grid.height, grid.width), np.float32)
+
+    def harden(_: int, strip: Strip) -> None:
+        rows, own = strip
+        _kernels.hard_labels(soft.weights[own], ys[rows], is_y[rows], xs, is_x, rows.start, labels, weight)
+
+    in_threads(harden, strips_of(grid))
     return labels, weight

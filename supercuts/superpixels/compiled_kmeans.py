@@ -21,6 +21,7 @@ from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table
 
 _ROWS = 4  # of cells, which a thread takes at once
+_IMAGE_ROWS = 64
 Strip = tuple[slice, slice]  # of the grid's rows, and of the cells in them
 
 
@@ -45,7 +46,13 @@ def pixel_features(
     bands, height, width = color.shape
     scale = np.float32(config.position_scale * max(grid.rows / height, grid.cols / width))
     features = np.empty((height, width, bands + 2 + len(embeddings)), np.float32)
-    _kernels.fill_features(color, channels_last(embeddings), np.float32(config.color_scale), scale, features)
+    learned, color_scale = channels_last(embeddings), np.float32(config.color_scale)
+
+    def fill(_: int, top: int) -> None:
+        rows = (top, min(top + _IMAGE_ROWS, height))
+        _kernels.fill_features(color, learned, color_scale, scale, rows, features)
+
+    in_threads(fill, range(0, height, _IMAGE_ROWS))
     return features
 
 
@@ -65,10 +72,7 @@ def assign(
     centers = np.empty((n, n_channels), np.float32)
     given = np.empty((n, N_CANDIDATES, n_channels + 1), np.float32)
     near = candidates(grid)
-    strips = [
-        (slice(row, row + _ROWS), slice(row * grid.cols, (row + _ROWS) * grid.cols))
-        for row in range(0, grid.rows, _ROWS)
-    ]
+    strips = strips_of(grid)
 
     def start(_: int, strip: Strip) -> None:
         rows, own = strip
@@ -88,6 +92,14 @@ def assign(
         if update(centers, given, near, tolerance):
             break
     return CellWeights(weights, centers)
+
+
+def strips_of(grid: Grid) -> list[Strip]:
+    """Return the parts of a grid that threads take: rows of cells, and the cells in them."""
+    return [
+        (slice(row, row + _ROWS), slice(row * grid.cols, (row + _ROWS) * grid.cols))
+        for row in range(0, grid.rows, _ROWS)
+    ]
 
 
 def update(

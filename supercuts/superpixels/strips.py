@@ -207,10 +207,10 @@ def _iterate(
 
 def _mark(cells: _Cells, strip: Strip, weights: np.ndarray, config: ClusterConfig, marked: np.ndarray) -> None:
     (first, end), (top, bottom), grid = strip, cells.span(*strip), cells.grid
-    labels, weight = _kernels.hard_labels(
-        weights, cells.ys[first:end] - top, cells.is_y[first:end], cells.xs, cells.is_x, bottom - top, grid.width
+    labels, weight = np.empty((bottom - top, grid.width), np.int32), np.empty((bottom - top, grid.width), np.float32)
+    _kernels.hard_labels(
+        weights, cells.ys[first:end] - top, cells.is_y[first:end], cells.xs, cells.is_x, first, labels, weight
     )
-    labels += first * grid.cols
     is_core = (cells.maps.boundary_rows(top, bottom) <= config.core_boundary) & (weight >= config.core_weight)
     rows = np.where(is_core, labels, -1 - labels)
     if cells.maps.valid is not None:
