@@ -6,10 +6,11 @@ Not  no processes; the results do not depend on the number of threads: no part m
      waves none but those beside it
 """
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Part = TypeVar("Part")
@@ -38,12 +39,21 @@ def in_threads(work: Callable[[int, Part], None], parts: Sequence[Part], n_threa
         for part in parts:
             work(0, part)
         return
-    # made anew: threads that wait for work would not survive a fork
-    with ThreadPoolExecutor(n - 1) as pool:
-        others = [pool.submit(run, thread) for thread in range(1, n)]
+    others = [_pool(os.getpid(), n - 1).submit(run, thread) for thread in range(1, n)]
+    try:
         run(0)
-    for other in others:
+    finally:
+        # one that did not begin has nothing left to do: others of the process had all threads
+        begun = [other for other in others if not other.cancel()]
+        wait(begun)
+    for other in begun:
         other.result()
+
+
+@functools.cache
+def _pool(process: int, n_threads: int) -> ThreadPoolExecutor:
+    """Return threads that wait for work, since starting them takes longer than many a part. A fork has none of them."""
+    return ThreadPoolExecutor(n_threads, thread_name_prefix=f"supercuts-{process}")
 
 
 def in_waves(work: Callable[[Part], bool], parts: Sequence[Part], n_rounds: int, n_threads: int | None = None) -> None:

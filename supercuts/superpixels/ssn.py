@@ -149,9 +149,10 @@ class SSN(nn.Module):
         padded = F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
         features = self.backbone(padded)
         output, path = self.head(features.stem, features.maps)
-        output = output[..., :height, :width].float()
+        output = output[..., :height, :width]
         strength, regions = (None, None) if self.regions is None else self._see_regions(path, images)
-        return PixelPrediction(output[:, :-1], output[:, -1:], strength, regions)
+        # apart, so that the embeddings of a pixel lie side by side in memory
+        return PixelPrediction(output[:, :-1].float(), output[:, -1:].float(), strength, regions)
 
     def _see_regions(self, path: list[torch.Tensor], images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         assert self.regions is not None
