@@ -9,6 +9,7 @@ Not  no quality (refine.py), no test
 
 import argparse
 import itertools
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -93,12 +94,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=positive_int, default=5, help="steps timed, after one that is not")
-    parser.add_argument("--threads", type=positive_int, default=1, help="of torch")
+    parser.add_argument("--threads", type=positive_int, default=1, help="of torch and the kernels")
     parser.add_argument("--size", type=positive_int, nargs=2, default=(321, 481), metavar=("H", "W"))
     parser.add_argument("--superpixels", type=positive_int, default=10000, help="of method sp, squares")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # the kernels' threads
     height, width = arguments.size
     rng = np.random.default_rng(0)
     image = rng.random((height, width, 3), dtype=np.float32)
