@@ -1,6 +1,7 @@
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -63,6 +64,38 @@ def test_an_error_is_raised(monkeypatch):
     monkeypatch.setattr(threads, "thread_count", lambda: 2)
     with pytest.raises(ZeroDivisionError):
         in_threads(lambda _, part: 1 // part, [1, 0, 1])
+
+
+def sum_in_threads(_=None):
+    done = []
+    in_threads(lambda _, part: done.append(part), range(100))
+    return sum(done)
+
+
+def test_callers_at_the_same_time_and_within_one_another(monkeypatch):
+    monkeypatch.setattr(threads, "thread_count", lambda: 3)
+    with ThreadPoolExecutor(8) as callers:
+        assert list(callers.map(sum_in_threads, range(200))) == [4950] * 200
+    inner = []
+    in_threads(lambda *_: inner.append(sum_in_threads()), range(20))
+    assert inner == [4950] * 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_has_threads_of_its_own(monkeypatch):
+    monkeypatch.setattr(threads, "thread_count", lambda: 2)
+    meet = threading.Barrier(2, timeout=30)
+    in_threads(lambda *_: meet.wait(), [0, 1])  # this process has one that waits now
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            in_threads(lambda *_: meet.wait(), [0, 1])
+            code = 42
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
 
 
 class Sandpile:
