@@ -8,7 +8,9 @@ Each map is written once, where convolution, normalisation and ReLU write it thr
 """
 
 import copy
-from typing import TypeVar
+import itertools
+import weakref
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,7 @@ _HAS_ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-ca
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if _HAS_ONEDNN else None
 
 Network = TypeVar("Network", bound=nn.Module)
+_FOLDED: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], Any]] = weakref.WeakKeyDictionary()
 
 
 class FoldedConv(nn.Conv2d):
@@ -31,7 +34,7 @@ class FoldedConv(nn.Conv2d):
         """Take the weights of layers in eval mode."""
         nn.Module.__init__(self)
         self.__dict__.update(fuse_conv_bn_eval(conv, norm).__dict__)
-        self.to(fastest(conv.weight.device)).requires_grad_(False)
+        self.to(fastest(conv.weight.device)).to(memory_format=torch.channels_last).requires_grad_(False)
         self.rectify = rectify
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -50,22 +53,44 @@ class FoldedConv(nn.Conv2d):
         return y.relu_() if self.rectify else y
 
 
-def fold(network: Network) -> Network:
-    """Return the network, in eval mode, as it is run; one that has nothing to fold as it is."""
-    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+def folded(network: Network) -> Network:
+    """Return the network as it is run; itself while it is trained, or where hooks watch its layers.
+
+    It is made once, and again when weights have changed or moved.
+    """
+    if network.training or any(one._forward_hooks or one._forward_pre_hooks for one in network.modules()):
         return network
-    folded = copy.deepcopy(network)
-    for module in list(folded.modules()):
+    state = _state(network)
+    known = _FOLDED.get(network)
+    if known is None or known[0] != state:
+        known = _FOLDED[network] = (state, _fold(network))
+    run: Network = known[1]
+    return run
+
+
+def _state(network: nn.Module) -> tuple[object, ...]:
+    """Return what changes with each change of the weights, and the type they are to be run in."""
+    tensors = list(itertools.chain(network.parameters(), network.buffers()))
+    versions = (0 if tensor.is_inference() else tensor._version for tensor in tensors)
+    kind = fastest(tensors[0].device) if tensors else None
+    return kind, *zip((tensor.data_ptr() for tensor in tensors), versions, strict=True)
+
+
+def _fold(network: Network) -> Network:
+    # weights of layers that stay are shared with the network
+    shared = {id(tensor): tensor for tensor in itertools.chain(network.parameters(), network.buffers())}
+    run = copy.deepcopy(network, dict[int, Any](shared))
+    for module in list(run.modules()):
         if isinstance(module, nn.Sequential):
             _fold_layers(module)
-    return folded
+    return run
 
 
 def _fold_layers(layers: nn.Sequential) -> None:
     """Replace each convolution that a normalisation follows; what is folded into it becomes an identity."""
     for i in range(len(layers) - 1):
         conv, norm = layers[i], layers[i + 1]
-        if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
+        if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and not norm.training:
             rectify = i + 2 < len(layers) and isinstance(layers[i + 2], nn.ReLU)
             layers[i], layers[i + 1] = FoldedConv(conv, norm, rectify), nn.Identity()
             if rectify:

@@ -42,14 +42,12 @@ def open_network(path: Path, engine: str = "torch") -> tuple[Network, dict[str, 
 
 
 def ready(network: Network) -> Network:
-    """Return the network as it is run: one of torch folded, channels last."""
+    """Return the network laid out for inference."""
     if isinstance(network, OnnxNetwork):
         return network
     import torch
 
-    from supercuts.superpixels.folded import fold
-
-    return fold(network).to(memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last)
 
 
 def is_on_gpu(network: Network | None) -> bool:

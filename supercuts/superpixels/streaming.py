@@ -20,7 +20,7 @@ from torch import nn
 from supercuts.backbones.compact_cnn import CompactCNN, ResidualBlock
 from supercuts.core.precision import autocast
 from supercuts.images.bands import to_unit
-from supercuts.superpixels.folded import FoldedConv
+from supercuts.superpixels.folded import FoldedConv, folded
 from supercuts.superpixels.ssn import SSN, Context
 from supercuts.superpixels.tiles import Tile
 
@@ -40,7 +40,7 @@ def predict_rows(
     height, width = pixels.shape[:2]
     multiple, stride = network.backbone.strides[-1], network.backbone.strides[0]
     n_rows = max(_BLOCK_PIXELS // width // multiple, 1) * multiple
-    stream, top = _Stream(network), 0
+    stream, top = _Stream(folded(network)), 0
     for start in range(0, height, n_rows):
         end = min(start + n_rows, height)
         with torch.inference_mode(), autocast(_device(network)):

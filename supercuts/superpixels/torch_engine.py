@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 
 from supercuts.core.precision import autocast
+from supercuts.superpixels.folded import folded
 from supercuts.superpixels.predict import Pixels, ViewsConfig
 from supercuts.superpixels.ssn import SSN
 
@@ -49,8 +50,9 @@ def _see(pixels: torch.Tensor, network: SSN, scale: float, flip: bool) -> list[t
         size = [max(round(scale * side), 1) for side in (height, width)]
         view = F.interpolate(view, size, mode="bilinear", align_corners=False, antialias=True)
     view = (view.flip(-1) if flip else view).contiguous(memory_format=torch.channels_last)
+    run = folded(network)
     with torch.inference_mode(), autocast(view.device):
-        prediction = network(view)
+        prediction = run(view)
     outputs = [(prediction.boundary_logits.sigmoid(), 1), (prediction.embeddings, 1)]
     if prediction.strength_logits is not None and prediction.region_embeddings is not None:
         stride = network.backbone.strides[0]
