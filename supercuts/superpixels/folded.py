@@ -8,9 +8,10 @@ Each map is written once, where convolution, normalisation and ReLU write it thr
 """
 
 import copy
-import itertools
+import operator
 import weakref
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,15 @@ _HAS_ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-ca
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if _HAS_ONEDNN else None
 
 Network = TypeVar("Network", bound=nn.Module)
-_FOLDED: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], Any]] = weakref.WeakKeyDictionary()
+
+
+class _Folded(NamedTuple):
+    tensors: Sequence[torch.Tensor]
+    state: tuple[object, ...]
+    run: Any
+
+
+_FOLDED: weakref.WeakKeyDictionary[nn.Module, _Folded] = weakref.WeakKeyDictionary()
 
 
 class FoldedConv(nn.Conv2d):
@@ -58,19 +67,27 @@ def folded(network: Network) -> Network:
 
     It is made once, and again when weights have changed or moved.
     """
-    if network.training or any(one._forward_hooks or one._forward_pre_hooks for one in network.modules()):
+    modules = list(network.modules())
+    if network.training or any(one._forward_hooks or one._forward_pre_hooks for one in modules):
         return network
-    state = _state(network)
+    # kept, so that no others can take the addresses by which changes are seen
+    tensors = _tensors(modules)
+    state = _state(tensors)
     known = _FOLDED.get(network)
-    if known is None or known[0] != state:
-        known = _FOLDED[network] = (state, _fold(network))
-    run: Network = known[1]
+    if known is None or known.state != state or not all(map(operator.is_, known.tensors, tensors)):
+        known = _FOLDED[network] = _Folded(tensors, state, _fold(network))
+    run: Network = known.run
     return run
 
 
-def _state(network: nn.Module) -> tuple[object, ...]:
+def _tensors(modules: Sequence[nn.Module]) -> list[torch.Tensor]:
+    """Return parameters and buffers, sooner than nn.Module does: it is asked at every image."""
+    held = (one for module in modules for one in (*module._parameters.values(), *module._buffers.values()))
+    return [tensor for tensor in held if tensor is not None]
+
+
+def _state(tensors: Sequence[torch.Tensor]) -> tuple[object, ...]:
     """Return what changes with each change of the weights, and the type they are to be run in."""
-    tensors = list(itertools.chain(network.parameters(), network.buffers()))
     versions = (0 if tensor.is_inference() else tensor._version for tensor in tensors)
     kind = fastest(tensors[0].device) if tensors else None
     return kind, *zip((tensor.data_ptr() for tensor in tensors), versions, strict=True)
@@ -78,7 +95,7 @@ def _state(network: nn.Module) -> tuple[object, ...]:
 
 def _fold(network: Network) -> Network:
     # weights of layers that stay are shared with the network
-    shared = {id(tensor): tensor for tensor in itertools.chain(network.parameters(), network.buffers())}
+    shared = {id(tensor): tensor for tensor in _tensors(list(network.modules()))}
     run = copy.deepcopy(network, dict[int, Any](shared))
     for module in list(run.modules()):
         if isinstance(module, nn.Sequential):
