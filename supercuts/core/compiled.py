@@ -8,6 +8,10 @@ Numba writes, optimises and stores two further functions around each one, to cal
 needs neither, a kernel not the one for C. A helper is not cached on its own either: the kernel that calls it holds it,
 and so is the same whether it was just compiled or read from the cache. Divisions follow numpy: a check for zero at each
 would make every loop longer. Other threads run on while a kernel does.
+
+Numba also counts who holds an array, at each call that writes to one, with instructions that lock the memory: small
+helpers take several times as long. A helper only borrows its caller's arrays and counts nothing; one that makes arrays
+is an allocating_helper, which numba demands by an error.
 """
 
 from typing import Any
@@ -17,6 +21,9 @@ from numba import njit
 _OPTIONS: dict[str, Any] = {"no_cfunc_wrapper": True, "error_model": "numpy"}
 IN_ANY_ORDER = {"reassoc", "nsz", "arcp", "contract"}  # sums are; infinities and NaN keep their meaning
 
+HELPER: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": False}
+
 kernel = njit(cache=True, nogil=True, **_OPTIONS)
-helper = njit(**{**_OPTIONS, "no_cpython_wrapper": True})
 sum_kernel = njit(cache=True, nogil=True, fastmath=IN_ANY_ORDER, **_OPTIONS)
+helper = njit(**HELPER)
+allocating_helper = njit(**{**HELPER, "_nrt": True})

@@ -13,7 +13,7 @@ Rows are added and copied element by element: an array expression takes numba se
 
 import numpy as np
 
-from supercuts.core.compiled import helper, kernel
+from supercuts.core.compiled import allocating_helper, helper, kernel
 
 
 @helper
@@ -108,7 +108,7 @@ def _size_factor(area_a, area_b, reference, exponent):
     return 1.0 if smaller >= 1.0 or exponent == 0.0 else smaller**exponent
 
 
-@helper
+@allocating_helper
 def link(edges, n_nodes):
     """Return the adjacency of the slots: ends (E, 2), head, following, degree, is_alive, table keys and values."""
     n_edges = edges.shape[0]

@@ -9,7 +9,7 @@ Rows are added and copied element by element: an array expression takes numba se
 
 import numpy as np
 
-from supercuts.core.compiled import helper, kernel
+from supercuts.core.compiled import allocating_helper, helper, kernel
 from supercuts.merging._kernels import _pop, _push, _sift_down, _size_factor, absorb, link
 
 MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean: a few borders are very unlike all others
@@ -102,29 +102,66 @@ def describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
 
 
 @helper
-def separation(x, mean, scale, first, second, last, hidden):
+def _add_layer(row, weights, values):
+    """Add what a layer with weights (I, J) makes of values (I,) to row (J,), input by input."""
+    n = values.size
+    i = 0
+    while i + 8 <= n:  # at once, between which the row stays in registers
+        a, b, c, d = values[i], values[i + 1], values[i + 2], values[i + 3]
+        e, f, g, h = values[i + 4], values[i + 5], values[i + 6], values[i + 7]
+        for j in range(row.size):
+            r = row[j] + a * weights[i, j] + b * weights[i + 1, j] + c * weights[i + 2, j] + d * weights[i + 3, j]
+            row[j] = r + e * weights[i + 4, j] + f * weights[i + 5, j] + g * weights[i + 6, j] + h * weights[i + 7, j]
+        i += 8
+    while i < n:
+        for j in range(row.size):
+            row[j] += values[i] * weights[i, j]
+        i += 1
+
+
+@helper
+def _rectify(row):
+    for j in range(row.size):
+        row[j] = max(row[j], np.float32(0))
+
+
+@helper
+def separation(x, mean, scale, first, second, last, seen, hidden):
     """Return the probability that people separate a pair with features x (F,): the mean logit of M perceptrons.
 
-    first (M, F + 1, H), second (M, H + 1, H), last (M, H + 1); the last row of each holds the biases. hidden (2, H).
+    first (F + 1, M * H), second (M, H + 1, H), last (M, H + 1); the last row of each holds the biases. The first layer
+    is one for all perceptrons. seen (F,) and hidden (2, M * H) are written over.
     """
     n_features, width = x.size, last.shape[1] - 1
+    for i in range(n_features):
+        seen[i] = min(max((x[i] - mean[i]) * scale[i], -MOST_DEVIATIONS), MOST_DEVIATIONS)
+    for j in range(hidden.shape[1]):
+        hidden[0, j] = first[n_features, j]
+    _add_layer(hidden[0], first, seen)
+    _rectify(hidden[0])
     logit = 0.0
     for m in range(last.shape[0]):
+        of_one = hidden[1, :width]
         for j in range(width):
-            hidden[0, j] = first[m, n_features, j]
-            hidden[1, j] = second[m, width, j]
-        for i in range(n_features):
-            value = np.float32(min(max((x[i] - mean[i]) * scale[i], -MOST_DEVIATIONS), MOST_DEVIATIONS))
-            for j in range(width):
-                hidden[0, j] += value * first[m, i, j]
-        for i in range(width):
-            value = max(hidden[0, i], np.float32(0))
-            for j in range(width):
-                hidden[1, j] += value * second[m, i, j]
+            of_one[j] = second[m, width, j]
+        _add_layer(of_one, second[m], hidden[0, m * width : (m + 1) * width])
+        _rectify(of_one)
         logit += last[m, width]
         for j in range(width):
-            logit += max(hidden[1, j], np.float32(0)) * last[m, j]
+            logit += of_one[j] * last[m, j]
     return 1 / (1 + np.exp(-logit / last.shape[0]))
+
+
+@allocating_helper
+def _side_by_side(first):
+    """Return first layers (M, F, H) as one layer (F, M * H)."""
+    n, n_inputs, width = first.shape
+    layer = np.empty((n_inputs, n * width), np.float32)
+    for m in range(n):
+        for i in range(n_inputs):
+            for j in range(width):
+                layer[i, m * width + j] = first[m, i, j]
+    return layer
 
 
 @kernel
@@ -138,10 +175,11 @@ def describe_edges(pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
 def separate_edges(features, weights):
     """Return the probability of each row of features (E, F)."""
     mean, scale, first, second, last = weights
-    hidden = np.empty((2, last.shape[1] - 1), np.float32)
+    layer = _side_by_side(first)
+    normal, hidden = np.empty(mean.size, np.float32), np.empty((2, layer.shape[1]), np.float32)
     out = np.empty(features.shape[0], np.float64)
     for e in range(features.shape[0]):
-        out[e] = separation(features[e], mean, scale, first, second, last, hidden)
+        out[e] = separation(features[e], mean, scale, layer, second, last, normal, hidden)
     return out
 
 
@@ -190,7 +228,8 @@ def agglomerate(
     heap_keys = np.empty(4 * n_edges + 16, np.float64)
     heap_ids = np.empty(4 * n_edges + 16, np.int64)
     x = np.empty(mean.size, np.float64)
-    hidden = np.empty((2, last.shape[1] - 1), np.float32)
+    layer = _side_by_side(first)
+    normal, hidden = np.empty(mean.size, np.float32), np.empty((2, layer.shape[1]), np.float32)
     n_due, size, n_seen, done = n_edges, n_edges - n_edges, 0, 0
     merges = np.empty((max(n_nodes - 1, 0), 2), np.int64)
     keys = np.empty(max(n_nodes - 1, 0), np.float64)
@@ -206,7 +245,7 @@ def agglomerate(
                     seen[n_seen, k] = x[k]
                 seen_nodes[n_seen, 0], seen_nodes[n_seen, 1] = node_of[a], node_of[b]
             n_seen += 1
-            probability = separation(x, mean, scale, first, second, last, hidden)
+            probability = separation(x, mean, scale, layer, second, last, normal, hidden)
             key = probability * _size_factor(nodes[a, 0], nodes[b, 0], reference_area, exponent)
             judged_area[e] = nodes[a, 0] + nodes[b, 0]
             is_due[e] = False

@@ -185,25 +185,20 @@ def keep_cores(labels, is_core, seeds, n_labels):
 
 
 @helper
-def _offer(y, x, label, base, step_cost, features, centers, feature_weight, feature_cap, max_step, best, queue, state):
-    """Queue pixel (y, x) for label at base + the cost of entering it, unless a cheaper offer is queued already."""
-    bucket, entry_pixel, entry_label, entry_next = queue
-    pixel = y * step_cost.shape[1] + x
-    if base + min(np.int64(step_cost[y, x]), max_step) >= best[pixel]:
-        return  # however alike: most pixels are offered once from each side
+def _place(at, wide):
+    """Return row and column of entry `at` of an array that is `wide` a row, with a row and a column before them."""
+    row = np.int64(np.uint32(at) // np.uint32(wide))  # much sooner than of 64 bits
+    return row - 1, at - row * wide - 1
+
+
+@helper
+def _cost(y, x, label, step, features, centers, feature_weight, feature_cap, max_step):
+    """Return what entering pixel (y, x) with a label costs, beside `step` for how unlike its centre the pixel is."""
     total = 0.0
     for c in range(features.shape[2]):
         d = features[y, x, c] - centers[label, c]
         total += d * d
-    cost = base + min(int(step_cost[y, x] + feature_weight * min(total, feature_cap)), max_step)
-    if cost < best[pixel]:
-        best[pixel] = cost
-        entry = state[0]
-        entry_pixel[entry], entry_label[entry] = pixel, label
-        entry_next[entry] = bucket[cost % bucket.size]
-        bucket[cost % bucket.size] = entry
-        state[0] += 1  # entries made
-        state[1] += 1  # entries waiting
+    return min(int(step + feature_weight * min(total, feature_cap)), max_step)
 
 
 @kernel
@@ -211,48 +206,67 @@ def grow(cores, step_cost, features, centers, feature_weight, feature_cap, max_s
     """Grow cores over the pixels marked -1, cheapest path first; return (H, W) int32 labels.
 
     Entering pixel p with label i costs step_cost[p] + feature_weight * min(|f_p - s_i|^2, feature_cap), a whole number
-    of at most max_step: distances are whole, so a ring of max_step + 1 buckets is an exact priority queue (Dial 1969)
-    and the growth is linear in the pixels. features (H, W, C), centers (N, C).
+    of at most max_step: distances are whole, so a ring of more than max_step buckets is an exact priority queue (Dial
+    1969) and the growth is linear in the pixels. features (H, W, C), centers (N, C).
     """
     height, width = cores.shape
     labels = cores.copy()
-    capacity = 4 * height * width  # each border between two pixels makes at most one offer a side
-    bucket, entry_next = np.empty(max_step + 1, np.int64), np.empty(capacity, np.int64)
-    entry_pixel, entry_label = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+    # a column before each row, and a row above and below, take no offer; nor do cores, and pixels once they are reached
+    wide = width + 1
+    best = np.empty((height + 2) * wide + 1, np.int32)
+    best[:] = -1
+    for y in range(height):
+        for x in range(width):
+            if cores[y, x] < 0:
+                best[(y + 1) * wide + x + 1] = 2**31 - 1
+    around = (-wide, -1, 1, wide)
+    n_buckets = 1
+    while n_buckets <= max_step:
+        n_buckets *= 2
+    ring = n_buckets - 1
+    bucket = np.empty(n_buckets, np.int32)
     bucket[:] = -1
-    queue = bucket, entry_pixel, entry_label, entry_next
-    best = np.empty(height * width, np.int32)
-    best[:] = 2**31 - 1
-    state = np.empty(2, np.int64)
-    state[:] = 0
-    distance = state[0]  # a plain 0 is a type of its own, for which numba compiles all that is called once more
-    for y0 in range(height):
-        for x0 in range(width):
-            if cores[y0, x0] < 0:
+    capacity = 4 * height * width  # each border between two pixels makes at most one offer a side
+    entry_pixel, entry_label = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+    entry_next = np.empty(capacity, np.int32)
+    n_entries, n_waiting, distance = 0, 0, 0
+    y, x = 0, -1
+    while y < height or n_waiting > 0:
+        if y < height:  # first what borders cores is offered, in scan order
+            x += 1
+            if x == width:
+                y, x = y + 1, -1
                 continue
-            for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
-                y, x = y0 + dy, x0 + dx
-                if 0 <= y < height and 0 <= x < width and cores[y, x] < 0:
-                    _offer(
-                        y, x, cores[y0, x0], distance, step_cost, features, centers,
-                        feature_weight, feature_cap, max_step, best, queue, state,
-                    )  # fmt: skip
-    while state[1] > 0:
-        entry = bucket[distance % bucket.size]
-        if entry < 0:
-            distance += 1
-            continue
-        bucket[distance % bucket.size] = entry_next[entry]
-        state[1] -= 1
-        y0, x0 = entry_pixel[entry] // width, entry_pixel[entry] % width
-        if labels[y0, x0] >= 0:
-            continue
-        labels[y0, x0] = entry_label[entry]
-        for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
-            y, x = y0 + dy, x0 + dx
-            if 0 <= y < height and 0 <= x < width and labels[y, x] < 0:
-                _offer(
-                    y, x, entry_label[entry], distance, step_cost, features, centers,
-                    feature_weight, feature_cap, max_step, best, queue, state,
-                )  # fmt: skip
+            if cores[y, x] < 0:
+                continue
+            at, label = (y + 1) * wide + x + 1, cores[y, x]
+        else:
+            entry = bucket[distance & ring]
+            if entry < 0:
+                distance += 1
+                continue
+            bucket[distance & ring] = entry_next[entry]
+            n_waiting -= 1
+            at, label = np.int64(entry_pixel[entry]), entry_label[entry]
+            if best[at] < distance:
+                continue
+            row, column = _place(at, wide)
+            labels[row, column] = label
+        for i in range(4):
+            to = at + around[i]
+            if best[to] <= distance:
+                continue
+            row, column = _place(to, wide)
+            step = np.int64(step_cost[row, column])
+            if distance + min(step, max_step) >= best[to]:
+                continue  # however alike: most pixels are offered once from each side
+            cost = _cost(row, column, label, step, features, centers, feature_weight, feature_cap, max_step)
+            cost += distance
+            if cost < best[to]:
+                best[to] = cost
+                entry_pixel[n_entries], entry_label[n_entries] = to, label
+                entry_next[n_entries] = bucket[cost & ring]
+                bucket[cost & ring] = n_entries
+                n_entries += 1
+                n_waiting += 1
     return labels

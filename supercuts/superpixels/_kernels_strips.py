@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from supercuts.core._kernels_half import from_half
-from supercuts.core.compiled import helper, kernel
+from supercuts.core.compiled import HELPER, allocating_helper, helper, kernel
 from supercuts.superpixels._kernels import label_components
 from supercuts.superpixels._kernels_smooth import _DX, _DY, _is_at_border, _is_simple
 
@@ -128,7 +128,7 @@ def keep_cores(marked, valid, seeds, n_labels):
             k = taken_from
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True, **HELPER)
 def _lab(red, green, blue, tables, out):
     """Set out (3,) to Lab of bytes, to the last bit as images._kernels.lab_from_rgb."""
     linear, mix, curve = tables
@@ -210,7 +210,7 @@ def _offer_around(y0, x0, label, base, labels, best, queue, state, centers, maps
             state[1] += 1  # entries waiting
 
 
-@helper
+@allocating_helper
 def _with_room(queue, state):
     """Return the queue with room for the offers of one more pixel."""
     bucket, entry_pixel, entry_label, entry_next = queue

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 from numba import njit, types
+from numba.core.errors import NumbaError
 
-from supercuts.core.compiled import helper, kernel
+from supercuts.core.compiled import allocating_helper, helper, kernel
 
 
 @helper
@@ -45,3 +47,33 @@ def test_nothing_is_compiled_around_a_helper():
     assert wrappers(njit(plain)) == {"cpython", "cfunc"}  # what numba does unless told
     assert wrappers(helper(plain)) == set()
     assert kernel(plain).targetoptions["no_cfunc_wrapper"]
+
+
+def offer(values, others, i):
+    if values[i] < 0:
+        return
+    if others[i] > values[i]:
+        others[i] = values[i]
+        values[i] += 1
+
+
+def make(values):
+    return np.empty(values.size)
+
+
+def counts_references(compiled):
+    compiled.compile((types.float64[::1], types.float64[::1], types.int64))
+    (code,) = compiled.inspect_llvm().values()
+    body = code[code.index("define") :]  # of the function itself, which comes first
+    return "call void @NRT_incref" in body[: body.index("\n}")]
+
+
+def test_a_helper_counts_nobody_who_holds_the_arrays_it_writes_to():
+    assert counts_references(njit(offer))  # what numba does unless told
+    assert not counts_references(helper(offer))
+
+
+def test_what_makes_arrays_is_no_plain_helper():
+    with pytest.raises(NumbaError, match="returning of array"):
+        helper(make).compile((types.float64[::1],))
+    allocating_helper(make).compile((types.float64[::1],))
