@@ -8,6 +8,8 @@ Not  no checks; annotations are left out because numba's own types are the signa
 import numpy as np
 from numba import njit
 
+from supercuts.core.compiled import helper
+
 
 @njit(cache=True)
 def flat_components(values):
@@ -75,7 +77,7 @@ def merge_across(values, rising, forest, node, n_leaves, parents, altitudes):
     return n_nodes
 
 
-@njit(cache=True)
+@helper
 def _find(forest, pixel):
     while forest[pixel] != pixel:
         forest[pixel] = forest[forest[pixel]]
@@ -83,7 +85,7 @@ def _find(forest, pixel):
     return pixel
 
 
-@njit(cache=True)
+@helper
 def _join(forest, a, b):
     """Join two components and return the root of the result, the lower of both roots."""
     a, b = _find(forest, a), _find(forest, b)

@@ -8,6 +8,8 @@ Not  no checks; annotations are left out because numba's own types are the signa
 import numpy as np
 from numba import njit
 
+from supercuts.core.compiled import helper
+
 
 @njit(cache=True)
 def boundary_mask(labels):
@@ -70,7 +72,7 @@ def count_components(labels):
     return n_components
 
 
-@njit(cache=True)
+@helper
 def _find(parent, node):
     while parent[node] != node:
         parent[node] = parent[parent[node]]
