@@ -138,9 +138,11 @@ def _add_row(labels, pixels, sums, squares, line, square):
                 square[c] += value * value
             end += 1
         if label >= 0:
+            total = squares[label]
             for c in range(n_channels):
                 sums[label, c] += line[c]
-                squares[label] += square[c]
+                total += square[c]
+            squares[label] = total
         start = end
 
 
