@@ -23,6 +23,7 @@ from supercuts.hierarchy.cuts import Limits
 
 _N_GROUPS = {"merge": (2, 2), "split": (2, np.inf), "lock": (1, 1)}
 KINDS = tuple(_N_GROUPS)
+_APART = "holds regions that are kept apart: undo() their split or lock first."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +112,8 @@ def _merge(tree: Tree, n_leaves: int, edit: Edit) -> Tree:
     rank = _ranks(tree, n_leaves)
     if rank[tree.parents[a]] == FROZEN or rank[tree.parents[b]] == FROZEN:
         raise ConstraintError(f"the {edit} lies inside a locked region, which is one already: undo() the lock first.")
+    if FORCED in (rank[a], rank[b]):
+        raise ConstraintError(f"the {edit} {_APART}")
     new = tree.parents.size
     parents = np.append(tree.parents, tree.parents[a])
     parents[[a, b]] = new
@@ -133,7 +136,7 @@ def _lock(tree: Tree, n_leaves: int, edit: Edit) -> Tree:
     node = _node_of(tree.parents, n_leaves, edit.groups[0])
     rank = _ranks(tree, n_leaves)
     if rank[node] == FORCED:
-        raise ConstraintError(f"the {edit} holds regions that are kept apart: undo() their split or lock first.")
+        raise ConstraintError(f"the {edit} {_APART}")
     altitudes = tree.altitudes.copy()
     is_below = _kernels.mark_descendants(tree.parents, np.array([node]))
     is_below[:n_leaves] = False

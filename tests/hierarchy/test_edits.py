@@ -117,6 +117,10 @@ def test_contradictions_are_named(hand):
         locked.merge(0, 3)
     with pytest.raises(ConstraintError, match="lock of 5 leaves holds regions that are kept apart"):
         locked.lock(locked.root)
+    locked = hand.lock(0).lock(1)
+    others = next(int(node) for node in locked.children(locked.root) if node != 1)  # a root that locks have made
+    with pytest.raises(ConstraintError, match="merge of 1 and 4 leaves holds regions that are kept apart"):
+        locked.merge(1, others)
     apart = hand.split(6)
     with pytest.raises(ConstraintError, match="merge of 1 and 1 leaves contradicts the earlier split of 1 and 1"):
         apart.merge(3, 4)
