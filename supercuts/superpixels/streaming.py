@@ -26,8 +26,9 @@ from supercuts.superpixels.tiles import Tile
 
 _BLOCK_PIXELS = 1 << 19  # rows are given to the network in blocks of about so many pixels: their maps stay in the cache
 
-# a convolution waits for so many: for fewer oneDNN may choose a kernel that adds up in another order
-_LEAST_ROWS = 4
+# a convolution waits for so many, unless they are long: for fewer values oneDNN may choose a kernel that adds up in
+# another order; of long rows, each that waits costs much memory
+_LEAST_ROWS, _LONG_ROW = 4, 512
 
 Rows = torch.Tensor | None  # (1, C, rows, W), None for no rows
 Step = Callable[[Rows, bool], Rows]  # rows that follow, whether they are the last -> rows that are ready
@@ -173,7 +174,7 @@ class _Convolution:
         if is_last:
             rows = F.pad(rows, (0, 0, 0, self.above))
         n = (rows.shape[2] - self.reach - 1) // self.stride + 1
-        if n < (1 if is_last else _LEAST_ROWS):
+        if n < (1 if is_last or rows.shape[3] >= _LONG_ROW else _LEAST_ROWS):
             self.held = rows
             return None
         self.held = rows[:, :, n * self.stride :].clone()  # a view would keep the whole block

@@ -66,3 +66,18 @@ def test_what_it_yields_for_is_no_inference_mode(compact):
     for _ in predict_rows(picture(300, 40), compact):
         assert not torch.is_inference_mode_enabled()
         assert not torch.is_autocast_enabled("cpu")
+
+
+def test_long_rows_do_not_wait_for_others(compact, monkeypatch):
+    image = picture(480, 8200)
+    monkeypatch.setattr(streaming, "_BLOCK_PIXELS", 16 * image.shape[1])
+    block, blocks = streaming._block, []
+    monkeypatch.setattr(streaming, "_block", lambda *given: blocks.append(0) or block(*given))
+    check(image[:96], compact)
+    blocks.clear()
+    next(predict_rows(image, compact))
+    at_once = len(blocks)
+    monkeypatch.setattr(streaming, "_LONG_ROW", image.shape[1] + 1)
+    blocks.clear()
+    next(predict_rows(image, compact))
+    assert at_once < len(blocks)
