@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,6 +109,7 @@ def in_a_process(name: str, size: str, arguments: argparse.Namespace) -> Result:
     command = [sys.executable, __file__, "--sizes", size, "--child", name, *options]
     environment = os.environ | dict.fromkeys(THREADS, str(arguments.threads))
     print(f"{name} at {size}", file=sys.stderr)
+    before = psutil.cpu_times()
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=arguments.timeout, check=False
@@ -118,7 +120,15 @@ def in_a_process(name: str, size: str, arguments: argparse.Namespace) -> Result:
         print(done.stderr, file=sys.stderr)
         return {"failed": f"exit code {done.returncode}"}
     result: Result = json.loads(done.stdout.splitlines()[-1])
-    return result
+    return result | {"stolen": stolen(before, psutil.cpu_times())}
+
+
+def stolen(before: Any, after: Any) -> float | None:
+    """Return the share of the processors' time that a virtual machine's host gave to others, None where unknown."""
+    if not hasattr(before, "steal"):
+        return None
+    spent = sum(after) - sum(before)
+    return (after.steal - before.steal) / spent if spent else 0.0
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -174,6 +184,8 @@ def stage_table(results: dict[str, dict[str, Result]]) -> str:
     rows = [(stage, *(f"{1000 * one['seconds'][stage]:.1f}" for one in ours.values())) for stage in stages]
     shares = [100 * (1 - one["seconds"]["network"] / one["seconds"]["total"]) for one in ours.values()]
     rows.append(("all but the network, %", *(f"{share:.0f}" for share in shares)))
+    if all(one["stolen"] is not None for one in ours.values()):
+        rows.append(("processors' time taken by the host, %", *(f"{100 * one['stolen']:.1f}" for one in ours.values())))
     return markdown_table((f"{OURS}, ms", *(_title(size) for size in ours)), rows)
 
 

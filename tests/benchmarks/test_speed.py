@@ -2,6 +2,7 @@ import importlib
 import json
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,11 @@ def test_what_takes_too_long_is_stopped(script, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["speed.py", "--sizes", "48x64", "--timeout", "0.01"])
     arguments = script.parse()
     assert script.in_a_process("OpenCV LSC", "48x64", arguments) == {"failed": "over 0 s"}
+
+
+def test_time_that_the_host_took_is_a_share_of_all(script):
+    linux = namedtuple("scputimes", "user idle steal")
+    assert script.stolen(linux(1.0, 2.0, 0.5), linux(2.0, 4.0, 1.5)) == pytest.approx(0.25)
+    assert script.stolen(linux(1.0, 2.0, 0.5), linux(1.0, 2.0, 0.5)) == 0
+    elsewhere = namedtuple("scputimes", "user idle")
+    assert script.stolen(elsewhere(1.0, 2.0), elsewhere(2.0, 4.0)) is None
