@@ -1,24 +1,29 @@
 """Score refinements by the pooled mean IoU that Kim, Kanezaki and Tanaka report: SP, ST, and our defaults.
 
 In   a folder with BSDS500, a split
-Out  a table: mIoU of all, fine and coarse annotators, their mean, labels an image; on request JSON
+Out  a table: mIoU of all, fine and coarse annotators, their mean, how far it lies above that of a method chosen with a
+     paired interval, seconds of the processor an image; on request JSON
 Not  no choice of settings; the test split is for reporting only
 
     python benchmarks/refine.py --data data --split test+val --cache runs/refine --json refine.json
 
-With the published settings an image takes minutes, of SP up to twenty: --limit scores the first few.
+With the published settings an image takes minutes, of SP up to twenty: --limit scores the first few. The plain loop
+takes hours and is scored only when --methods names it, best at a part of the size and for fewer steps.
 """
 
 import argparse
 import functools
 import json
-from collections.abc import Callable, Sequence
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import skimage.transform
 from common import markdown_facts, markdown_table, positive_int, run_facts, score, write_json
+from refine_speed import plain_loop
 
 import supercuts
 from supercuts.core.arrays import relabel_consecutive
@@ -26,9 +31,10 @@ from supercuts.core.config import load_config
 from supercuts.datasets.base import Sample
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.datasets.root import data_root
+from supercuts.evaluate.intervals import bootstrap_95
 from supercuts.evaluate.methods import Method
 from supercuts.evaluate.run import Store, Task
-from supercuts.metrics.pooled_iou import PooledIoU, aggregate_pooled_iou, label_pooled_iou
+from supercuts.metrics.pooled_iou import PooledIoU, PooledIoUSummary, aggregate_pooled_iou, label_pooled_iou
 from supercuts.pipeline import Model, weights_path
 from supercuts.refine.config import OURS, PartitionConfig, RefineConfig
 from supercuts.refine.fit import Example, fit, label
@@ -36,15 +42,37 @@ from supercuts.refine.hierarchy import REFINERS, refine_hierarchy
 from supercuts.refine.inputs import read_input
 from supercuts.refine.runs import initial_of, superpixels_of
 
+ST = "ST, published, nu=5"
+PLAIN = f"{ST}, plain loop"
 _SLIC = PartitionConfig(method="slic", n_segments=10000, compactness=100.0)
 SETTINGS = {
     "default": OURS,
     "SP, published": RefineConfig(method="sp", partition=_SLIC, snap=False),
     "SP on our superpixels": RefineConfig(method="sp"),
-    "ST, published, nu=5": RefineConfig(nu=5.0),
+    ST: RefineConfig(nu=5.0),
 }
 REFINED = {f"SuperCuts, then {name.upper()}": name for name in REFINERS}
 BARE = "SuperCuts"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The scores of one image, and the seconds of the processor that it took, reading and scoring included."""
+
+    iou: PooledIoU
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Score and take the time."""
+
+    score: Callable[[Sample], PooledIoU]
+
+    def __call__(self, sample: Sample) -> Scored:
+        """Return both of one image."""
+        start = time.process_time()
+        return Scored(self.score(sample), time.process_time() - start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +85,30 @@ class OfSettings:
 
     def __call__(self, sample: Sample) -> PooledIoU:
         """Return the scores of one image."""
-        image, config = read_input(sample.image_path), self.config
-        if self.scale != 1:
-            image = skimage.transform.rescale(image, self.scale, channel_axis=2, anti_aliasing=True).astype(np.float32)
+        image, config = read_scaled(sample, self.scale), self.config
         needs_tree = config.initial_regions or (config.method == "sp" and config.partition.method == "ssn")
         h = model().segment(image, superpixels=config.partition.n_segments) if needs_tree else None
         example = Example(image, superpixels_of(image, h, config), initial=initial_of(h, config))
-        labels = label(fit([example], config, device=self.device), example, config)
-        if self.scale != 1:
-            labels = skimage.transform.resize(labels, sample.truths[0].shape, order=0, preserve_range=True)
-        return label_pooled_iou([relabel_consecutive(labels)[0]], sample.truths)
+        return pooled_iou(label(fit([example], config, device=self.device), example, config), sample)
+
+
+@dataclass(frozen=True, slots=True)
+class OfPlainLoop:
+    """Score the labels of the plain PyTorch loop of ST, after as many steps."""
+
+    config: RefineConfig
+    scale: float = 1.0
+
+    def __call__(self, sample: Sample) -> PooledIoU:
+        """Return the scores of one image."""
+        config, labels = self.config, np.zeros(0)
+        steps = plain_loop(
+            read_scaled(sample, self.scale), None, config.epochs + 1, config.seed, (config.mu, config.nu)
+        )
+        for labels in steps:
+            if len(np.unique(labels)) <= config.min_classes:
+                break
+        return pooled_iou(labels, sample)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +125,37 @@ class OfRefiner:
         return label_pooled_iou([refined.cut(level=self.level)], sample.truths)
 
 
+def read_scaled(sample: Sample, scale: float) -> np.ndarray:
+    """Return an image (H, W, 3) float32 in 0..1, its sides scaled."""
+    image = read_input(sample.image_path)
+    if scale == 1:
+        return image
+    scaled: np.ndarray = skimage.transform.rescale(image, scale, channel_axis=2, anti_aliasing=True)
+    return scaled.astype(np.float32)
+
+
+def pooled_iou(labels: np.ndarray, sample: Sample) -> PooledIoU:
+    """Return the scores of a label map, enlarged to the size of the truths."""
+    shape = sample.truths[0].shape
+    if labels.shape != shape:
+        labels = skimage.transform.resize(labels, shape, order=0, preserve_range=True)
+    return label_pooled_iou([relabel_consecutive(labels)[0]], sample.truths)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is said of a method.
+
+    miou     over all images
+    above    how far its mean lies above that of the other, and the interval of that
+    seconds  of the processor, the median image
+    """
+
+    miou: PooledIoUSummary
+    above: tuple[float, float, float]
+    seconds: float
+
+
 @functools.cache
 def model() -> Model:
     """Return the model; a process loads it for its first image only."""
@@ -96,23 +169,45 @@ def main() -> None:
     splits = arguments.split.split("+")
     samples = [sample for split in splits for sample in BSDS500(root, split)]
     samples = samples[:: arguments.every][: arguments.limit]
-    store = Store(arguments.cache, PooledIoU) if arguments.cache else None
+    store = Store(arguments.cache, Scored) if arguments.cache else None
     results = score(methods_of(samples, arguments), arguments.workers, store)
+    scores = {result.method: list(result.scores.values()) for result in results}
+    figures = {name: figures_of(of_method, scores[arguments.beside]) for name, of_method in scores.items()}
     facts = {
         **run_facts(),
         "data": f"BSDS500 {arguments.split}, {len(samples)} images",
         "settings": f"published but for {' '.join(arguments.set) or 'nothing'}; hierarchies cut at {arguments.level}",
         "images": f"at {arguments.scale:g} of their size, labels enlarged",
-        "runs": "1, seed 0",
+        "runs": "1, seed 0; intervals: 95 %, paired bootstrap over images",
     }
-    figures = {result.method: aggregate_pooled_iou(list(result.scores.values())) for result in results}
-    rows = [(name, *(f"{value:.4f}" for value in (f.all, f.fine, f.coarse, f.mean))) for name, f in figures.items()]
-    print(f"{markdown_facts(facts)}\n\n{markdown_table(('method', 'all', 'fine', 'coarse', 'mean'), rows)}")
+    columns = ("method", "all", "fine", "coarse", "mean", f"mean above {arguments.beside}", "s an image")
+    rows = [
+        (
+            name,
+            *(f"{value:.4f}" for value in (f.miou.all, f.miou.fine, f.miou.coarse, f.miou.mean)),
+            "" if name == arguments.beside else "{:+.4f} ({:+.4f} to {:+.4f})".format(*f.above),
+            f"{f.seconds:.1f}",
+        )
+        for name, f in figures.items()
+    ]
+    print(f"{markdown_facts(facts)}\n\n{markdown_table(columns, rows)}")
     if arguments.json:
-        write_json(arguments.json, {"facts": facts, "miou": {name: asdict(f) for name, f in figures.items()}})
+        write_json(arguments.json, {"facts": facts, "figures": {name: asdict(f) for name, f in figures.items()}})
 
 
-def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list[Method[PooledIoU]]:
+def figures_of(mine: Sequence[Scored], theirs: Sequence[Scored]) -> Figures:
+    """Return the figures of a method beside another on the same images."""
+    pairs = [(a.iou, b.iou) for a, b in zip(mine, theirs, strict=True)]
+    miou, seconds = aggregate_pooled_iou([a for a, _ in pairs]), statistics.median(a.seconds for a in mine)
+    return Figures(miou, (_above(pairs)["mean"], *bootstrap_95(_above, pairs)["mean"]), seconds)
+
+
+def _above(pairs: Sequence[tuple[PooledIoU, PooledIoU]]) -> Mapping[str, float]:
+    mine, theirs = (aggregate_pooled_iou([pair[i] for pair in pairs]).mean for i in (0, 1))
+    return {"mean": mine - theirs}
+
+
+def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list[Method[Scored]]:
     """Return what is compared."""
     scorers: dict[str, Callable[[Sample], PooledIoU]] = {
         name: OfSettings(
@@ -120,13 +215,15 @@ def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list
         )
         for name, config in SETTINGS.items()
     }
+    published = load_config(None, RefineConfig, [*as_overrides(SETTINGS[ST]), *arguments.set])
+    scorers[PLAIN] = OfPlainLoop(published, arguments.scale)
     scorers[BARE] = OfRefiner(None, arguments.level)
     scorers |= {name: OfRefiner(refiner, arguments.level) for name, refiner in REFINED.items()}
     names, weights = tuple(sample.name for sample in samples), weights_path("compact")
     return [
-        Method(name, names, tuple(Task(name, sample, scorer, (weights,)) for sample in samples), {})
+        Method(name, names, tuple(Task(name, sample, Timed(scorer), (weights,)) for sample in samples), {})
         for name, scorer in scorers.items()
-        if arguments.methods is None or name in arguments.methods
+        if name in arguments.methods
     ]
 
 
@@ -140,7 +237,16 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="folder with BSDS500; else $SUPERCUTS_DATA, else ./data")
     parser.add_argument("--split", choices=("train", "val", "test", "test+val"), default="val")
-    parser.add_argument("--methods", nargs="+", choices=(*SETTINGS, BARE, *REFINED), metavar="NAME", help="only these")
+    usual = (*SETTINGS, BARE, *REFINED)
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=(*usual, PLAIN),
+        default=usual,
+        metavar="NAME",
+        help=f"of {', '.join(usual)}; {PLAIN}",
+    )
+    parser.add_argument("--beside", metavar="NAME", help=f"the method to compare with: {ST}, else the first")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the published: epochs=50 nu=1")
     parser.add_argument("--level", choices=("scene", "object", "part"), default="object", help="of cuts of hierarchies")
     parser.add_argument("--limit", type=positive_int, help="only the first so many images")
@@ -150,7 +256,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
     parser.add_argument("--cache", type=Path, help="folder of finished scores: an interrupted run goes on; kept")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.beside = arguments.beside or (ST if ST in arguments.methods else arguments.methods[0])
+    if arguments.beside not in arguments.methods:
+        parser.error(f"--beside {arguments.beside} is not among the methods scored: {', '.join(arguments.methods)}")
+    return arguments
 
 
 if __name__ == "__main__":
