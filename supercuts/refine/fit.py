@@ -105,6 +105,7 @@ def fit(
     halves = [_prepare(_half(example), config, device) for example in examples] if config.half_steps else ready
     stops = [_min_classes(example, config) for example in examples]
     counts = np.full(len(examples), config.n_classes)
+    scratch = torch.empty(max(example.image[..., 0].size for example in examples) * config.n_classes)
     rng = np.random.default_rng(config.seed)
     n_batches = -(-len(examples) // config.batch_size)
     n_steps, index = config.epochs * n_batches * config.updates, 0
@@ -116,7 +117,7 @@ def fit(
                 optimizer.zero_grad()
                 seen = halves if index < config.half_steps else ready
                 for i in batch:
-                    part, counts[i], terms, labels = _backward(network, seen[i], config, index, batch.size)
+                    part, counts[i], terms, labels = _backward(network, seen[i], config, index, batch.size, scratch)
                     loss += part / batch.size
                 optimizer.step()
                 if watch is not None:
@@ -183,11 +184,11 @@ def check_examples(examples: Sequence[Example], config: RefineConfig) -> None:
 
 
 def _backward(
-    network: KanezakiCNN, ready: _Ready, config: RefineConfig, index: int, n_batch: int
+    network: KanezakiCNN, ready: _Ready, config: RefineConfig, index: int, n_batch: int, scratch: torch.Tensor
 ) -> tuple[float, int, Terms, np.ndarray]:
     """Add the gradient of one image; return its loss, its number of labels, the terms and the labels."""
     example, response = ready.example, network(ready.image)
-    found = classify(response)
+    found = classify(response, scratch)
     targets = found.labels
     if example.initial is not None and index < config.initial_steps:
         targets = example.initial

@@ -51,13 +51,19 @@ class Terms(NamedTuple):
     area_min: float
 
 
-def classify(response: Float[torch.Tensor, "1 classes height width"]) -> Classified:
-    """Return labels and probabilities of a response."""
+def classify(
+    response: Float[torch.Tensor, "1 classes height width"], scratch: torch.Tensor | None = None
+) -> Classified:
+    """Return labels and probabilities of a response; these lie in `scratch` (H * W * K or more,) if it is given.
+
+    A new array of this size is mapped by the system, page by page: that took longer than to fill it.
+    """
     _, n_classes, height, width = response.shape
     rows = _rows(response.detach())
     soft: torch.Tensor | None
     if response.device.type == "cpu" and response.dtype == torch.float32:
-        soft, labels = torch.empty_like(rows), np.empty(len(rows), np.int32)
+        soft = torch.empty_like(rows) if scratch is None else scratch[: rows.numel()].view(rows.shape)
+        labels = np.empty(len(rows), np.int32)
         arrays = rows.numpy(), rows.view(torch.int32).numpy(), soft.numpy(), labels
         in_threads(lambda _, part: kernels.classify(*(a[part] for a in arrays)), row_parts(len(rows)))
     else:
