@@ -24,7 +24,7 @@ from rich.progress import Progress, track
 from supercuts.core.files import atomic_path
 from supercuts.core.version import package_version
 from supercuts.evaluate.methods import Method, MethodResult, score_methods
-from supercuts.evaluate.run import Store
+from supercuts.evaluate.run import Store, begin_worker
 
 HIERARCHY_COLUMNS = {
     "covering ODS": "covering_ods",
@@ -116,12 +116,8 @@ def parallel_map(
     function: Callable[[_Item], _Result], items: Sequence[_Item], n_workers: int, description: str
 ) -> list[_Result]:
     """Return function(item) of every item in their order, computed by processes of one torch thread each."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # inherited: numpy's libraries read it when they are loaded
+    os.environ["OMP_NUM_THREADS"] = "1"  # inherited: torch and numpy's libraries read it when they are loaded
     # spawn: a fork of a process whose thread pools run may hang
-    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"), initializer=_use_one_thread) as pool:
+    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"), initializer=begin_worker) as pool:
         results = pool.map(function, items)
         return list(track(results, description, total=len(items), console=Console(stderr=True)))
-
-
-def _use_one_thread() -> None:
-    torch.set_num_threads(1)

@@ -9,11 +9,12 @@ import functools
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -111,7 +112,7 @@ def _score_here(tasks: Sequence[Task[_Score]]) -> Iterator[Outcome[_Score]]:
 
 def _score_in_parallel(tasks: Sequence[Task[_Score]], n_workers: int) -> Iterator[Outcome[_Score]]:
     # spawn: a fork of a process whose thread pools run may hang
-    pool = ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"), initializer=_use_one_thread)
+    pool = ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"), initializer=begin_worker)
     try:
         for future in as_completed([pool.submit(_attempt, task) for task in tasks]):
             yield future.result()
@@ -134,9 +135,18 @@ def _attempt(task: Task[Any]) -> Outcome[Any]:
         return Outcome(task, error=f"{type(error).__name__}: {error}")
 
 
-def _use_one_thread() -> None:
+def begin_worker() -> None:
+    """Let a process of a pool compute with one thread, and end with its parent."""
     # read by torch and numpy's libraries when they are loaded, which is later: one process per core is the parallelism
     os.environ["OMP_NUM_THREADS"] = "1"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # after a kill of the parent a worker of ProcessPoolExecutor would wait for its next image for ever
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _origin(task: Task[Any]) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 import functools
 import os
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from supercuts.core.errors import InputError, SuperCutsError
@@ -88,6 +91,37 @@ def test_a_killed_worker_ends_the_run_with_a_remedy(tmp_path):
     tasks = [Task("a", sample, vanish) for sample in make_samples(tmp_path, "one", "second", "third")]
     with pytest.raises(SuperCutsError, match=r"want of memory with 2 workers\. Give the command again with fewer"):
         list(run(tasks, 2))
+
+
+WAITING = """
+import sys, time
+from pathlib import Path
+from supercuts.datasets.base import Sample
+from supercuts.evaluate.run import Task, run
+
+def wait(sample):
+    Path(sample.name).touch()
+    time.sleep(1)
+
+if __name__ == "__main__":
+    path = Path(__file__)
+    samples = [Sample(f"{path.parent}/{i}.begun", path, path, None) for i in range(1000)]
+    list(run([Task("a", sample, wait) for sample in samples], 2))
+"""
+
+
+def test_no_worker_outlives_a_killed_run(tmp_path):
+    script = tmp_path / "waiting.py"
+    script.write_text(WAITING)
+    process = psutil.Popen([sys.executable, script])
+    while len(list(tmp_path.glob("*.begun"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    workers = process.children()
+    process.kill()
+    process.wait()
+    assert len(workers) >= 2
+    assert psutil.wait_procs(workers, 30)[1] == []
 
 
 def test_stored_scores_are_used_only_while_everything_is_equal(tmp_path):
