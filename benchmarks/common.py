@@ -116,7 +116,7 @@ def parallel_map(
     function: Callable[[_Item], _Result], items: Sequence[_Item], n_workers: int, description: str
 ) -> list[_Result]:
     """Return function(item) of every item in their order, computed by processes of one torch thread each."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # inherited: torch and numpy's libraries read it when they are loaded
+    os.environ["OMP_NUM_THREADS"] = "1"  # inherited: numpy's libraries read it when they are loaded
     # spawn: a fork of a process whose thread pools run may hang
     with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"), initializer=begin_worker) as pool:
         results = pool.map(function, items)

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -137,8 +138,10 @@ def _attempt(task: Task[Any]) -> Outcome[Any]:
 
 def begin_worker() -> None:
     """Let a process of a pool compute with one thread, and end with its parent."""
-    # read by torch and numpy's libraries when they are loaded, which is later: one process per core is the parallelism
+    # read by torch and numpy's libraries when they are loaded: one process per core is the parallelism
     os.environ["OMP_NUM_THREADS"] = "1"
+    if "torch" in sys.modules:  # the script that is run imports it, which a worker does before it comes here
+        sys.modules["torch"].set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

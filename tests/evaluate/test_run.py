@@ -1,5 +1,6 @@
 import functools
 import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -122,6 +123,30 @@ def test_no_worker_outlives_a_killed_run(tmp_path):
     process.wait()
     assert len(workers) >= 2
     assert psutil.wait_procs(workers, 30)[1] == []
+
+
+COUNTING = """
+from pathlib import Path
+import torch
+from supercuts.datasets.base import Sample
+from supercuts.evaluate.run import Task, run
+
+def threads(sample):
+    return torch.get_num_threads()
+
+if __name__ == "__main__":
+    path = Path(__file__)
+    samples = [Sample(name, path, path, None) for name in "ab"]
+    print([outcome.score for outcome in run([Task("a", sample, threads) for sample in samples], 2)])
+"""
+
+
+def test_a_worker_has_one_thread_even_if_the_script_imports_torch(tmp_path):
+    script = tmp_path / "counting.py"
+    script.write_text(COUNTING)
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[1, 1]", done.stderr
 
 
 def test_stored_scores_are_used_only_while_everything_is_equal(tmp_path):
