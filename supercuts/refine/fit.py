@@ -105,7 +105,8 @@ def fit(
     halves = [_prepare(_half(example), config, device) for example in examples] if config.half_steps else ready
     stops = [_min_classes(example, config) for example in examples]
     counts = np.full(len(examples), config.n_classes)
-    scratch = torch.empty(max(example.image[..., 0].size for example in examples) * config.n_classes)
+    n_pixels = max(example.image[..., 0].size for example in examples)
+    scratch = torch.empty(n_pixels * config.n_classes, dtype=torch.float32)
     rng = np.random.default_rng(config.seed)
     n_batches = -(-len(examples) // config.batch_size)
     n_steps, index = config.epochs * n_batches * config.updates, 0

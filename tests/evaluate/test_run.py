@@ -95,7 +95,7 @@ def test_a_killed_worker_ends_the_run_with_a_remedy(tmp_path):
 
 
 WAITING = """
-import sys, time
+import time
 from pathlib import Path
 from supercuts.datasets.base import Sample
 from supercuts.evaluate.run import Task, run
