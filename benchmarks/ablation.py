@@ -42,11 +42,11 @@ from supercuts.merging.affinity import Affinity, AffinityConfig
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.merging.registry import MergingConfig, Regions, merge
 from supercuts.metrics.superpixel import achievable_segmentation_accuracy
+from supercuts.networks.files import load_network
+from supercuts.networks.predict import VIEWS, predict
+from supercuts.networks.ssn import SSN
 from supercuts.pipeline import PipelineConfig
-from supercuts.superpixels.checkpoint import load_network
-from supercuts.superpixels.predict import VIEWS, predict
 from supercuts.superpixels.result import PixelMaps
-from supercuts.superpixels.ssn import SSN
 from supercuts.training.affinity import Leaves, learn_affinity
 from supercuts.training.gnn import learn_gnn
 

@@ -23,7 +23,7 @@ from supercuts.graph.statistics import region_statistics
 from supercuts.images.io import read_image
 from supercuts.leaves import make_leaves
 from supercuts.merging.registry import MERGERS, Regions, merge
-from supercuts.superpixels.predict import predict
+from supercuts.networks.predict import predict
 from supercuts.superpixels.result import PixelMaps
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "photo.jpg"

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from supercuts.core.precision import autocast
+from supercuts.networks.lab import color_features
+from supercuts.networks.ssn import SSN, SSNConfig, pixel_features
 from supercuts.superpixels.grid import make_grid
-from supercuts.superpixels.lab import color_features
 from supercuts.superpixels.soft_kmeans import make_layout, soft_kmeans, to_cells
-from supercuts.superpixels.ssn import SSN, SSNConfig, pixel_features
 from supercuts.training.config import LossConfig
 from supercuts.training.losses import boundary_loss
 from supercuts.training.module import superpixel_losses

@@ -20,8 +20,8 @@ Run = Callable[[], Seconds]
 # leaves.py makes those of smaller images, large.py those of larger ones
 _MERGING = ("dissimilarity", "merge_to_count")
 STAGES: dict[str, tuple[tuple[str, str], ...]] = {
-    "colour": (("supercuts.superpixels.predict", "color_features"),),
-    "network": (("supercuts.superpixels.predict", "network_maps"), ("supercuts.large", "predict_stored")),
+    "colour": (("supercuts.networks.predict", "color_features"),),
+    "network": (("supercuts.networks.predict", "network_maps"), ("supercuts.large", "predict_stored")),
     "cells to superpixels": (
         ("supercuts.leaves", "cluster"),
         *(("supercuts.large", f) for f in ("halved", "_superpixels", "doubled")),

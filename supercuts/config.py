@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field, PositiveInt
 
 from supercuts.merging.agglomerative import LinkageConfig
 from supercuts.merging.registry import MergingConfig
+from supercuts.networks.network import Network
+from supercuts.networks.predict import ViewsConfig
 from supercuts.superpixels.cluster import ClusterConfig
-from supercuts.superpixels.network import Network
-from supercuts.superpixels.predict import ViewsConfig
 from supercuts.superpixels.smooth import SmoothConfig
 
 

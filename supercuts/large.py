@@ -26,14 +26,14 @@ from supercuts.images.scenes import Scene
 from supercuts.merging.affinity import Affinity
 from supercuts.merging.agglomerative import LinkageConfig, MergeTree, dissimilarity, merge_to_count
 from supercuts.merging.registry import Regions, merge
+from supercuts.networks.network import Network
+from supercuts.networks.ssn_config import SSNConfig
+from supercuts.networks.tiles import Way, predict_stored
 from supercuts.superpixels.cluster import ClusterConfig, cluster
-from supercuts.superpixels.config import SSNConfig
-from supercuts.superpixels.network import Network
 from supercuts.superpixels.pyramid import doubled, halved, is_halved
 from supercuts.superpixels.smooth import SmoothConfig
 from supercuts.superpixels.stored import StoredMaps, is_large, without_network
 from supercuts.superpixels.strips import MASKED, cluster_strips, connected, smooth_strips
-from supercuts.superpixels.tiles import Way, predict_stored
 
 # bands that the network does not see show in the colour alone, which has to count
 _WITH_BANDS = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.3, small_area=0.005)

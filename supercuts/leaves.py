@@ -12,10 +12,10 @@ from supercuts.config import PipelineConfig
 from supercuts.graph.rag import RegionGraph, build_rag, grouped_means, region_means
 from supercuts.merging.agglomerative import dissimilarity, merge_to_count
 from supercuts.merging.priors import within_cells
+from supercuts.networks.network import Network
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels.cluster import cluster
-from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.connectivity import connected_pieces
-from supercuts.superpixels.network import Network
 from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.smooth import smooth
 

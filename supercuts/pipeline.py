@@ -40,14 +40,14 @@ from supercuts.merging.priors import (
     merge_with_priors,
 )
 from supercuts.merging.registry import MERGERS, Regions, merge
+from supercuts.networks.calibration import read_calibration
+from supercuts.networks.network import EMBEDDED, Network, is_on_gpu, open_network, ready, weights_path
+from supercuts.networks.predict import VIEWS, Pixels, predict, predict_many
+from supercuts.networks.tiles import choose_tile, filled
 from supercuts.objects.result import Objects, Parts
 from supercuts.refine.config import RefineConfig
-from supercuts.superpixels.calibration import read_calibration
-from supercuts.superpixels.network import EMBEDDED, Network, is_on_gpu, open_network, ready, weights_path
-from supercuts.superpixels.predict import VIEWS, Pixels, predict, predict_many
 from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.stored import is_large
-from supercuts.superpixels.tiles import choose_tile, filled
 
 if TYPE_CHECKING:
     import torch

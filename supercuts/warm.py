@@ -18,11 +18,11 @@ from supercuts.batch.outputs import write_outputs
 from supercuts.config import default_config
 from supercuts.merging.affinity import Affinity
 from supercuts.merging.perceptrons import Perceptrons
+from supercuts.networks.calibration import parse_config, read_calibration
+from supercuts.networks.network import weights_path
+from supercuts.networks.onnx_network import OnnxNetwork
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.pipeline import Model
-from supercuts.superpixels.calibration import parse_config, read_calibration
-from supercuts.superpixels.config import SSNConfig
-from supercuts.superpixels.network import weights_path
-from supercuts.superpixels.onnx_engine import OnnxNetwork
 from supercuts.superpixels.pyramid import doubled, halved
 from supercuts.superpixels.stored import StoredMaps
 

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from supercuts import pipeline
 from supercuts.config import ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config
-from supercuts.superpixels.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN, SSNConfig
 
 
 def test_settings_follow_what_the_network_gives():

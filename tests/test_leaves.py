@@ -3,7 +3,7 @@ import pytest
 
 from supercuts.config import PIXEL_CONFIG
 from supercuts.leaves import make_leaves
-from supercuts.superpixels.predict import predict
+from supercuts.networks.predict import predict
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ from pydantic import ValidationError
 
 import supercuts
 from supercuts.core.errors import FileFormatError, ImageError, InputError
+from supercuts.networks.files import save_network
+from supercuts.networks.predict import ViewsConfig, predict
+from supercuts.networks.ssn import SSN, SSNConfig
 from supercuts.objects.discover import discover
 from supercuts.objects.keys import dino_keys
 from supercuts.pipeline import (
@@ -27,9 +30,6 @@ from supercuts.pipeline import (
 )
 from supercuts.refine.learned import pixel_maps
 from supercuts.superpixels import stored
-from supercuts.superpixels.checkpoint import save_network
-from supercuts.superpixels.predict import ViewsConfig, predict
-from supercuts.superpixels.ssn import SSN, SSNConfig
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "photo.jpg"
 N_SEEDS, CASES_PER_SEED = 20, 5

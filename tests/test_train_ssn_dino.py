@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 
-from supercuts.superpixels.checkpoint import load_network
+from supercuts.networks.files import load_network
 
 SCRIPT = Path(__file__).parents[1] / "train_ssn_dino.py"
 SMALL = (  # the recipe of the default configuration otherwise

@@ -20,8 +20,8 @@ from supercuts.core.errors import InputError
 if TYPE_CHECKING:
     from supercuts.datasets.base import Sample
     from supercuts.merging.perceptrons import Perceptrons
+    from supercuts.networks.files import Calibration
     from supercuts.pipeline import Model
-    from supercuts.superpixels.checkpoint import Calibration
     from supercuts.training.levels import Level
 
 
@@ -46,7 +46,7 @@ def calibrate(
     A network that has seen an image is too sure of its boundaries there, so give images it was not trained on.
     """
     check_suffix("MODEL", model, ".safetensors")
-    from supercuts.superpixels.checkpoint import write_calibration
+    from supercuts.networks.files import write_calibration
 
     if like is not None:
         write_calibration(model, _calibration_of(like, model))
@@ -66,7 +66,7 @@ def calibrate(
 
 
 def _calibration_of(like: Path, model: Path) -> "Calibration":
-    from supercuts.superpixels.checkpoint import load_network, read_calibration
+    from supercuts.networks.files import load_network, read_calibration
 
     network, of_other, calibration = load_network(model)[0], load_network(like)[0], read_calibration(like)
     if not calibration.arrays or of_other.config != network.config:
@@ -80,9 +80,9 @@ def _learn(
 ) -> tuple["Calibration", dict[str, "Level"]]:
     """Return what is learned from the samples, and the levels with their figures."""
     from supercuts.merging.affinity import merge_by_affinity
+    from supercuts.networks.files import Calibration, load_network
+    from supercuts.networks.predict import VIEWS
     from supercuts.pipeline import Model, default_config
-    from supercuts.superpixels.checkpoint import Calibration, load_network
-    from supercuts.superpixels.predict import VIEWS
     from supercuts.training.affinity import AffinityTrainingConfig, describe, learn_affinity
     from supercuts.training.levels import calibrate_levels
 

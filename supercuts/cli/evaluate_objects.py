@@ -141,9 +141,9 @@ def parts(
 
 def _object_scorer(model: str, method: str | None, weights: str) -> "tuple[ObjectsOfModel | ObjectsOfPatches, Path]":
     """Return who finds the objects, and the file of its weights; refuse what could find none."""
-    from supercuts.backbones.registry import DINO, TIMM
     from supercuts.core.checks import check_choice
     from supercuts.evaluate.object_scorers import ObjectsOfModel, ObjectsOfPatches
+    from supercuts.networks.backbones.registry import DINO, TIMM
     from supercuts.objects.discover import METHODS
     from supercuts.pipeline import weights_path
 
@@ -151,7 +151,7 @@ def _object_scorer(model: str, method: str | None, weights: str) -> "tuple[Objec
         check_choice("--method", method, METHODS)
     if model not in DINO and not model.startswith(TIMM):
         return ObjectsOfModel(model, method), weights_path(model)
-    from supercuts.backbones.pretrained import download  # imports timm
+    from supercuts.networks.backbones.pretrained import download  # imports timm
 
     path = download(model) if weights == "hub" else Path(weights)
     patches = ObjectsOfPatches(model, str(path), method or "tokencut")

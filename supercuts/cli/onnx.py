@@ -2,7 +2,7 @@
 
 In   a model of torch
 Out  one .onnx file, for images of any size
-Not  no export (superpixels/onnx_export.py), no superpixels in the file
+Not  no export (networks/onnx_export.py), no superpixels in the file
 """
 
 from pathlib import Path
@@ -23,9 +23,9 @@ def onnx(
 ) -> None:
     """Write the network as an ONNX file: images to boundaries and embeddings, any size, any batch."""
     check_suffix("--out", out, ".onnx")
-    from supercuts.superpixels.checkpoint import load_network
-    from supercuts.superpixels.network import weights_path
-    from supercuts.superpixels.onnx_export import export_onnx
+    from supercuts.networks.files import load_network
+    from supercuts.networks.network import weights_path
+    from supercuts.networks.onnx_export import export_onnx
 
     network, _ = load_network(weights_path(model))
     with working(f"writing {out}"):

@@ -23,7 +23,7 @@ from supercuts.objects.discover import discover_patches
 from supercuts.objects.result import Objects
 
 if TYPE_CHECKING:
-    from supercuts.backbones.pretrained import PretrainedViT
+    from supercuts.networks.backbones.pretrained import PretrainedViT
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ from jaxtyping import Float32, Float64
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt, ValidationError
 from torch import nn
 
-from supercuts.backbones.weights import check_extent
 from supercuts.core.errors import FileFormatError
 from supercuts.graph.rag import RegionGraph, contract
 from supercuts.graph.statistics import N_BINS, RegionStatistics, contract_statistics
 from supercuts.merging.affinity import edge_features
 from supercuts.merging.agglomerative import MergeTree, merge_pairs, regions_after, to_tree
 from supercuts.merging.pyg import Data, ResGatedGraphConv
+from supercuts.networks.backbones.weights import check_extent
 
 MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean
 

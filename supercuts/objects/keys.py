@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
 
-from supercuts.backbones.base import PretrainedConfig
-from supercuts.backbones.pretrained import PretrainedViT, make_pretrained
-from supercuts.backbones.vit import ViTFeatures
 from supercuts.core.errors import InputError
+from supercuts.networks.backbones.base import PretrainedConfig
+from supercuts.networks.backbones.pretrained import PretrainedViT, make_pretrained
+from supercuts.networks.backbones.vit import ViTFeatures
 from supercuts.objects.features import PatchFeatures
 
 

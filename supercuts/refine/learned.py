@@ -17,12 +17,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from supercuts.backbones.weights import check_extent
 from supercuts.core.errors import FileFormatError
 from supercuts.core.files import atomic_path
 from supercuts.images.color import color_features
 from supercuts.images.draw import random_colors
 from supercuts.images.io import write_labels_png, write_png
+from supercuts.networks.backbones.weights import check_extent
 from supercuts.refine.autoencoder import Autoencoder, AutoencoderConfig
 from supercuts.refine.classifier import Classifier, ClassifierConfig
 from supercuts.refine.wnet import WNet, WNetConfig

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from supercuts.backbones.weights import check_extent
 from supercuts.core.errors import FileFormatError
 from supercuts.core.files import atomic_path
+from supercuts.networks.backbones.weights import check_extent
 from supercuts.refine.config import RefineConfig
 from supercuts.refine.network import KanezakiCNN, choose_precision
 

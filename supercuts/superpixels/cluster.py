@@ -14,9 +14,9 @@ from jaxtyping import Float32, Int32
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from supercuts.core.threads import in_threads
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels import _kernels
 from supercuts.superpixels.compiled_kmeans import CellWeights, Strip, assign, pixel_features, strips_of
-from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import Grid, cell_table, make_grid
 from supercuts.superpixels.result import PixelMaps, Superpixels
 

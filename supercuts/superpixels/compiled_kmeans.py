@@ -16,8 +16,8 @@ from jaxtyping import Float32, Int64
 
 from supercuts.core.arrays import channels_last
 from supercuts.core.threads import in_threads
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels import _kernels, _kernels_assign
-from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table
 
 _ROWS = 4  # of cells, which a thread takes at once

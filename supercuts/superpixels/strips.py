@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float32, Int, Int32, Int64
 
 from supercuts.core.threads import in_threads, in_waves, thread_count
 from supercuts.images.color import lab_tables
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels import _kernels, _kernels_assign, _kernels_strips
 from supercuts.superpixels.cluster import ClusterConfig
 from supercuts.superpixels.compiled_kmeans import candidates, update
-from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table, make_grid
 from supercuts.superpixels.smooth import SmoothConfig, waves
 from supercuts.superpixels.stored import StoredMaps

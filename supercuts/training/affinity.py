@@ -23,9 +23,9 @@ from supercuts.graph.statistics import RegionStatistics, region_statistics
 from supercuts.hierarchy import _kernels
 from supercuts.leaves import make_leaves
 from supercuts.merging.affinity import Affinity, Judgements, feature_names, merge_and_judge
+from supercuts.networks.predict import predict
+from supercuts.networks.ssn import SSN
 from supercuts.pipeline import PipelineConfig, default_config, read_channels
-from supercuts.superpixels.predict import predict
-from supercuts.superpixels.ssn import SSN
 from supercuts.training.perceptrons import PerceptronTrainingConfig, fit
 
 

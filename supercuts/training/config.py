@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from supercuts.superpixels.ssn import SSNConfig
+from supercuts.networks.ssn import SSNConfig
 
 
 def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:

@@ -15,10 +15,10 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.utils.data import DataLoader, Dataset
 
+from supercuts.networks.lab import color_features
+from supercuts.networks.ssn import SSN, SSNConfig, pixel_features
 from supercuts.superpixels.grid import make_grid
-from supercuts.superpixels.lab import color_features
 from supercuts.superpixels.soft_kmeans import CellLayout, make_layout, soft_kmeans, to_cells
-from supercuts.superpixels.ssn import SSN, SSNConfig, pixel_features
 from supercuts.training.config import LossConfig, TrainConfig
 from supercuts.training.losses import boundary_loss, compactness_loss, pair_loss, reconstruction_loss, strength_loss
 from supercuts.training.samples import CropStream, ProcessSampler, TrainingSample, collate

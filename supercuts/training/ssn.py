@@ -17,13 +17,13 @@ import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from supercuts.backbones.registry import BACKBONES
 from supercuts.core.config import save_resolved
 from supercuts.core.errors import InputError
 from supercuts.core.files import remove_leftovers
 from supercuts.core.precision import fastest
-from supercuts.superpixels.checkpoint import load_network, save_network
-from supercuts.superpixels.ssn import SSN, SSNConfig
+from supercuts.networks.backbones.registry import BACKBONES
+from supercuts.networks.files import load_network, save_network
+from supercuts.networks.ssn import SSN, SSNConfig
 from supercuts.training.callbacks import Averaging, KeepBest, KeepLast, Report, SafeCheckpoints, StopEarly
 from supercuts.training.card import write_card
 from supercuts.training.config import TrainConfig
@@ -90,7 +90,7 @@ def make_network(config: TrainConfig, is_resumed: bool = False) -> SSN:
         return (network if config.model in (SSNConfig(), network.config) else _extend(network, config)).train()
     network = SSN(config.model)
     if config.model.backbone not in BACKBONES and not is_resumed and config.backbone_weights != "random":
-        from supercuts.backbones.pretrained import PretrainedBackbone
+        from supercuts.networks.backbones.pretrained import PretrainedBackbone
 
         if isinstance(network.backbone, PretrainedBackbone):
             network.backbone.load_pretrained(config.backbone_weights)

@@ -17,9 +17,9 @@ from supercuts.evaluate.superpixels import score_superpixels
 from supercuts.images.bands import preview
 from supercuts.images.draw import draw_boundaries
 from supercuts.leaves import make_leaves
+from supercuts.networks.predict import Pixels, predict
+from supercuts.networks.ssn import SSN
 from supercuts.pipeline import default_config, read_channels
-from supercuts.superpixels.predict import Pixels, predict
-from supercuts.superpixels.ssn import SSN
 
 _SCORES = ("asa", "undersegmentation_error", "boundary_recall", "compactness")
 

@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 
 import supercuts
-from supercuts.superpixels.checkpoint import load_network, read_calibration, save_network
-from supercuts.superpixels.ssn import SSN, SSNConfig
+from supercuts.networks.files import load_network, read_calibration, save_network
+from supercuts.networks.ssn import SSN, SSNConfig
 
 CONFIG = SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=3, region_channels=2)
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 import supercuts
-from supercuts.superpixels.checkpoint import save_network
-from supercuts.superpixels.ssn import SSN, SSNConfig
+from supercuts.networks.files import save_network
+from supercuts.networks.ssn import SSN, SSNConfig
 
 for package in ("onnxruntime", "onnx", "onnxscript"):
     pytest.importorskip(package)

@@ -84,7 +84,7 @@ def read_network(path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> None:
-    from supercuts.backbones.weights import read_state_dict
+    from supercuts.networks.backbones.weights import read_state_dict
 
     assert all(hasattr(value, "dtype") for value in read_state_dict(path).values())
 

@@ -101,8 +101,8 @@ precision: 32-true
 
 def networks() -> list[Seed]:
     from supercuts.merging.perceptrons import Perceptrons
-    from supercuts.superpixels.checkpoint import Calibration, save_network, write_calibration
-    from supercuts.superpixels.ssn import SSN, SSNConfig
+    from supercuts.networks.files import Calibration, save_network, write_calibration
+    from supercuts.networks.ssn import SSN, SSNConfig
 
     torch.manual_seed(0)
     network = SSN(SSNConfig(head_channels=(2, 2, 2, 2), embedding_channels=1, region_channels=2))

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import supercuts
-from supercuts.backbones.base import PretrainedConfig
-from supercuts.backbones.pretrained import make_pretrained
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.networks.backbones.base import PretrainedConfig
+from supercuts.networks.backbones.pretrained import make_pretrained
 from supercuts.objects.discover import METHODS, Task, discover, discover_patches
 from supercuts.objects.features import PatchFeatures
 from supercuts.objects.graphs import grid_graph

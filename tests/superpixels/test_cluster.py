@@ -9,11 +9,11 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from supercuts.core.errors import InputError
+from supercuts.networks.ssn import SSNConfig
 from supercuts.superpixels import _kernels
 from supercuts.superpixels.cluster import ClusterConfig, cluster
 from supercuts.superpixels.grid import Grid, cell_labels, make_grid
 from supercuts.superpixels.result import PixelMaps, Superpixels
-from supercuts.superpixels.ssn import SSNConfig
 
 SSN_CONFIG = SSNConfig()
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from supercuts.superpixels import soft_kmeans, ssn
+from supercuts.networks import ssn
+from supercuts.networks.ssn_config import SSNConfig
+from supercuts.superpixels import soft_kmeans
 from supercuts.superpixels.compiled_kmeans import assign, candidates, pixel_features
-from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.grid import Grid
 
 SHAPES = [(1, 1, 1, 1), (3, 1, 2, 1), (17, 23, 4, 5), (24, 36, 3, 6), (20, 31, 20, 31), (61, 23, 13, 5)]

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from supercuts.core.errors import InputError
 from supercuts.metrics.superpixel import compactness, n_fragments
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels._kernels import label_components
 from supercuts.superpixels.cluster import ClusterConfig, cluster
-from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.smooth import SmoothConfig, smooth
 

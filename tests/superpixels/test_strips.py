@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels import stored, strips
 from supercuts.superpixels.cluster import ClusterConfig, cluster
-from supercuts.superpixels.config import SSNConfig
 from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.smooth import SmoothConfig, smooth
 from supercuts.superpixels.stored import StoredMaps, without_network

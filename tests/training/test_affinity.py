@@ -3,7 +3,7 @@ import pytest
 
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.merging.affinity import Judgements, merge_by_affinity, separation
-from supercuts.superpixels.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN, SSNConfig
 from supercuts.training.affinity import (
     AffinityTrainingConfig,
     by_boundary,

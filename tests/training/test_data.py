@@ -3,7 +3,7 @@ import pytest
 
 import supercuts
 from supercuts.core.errors import FileFormatError
-from supercuts.superpixels.ssn import SSNConfig
+from supercuts.networks.ssn import SSNConfig
 from supercuts.training import ssn
 from supercuts.training.config import DataConfig
 from supercuts.training.data import make_dataset, training_samples, validation_samples

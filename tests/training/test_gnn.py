@@ -4,7 +4,7 @@ import pytest
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.merging.affinity import feature_names
 from supercuts.merging.gnn import GNNConfig, edge_probabilities
-from supercuts.superpixels.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN, SSNConfig
 from supercuts.training.affinity import by_boundary, describe
 from supercuts.training.gnn import GNNTrainingConfig, graphs_of, learn_gnn
 

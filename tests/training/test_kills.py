@@ -16,7 +16,7 @@ import torch
 
 from supercuts.core.config import load_config, save_resolved
 from supercuts.images.io import read_image
-from supercuts.superpixels.checkpoint import load_network
+from supercuts.networks.files import load_network
 from supercuts.training.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]

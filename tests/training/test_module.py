@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from supercuts.backbones.base import PretrainedConfig
-from supercuts.superpixels.ssn import SSNConfig
+from supercuts.networks.backbones.base import PretrainedConfig
+from supercuts.networks.ssn import SSNConfig
 from supercuts.training import ssn as training
 from supercuts.training.config import LossConfig
 from supercuts.training.module import SSNTraining, superpixel_losses

@@ -9,8 +9,8 @@ from supercuts.core.config import load_config
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.images.io import read_image
-from supercuts.superpixels.checkpoint import load_network, save_network
-from supercuts.superpixels.ssn import SSN, SSNConfig
+from supercuts.networks.files import load_network, save_network
+from supercuts.networks.ssn import SSN, SSNConfig
 from supercuts.training import ssn as training
 from supercuts.training.config import DataConfig, TrainConfig, ValidationConfig
 from supercuts.training.module import SSNTraining

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from supercuts.core.config import save_resolved
-from supercuts.superpixels.checkpoint import load_network
+from supercuts.networks.files import load_network
 from supercuts.training.config import ValidationConfig
 from supercuts.training.sync import GlooBatchNorm, GlooSync
 

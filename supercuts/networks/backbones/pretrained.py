@@ -1,0 +1,206 @@
+"""Backbones whose weights others trained: DINO v1, v2, v3 and every other model of timm.
+
+In   a name ("dino_vits16", "timm:resnet18", ...) and where its weights come from
+Out  a Backbone: deep features at the model's own strides, and a stem of its own at full resolution
+Not  no head, no training loop; an error says at once how to get weights that are not there
+
+The stem is new and always trained. Of the pretrained model only the last blocks are, if any: the others keep their
+weights, stay in eval mode and are run without gradients.
+"""
+
+import urllib.request
+from abc import abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from torch import nn
+
+from supercuts.core.errors import InputError
+from supercuts.networks.backbones.base import IMAGENET_STATISTICS, Backbone, Features, PretrainedConfig
+from supercuts.networks.backbones.compact import conv_bn_relu
+from supercuts.networks.backbones.registry import DINO, TIMM
+from supercuts.networks.backbones.vit import ViTFeatures
+from supercuts.networks.backbones.weights import load_weights
+
+
+class PretrainedBackbone(Backbone):
+    """A model of timm with a stem beside it; random weights until load_pretrained or a checkpoint gives others."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, name: str, config: PretrainedConfig | None = None) -> None:
+        super().__init__()
+        self.name, self.config = name, config or PretrainedConfig()
+        self.timm_name = timm_name(name)
+        self.stem_channels = self.config.stem_channels
+        n = self.stem_channels
+        self.stem = nn.Sequential(conv_bn_relu(3, n), conv_bn_relu(n, n))
+        known = timm.get_pretrained_cfg(self.timm_name)
+        mean, std = IMAGENET_STATISTICS if known is None else (known.mean, known.std)  # each model has its own
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def load_pretrained(self, source: Path | Literal["hub"]) -> None:
+        """Set the pretrained model's weights: from a file in one of the official formats, or from timm's hub."""
+        load_weights(self.pretrained, download(self.name) if source == "hub" else Path(source))
+
+    @property
+    @abstractmethod
+    def pretrained(self) -> nn.Module:
+        """The model whose weights others trained."""
+
+    @property
+    @abstractmethod
+    def frozen(self) -> Iterable[nn.Module]:
+        """The modules that keep their weights."""
+
+    def train(self, mode: bool = True) -> "PretrainedBackbone":
+        """Switch to training; what is frozen stays in eval mode, so its statistics and dropout do not change."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def _freeze(self) -> None:
+        for module in self.frozen:
+            module.requires_grad_(False)
+
+
+class PretrainedViT(PretrainedBackbone):
+    """DINO v1, v2, v3 or any other vision transformer: one map, at the stride of its patches."""
+
+    def __init__(self, name: str, config: PretrainedConfig | None = None) -> None:
+        super().__init__(name, config)
+        model = timm.create_model(self.timm_name, pretrained=False, num_classes=0, dynamic_img_size=True)
+        c = self.config
+        self.vit = ViTFeatures(model, c.layer, c.facet, c.stride, c.interpolation)
+        self.channels, self.strides = (self.vit.channels,), (self.vit.stride_px,)
+        self.vit.n_frozen = max(self.vit.layer + 1 - c.finetune_blocks, 0)
+        self._freeze()
+
+    @property
+    def pretrained(self) -> nn.Module:
+        """The transformer."""
+        model: nn.Module = self.vit.model
+        return model
+
+    @property
+    def frozen(self) -> Iterable[nn.Module]:
+        """All but the last blocks that are used."""
+        trained = {id(block) for block in self.vit.model.blocks[self.vit.n_frozen : self.vit.layer + 1]}
+        children = [child for name, child in self.vit.model.named_children() if name != "blocks"]
+        return [*children, *(block for block in self.vit.model.blocks if id(block) not in trained)]
+
+    def _freeze(self) -> None:
+        super()._freeze()
+        for parameter in self.vit.model.parameters(recurse=False):  # class token, registers, positions
+            parameter.requires_grad_(False)
+        for module in self.vit.unused(self.vit.layer):  # distributed training refuses parameters without a gradient
+            module.requires_grad_(False)
+
+    def forward(self, images: torch.Tensor) -> Features:
+        """Return the stem and the patch features, on a grid of cells of one stride."""
+        normalised = (images - self.mean) / self.std
+        patches = self.vit(normalised)
+        rows, columns = (size // self.vit.stride_px for size in images.shape[-2:])
+        return Features(stem=self.stem(normalised), maps=(self.vit.center(patches, rows, columns),))
+
+
+class PretrainedCNN(PretrainedBackbone):
+    """A convolutional network of timm: one map for each of its strides from 2 on."""
+
+    def __init__(self, name: str, config: PretrainedConfig | None = None) -> None:
+        super().__init__(name, config)
+        info = timm.create_model(self.timm_name, pretrained=False, features_only=True).feature_info
+        strides, channels = info.reduction(), info.channels()  # type: ignore[union-attr, operator]
+        self.indices = tuple(i for i, stride in enumerate(strides) if stride > 1)
+        self.strides, self.channels = (tuple(values[i] for i in self.indices) for values in (strides, channels))
+        self.model: Any = timm.create_model(self.timm_name, pretrained=False, num_classes=0)
+        self._freeze()
+
+    @property
+    def pretrained(self) -> nn.Module:
+        """The network."""
+        model: nn.Module = self.model
+        return model
+
+    @property
+    def frozen(self) -> Iterable[nn.Module]:
+        """All but the last parts with weights."""
+        parts = [child for child in self._parts() if any(True for _ in child.parameters())]
+        return parts[: len(parts) - self.config.finetune_blocks]
+
+    def _parts(self) -> list[nn.Module]:
+        children = list(self.model.children())
+        # VGG keeps all its layers in one Sequential
+        return list(children[0].children()) if isinstance(children[0], nn.Sequential) else children
+
+    def forward(self, images: torch.Tensor) -> Features:
+        """Return the stem and the maps."""
+        normalised = (images - self.mean) / self.std
+        maps = self.model.forward_intermediates(
+            normalised, indices=list(self.indices), intermediates_only=True, norm=False
+        )
+        return Features(stem=self.stem(normalised), maps=tuple(maps))
+
+
+def timm_name(name: str) -> str:
+    """Return timm's name of a backbone; InputError lists the names there are."""
+    if name in DINO:
+        return DINO[name][0]
+    known = name.removeprefix(TIMM)
+    if not name.startswith(TIMM) or known.split(".")[0] not in timm.list_models():
+        raise InputError(
+            f"backbone={name!r} is unknown. Choose compact, one of {', '.join(DINO)}, or timm:NAME with a name of "
+            "timm.list_models()."
+        )
+    return known
+
+
+def make_pretrained(name: str, config: PretrainedConfig | None = None, channels: int = 3) -> PretrainedBackbone:
+    """Return the backbone of that name with random weights; its images are RGB."""
+    model = timm_name(name)
+    if channels != 3:
+        raise InputError(
+            f"channels={channels} does not fit backbone={name!r}, which was pretrained on RGB images and takes 3. Give "
+            "backbone=compact, which is trained from the start, or images of 3 channels."
+        )
+    is_transformer = model.startswith(("vit_", "deit", "eva"))
+    return (PretrainedViT if is_transformer else PretrainedCNN)(name, config)
+
+
+def download(name: str) -> Path:
+    """Return the file of a backbone's weights from the Hugging Face hub's cache, or download it."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    config = timm.get_pretrained_cfg(timm_name(name))
+    # a name without a tag stands for whichever weights timm prefers: for dino_resnet50 those are not DINO's
+    is_named = name not in DINO or "." in DINO[name][0]
+    repository = config.hf_hub_id if config is not None and is_named else None
+    if not repository:
+        raise InputError(f"{name}: timm's hub has no weights of it. {_remedy(name)}")
+    try:
+        return Path(hf_hub_download(repository, "model.safetensors", local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        # the hub's own client tries again for a minute before it gives up
+        with urllib.request.urlopen(urllib.request.Request("https://huggingface.co", method="HEAD"), timeout=5):
+            pass
+        return Path(hf_hub_download(repository, "model.safetensors"))
+    except (OSError, HfHubHTTPError) as error:
+        raise InputError(
+            f"{name}: its weights are not in the cache and {repository} cannot be downloaded ({error}). {_remedy(name)}"
+        ) from error
+
+
+def _remedy(name: str) -> str:
+    official = DINO.get(name, ("", ""))[1]
+    place = f"Download {official}" if official else "Download its weights (its authors ask for an account)"
+    where = "backbone_weights=PATH in a configuration, --weights PATH of `evaluate objects`"
+    return f"{place} where there is a network, and give the path of the file: {where}."

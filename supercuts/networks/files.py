@@ -1,0 +1,138 @@
+"""Networks on disk: safetensors whose metadata rebuilds the network and holds its calibration.
+
+In   an SSN and its levels, or a file; also a checkpoint (.pth, .pt, .ckpt) of the original SSN_DINO
+Out  a .safetensors file written atomically, or the SSN and its levels
+Not  no pickle of anything but tensors and plain values, no download
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from supercuts.core.errors import FileFormatError, InputError
+from supercuts.core.files import atomic_path
+from supercuts.networks.backbones.weights import check_extent
+from supercuts.networks.calibration import FORMAT_VERSION, LEARNED, TORCH_SUFFIXES, parse_config, parse_levels
+from supercuts.networks.calibration import Calibration as Calibration
+from supercuts.networks.calibration import read_calibration as read_calibration
+from supercuts.networks.ssn import SSN, OriginalConfig
+
+
+def save_network(
+    path: str | os.PathLike[str],
+    network: SSN,
+    levels: dict[str, float],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write the network's weights as `dtype`, its config and `levels` (level name -> altitude) to one file."""
+    metadata = {
+        "format_version": str(FORMAT_VERSION),
+        "config": network.config.model_dump_json(),
+        "levels": json.dumps(levels),
+    }
+    tensors = {
+        name: (value.to(dtype) if value.is_floating_point() else value).contiguous()
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata=metadata))  # save_file would make the file private to its owner
+
+
+def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
+    """Return the network of a file in eval mode, float32, and its levels; FileFormatError says what does not fit.
+
+    A checkpoint of the original SSN_DINO is read with the defaults of OriginalConfig, and has no levels.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileFormatError(f"{path}: no such file. Give a .safetensors file written by `supercuts train`.")
+    if path.suffix in TORCH_SUFFIXES:
+        return load_original(path), {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            names = [name for name in file.keys() if not name.startswith(LEARNED)]  # noqa: SIM118 (no mapping)
+            tensors = {name: file.get_tensor(name).float() for name in names}
+    except (SafetensorError, OSError) as error:
+        raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
+    config = parse_config(path, metadata)
+    try:
+        check_extent(lambda: SSN(config), tensors)
+        network = SSN(config)
+        wrong = network.load_state_dict(tensors, strict=False)
+    except (
+        InputError,
+        RuntimeError,
+        TypeError,
+        OverflowError,
+    ) as error:  # torch refuses a tensor of another shape with RuntimeError
+        raise FileFormatError(
+            f"{path}: its weights and its config do not fit: {error} Train again with this version."
+        ) from error
+    missing = [name for name in wrong.missing_keys if not name.endswith("num_batches_tracked")]
+    if missing or wrong.unexpected_keys:
+        raise FileFormatError(
+            f"{path}: weights do not fit the network: missing {missing or 'none'}, "
+            f"unexpected {wrong.unexpected_keys or 'none'}. Train again with this version."
+        )
+    return network.eval(), parse_levels(path, metadata.get("levels", "{}"))
+
+
+def write_calibration(path: str | os.PathLike[str], calibration: Calibration) -> None:
+    """Put a calibration into a file, in place of another; its weights stay as they are."""
+    with safe_open(Path(path), framework="pt") as file:
+        metadata = (file.metadata() or {}) | {
+            "levels": json.dumps(calibration.levels),
+            "calibrated_on": calibration.source,
+            "gnn_config": calibration.gnn_config,
+        }
+        kept = [name for name in file.keys() if not name.startswith(LEARNED)]  # noqa: SIM118 (no mapping)
+        tensors = {name: file.get_tensor(name) for name in kept}
+    tensors |= {name: torch.from_numpy(values) for name, values in calibration.arrays.items()}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata=metadata))
+
+
+def load_original(path: str | os.PathLike[str], original: OriginalConfig | None = None) -> SSN:
+    """Return the network of a checkpoint of the original SSN_DINO in eval mode, run as `original` says.
+
+    The file holds the tensors backbone.* and output_conv.*, with or without "module." before them, plain or in a dict
+    under "state_dict" or "model".
+    """
+    from supercuts.networks.backbones.weights import read_tensors
+    from supercuts.networks.original import config_of, rename  # imports timm
+
+    path = Path(path)
+    found = read_tensors(path)
+    tensors = rename(found)
+    if tensors is None:
+        raise FileFormatError(
+            f"{path} holds {len(found)} tensors ({', '.join(list(found)[:3])}, ...): expected a checkpoint of the "
+            "original SSN_DINO, with backbone.* and output_conv.*. A network of `supercuts train` is its run's "
+            "model.safetensors; weights of a backbone alone go into training as backbone_weights=PATH."
+        )
+    network = SSN(config_of(tensors, original or OriginalConfig()))
+    expected = network.state_dict()
+    wrong = {
+        "missing": [name for name in expected.keys() - tensors.keys() if not name.endswith("num_batches_tracked")],
+        "unexpected": tensors.keys() - expected.keys(),
+        "of another shape": [n for n in expected.keys() & tensors.keys() if expected[n].shape != tensors[n].shape],
+    }
+    if any(wrong.values()):
+        problems = "; ".join(f"{what}: {_some(names)}" for what, names in wrong.items() if names)
+        raise FileFormatError(
+            f"{path} is no SSN_DINO on ViT-S/16 ({problems}). Of the original's networks only that one can be read."
+        )
+    network.load_state_dict(tensors, strict=False)
+    return network.eval()
+
+
+def _some(names: Iterable[str]) -> str:
+    first, *others = sorted(names)
+    return f"{first} and {len(others)} more" if others else first

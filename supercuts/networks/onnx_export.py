@@ -1,0 +1,92 @@
+"""Write a network as an ONNX file for images of any size and batches of any length.
+
+In   an SSN in eval mode
+Out  an .onnx file: complete, or the graph alone, to which onnx_engine.py gives the weights
+Not  no running of it (onnx_engine.py), no superpixels: the file ends with the maps of each pixel
+
+    images (batch, C, height, width) in 0..1  ->  boundary (batch, 1, height, width), embeddings, strength, regions
+"""
+
+import os
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+
+from supercuts.core.checks import check_installed
+from supercuts.core.errors import InputError
+from supercuts.core.files import atomic_path
+from supercuts.networks.onnx_network import CONFIG_KEY, LOCATION, PREFIX
+from supercuts.networks.ssn import SSN
+
+OPSET = 18
+_EXAMPLE = (2, 37, 51)  # images, height and width that the network is traced with
+
+
+class _Maps(nn.Module):
+    """A network whose outputs are tensors: probabilities rather than logits."""
+
+    def __init__(self, network: SSN) -> None:
+        super().__init__()
+        self.network = network  # PREFIX
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return boundary and embeddings, and of networks with regions strength and their embeddings."""
+        said = self.network(images)
+        maps = (said.boundary_logits.sigmoid(), said.embeddings)
+        if said.strength_logits is None:
+            return maps
+        return *maps, said.strength_logits.sigmoid(), said.region_embeddings
+
+
+def export_onnx(path: str | os.PathLike[str], network: SSN, graph_only: bool = False) -> None:
+    """Write the network to an .onnx file; graph_only: without weights, for engine="onnx"."""
+    check_installed(["onnx", "onnxscript"], "onnx")
+    if network.config.head == "original":
+        raise InputError("a network of head='original' cannot be exported: give one of `supercuts train`.")
+    names = ["boundary", "embeddings", "strength", "regions"][: 4 if network.regions is not None else 2]
+    batch, height, width = _EXAMPLE
+    example = torch.zeros(batch, network.config.channels, height, width)
+    any_size = torch.export.Dim.DYNAMIC
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about its own parts
+        program = torch.onnx.export(
+            _Maps(network).eval(), (example,), dynamo=True, verbose=False, input_names=["images"], output_names=names,
+            dynamic_shapes=({0: any_size, 2: any_size, 3: any_size},), opset_version=OPSET, optimize=not graph_only,
+        )  # fmt: skip
+    assert program is not None
+    model = program.model_proto
+    _tidy(model, network)
+    if graph_only:
+        _take_weights_out(model, set(network.state_dict()))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _tidy(model: Any, network: SSN) -> None:
+    """Name the dimensions, say what the network is, and leave out where in the source each step was written."""
+    graph = model.graph
+    graph.ClearField("value_info")
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    for value in (*graph.input, *graph.output):
+        small = "small_" if value.name in ("strength", "regions") else ""
+        for i, name in ((0, "batch"), (2, f"{small}height"), (3, f"{small}width")):
+            value.type.tensor_type.shape.dim[i].dim_param = name
+    model.producer_name, model.producer_version = "supercuts", ""
+    for key, text in ((CONFIG_KEY, network.config.model_dump_json()), ("stride", str(network.backbone.strides[0]))):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, text
+
+
+def _take_weights_out(model: Any, names: set[str]) -> None:
+    from onnx import TensorProto
+
+    for weight in model.graph.initializer:
+        if weight.name.removeprefix(PREFIX) in names:
+            weight.ClearField("raw_data")
+            weight.data_location = TensorProto.EXTERNAL
+            entry = weight.external_data.add()
+            entry.key, entry.value = "location", LOCATION

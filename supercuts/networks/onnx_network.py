@@ -1,0 +1,134 @@
+"""A network run by ONNX Runtime: the main path without torch.
+
+In   a .safetensors file of `supercuts train` and the graph of its network, which `supercuts onnx --graph` writes
+Out  OnnxNetwork, its maps as numpy arrays; its levels
+Not  no torch, no export (onnx_export.py); a graph never reads other files
+
+The graph holds no weights: they are given to it when it is loaded, so one graph serves every network of its config,
+and no weights lie twice in the package. That of the compact network comes with it.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+
+from supercuts.core.checks import check_installed
+from supercuts.core.errors import FileFormatError
+from supercuts.networks.calibration import LEARNED, parse_config, parse_levels
+from supercuts.networks.ssn_config import SSNConfig
+
+PREFIX = "network."  # of the names of weights in a graph
+CONFIG_KEY = "supercuts_config"  # of the metadata that hold the network's config
+LOCATION = "given-when-loaded"  # where a graph says that its weights are
+_ENTRY = b"\x0a\x08location\x12" + bytes([len(LOCATION)]) + LOCATION.encode()
+_SHIPPED = Path(__file__).parents[1] / "weights" / "compact.onnx"
+
+
+class OnnxNetwork:
+    """A network in ONNX Runtime; any number of threads may run it at once."""
+
+    def __init__(self, config: SSNConfig, session: Any) -> None:
+        self.config = config
+        self.session = session
+        self.stride = int(session.get_modelmeta().custom_metadata_map["stride"])
+
+    def maps(
+        self, image: Float32[np.ndarray, "height width channels"], views: Iterable[tuple[float, bool]]
+    ) -> list[Float32[np.ndarray, "..."]]:
+        """Return boundary (H, W), embeddings (D, H, W), and of regions strength (h, w) and embeddings (R, h, w).
+
+        views: (scale, whether mirrored) each; the maps are the mean of all of them.
+        """
+        pixels = np.ascontiguousarray(image.transpose(2, 0, 1))
+        seen = [self._see(pixels, scale, flip) for scale, flip in views]
+        averaged = [parts[0] if len(parts) == 1 else np.mean(parts, axis=0) for parts in zip(*seen, strict=True)]
+        return [one[0] if i in (0, 2) else one for i, one in enumerate(averaged)]  # probabilities have no channels
+
+    def _see(
+        self, pixels: Float32[np.ndarray, "channels height width"], scale: float, flip: bool
+    ) -> list[Float32[np.ndarray, "_ _ _"]]:
+        height, width = pixels.shape[1:]
+        view = pixels
+        if scale != 1:
+            view = _resized(pixels, max(round(scale * height), 1), max(round(scale * width), 1))
+        view = np.ascontiguousarray(view[..., ::-1]) if flip else view
+        maps = []
+        for i, values in enumerate(self.session.run(None, {"images": view[None]})):
+            stride = 1 if i < 2 else self.stride
+            seen = values[0, ..., ::-1] if flip else values[0]
+            maps.append(_interpolated(seen, -(-height // stride), -(-width // stride)))
+        return maps
+
+
+def load_onnx(path: Path) -> tuple[OnnxNetwork, dict[str, float]]:
+    """Return the network of a file, and its levels; its graph is the .onnx file beside it, else that of compact."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise FileFormatError(f'{path}: engine="onnx" needs a .safetensors file written by `supercuts train`.')
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            names = [name for name in file.keys() if not name.startswith(LEARNED)]  # noqa: SIM118 (no mapping)
+            weights = {name: file.get_tensor(name).astype(np.float32) for name in names}
+    except (SafetensorError, OSError, TypeError) as error:  # numpy has no bfloat16
+        raise FileFormatError(f"{path}: not a safetensors file that numpy can read ({error}).") from error
+    config = parse_config(path, metadata)
+    beside = path.with_suffix(".onnx")
+    graph = beside if beside.is_file() else _SHIPPED
+    return OnnxNetwork(config, open_graph(graph, weights, config)), parse_levels(path, metadata.get("levels", "{}"))
+
+
+def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig) -> Any:
+    """Return a session of ONNX Runtime that runs a graph with these weights.
+
+    Its threads are OMP_NUM_THREADS, as torch's, else one for each core.
+    """
+    check_installed(["onnxruntime"], "onnx")
+    import onnxruntime
+
+    remedy = 'Write it: supercuts onnx MODEL.safetensors -o MODEL.onnx --graph, or use engine="torch".'
+    graph = path.read_bytes()
+    if graph.count(b"location") != graph.count(_ENTRY):  # the only key under which a graph can name other files
+        raise FileFormatError(f"{path} refers to other files, which is not allowed. {remedy}")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors, which are raised as well
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(one) for one in weights.values()]
+    options.add_external_initializers([PREFIX + name for name in weights], values)
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no base of their own
+        raise FileFormatError(f"{path}: no graph of this network ({error}). {remedy}") from error
+    if session.get_modelmeta().custom_metadata_map.get(CONFIG_KEY) != config.model_dump_json():
+        raise FileFormatError(f"{path}: the graph of a network with another config. {remedy}")
+    return session
+
+
+def _resized(
+    maps: Float32[np.ndarray, "channels height width"], height: int, width: int
+) -> Float32[np.ndarray, "channels {height} {width}"]:
+    """Return maps of another size, without aliasing."""
+    images = [Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR) for one in maps]
+    return np.stack([np.asarray(one) for one in images])
+
+
+def _interpolated(
+    maps: Float32[np.ndarray, "channels rows columns"], height: int, width: int
+) -> Float32[np.ndarray, "channels {height} {width}"]:
+    """Return maps of another size, interpolated bilinearly between the centres of pixels."""
+    for axis, length in ((1, height), (2, width)):
+        old = maps.shape[axis]
+        if old == length:
+            continue
+        place = ((np.arange(length) + 0.5) * (old / length) - 0.5).clip(0, old - 1)
+        before = place.astype(np.intp)
+        share = (place - before).astype(np.float32).reshape((-1, 1) if axis == 1 else (-1,))
+        after = np.minimum(before + 1, old - 1)
+        maps = maps.take(before, axis) * (1 - share) + maps.take(after, axis) * share
+    return np.ascontiguousarray(maps)

@@ -1,0 +1,179 @@
+"""The Superpixel Sampling Network: backbone, top-down head, pixel embedding and boundary map.
+
+In   images (B, C, H, W) float in 0..1, any size
+Out  PixelPrediction: embeddings (B, D, H, W) and boundary logits (B, 1, H, W)
+Not  no clustering (soft_kmeans), no hard labels (leaves), no files
+
+Deep maps are projected at their own resolution, then upsampled and fused with the shallow full-resolution stem.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from supercuts.core.errors import InputError
+from supercuts.networks.backbones.base import Backbone
+from supercuts.networks.backbones.compact import conv_bn_relu
+from supercuts.networks.backbones.registry import make_backbone
+from supercuts.networks.ssn_config import OriginalConfig as OriginalConfig
+from supercuts.networks.ssn_config import SSNConfig as SSNConfig
+from supercuts.superpixels.grid import Grid
+
+
+@dataclass(frozen=True, slots=True)
+class PixelPrediction:
+    """What the network says of each pixel.
+
+    embeddings       (B, D, H, W)
+    boundary_logits  (B, 1, H, W)   sigmoid gives the probability that people draw a boundary here
+
+    Of a network with region_channels, at the stride of its finest map:
+    strength_logits    (B, 1, h, w)  sigmoid gives the share of people who draw a boundary within two pixels of here
+    region_embeddings  (B, R, h, w)  pixels x, y lie in one region with probability exp(-|x - y|^2)
+    """
+
+    embeddings: torch.Tensor
+    boundary_logits: torch.Tensor
+    strength_logits: torch.Tensor | None = None
+    region_embeddings: torch.Tensor | None = None
+
+
+class Context(nn.Module):
+    """Dilated convolutions beside an identity: a wide view for few weights (Su et al., PiDiNet, ICCV 2021)."""
+
+    dilations = (2, 4, 6, 8)
+
+    def __init__(self, n_channels: int, n_hidden: int) -> None:
+        super().__init__()
+        self.reduce = conv_bn_relu(n_channels, n_hidden, 1)
+        self.wide = nn.ModuleList(nn.Conv2d(n_hidden, n_hidden, 3, 1, d, d, bias=False) for d in self.dilations)
+        self.expand = nn.Conv2d(n_hidden, n_channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(n_channels)
+        nn.init.zeros_(self.norm.weight)  # starts as the identity
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a map of the input's shape."""
+        reduced = self.reduce(x)
+        wide: torch.Tensor = sum(conv(reduced) for conv in self.wide)
+        return torch.relu(x + self.norm(self.expand(torch.relu(wide))))
+
+
+class RegionHead(nn.Module):
+    """What tells regions apart rather than pixels, read from the two finest maps of the top-down path."""
+
+    def __init__(self, head_channels: Sequence[int], n_channels: int) -> None:
+        super().__init__()
+        self.strength = nn.Conv2d(head_channels[0], 1, 1)
+        self.embedding = nn.Conv2d(head_channels[min(1, len(head_channels) - 1)], n_channels, 1)
+
+    def forward(self, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return strength logits (B, 1, h, w) and embeddings (B, R, h, w) of the size of the finest map."""
+        finest = maps[0]
+        return self.strength(finest), _resize(self.embedding(maps[min(1, len(maps) - 1)]), finest)
+
+
+class TopDownHead(nn.Module):
+    """Fuse maps from the coarsest to the stem, each projected at its own resolution (as in feature pyramids)."""
+
+    def __init__(self, backbone: Backbone, head_channels: Sequence[int], n_context: int, n_outputs: int) -> None:
+        super().__init__()
+        widths = tuple(head_channels)
+        if len(widths) != len(backbone.channels):
+            raise InputError(
+                f"head_channels={widths} does not fit a backbone whose maps have {backbone.channels} channels. "
+                "Give one width for each map."
+            )
+        self.lateral = nn.ModuleList(
+            conv_bn_relu(n, width, 1) for n, width in zip(backbone.channels, widths, strict=True)
+        )
+        self.down = nn.ModuleList(nn.Conv2d(n, m, 1, bias=False) for n, m in zip(widths[1:], widths[:-1], strict=True))
+        self.refine = nn.ModuleList(conv_bn_relu(width, width) for width in widths)
+        self.context = Context(widths[-1], n_context) if n_context else nn.Identity()
+        stem = backbone.stem_channels
+        self.to_stem = nn.Conv2d(widths[0], stem, 1, bias=False)
+        self.fuse = nn.Sequential(conv_bn_relu(stem, stem), conv_bn_relu(stem, stem))
+        self.output = nn.Conv2d(stem, n_outputs, 1)
+
+    def forward(self, stem: torch.Tensor, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return (B, n_outputs, H, W) and the maps of the path, finest first."""
+        x = self.refine[-1](self.context(self.lateral[-1](maps[-1])))
+        path = [x]
+        for lateral, down, refine, finer in zip(
+            self.lateral[-2::-1], self.down[::-1], self.refine[-2::-1], maps[-2::-1], strict=True
+        ):
+            x = refine(lateral(finer) + _resize(down(x), finer))
+            path.insert(0, x)
+        output: torch.Tensor = self.output(self.fuse(stem + _resize(self.to_stem(x), stem)))
+        return output, path
+
+
+def _resize(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class SSN(nn.Module):
+    """A Superpixel Sampling Network; `config` rebuilds it.
+
+    SSN(config) builds the network of every config: that of head="original" is an OriginalSSNDINO.
+    """
+
+    def __new__(cls, config: SSNConfig | None = None) -> "SSN":
+        """Return a network of the class that `config.head` names; copying a network gives no config."""
+        if cls is SSN and config is not None and config.head == "original":
+            from supercuts.networks.original import OriginalSSNDINO  # imports timm, and this module
+
+            return super().__new__(OriginalSSNDINO)
+        return super().__new__(cls)
+
+    def __init__(self, config: SSNConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = make_backbone(config.backbone, config.pretrained, config.channels)
+        widths = config.head_channels
+        self.head = TopDownHead(self.backbone, widths, config.context_channels, config.embedding_channels + 1)
+        self.regions = RegionHead(widths, config.region_channels) if config.region_channels else None
+
+    def forward(self, images: torch.Tensor) -> PixelPrediction:
+        """Return embeddings and boundary logits of `images` (B, C, H, W) in 0..1, any H and W."""
+        if images.shape[1] != self.config.channels:
+            raise InputError(
+                f"images of {images.shape[1]} channels do not fit a network for {self.config.channels}. Give images of "
+                f"{self.config.channels} channels, or train with model.channels={images.shape[1]}."
+            )
+        height, width = images.shape[-2:]
+        multiple = self.backbone.strides[-1]
+        # replicated borders look like neither an object nor a boundary; the crop undoes them
+        padded = F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        features = self.backbone(padded)
+        output, path = self.head(features.stem, features.maps)
+        output = output[..., :height, :width]
+        strength, regions = (None, None) if self.regions is None else self._see_regions(path, images)
+        # apart, so that the embeddings of a pixel lie side by side in memory
+        return PixelPrediction(output[:, :-1].float(), output[:, -1:].float(), strength, regions)
+
+    def _see_regions(self, path: list[torch.Tensor], images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.regions is not None
+        height, width = images.shape[-2:]  # symbols, not numbers, while the network is exported
+        stride = self.backbone.strides[0]
+        # rounded up; of positive numbers, as ONNX divides towards zero
+        shown = (..., slice((height + stride - 1) // stride), slice((width + stride - 1) // stride))
+        strength, regions = (x[shown].float() for x in self.regions(path))
+        return strength, regions
+
+
+def pixel_features(color: torch.Tensor, embeddings: torch.Tensor | None, grid: Grid, config: SSNConfig) -> torch.Tensor:
+    """Return the SSN features (B, C + 2 + D, H, W): scaled colour, scaled (row, col), learned channels.
+
+    `color` (B, C, H, W) is what images.color.color_features gives.
+    The position scale is `position_scale * max(rows / H, cols / W)`, so one model serves any number of superpixels
+    (Jampani et al.). Without embeddings this is SSN_pix.
+    """
+    b, _, height, width = color.shape
+    scale = config.position_scale * max(grid.rows / height, grid.cols / width)
+    ys = torch.arange(height, device=color.device, dtype=color.dtype).view(1, 1, height, 1) * scale
+    xs = torch.arange(width, device=color.device, dtype=color.dtype).view(1, 1, 1, width) * scale
+    parts = [config.color_scale * color, ys.expand(b, 1, height, width), xs.expand(b, 1, height, width)]
+    return torch.cat(parts if embeddings is None else [*parts, embeddings], dim=1)

@@ -1,0 +1,208 @@
+"""What the network says of an image seen tile by tile, or in any way: the same as of the whole, in bounded memory.
+
+In   a picture (H, W, 3) uint8 or bands (H, W, C), an SSN of convolutions, the side of a tile
+Out  tiles of PixelMaps without colour; StoredMaps of the whole image
+Not  no superpixels; no transformer, which sees the whole image at once
+
+A tile is given to the network with as many pixels around it as the network sees from its edge, and starts where the
+network's coarsest pixels start: what it says inside the tile is what it says of the whole image, but for rounding.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float32, Shaped
+
+from supercuts.core.arrays import channels_last
+from supercuts.core.checks import check_in_range, check_whole
+from supercuts.core.errors import InputError
+from supercuts.core.memory import give_freed_memory_back
+from supercuts.images.bands import to_unit
+from supercuts.networks.network import Network, stride_of
+from supercuts.networks.onnx_network import OnnxNetwork
+from supercuts.networks.predict import ViewsConfig, network_maps
+from supercuts.networks.ssn_config import SSNConfig
+from supercuts.superpixels.pyramid import halved_pixels
+from supercuts.superpixels.stored import StoredMaps, as_half, check_valid, is_large, precision
+
+Way = int | Literal["rows"] | None  # in tiles of this side, row by row, at once
+
+TILE = 1024  # side in pixels unless the caller says
+_ROWS_STORED = 16  # rows of embeddings that are rounded at once
+
+# of networks/backbones/compact.py and networks/ssn.py; a test compares what follows from them with gradients
+_STRIDES, _BLOCKS = (2, 4, 8, 16), (1, 2, 2, 2)
+_STEM, _WIDEST, _FUSE = 2, 8, 2  # pixels that each reaches, at its own resolution
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A rectangle of the image: rows top..bottom-1, columns left..right-1."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def why_not_in_tiles(network: Network | None, views: ViewsConfig) -> str | None:
+    """Return why this network cannot see an image in tiles, None if it can."""
+    if network is None:
+        return None
+    if network.config.head != "topdown" or network.config.backbone != "compact":
+        return f"the backbone {network.config.backbone} may see the whole image at once: only compact works in tiles"
+    if views != ViewsConfig():
+        return "views of other scales, or mirrored, resize the whole image: only one view works in tiles"
+    return None
+
+
+def choose_tile(tile: int | None, shape: tuple[int, int], network: Network | None, views: ViewsConfig) -> Way:
+    """Return how the image is seen; `tile` is what the caller asked for, 0 for the whole image.
+
+    Unless asked for tiles, a network that can sees large images row by row, in tiles if it is not run by torch.
+    """
+    reason = why_not_in_tiles(network, views)
+    if tile is None:
+        if reason is not None or not is_large(shape):
+            return None
+        return TILE if network is None or isinstance(network, OnnxNetwork) else "rows"
+    check_whole("tile", tile, remedy="Give the side of a tile in pixels, or 0 for the whole image at once.")
+    check_in_range("tile", tile, 0, np.inf, remedy="Give the side of a tile in pixels, or 0 for the whole image.")
+    if tile == 0:
+        return None
+    if reason is not None:
+        raise InputError(f"tile={tile}: {reason}. Leave out tile, or give tile=0 for the whole image.")
+    return tile
+
+
+def receptive_field(config: SSNConfig) -> int:
+    """Return how many pixels away from a pixel a network of backbone "compact" looks at most."""
+    seen, reach = [], _STEM
+    for stride, n_blocks in zip(_STRIDES, _BLOCKS, strict=True):
+        reach += stride // 2 + stride * 2 * n_blocks  # a strided convolution, two in each block
+        seen.append(reach)
+    reach += _STRIDES[-1] * (1 + (_WIDEST if config.context_channels else 0))
+    for i in range(len(_STRIDES) - 2, -1, -1):
+        # bilinear upsampling takes the coarse pixel beside, too
+        reach = max(seen[i], reach + _STRIDES[i + 1]) + _STRIDES[i]
+    # a coarse pixel stands for any of the pixels it covers
+    return reach + _STRIDES[0] + _FUSE + _STRIDES[-1]
+
+
+def tiles_of(shape: tuple[int, int], side: int) -> list[Tile]:
+    """Return tiles that cover the image, row by row; those at the lower and right ends may be smaller."""
+    height, width = shape
+    return [
+        Tile(top, min(top + side, height), left, min(left + side, width))
+        for top in range(0, height, side)
+        for left in range(0, width, side)
+    ]
+
+
+def predict_tiles(
+    pixels: Shaped[np.ndarray, "height width bands"], network: Network, tile: int
+) -> Iterator[tuple[Tile, list[Float32[np.ndarray, "..."]]]]:
+    """Yield each tile and what the network says of it: boundary, embeddings, and strength and regions if it has them.
+
+    The side is rounded up to a multiple of the network's largest stride. Strength and regions have their own stride.
+    """
+    check_in_range("tile", tile, 1, np.inf, remedy="Give the side of a tile in pixels.")
+    multiple = _STRIDES[-1]
+    halo = -(-receptive_field(network.config) // multiple) * multiple
+    height, width = pixels.shape[:2]
+    for one in tiles_of((height, width), -(-tile // multiple) * multiple):
+        top, left = max(one.top - halo, 0), max(one.left - halo, 0)
+        part = pixels[top : one.bottom + halo, left : one.right + halo]
+        is_rgb = part.dtype == np.uint8 and part.shape[2] == 3
+        maps = []
+        for i, values in enumerate(network_maps(part if is_rgb else to_unit(part), network, ViewsConfig())):
+            stride = 1 if i < 2 else stride_of(network)
+            rows = slice((one.top - top) // stride, -(-(one.bottom - top) // stride))
+            columns = slice((one.left - left) // stride, -(-(one.right - left) // stride))
+            maps.append(values[..., rows, columns])
+        yield one, maps
+
+
+def predict_stored(
+    pixels: Shaped[np.ndarray, "height width bands"],
+    bands: Shaped[np.ndarray, "height width _"],
+    network: Network,
+    tile: Way = None,
+    views: ViewsConfig | None = None,
+    valid: Bool[np.ndarray, "height width"] | None = None,
+    embedding_stride: int = 1,
+) -> StoredMaps:
+    """Return the maps of an image: the network sees `pixels`; three of bytes are RGB, whose colour is Lab.
+
+    bands  what is compared as colour beside RGB, or, where pixels are none, alone
+    tile   how the image is seen, at once in the views
+    embedding_stride  1, 2 or 4 pixels a side share a stored embedding, or more in images whose memory asks for it
+
+    What pixels that are not valid hold does not matter: the network sees the mean of the others there.
+    """
+    height, width = pixels.shape[:2]
+    valid = check_valid(valid, (height, width))
+    (stride, dtype), region_stride = precision((height, width)), stride_of(network)
+    stride = max(stride, embedding_stride)
+    boundary = np.empty((height, width), dtype)
+    embeddings = np.empty((-(-height // stride), -(-width // stride), network.config.embedding_channels), np.float16)
+    coarse = (-(-height // region_stride), -(-width // region_stride))
+    n_regions = network.config.region_channels
+    strength = np.empty(coarse, dtype) if n_regions else None
+    regions = np.empty((n_regions, *coarse), dtype) if n_regions else None
+    shown = pixels if valid is None else filled(pixels, valid)
+    for one, maps in _seen(shown, network, tile, views or ViewsConfig()):
+        boundary[one.top : one.bottom, one.left : one.right] = maps[0]
+        _store(maps[1], stride, embeddings[_coarse(one, stride)])
+        if strength is not None and regions is not None:
+            at = _coarse(one, region_stride)
+            strength[at], regions[:, *at] = maps[2], maps[3]
+    if stride > 1:
+        give_freed_memory_back()
+    is_rgb = pixels.dtype == np.uint8 and pixels.shape[2] == 3
+    rgb = pixels if is_rgb else np.zeros((height, width, 0), np.uint8)
+    learned = embeddings.transpose(2, 0, 1)
+    return StoredMaps(rgb, bands, boundary, learned, stride, strength, regions, region_stride, valid)
+
+
+def _seen(
+    pixels: np.ndarray, network: Network, tile: Way, views: ViewsConfig
+) -> Iterator[tuple[Tile, list[np.ndarray]]]:
+    if tile is None:
+        yield Tile(0, pixels.shape[0], 0, pixels.shape[1]), network_maps(pixels, network, views)
+    elif isinstance(tile, int):
+        yield from predict_tiles(pixels, network, tile)
+    else:
+        from supercuts.networks.rows import predict_rows  # imports torch
+
+        assert not isinstance(network, OnnxNetwork)
+        yield from predict_rows(pixels, network)
+
+
+def filled(
+    pixels: Shaped[np.ndarray, "height width bands"], valid: Bool[np.ndarray, "height width"]
+) -> Shaped[np.ndarray, "height width bands"]:
+    """Return the image with the mean of its valid pixels where it is not valid."""
+    copy = pixels.copy()
+    for band in range(pixels.shape[2]):
+        mean = np.mean(pixels[..., band], where=valid, dtype=np.float64)
+        copy[..., band][~valid] = mean if pixels.dtype.kind == "f" else np.rint(mean).astype(pixels.dtype)
+    return copy
+
+
+def _coarse(tile: Tile, stride: int) -> tuple[slice, slice]:
+    return (
+        slice(tile.top // stride, -(-tile.bottom // stride)),
+        slice(tile.left // stride, -(-tile.right // stride)),
+    )
+
+
+def _store(values: np.ndarray, stride: int, out: np.ndarray) -> None:
+    """Set out (h, w, D) to the means of stride x stride pixels of values (D, H, W), the last repeated at the ends."""
+    for top in range(0, len(out), _ROWS_STORED):  # small arrays are used again
+        rows = channels_last(values[:, top * stride : (top + _ROWS_STORED) * stride])
+        for _ in range(stride.bit_length() - 1):
+            rows = halved_pixels(rows)
+        out[top : top + _ROWS_STORED] = as_half(rows)

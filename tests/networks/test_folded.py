@@ -1,0 +1,107 @@
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+
+from supercuts.networks import folded
+from supercuts.networks.folded import FoldedConv
+from supercuts.networks.folded import folded as run_of
+from supercuts.networks.ssn import SSN, SSNConfig
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    network = SSN(SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=2, region_channels=3, context_channels=4))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics as after training
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, -1, 1)
+            nn.init.uniform_(module.bias, -1, 1)
+    return network.eval()
+
+
+def in_float32(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+
+
+@pytest.mark.parametrize("has_pointwise", [True, False])
+def test_a_folded_network_says_the_same(network, monkeypatch, has_pointwise):
+    in_float32(monkeypatch)
+    if not has_pointwise:
+        monkeypatch.setattr(folded, "_POINTWISE", None)
+    x = torch.rand(1, 3, 40, 55).contiguous(memory_format=torch.channels_last)
+    run = run_of(network)
+    with torch.inference_mode():
+        expected, said = network(x), run(x)
+    for name in ("boundary_logits", "embeddings", "strength_logits", "region_embeddings"):
+        torch.testing.assert_close(getattr(said, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
+
+
+def test_this_torch_convolves_and_rectifies_at_once():
+    assert folded._POINTWISE is not None
+
+
+def test_layers_that_were_folded_are_gone_and_the_network_is_as_before(network):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    run = run_of(network)
+    # the context's own normalisation follows no convolution of a chain
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in run.modules()) == 1
+    assert not any(isinstance(module, nn.ReLU) for module in run.modules())
+    assert sum(isinstance(module, FoldedConv) for module in run.modules()) > 20
+    assert not run.training
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+
+
+def test_a_network_in_training_is_itself(network):
+    network.train()
+    assert run_of(network) is network
+
+
+def test_a_network_that_is_watched_is_itself(network):
+    assert run_of(network) is not network
+    handle = network.backbone.register_forward_hook(lambda *_: None)
+    assert run_of(network) is network
+    handle.remove()
+    assert run_of(network) is not network
+
+
+def test_it_is_made_once_and_again_when_weights_change(network, monkeypatch):
+    in_float32(monkeypatch)
+    run, x = run_of(network), torch.rand(1, 3, 32, 32)
+    assert run_of(network) is run
+    changes = [
+        lambda: network.backbone.stem[0][0].weight.detach().mul_(1.5),
+        lambda: network.load_state_dict({name: value * 1.1 for name, value in network.state_dict().items()}),
+        lambda: setattr(network.head.output, "weight", nn.Parameter(network.head.output.weight * 2)),
+    ]
+    for change in changes:
+        with torch.no_grad():
+            change()
+            assert run_of(network) is not run
+            run = run_of(network)
+            torch.testing.assert_close(run(x).embeddings, network(x).embeddings, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_stay_are_shared(network):
+    assert run_of(network).head.output.weight is network.head.output.weight
+
+
+def test_it_is_forgotten_with_the_network():
+    network = SSN(SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=2)).eval()
+    run, known = weakref.ref(run_of(network)), weakref.ref(network)
+    assert run() is not None
+    del network
+    gc.collect()
+    assert (run(), known()) == (None, None)
+
+
+@pytest.mark.parametrize("capabilities", [{}, {"avx512_bf16": True}], ids=["float32", "bfloat16"])
+def test_weights_have_the_type_the_processor_is_fast_in(network, monkeypatch, capabilities):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    kinds = {module.weight.dtype for module in run_of(network).modules() if isinstance(module, FoldedConv)}
+    assert kinds == {torch.bfloat16 if capabilities else torch.float32}

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+
+from supercuts.core.errors import InputError
+from supercuts.networks.network import weights_path
+from supercuts.networks.onnx_export import export_onnx
+from supercuts.networks.onnx_network import CONFIG_KEY
+from supercuts.networks.ssn import SSN, SSNConfig
+
+onnxruntime = pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+
+
+def test_the_graph_of_the_package_is_up_to_date(tmp_path):
+    from supercuts.networks.files import load_network
+
+    shipped = weights_path("compact").with_suffix(".onnx")
+    export_onnx(tmp_path / "graph.onnx", load_network(weights_path("compact"))[0], graph_only=True)
+    found, expected = (onnx.load(path, load_external_data=False) for path in (shipped, tmp_path / "graph.onnx"))
+    remedy = "write it again: supercuts onnx compact --graph -o supercuts/weights/compact.onnx"
+    assert [prop.value for prop in found.metadata_props] == [prop.value for prop in expected.metadata_props], remedy
+    assert [node.op_type for node in found.graph.node] == [node.op_type for node in expected.graph.node], remedy
+    assert [(x.name, x.dims) for x in found.graph.initializer] == [(x.name, x.dims) for x in expected.graph.initializer]
+
+
+@pytest.mark.parametrize("regions", [0, 3])
+def test_a_complete_file_says_what_torch_says(tmp_path, regions):
+    torch.manual_seed(0)
+    network = SSN(SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=2, region_channels=regions)).eval()
+    export_onnx(tmp_path / "model.onnx", network)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    names = ["boundary", "embeddings", "strength", "regions"][: 4 if regions else 2]
+    assert [one.name for one in session.get_outputs()] == names
+    assert session.get_inputs()[0].shape == ["batch", 3, "height", "width"]
+    assert session.get_modelmeta().custom_metadata_map[CONFIG_KEY] == network.config.model_dump_json()
+    for shape in ((1, 3, 1, 1), (2, 3, 17, 33), (1, 3, 48, 64), (3, 3, 50, 21)):
+        images = torch.rand(shape)
+        with torch.inference_mode():
+            said = network(images)
+        expected = [said.boundary_logits.sigmoid(), said.embeddings]
+        if regions:
+            expected += [said.strength_logits.sigmoid(), said.region_embeddings]
+        for one, other in zip(session.run(None, {"images": images.numpy()}), expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+
+
+def test_the_original_is_not_exported(tmp_path):
+    network = SSN(SSNConfig())
+    network.config = network.config.model_copy(update={"head": "original"})
+    with pytest.raises(InputError, match="head='original' cannot be exported"):
+        export_onnx(tmp_path / "model.onnx", network)
+    assert not list(tmp_path.iterdir())

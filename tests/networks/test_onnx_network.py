@@ -1,0 +1,119 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import supercuts
+from supercuts.core.errors import FileFormatError
+from supercuts.networks.files import save_network
+from supercuts.networks.network import weights_path
+from supercuts.networks.onnx_network import load_onnx, open_graph
+from supercuts.networks.predict import VIEWS, predict
+from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.torch_network import network_maps
+
+pytest.importorskip("onnxruntime")
+ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = weights_path("compact")
+GRAPH = WEIGHTS.with_suffix(".onnx")
+TORCH = {"torch", "torchvision", "timm", "torch_geometric", "lightning"}
+
+WITHOUT_TORCH = f"""
+import sys
+import numpy as np
+import supercuts, supercuts.pipeline
+model = supercuts.load("compact", engine="onnx")
+h = model.segment(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8), superpixels=20)
+assert h.n_leaves == 20 and h.cut(level="object").shape == (40, 60) and model.affinity is not None
+print(sorted({TORCH!r} & set(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_onnx(WEIGHTS)[0]
+
+
+@pytest.fixture
+def _in_float32(monkeypatch):
+    """Let torch compute as ONNX Runtime does."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+
+
+@pytest.fixture
+def same_by_torch(_in_float32):
+    return supercuts.load("compact").network
+
+
+def test_the_main_path_imports_no_torch():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 19), (16, 32), (33, 47), (321, 181)])
+@pytest.mark.parametrize("views", ["one", "flip", "many"])
+def test_maps_are_those_of_torch(network, same_by_torch, shape, views):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    found = network.maps(image / np.float32(255), VIEWS[views].each())
+    expected = network_maps(image, same_by_torch, VIEWS[views])
+    for one, other in zip(found, expected, strict=True):
+        # resized views round differently; the network's own outputs agree to 1e-4 of their range
+        atol = (1e-4 if views != "many" else 1e-3) * max(1, float(np.abs(other).max()))
+        np.testing.assert_allclose(one, other, rtol=0, atol=atol)
+
+
+def test_floats_and_bytes_are_one_image(network):
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    one, other = predict(image, network), predict(image / np.float32(255), network)
+    np.testing.assert_array_equal(one.boundary, other.boundary)
+    assert one.region_stride == 2
+    assert one.strength.shape == (10, 15)
+
+
+def test_a_network_of_another_config_needs_its_own_graph(tmp_path):
+    save_network(tmp_path / "model.safetensors", SSN(SSNConfig(embedding_channels=2)), {})
+    with pytest.raises(FileFormatError, match=r"compact\.onnx: no graph of this network .* supercuts onnx MODEL"):
+        load_onnx(tmp_path / "model.safetensors")
+
+
+def test_any_network_of_the_config_runs_on_the_graph(tmp_path, same_by_torch):
+    torch.manual_seed(0)
+    other = SSN(same_by_torch.config).eval()
+    save_network(tmp_path / "model.safetensors", other, {"scene": 0.25})
+    network, levels = load_onnx(tmp_path / "model.safetensors")
+    assert levels == {"scene": 0.25}
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    found = network.maps(image / np.float32(255), VIEWS["one"].each())
+    for one, expected in zip(found, network_maps(image, other, VIEWS["one"]), strict=True):
+        np.testing.assert_allclose(one, expected, atol=1e-4)
+
+
+def test_a_graph_that_names_other_files_is_refused(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(GRAPH, load_external_data=False)
+    model.graph.initializer[0].external_data[0].value = "/etc/passwd"
+    path = tmp_path / "evil.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(FileFormatError, match="refers to other files"):
+        open_graph(path, {}, SSNConfig())
+
+
+def test_weights_that_are_not_given_are_not_looked_for(tmp_path, monkeypatch):
+    (tmp_path / "given-when-loaded").write_bytes(bytes(10**6))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileFormatError, match="no graph of this network"):
+        open_graph(GRAPH, {}, SSNConfig())
+
+
+def test_files_that_are_no_graphs_are_refused(tmp_path):
+    shutil.copy(WEIGHTS, tmp_path / "model.safetensors")
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(FileFormatError, match=r"model\.onnx: no graph of this network"):
+        load_onnx(tmp_path / "model.safetensors")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    with pytest.raises(FileFormatError, match="not a safetensors file"):
+        load_onnx(tmp_path / "text.safetensors")
