@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 
 import supercuts
 from supercuts.datasets.root import data_root
-from supercuts.hierarchy import _kernels
+from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.clicks import node_features
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.pipeline import Model

@@ -13,7 +13,7 @@ from jaxtyping import Bool
 
 from supercuts.core.errors import InputError
 from supercuts.datasets.annotations import ObjectTruth
-from supercuts.hierarchy import _kernels
+from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.hierarchy.unions import best_union
 from supercuts.metrics.nodes import best_node_jaccard

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
-from supercuts.hierarchy import _kernels
+from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.tree import Hierarchy
 
 

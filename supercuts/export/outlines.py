@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32
 
-from supercuts.export import _kernels_outlines
-from supercuts.hierarchy import _kernels
+from supercuts.export._kernels import outlines as _kernels_outlines
+from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.regions import check_node
 from supercuts.hierarchy.tree import Hierarchy
 

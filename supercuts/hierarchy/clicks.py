@@ -12,7 +12,8 @@ is exact and takes two passes over the tree.
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
-from supercuts.hierarchy import _kernels, _kernels_clicks
+from supercuts.hierarchy._kernels import clicks as _kernels_clicks
+from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.regions import frame_contact
 
 # weights of 1 and of node_features: whether a node below a mixed one is mixed too; and foreground if it is not.

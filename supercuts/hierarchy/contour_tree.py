@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from supercuts.core.errors import InputError
-from supercuts.hierarchy import _kernels_contour_tree as kernels
+from supercuts.hierarchy._kernels import contours as kernels
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped
 
 from supercuts.core.checks import check_exactly_one, check_in_range
 from supercuts.core.errors import ConstraintError, InputError
-from supercuts.hierarchy import _kernels
+from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.focus import split_in_focus
 from supercuts.hierarchy.levels import altitude_of_level
 

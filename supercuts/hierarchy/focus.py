@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float32, Int32
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
-from supercuts.hierarchy import _kernels, _kernels_focus
+from supercuts.hierarchy._kernels import focus as _kernels_focus
+from supercuts.hierarchy._kernels import tree as _kernels
 
 
 def split_in_focus(

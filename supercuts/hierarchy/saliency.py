@@ -8,7 +8,7 @@ Not  no files (export/ucm.py), no thresholding (cuts.py)
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from supercuts.hierarchy import _kernels
+from supercuts.hierarchy._kernels import tree as _kernels
 
 
 def contour_map(

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int32, Int64, Shaped
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
-from supercuts.hierarchy import _kernels
+from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import Cut, node_areas, paint
 from supercuts.hierarchy.unions import best_union
 

@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
 
 from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
-from supercuts.hierarchy import _kernels, cuts, regions, saliency, selection
+from supercuts.hierarchy import cuts, regions, saliency, selection
+from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.clicks import object_at_clicks
 from supercuts.hierarchy.edits import Edit, Edits, Tree, advance, describe
 from supercuts.hierarchy.levels import check_levels

@@ -13,7 +13,8 @@ from jaxtyping import Int32, Int64
 
 from supercuts.core.checks import check_in_range, check_whole
 from supercuts.core.errors import InputError
-from supercuts.hierarchy import _kernels, _kernels_unions
+from supercuts.hierarchy._kernels import tree as _kernels
+from supercuts.hierarchy._kernels import unions as _kernels_unions
 
 
 def best_union(

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, NonNegativeFloat
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph
 from supercuts.graph.statistics import LIMITS, N_BINS, RegionStatistics
-from supercuts.merging import _kernels_affinity
+from supercuts.merging._kernels import affinity as _kernels_affinity
 from supercuts.merging.agglomerative import MergeTree, to_tree
 from supercuts.merging.perceptrons import Perceptrons
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, NonNegativeFloat
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph
-from supercuts.merging import _kernels
+from supercuts.merging._kernels import agglomerative as _kernels
 
 
 class LinkageConfig(BaseModel, frozen=True, extra="forbid"):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.merging import _kernels_affinity
+from supercuts.merging._kernels import affinity as _kernels_affinity
 
 _Kind = TypeVar("_Kind", bound="Perceptrons")
 

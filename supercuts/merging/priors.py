@@ -16,7 +16,7 @@ from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph, contract
 from supercuts.graph.statistics import contract_statistics
-from supercuts.merging import _kernels
+from supercuts.merging._kernels import agglomerative as _kernels
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.merging.registry import Regions, merge
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
-from supercuts.metrics import _kernels_boundary
+from supercuts.metrics._kernels import boundary as _kernels_boundary
 from supercuts.metrics.inputs import check_thresholds, common_thresholds
 from supercuts.metrics.region import THRESHOLDS
 

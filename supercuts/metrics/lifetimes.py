@@ -8,7 +8,7 @@ Not  no scores, no checks
 import numpy as np
 from jaxtyping import Float, Int
 
-from supercuts.metrics import _kernels_nodes
+from supercuts.metrics._kernels import nodes as _kernels_nodes
 
 
 def node_counts(

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Int32
 
 from supercuts.core import arrays
 from supercuts.core.errors import InputError
-from supercuts.metrics import _kernels
+from supercuts.metrics._kernels import regions as _kernels
 from supercuts.metrics.inputs import check_thresholds, check_tree, common_thresholds, stack_tables
 from supercuts.metrics.superpixel import check_label_map
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 from supercuts.core.errors import InputError
-from supercuts.metrics import _kernels
+from supercuts.metrics._kernels import regions as _kernels
 
 
 def achievable_segmentation_accuracy(contingency: Int[np.ndarray, "truths superpixels"]) -> float:

@@ -16,13 +16,13 @@ from jaxtyping import Float32, Float64, Int64
 from pydantic import BaseModel, Field, PositiveInt
 
 from supercuts.core.errors import InputError
-from supercuts.hierarchy import _kernels as tree_kernels
+from supercuts.hierarchy._kernels import tree as tree_kernels
 from supercuts.hierarchy.cuts import cut_by_count
 from supercuts.hierarchy.regions import image_area
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.color import color_features
 from supercuts.merging.perceptrons import Perceptrons
-from supercuts.objects import _kernels_figure_ground as kernels
+from supercuts.objects._kernels import figure_ground as kernels
 from supercuts.objects.foreground import Foreground, foreground
 from supercuts.objects.graphs import NodeGraph, label_borders
 

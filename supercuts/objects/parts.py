@@ -20,7 +20,7 @@ from supercuts.hierarchy.cuts import cut_by_altitude, cut_by_count, paint
 from supercuts.hierarchy.levels import altitude_of_level
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.deepcut import DeepCutConfig, Progress, deepcut
-from supercuts.objects import _kernels_parts
+from supercuts.objects._kernels import parts as _kernels_parts
 from supercuts.objects.deep_spectral import spectral_pairs, spectral_regions
 from supercuts.objects.foreground import check_features
 from supercuts.objects.graphs import NodeGraph, label_graph

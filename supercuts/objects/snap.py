@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
-from supercuts.hierarchy._kernels import sum_rows_to_root
+from supercuts.hierarchy._kernels.tree import sum_rows_to_root
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.objects import _kernels_snap as _kernels
+from supercuts.objects._kernels import snap as _kernels
 
 _HALVINGS = 40
 

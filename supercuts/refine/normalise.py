@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from supercuts.core.threads import in_threads
-from supercuts.refine import _kernels_normalise as kernels
+from supercuts.refine._kernels import normalise as kernels
 
 Statistics = Literal["batch", "running"]
 _ROWS = 8192

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Float32, Int32
 
 from supercuts.core.threads import in_threads
-from supercuts.refine import _kernels_objective as kernels
+from supercuts.refine._kernels import objective as kernels
 from supercuts.refine.config import LossConfig
 from supercuts.refine.losses import area_terms, continuity, similarity
 from supercuts.refine.normalise import row_parts

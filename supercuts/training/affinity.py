@@ -20,7 +20,7 @@ from supercuts.core.arrays import contingency
 from supercuts.datasets.base import Sample
 from supercuts.graph.rag import RegionGraph
 from supercuts.graph.statistics import RegionStatistics, region_statistics
-from supercuts.hierarchy import _kernels
+from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.leaves import make_leaves
 from supercuts.merging.affinity import Affinity, Judgements, feature_names, merge_and_judge
 from supercuts.networks.predict import predict

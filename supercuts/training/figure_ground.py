@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64, Int32
 
-from supercuts.hierarchy import _kernels
+from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.perceptrons import Perceptrons
 from supercuts.objects.figure_ground import node_features

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
-from supercuts.merging._kernels_affinity import MOST_DEVIATIONS
+from supercuts.merging._kernels.affinity import MOST_DEVIATIONS
 from supercuts.merging.perceptrons import Perceptrons
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supercuts.hierarchy import _kernels_clicks
+from supercuts.hierarchy._kernels import clicks as _kernels_clicks
 from supercuts.hierarchy.clicks import foreground_probability, node_features, object_at_clicks
 from supercuts.hierarchy.tree import Hierarchy
 

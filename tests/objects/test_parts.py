@@ -6,7 +6,7 @@ import pytest
 import supercuts
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.objects import _kernels_parts
+from supercuts.objects._kernels import parts as _kernels_parts
 from supercuts.objects.parts import METHODS, find_parts
 from supercuts.objects.result import Objects
 

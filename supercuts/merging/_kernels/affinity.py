@@ -10,7 +10,7 @@ Rows are added and copied element by element: an array expression takes numba se
 import numpy as np
 
 from supercuts.core.compiled import allocating_helper, helper, kernel
-from supercuts.merging._kernels import _pop, _push, _sift_down, _size_factor, absorb, link
+from supercuts.merging._kernels.agglomerative import _pop, _push, _sift_down, _size_factor, absorb, link
 
 MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean: a few borders are very unlike all others
 _LEAST_VARIANCE = 4.0  # of a band, in squared units of Lab: flat regions are not infinitely far apart
