@@ -43,7 +43,8 @@ from supercuts.merging.agglomerative import MergeTree
 from supercuts.merging.registry import MergingConfig, Regions, merge
 from supercuts.metrics.superpixel import achievable_segmentation_accuracy
 from supercuts.networks.files import load_network
-from supercuts.networks.predict import VIEWS, predict
+from supercuts.networks.network import VIEWS
+from supercuts.networks.predict import predict
 from supercuts.networks.ssn import SSN
 from supercuts.pipeline import PipelineConfig
 from supercuts.superpixels.result import PixelMaps

@@ -9,8 +9,7 @@ from pydantic import BaseModel, Field, PositiveInt
 
 from supercuts.merging.agglomerative import LinkageConfig
 from supercuts.merging.registry import MergingConfig
-from supercuts.networks.network import Network
-from supercuts.networks.predict import ViewsConfig
+from supercuts.networks.network import Network, ViewsConfig
 from supercuts.superpixels.cluster import ClusterConfig
 from supercuts.superpixels.smooth import SmoothConfig
 
@@ -46,4 +45,4 @@ def default_config(network: Network | None) -> PipelineConfig:
     """Return the settings for a network: those for colours and embeddings alone if it has no boundary map."""
     if network is None:
         return PIXEL_CONFIG
-    return ORIGINAL_CONFIG if network.config.head == "original" else PipelineConfig()
+    return PipelineConfig() if network.has_boundary else ORIGINAL_CONFIG

@@ -41,8 +41,8 @@ from supercuts.merging.priors import (
 )
 from supercuts.merging.registry import MERGERS, Regions, merge
 from supercuts.networks.calibration import read_calibration
-from supercuts.networks.network import EMBEDDED, Network, is_on_gpu, open_network, ready, weights_path
-from supercuts.networks.predict import VIEWS, Pixels, predict, predict_many
+from supercuts.networks.network import EMBEDDED, VIEWS, Network, Pixels, is_on_gpu, open_network, weights_path
+from supercuts.networks.predict import predict, predict_many
 from supercuts.networks.tiles import choose_tile, filled
 from supercuts.objects.result import Objects, Parts
 from supercuts.refine.config import RefineConfig
@@ -103,7 +103,7 @@ class Model:
         figure_ground: Perceptrons | None = None,
     ) -> None:
         """Take a network in eval mode (None: SSN_pix, which sees colour and position only)."""
-        self.network = None if network is None else ready(network)
+        self.network = None if network is None else network.ready()
         self.levels = levels or {}
         self.affinity = affinity
         self.gnn = gnn
@@ -239,14 +239,15 @@ class Model:
 
     def leaf_features(self, h: Hierarchy) -> Float32[np.ndarray, "leaves channels"]:
         """Return what leaves are compared by to find objects and parts: pooled keys of a transformer, or embeddings."""
-        if not hasattr(getattr(self.network, "backbone", None), "vit"):
+        transformer = None if self.network is None else self.network.transformer
+        if transformer is None:
             return h.embeddings
         if h.image is None:
             raise InputError("the hierarchy holds no image, whose keys are wanted. Save it with image=True.")
         from supercuts.objects.keys import dino_keys  # imports timm
 
         image = filled(h.image, h.labels >= 0) if h.is_masked else h.image
-        return dino_keys(self, image).pool(h.labels, h.n_leaves)
+        return dino_keys(transformer, image).pool(h.labels, h.n_leaves)
 
     def _segment_one(
         self,

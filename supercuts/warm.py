@@ -6,11 +6,10 @@ Not  no torch: hatch_build.py compiles where there is none
 """
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
 from PIL import Image
 from safetensors import safe_open
 
@@ -19,7 +18,7 @@ from supercuts.config import default_config
 from supercuts.merging.affinity import Affinity
 from supercuts.merging.perceptrons import Perceptrons
 from supercuts.networks.calibration import parse_config, read_calibration
-from supercuts.networks.network import weights_path
+from supercuts.networks.network import Maps, Sized, ViewsConfig, weights_path
 from supercuts.networks.onnx_network import OnnxNetwork
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.pipeline import Model
@@ -30,16 +29,17 @@ _SHAPE, _STRIDE = (64, 96), 2
 
 
 class _Noise(OnnxNetwork):
-    """A network that says anything."""
+    """A network that predicts noise."""
 
     def __init__(self, config: SSNConfig) -> None:
-        self.config, self.stride = config, _STRIDE
+        self.config, self.channels, self.stride = config, config.channels, _STRIDE
 
-    def maps(
-        self, image: Float32[np.ndarray, "height width channels"], views: Iterable[tuple[float, bool]]
-    ) -> list[Float32[np.ndarray, "..."]]:
+    def maps(self, images: Sequence[Sized], views: ViewsConfig) -> list[Maps]:
         """Return maps of the types and sizes of a network's."""
-        rng, (height, width) = np.random.default_rng(0), image.shape[:2]
+        return [self._noise(image.shape[:2]) for image in images]
+
+    def _noise(self, shape: tuple[int, int]) -> Maps:
+        rng, (height, width) = np.random.default_rng(0), shape
         coarse = -(-height // _STRIDE), -(-width // _STRIDE)
         shapes = (height, width), (self.config.embedding_channels, height, width), coarse
         return [rng.random(one, np.float32) for one in (*shapes, (self.config.region_channels, *coarse))]

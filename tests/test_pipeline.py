@@ -13,8 +13,9 @@ from pydantic import ValidationError
 import supercuts
 from supercuts.core.errors import FileFormatError, ImageError, InputError
 from supercuts.networks.files import save_network
-from supercuts.networks.predict import ViewsConfig, predict
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.network import ViewsConfig
+from supercuts.networks.predict import predict
+from supercuts.networks.ssn import SSN, SSNConfig, make_ssn
 from supercuts.objects.discover import discover
 from supercuts.objects.keys import dino_keys
 from supercuts.pipeline import (
@@ -254,7 +255,7 @@ def ssn_dino(tmp_path_factory):
     """Write a checkpoint of the original SSN_DINO with random weights, under the original's names."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = SSN(SSNConfig(backbone="dino_vits16", head="original", embedding_channels=15))
+        network = make_ssn(SSNConfig(backbone="dino_vits16", head="original", embedding_channels=15))
     names = {name: name.replace("backbone.vit.model.", "backbone.") for name in network.state_dict()}
     path = tmp_path_factory.mktemp("original") / "ssn_dino.pth"
     torch.save({names[name]: value for name, value in network.state_dict().items()}, path)

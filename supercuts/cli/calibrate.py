@@ -81,7 +81,7 @@ def _learn(
     """Return what is learned from the samples, and the levels with their figures."""
     from supercuts.merging.affinity import merge_by_affinity
     from supercuts.networks.files import Calibration, load_network
-    from supercuts.networks.predict import VIEWS
+    from supercuts.networks.network import VIEWS
     from supercuts.pipeline import Model, default_config
     from supercuts.training.affinity import AffinityTrainingConfig, describe, learn_affinity
     from supercuts.training.levels import calibrate_levels

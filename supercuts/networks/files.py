@@ -20,12 +20,13 @@ from supercuts.networks.backbones.weights import check_extent
 from supercuts.networks.calibration import FORMAT_VERSION, LEARNED, TORCH_SUFFIXES, parse_config, parse_levels
 from supercuts.networks.calibration import Calibration as Calibration
 from supercuts.networks.calibration import read_calibration as read_calibration
-from supercuts.networks.ssn import SSN, OriginalConfig
+from supercuts.networks.ssn import OriginalConfig, make_ssn
+from supercuts.networks.torch_network import TorchNetwork
 
 
 def save_network(
     path: str | os.PathLike[str],
-    network: SSN,
+    network: TorchNetwork,
     levels: dict[str, float],
     dtype: torch.dtype = torch.float32,
 ) -> None:
@@ -44,7 +45,7 @@ def save_network(
         temporary.write_bytes(save(tensors, metadata=metadata))  # save_file would make the file private to its owner
 
 
-def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
+def load_network(path: str | os.PathLike[str]) -> tuple[TorchNetwork, dict[str, float]]:
     """Return the network of a file in eval mode, float32, and its levels; FileFormatError says what does not fit.
 
     A checkpoint of the original SSN_DINO is read with the defaults of OriginalConfig, and has no levels.
@@ -63,8 +64,8 @@ def load_network(path: str | os.PathLike[str]) -> tuple[SSN, dict[str, float]]:
         raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
     config = parse_config(path, metadata)
     try:
-        check_extent(lambda: SSN(config), tensors)
-        network = SSN(config)
+        check_extent(lambda: make_ssn(config), tensors)
+        network = make_ssn(config)
         wrong = network.load_state_dict(tensors, strict=False)
     except (
         InputError,
@@ -99,7 +100,7 @@ def write_calibration(path: str | os.PathLike[str], calibration: Calibration) ->
         temporary.write_bytes(save(tensors, metadata=metadata))
 
 
-def load_original(path: str | os.PathLike[str], original: OriginalConfig | None = None) -> SSN:
+def load_original(path: str | os.PathLike[str], original: OriginalConfig | None = None) -> TorchNetwork:
     """Return the network of a checkpoint of the original SSN_DINO in eval mode, run as `original` says.
 
     The file holds the tensors backbone.* and output_conv.*, with or without "module." before them, plain or in a dict
@@ -117,7 +118,7 @@ def load_original(path: str | os.PathLike[str], original: OriginalConfig | None 
             "original SSN_DINO, with backbone.* and output_conv.*. A network of `supercuts train` is its run's "
             "model.safetensors; weights of a backbone alone go into training as backbone_weights=PATH."
         )
-    network = SSN(config_of(tensors, original or OriginalConfig()))
+    network = make_ssn(config_of(tensors, original or OriginalConfig()))
     expected = network.state_dict()
     wrong = {
         "missing": [name for name in expected.keys() - tensors.keys() if not name.endswith("num_batches_tracked")],

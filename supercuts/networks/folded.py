@@ -9,7 +9,6 @@ Each map is written once, where convolution, normalisation and ReLU write it thr
 
 import copy
 import operator
-import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,7 +23,8 @@ from supercuts.core.precision import fastest
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if _HAS_ONEDNN else None
 
-Network = TypeVar("Network", bound=nn.Module)
+
+Network = TypeVar("Network", bound="Foldable")
 
 
 class _Folded(NamedTuple):
@@ -33,7 +33,31 @@ class _Folded(NamedTuple):
     run: Any
 
 
-_FOLDED: weakref.WeakKeyDictionary[nn.Module, _Folded] = weakref.WeakKeyDictionary()
+class Foldable(nn.Module):
+    """A network that holds the folded copy it is run as."""
+
+    _folded: _Folded | None = None  # no module: neither trained nor saved
+
+    def folded(self: Network) -> Network:
+        """Return the network as it is run; itself while it is trained, or where hooks watch its layers.
+
+        It is made once, and again when weights have changed or moved.
+        """
+        modules = list(self.modules())
+        if self.training or any(one._forward_hooks or one._forward_pre_hooks for one in modules):
+            return self
+        # kept, so that no others can take the addresses by which changes are seen
+        tensors = _tensors(modules)
+        state = _state(tensors)
+        known = self._folded
+        if known is None or known.state != state or not all(map(operator.is_, known.tensors, tensors)):
+            known = self._folded = _Folded(tensors, state, _fold(self))
+        run: Network = known.run
+        return run
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the folded copy out of copies and pickles."""
+        return {name: value for name, value in self.__dict__.items() if name != "_folded"}
 
 
 class FoldedConv(nn.Conv2d):
@@ -62,24 +86,6 @@ class FoldedConv(nn.Conv2d):
         return y.relu_() if self.rectify else y
 
 
-def folded(network: Network) -> Network:
-    """Return the network as it is run; itself while it is trained, or where hooks watch its layers.
-
-    It is made once, and again when weights have changed or moved.
-    """
-    modules = list(network.modules())
-    if network.training or any(one._forward_hooks or one._forward_pre_hooks for one in modules):
-        return network
-    # kept, so that no others can take the addresses by which changes are seen
-    tensors = _tensors(modules)
-    state = _state(tensors)
-    known = _FOLDED.get(network)
-    if known is None or known.state != state or not all(map(operator.is_, known.tensors, tensors)):
-        known = _FOLDED[network] = _Folded(tensors, state, _fold(network))
-    run: Network = known.run
-    return run
-
-
 def _tensors(modules: Sequence[nn.Module]) -> list[torch.Tensor]:
     """Return parameters and buffers, sooner than nn.Module does: it is asked at every image."""
     held = (one for module in modules for one in (*module._parameters.values(), *module._buffers.values()))
@@ -93,7 +99,7 @@ def _state(tensors: Sequence[torch.Tensor]) -> tuple[object, ...]:
     return kind, *zip((tensor.data_ptr() for tensor in tensors), versions, strict=True)
 
 
-def _fold(network: Network) -> Network:
+def _fold(network: nn.Module) -> nn.Module:
     # weights of layers that stay are shared with the network
     shared = {id(tensor): tensor for tensor in _tensors(list(network.modules()))}
     run = copy.deepcopy(network, dict[int, Any](shared))

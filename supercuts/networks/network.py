@@ -1,38 +1,141 @@
-"""Networks of either engine, and how a file becomes one.
+"""The one interface of networks, and how a file becomes a network.
 
 In   a weights file, the name of an engine
-Out  a Network: an SSN of torch, or an OnnxNetwork of ONNX Runtime, which needs no torch
+Out  Network: what every caller may ask of a network, whatever runs it
 Not  no training; torch is imported only where a network of torch is loaded
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, Shaped, UInt8
+from pydantic import BaseModel, Field, PositiveFloat
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
 from supercuts.networks.backbones.names import DINO
 from supercuts.networks.calibration import TORCH_SUFFIXES
-from supercuts.networks.onnx_network import OnnxNetwork, load_onnx
+from supercuts.networks.ssn_config import SSNConfig
 
 if TYPE_CHECKING:
-    from supercuts.networks.ssn import SSN
-
-    Network = SSN | OnnxNetwork
+    from supercuts.networks.backbones.pretrained import PretrainedViT
 else:
-    Network = Any  # naming SSN would import torch
+    PretrainedViT = Any  # naming it would import torch
 
 EMBEDDED = ("compact",)  # models whose weights are in the package
 
+Pixels = UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width bands"]  # RGB, or bands in 0..1
+Sized = UInt8[np.ndarray, "_ _ 3"] | Float32[np.ndarray, "_ _ _"]  # the same of images whose sizes may differ
+# boundary (H, W), embeddings (D, H, W) and, of networks with regions, strength (h, w) and region embeddings (R, h, w)
+Maps = list[Float32[np.ndarray, "..."]]
 
-def _load_torch(path: Path) -> tuple["Network", dict[str, float]]:
+
+class ViewsConfig(BaseModel, frozen=True, extra="forbid"):
+    """How often the network sees the image: predictions of all views are averaged, time is their sum."""
+
+    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)  # of the image's sides
+    flip: bool = False  # each also mirrored left to right
+
+    def each(self) -> Iterator[tuple[float, bool]]:
+        """Return scale and whether mirrored, of each view."""
+        return ((scale, flip) for scale in self.scales for flip in ((False, True) if self.flip else (False,)))
+
+
+VIEWS = {  # by name: "many" takes nine times the network's time and draws better boundaries
+    "one": ViewsConfig(),
+    "flip": ViewsConfig(flip=True),
+    "many": ViewsConfig(scales=(0.7, 1.0, 1.4), flip=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A rectangle of the image: rows top..bottom-1, columns left..right-1."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Window(NamedTuple):
+    """The part of an image that decides the maps inside a tile.
+
+    margin    pixels around the tile, a multiple of `multiple`
+    multiple  tiles start at multiples of it, where the network's coarsest pixels start
+    """
+
+    margin: int
+    multiple: int
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A network in eval mode.
+
+    config        what defines it
+    stride        pixels a side for each value of the maps of regions
+    channels      of the images
+    device        where it runs, such as "cpu" or "cuda:0"
+    has_boundary  False if its boundary map is 0 everywhere
+    transformer   the vision transformer whose keys describe patches, or None
+    """
+
+    config: SSNConfig
+
+    @property
+    def stride(self) -> int: ...  # noqa: D102
+
+    @property
+    def channels(self) -> int: ...  # noqa: D102
+
+    @property
+    def device(self) -> str: ...  # noqa: D102
+
+    @property
+    def has_boundary(self) -> bool: ...  # noqa: D102
+
+    @property
+    def transformer(self) -> PretrainedViT | None: ...  # noqa: D102
+
+    def ready(self) -> "Network":
+        """Return the network, laid out in memory for inference."""
+        ...
+
+    def maps(self, images: Sequence[Sized], views: ViewsConfig) -> list[Maps]:
+        """Return the maps of each of several images of one size and type: the means over all views."""
+        ...
+
+    def rows(self, pixels: Shaped[np.ndarray, "height width bands"]) -> Iterator[tuple[Tile, Maps]]:
+        """Yield tiles from top to bottom and their maps, in memory that does not grow with the image."""
+        ...
+
+    def window(self) -> Window:
+        """Return the part of an image that decides a tile; raise InputError if that is all of it."""
+        ...
+
+    def weights(self) -> Iterable[np.ndarray]:
+        """Return the weights, always in the same order."""
+        ...
+
+
+def _load_torch(path: Path) -> tuple[Network, dict[str, float]]:
     from supercuts.networks.files import load_network
 
     return load_network(path)
 
 
-ENGINES: dict[str, Callable[[Path], tuple["Network", dict[str, float]]]] = {"torch": _load_torch, "onnx": load_onnx}
+def _load_onnx(path: Path) -> tuple[Network, dict[str, float]]:
+    from supercuts.networks.onnx_network import load_onnx
+
+    return load_onnx(path)
+
+
+ENGINES: dict[str, Callable[[Path], tuple[Network, dict[str, float]]]] = {"torch": _load_torch, "onnx": _load_onnx}
 
 
 def open_network(path: Path, engine: str = "torch") -> tuple[Network, dict[str, float]]:
@@ -41,23 +144,9 @@ def open_network(path: Path, engine: str = "torch") -> tuple[Network, dict[str, 
     return ENGINES[engine](path)
 
 
-def ready(network: Network) -> Network:
-    """Return the network laid out for inference."""
-    if isinstance(network, OnnxNetwork):
-        return network
-    import torch
-
-    return network.to(memory_format=torch.channels_last)
-
-
 def is_on_gpu(network: Network | None) -> bool:
-    """Return whether a network of torch lies on another device than the CPU."""
-    return not (network is None or isinstance(network, OnnxNetwork)) and next(network.parameters()).device.type != "cpu"
-
-
-def stride_of(network: Network) -> int:
-    """Return for how many pixels a side the maps of regions have one value."""
-    return network.stride if isinstance(network, OnnxNetwork) else network.backbone.strides[0]
+    """Return whether a network runs on another device than the CPU."""
+    return network is not None and network.device != "cpu"
 
 
 def weights_path(model: str | os.PathLike[str]) -> Path:

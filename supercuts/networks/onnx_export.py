@@ -1,8 +1,8 @@
 """Write a network as an ONNX file for images of any size and batches of any length.
 
 In   an SSN in eval mode
-Out  an .onnx file: complete, or the graph alone, to which onnx_engine.py gives the weights
-Not  no running of it (onnx_engine.py), no superpixels: the file ends with the maps of each pixel
+Out  an .onnx file: complete, or the graph alone, to which onnx_network.py gives the weights
+Not  no running of it (onnx_network.py), no superpixels: the file ends with the maps of each pixel
 
     images (batch, C, height, width) in 0..1  ->  boundary (batch, 1, height, width), embeddings, strength, regions
 """
@@ -18,7 +18,7 @@ from supercuts.core.checks import check_installed
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
 from supercuts.networks.onnx_network import CONFIG_KEY, LOCATION, PREFIX
-from supercuts.networks.ssn import SSN
+from supercuts.networks.torch_network import TorchNetwork
 
 OPSET = 18
 _EXAMPLE = (2, 37, 51)  # images, height and width that the network is traced with
@@ -27,7 +27,7 @@ _EXAMPLE = (2, 37, 51)  # images, height and width that the network is traced wi
 class _Maps(nn.Module):
     """A network whose outputs are tensors: probabilities rather than logits."""
 
-    def __init__(self, network: SSN) -> None:
+    def __init__(self, network: TorchNetwork) -> None:
         super().__init__()
         self.network = network  # PREFIX
 
@@ -40,12 +40,12 @@ class _Maps(nn.Module):
         return *maps, said.strength_logits.sigmoid(), said.region_embeddings
 
 
-def export_onnx(path: str | os.PathLike[str], network: SSN, graph_only: bool = False) -> None:
+def export_onnx(path: str | os.PathLike[str], network: TorchNetwork, graph_only: bool = False) -> None:
     """Write the network to an .onnx file; graph_only: without weights, for engine="onnx"."""
     check_installed(["onnx", "onnxscript"], "onnx")
-    if network.config.head == "original":
+    if not network.has_boundary:
         raise InputError("a network of head='original' cannot be exported: give one of `supercuts train`.")
-    names = ["boundary", "embeddings", "strength", "regions"][: 4 if network.regions is not None else 2]
+    names = ["boundary", "embeddings", "strength", "regions"][: 4 if network.config.region_channels else 2]
     batch, height, width = _EXAMPLE
     example = torch.zeros(batch, network.config.channels, height, width)
     any_size = torch.export.Dim.DYNAMIC
@@ -64,7 +64,7 @@ def export_onnx(path: str | os.PathLike[str], network: SSN, graph_only: bool = F
         temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _tidy(model: Any, network: SSN) -> None:
+def _tidy(model: Any, network: TorchNetwork) -> None:
     """Name the dimensions, say what the network is, and leave out where in the source each step was written."""
     graph = model.graph
     graph.ClearField("value_info")
@@ -76,7 +76,7 @@ def _tidy(model: Any, network: SSN) -> None:
         for i, name in ((0, "batch"), (2, f"{small}height"), (3, f"{small}width")):
             value.type.tensor_type.shape.dim[i].dim_param = name
     model.producer_name, model.producer_version = "supercuts", ""
-    for key, text in ((CONFIG_KEY, network.config.model_dump_json()), ("stride", str(network.backbone.strides[0]))):
+    for key, text in ((CONFIG_KEY, network.config.model_dump_json()), ("stride", str(network.stride))):
         entry = model.metadata_props.add()
         entry.key, entry.value = key, text
 

@@ -9,18 +9,20 @@ and no weights lie twice in the package. That of the compact network comes with 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Shaped
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 
 from supercuts.core.checks import check_installed
-from supercuts.core.errors import FileFormatError
+from supercuts.core.errors import FileFormatError, InputError
+from supercuts.images.bands import to_unit
 from supercuts.networks.calibration import LEARNED, parse_config, parse_levels
+from supercuts.networks.network import Maps, Sized, Tile, ViewsConfig, Window
 from supercuts.networks.ssn_config import SSNConfig
 
 PREFIX = "network."  # of the names of weights in a graph
@@ -33,20 +35,42 @@ _SHIPPED = Path(__file__).parents[1] / "weights" / "compact.onnx"
 class OnnxNetwork:
     """A network in ONNX Runtime; any number of threads may run it at once."""
 
+    device = "cpu"
+    has_boundary = True
+    transformer = None
+
     def __init__(self, config: SSNConfig, session: Any) -> None:
-        self.config = config
+        self.config, self.channels = config, config.channels
         self.session = session
         self.stride = int(session.get_modelmeta().custom_metadata_map["stride"])
 
-    def maps(
-        self, image: Float32[np.ndarray, "height width channels"], views: Iterable[tuple[float, bool]]
-    ) -> list[Float32[np.ndarray, "..."]]:
-        """Return boundary (H, W), embeddings (D, H, W), and of regions strength (h, w) and embeddings (R, h, w).
+    def ready(self) -> "OnnxNetwork":
+        """Return the network."""
+        return self
 
-        views: (scale, whether mirrored) each; the maps are the mean of all of them.
-        """
+    def weights(self) -> Iterable[np.ndarray]:
+        """Raise InputError: ONNX Runtime keeps the weights to itself."""
+        raise InputError('a model of engine="onnx" cannot be told from others: load it with engine="torch".')
+
+    def maps(self, images: Sequence[Sized], views: ViewsConfig) -> list[Maps]:
+        """Return the maps of each image, the means over all views."""
+        return [self._maps(to_unit(image), views) for image in images]
+
+    def rows(self, pixels: Shaped[np.ndarray, "height width bands"]) -> Iterator[tuple[Tile, Maps]]:
+        """Yield tiles from top to bottom and their maps: ONNX Runtime keeps no rows between calls."""
+        from supercuts.networks.tiles import TILE, predict_tiles
+
+        return predict_tiles(pixels, self, TILE)
+
+    def window(self) -> Window:
+        """Return the part of an image that decides a tile; raise InputError if that is all of it."""
+        from supercuts.networks.tiles import window_of
+
+        return window_of(self.config)
+
+    def _maps(self, image: Float32[np.ndarray, "height width channels"], views: ViewsConfig) -> Maps:
         pixels = np.ascontiguousarray(image.transpose(2, 0, 1))
-        seen = [self._see(pixels, scale, flip) for scale, flip in views]
+        seen = [self._see(pixels, scale, flip) for scale, flip in views.each()]
         averaged = [parts[0] if len(parts) == 1 else np.mean(parts, axis=0) for parts in zip(*seen, strict=True)]
         return [one[0] if i in (0, 2) else one for i, one in enumerate(averaged)]  # probabilities have no channels
 

@@ -22,7 +22,8 @@ from supercuts.networks.backbones.base import Features, PretrainedConfig
 from supercuts.networks.backbones.compact import conv_bn_relu
 from supercuts.networks.backbones.pretrained import PretrainedViT
 from supercuts.networks.lab import rgb_to_lab
-from supercuts.networks.ssn import SSN, OriginalConfig, PixelPrediction, SSNConfig
+from supercuts.networks.ssn_config import OriginalConfig, SSNConfig
+from supercuts.networks.torch_network import PixelPrediction, TorchNetwork
 
 NO_BOUNDARY = -1e3  # a logit whose sigmoid is exactly 0, in half precision too
 _HIDDEN = (256, 64)  # channels of output_conv between the features and the embedding
@@ -41,14 +42,16 @@ class OriginalViT(PretrainedViT):
         return Features(stem=images, maps=(self.vit(images),))
 
 
-class OriginalSSNDINO(SSN):
-    """The original SSN_DINO; built by SSN(config) when config.head is "original".
+class OriginalSSNDINO(TorchNetwork):
+    """The original SSN_DINO, which has no boundary map.
 
     Always in float32, also under autocast: colours and keys are not normalised, and bfloat16 would round them.
     """
 
+    has_boundary = False
+
     def __init__(self, config: SSNConfig) -> None:
-        nn.Module.__init__(self)  # SSN's own builds a top-down head
+        super().__init__()
         if config.head != "original":
             raise InputError(f'head={config.head!r} is another network. Give SSNConfig(head="original", ...).')
         if not config.backbone.startswith("dino_vit"):

@@ -6,41 +6,16 @@ Not  no superpixels, no reading of files; how a network runs is up to its engine
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated
 
 import numpy as np
-from jaxtyping import Float32, UInt8
-from pydantic import BaseModel, Field, PositiveFloat
+from jaxtyping import Float32
 
 from supercuts.images.color import color_features
-from supercuts.networks.network import Network, is_on_gpu, stride_of
-from supercuts.networks.onnx_network import OnnxNetwork
+from supercuts.networks.network import Maps, Network, Pixels, Sized, ViewsConfig, is_on_gpu
 from supercuts.superpixels.result import PixelMaps
-
-Pixels = UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width bands"]  # RGB, or bands in 0..1
-
-Sized = UInt8[np.ndarray, "_ _ 3"] | Float32[np.ndarray, "_ _ _"]  # the same of images whose sizes may differ
 
 _TOGETHER, _PIXELS_TOGETHER = 8, 4_000_000  # more cost memory and win nothing
 _WAITING = 32
-
-
-class ViewsConfig(BaseModel, frozen=True, extra="forbid"):
-    """How often the network sees the image: predictions of all views are averaged, time is their sum."""
-
-    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)  # of the image's sides
-    flip: bool = False  # each also mirrored left to right
-
-    def each(self) -> Iterator[tuple[float, bool]]:
-        """Return scale and whether mirrored, of each view."""
-        return ((scale, flip) for scale in self.scales for flip in ((False, True) if self.flip else (False,)))
-
-
-VIEWS = {  # by name: "many" takes nine times the network's time and draws better boundaries
-    "one": ViewsConfig(),
-    "flip": ViewsConfig(flip=True),
-    "many": ViewsConfig(scales=(0.7, 1.0, 1.4), flip=True),
-}
 
 
 def predict(image: Pixels, network: Network | None, views: ViewsConfig | None = None) -> PixelMaps:
@@ -84,27 +59,17 @@ def _predict_together(
         yield from ((number, image, predict(image, network, views)) for number, image in group)
         return
     assert network is not None
-    assert not isinstance(network, OnnxNetwork)
-    from supercuts.networks.torch_network import maps_of_batch  # torch takes long to import
-
-    maps = maps_of_batch([image for _, image in group], network, views or ViewsConfig())
+    maps = network.maps([image for _, image in group], views or ViewsConfig())
     for (number, image), of_network in zip(group, maps, strict=True):
         yield number, image, _pixel_maps(color_features(image), of_network, network)
 
 
-def _pixel_maps(
-    color: Float32[np.ndarray, "channels height width"], maps: list[Float32[np.ndarray, "..."]], network: Network
-) -> PixelMaps:
+def _pixel_maps(color: Float32[np.ndarray, "channels height width"], maps: Maps, network: Network) -> PixelMaps:
     boundary, embeddings, *of_regions = maps
     strength, regions = of_regions or (None, None)
-    return PixelMaps(color, boundary, embeddings, strength, regions, stride_of(network))
+    return PixelMaps(color, boundary, embeddings, strength, regions, network.stride)
 
 
-def network_maps(image: Pixels, network: Network, views: ViewsConfig) -> list[Float32[np.ndarray, "..."]]:
-    """Return what a network says: boundary, embeddings and, if it tells regions apart, strength and regions."""
-    if isinstance(network, OnnxNetwork):
-        unit = image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image
-        return network.maps(unit, views.each())
-    from supercuts.networks.torch_network import network_maps as by_torch  # torch takes long to import
-
-    return by_torch(image, network, views)
+def network_maps(image: Pixels, network: Network, views: ViewsConfig) -> Maps:
+    """Return the maps of one image."""
+    return network.maps([image], views)[0]

@@ -20,9 +20,10 @@ from torch import nn
 from supercuts.core.precision import autocast
 from supercuts.images.bands import to_unit
 from supercuts.networks.backbones.compact import CompactCNN, ResidualBlock
-from supercuts.networks.folded import FoldedConv, folded
+from supercuts.networks.folded import FoldedConv
+from supercuts.networks.network import Tile
 from supercuts.networks.ssn import SSN, Context
-from supercuts.networks.tiles import Tile
+from supercuts.networks.torch_network import TorchNetwork
 
 _BLOCK_PIXELS = 1 << 19  # rows are given to the network in blocks of about so many pixels: their maps stay in the cache
 
@@ -35,16 +36,16 @@ Step = Callable[[Rows, bool], Rows]  # rows that follow, whether they are the la
 
 
 def predict_rows(
-    pixels: Shaped[np.ndarray, "height width bands"], network: SSN
+    pixels: Shaped[np.ndarray, "height width bands"], network: TorchNetwork
 ) -> Iterator[tuple[Tile, list[Float32[np.ndarray, "..."]]]]:
     """Yield some rows after the other, as tiles as wide as the image, and what the network says of them.
 
-    That is what torch_engine.network_maps says of the whole; tiles start at multiples of the largest stride.
+    They equal those of the whole image; tiles start at multiples of the largest stride.
     """
     height, width = pixels.shape[:2]
     multiple, stride = network.backbone.strides[-1], network.backbone.strides[0]
     n_rows = max(_BLOCK_PIXELS // width // multiple, 1) * multiple
-    stream, top = _Stream(folded(network)), 0
+    stream, top = _Stream(network.folded()), 0
     for start in range(0, height, n_rows):
         end = min(start + n_rows, height)
         with torch.inference_mode(), autocast(_device(network)):
@@ -57,7 +58,7 @@ def predict_rows(
         top = bottom
 
 
-def _device(network: SSN) -> torch.device:
+def _device(network: TorchNetwork) -> torch.device:
     return next(network.parameters()).device
 
 
@@ -89,7 +90,8 @@ def _arrays(ready: Sequence[torch.Tensor], height: int, width: int, stride: int)
 class _Stream:
     """An SSN with backbone "compact", whose rows come in one block after the other."""
 
-    def __init__(self, network: SSN) -> None:
+    def __init__(self, network: TorchNetwork) -> None:
+        assert isinstance(network, SSN)
         backbone, head = network.backbone, network.head
         assert isinstance(backbone, CompactCNN)
         self.backbone = backbone

@@ -8,7 +8,6 @@ Deep maps are projected at their own resolution, then upsampled and fused with t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,25 +19,9 @@ from supercuts.networks.backbones.compact import conv_bn_relu
 from supercuts.networks.backbones.registry import make_backbone
 from supercuts.networks.ssn_config import OriginalConfig as OriginalConfig
 from supercuts.networks.ssn_config import SSNConfig as SSNConfig
+from supercuts.networks.torch_network import PixelPrediction as PixelPrediction
+from supercuts.networks.torch_network import TorchNetwork
 from supercuts.superpixels.grid import Grid
-
-
-@dataclass(frozen=True, slots=True)
-class PixelPrediction:
-    """What the network says of each pixel.
-
-    embeddings       (B, D, H, W)
-    boundary_logits  (B, 1, H, W)   sigmoid gives the probability that people draw a boundary here
-
-    Of a network with region_channels, at the stride of its finest map:
-    strength_logits    (B, 1, h, w)  sigmoid gives the share of people who draw a boundary within two pixels of here
-    region_embeddings  (B, R, h, w)  pixels x, y lie in one region with probability exp(-|x - y|^2)
-    """
-
-    embeddings: torch.Tensor
-    boundary_logits: torch.Tensor
-    strength_logits: torch.Tensor | None = None
-    region_embeddings: torch.Tensor | None = None
 
 
 class Context(nn.Module):
@@ -114,22 +97,13 @@ def _resize(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
-class SSN(nn.Module):
-    """A Superpixel Sampling Network; `config` rebuilds it.
-
-    SSN(config) builds the network of every config: that of head="original" is an OriginalSSNDINO.
-    """
-
-    def __new__(cls, config: SSNConfig | None = None) -> "SSN":
-        """Return a network of the class that `config.head` names; copying a network gives no config."""
-        if cls is SSN and config is not None and config.head == "original":
-            from supercuts.networks.original import OriginalSSNDINO  # imports timm, and this module
-
-            return super().__new__(OriginalSSNDINO)
-        return super().__new__(cls)
+class SSN(TorchNetwork):
+    """A Superpixel Sampling Network; `config` rebuilds it."""
 
     def __init__(self, config: SSNConfig) -> None:
         super().__init__()
+        if config.head != "topdown":
+            raise InputError(f"head={config.head!r} is another network: make_ssn(config) returns it.")
         self.config = config
         self.backbone = make_backbone(config.backbone, config.pretrained, config.channels)
         widths = config.head_channels
@@ -162,6 +136,15 @@ class SSN(nn.Module):
         shown = (..., slice((height + stride - 1) // stride), slice((width + stride - 1) // stride))
         strength, regions = (x[shown].float() for x in self.regions(path))
         return strength, regions
+
+
+def make_ssn(config: SSNConfig) -> TorchNetwork:
+    """Return the network of a config, with random weights."""
+    if config.head == "original":
+        from supercuts.networks.original import OriginalSSNDINO  # imports timm
+
+        return OriginalSSNDINO(config)
+    return SSN(config)
 
 
 def pixel_features(color: torch.Tensor, embeddings: torch.Tensor | None, grid: Grid, config: SSNConfig) -> torch.Tensor:

@@ -9,20 +9,17 @@ network's coarsest pixels start: what it says inside the tile is what it says of
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Shaped
 
 from supercuts.core.arrays import channels_last
 from supercuts.core.checks import check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.core.memory import give_freed_memory_back
 from supercuts.images.bands import to_unit
-from supercuts.networks.network import Network, stride_of
-from supercuts.networks.onnx_network import OnnxNetwork
-from supercuts.networks.predict import ViewsConfig, network_maps
+from supercuts.networks.network import Maps, Network, Tile, ViewsConfig, Window
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels.pyramid import halved_pixels
 from supercuts.superpixels.stored import StoredMaps, as_half, check_valid, is_large, precision
@@ -37,44 +34,41 @@ _STRIDES, _BLOCKS = (2, 4, 8, 16), (1, 2, 2, 2)
 _STEM, _WIDEST, _FUSE = 2, 8, 2  # pixels that each reaches, at its own resolution
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A rectangle of the image: rows top..bottom-1, columns left..right-1."""
+def choose_tile(tile: int | None, shape: tuple[int, int], network: Network | None, views: ViewsConfig) -> Way:
+    """Return how the image is seen; `tile` is what the caller asked for, 0 for the whole image.
 
-    top: int
-    bottom: int
-    left: int
-    right: int
+    Unless asked for tiles, a network that can sees large images in rows.
+    """
+    if tile is None:
+        return "rows" if is_large(shape) and _why_not_in_tiles(network, views) is None else None
+    check_whole("tile", tile, remedy="Give the side of a tile in pixels, or 0 for the whole image at once.")
+    check_in_range("tile", tile, 0, np.inf, remedy="Give the side of a tile in pixels, or 0 for the whole image.")
+    if tile == 0:
+        return None
+    reason = _why_not_in_tiles(network, views)
+    if reason is not None:
+        raise InputError(f"tile={tile}: {reason}. Leave out tile, or give tile=0 for the whole image.")
+    return tile
 
 
-def why_not_in_tiles(network: Network | None, views: ViewsConfig) -> str | None:
-    """Return why this network cannot see an image in tiles, None if it can."""
+def _why_not_in_tiles(network: Network | None, views: ViewsConfig) -> str | None:
     if network is None:
         return None
-    if network.config.head != "topdown" or network.config.backbone != "compact":
-        return f"the backbone {network.config.backbone} may see the whole image at once: only compact works in tiles"
+    try:
+        network.window()
+    except InputError as reason:
+        return str(reason)
     if views != ViewsConfig():
         return "views of other scales, or mirrored, resize the whole image: only one view works in tiles"
     return None
 
 
-def choose_tile(tile: int | None, shape: tuple[int, int], network: Network | None, views: ViewsConfig) -> Way:
-    """Return how the image is seen; `tile` is what the caller asked for, 0 for the whole image.
-
-    Unless asked for tiles, a network that can sees large images row by row, in tiles if it is not run by torch.
-    """
-    reason = why_not_in_tiles(network, views)
-    if tile is None:
-        if reason is not None or not is_large(shape):
-            return None
-        return TILE if network is None or isinstance(network, OnnxNetwork) else "rows"
-    check_whole("tile", tile, remedy="Give the side of a tile in pixels, or 0 for the whole image at once.")
-    check_in_range("tile", tile, 0, np.inf, remedy="Give the side of a tile in pixels, or 0 for the whole image.")
-    if tile == 0:
-        return None
-    if reason is not None:
-        raise InputError(f"tile={tile}: {reason}. Leave out tile, or give tile=0 for the whole image.")
-    return tile
+def window_of(config: SSNConfig) -> Window:
+    """Return the part of an image that decides a tile of a network; raise InputError if that is all of it."""
+    if config.head != "topdown" or config.backbone != "compact":
+        raise InputError(f"the backbone {config.backbone} may see the whole image at once: only compact works in tiles")
+    multiple = _STRIDES[-1]
+    return Window(-(-receptive_field(config) // multiple) * multiple, multiple)
 
 
 def receptive_field(config: SSNConfig) -> int:
@@ -103,22 +97,21 @@ def tiles_of(shape: tuple[int, int], side: int) -> list[Tile]:
 
 def predict_tiles(
     pixels: Shaped[np.ndarray, "height width bands"], network: Network, tile: int
-) -> Iterator[tuple[Tile, list[Float32[np.ndarray, "..."]]]]:
+) -> Iterator[tuple[Tile, Maps]]:
     """Yield each tile and what the network says of it: boundary, embeddings, and strength and regions if it has them.
 
     The side is rounded up to a multiple of the network's largest stride. Strength and regions have their own stride.
     """
     check_in_range("tile", tile, 1, np.inf, remedy="Give the side of a tile in pixels.")
-    multiple = _STRIDES[-1]
-    halo = -(-receptive_field(network.config) // multiple) * multiple
+    halo, multiple = network.window()
     height, width = pixels.shape[:2]
     for one in tiles_of((height, width), -(-tile // multiple) * multiple):
         top, left = max(one.top - halo, 0), max(one.left - halo, 0)
         part = pixels[top : one.bottom + halo, left : one.right + halo]
         is_rgb = part.dtype == np.uint8 and part.shape[2] == 3
         maps = []
-        for i, values in enumerate(network_maps(part if is_rgb else to_unit(part), network, ViewsConfig())):
-            stride = 1 if i < 2 else stride_of(network)
+        for i, values in enumerate(network.maps([part if is_rgb else to_unit(part)], ViewsConfig())[0]):
+            stride = 1 if i < 2 else network.stride
             rows = slice((one.top - top) // stride, -(-(one.bottom - top) // stride))
             columns = slice((one.left - left) // stride, -(-(one.right - left) // stride))
             maps.append(values[..., rows, columns])
@@ -144,7 +137,7 @@ def predict_stored(
     """
     height, width = pixels.shape[:2]
     valid = check_valid(valid, (height, width))
-    (stride, dtype), region_stride = precision((height, width)), stride_of(network)
+    (stride, dtype), region_stride = precision((height, width)), network.stride
     stride = max(stride, embedding_stride)
     boundary = np.empty((height, width), dtype)
     embeddings = np.empty((-(-height // stride), -(-width // stride), network.config.embedding_channels), np.float16)
@@ -167,18 +160,13 @@ def predict_stored(
     return StoredMaps(rgb, bands, boundary, learned, stride, strength, regions, region_stride, valid)
 
 
-def _seen(
-    pixels: np.ndarray, network: Network, tile: Way, views: ViewsConfig
-) -> Iterator[tuple[Tile, list[np.ndarray]]]:
+def _seen(pixels: np.ndarray, network: Network, tile: Way, views: ViewsConfig) -> Iterator[tuple[Tile, Maps]]:
     if tile is None:
-        yield Tile(0, pixels.shape[0], 0, pixels.shape[1]), network_maps(pixels, network, views)
+        yield Tile(0, pixels.shape[0], 0, pixels.shape[1]), network.maps([pixels], views)[0]
     elif isinstance(tile, int):
         yield from predict_tiles(pixels, network, tile)
     else:
-        from supercuts.networks.rows import predict_rows  # imports torch
-
-        assert not isinstance(network, OnnxNetwork)
-        yield from predict_rows(pixels, network)
+        yield from network.rows(pixels)
 
 
 def filled(

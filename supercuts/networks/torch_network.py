@@ -1,67 +1,141 @@
-"""A network run by torch: bfloat16 where the device computes in it, channels last.
+"""Networks run by torch: bfloat16 where the device computes in it, channels last.
 
-In   an image (H, W, C) or several of one size, an SSN in eval mode, the views
-Out  its maps as numpy arrays, the mean of all views
-Not  no colours, no training
+In   images (H, W, C) of one size, the views
+Out  the maps of each as numpy arrays, the mean of all views
+Not  no layers of a network (ssn.py, original.py), no colours, no training
 """
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32
+from jaxtyping import Shaped
 
 from supercuts.core.precision import autocast
-from supercuts.networks.folded import folded
-from supercuts.networks.predict import Pixels, ViewsConfig
-from supercuts.networks.ssn import SSN
+from supercuts.networks.backbones.base import Backbone
+from supercuts.networks.folded import Foldable
+from supercuts.networks.network import Maps, Sized, Tile, ViewsConfig, Window
+from supercuts.networks.ssn_config import SSNConfig
+
+if TYPE_CHECKING:
+    from supercuts.networks.backbones.pretrained import PretrainedViT
+else:
+    PretrainedViT = Any  # naming it would import timm
 
 
-def network_maps(image: Pixels, network: SSN, views: ViewsConfig) -> list[Float32[np.ndarray, "..."]]:
-    """Return boundary (H, W), embeddings (D, H, W) and of networks with regions strength (h, w), regions (R, h, w)."""
-    return maps_of_batch([image], network, views)[0]
+@dataclass(frozen=True, slots=True)
+class PixelPrediction:
+    """What the network says of each pixel.
+
+    embeddings       (B, D, H, W)
+    boundary_logits  (B, 1, H, W)   sigmoid gives the probability that people draw a boundary here
+
+    Of a network with region_channels, at the stride of its finest map:
+    strength_logits    (B, 1, h, w)  sigmoid gives the share of people who draw a boundary within two pixels of here
+    region_embeddings  (B, R, h, w)  pixels x, y lie in one region with probability exp(-|x - y|^2)
+    """
+
+    embeddings: torch.Tensor
+    boundary_logits: torch.Tensor
+    strength_logits: torch.Tensor | None = None
+    region_embeddings: torch.Tensor | None = None
 
 
-def maps_of_batch(images: Sequence[Pixels], network: SSN, views: ViewsConfig) -> list[list[Float32[np.ndarray, "..."]]]:
-    """Return the same of each of several images of one size and type, which the network sees together."""
-    # astype copies: torch warns of arrays that are not writable, as a hierarchy's image is
-    pixels = torch.stack([torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1) for image in images])
-    if images[0].dtype == np.uint8:
-        pixels = pixels.div_(255)
-    pixels = pixels.to(next(network.parameters()).device)
-    seen = [_see(pixels, network, scale, flip) for scale, flip in views.each()]
-    # one view is not copied: maps of all pixels are large
-    averaged = [parts[0] if len(parts) == 1 else torch.stack(parts).mean(0) for parts in zip(*seen, strict=True)]
-    # as the network's memory is laid out: the embeddings of a pixel side by side
-    averaged[1] = averaged[1].permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    arrays = [(values if i == 1 else values.contiguous()).cpu().numpy() for i, values in enumerate(averaged)]
-    # copies: one image's maps must not keep those of all others in memory
-    return [
-        [values[i].copy(order="K") if len(images) > 1 else values[i] for values in arrays] for i in range(len(images))
-    ]
+class TorchNetwork(Foldable, ABC):
+    """A Network of torch; subclasses set `config` and `backbone`."""
 
+    config: SSNConfig
+    backbone: Backbone
+    has_boundary = True
 
-def _see(pixels: torch.Tensor, network: SSN, scale: float, flip: bool) -> list[torch.Tensor]:
-    """Return the maps of one view of (B, C, H, W): boundary (B, H, W), embeddings (B, D, H, W), those of regions."""
-    height, width = pixels.shape[-2:]
-    view = pixels
-    if scale != 1:
-        size = [max(round(scale * side), 1) for side in (height, width)]
-        view = F.interpolate(view, size, mode="bilinear", align_corners=False, antialias=True)
-    view = (view.flip(-1) if flip else view).contiguous(memory_format=torch.channels_last)
-    run = folded(network)
-    with torch.inference_mode(), autocast(view.device):
-        prediction = run(view)
-    outputs = [(prediction.boundary_logits.sigmoid(), 1), (prediction.embeddings, 1)]
-    if prediction.strength_logits is not None and prediction.region_embeddings is not None:
-        stride = network.backbone.strides[0]
-        outputs += [(prediction.strength_logits.sigmoid(), stride), (prediction.region_embeddings, stride)]
-    maps = []
-    for values, stride in outputs:
-        size = [-(-height // stride), -(-width // stride)]
-        values = values.flip(-1) if flip else values
-        if list(values.shape[-2:]) != size:
-            values = F.interpolate(values, size, mode="bilinear", align_corners=False)
-        maps.append(values)
-    return [one[:, 0] if i in (0, 2) else one for i, one in enumerate(maps)]  # probabilities have no axis of channels
+    @abstractmethod
+    def forward(self, images: torch.Tensor) -> PixelPrediction:
+        """Return what the network predicts for `images` (B, C, H, W) in 0..1, any H and W."""
+
+    @property
+    def stride(self) -> int:
+        """Pixels a side for each value of the maps of regions."""
+        return self.backbone.strides[0]
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return self.config.channels
+
+    @property
+    def device(self) -> str:
+        """Where the weights are."""
+        return str(next(self.parameters()).device)
+
+    @property
+    def transformer(self) -> PretrainedViT | None:
+        """The vision transformer whose keys describe patches, or None."""
+        transformer: PretrainedViT | None = self.backbone.transformer
+        return transformer
+
+    def ready(self) -> "TorchNetwork":
+        """Return the network, laid out in memory for inference."""
+        return self.to(memory_format=torch.channels_last)
+
+    def weights(self) -> Iterable[np.ndarray]:
+        """Return the weights, always in the same order."""
+        return (value.cpu().contiguous().numpy() for value in self.state_dict().values())
+
+    def maps(self, images: Sequence[Sized], views: ViewsConfig) -> list[Maps]:
+        """Return the maps of each of several images of one size and type, which the network sees together."""
+        # astype copies: torch warns of arrays that are not writable, as a hierarchy's image is
+        pixels = torch.stack([torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1) for image in images])
+        if images[0].dtype == np.uint8:
+            pixels = pixels.div_(255)
+        pixels = pixels.to(self.device)
+        seen = [self._see(pixels, scale, flip) for scale, flip in views.each()]
+        # one view is not copied: maps of all pixels are large
+        averaged = [parts[0] if len(parts) == 1 else torch.stack(parts).mean(0) for parts in zip(*seen, strict=True)]
+        # as the network's memory is laid out: the embeddings of a pixel side by side
+        averaged[1] = averaged[1].permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        arrays = [(values if i == 1 else values.contiguous()).cpu().numpy() for i, values in enumerate(averaged)]
+        # copies: one image's maps must not keep those of all others in memory
+        return [
+            [values[i].copy(order="K") if len(images) > 1 else values[i] for values in arrays]
+            for i in range(len(images))
+        ]
+
+    def rows(self, pixels: Shaped[np.ndarray, "height width bands"]) -> Iterator[tuple[Tile, Maps]]:
+        """Yield tiles as wide as the image and their maps: it passes through the network from top to bottom."""
+        from supercuts.networks.rows import predict_rows
+
+        return predict_rows(pixels, self)
+
+    def window(self) -> Window:
+        """Return the part of an image that decides a tile; raise InputError if that is all of it."""
+        from supercuts.networks.tiles import window_of
+
+        return window_of(self.config)
+
+    def _see(self, pixels: torch.Tensor, scale: float, flip: bool) -> list[torch.Tensor]:
+        """Return the maps of a view of (B, C, H, W): boundary (B, H, W), embeddings (B, D, H, W), those of regions."""
+        height, width = pixels.shape[-2:]
+        view = pixels
+        if scale != 1:
+            size = [max(round(scale * side), 1) for side in (height, width)]
+            view = F.interpolate(view, size, mode="bilinear", align_corners=False, antialias=True)
+        view = (view.flip(-1) if flip else view).contiguous(memory_format=torch.channels_last)
+        run = self.folded()
+        with torch.inference_mode(), autocast(view.device):
+            prediction = run(view)
+        outputs = [(prediction.boundary_logits.sigmoid(), 1), (prediction.embeddings, 1)]
+        if prediction.strength_logits is not None and prediction.region_embeddings is not None:
+            outputs.append((prediction.strength_logits.sigmoid(), self.stride))
+            outputs.append((prediction.region_embeddings, self.stride))
+        maps = []
+        for values, stride in outputs:
+            size = [-(-height // stride), -(-width // stride)]
+            values = values.flip(-1) if flip else values
+            if list(values.shape[-2:]) != size:
+                values = F.interpolate(values, size, mode="bilinear", align_corners=False)
+            maps.append(values)
+        return [one[:, 0] if i in (0, 2) else one for i, one in enumerate(maps)]  # probabilities have no channels

@@ -23,8 +23,8 @@ from supercuts.graph.statistics import RegionStatistics, region_statistics
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.leaves import make_leaves
 from supercuts.merging.affinity import Affinity, Judgements, feature_names, merge_and_judge
+from supercuts.networks.network import Network
 from supercuts.networks.predict import predict
-from supercuts.networks.ssn import SSN
 from supercuts.pipeline import PipelineConfig, default_config, read_channels
 from supercuts.training.perceptrons import PerceptronTrainingConfig, fit
 
@@ -47,7 +47,7 @@ class Leaves:
     tables: list[np.ndarray]
 
 
-def describe(sample: Sample, network: SSN, n_leaves: int, config: PipelineConfig | None = None) -> Leaves:
+def describe(sample: Sample, network: Network, n_leaves: int, config: PipelineConfig | None = None) -> Leaves:
     """Return the leaves that the pipeline makes of a sample's image."""
     config = config or default_config(network)
     maps = predict(read_channels(sample.image_path, network.config.channels), network, config.views)

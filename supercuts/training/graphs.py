@@ -25,7 +25,6 @@ from supercuts.leaves import make_leaves
 from supercuts.merging.pyg import Data, graph_data
 from supercuts.networks.backbones.weights import read_torch
 from supercuts.networks.predict import predict
-from supercuts.networks.ssn import SSN
 from supercuts.pipeline import Model, read_channels
 from supercuts.training.affinity import share_of_edges
 
@@ -127,9 +126,6 @@ def _names(images: Sequence[Sample | Path]) -> list[str]:
 def _fingerprint(model: Model) -> str:
     """Return what the graphs depend on: settings and weights."""
     digest = hashlib.sha256(model.config.model_dump_json().encode())
-    if isinstance(model.network, SSN):
-        for value in model.network.state_dict().values():
-            digest.update(value.cpu().contiguous().numpy().tobytes())
-    elif model.network is not None:
-        raise InputError('a model of engine="onnx" cannot be told from others: load it with engine="torch".')
+    for values in () if model.network is None else model.network.weights():
+        digest.update(values.tobytes())
     return digest.hexdigest()[:16]

@@ -16,7 +16,8 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.utils.data import DataLoader, Dataset
 
 from supercuts.networks.lab import color_features
-from supercuts.networks.ssn import SSN, SSNConfig, pixel_features
+from supercuts.networks.ssn import SSNConfig, pixel_features
+from supercuts.networks.torch_network import TorchNetwork
 from supercuts.superpixels.grid import make_grid
 from supercuts.superpixels.soft_kmeans import CellLayout, make_layout, soft_kmeans, to_cells
 from supercuts.training.config import LossConfig, TrainConfig
@@ -29,7 +30,7 @@ class SSNTraining(L.LightningModule):
     """Losses and optimiser of a run; `network` is what is trained, `curve` what validation found."""
 
     def __init__(
-        self, config: TrainConfig, network: SSN, stream: CropStream, validation: ValidationImages | None = None
+        self, config: TrainConfig, network: TorchNetwork, stream: CropStream, validation: ValidationImages | None = None
     ) -> None:
         super().__init__()
         self.config = config
@@ -162,7 +163,7 @@ def _losses_of(
     return reconstruction_loss(soft.weights, truth, layout), compactness_loss(soft.weights, positions, layout)
 
 
-def _parameter_groups(network: SSN, config: TrainConfig) -> list[dict[str, Any]]:
+def _parameter_groups(network: TorchNetwork, config: TrainConfig) -> list[dict[str, Any]]:
     """Return what is trained: the pretrained part, if there is one, at its own learning rate."""
     pretrained = getattr(network.backbone, "pretrained", None)
     of_others = set() if pretrained is None else {id(parameter) for parameter in pretrained.parameters()}

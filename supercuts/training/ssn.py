@@ -23,7 +23,8 @@ from supercuts.core.files import remove_leftovers
 from supercuts.core.precision import fastest
 from supercuts.networks.backbones.registry import BACKBONES
 from supercuts.networks.files import load_network, save_network
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSNConfig, make_ssn
+from supercuts.networks.torch_network import TorchNetwork
 from supercuts.training.callbacks import Averaging, KeepBest, KeepLast, Report, SafeCheckpoints, StopEarly
 from supercuts.training.card import write_card
 from supercuts.training.config import TrainConfig
@@ -80,7 +81,7 @@ def train(config: TrainConfig) -> Path:
     return final
 
 
-def make_network(config: TrainConfig, is_resumed: bool = False) -> SSN:
+def make_network(config: TrainConfig, is_resumed: bool = False) -> TorchNetwork:
     """Return the network to train: that of `init`, or a new one, whose backbone gets the weights it was pretrained to.
 
     A run that goes on takes all weights from its checkpoint, so none are read here.
@@ -88,7 +89,7 @@ def make_network(config: TrainConfig, is_resumed: bool = False) -> SSN:
     if config.init is not None:
         network, _ = load_network(config.init)
         return (network if config.model in (SSNConfig(), network.config) else _extend(network, config)).train()
-    network = SSN(config.model)
+    network = make_ssn(config.model)
     if config.model.backbone not in BACKBONES and not is_resumed and config.backbone_weights != "random":
         from supercuts.networks.backbones.pretrained import PretrainedBackbone
 
@@ -97,9 +98,9 @@ def make_network(config: TrainConfig, is_resumed: bool = False) -> SSN:
     return network.train()
 
 
-def _extend(network: SSN, config: TrainConfig) -> SSN:
+def _extend(network: TorchNetwork, config: TrainConfig) -> TorchNetwork:
     """Return the network that `config.model` asks for, with all weights of `network`; its further parts are new."""
-    larger = SSN(config.model)
+    larger = make_ssn(config.model)
     tensors, wanted = network.state_dict(), larger.state_dict()
     if any(name not in wanted or wanted[name].shape != value.shape for name, value in tensors.items()):
         raise InputError(

@@ -73,8 +73,20 @@ class GlooSync(LayerSync):
         return _replace(model, GlooBatchNorm, nn.BatchNorm2d)
 
 
-def _replace(model: nn.Module, old: type[nn.Module], new: type[nn.Module]) -> nn.Module:
-    for module in model.modules():
-        if type(module) is old:  # timm's subclasses have a forward of their own
-            module.__class__ = new  # parameters and buffers stay the same
+def _replace(model: nn.Module, old: type[nn.BatchNorm2d], new: type[nn.BatchNorm2d]) -> nn.Module:
+    """Replace layers by ones of another class with the same parameters and buffers."""
+    replaced: dict[nn.Module, nn.Module] = {}  # a layer may be part of several modules
+    for module in list(model.modules()):
+        for name, layer in module.named_children():
+            if type(layer) is old:  # timm's subclasses have a forward of their own
+                if layer not in replaced:
+                    replaced[layer] = _as(layer, new)
+                setattr(module, name, replaced[layer])
     return model
+
+
+def _as(layer: nn.BatchNorm2d, kind: type[nn.BatchNorm2d]) -> nn.BatchNorm2d:
+    other = kind(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats, device="meta")
+    for name, value in (*layer.named_parameters(), *layer.named_buffers()):
+        setattr(other, name, value)
+    return other.train(layer.training)

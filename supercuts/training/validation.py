@@ -17,8 +17,8 @@ from supercuts.evaluate.superpixels import score_superpixels
 from supercuts.images.bands import preview
 from supercuts.images.draw import draw_boundaries
 from supercuts.leaves import make_leaves
-from supercuts.networks.predict import Pixels, predict
-from supercuts.networks.ssn import SSN
+from supercuts.networks.network import Network, Pixels
+from supercuts.networks.predict import predict
 from supercuts.pipeline import default_config, read_channels
 
 _SCORES = ("asa", "undersegmentation_error", "boundary_recall", "compactness")
@@ -57,7 +57,7 @@ class ValidationImages(Dataset[tuple[np.ndarray, list[np.ndarray]]]):
 
 
 def judge(
-    network: SSN,
+    network: Network,
     image: Pixels,
     truths: Sequence[Int32[np.ndarray, "height width"]],
     counts: Sequence[int],

@@ -7,7 +7,6 @@ from torch import nn
 
 from supercuts.networks import folded
 from supercuts.networks.folded import FoldedConv
-from supercuts.networks.folded import folded as run_of
 from supercuts.networks.ssn import SSN, SSNConfig
 
 
@@ -34,7 +33,7 @@ def test_a_folded_network_says_the_same(network, monkeypatch, has_pointwise):
     if not has_pointwise:
         monkeypatch.setattr(folded, "_POINTWISE", None)
     x = torch.rand(1, 3, 40, 55).contiguous(memory_format=torch.channels_last)
-    run = run_of(network)
+    run = network.folded()
     with torch.inference_mode():
         expected, said = network(x), run(x)
     for name in ("boundary_logits", "embeddings", "strength_logits", "region_embeddings"):
@@ -47,7 +46,7 @@ def test_this_torch_convolves_and_rectifies_at_once():
 
 def test_layers_that_were_folded_are_gone_and_the_network_is_as_before(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    run = run_of(network)
+    run = network.folded()
     # the context's own normalisation follows no convolution of a chain
     assert sum(isinstance(module, nn.BatchNorm2d) for module in run.modules()) == 1
     assert not any(isinstance(module, nn.ReLU) for module in run.modules())
@@ -59,21 +58,21 @@ def test_layers_that_were_folded_are_gone_and_the_network_is_as_before(network):
 
 def test_a_network_in_training_is_itself(network):
     network.train()
-    assert run_of(network) is network
+    assert network.folded() is network
 
 
 def test_a_network_that_is_watched_is_itself(network):
-    assert run_of(network) is not network
+    assert network.folded() is not network
     handle = network.backbone.register_forward_hook(lambda *_: None)
-    assert run_of(network) is network
+    assert network.folded() is network
     handle.remove()
-    assert run_of(network) is not network
+    assert network.folded() is not network
 
 
 def test_it_is_made_once_and_again_when_weights_change(network, monkeypatch):
     in_float32(monkeypatch)
-    run, x = run_of(network), torch.rand(1, 3, 32, 32)
-    assert run_of(network) is run
+    run, x = network.folded(), torch.rand(1, 3, 32, 32)
+    assert network.folded() is run
     changes = [
         lambda: network.backbone.stem[0][0].weight.detach().mul_(1.5),
         lambda: network.load_state_dict({name: value * 1.1 for name, value in network.state_dict().items()}),
@@ -82,18 +81,18 @@ def test_it_is_made_once_and_again_when_weights_change(network, monkeypatch):
     for change in changes:
         with torch.no_grad():
             change()
-            assert run_of(network) is not run
-            run = run_of(network)
+            assert network.folded() is not run
+            run = network.folded()
             torch.testing.assert_close(run(x).embeddings, network(x).embeddings, rtol=1e-4, atol=1e-5)
 
 
 def test_weights_that_stay_are_shared(network):
-    assert run_of(network).head.output.weight is network.head.output.weight
+    assert network.folded().head.output.weight is network.head.output.weight
 
 
 def test_it_is_forgotten_with_the_network():
     network = SSN(SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=2)).eval()
-    run, known = weakref.ref(run_of(network)), weakref.ref(network)
+    run, known = weakref.ref(network.folded()), weakref.ref(network)
     assert run() is not None
     del network
     gc.collect()
@@ -103,5 +102,5 @@ def test_it_is_forgotten_with_the_network():
 @pytest.mark.parametrize("capabilities", [{}, {"avx512_bf16": True}], ids=["float32", "bfloat16"])
 def test_weights_have_the_type_the_processor_is_fast_in(network, monkeypatch, capabilities):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    kinds = {module.weight.dtype for module in run_of(network).modules() if isinstance(module, FoldedConv)}
+    kinds = {module.weight.dtype for module in network.folded().modules() if isinstance(module, FoldedConv)}
     assert kinds == {torch.bfloat16 if capabilities else torch.float32}

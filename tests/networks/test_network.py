@@ -3,7 +3,7 @@ import torch
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.networks.files import save_network
-from supercuts.networks.network import is_on_gpu, open_network, ready, stride_of, weights_path
+from supercuts.networks.network import is_on_gpu, open_network, weights_path
 from supercuts.networks.ssn import SSN, SSNConfig
 
 
@@ -13,8 +13,8 @@ def test_torch_opens_its_own(tmp_path):
     opened, levels = open_network(tmp_path / "model.safetensors")
     assert isinstance(opened, SSN)
     assert levels == {"scene": 0.5}
-    assert stride_of(opened) == 2
-    weight = ready(opened).backbone.stages[0][0][0].weight
+    assert opened.stride == 2
+    weight = opened.ready().backbone.stages[0][0][0].weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -6,7 +6,7 @@ from supercuts.core.errors import InputError
 from supercuts.networks.network import weights_path
 from supercuts.networks.onnx_export import export_onnx
 from supercuts.networks.onnx_network import CONFIG_KEY
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN, SSNConfig, make_ssn
 
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -47,8 +47,7 @@ def test_a_complete_file_says_what_torch_says(tmp_path, regions):
 
 
 def test_the_original_is_not_exported(tmp_path):
-    network = SSN(SSNConfig())
-    network.config = network.config.model_copy(update={"head": "original"})
+    network = make_ssn(SSNConfig(backbone="dino_vits16", head="original"))
     with pytest.raises(InputError, match="head='original' cannot be exported"):
         export_onnx(tmp_path / "model.onnx", network)
     assert not list(tmp_path.iterdir())

@@ -10,11 +10,10 @@ import torch
 import supercuts
 from supercuts.core.errors import FileFormatError
 from supercuts.networks.files import save_network
-from supercuts.networks.network import weights_path
+from supercuts.networks.network import VIEWS, weights_path
 from supercuts.networks.onnx_network import load_onnx, open_graph
-from supercuts.networks.predict import VIEWS, predict
+from supercuts.networks.predict import predict
 from supercuts.networks.ssn import SSN, SSNConfig
-from supercuts.networks.torch_network import network_maps
 
 pytest.importorskip("onnxruntime")
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,8 +57,8 @@ def test_the_main_path_imports_no_torch():
 @pytest.mark.parametrize("views", ["one", "flip", "many"])
 def test_maps_are_those_of_torch(network, same_by_torch, shape, views):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    found = network.maps(image / np.float32(255), VIEWS[views].each())
-    expected = network_maps(image, same_by_torch, VIEWS[views])
+    found = network.maps([image], VIEWS[views])[0]
+    expected = same_by_torch.maps([image], VIEWS[views])[0]
     for one, other in zip(found, expected, strict=True):
         # resized views round differently; the network's own outputs agree to 1e-4 of their range
         atol = (1e-4 if views != "many" else 1e-3) * max(1, float(np.abs(other).max()))
@@ -87,8 +86,8 @@ def test_any_network_of_the_config_runs_on_the_graph(tmp_path, same_by_torch):
     network, levels = load_onnx(tmp_path / "model.safetensors")
     assert levels == {"scene": 0.25}
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    found = network.maps(image / np.float32(255), VIEWS["one"].each())
-    for one, expected in zip(found, network_maps(image, other, VIEWS["one"]), strict=True):
+    found = network.maps([image], VIEWS["one"])[0]
+    for one, expected in zip(found, other.maps([image], VIEWS["one"])[0], strict=True):
         np.testing.assert_allclose(one, expected, atol=1e-4)
 
 

@@ -12,7 +12,7 @@ from skimage.color import rgb2lab
 from supercuts.core.errors import InputError
 from supercuts.networks.backbones.base import PretrainedConfig
 from supercuts.networks.original import OriginalSSNDINO, config_of, rename
-from supercuts.networks.ssn import SSN, OriginalConfig, SSNConfig
+from supercuts.networks.ssn import SSN, OriginalConfig, SSNConfig, make_ssn
 
 CONFIG = SSNConfig(
     backbone="dino_vits16",
@@ -39,7 +39,7 @@ def randomise(network):
 
 @pytest.fixture(scope="module")
 def network():
-    return randomise(SSN(CONFIG))
+    return randomise(make_ssn(CONFIG))
 
 
 def variant(network, **options):
@@ -175,7 +175,7 @@ def test_the_images_of_a_batch_do_not_see_each_other(network):
 
 def test_a_config_builds_the_network_of_its_head(network):
     assert type(network) is OriginalSSNDINO
-    assert type(SSN(SSNConfig())) is SSN
+    assert type(make_ssn(SSNConfig())) is SSN
     assert type(copy.deepcopy(network)) is OriginalSSNDINO
     names = {name.removeprefix("backbone.vit.model.").split(".")[0] for name in network.state_dict()}
     assert names == {"cls_token", "pos_embed", "patch_embed", "blocks", "norm", "output_conv"}
@@ -207,7 +207,7 @@ def test_pictures_smaller_than_a_patch_are_refused(network):
 @pytest.mark.parametrize("backbone", ["compact", "dinov2_vits14", "dino_resnet50"])
 def test_other_backbones_are_refused(backbone):
     with pytest.raises(InputError, match=f"backbone='{backbone}' does not fit head='original'.* Give backbone="):
-        SSN(SSNConfig(backbone=backbone, head="original"))
+        make_ssn(SSNConfig(backbone=backbone, head="original"))
 
 
 def test_another_head_is_refused():
@@ -217,4 +217,4 @@ def test_another_head_is_refused():
 
 def test_other_channels_than_rgb_are_refused():
     with pytest.raises(InputError, match=r"channels=5 does not fit head='original', which takes RGB\. Give channels=3"):
-        SSN(CONFIG.model_copy(update={"channels": 5}))
+        make_ssn(CONFIG.model_copy(update={"channels": 5}))

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 import supercuts
-from supercuts.networks.predict import VIEWS, ViewsConfig, predict, predict_many
+from supercuts.networks.network import VIEWS, ViewsConfig
+from supercuts.networks.predict import predict, predict_many
 from supercuts.networks.ssn import SSN, SSNConfig
 
 

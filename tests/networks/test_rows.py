@@ -4,7 +4,7 @@ import torch
 
 import supercuts
 from supercuts.networks import rows as streaming
-from supercuts.networks.predict import ViewsConfig, network_maps
+from supercuts.networks.network import ViewsConfig
 from supercuts.networks.rows import predict_rows
 from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import SSNConfig
@@ -21,7 +21,7 @@ def picture(height, width, channels=3):
 
 
 def check(image, network, atol=2e-3):
-    whole = network_maps(image, network, ViewsConfig())
+    whole = network.maps([image], ViewsConfig())[0]
     seen = [np.full(one.shape, np.nan, np.float32) for one in whole]
     at = 0
     for tile, maps in predict_rows(image, network):

@@ -5,11 +5,11 @@ import torch
 import supercuts
 from supercuts.core.errors import InputError
 from supercuts.networks.backbones.compact import CompactCNN
-from supercuts.networks.predict import VIEWS, ViewsConfig, predict
+from supercuts.networks.network import VIEWS, ViewsConfig
+from supercuts.networks.predict import predict
 from supercuts.networks.ssn import SSN, Context
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.networks.tiles import (
-    TILE,
     choose_tile,
     filled,
     predict_stored,
@@ -94,8 +94,8 @@ def test_large_images_are_seen_row_by_row_unless_asked_otherwise(network, onnx):
     one = ViewsConfig()
     assert choose_tile(None, (1000, 1000), network, one) is None
     assert choose_tile(None, (3000, 3000), network, one) == "rows"
-    assert choose_tile(None, (3000, 3000), onnx, one) == TILE
-    assert choose_tile(None, (3000, 3000), None, one) == TILE
+    assert choose_tile(None, (3000, 3000), onnx, one) == "rows"
+    assert choose_tile(None, (3000, 3000), None, one) == "rows"
     assert choose_tile(None, (3000, 3000), network, VIEWS["many"]) is None
     assert choose_tile(0, (3000, 3000), network, one) is None
     assert choose_tile(64, (10, 10), network, one) == 64
@@ -104,7 +104,7 @@ def test_large_images_are_seen_row_by_row_unless_asked_otherwise(network, onnx):
 def test_refuses_what_sees_the_whole_image(network):
     with pytest.raises(InputError, match="only one view works in tiles"):
         choose_tile(64, (10, 10), network, VIEWS["flip"])
-    transformer = type("Transformer", (), {"config": SSNConfig(backbone="dino_vits16")})()
+    transformer = SSN(SSNConfig(backbone="dino_vits16", head_channels=(4,))).eval()
     with pytest.raises(InputError, match="only compact works in tiles"):
         choose_tile(64, (10, 10), transformer, ViewsConfig())
     with pytest.raises(InputError, match="tile=-1"):

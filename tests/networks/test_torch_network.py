@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from supercuts.networks.predict import ViewsConfig
+from supercuts.networks.network import ViewsConfig
 from supercuts.networks.ssn import SSN, SSNConfig
-from supercuts.networks.torch_network import network_maps
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -14,7 +13,7 @@ def test_one_view_is_what_the_network_says(dtype):
     image = np.random.default_rng(0).integers(0, 256, (23, 30, 3), np.uint8)
     unit = torch.from_numpy(image / np.float32(255)).permute(2, 0, 1)[None]
     given = image if dtype == np.uint8 else unit[0].permute(1, 2, 0).contiguous().numpy()
-    boundary, embeddings, strength, regions = network_maps(given, network, ViewsConfig())
+    boundary, embeddings, strength, regions = network.maps([given], ViewsConfig())[0]
     with torch.inference_mode():
         said = network(unit)
     assert [x.shape for x in (boundary, embeddings, strength, regions)] == [

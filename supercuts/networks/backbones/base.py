@@ -7,6 +7,7 @@ Not  no upsampling to pixels, no superpixels, no training
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,6 +41,11 @@ class Backbone(nn.Module, ABC):
     stem_channels: int
     channels: tuple[int, ...]
     strides: tuple[int, ...]
+
+    @property
+    def transformer(self) -> Any:
+        """The vision transformer whose keys describe patches: a PretrainedViT, or None."""
+        return None
 
     @abstractmethod
     def forward(self, images: torch.Tensor) -> Features:

@@ -83,6 +83,11 @@ class PretrainedViT(PretrainedBackbone):
         self._freeze()
 
     @property
+    def transformer(self) -> "PretrainedViT":
+        """This backbone."""
+        return self
+
+    @property
     def pretrained(self) -> nn.Module:
         """The transformer."""
         model: nn.Module = self.vit.model
