@@ -50,7 +50,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder, "page.html")
-        html_viewer.write(path, h)
+        html_viewer.write_html(path, h)
         without = len(html_viewer.page(Hierarchy(h.labels, h.parents, h.altitudes, h.embeddings)))
         browser = playwright.chromium.launch(executable_path=arguments.chromium, args=["--no-sandbox"])
         for width, height in ((1280, 800), (1920, 1080)):

@@ -10,31 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from supercuts.core.checks import check_choice
+from supercuts.export.registry import FORMATS
 
 if TYPE_CHECKING:
     from supercuts.hierarchy.tree import Hierarchy
 
 REGIONS = {"part": 24, "object": 8, "scene": 3}  # finest first; the counts serve models without calibrated levels
 VIEWS = ("superpixels", *REGIONS)
-FORMATS = {  # what is added to an image's name; the hierarchy itself is always written
-    "html": ".html",
-    "ucm": "_ucm.mat",
-    "labels": "_labels.tif",
-    "masks": "_masks",
-    "coco": "_coco.json",
-    "sam": "_sam.json",
-    "geojson": ".geojson",
-    "gpkg": ".gpkg",
-    "geotiff": "_geotiff.tif",
-    "svg": ".svg",
-    "networkx-rag": "_rag.graphml",
-    "networkx-tree": "_tree.graphml",
-    "pyg": "_pyg.pt",
-    "pyg-levels": "_pyg-levels.pt",
-    "linkage": "_linkage.npy",
-    "ome-zarr": "_ome.zarr",
-}
-HIERARCHY = ".npz"
+ALSO = tuple(name for name in FORMATS if name != "npz")  # formats beside the hierarchy itself
+HIERARCHY = FORMATS["npz"].suffix  # always written, and last
 _LARGE_PIXELS = 4_000_000  # the contours of larger images, 16 bytes a pixel, are drawn of a sample
 
 
@@ -42,9 +26,9 @@ def suffixes(formats: Iterable[str], overlays: bool) -> list[str]:
     """Return what is added to the name of an image to name its outputs, the hierarchy last."""
     formats = list(formats)
     for name in formats:
-        check_choice("--format", name, FORMATS)
+        check_choice("--format", name, ALSO)
     pictures = [f"_{view}.png" for view in (*VIEWS, "overview")] if overlays else []
-    return [*pictures, *(FORMATS[name] for name in formats), HIERARCHY]
+    return [*pictures, *(FORMATS[name].suffix for name in formats), HIERARCHY]
 
 
 def keyword_of(h: "Hierarchy", level: str) -> dict[str, Any]:
@@ -68,7 +52,7 @@ def write_outputs(
     if overlays:
         written |= _write_pictures(folder, name, path, h)
     for format in formats:
-        suffix = FORMATS[format]
+        suffix = FORMATS[format].suffix
         # some writers put the file's stem into the file: it is the image's name, whatever the suffix
         target = folder / format / f"{name}{Path('x' + suffix).suffix}"
         h.export(target, format=format, like=path if format == "geotiff" else None)

@@ -14,7 +14,7 @@ from rich.progress import TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from supercuts.batch.outputs import FORMATS
+from supercuts.batch.outputs import ALSO
 from supercuts.batch.task import Settings
 from supercuts.cli.common import FAILED, Merging, Views, print_error, print_json, print_note, progress
 from supercuts.core.errors import InputError
@@ -38,7 +38,7 @@ def batch(
     merging: Merging = None,
     views: Views = None,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help=f"Also write {', '.join(FORMATS)}; may be repeated.")
+        list[str] | None, typer.Option("--format", help=f"Also write {', '.join(ALSO)}; may be repeated.")
     ] = None,
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Also write pictures of the superpixels and levels.")

@@ -33,9 +33,9 @@ def export(
 ) -> None:
     """Write a hierarchy in another format."""
     from supercuts.core.checks import check_choice
-    from supercuts.export.registry import WRITERS
+    from supercuts.export.registry import FORMATS
 
-    check_choice("--format", format, WRITERS)
+    check_choice("--format", format, FORMATS)
     with working(f"writing {out}"):
         h = read_hierarchy(file)
         try:

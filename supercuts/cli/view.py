@@ -39,7 +39,7 @@ def view(
         else:
             h = supercuts.load(model).segment(file, superpixels=superpixels)
         page = out or html_viewer.temporary_path(file.stem)
-        html_viewer.write(page, h)
+        html_viewer.write_html(page, h)
     if is_opened:
         html_viewer.open_in_browser(page)
     typer.echo(f"{page}: viewer of {file}")

@@ -8,17 +8,48 @@ Not  no polygons, no image file: file_name is the name of the written file witho
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from supercuts.core.checks import check_choice
+from supercuts.core.checks import check_choice, check_installed
 from supercuts.core.files import atomic_path
-from supercuts.export.rle import node_rles
 from supercuts.hierarchy.tree import Hierarchy
 
 
-def write(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
+def node_rles(hierarchy: Hierarchy) -> list[dict[str, Any]]:
+    """Return the compressed run lengths of each of the M nodes; an inner node's are merged from its children's."""
+    check_installed(("pycocotools",), extra="export")
+    from pycocotools import mask
+
+    height, width = hierarchy.shape
+    rles = mask.frPyObjects(_leaf_counts(hierarchy), height, width)
+    children: list[list[int]] = [[] for _ in range(hierarchy.n_nodes)]
+    for node, parent in enumerate(hierarchy.parents[:-1].tolist()):
+        children[parent].append(node)
+    for node in range(hierarchy.n_leaves, hierarchy.n_nodes):  # children come before their parent
+        rles.append(mask.merge([rles[child] for child in children[node]]))
+    return [{"size": [height, width], "counts": rle["counts"].decode("ascii")} for rle in rles]
+
+
+def _leaf_counts(hierarchy: Hierarchy) -> list[dict[str, Any]]:
+    """Return the uncompressed run lengths of each leaf: pixels outside, inside, outside, ... down the columns."""
+    flat = hierarchy.labels.ravel(order="F")
+    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+    ends = np.concatenate([starts[1:], [flat.size]])
+    starts, ends = starts[flat[starts] >= 0], ends[flat[starts] >= 0]
+    by_leaf = np.argsort(flat[starts], kind="stable")
+    borders = np.stack([starts, ends], axis=1)[by_leaf]
+    n_runs = np.cumsum(np.bincount(flat[starts], minlength=hierarchy.n_leaves))[:-1]
+    size = list(hierarchy.shape)
+    return [
+        {"size": size, "counts": np.diff(runs.ravel(), prepend=0, append=flat.size).tolist()}
+        for runs in np.split(borders, n_runs)
+    ]
+
+
+def write_coco(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
     """Write one annotation a node, leaves first, root last; the root's parent_id is None."""
     check_choice("suffix of a COCO file", Path(path).suffix.lower(), (".json",))
     height, width = hierarchy.shape

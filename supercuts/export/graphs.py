@@ -1,21 +1,34 @@
-"""The region adjacency graph of a hierarchy, which keeps none: measured again from labels, image and tree.
+"""The regions of a hierarchy as a graph and its tree as a graph or a linkage matrix: networkx and scipy.
 
-In   a hierarchy, one of its partitions
-Out  RegionGraph
-Not  no files, no networkx or torch_geometric (networkx_rag.py, pyg.py)
+In   a hierarchy, which keeps no graph: it is measured again from labels, image and tree; a path
+Out  RegionGraph of a partition; GraphML and JSON files of the graph or the tree; (N - 1, 4) linkage matrices
+Not  no torch_geometric (pyg.py)
 """
 
+import io
+import json
+import os
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
-from supercuts.export.partitions import Partition
+from supercuts.core.checks import check_choice
+from supercuts.core.errors import InputError
+from supercuts.core.files import atomic_path
+from supercuts.export.partitions import Partition, partitions
 from supercuts.graph.rag import RegionGraph, build_rag, contract
 from supercuts.graph.strips import build_rag_strips
+from supercuts.hierarchy._kernels import tree as _kernels
+from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.color import color_features
 from supercuts.superpixels.stored import without_network
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 def region_graph(hierarchy: Hierarchy, part: Partition) -> RegionGraph:
@@ -56,3 +69,113 @@ def _joining_altitudes(hierarchy: Hierarchy) -> Float32[np.ndarray, " edges"]:
     first = np.unique(pairs @ [hierarchy.n_leaves, 1], return_index=True)[1]
     altitudes: np.ndarray = altitude[is_border][first]
     return altitudes
+
+
+def write_rag(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None) -> None:
+    """Write the graph of one cut's regions, without one that of the superpixels."""
+    check_graphml(path)
+    part = partitions(hierarchy, how)[-1]
+    graph = region_graph(hierarchy, part).to_networkx()
+    for region, node in enumerate(part.nodes.tolist()):
+        graph.nodes[region]["node"] = node
+    write_graph(path, graph)
+
+
+def check_graphml(path: str | os.PathLike[str]) -> None:
+    """Refuse what is neither GraphML nor JSON."""
+    check_choice("suffix of a graph", Path(path).suffix.lower(), (".graphml", ".json"))
+
+
+def write_graph(path: str | os.PathLike[str], graph: "nx.Graph") -> None:
+    """Write a graph in the format that the suffix names."""
+    import networkx as nx
+
+    for _, attributes in graph.nodes(data=True):
+        attributes.update({name: _plain(value) for name, value in attributes.items()})
+    if Path(path).suffix.lower() == ".json":
+        text = json.dumps(nx.node_link_data(graph, edges="edges"))
+    else:
+        text = "\n".join(nx.generate_graphml(_flat(graph)))
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else list(value) if isinstance(value, tuple) else value
+
+
+def _flat(graph: "nx.Graph") -> "nx.Graph":
+    """Return the graph with one attribute per number of a list: GraphML has no lists."""
+    flat = graph.copy()
+    for _, attributes in flat.nodes(data=True):
+        for name in [name for name, value in attributes.items() if isinstance(value, list)]:
+            attributes.update({f"{name}_{i}": number for i, number in enumerate(attributes.pop(name))})
+    return flat
+
+
+def write_tree(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
+    """Write the whole tree."""
+    check_graphml(path)
+    write_graph(path, tree_graph(hierarchy))
+
+
+def tree_graph(hierarchy: Hierarchy) -> "nx.DiGraph":
+    """Return the tree; nodes carry area, bbox_yxyx, centroid_yx, altitude and level."""
+    import networkx as nx
+
+    columns = hierarchy.region_table().to_dict()
+    nodes, parents = columns.pop("node"), columns.pop("parent")
+    graph = nx.DiGraph()
+    for node, *values in zip(nodes, *columns.values(), strict=True):
+        graph.add_node(node, **dict(zip(columns, values, strict=True)))
+    graph.add_edges_from(zip(parents[:-1], nodes[:-1], strict=True))
+    return graph
+
+
+def write_linkage(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
+    """Write the matrix as a .npy file."""
+    check_choice("suffix of a linkage matrix", Path(path).suffix.lower(), (".npy",))
+    matrix = to_linkage(hierarchy)
+    with atomic_path(path) as temporary:
+        buffer = io.BytesIO()  # numpy itself counts the bytes that a full disk does not take, but does not say why
+        np.save(buffer, matrix, allow_pickle=False)
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def to_linkage(hierarchy: Hierarchy) -> Float64[np.ndarray, "merges 4"]:
+    """Return the matrix: fcluster(matrix, a, "distance") groups superpixels as cut(altitude=a) does.
+
+    Rows rise, equals by node id. A node of more than two children becomes several merges at its altitude.
+
+    >>> h = Hierarchy(
+    ...     labels=np.array([[0, 1, 2]], dtype=np.int32),
+    ...     parents=np.array([3, 3, 4, 4, 4], dtype=np.int32),
+    ...     altitudes=np.array([0, 0, 0, 0.25, 0.75], dtype=np.float32),
+    ...     embeddings=np.zeros((3, 0), dtype=np.float32),
+    ... )
+    >>> to_linkage(h).tolist()
+    [[0.0, 1.0, 0.25, 2.0], [2.0, 3.0, 0.75, 3.0]]
+    """
+    n_leaves, parents = hierarchy.n_leaves, hierarchy.parents
+    if n_leaves == 1:
+        raise InputError("a tree of one superpixel has no merge to write: segment with more superpixels.")
+    inner = n_leaves + np.argsort(
+        hierarchy.altitudes[n_leaves:], kind="stable"
+    )  # children first: they never lie higher
+    place = np.empty(hierarchy.n_nodes, np.int64)
+    place[inner] = np.arange(inner.size)
+    child = np.argsort(place[parents[:-1]], kind="stable")  # all nodes but the root, grouped by their parents
+    parent = parents[child]
+    is_first = np.diff(parent, prepend=-1) != 0
+    row = np.cumsum(~is_first) - 1  # the merge that adds this child to the ones before it in its group
+    cluster = np.arange(hierarchy.n_nodes)
+    is_last = np.roll(is_first, -1)
+    cluster[parent[is_last]] = n_leaves + row[is_last]
+    follows_first = np.roll(is_first, 1)
+    before = np.where(follows_first, cluster[np.roll(child, 1)], n_leaves + row - 1)
+    size = _kernels.sum_to_root(parents, np.ones(n_leaves, np.int64))[child]
+    total = np.cumsum(size)
+    total -= (total - size)[np.flatnonzero(is_first)[np.cumsum(is_first) - 1]]  # counted within each group
+    ends = np.sort(np.stack([before, cluster[child]], axis=1), axis=1)
+    matrix: np.ndarray = np.column_stack([ends, hierarchy.altitudes[parent], total])[~is_first].astype(np.float64)
+    return matrix

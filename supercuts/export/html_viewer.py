@@ -47,7 +47,7 @@ MAX_PIXELS = 32_000_000  # a page of more is larger than browsers open
 _JPEG_QUALITY = 92
 
 
-def write(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
+def write_html(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
     """Write the page; its title is the file's stem."""
     with atomic_path(path) as temporary:
         temporary.write_text(page(hierarchy, Path(path).stem), encoding="utf-8")
@@ -84,7 +84,7 @@ def frame(hierarchy: Hierarchy) -> str:
 def show(hierarchy: Hierarchy) -> Path:
     """Open the page in the browser; return the temporary file that holds it."""
     path = temporary_path("supercuts")
-    write(path, hierarchy)
+    write_html(path, hierarchy)
     open_in_browser(path)
     return path
 

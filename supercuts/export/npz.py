@@ -58,7 +58,7 @@ _UNREADABLE = (
 _REMEDY = "Write it again with Hierarchy.save."
 
 
-def write(path: str | os.PathLike[str], hierarchy: Hierarchy, image: bool = True) -> None:
+def write_npz(path: str | os.PathLike[str], hierarchy: Hierarchy, image: bool = True) -> None:
     """Write the hierarchy, with its image unless image=False; equal hierarchies give equal bytes."""
     arrays = {
         "format_version": np.array(FORMAT_VERSION, dtype=np.int64),

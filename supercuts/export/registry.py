@@ -1,57 +1,83 @@
-"""Which writer serves which export format.
+"""The export formats: the writer of each, what it adds to the name of an image, the extra that it needs.
 
 In   a hierarchy, a path, the name of a format, options
-Out  the file or folder, written by the module that serves the format
-Not  no writing here; a new format is one module with write(path, hierarchy) and one line in WRITERS
+Out  the file or folder, written by the function that serves the format
+Not  no writing here; a new format is a function write(path, hierarchy) and one line in FORMATS
 
-A writer takes the options that its write() has parameters for: how (to cut), like, every_node; one that writes a folder
+A writer takes the options that it has parameters for: how (to cut), like, every_node; one that writes a folder
 takes force, files are replaced here.
 """
 
 import importlib
 import inspect
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
-from supercuts.hierarchy.cuts import Granularity
-from supercuts.hierarchy.tree import Hierarchy
 
-WRITERS = {
-    "npz": "supercuts.export.npz",
-    "ucm": "supercuts.export.ucm",
-    "labels": "supercuts.export.labels",
-    "masks": "supercuts.export.masks",
-    "coco": "supercuts.export.coco",
-    "sam": "supercuts.export.sam",
-    "geojson": "supercuts.export.geojson",
-    "gpkg": "supercuts.export.geopackage",
-    "geotiff": "supercuts.export.geotiff",
-    "svg": "supercuts.export.svg",
-    "networkx-rag": "supercuts.export.networkx_rag",
-    "networkx-tree": "supercuts.export.networkx_tree",
-    "pyg": "supercuts.export.pyg",
-    "pyg-levels": "supercuts.export.pyg_levels",
-    "linkage": "supercuts.export.linkage",
-    "ome-zarr": "supercuts.export.ome_zarr",
-    "html": "supercuts.export.html_viewer",
+if TYPE_CHECKING:  # the command line lists the formats without importing numba
+    from supercuts.hierarchy.cuts import Granularity
+    from supercuts.hierarchy.tree import Hierarchy
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a format is written.
+
+    writer  module:function, imported only when the format is written
+    suffix  added to the name of an image to name its file or folder, as batches do
+    extra   of this package, whose libraries the writer needs; empty if it needs none
+    """
+
+    writer: str
+    suffix: str
+    extra: str = ""
+
+    def write(self) -> Callable[..., Any]:
+        """Return the function that writes the format."""
+        module, name = self.writer.split(":")
+        function: Callable[..., Any] = getattr(importlib.import_module(f"supercuts.export.{module}"), name)
+        return function
+
+
+FORMATS = {
+    "npz": Format("npz:write_npz", ".npz"),
+    "ucm": Format("rasters:write_ucm", "_ucm.mat"),
+    "labels": Format("rasters:write_labels", "_labels.tif"),
+    "masks": Format("rasters:write_masks", "_masks"),
+    "coco": Format("coco:write_coco", "_coco.json", "export"),
+    "sam": Format("sam:write_sam", "_sam.json", "export"),
+    "geojson": Format("vectors:write_geojson", ".geojson"),
+    "gpkg": Format("vectors:write_geopackage", ".gpkg", "export"),
+    "geotiff": Format("rasters:write_geotiff", "_geotiff.tif", "export"),
+    "svg": Format("vectors:write_svg", ".svg"),
+    "networkx-rag": Format("graphs:write_rag", "_rag.graphml"),
+    "networkx-tree": Format("graphs:write_tree", "_tree.graphml"),
+    "pyg": Format("pyg:write_pyg", "_pyg.pt"),
+    "pyg-levels": Format("pyg:write_pyg_levels", "_pyg-levels.pt"),
+    "linkage": Format("graphs:write_linkage", "_linkage.npy"),
+    "ome-zarr": Format("rasters:write_ome_zarr", "_ome.zarr", "export"),
+    "html": Format("html_viewer:write_html", ".html"),
 }
 _OPTIONS = {"how": "regions, level, altitude and granularity", "like": "like", "every_node": "every_node"}
 
 
 def export(
     path: str | os.PathLike[str],
-    hierarchy: Hierarchy,
+    hierarchy: "Hierarchy",
     format: str,
-    how: Granularity | None = None,
+    how: "Granularity | None" = None,
     like: str | os.PathLike[str] | None = None,
     every_node: bool = False,
     force: bool = False,
 ) -> None:
-    """Write the hierarchy in one of the formats of WRITERS; what is at `path` is replaced with force only."""
-    check_choice("format", format, WRITERS)
-    write = importlib.import_module(WRITERS[format]).write
+    """Write the hierarchy in one of the formats of FORMATS; what is at `path` is replaced with force only."""
+    check_choice("format", format, FORMATS)
+    write = FORMATS[format].write()
     taken = inspect.signature(write).parameters
     given = {"how": how, "like": like, "every_node": every_node or None}
     options: dict[str, object] = {name: value for name, value in given.items() if value is not None}

@@ -18,9 +18,8 @@ from jaxtyping import UInt8
 
 from supercuts.core.checks import check_choice
 from supercuts.core.files import atomic_path
-from supercuts.export.coco import lifetimes, xywh
+from supercuts.export.coco import lifetimes, node_rles, xywh
 from supercuts.export.partitions import SUPERPIXELS, partitions
-from supercuts.export.rle import node_rles
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.levels import LEVELS
 from supercuts.hierarchy.tree import Hierarchy
@@ -66,7 +65,7 @@ class SuperCutsMaskGenerator:
         return masks(hierarchy, self.levels, self.min_mask_region_area, self.output_mode)
 
 
-def write(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
+def write_sam(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
     """Write the masks of every level and the superpixels to a .json file, as run lengths of pycocotools."""
     check_choice("suffix of a list of masks", Path(path).suffix.lower(), (".json",))
     listed = masks(hierarchy, [*hierarchy.levels, SUPERPIXELS], output_mode="coco_rle")

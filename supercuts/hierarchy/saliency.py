@@ -2,7 +2,7 @@
 
 In   labels (H, W), parents (M,), altitudes (M,) of a valid tree
 Out  the ultrametric contour map (2H+1, 2W+1)
-Not  no files (export/ucm.py), no thresholding (cuts.py)
+Not  no files (export/rasters.py), no thresholding (cuts.py)
 """
 
 import numpy as np

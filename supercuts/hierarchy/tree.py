@@ -273,7 +273,7 @@ class Hierarchy:
         """Write the hierarchy to an .npz file, with the image unless image=False; read it with supercuts.read."""
         from supercuts.export import npz  # export lies above this layer: imported when asked for
 
-        npz.write(path, self, image=image)
+        npz.write_npz(path, self, image=image)
 
     def export(
         self,
@@ -302,9 +302,9 @@ class Hierarchy:
 
     def to_xarray(self, like: Any = None, **cut: Any) -> Any:
         """Return the superpixels, or the regions of a cut (keywords of cut), as a DataArray placed as `like`."""
-        from supercuts.export import data_array  # export lies above this layer: imported when asked for
+        from supercuts.export import rasters  # export lies above this layer: imported when asked for
 
-        return data_array.to_data_array(self, cuts.Granularity(**cut) if cut else None, like)
+        return rasters.to_data_array(self, cuts.Granularity(**cut) if cut else None, like)
 
     def show(self) -> Path:
         """Open the interactive viewer in the browser; return the temporary page, which stays."""

@@ -6,7 +6,7 @@ import scipy.io
 from PIL import Image
 
 import supercuts
-from supercuts.export.registry import WRITERS
+from supercuts.export.registry import FORMATS
 
 
 def test_ucm_is_that_of_the_hierarchy(run, saved, tmp_path):
@@ -64,7 +64,7 @@ def test_a_path_that_cannot_be_written_is_an_error_line(run, saved, tmp_path):
 
 def test_help_names_every_format(run):
     help_text = run("export", "--help").stdout
-    assert [name for name in WRITERS if name not in help_text] == []
+    assert [name for name in FORMATS if name not in help_text] == []
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from supercuts.core.errors import InputError
-from supercuts.export.data_array import to_data_array
+from supercuts.export.rasters import to_data_array
 from supercuts.pipeline import Model
 
 xarray = pytest.importorskip("xarray")

@@ -1,8 +1,16 @@
-import numpy as np
+import json
 
-from supercuts.export.graphs import region_graph
+import networkx as nx
+import numpy as np
+import pytest
+from scipy.cluster import hierarchy as scipy_hierarchy
+
+from supercuts.core.arrays import relabel_consecutive
+from supercuts.core.errors import InputError
+from supercuts.export.graphs import region_graph, to_linkage, tree_graph
 from supercuts.export.partitions import partitions
 from supercuts.hierarchy.cuts import Granularity
+from supercuts.hierarchy.tree import Hierarchy
 
 
 def joining_altitude(h, a, b):
@@ -39,3 +47,117 @@ def test_regions_of_a_cut_join_where_the_tree_says(ragged):
 def test_without_an_image_there_is_no_colour(small):
     bare = type(small)(small.labels, small.parents, small.altitudes, small.embeddings)
     assert region_graph(bare, partitions(bare)[-1]).color.shape == (3, 0)
+
+
+def read(path):
+    if path.suffix == ".graphml":
+        return nx.read_graphml(path, node_type=int)
+    return nx.node_link_graph(json.loads(path.read_text()), edges="edges")
+
+
+@pytest.mark.parametrize("suffix", [".graphml", ".json"])
+def test_networkx_reads_nodes_edges_and_attributes(ragged, tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    ragged.export(path, "networkx-rag")
+    expected, graph = region_graph(ragged, partitions(ragged)[-1]), read(path)
+    assert sorted(tuple(sorted(edge)) for edge in graph.edges) == [tuple(edge) for edge in expected.edges.tolist()]
+    assert [graph.nodes[node]["area"] for node in range(ragged.n_leaves)] == expected.area.tolist()
+    for (i, j), boundary in zip(expected.edges.tolist(), expected.boundary.tolist(), strict=True):
+        assert graph.edges[i, j]["boundary"] == pytest.approx(boundary)
+    first = graph.nodes[0]
+    embedding = first["embedding"] if suffix == ".json" else [first[f"embedding_{i}"] for i in range(3)]
+    np.testing.assert_allclose(embedding, ragged.embeddings[0])
+
+
+def test_regions_of_a_cut_name_their_tree_nodes(ragged, tmp_path):
+    ragged.export(tmp_path / "a.json", "networkx-rag", regions=5)
+    graph = read(tmp_path / "a.json")
+    assert [graph.nodes[region]["node"] for region in sorted(graph)] == ragged.cut_nodes(regions=5).tolist()
+
+
+def test_another_suffix_is_refused(small, tmp_path):
+    with pytest.raises(InputError, match=r"suffix of a graph='.gexf' is unknown. Choose one of: .graphml, .json"):
+        small.export(tmp_path / "a.gexf", "networkx-rag")
+
+
+@pytest.mark.parametrize("suffix", [".graphml", ".json"])
+def test_networkx_reads_the_tree(ragged, tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    ragged.export(path, "networkx-tree")
+    if suffix == ".graphml":
+        graph = nx.read_graphml(path, node_type=int)
+    else:
+        graph = nx.node_link_graph(json.loads(path.read_text()), edges="edges")
+    assert nx.is_arborescence(graph)
+    for node in range(ragged.n_nodes):
+        assert sorted(graph.successors(node)) == ragged.children(node).tolist()
+        assert graph.nodes[node]["altitude"] == pytest.approx(float(ragged.altitudes[node]))
+        assert graph.nodes[node]["area"] == ragged.areas()[node]
+        assert nx.descendants(graph, node) & set(range(ragged.n_leaves)) | {node} == (
+            set(ragged.leaves_of(node).tolist()) | {node}
+        )
+
+
+def test_attributes_are_those_of_the_region_table(small):
+    assert tree_graph(small).nodes[3] == {
+        "area": 3,
+        "bbox_yxyx": [0, 0, 1, 3],
+        "centroid_yx": [0.0, 1.0],
+        "altitude": 0.25,
+        "level": "object",
+    }
+
+
+def is_same_grouping(one, other):
+    pairs = set(zip(one.tolist(), other.tolist(), strict=True))
+    return len(pairs) == len(set(one.tolist())) == len(set(other.tolist()))
+
+
+def leaf_labels(h, **how):
+    region = np.empty(h.n_leaves, int)
+    region[h.labels] = h.cut(**how)
+    return region
+
+
+def test_fcluster_agrees_with_every_cut(ragged, tmp_path):
+    ragged.export(tmp_path / "a.npy", "linkage")
+    matrix = np.load(tmp_path / "a.npy")
+    assert scipy_hierarchy.is_valid_linkage(matrix, throw=True)
+    assert scipy_hierarchy.is_monotonic(matrix)
+    for altitude in np.unique(ragged.altitudes):
+        clusters = scipy_hierarchy.fcluster(matrix, altitude, "distance")
+        assert is_same_grouping(clusters, leaf_labels(ragged, altitude=float(altitude)))
+
+
+def test_dendrogram_and_cophenetic_distances_are_the_trees(ragged):
+    matrix = to_linkage(ragged)
+    drawn = scipy_hierarchy.dendrogram(matrix, no_plot=True)
+    assert sorted(drawn["leaves"]) == list(range(ragged.n_leaves))
+    heights = scipy_hierarchy.cophenet(matrix)
+    pairs = list(zip(*np.triu_indices(ragged.n_leaves, 1), strict=True))
+    for (i, j), height in list(zip(pairs, heights, strict=True))[::13]:
+        common = set(ragged.ancestors(int(i)).tolist()) & set(ragged.ancestors(int(j)).tolist())
+        assert height == ragged.altitudes[min(common)]
+
+
+def test_counts_agree_on_a_binary_tree_without_ties():
+    rng = np.random.default_rng(0)
+    matrix = scipy_hierarchy.linkage(rng.random((30, 2)), "average")
+    matrix[:, 2] /= matrix[:, 2].max()
+    parents = np.arange(59, dtype=np.int32)
+    for row, (a, b) in enumerate(matrix[:, :2].astype(int)):
+        parents[[a, b]] = 30 + row
+    altitudes = np.concatenate([np.zeros(30), matrix[:, 2]]).astype(np.float32)
+    h = Hierarchy(np.arange(30, dtype=np.int32)[None], parents, altitudes, np.zeros((30, 0), np.float32))
+    np.testing.assert_allclose(to_linkage(h), matrix, rtol=1e-6)
+    for n in (1, 2, 7, 30):
+        clusters = scipy_hierarchy.fcluster(to_linkage(h), n, "maxclust")
+        assert is_same_grouping(clusters, relabel_consecutive(h.cut(regions=n))[0][0])
+
+
+def test_one_superpixel_is_refused():
+    one = Hierarchy(
+        np.zeros((2, 2), np.int32), np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros((1, 0), np.float32)
+    )
+    with pytest.raises(InputError, match="has no merge to write: segment with more superpixels"):
+        to_linkage(one)

@@ -81,6 +81,6 @@ def test_other_level_names_are_refused_in_memory_and_in_files(tmp_path, name):
         tree({name: 0.2})
     good = tree()
     object.__setattr__(good, "levels", {name: 0.2})
-    npz.write(tmp_path / "a.npz", good)
+    npz.write_npz(tmp_path / "a.npz", good)
     with pytest.raises(FileFormatError, match="level name"):
         npz.read(tmp_path / "a.npz")

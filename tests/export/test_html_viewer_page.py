@@ -39,7 +39,7 @@ def open_page(browser, tmp_path):
             faults.append(request.url)
 
     def open_page(hierarchy, before="", **options):
-        html_viewer.write(tmp_path / "photo.html", hierarchy)
+        html_viewer.write_html(tmp_path / "photo.html", hierarchy)
         context = browser.new_context(viewport=SIZE, **options)
         contexts.append(context)
         page = context.new_page()

@@ -34,7 +34,7 @@ def npy_bytes(header, data=b""):
 @pytest.fixture
 def saved(small, tmp_path):
     path = tmp_path / "h.npz"
-    npz.write(path, small)
+    npz.write_npz(path, small)
     return path
 
 
@@ -55,16 +55,16 @@ def test_numpy_alone_reads_the_file(small, saved):
 
 
 def test_image_is_optional_and_levels_may_be_empty(small, tmp_path):
-    npz.write(tmp_path / "h.npz", small, image=False)
+    npz.write_npz(tmp_path / "h.npz", small, image=False)
     assert npz.read(tmp_path / "h.npz").image is None
     bare = type(small)(small.labels, small.parents, small.altitudes, np.zeros((3, 0), np.float32))
-    npz.write(tmp_path / "bare.npz", bare)
+    npz.write_npz(tmp_path / "bare.npz", bare)
     back = npz.read(tmp_path / "bare.npz")
     assert (back.image, back.levels, back.embeddings.shape) == (None, {}, (3, 0))
 
 
 def test_equal_hierarchies_give_equal_bytes_and_nothing_else_is_left(small, saved, tmp_path):
-    npz.write(tmp_path / "again.npz", npz.read(saved))
+    npz.write_npz(tmp_path / "again.npz", npz.read(saved))
     assert (tmp_path / "again.npz").read_bytes() == saved.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.npz", "h.npz"]
 
@@ -73,7 +73,7 @@ def test_a_failed_write_leaves_the_old_file(small, saved, monkeypatch):
     before = saved.read_bytes()
     monkeypatch.setattr(np.lib.format, "write_array", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        npz.write(saved, small)
+        npz.write_npz(saved, small)
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == ["h.npz"]
 

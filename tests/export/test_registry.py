@@ -1,4 +1,3 @@
-import importlib
 import json
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,9 +16,9 @@ from supercuts.images.array_files import read_variables
 from supercuts.pipeline import Model
 
 
-@pytest.mark.parametrize("module", registry.WRITERS.values())
-def test_every_writer_can_be_called(module):
-    assert callable(importlib.import_module(module).write)
+@pytest.mark.parametrize("format", registry.FORMATS.values(), ids=list(registry.FORMATS))
+def test_every_writer_can_be_called(format):
+    assert callable(format.write())
 
 
 def test_export_dispatches_by_name(small, tmp_path):
@@ -54,7 +53,13 @@ SUFFIXES = {
 NEEDS = {"coco": "pycocotools", "sam": "pycocotools", "gpkg": "pyogrio", "geotiff": "rasterio", "ome-zarr": "zarr"}
 
 
-@pytest.fixture(params=list(registry.WRITERS))
+def test_formats_that_need_libraries_name_their_extra():
+    assert {name: format.extra for name, format in registry.FORMATS.items() if format.extra} == dict.fromkeys(
+        NEEDS, "export"
+    )
+
+
+@pytest.fixture(params=list(registry.FORMATS))
 def format(request):
     pytest.importorskip(NEEDS.get(request.param, "numpy"))
     return request.param

@@ -2,7 +2,7 @@
 
 In   labels (H, W), the order of leaves that makes each node an interval, the box of a node
 Out  corners of its rings
-Not  no checks (outlines.py); annotations are left out because numba's own types are the signature
+Not  no checks (vectors.py); annotations are left out because numba's own types are the signature
 """
 
 import numpy as np

@@ -1,8 +1,15 @@
+import io
+import xml.etree.ElementTree as ET
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from supercuts.core.errors import InputError
-from supercuts.export.outlines import outlines
+from supercuts.export.georeference import PIXELS, Georeference
+from supercuts.export.partitions import partitions
+from supercuts.export.vectors import features, mean_colors, outlines
+from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
 
 
@@ -82,3 +89,71 @@ def test_a_coarser_level_has_points_of_the_superpixels_only(ragged):
 def test_an_unknown_node_is_refused():
     with pytest.raises(InputError, match=r"node=9 is outside 0\.\.3"):
         list(outlines(flat([[0, 1, 2]]), np.array([9], np.int32)))
+
+
+def signed_area(ring):
+    x, y = np.array(ring).T
+    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
+
+
+def test_properties_are_those_of_the_node(small):
+    layers = dict(features(small, PIXELS, None, every_node=False))
+    assert list(layers) == ["scene", "object", "part", "superpixels"]
+    first = layers["object"][0]
+    assert first.properties == {
+        "layer": "object",
+        "region": 0,
+        "node": 3,
+        "parent": 4,
+        "level": "object",
+        "area_px": 3,
+        "altitude": 0.25,
+    }
+    assert first.coordinates == [[[[0, 0], [2, 0], [3, 0], [3, 1], [2, 1], [0, 1], [0, 0]]]]
+
+
+@pytest.mark.parametrize("place", [PIXELS, Georeference((2, 0, 7, 0, -2, 9))])
+def test_outer_rings_run_against_the_clock(ragged, place):
+    for _, layer in features(ragged, place, None, every_node=True):
+        for feature in layer:
+            for outer, *holes in feature.coordinates:
+                assert signed_area(outer) > 0
+                assert all(signed_area(hole) < 0 for hole in holes)
+
+
+def test_every_node_is_one_layer(small):
+    ((name, layer),) = features(small, PIXELS, None, every_node=True)
+    assert (name, [feature.properties["area_px"] for feature in layer]) == ("nodes", [2, 1, 3, 3, 6])
+    with pytest.raises(InputError, match="every_node writes the whole tree: leave out regions"):
+        list(features(small, PIXELS, Granularity(regions=2), every_node=True))
+
+
+def test_a_renderer_draws_each_region_in_its_mean_colour(ragged, tmp_path):
+    resvg_py = pytest.importorskip("resvg_py")
+    ragged.export(tmp_path / "a.svg", "svg", regions=8)
+    drawn = np.array(Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_path=str(tmp_path / "a.svg"))))))
+    labels = ragged.cut(regions=8)
+    for region in range(labels.max() + 1):
+        mean = ragged.image[labels == region].mean(axis=0)
+        np.testing.assert_allclose(
+            drawn[labels == region, :3], np.broadcast_to(mean, (*drawn[labels == region, :3].shape,)), atol=0.51
+        )
+    assert (drawn[..., 3] == 255).all()
+
+
+def test_levels_are_groups_whose_paths_name_their_nodes(ragged, tmp_path):
+    ragged.export(tmp_path / "a.svg", "svg")
+    root = ET.parse(tmp_path / "a.svg").getroot()
+    assert root.get("viewBox") == "0 0 26 19"
+    groups = {group.get("id"): [int(path.get("data-node")) for path in group] for group in root}
+    assert list(groups) == ["scene", "object", "part", "superpixels"]
+    assert groups["part"] == ragged.cut_nodes(level="part").tolist()
+
+
+def test_colours_are_means_or_greys(small):
+    (part,) = partitions(small, Granularity(regions=2))
+    np.testing.assert_array_equal(mean_colors(small, part), [[3, 4, 5], [12, 13, 14]])
+    bare = type(small)(small.labels, small.parents, small.altitudes, small.embeddings)
+    colors = mean_colors(bare, part)
+    assert (colors == colors[:, :1]).all()
+    assert colors[0, 0] != colors[1, 0]

@@ -1,0 +1,206 @@
+"""Write cuts, masks and contour maps on the grid of the image.
+
+In   a hierarchy, a path whose suffix says which format, how to cut it
+Out  label maps (PNG, TIFF, GeoTIFF), masks (a folder of PNG), the contour map (.npy, .mat), OME-Zarr, xarray
+Not  no polygons (vectors.py), no graphs (graphs.py), no colours
+"""
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.io
+from PIL import Image
+
+from supercuts.core.checks import check_choice, check_installed
+from supercuts.core.errors import InputError
+from supercuts.core.files import atomic_folder, atomic_path
+from supercuts.export.georeference import crs_of_rasterio, georeference_of
+from supercuts.export.partitions import partitions
+from supercuts.hierarchy.cuts import Granularity
+from supercuts.hierarchy.regions import RegionTable
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.io import write_labels_png
+from supercuts.images.scenes import image_axes
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def write_labels(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None) -> None:
+    """Write one cut; without one the superpixels to a PNG, every level and the superpixels to a TIFF."""
+    suffix = Path(path).suffix.lower()
+    check_choice("suffix of a label map", suffix, (".png", ".tif", ".tiff"))
+    parts = partitions(hierarchy, how)
+    if suffix == ".png":
+        write_labels_png(path, parts[-1].labels, nowhere=np.iinfo(np.uint16).max if hierarchy.is_masked else None)
+        return
+    import tifffile  # slow to import
+
+    dtype = label_type(hierarchy)
+    with atomic_path(path) as temporary, tifffile.TiffWriter(temporary) as tiff:
+        for part in parts:
+            labels = part.labels.astype(dtype)  # -1 becomes the highest value
+            tiff.write(
+                labels, description=part.name, compression="zlib", contiguous=False, metadata=None, rowsperstrip=256
+            )
+
+
+def label_type(hierarchy: Hierarchy) -> type[np.unsignedinteger]:
+    """Return the smaller type that GIS and microscopy programs read which holds every region id and one more."""
+    return np.uint16 if hierarchy.n_leaves < np.iinfo(np.uint16).max else np.uint32
+
+
+def write_ucm(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
+    """Write the contour map in the format that the suffix names."""
+    suffix = Path(path).suffix
+    check_choice("suffix of a contour map file", suffix, (".npy", ".mat"))
+    contours = hierarchy.ucm()
+    with atomic_path(path) as temporary:
+        if suffix == ".npy":
+            buffer = io.BytesIO()  # numpy itself counts the bytes that a full disk does not take, but does not say why
+            np.save(buffer, contours, allow_pickle=False)
+            temporary.write_bytes(buffer.getbuffer())
+        else:
+            scipy.io.savemat(temporary, {"ucm2": contours.astype(np.float64)}, do_compression=True)
+
+
+def write_masks(path: str | os.PathLike[str], hierarchy: Hierarchy, *, force: bool = False) -> None:
+    """Write the masks to a folder that appears whole or not at all; force replaces an older folder of masks."""
+    if not hierarchy.levels:
+        raise InputError(
+            f"{Path(path)}: masks are written per level and this hierarchy has none: segment with a model that carries "
+            'levels, or export with format="ucm".'
+        )
+    with atomic_folder(path, "index.json", force) as folder:
+        _write_masks(folder, hierarchy)
+
+
+def _write_masks(folder: Path, hierarchy: Hierarchy) -> None:
+    table = hierarchy.region_table()
+    entries: list[dict[str, object]] = []
+    for level in hierarchy.levels:
+        (folder / level).mkdir(parents=True)
+        entries += _write_level_masks(folder, level, hierarchy, table)
+    index = {"format_version": 1, "shape": list(hierarchy.shape), "levels": hierarchy.levels, "masks": entries}
+    (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_level_masks(folder: Path, level: str, hierarchy: Hierarchy, table: RegionTable) -> list[dict[str, object]]:
+    labels = hierarchy.cut(level=level)
+    entries: list[dict[str, object]] = []
+    for region, node in enumerate(hierarchy.cut_nodes(level=level).tolist()):
+        name = f"{level}/{region:04d}.png"
+        mask = (labels == region).astype(np.uint8) * 255
+        Image.fromarray(mask).save(folder / name, compress_level=1)  # nearly as small for masks, much faster
+        entries.append(
+            {
+                "file": name,
+                "level": level,
+                "region": region,
+                "node": node,
+                "area": int(table.area[node]),
+                "bbox_yxyx": table.bbox_yxyx[node].tolist(),
+                "centroid_yx": table.centroid_yx[node].tolist(),
+                "altitude": float(table.altitude[node]),
+            }
+        )
+    return entries
+
+
+def write_geotiff(
+    path: str | os.PathLike[str],
+    hierarchy: Hierarchy,
+    how: Granularity | None = None,
+    like: str | os.PathLike[str] | None = None,
+) -> None:
+    """Write one cut, without one every level and the superpixels, where `like`, else the hierarchy, says they lie."""
+    check_choice("suffix of a GeoTIFF", Path(path).suffix.lower(), (".tif", ".tiff"))
+    if like is None and hierarchy.georeference is None:
+        raise InputError(
+            'the hierarchy does not know where on a map it lies: format="geotiff" needs the georeferenced image that '
+            'was segmented, like="scene.tif" (--like). Without map coordinates use format="labels".'
+        )
+    check_installed(("rasterio",), extra="export")
+    import rasterio
+
+    place = georeference_of(hierarchy, like)
+    crs = crs_of_rasterio(place.crs)
+    parts = partitions(hierarchy, how)
+    (height, width), dtype = hierarchy.shape, label_type(hierarchy)
+    profile = {"driver": "GTiff", "count": len(parts), "height": height, "width": width, "compress": "deflate"}
+    # written in memory: GDAL reports a full disk as a warning, if at all
+    with rasterio.MemoryFile() as memory:
+        transform = rasterio.Affine(*place.transform)
+        nodata = np.iinfo(dtype).max if hierarchy.is_masked else None  # what -1 becomes
+        with memory.open(**profile, dtype=dtype, crs=crs, transform=transform, nodata=nodata) as target:
+            for band, part in enumerate(parts, start=1):
+                target.write(part.labels.astype(dtype), band)
+                target.set_band_description(band, part.name)
+        content = memory.read()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+_OME_VERSION = "0.5"
+_CHANNEL_COLORS = ("FF0000", "00FF00", "0000FF")
+
+
+def write_ome_zarr(
+    path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None, *, force: bool = False
+) -> None:
+    """Write one cut; without one every level and the superpixels; force replaces an older OME-Zarr."""
+    if hierarchy.image is None:
+        raise InputError("OME-Zarr labels belong to an image, and the hierarchy holds none: save it with image=True.")
+    check_installed(("zarr",), extra="export")
+    import zarr
+
+    parts, dtype = partitions(hierarchy, how), label_type(hierarchy)
+    with atomic_folder(path, "zarr.json", force) as folder:
+        image = zarr.create_group(folder, attributes={"ome": {**_multiscales("image", "cyx"), "omero": _channels()}})
+        _add_array(image, np.moveaxis(hierarchy.image, -1, 0), "cyx")
+        names = [part.name for part in parts]
+        labels = image.create_group("labels", attributes={"ome": {"version": _OME_VERSION, "labels": names}})
+        for part in parts:
+            source = {"image-label": {"version": _OME_VERSION, "source": {"image": "../../"}}}
+            group = labels.create_group(part.name, attributes={"ome": {**_multiscales(part.name, "yx"), **source}})
+            _add_array(group, (part.labels + 1).astype(dtype), "yx")
+
+
+def _add_array(group: Any, array: np.ndarray, axes: str) -> None:
+    group.create_array("0", data=np.ascontiguousarray(array), dimension_names=list(axes))
+
+
+def _multiscales(name: str, axes: str) -> dict[str, Any]:
+    kinds = [{"name": axis, "type": "channel" if axis == "c" else "space"} for axis in axes]
+    scale = [{"type": "scale", "scale": [1.0] * len(axes)}]
+    dataset = {"path": "0", "coordinateTransformations": scale}
+    return {"version": _OME_VERSION, "multiscales": [{"name": name, "axes": kinds, "datasets": [dataset]}]}
+
+
+def _channels() -> dict[str, Any]:
+    window = {"min": 0, "max": 255, "start": 0, "end": 255}
+    return {"channels": [{"color": color, "window": window, "active": True} for color in _CHANNEL_COLORS]}
+
+
+def to_data_array(hierarchy: Hierarchy, how: Granularity | None = None, like: Any = None) -> "xarray.DataArray":
+    """Return the regions of one cut, without one the superpixels, with the axes and coordinates of `like`.
+
+    Coordinates of its bands are left out, all others are kept.
+    """
+    check_installed(("xarray",), extra="export")
+    import xarray
+
+    part = partitions(hierarchy, how)[-1]
+    if like is None:
+        return xarray.DataArray(part.labels, dims=("y", "x"), name=part.name)
+    axes = image_axes(like)
+    if tuple(like.sizes[axis] for axis in axes) != hierarchy.shape:
+        raise InputError(
+            f"like has axes {dict(like.sizes)}, the hierarchy {hierarchy.shape}. Give the DataArray that was segmented."
+        )
+    coords = {name: value for name, value in like.coords.items() if set(value.dims) <= set(axes)}
+    return xarray.DataArray(part.labels, dims=axes, coords=coords, name=part.name)

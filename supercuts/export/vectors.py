@@ -1,0 +1,250 @@
+"""Trace regions as polygons, and write them as GeoJSON, GeoPackage and SVG.
+
+In   a hierarchy, a path, how to cut it or every node, where its pixels lie
+Out  outlines along pixel edges; features with attributes; files of them
+Not  no label maps (rasters.py)
+"""
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, Int32
+
+from supercuts.core.checks import check_choice, check_installed
+from supercuts.core.errors import InputError
+from supercuts.core.files import atomic_path
+from supercuts.export._kernels import outlines as _kernels_outlines
+from supercuts.export.georeference import epsg_number, georeference_of
+from supercuts.export.partitions import Partition, partitions
+from supercuts.hierarchy._kernels import tree as _kernels
+from supercuts.hierarchy.cuts import Granularity
+from supercuts.hierarchy.regions import check_node
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.georeference import Georeference
+
+Polygon = list[np.ndarray]  # rings (P, 2): the outer one, then holes; the first point is not repeated at the end
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outline:
+    """A node and its polygons: one of a connected region, several of one in pieces."""
+
+    node: int
+    polygons: list[Polygon]
+
+
+def outlines(hierarchy: Hierarchy, nodes: Int32[np.ndarray, " nodes"]) -> Iterator[Outline]:
+    """Yield the outline of each node.
+
+    Rings have a point wherever a border between superpixels bends or meets another, and only there: neighbours, and the
+    parts of a region, have the same points along what they share, so no rounding opens a gap. Rings are simple, outer
+    ones clockwise as one looks at the picture, those of holes against it.
+
+    >>> h = Hierarchy(
+    ...     labels=np.array([[0, 1, 1]], dtype=np.int32),
+    ...     parents=np.array([2, 2, 2], dtype=np.int32),
+    ...     altitudes=np.array([0, 0, 0.5], dtype=np.float32),
+    ...     embeddings=np.zeros((2, 0), dtype=np.float32),
+    ... )
+    >>> [outline.polygons[0][0].tolist() for outline in outlines(h, np.array([1], np.int32))]
+    [[[1, 0], [3, 0], [3, 1], [1, 1]]]
+    """
+    for node in nodes.tolist():
+        check_node(hierarchy.n_nodes, node)
+    is_corner = _kernels_outlines.mark_corners(hierarchy.labels)
+    first, end = _kernels_outlines.order_leaves(hierarchy.parents, hierarchy.n_leaves)
+    _, boxes, _ = _kernels.measure(hierarchy.labels, hierarchy.parents, hierarchy.n_leaves)
+    for node in nodes.tolist():
+        corners, ends, pieces = _kernels_outlines.trace(
+            hierarchy.labels, is_corner, first, first[node], end[node], boxes[node]
+        )
+        # rows are searched from above: the first ring of a piece is its outer one
+        polygons: dict[int, Polygon] = {}
+        for ring, piece in zip(np.split(corners, ends[:-1]), pieces.tolist(), strict=True):
+            polygons.setdefault(piece, []).append(ring)
+        yield Outline(node, list(polygons.values()))
+
+
+Ring = list[list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One region.
+
+    properties   layer (the name of the cut, or nodes), region (its number in it), node, parent, level (the coarsest
+                 level that has it as a region, or ""), area_px, altitude
+    coordinates  polygons of closed rings [x, y], as in a GeoJSON MultiPolygon: outer rings against the clock, holes
+                 clockwise, with x right and y up
+    """
+
+    properties: dict[str, str | int | float]
+    coordinates: list[list[Ring]]
+
+
+def features(
+    hierarchy: Hierarchy, place: Georeference, how: Granularity | None, every_node: bool
+) -> Iterator[tuple[str, list[Feature]]]:
+    """Yield the name and features of each layer: one cut, every level and the superpixels, or all nodes of the tree."""
+    if every_node and how is not None:
+        raise InputError("every_node writes the whole tree: leave out regions, level, altitude and granularity.")
+    if every_node:
+        yield "nodes", _features_of("nodes", np.arange(hierarchy.n_nodes, dtype=np.int32), hierarchy, place)
+        return
+    for part in partitions(hierarchy, how):
+        yield part.name, _features_of(part.name, part.nodes, hierarchy, place)
+
+
+def _features_of(name: str, nodes: np.ndarray, hierarchy: Hierarchy, place: Georeference) -> list[Feature]:
+    table = hierarchy.region_table()
+    collected = []
+    for region, outline in enumerate(outlines(hierarchy, nodes)):
+        node = outline.node
+        properties: dict[str, str | int | float] = {
+            "layer": name,
+            "region": region,
+            "node": node,
+            "parent": int(table.parent[node]),
+            "level": str(table.level[node]),
+            "area_px": int(table.area[node]),
+            "altitude": float(table.altitude[node]),
+        }
+        rings = [[_close_ring(ring, place) for ring in polygon] for polygon in outline.polygons]
+        collected.append(Feature(properties, rings))
+    return collected
+
+
+def _close_ring(ring: np.ndarray, place: Georeference) -> Ring:
+    placed = place.place(ring if place.is_mirrored else ring[::-1])
+    points: Ring = np.concatenate([placed, placed[:1]]).tolist()
+    return points
+
+
+_WGS84 = 4326  # what GeoJSON without "crs" is in
+
+
+def write_geojson(
+    path: str | os.PathLike[str],
+    hierarchy: Hierarchy,
+    how: Granularity | None = None,
+    like: str | os.PathLike[str] | None = None,
+    every_node: bool = False,
+) -> None:
+    """Write one cut; without one every level and the superpixels, told apart by "layer"; or every node of the tree."""
+    check_choice("suffix of a GeoJSON file", Path(path).suffix.lower(), (".geojson", ".json"))
+    place = georeference_of(hierarchy, like)
+    document: dict[str, object] = {"type": "FeatureCollection", **_crs_member(place)}
+    layers = features(hierarchy, place, how, every_node)
+    document["features"] = [_to_json(feature) for _, layer in layers for feature in layer]
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(document) + "\n", encoding="utf-8")
+
+
+def _to_json(feature: Feature) -> dict[str, object]:
+    is_whole = len(feature.coordinates) == 1
+    geometry = {
+        "type": "Polygon" if is_whole else "MultiPolygon",
+        "coordinates": feature.coordinates[0] if is_whole else feature.coordinates,
+    }
+    return {"type": "Feature", "properties": feature.properties, "geometry": geometry}
+
+
+def _crs_member(place: Georeference) -> dict[str, object]:
+    if place.crs is None:
+        return {}
+    code = epsg_number(place.crs)
+    if code is None:
+        raise InputError(
+            "GeoJSON names a coordinate reference system by its EPSG number, and that of the image has none: use "
+            'format="gpkg", which holds any, or reproject the image.'
+        )
+    if code == _WGS84:
+        return {}
+    return {"crs": {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{code}"}}}
+
+
+def write_geopackage(
+    path: str | os.PathLike[str],
+    hierarchy: Hierarchy,
+    how: Granularity | None = None,
+    like: str | os.PathLike[str] | None = None,
+    every_node: bool = False,
+) -> None:
+    """Write a layer for one cut; without one for every level and the superpixels; or for all nodes of the tree."""
+    check_choice("suffix of a GeoPackage", Path(path).suffix.lower(), (".gpkg",))
+    check_installed(("pyogrio", "shapely"), extra="export")
+    place = georeference_of(hierarchy, like)
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="'crs' was not provided")  # there is none where pixels are the unit
+        for name, layer in features(hierarchy, place, how, every_node):
+            _add_layer(temporary, name, layer, place.crs)
+
+
+def _add_layer(path: Path, name: str, layer: list[Feature], crs: str | None) -> None:
+    import pyogrio
+
+    fields = list(layer[0].properties)
+    columns = [np.array([feature.properties[field] for feature in layer]) for field in fields]
+    options = {"driver": "GPKG", "geometry_type": "MultiPolygon", "crs": crs, "append": path.exists()}
+    try:
+        pyogrio.raw.write(path, _to_wkb(layer), columns, fields, layer=name, **options)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
+        # GDAL tells of a full disk by the statement or the commit that failed
+        raise OSError(f"{error}; is the disk full?") from error
+
+
+def _to_wkb(layer: list[Feature]) -> np.ndarray:
+    import shapely
+
+    shapes = [shapely.MultiPolygon([(rings[0], rings[1:]) for rings in feature.coordinates]) for feature in layer]
+    return np.array(shapely.to_wkb(shapes), dtype=object)
+
+
+def write_svg(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None) -> None:
+    """Write one cut; without one every level and the superpixels, each a group whose id is its name."""
+    check_choice("suffix of a drawing", Path(path).suffix.lower(), (".svg",))
+    height, width = hierarchy.shape
+    # crispEdges: antialiasing would show seams between regions that touch
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        'fill-rule="evenodd" shape-rendering="crispEdges">'
+    ]
+    for part in partitions(hierarchy, how):
+        lines += _group(hierarchy, part)
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join([*lines, "</svg>"]) + "\n", encoding="utf-8")
+
+
+def _group(hierarchy: Hierarchy, part: Partition) -> list[str]:
+    colors = np.rint(mean_colors(hierarchy, part)).astype(int).tolist()
+    lines = [f'<g id="{part.name}">']
+    for region, outline in enumerate(outlines(hierarchy, part.nodes)):
+        fill = "#{:02x}{:02x}{:02x}".format(*colors[region])
+        # the id of a node may stand in several groups: ids of a document are unique, data- attributes are not
+        lines.append(
+            f'<path data-node="{outline.node}" data-region="{region}" fill="{fill}" d="{_path(outline.polygons)}"/>'
+        )
+    return [*lines, "</g>"]
+
+
+def mean_colors(hierarchy: Hierarchy, part: Partition) -> Float64[np.ndarray, "regions 3"]:
+    """Return the mean RGB of each region, of a hierarchy without an image greys that tell regions apart."""
+    n_regions = part.nodes.size
+    if hierarchy.image is None:
+        greys = 64 + 37 * np.arange(n_regions) % 160
+        return np.repeat(greys[:, None], 3, axis=1).astype(np.float64)
+    is_valid = part.labels >= 0
+    flat, pixels = part.labels[is_valid], hierarchy.image[is_valid]
+    sums = [np.bincount(flat, pixels[:, channel], minlength=n_regions) for channel in range(3)]
+    means: np.ndarray = np.stack(sums, axis=1) / np.bincount(flat, minlength=n_regions)[:, None]
+    return means
+
+
+def _path(polygons: list[Polygon]) -> str:
+    rings = [ring for polygon in polygons for ring in polygon]
+    return "".join("M" + "L".join(f"{x} {y}" for x, y in ring.tolist()) + "Z" for ring in rings)
