@@ -61,9 +61,9 @@ class RegionHead(nn.Module):
 class TopDownHead(nn.Module):
     """Fuse maps from the coarsest to the stem, each projected at its own resolution (as in feature pyramids)."""
 
-    def __init__(self, backbone: Backbone, head_channels: Sequence[int], n_context: int, n_outputs: int) -> None:
+    def __init__(self, backbone: Backbone, config: SSNConfig) -> None:
         super().__init__()
-        widths = tuple(head_channels)
+        widths = tuple(config.head_channels)
         if len(widths) != len(backbone.channels):
             raise InputError(
                 f"head_channels={widths} does not fit a backbone whose maps have {backbone.channels} channels. "
@@ -74,11 +74,11 @@ class TopDownHead(nn.Module):
         )
         self.down = nn.ModuleList(nn.Conv2d(n, m, 1, bias=False) for n, m in zip(widths[1:], widths[:-1], strict=True))
         self.refine = nn.ModuleList(conv_bn_relu(width, width) for width in widths)
-        self.context = Context(widths[-1], n_context) if n_context else nn.Identity()
+        self.context = Context(widths[-1], config.context_channels) if config.context_channels else nn.Identity()
         stem = backbone.stem_channels
         self.to_stem = nn.Conv2d(widths[0], stem, 1, bias=False)
-        self.fuse = nn.Sequential(conv_bn_relu(stem, stem), conv_bn_relu(stem, stem))
-        self.output = nn.Conv2d(stem, n_outputs, 1)
+        self.fuse = nn.Sequential(*(conv_bn_relu(stem, stem) for _ in range(config.fuse_convolutions)))
+        self.output = nn.Conv2d(stem, config.embedding_channels + 1, 1)  # and the boundary
 
     def forward(self, stem: torch.Tensor, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return (B, n_outputs, H, W) and the maps of the path, finest first."""
@@ -107,7 +107,7 @@ class SSN(TorchNetwork):
         self.config = config
         self.backbone = make_backbone(config.backbone, config.pretrained, config.channels)
         widths = config.head_channels
-        self.head = TopDownHead(self.backbone, widths, config.context_channels, config.embedding_channels + 1)
+        self.head = TopDownHead(self.backbone, config)
         self.regions = RegionHead(widths, config.region_channels) if config.region_channels else None
 
     def forward(self, images: torch.Tensor) -> PixelPrediction:

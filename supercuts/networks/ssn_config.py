@@ -31,6 +31,7 @@ class SSNConfig(BaseModel, frozen=True, extra="forbid"):
     head_channels: tuple[PositiveInt, ...] = (24, 32, 48, 64)  # of the top-down path, finest first
     embedding_channels: PositiveInt = 16  # learned channels of the pixel embedding
     context_channels: NonNegativeInt = 0  # of the wide view that the top-down path starts from; 0: none
+    fuse_convolutions: PositiveInt = 2  # 3x3 convolutions at full resolution after the sum of stem and top-down path
     region_channels: NonNegativeInt = 0  # of the embedding that tells regions apart; 0: neither it nor the strength
     color_scale: PositiveFloat = 0.26  # of colour in the SSN features: Lab (Jampani et al.), or 100 times each band
     position_scale: PositiveFloat = 2.5  # of (y, x), in units of cells (Jampani et al.)

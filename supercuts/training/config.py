@@ -42,6 +42,7 @@ class DataConfig(BaseModel, frozen=True, extra="forbid"):
     crop_px: PositiveInt = 304  # side of the square crops
     scale: FloatRange = (0.6, 1.7)  # range of the random enlargement
     rotation_deg: NonNegativeFloat = 180.0  # rotations are uniform in -rotation..rotation
+    boundary: Literal["share", "annotator"] = "share"  # target: share of annotators, or that of one drawn at random
     color_jitter: NonNegativeFloat = 0.3  # strength of random brightness, contrast, saturation, gamma
     workers: NonNegativeInt = 1  # processes that prepare samples
 

@@ -104,6 +104,8 @@ def random_crop(
     drawn = region_boundaries(warped).float()
     near = F.max_pool2d(drawn[None], 2 * NEAR_PX + 1, 1, NEAR_PX)[0]
     share, near_share = (boundary.mean(0, keepdim=True) for boundary in (drawn, near))
+    if config.boundary == "annotator":
+        share = region_boundaries(labels)[None].float()
     return TrainingSample(_jitter_color(pixels, config.color_jitter, rng), share, near_share, labels)
 
 

@@ -21,7 +21,6 @@ from supercuts.core.config import save_resolved
 from supercuts.core.errors import InputError
 from supercuts.core.files import remove_leftovers
 from supercuts.core.precision import fastest
-from supercuts.networks.backbones.registry import BACKBONES
 from supercuts.networks.files import load_network, save_network
 from supercuts.networks.ssn import SSNConfig, make_ssn
 from supercuts.networks.torch_network import TorchNetwork
@@ -90,11 +89,9 @@ def make_network(config: TrainConfig, is_resumed: bool = False) -> TorchNetwork:
         network, _ = load_network(config.init)
         return (network if config.model in (SSNConfig(), network.config) else _extend(network, config)).train()
     network = make_ssn(config.model)
-    if config.model.backbone not in BACKBONES and not is_resumed and config.backbone_weights != "random":
-        from supercuts.networks.backbones.pretrained import PretrainedBackbone
-
-        if isinstance(network.backbone, PretrainedBackbone):
-            network.backbone.load_pretrained(config.backbone_weights)
+    load = getattr(network.backbone, "load_pretrained", None)
+    if load is not None and not is_resumed and config.backbone_weights != "random":
+        load(config.backbone_weights)
     return network.train()
 
 

