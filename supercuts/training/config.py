@@ -88,7 +88,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     loss: LossConfig = LossConfig()
     validation: ValidationConfig = ValidationConfig()
     init: Path | None = None  # a network of `supercuts train` to start from, settings included, not a new one
-    backbone_weights: Literal["hub", "random"] | Path = "hub"  # of a pretrained backbone; a path: an official file
+    # of a pretrained backbone: timm's hub, none, the path of a file, or an installed package that carries one
+    backbone_weights: Literal["hub", "random"] | Path = "hub"
     backbone_lr_scale: PositiveFloat = 0.1  # of what is fine-tuned of a pretrained backbone, to the learning rate
     max_steps: PositiveInt = 6000
     batch_size: PositiveInt = 6  # crops a step: over all processes and accumulated batches together

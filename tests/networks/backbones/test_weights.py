@@ -2,9 +2,11 @@ import argparse
 import zipfile
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from supercuts.core.errors import FileFormatError
 from supercuts.networks.backbones.weights import check_extent, load_weights, read_state_dict, read_tensors, read_torch
@@ -154,3 +156,51 @@ def test_a_packed_archive_is_refused(tmp_path, packing):
     else:
         with pytest.raises(FileFormatError, match=r"above the limit.*copied completely"):
             read_torch(path)
+
+
+# a model of each family of classifiers in timm: fc, head, head.fc, head.fc with norm, classifier, last_linear, ...
+FAMILIES = [
+    "resnet18",
+    "vit_tiny_patch16_224",
+    "deit_tiny_distilled_patch16_224",
+    "regnetx_002",
+    "convnext_atto",
+    "tf_efficientnet_lite0",
+    "mobilenetv3_small_050",
+    "densenet121",
+    "vgg11",
+    "levit_128s",
+    "legacy_seresnet18",
+    "crossvit_tiny_240",
+    "repvit_m0_9",
+    "shvit_s1",
+    "inception_next_atto",
+]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_model_saved_with_its_classifier_loads(tmp_path, name):
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in timm.create_model(name).state_dict().items()}
+    # one stored number a tensor: VGG has 133 million weights
+    torch.save({key: torch.tensor(0.5).expand(shape) for key, shape in shapes.items()}, tmp_path / "w.pth")
+    with torch.device("meta"):
+        model = timm.create_model(name, num_classes=0)
+    model.load_state_dict = lambda state, strict: nn.Module.load_state_dict(model, state, strict=strict, assign=True)
+    load_weights(model, tmp_path / "w.pth")
+    assert all(float(value.flatten()[0]) == 0.5 for value in model.state_dict().values())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "densenet121"])
+def test_weights_of_another_model_are_refused(tmp_path, name):
+    other = timm.create_model("regnetx_002").state_dict()
+    torch.save(other, tmp_path / "w.pth")
+    with pytest.raises(FileFormatError, match=r"does not fit .*: missing .*, unexpected"):
+        load_weights(timm.create_model(name, num_classes=0), tmp_path / "w.pth")
+
+
+def test_layers_that_no_classifier_has_are_refused(tmp_path):
+    model = timm.create_model("resnet18", num_classes=0)
+    torch.save(model.state_dict() | {"layer9.weight": torch.zeros(1)}, tmp_path / "w.pth")
+    with pytest.raises(FileFormatError, match=r"unexpected layer9\.weight\. Give"):
+        load_weights(model, tmp_path / "w.pth")
