@@ -89,6 +89,18 @@ def test_boundary_share_is_the_mean_over_annotators():
     assert crop.boundary_share.unique().tolist() == [0, 0.5]
 
 
+def test_the_boundary_may_be_that_of_the_annotator_whose_labels_are_drawn():
+    image, truth = random_scene(0)
+    truths = torch.cat([truth, torch.zeros_like(truth), truth.flip(-1)])
+    config = PLAIN.model_copy(update={"boundary": "annotator"})
+    for seed in range(6):
+        crop = random_crop(image, truths, config, np.random.default_rng(seed))
+        torch.testing.assert_close(crop.boundary_share[0], region_boundaries(crop.labels).float())
+        same = random_crop(image, truths, PLAIN, np.random.default_rng(seed))
+        assert torch.equal(crop.labels, same.labels)
+        assert torch.equal(crop.near_share, same.near_share)
+
+
 def test_near_share_counts_annotators_whose_boundary_is_within_two_pixels():
     truths = torch.zeros(2, 24, 24, dtype=torch.int16)
     truths[0, :, 8:], truths[1, :, 10:] = 1, 1  # boundaries in columns 7, 8 and 9, 10
