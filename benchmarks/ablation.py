@@ -29,9 +29,8 @@ from common import (
 )
 
 from supercuts.core.arrays import contingency, relabel_consecutive
-from supercuts.datasets.base import Sample
+from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.datasets.root import data_root
 from supercuts.evaluate.hierarchies import HierarchyScores, score_hierarchy, summarise
 from supercuts.graph.rag import build_rag
 from supercuts.graph.statistics import region_statistics

@@ -24,7 +24,7 @@ from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 
 import supercuts
-from supercuts.datasets.root import data_root
+from supercuts.datasets.base import data_root
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.clicks import node_features
 from supercuts.hierarchy.tree import Hierarchy

@@ -19,9 +19,8 @@ from peer_hierarchies import HIERARCHIES
 from peers import MODULES, is_installed
 
 import supercuts
-from supercuts.datasets.base import Sample
+from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.datasets.root import data_root
 from supercuts.evaluate.hierarchies import (
     HierarchyScores,
     score_contour_map,
@@ -29,8 +28,8 @@ from supercuts.evaluate.hierarchies import (
     score_segmentations,
     summarise,
 )
-from supercuts.evaluate.intervals import bootstrap_95
 from supercuts.evaluate.methods import Method, MethodResult, of_model
+from supercuts.evaluate.predictions import bootstrap_95
 from supercuts.evaluate.report import hierarchy_document
 from supercuts.evaluate.run import Store, Task
 from supercuts.evaluate.scorers import HierarchyOfModel

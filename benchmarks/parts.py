@@ -37,10 +37,10 @@ from sklearn.cluster import KMeans
 import supercuts
 from supercuts.core.arrays import contingency, relabel_consecutive
 from supercuts.datasets.annotations import PartSample
+from supercuts.datasets.base import data_root
 from supercuts.datasets.registry import open_parts
-from supercuts.datasets.root import data_root
-from supercuts.evaluate.intervals import bootstrap_95
 from supercuts.evaluate.methods import MethodResult, of_model
+from supercuts.evaluate.predictions import bootstrap_95
 from supercuts.evaluate.run import Store
 from supercuts.images.color import rgb_to_lab
 from supercuts.metrics.nodes import flat_jaccard

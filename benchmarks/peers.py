@@ -28,10 +28,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 import supercuts
-from supercuts.datasets.base import Sample
+from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.datasets.root import data_root
-from supercuts.evaluate.intervals import bootstrap_95
+from supercuts.evaluate.predictions import bootstrap_95
 from supercuts.evaluate.run import Store, Task, clear, run
 from supercuts.evaluate.scorers import SuperpixelsOfModel
 from supercuts.evaluate.superpixels import SuperpixelFigures, SuperpixelScores, score_superpixels

@@ -28,11 +28,10 @@ from refine_speed import plain_loop
 import supercuts
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.config import load_config
-from supercuts.datasets.base import Sample
+from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.datasets.root import data_root
-from supercuts.evaluate.intervals import bootstrap_95
 from supercuts.evaluate.methods import Method
+from supercuts.evaluate.predictions import bootstrap_95
 from supercuts.evaluate.run import Store, Task
 from supercuts.metrics.pooled_iou import PooledIoU, PooledIoUSummary, aggregate_pooled_iou, label_pooled_iou
 from supercuts.pipeline import Model, weights_path

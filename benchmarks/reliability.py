@@ -18,10 +18,9 @@ from common import markdown_facts, markdown_table, parallel_map, positive_int, r
 
 import supercuts
 from supercuts.core.files import atomic_path
-from supercuts.datasets.base import Sample
+from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.datasets.root import data_root
-from supercuts.evaluate.intervals import bootstrap_95
+from supercuts.evaluate.predictions import bootstrap_95
 from supercuts.merging.affinity import edge_features, separation
 from supercuts.pipeline import Model
 from supercuts.training.affinity import describe, share_of_edges

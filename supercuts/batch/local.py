@@ -4,10 +4,13 @@ In   Tasks, the factory of the work and its arguments, how many workers and thre
 Out  Results as they come; a worker that dies is replaced, and its task tried once more
 Not  no knowledge of the work; nothing is put in its final place
 
-Workers are `python -m supercuts.batch.worker`. Unlike multiprocessing's they import nothing of the program that starts
+Workers are `python -m supercuts.batch.local`. Unlike multiprocessing's they import nothing of the program that starts
 them, whose __main__ need not be guarded, and they hold no file of it: their stdin ends when it does, however it ends.
 """
 
+import faulthandler
+import importlib
+import io
 import json
 import os
 import queue
@@ -16,11 +19,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from supercuts.batch.task import FAILED, Result, Task
 from supercuts.core.errors import SuperCutsError
@@ -105,7 +109,7 @@ class _Worker:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
         # a session of its own: Ctrl-C reaches this process only, which ends the worker by closing its stdin
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "supercuts.batch.worker"],
+            [sys.executable, "-m", "supercuts.batch.local"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -210,3 +214,50 @@ def worker_environment(threads: int) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONSAFEPATH": "1",  # -m would look in the current folder first, in which anything may lie
     }
+
+
+READY = "ready"
+
+
+def serve(lines: "queue.Queue[bytes]", answers: IO[str]) -> None:
+    """Make the work of the first line and do the tasks of the others, for ever."""
+    work = make_work(json.loads(lines.get()))
+    print(READY, file=answers, flush=True)
+    while True:
+        print(work(Task.from_line(lines.get())).to_line(), file=answers, flush=True)
+
+
+def make_work(order: dict[str, Any]) -> Callable[[Task], Result]:
+    """Return what the factory "module:name" gives for the arguments."""
+    module, _, name = order["factory"].partition(":")
+    work: Callable[[Task], Result] = getattr(importlib.import_module(module), name)(**order["arguments"])
+    return work
+
+
+def _read_task(lines: "queue.Queue[bytes]") -> None:
+    for line in sys.stdin.buffer:
+        lines.put(line)
+    # the parent has closed the pipe or is gone; whatever the main thread does is of no use to anyone
+    os._exit(0)
+
+
+def serve_stdin() -> None:
+    """Serve the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    faulthandler.enable()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # a library that prints must not garble the answers
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # os._exit drops what waits to be written
+    lines: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=_read_task, args=(lines,), daemon=True).start()
+    try:
+        serve(lines, answers)
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # the interpreter's own end would wait for the thread that reads
+
+
+if __name__ == "__main__":
+    serve_stdin()

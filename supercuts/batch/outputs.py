@@ -5,15 +5,25 @@ Out  the files in a folder, and what each is to be called beside the hierarchy
 Not  no segmentation; nothing is put in its final place
 """
 
-from collections.abc import Iterable
-from pathlib import Path
+import errno
+import hashlib
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from supercuts.batch.sources import is_url, read_bytes
+from supercuts.batch.task import DONE, FAILED, FULL, UNCHANGED, UNUSABLE, Result, Settings, Task
 from supercuts.core.checks import check_choice
+from supercuts.core.errors import ImageError, MissingDependencyError
 from supercuts.export.registry import FORMATS
 
 if TYPE_CHECKING:
     from supercuts.hierarchy.tree import Hierarchy
+
 
 REGIONS = {"part": 24, "object": 8, "scene": 3}  # finest first; the counts serve models without calibrated levels
 VIEWS = ("superpixels", *REGIONS)
@@ -64,7 +74,7 @@ def write_outputs(
 
 def _write_pictures(folder: Path, name: str, path: Path, h: "Hierarchy") -> dict[str, Path]:
     from supercuts.export._overlays import overlay, overview, sampled
-    from supercuts.hierarchy.saliency import contour_map
+    from supercuts.hierarchy.contours import contour_map
     from supercuts.images.io import read_image, write_png
 
     photo = read_image(path) if h.image is None else h.image
@@ -78,3 +88,101 @@ def _write_pictures(folder: Path, name: str, path: Path, h: "Hierarchy") -> dict
     counts = {"superpixels": h.n_leaves, **{level: int(h.cut_nodes(**keyword_of(h, level)).size) for level in REGIONS}}
     write_png(written["_overview.png"], overview(photo, cuts, contours, path.name, counts))
     return written
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_SPARE_BYTES = 1 << 16  # writers of other libraries hide the reason; with less space than this it is the disk
+
+
+class Segmenter:
+    """A model and what is to be done with it; the model is loaded once an image needs it."""
+
+    def __init__(self, settings: dict[str, Any], stage: str, device: str = "cpu") -> None:
+        """Take the fields of Settings, as JSON has them."""
+        self.settings = Settings(**settings | {"formats": tuple(settings.get("formats", ()))})
+        self.stage = Path(stage)
+        self.device = device
+        self._model: Any = None
+
+    def __call__(self, task: Task) -> Result:
+        """Do one task; whatever goes wrong is a result."""
+        start = time.perf_counter()
+        folder = self.stage / f"{task.number}-{secrets.token_hex(4)}"
+        try:
+            with _source(task, folder) as (path, content):
+                if content == task.known:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    return Result(task.number, UNCHANGED, content)
+                problem = self._load(task)
+                if problem is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    return problem
+                files = self._segment(task, path, folder)
+        except Exception as error:  # the other images may still succeed
+            status = FULL if is_full(error, self.stage) else FAILED
+            status = UNUSABLE if isinstance(error, MissingDependencyError) else status  # of every image
+            shutil.rmtree(folder, ignore_errors=True)
+            return Result(task.number, status, error=type(error).__name__, message=_message(error, task))
+        return Result(task.number, DONE, content, folder.name, files, seconds=round(time.perf_counter() - start, 3))
+
+    def _load(self, task: Task) -> Result | None:
+        if self._model is not None:
+            return None
+        import supercuts
+
+        try:
+            self._model = supercuts.load(self.settings.model, merging=self.settings.merging, views=self.settings.views)
+        except Exception as error:
+            return Result(task.number, UNUSABLE, error=type(error).__name__, message=str(error))
+        if self.device != "cpu" and self._model.network is not None:
+            self._model.network.to(self.device)
+        return None
+
+    def _segment(self, task: Task, path: Path, folder: Path) -> dict[str, str]:
+        h = self._model.segment(path, superpixels=self.settings.superpixels)
+        stem = PurePosixPath(task.name).name
+        written = write_outputs(folder / "out", stem, path, h, self.settings.formats, self.settings.overlays)
+        return {suffix: file.relative_to(folder).as_posix() for suffix, file in written.items()}
+
+
+def is_full(error: BaseException | None, folder: Path) -> bool:
+    """Return whether an error means that nothing more can be written below a folder."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    try:
+        return shutil.disk_usage(folder).free < _SPARE_BYTES
+    except OSError:
+        return False
+
+
+def _message(error: Exception, task: Task) -> str:
+    message = str(error) or type(error).__name__
+    return message if task.address in message else f"{task.address}: {message}"
+
+
+@contextmanager
+def _source(task: Task, folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield a local path of the image and the hash of its bytes; what was fetched goes away again."""
+    try:
+        data = read_bytes(task.address) if task.data is None and is_url(task.address) else task.data
+        if data is None:
+            with Path(task.address).open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+    except Exception as error:  # clients of web servers and stores raise errors of their own
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(
+            f"{task.address}: cannot be read ({reason}). Check the address and who may read it."
+        ) from error
+    if data is None:
+        yield Path(task.address), content
+        return
+    (folder / "source").mkdir(parents=True)
+    # readers tell some formats by the suffix, and messages name the file
+    path = folder / "source" / PurePosixPath(task.address.split("?")[0]).name
+    try:
+        path.write_bytes(data)
+        yield path, hashlib.sha256(data).hexdigest()
+    finally:
+        shutil.rmtree(folder / "source", ignore_errors=True)

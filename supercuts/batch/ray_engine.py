@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from supercuts.batch.local import DIED, TRIES, physical_cores, worker_environment
+from supercuts.batch.local import DIED, TRIES, make_work, physical_cores, worker_environment
 from supercuts.batch.task import FAILED, Result, Task
-from supercuts.batch.worker import make_work
 from supercuts.core.checks import check_installed
 
 

@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from supercuts.batch.local import physical_cores, run_local
-from supercuts.batch.outputs import suffixes
-from supercuts.batch.segmenter import is_full
+from supercuts.batch.outputs import is_full, suffixes
 from supercuts.batch.sources import Source, is_url, read_bytes
 from supercuts.batch.task import DONE, FULL, UNCHANGED, UNUSABLE, Result, Settings, Task
 from supercuts.batch.workspace import Workspace, open_workspace
@@ -23,7 +22,7 @@ from supercuts.core.files import atomic_path
 
 ENGINES = ("local", "ray")
 FAILURES = "failures.json"
-FACTORY = "supercuts.batch.segmenter:Segmenter"
+FACTORY = "supercuts.batch.outputs:Segmenter"
 _IN_MEMORY = "memory://"  # fsspec's files that only their own process sees
 
 

@@ -171,8 +171,8 @@ def _open(data: str | None, split: str, out: Path | None) -> "BSDS500":
     """Return the dataset; refuse, before any work, what is wrong with the options."""
     if out is not None:
         check_suffix("--json", out, ".json")
+    from supercuts.datasets.base import data_root
     from supercuts.datasets.bsds500 import BSDS500
-    from supercuts.datasets.root import data_root
 
     dataset = BSDS500(data_root(data), split)
     dataset.check()

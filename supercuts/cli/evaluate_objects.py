@@ -75,8 +75,8 @@ def objects(
     dino_vits16 as the model, methods run on its patches as published; there is no tree.
     """
     _check_paths(out, sheet)
+    from supercuts.datasets.base import data_root
     from supercuts.datasets.registry import open_objects
-    from supercuts.datasets.root import data_root
     from supercuts.evaluate.methods import of_model
     from supercuts.evaluate.objects import ObjectScores, summarise_objects
 
@@ -114,8 +114,8 @@ def parts(
 ) -> None:
     """Score the parts a model finds in each image, against regions (ccp, carparts, coco) or keypoints (cub)."""
     _check_paths(out, sheet)
+    from supercuts.datasets.base import data_root
     from supercuts.datasets.registry import open_parts
-    from supercuts.datasets.root import data_root
     from supercuts.evaluate.methods import of_model
     from supercuts.evaluate.object_scorers import PartsOfModel
     from supercuts.evaluate.parts import PartScores, by_part, summarise_parts

@@ -5,7 +5,8 @@ Out  ObjectTruth, PartTruth, AnnotatedSample, AnnotatedSequence
 Not  no layout of any dataset, no image decoding but of masks
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -13,6 +14,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 
+from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.datasets.base import SampleSequence
 from supercuts.images.io import read_image
@@ -126,3 +128,107 @@ def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
     full = 1 if values.max() <= 1 else 255
     mask: np.ndarray = values > full / 2
     return mask
+
+
+IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+def find_layout(
+    root: str | os.PathLike[str], layouts: Iterable[Sequence[str]], title: str, expected: str
+) -> tuple[Path, ...]:
+    """Return the paths of the first layout of which all exist; the error shows the trees that are expected."""
+    for layout in layouts:
+        paths = tuple(Path(root) / part for part in layout)
+        if all(path.exists() for path in paths):
+            return paths
+    raise FileFormatError(f"No {title} in {Path(root).absolute()}.\n{expected}")
+
+
+def list_images(folder: Path, expected: str) -> list[Path]:
+    """Return the pictures in a folder in the order of their names, hidden files left out; refuse none."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGES and not path.name.startswith(".")]
+    if not found:
+        raise FileFormatError(f"No picture in {folder.absolute()}.\n{expected}")
+    return sorted(found, key=lambda path: path.name)
+
+
+def find_partner(image: Path, folder: Path, suffixes: Sequence[str]) -> Path:
+    """Return the file in a folder that is named as the image is, with the first suffix that exists, else the first.
+
+    >>> find_partner(Path("img/a.b.jpg"), Path("gt"), (".png", ".bmp")).as_posix()
+    'gt/a.b.png'
+    """
+    candidates = [folder / f"{image.stem}{suffix}" for suffix in suffixes]  # a stem keeps the dots within a name
+    return next((path for path in candidates if path.is_file()), candidates[0])
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file that are not blank, stripped."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path} cannot be read as text: {error}. Unpack the dataset again.") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+_TITLES = {"ecssd": "ECSSD", "duts": "DUTS-TE", "omron": "DUT-OMRON"}
+_LAYOUTS = {  # images, masks; the sets of TokenCut name them img and gt
+    "ecssd": (
+        ("ECSSD/images", "ECSSD/ground_truth_mask"),
+        ("ECSSD-data/images/images", "ECSSD-data/ground_truth_mask/ground_truth_mask"),
+        ("ECSSD-data/images", "ECSSD-data/ground_truth_mask"),
+        ("ECSSD/img", "ECSSD/gt"),
+        ("images/images", "ground_truth_mask/ground_truth_mask"),
+        ("images", "ground_truth_mask"),
+        ("img", "gt"),
+    ),
+    "duts": (
+        ("DUTS/DUTS-TE/DUTS-TE-Image", "DUTS/DUTS-TE/DUTS-TE-Mask"),
+        ("DUTS-TE/DUTS-TE-Image", "DUTS-TE/DUTS-TE-Mask"),
+        ("DUTS_Test/img", "DUTS_Test/gt"),
+        ("DUTS-TE-Image", "DUTS-TE-Mask"),
+        ("img", "gt"),
+    ),
+    "omron": (
+        ("DUT-OMRON/DUT-OMRON-image/DUT-OMRON-image", "DUT-OMRON/pixelwiseGT-new-PNG/pixelwiseGT-new-PNG"),
+        ("DUT-OMRON/DUT-OMRON-image", "DUT-OMRON/pixelwiseGT-new-PNG"),
+        ("DUT_OMRON/img", "DUT_OMRON/gt"),
+        ("DUT-OMRON-image", "pixelwiseGT-new-PNG"),
+        ("img", "gt"),
+    ),
+}
+_MASK_FOLDERS = (".png", ".bmp", ".jpg")
+
+
+@dataclass(frozen=True)
+class ObjectMasks(AnnotatedSequence[ObjectTruth]):
+    """The samples of "ecssd", "duts" or "omron"; a pixel is object where its mask is above half of full scale.
+
+    >>> data = ObjectMasks("data", "ecssd")                     # doctest: +SKIP
+    >>> data[0].name, data[0].truth.mask.shape                  # doctest: +SKIP
+    ('0001', (400, 300))
+    """
+
+    root: str | os.PathLike[str]
+    dataset: str
+
+    def __post_init__(self) -> None:
+        check_choice("dataset", self.dataset, _LAYOUTS)
+        expected = _expected(self.dataset)
+        images, masks = find_layout(self.root, _LAYOUTS[self.dataset], _TITLES[self.dataset], expected)
+        samples = tuple(
+            AnnotatedSample(image.stem, image, find_partner(image, masks, _MASK_FOLDERS), read_object_mask)
+            for image in list_images(images, expected)
+        )
+        object.__setattr__(self, "samples", samples)
+
+
+def read_object_mask(path: Path) -> ObjectTruth:
+    """Return the truth of one mask file; no object at all when no pixel is above half."""
+    mask = read_mask(path)
+    return ObjectTruth(mask[None] if mask.any() else mask[None][:0])
+
+
+def _expected(dataset: str) -> str:
+    rows = "\n".join(f"  ROOT/{images}/NAME.jpg  and  ROOT/{masks}/NAME.png" for images, masks in _LAYOUTS[dataset])
+    return f"Expected one of\n{rows}"

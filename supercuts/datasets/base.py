@@ -5,6 +5,7 @@ Out  Sample, AnySample, which all kinds of samples are, and SampleSequence, whic
 Not  no image decoding, no download, no cache
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,3 +70,8 @@ class SampleSequence(Sequence[_AnySample]):
     def names(self) -> tuple[str, ...]:
         """The names of the samples, in their order."""
         return tuple(sample.name for sample in self.samples)
+
+
+def data_root(folder: str | os.PathLike[str] | None = None) -> Path:
+    """Return `folder`, else $SUPERCUTS_DATA, else ./data."""
+    return Path(folder or os.environ.get("SUPERCUTS_DATA") or "data")

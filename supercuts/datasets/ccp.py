@@ -14,8 +14,14 @@ from typing import Any
 import numpy as np
 
 from supercuts.core.errors import FileFormatError
-from supercuts.datasets.annotations import AnnotatedSample, AnnotatedSequence, PartTruth
-from supercuts.datasets.folders import find_layout, find_partner, list_images
+from supercuts.datasets.annotations import (
+    AnnotatedSample,
+    AnnotatedSequence,
+    PartTruth,
+    find_layout,
+    find_partner,
+    list_images,
+)
 from supercuts.images.mat_files import read_mat
 
 _FOLDERS = ("CCP", "clothing-co-parsing", "clothing-co-parsing-master", ".")

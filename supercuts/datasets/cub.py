@@ -14,8 +14,15 @@ import numpy as np
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError
-from supercuts.datasets.annotations import AnnotatedSample, AnnotatedSequence, ObjectTruth, PartTruth, read_mask
-from supercuts.datasets.folders import find_layout, read_lines
+from supercuts.datasets.annotations import (
+    AnnotatedSample,
+    AnnotatedSequence,
+    ObjectTruth,
+    PartTruth,
+    find_layout,
+    read_lines,
+    read_mask,
+)
 
 _FOLDERS = ("CUB/CUB_200_2011", "CUB_200_2011", ".")
 _SPLITS = {"train": ("1",), "test": ("0",), "train+test": ("0", "1")}  # the flag says: is training image

@@ -17,8 +17,8 @@ from jaxtyping import UInt8
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError
+from supercuts.datasets.annotations import IMAGES, list_images
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.datasets.folders import IMAGES, list_images
 from supercuts.datasets.voc import CLASSES, VOC, read_classes
 from supercuts.images.io import read_image
 

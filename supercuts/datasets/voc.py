@@ -15,8 +15,7 @@ import numpy as np
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError
-from supercuts.datasets.annotations import AnnotatedSample, AnnotatedSequence, ObjectTruth
-from supercuts.datasets.folders import find_layout, read_lines
+from supercuts.datasets.annotations import AnnotatedSample, AnnotatedSequence, ObjectTruth, find_layout, read_lines
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),

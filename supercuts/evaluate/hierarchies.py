@@ -15,9 +15,8 @@ from jaxtyping import Float, Int
 from supercuts.core.arrays import contingency
 from supercuts.core.errors import InputError
 from supercuts.datasets.base import Sample
-from supercuts.evaluate.intervals import bootstrap_95
-from supercuts.evaluate.predictions import check_truths, naming, pair
-from supercuts.hierarchy.contour_tree import contour_tree
+from supercuts.evaluate.predictions import bootstrap_95, check_truths, naming, pair
+from supercuts.hierarchy.contours import contour_tree
 from supercuts.metrics import boundary, nodes, objects_parts, pooled_iou, region
 from supercuts.metrics.boundary import BoundaryScores, thin_boundaries
 from supercuts.metrics.nms import suppress_non_maxima

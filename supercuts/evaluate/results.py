@@ -5,6 +5,7 @@ Out  which file belongs to which image; its content, checked against the size of
 Not  no scores; the formats are read in images/array_files.py, values are checked in result_values.py
 """
 
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,22 @@ from jaxtyping import Int32
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.evaluate.result_files import read_hierarchy
 from supercuts.evaluate.result_values import as_labels, as_strength, check_size, is_integral
-from supercuts.hierarchy.contour_tree import check_contour_map
+from supercuts.export import npz
+from supercuts.hierarchy.contours import check_contour_map
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.array_files import SUFFIXES, describe, read_variables
+from supercuts.images.array_files import SUFFIXES, describe, read_variables, refusing_damage
+
+
+def read_hierarchy(path: Path) -> Hierarchy | None:
+    """Return the hierarchy of an .npz written by SuperCuts, None of any other file."""
+    if path.suffix.lower() != ".npz":
+        return None
+    with refusing_damage(path):
+        with zipfile.ZipFile(path) as archive:
+            is_hierarchy = "format_version.npy" in archive.namelist()
+        return npz.read(path) if is_hierarchy else None
+
 
 Form = Literal["auto", "ucm", "soft", "segmentations"]
 FORMS: tuple[Form, ...] = get_args(Form)

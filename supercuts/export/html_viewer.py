@@ -25,7 +25,7 @@ from PIL import Image
 
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
-from supercuts.hierarchy.levels import altitude_of_level
+from supercuts.hierarchy.cuts import altitude_of_level
 from supercuts.hierarchy.tree import Hierarchy
 
 _SOURCES = Path(__file__).with_name("viewer")

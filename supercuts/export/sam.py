@@ -20,8 +20,7 @@ from supercuts.core.checks import check_choice
 from supercuts.core.files import atomic_path
 from supercuts.export.coco import lifetimes, node_rles, xywh
 from supercuts.export.partitions import SUPERPIXELS, partitions
-from supercuts.hierarchy.cuts import Granularity
-from supercuts.hierarchy.levels import LEVELS
+from supercuts.hierarchy.cuts import LEVELS, Granularity
 from supercuts.hierarchy.tree import Hierarchy
 
 MODES = ("binary_mask", "uncompressed_rle", "coco_rle")

@@ -16,11 +16,70 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped
 
-from supercuts.core.checks import check_exactly_one, check_in_range
+from supercuts.core.checks import check_choice, check_exactly_one, check_in_range
 from supercuts.core.errors import ConstraintError, InputError
+from supercuts.hierarchy._kernels import focus as _kernels_focus
 from supercuts.hierarchy._kernels import tree as _kernels
-from supercuts.hierarchy.focus import split_in_focus
-from supercuts.hierarchy.levels import altitude_of_level
+
+
+def split_in_focus(
+    parents: Int32[np.ndarray, " nodes"],
+    altitudes: Float32[np.ndarray, " nodes"],
+    labels: Int32[np.ndarray, "height width"],
+    focus: Bool[np.ndarray, "height width"],
+    n_regions: int,
+    budget: float,
+    is_splittable: Bool[np.ndarray, " nodes"],
+    n_forced: int,
+) -> Bool[np.ndarray, " nodes"]:
+    """Return the merges to undo so that budget * n_regions regions, rounded half up, lie in the focus.
+
+    A region lies in the focus if more than half of its pixels do. Regions are split one after the other, whatever
+    n_regions is, so cuts of the same focus and budget are nested; each split adds a region on the side that is short,
+    the highest altitude first. The share is missed only where no region of the cut can be split to add to the side
+    that is short: at the first few splits, or when one side has only leaves left. The n_forced highest nodes come
+    first.
+    """
+    if focus.dtype != np.bool_ or focus.shape != labels.shape:
+        raise InputError(
+            f"focus is {focus.dtype} {focus.shape}; expected a bool mask {labels.shape} or a point (y, x) in it."
+        )
+    check_in_range("budget", budget, 0, 1, remedy="It is the share of the regions inside the focus.")
+    n_leaves = int(labels.max()) + 1
+    leaf_inside = np.bincount(labels[focus & (labels >= 0)], minlength=n_leaves)
+    area = _kernels.sum_to_root(parents, _kernels.count_pixels(labels, n_leaves))
+    is_inside = 2 * _kernels.sum_to_root(parents, leaf_inside) > area
+    is_split: np.ndarray = _kernels_focus.split_by_budget(
+        parents, altitudes, n_leaves, is_inside, is_splittable, n_forced, n_regions, float(budget)
+    )
+    return is_split
+
+
+LEVELS = ("scene", "object", "part")  # coarsest first
+
+
+def check_levels(levels: Mapping[str, float]) -> dict[str, float]:
+    """Return the levels coarsest first, as plain floats; refuse unknown names and altitudes outside 0..1."""
+    for name, altitude in levels.items():
+        check_choice("level name", name, LEVELS)
+        check_in_range(f"levels[{name!r}]", altitude, 0, 1, remedy="A level is an altitude of the tree: recalibrate.")
+    return {name: float(levels[name]) for name in LEVELS if name in levels}
+
+
+def altitude_of_level(levels: Mapping[str, float], level: str) -> float:
+    """Return the altitude to cut at: the level's own, raised to that of every finer level so that levels nest.
+
+    >>> altitude_of_level({"scene": 0.6, "object": 0.2, "part": 0.3}, "object")
+    0.3
+    """
+    check_choice("level", level, LEVELS)
+    if not levels:
+        raise InputError(
+            f"level={level!r} needs calibrated levels and this hierarchy has none: cut by regions=, granularity= or "
+            "altitude=, or segment with a model that carries levels."
+        )
+    check_choice("level", level, [name for name in LEVELS if name in levels])
+    return max(levels[name] for name in LEVELS[LEVELS.index(level) :] if name in levels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
 from supercuts.hierarchy._kernels import tree as _kernels
-from supercuts.hierarchy.levels import LEVELS, altitude_of_level
+from supercuts.hierarchy.cuts import LEVELS, altitude_of_level
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
 """The value every segmentation returns: a merge tree over superpixels.
 
 In   labels (H, W), parents (M,), altitudes (M,), embeddings (N, D), validated once
-Out  Hierarchy; its methods forward to cuts.py, selection.py, saliency.py, regions.py and, for files, to export/
+Out  Hierarchy; its methods forward to cuts.py, selection.py, contours.py, regions.py and, for files, to export/
 Not  no merging, no torch; nothing is computed before it is asked for, nothing is cached
 """
 
@@ -16,11 +16,11 @@ from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
 
 from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
-from supercuts.hierarchy import cuts, regions, saliency, selection
+from supercuts.hierarchy import contours, cuts, regions, selection
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.clicks import object_at_clicks
+from supercuts.hierarchy.cuts import check_levels
 from supercuts.hierarchy.edits import Edit, Edits, Tree, advance, describe
-from supercuts.hierarchy.levels import check_levels
 from supercuts.hierarchy.regions import RegionTable
 from supercuts.images.georeference import Georeference
 
@@ -142,7 +142,7 @@ class Hierarchy:
         granularity  0 (one region) to 1 (all leaves), the count on a log scale
         min_area     pixels: a merge with a smaller child is not undone, nor any below it; fewer regions may result
         focus        (H, W) bool, or a point (y, x) that stands for what select(point=) gives: with regions or
-                     granularity, that share `budget` of the regions lies inside it (focus.py says how exactly)
+                     granularity, that share `budget` of the regions lies inside it (split_in_focus says how exactly)
 
         Regions are numbered in the order of their lowest leaf. Cuts of one tree are nested, whatever the keyword
         (with min_area: cuts of the same min_area, and each is nested in the cut without it; with focus: cuts of the
@@ -242,7 +242,7 @@ class Hierarchy:
 
     def ucm(self) -> Float32[np.ndarray, "rows columns"]:
         """Return the (2H+1, 2W+1) ultrametric contour map; thresholded at a it gives the regions of cut(altitude=a)."""
-        return saliency.contour_map(self.labels, self.parents, self.altitudes)
+        return contours.contour_map(self.labels, self.parents, self.altitudes)
 
     def children(self, node: int) -> Int32[np.ndarray, " children"]:
         """Return the children of a node, ascending; empty for a leaf."""
@@ -395,5 +395,5 @@ def _check_tree(parents: np.ndarray, altitudes: np.ndarray, n_leaves: int) -> No
     fault = _FAULTS[reason].format(n_nodes=parents.size, n_leaves=n_leaves, parent_altitude=above)
     raise InputError(
         f"node {node} (parent {parents[node]}, altitude {altitudes[node]:.6g}) is not valid: {fault}. Number the nodes "
-        "leaves first, root last, and make altitudes rise to the root (merging/ultrametric.py)."
+        "leaves first, root last, and make altitudes rise to the root."
     )

@@ -37,7 +37,7 @@ from supercuts.core import arrays
 from supercuts.core.errors import InputError
 from supercuts.metrics._kernels import objects_parts as _kernels_objects_parts
 from supercuts.metrics.inputs import check_thresholds, check_tree, common_thresholds, map_thresholds, stack_tables
-from supercuts.metrics.lifetimes import lifetimes, node_counts
+from supercuts.metrics.nodes import lifetimes, node_counts
 from supercuts.metrics.region import THRESHOLDS
 from supercuts.metrics.superpixel import check_label_map
 

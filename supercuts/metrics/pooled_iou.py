@@ -20,7 +20,7 @@ from supercuts.core import arrays
 from supercuts.core.errors import InputError
 from supercuts.metrics._kernels import nodes as _kernels_nodes
 from supercuts.metrics.inputs import check_thresholds, check_tree, common_thresholds, map_thresholds, stack_tables
-from supercuts.metrics.lifetimes import lifetimes, node_counts
+from supercuts.metrics.nodes import lifetimes, node_counts
 from supercuts.metrics.region import THRESHOLDS
 from supercuts.metrics.superpixel import check_label_map
 

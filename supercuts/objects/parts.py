@@ -16,8 +16,7 @@ from jaxtyping import Bool, Float, Int32, Int64
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
-from supercuts.hierarchy.cuts import cut_by_altitude, cut_by_count, paint
-from supercuts.hierarchy.levels import altitude_of_level
+from supercuts.hierarchy.cuts import altitude_of_level, cut_by_altitude, cut_by_count, paint
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.deepcut import DeepCutConfig, Progress, deepcut
 from supercuts.objects._kernels import parts as _kernels_parts

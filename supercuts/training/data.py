@@ -7,10 +7,9 @@ Not  no decoding of images, no crops (samples.py)
 
 from collections.abc import Sequence
 
-from supercuts.datasets.base import Sample
+from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.datasets.label_folder import LabelFolder
-from supercuts.datasets.root import data_root
 from supercuts.training.config import DataConfig
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from supercuts.hierarchy.levels import LEVELS
+from supercuts.hierarchy.cuts import LEVELS
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.metrics.region import THRESHOLDS, tree_scores
 

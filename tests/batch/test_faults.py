@@ -180,7 +180,7 @@ def small_disk(tmp_path):
         or os.geteuid() != 0
         or subprocess.run(mount, check=False, capture_output=True).returncode
     ):
-        pytest.skip("mounting a small tmpfs takes root; test_run.py and test_segmenter.py stub the full disk")
+        pytest.skip("mounting a small tmpfs takes root; test_run.py and test_outputs.py stub the full disk")
     yield lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
     subprocess.run(["umount", str(disk)], check=True)
 

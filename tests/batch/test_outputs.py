@@ -1,9 +1,18 @@
+import errno
+import hashlib
+import threading
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import supercuts
-from supercuts.batch.outputs import ALSO, REGIONS, keyword_of, suffixes, write_outputs
-from supercuts.core.errors import InputError
+from supercuts.batch import outputs
+from supercuts.batch.outputs import ALSO, REGIONS, Segmenter, is_full, keyword_of, suffixes, write_outputs
+from supercuts.batch.task import Task
+from supercuts.core.errors import InputError, MissingDependencyError
 from supercuts.export.registry import FORMATS
 from supercuts.hierarchy.tree import Hierarchy
 
@@ -55,3 +64,105 @@ def test_pictures_are_those_of_the_views(quarters, tmp_path):
     changed = (supercuts.read_image(written["_scene.png"]) != 99).any(axis=2)
     assert changed[:, 15:17].all()
     assert not changed[:, :10].any()
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    """Return a small photo in a folder of its own."""
+    path = tmp_path_factory.mktemp("photo") / "p.png"
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def stage(tmp_path):
+    (tmp_path / "stage").mkdir()
+    return tmp_path / "stage"
+
+
+@pytest.fixture
+def work(stage):
+    return Segmenter({"superpixels": 12, "formats": ["svg"]}, str(stage))
+
+
+def test_writes_what_the_model_gives(work, stage, photo):
+    result = work(Task(5, str(photo), "in/other"))
+    assert (result.number, result.status, result.error) == (5, "done", "")
+    assert result.content == hashlib.sha256(photo.read_bytes()).hexdigest()
+    assert list(result.files) == [".svg", ".npz"]
+    found = supercuts.read(stage / result.folder / result.files[".npz"])
+    expected = supercuts.load("compact").segment(photo, superpixels=12)
+    for name in ("labels", "parents", "altitudes"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    again = work(Task(6, str(photo), "x", known=result.content))
+    assert (again.status, again.content) == ("unchanged", result.content)
+    assert [path.name for path in stage.iterdir()] == [result.folder]
+
+
+def test_what_is_known_needs_no_model(work, photo, monkeypatch):
+    monkeypatch.setattr("supercuts.pipeline.load", lambda *_, **__: 1 / 0)
+    known = hashlib.sha256(photo.read_bytes()).hexdigest()
+    assert work(Task(0, str(photo), "x", known=known)).status == "unchanged"
+    result = work(Task(0, str(photo), "x", known="other"))
+    assert (result.status, result.error) == ("unusable", "ZeroDivisionError")
+
+
+def test_bytes_and_web_addresses_are_segmented_like_files(work, stage, photo):
+    expected = work(Task(0, str(photo), "p"))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(photo.parent))
+    handler.func.log_message = lambda *_: None
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/p.png?size=3"
+        results = [work(Task(1, address, "p")), work(Task(2, "memory://p.png", "p", data=photo.read_bytes()))]
+        missing = work(Task(3, address.replace("p.png", "q.png"), "q"))
+        server.shutdown()
+    for result in results:
+        assert (result.status, result.content) == ("done", expected.content)
+        assert [path.name for path in (stage / result.folder).iterdir()] == ["out"], "what was fetched is gone"
+        files = [(stage / one.folder / one.files[".npz"]).read_bytes() for one in (result, expected)]
+        assert files[0] == files[1]
+    assert (missing.status, missing.error) == ("failed", "ImageError")
+    assert "q.png" in missing.message
+
+
+@pytest.mark.parametrize(("content", "expected"), [(None, "cannot be read"), (b"GIF89a", "decoded"), (b"?", "p.png")])
+def test_a_bad_image_is_a_result_that_leaves_nothing(work, stage, tmp_path, content, expected):
+    path = tmp_path / "p.png"
+    if content is not None:
+        path.write_bytes(content)
+    result = work(Task(0, str(path), "p"))
+    assert (result.status, result.error) == ("failed", "ImageError")
+    assert str(path) in result.message
+    assert expected in result.message
+    assert list(stage.iterdir()) == []
+
+
+def test_a_missing_package_concerns_all(work, stage, photo, monkeypatch):
+    def fail(*_, **__):
+        raise MissingDependencyError("zarr not installed")
+
+    monkeypatch.setattr("supercuts.batch.outputs.write_outputs", fail)
+    assert work(Task(0, str(photo), "p")).status == "unusable"
+
+
+def test_a_full_disk_is_told_from_a_bad_image(work, stage, photo, monkeypatch):
+    def fail(*_, **__):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("a library hides the reason") from error
+
+    monkeypatch.setattr("supercuts.batch.outputs.write_outputs", fail)
+    result = work(Task(0, str(photo), "p"))
+    assert (result.status, result.error) == ("full", "RuntimeError")
+    assert list(stage.iterdir()) == []
+
+
+def test_is_full(tmp_path, monkeypatch):
+    assert is_full(OSError(errno.EDQUOT, ""), tmp_path)
+    assert not is_full(OSError(errno.EACCES, ""), tmp_path)
+    assert not is_full(ValueError(), tmp_path / "missing")
+    monkeypatch.setattr(outputs.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 4096}))
+    assert is_full(ValueError("GDAL could not write"), tmp_path)

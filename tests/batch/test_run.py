@@ -100,7 +100,7 @@ def test_a_disk_that_fills_while_files_are_put_in_place(run, make, out, monkeypa
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    owner, name = (module.Workspace, "commit") if where == "place" else ("supercuts.batch.journal.Journal", "_append")
+    owner, name = (module.Workspace, "commit") if where == "place" else ("supercuts.batch.workspace.Journal", "_append")
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fail) if where == "place" else patch.setattr(f"{owner}.{name}", fail)
         report = run()

@@ -6,7 +6,7 @@ import pytest
 
 from supercuts.evaluate.hierarchies import score_contour_map
 from supercuts.evaluate.methods import MethodResult
-from supercuts.hierarchy.contour_tree import contour_tree
+from supercuts.hierarchy.contours import contour_tree
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 PEERS = ("Higra watershed by area", "Higra watershed by volume", "Higra quasi-flat zones")

@@ -4,7 +4,7 @@ import pytest
 from supercuts.core.errors import InputError
 from supercuts.datasets.annotations import ObjectTruth
 from supercuts.evaluate.objects import ObjectScores, limits_of, mean, score_objects, summarise_objects
-from supercuts.evaluate.records import from_plain, to_plain
+from supercuts.evaluate.run import from_plain, to_plain
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.objects.result import Objects
 

@@ -20,7 +20,7 @@ from supercuts.evaluate.parts import (
     share_nested,
     summarise_parts,
 )
-from supercuts.evaluate.records import from_plain, to_plain
+from supercuts.evaluate.run import from_plain, to_plain
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.objects.result import Objects, Parts
 

@@ -1,4 +1,6 @@
+import dataclasses
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +14,9 @@ import pytest
 
 from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.datasets.base import Sample
-from supercuts.evaluate.run import Store, Task, clear, run
+from supercuts.evaluate.hierarchies import HierarchyScores, score_contour_map, score_soft_map
+from supercuts.evaluate.run import Store, Task, clear, from_plain, run, to_plain
+from supercuts.evaluate.superpixels import SuperpixelScores, score_superpixels
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -204,3 +208,57 @@ def test_an_annotation_file_of_all_images_is_read_once_and_again_when_it_changes
     assert store.read(task) is not None
     sample.truth_path.write_bytes(b"other")
     assert store.read(task) is None
+
+
+def same(a, b):
+    if dataclasses.is_dataclass(a):
+        return type(a) is type(b) and all(
+            same(getattr(a, field.name), getattr(b, field.name)) for field in dataclasses.fields(a)
+        )
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    return a == b or (a != a and b != b)
+
+
+def contours():
+    ucm = np.zeros((9, 9))
+    ucm[:, 4] = 0.7
+    return ucm
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        (SuperpixelScores, lambda truth: score_superpixels(truth, [truth, truth])),
+        (HierarchyScores, lambda truth: score_contour_map(contours(), [truth])),
+        (HierarchyScores, lambda truth: score_soft_map(np.linspace(0, 1, 16).reshape(4, 4), [truth])),
+    ],
+)
+def test_scores_survive_json(kind, make, halves):
+    scores = make(halves)
+    again = from_plain(kind, json.loads(json.dumps(to_plain(scores))))
+    assert same(scores, again)
+
+
+def test_numpy_numbers_become_plain():
+    assert json.dumps(to_plain(np.float64(0.1))) == "0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    names: tuple[str, ...]
+
+
+def test_tuples_come_back_as_tuples():
+    assert from_plain(Named, json.loads(json.dumps(to_plain(Named(("a", "b")))))).names == ("a", "b")
+
+
+@pytest.mark.parametrize("value", [None, [], "0.5", {}, True])
+def test_a_number_that_is_none_is_refused(value):
+    @dataclass
+    class Score:
+        share: float
+
+    assert from_plain(Score, {"share": 1}).share == 1
+    with pytest.raises((TypeError, KeyError)):
+        from_plain(Score, {"share": value})

@@ -146,7 +146,7 @@ def read_cub(path: Path) -> None:
 
 
 def read_mask(path: Path) -> None:
-    from supercuts.datasets.object_masks import read_object_mask
+    from supercuts.datasets.annotations import read_object_mask
 
     assert read_object_mask(path).masks.dtype == bool
 

@@ -53,7 +53,7 @@ export async function readNpz(buffer) {
     width: labels.shape[1],
     parents: read("parents").data,
     altitudes: read("altitudes").data,
-    // a level is never below a finer one: hierarchy/levels.py
+    // a level is never below a finer one: hierarchy/cuts.py
     levels: Object.fromEntries(names.map((name, i) => [name, Math.max(...altitudes.subarray(i))])),
     nForced,
     nFrozen,

@@ -2,7 +2,7 @@
 
 In   parents (M,), altitudes (M,), which nodes lie in the focus (M,), which may and which must be split (M,)
 Out  which nodes are split (M,)
-Not  no checks, no pixels (focus.py); annotations are left out because numba's own types are the signature
+Not  no checks, no pixels (cuts.py); annotations are left out because numba's own types are the signature
 """
 
 import heapq

@@ -1,17 +1,18 @@
-"""Read the merge tree off an ultrametric contour map: the inverse of saliency.py.
+"""Contour maps of trees, and trees of contour maps.
 
-In   a contour map (2H+1, 2W+1) with 0 at the pixels, which have odd indices
-Out  ContourTree: labels (H, W), parents (M,), altitudes (M,), leaves first, root last
-Not  no embeddings, no files; altitudes keep the map's scale and precision
+In   labels (H, W), parents and altitudes; or a double-size contour map
+Out  the contour map (2H+1, 2W+1); ContourTree: leaf labels, parents, altitudes
+Not  no thresholds, no files
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Int32
 
 from supercuts.core.errors import InputError
 from supercuts.hierarchy._kernels import contours as kernels
+from supercuts.hierarchy._kernels import tree as _kernels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,3 +71,25 @@ def check_contour_map(ucm: Float[np.ndarray, "rows columns"]) -> tuple[int, int]
             "Score a map with strengths at the pixels as a soft boundary map."
         )
     return ucm.shape[0] // 2, ucm.shape[1] // 2
+
+
+def contour_map(
+    labels: Int32[np.ndarray, "height width"],
+    parents: Int32[np.ndarray, " nodes"],
+    altitudes: Float32[np.ndarray, " nodes"],
+) -> Float32[np.ndarray, "rows columns"]:
+    """Return the ultrametric contour map (UCM): the altitude at which neighbouring pixels join, drawn between them.
+
+    Pixel (y, x) lies at [2y+1, 2x+1] and holds 0. An element between two 4-neighbours holds the altitude of the
+    lowest common ancestor of their leaves, 0 within a leaf, 1 where one of the pixels belongs to no leaf. A corner, at
+    even row and column, holds the highest of its four boundary elements. The outer frame copies the row or column
+    beside it, as in the `ucm2` of the BSDS benchmark.
+
+    >>> labels = np.array([[0, 1]], dtype=np.int32)
+    >>> contour_map(labels, np.array([2, 2, 2], dtype=np.int32), np.array([0, 0, 0.5], dtype=np.float32)).tolist()
+    [[0.0, 0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0, 0.0]]
+    """
+    contours: np.ndarray = _kernels.contour_map(labels, parents, altitudes)
+    contours[0], contours[-1] = contours[1], contours[-2]
+    contours[:, 0], contours[:, -1] = contours[:, 1], contours[:, -2]
+    return contours
