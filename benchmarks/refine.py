@@ -38,7 +38,7 @@ from supercuts.pipeline import Model, weights_path
 from supercuts.refine.config import OURS, PartitionConfig, RefineConfig
 from supercuts.refine.fit import Example, fit, label
 from supercuts.refine.hierarchy import REFINERS, refine_hierarchy
-from supercuts.refine.inputs import read_input
+from supercuts.refine.preprocess import read_input
 from supercuts.refine.runs import initial_of, superpixels_of
 
 ST = "ST, published, nu=5"

@@ -33,7 +33,7 @@ PIXEL_CONFIG = PipelineConfig(leaves=_BY_COLOR, merging=MergingConfig(linkage=_B
 # nor has the original SSN_DINO one; its embedding counts as it does in SSN, beside 0.26 Lab (colour is Lab / 100)
 _BY_EMBEDDING = LinkageConfig(boundary=0.0, color=1.0, embedding=1 / 26)
 ORIGINAL_CONFIG = PipelineConfig(leaves=_BY_EMBEDDING, merging=MergingConfig(linkage=_BY_EMBEDDING))
-# a network that tells classes apart (refine/learned.py): two that no pixel shares are 7 apart; colour decides ties
+# a network that tells classes apart (selftaught/learned.py): two that no pixel shares are 7 apart; colour decides ties
 _BY_CLASS = LinkageConfig(boundary=0.5, color=0.1, embedding=0.5 / 7)
 CLASS_CONFIG = PipelineConfig(
     leaves=_BY_CLASS.model_copy(update={"color": 1.0, "small_exponent": 0.8, "small_area": 0.01}),

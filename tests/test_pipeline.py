@@ -29,7 +29,7 @@ from supercuts.pipeline import (
     segment_by_maps,
     weights_path,
 )
-from supercuts.refine.learned import pixel_maps
+from supercuts.selftaught.learned import pixel_maps
 from supercuts.superpixels import stored
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "photo.jpg"

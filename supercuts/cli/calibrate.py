@@ -53,7 +53,7 @@ def calibrate(
         typer.echo(f"{model}: calibrated like {like}")
         return
     from supercuts.training.config import DataConfig
-    from supercuts.training.data import make_dataset
+    from supercuts.training.samples import make_dataset
 
     samples = make_dataset(DataConfig(root=None if data is None else Path(data), folder=folder), split)[:limit]
     source = f"{folder or 'BSDS500'} {split}, {len(samples)} images, {leaves} superpixels, seed {seed}"
@@ -115,8 +115,8 @@ def _learn(
 
 
 def _learn_figure_ground(model: "Model", samples: Sequence["Sample"], leaves: int, seed: int) -> "Perceptrons":
+    from supercuts.training.affinity import PerceptronTrainingConfig
     from supercuts.training.figure_ground import learn_figure_ground
-    from supercuts.training.perceptrons import PerceptronTrainingConfig
 
     with progress() as bar:
         tracked = bar.track(samples, description="hierarchies")

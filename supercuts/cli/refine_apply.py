@@ -32,7 +32,7 @@ def refine_apply(
     with working(f"loading {model}"):
         from supercuts.images.io import read_image
         from supercuts.pipeline import segment_by_maps
-        from supercuts.refine.learned import class_probabilities, load_learned, pixel_maps, write_classes
+        from supercuts.selftaught.learned import class_probabilities, load_learned, pixel_maps, write_classes
 
         network = load_learned(model)
 

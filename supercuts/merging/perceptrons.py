@@ -2,7 +2,7 @@
 
 In   features (S, F), weights as plain arrays
 Out  Perceptrons; the probability (S,) they give
-Not  no learning (training/perceptrons.py), no features
+Not  no learning (training/affinity.py), no features
 """
 
 from dataclasses import dataclass, fields

@@ -2,17 +2,186 @@
 
 In   node features (N, D), not normalised, NodeGraph
 Out  Foreground
-Not  no network: merging/deepcut.py optimises it on this image
+Not  no network: objects/deepcut.py optimises it on this image
 
 Aflalo et al., ICCVW 2023. The original looks at the four corner patches; here every node counts by its border.
 """
 
-import numpy as np
-from jaxtyping import Float
+from typing import Literal, NamedTuple
 
-from supercuts.merging.deepcut import DeepCutConfig, Progress, deepcut
+import numpy as np
+import scipy.sparse
+import torch
+from jaxtyping import Float, Float32, Int32, Int64
+from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import nn
+
+from supercuts.core.checks import check_in_range
+from supercuts.core.errors import InputError
+from supercuts.core.progress import Progress as Progress
+from supercuts.graph.rag import RegionGraph
 from supercuts.objects.foreground import Foreground, check_features, foreground
 from supercuts.objects.graphs import NodeGraph
+
+_TINY = 1e-12
+
+
+class DeepCutConfig(BaseModel, frozen=True, extra="forbid"):
+    """The network and how long it is optimised; values are the original's where it has them."""
+
+    # normalised cut into about equal parts, or correlation clustering into at most n_parts, which needs edges between
+    # nodes that are unlike: of close neighbours alone, few repel each other
+    loss: Literal["ncut", "cc"] = "ncut"
+    n_parts: PositiveInt = 2
+    sensitivity: PositiveFloat = 3.0  # of cc: an edge repels where its weight is below the highest / sensitivity
+    hidden: tuple[PositiveInt, PositiveInt] = (64, 32)
+    dropout: float = Field(default=0.25, ge=0, lt=1)
+    steps: PositiveInt = 100
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 1e-2
+    seed: NonNegativeInt = 0
+
+
+class Clustering(NamedTuple):
+    """What DeepCut found.
+
+    parts  (N,) int64     the part of highest weight; 0..P-1 without gaps, in order of first node
+    soft   (N, K) float32  weights of all n_parts, which sum to 1
+    loss   float           of `soft`
+    """
+
+    parts: np.ndarray
+    soft: np.ndarray
+    loss: float
+
+
+def hop_edges(graph: RegionGraph, hops: int = 2) -> Int32[np.ndarray, "pairs 2"]:
+    """Return the pairs i < j of nodes at most `hops` edges apart, in lexicographic order."""
+    check_in_range("hops", hops, 1, np.inf, remedy="One hop is the region adjacency graph itself.")
+    n = graph.n_nodes
+    ones = np.ones(graph.n_edges, np.int8)
+    near = scipy.sparse.coo_array((ones, (graph.edges[:, 0], graph.edges[:, 1])), shape=(n, n))
+    step = (near + near.T + scipy.sparse.eye_array(n, dtype=np.int8)).tocsr().astype(bool)
+    reached = step
+    for _ in range(hops - 1):
+        reached = (reached @ step).astype(bool)
+    upper = scipy.sparse.triu(reached, k=1).tocoo()
+    return np.stack([upper.row, upper.col], axis=1)[np.lexsort((upper.col, upper.row))].astype(np.int32)
+
+
+def deepcut(
+    features: Float32[np.ndarray, "nodes channels"],
+    edges: Int32[np.ndarray, "pairs 2"] | None,
+    config: DeepCutConfig | None = None,
+    progress: Progress | None = None,
+) -> Clustering:
+    """Return the clustering of a graph whose edges weigh as much as the features of their ends are alike.
+
+    Without edges (None) all pairs are joined, as in the original. `progress` is told each step of so many.
+    """
+    config = config or DeepCutConfig()
+    n = len(features)
+    if edges is not None and edges.size and (edges.min() < 0 or edges.max() >= n):
+        raise InputError(f"edges name nodes {edges.min()}..{edges.max()}, but there are {n}: ids are 0..{n - 1}.")
+    if not np.isfinite(features).all():
+        raise InputError(f"{(~np.isfinite(features)).sum()} of {features.size} features are not finite.")
+    x = torch.from_numpy(features)
+    weights, messages = affinities(x, edges, config)
+    smoothed = _normalised(messages) @ x  # the convolution's weights are applied to this: once for all steps
+    loss_of = ncut_loss if config.loss == "ncut" else cc_loss
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = _Network(x.shape[1], config)
+        optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        for step in range(config.steps):
+            loss = loss_of(network(smoothed), weights)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            if progress is not None:
+                progress(step + 1, config.steps)
+        with torch.inference_mode():
+            soft = network.eval()(smoothed)
+            final = float(loss_of(soft.double(), weights.double()))
+    return Clustering(_number(soft.numpy().argmax(1)), soft.numpy(), final)
+
+
+def affinities(
+    x: Float[torch.Tensor, "nodes channels"], edges: Int32[np.ndarray, "pairs 2"] | None, config: DeepCutConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the (N, N) weights of the loss and those messages are passed with; sparse if there are edges.
+
+    Normalised cut: W = max(F F', 0) / max. Correlation clustering: W = (F F' - max / sensitivity) / max, and messages
+    pass where it is positive. A node is joined to itself, as in the original; where that weighs nothing, messages pass
+    with 1 / max.
+    """
+    n = len(x)
+    if edges is None:
+        products, is_loop = x @ x.T, torch.eye(n, dtype=torch.bool)
+    else:
+        loops = torch.arange(n).expand(2, n)
+        ends = torch.from_numpy(edges.T.astype(np.int64))
+        pairs = torch.cat([ends, ends.flip(0), loops], dim=1)
+        products, is_loop = (x[pairs[0]] * x[pairs[1]]).sum(1), pairs[0] == pairs[1]
+    highest = products.max().clamp_min(_TINY)
+    weights = products.clamp_min(0) / highest if config.loss == "ncut" else products / highest - 1 / config.sensitivity
+    messages = torch.where(is_loop & (weights <= 0), 1 / highest, weights.clamp_min(0))
+    if edges is None:
+        return weights, messages
+    sparse = [torch.sparse_coo_tensor(pairs, w, (n, n), check_invariants=False).coalesce() for w in (weights, messages)]
+    return sparse[0], sparse[1]
+
+
+def ncut_loss(soft: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return - tr(S' W S) / tr(S' D S) + |S' S / |S' S| - I / sqrt(K)|, the normalised cut, for S (N, K)."""
+    degree = weights @ torch.ones_like(soft[:, :1])
+    cut = -(soft * (weights @ soft)).sum() / (degree * soft.square()).sum().clamp_min(_TINY)
+    gram = soft.T @ soft
+    # parts of equal size, none empty
+    balance = (gram / gram.norm() - torch.eye(soft.shape[1], dtype=soft.dtype) / soft.shape[1] ** 0.5).norm()
+    loss: torch.Tensor = cut + balance
+    return loss
+
+
+def cc_loss(soft: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return - sum(W * S S'), that of correlation clustering, for S (N, K)."""
+    loss: torch.Tensor = -(soft * (weights @ soft)).sum()
+    return loss
+
+
+class _Network(nn.Module):
+    """Graph convolution (Kipf & Welling 2017), two linear layers, softmax over the parts."""
+
+    def __init__(self, n_in: int, config: DeepCutConfig) -> None:
+        super().__init__()
+        first, second = config.hidden
+        self.conv = nn.Linear(n_in, first, bias=False)
+        self.bias = nn.Parameter(torch.zeros(first))
+        self.head = nn.Sequential(
+            nn.ELU(), nn.Linear(first, second), nn.ELU(), nn.Dropout(config.dropout), nn.Linear(second, config.n_parts)
+        )
+
+    def forward(self, smoothed: torch.Tensor) -> torch.Tensor:
+        """Return (N, K) of features (N, D) that have been passed along the edges."""
+        soft: torch.Tensor = self.head(self.conv(smoothed) + self.bias).softmax(dim=1)
+        return soft
+
+
+def _normalised(weights: torch.Tensor) -> torch.Tensor:
+    """Return D^-1/2 W D^-1/2."""
+    n = len(weights)
+    root = (weights @ torch.ones(n, 1)).clamp_min(_TINY).rsqrt()
+    if not weights.is_sparse:
+        return root * weights * root.T
+    pairs = weights.indices()
+    values = weights.values() * root[pairs[0], 0] * root[pairs[1], 0]
+    return torch.sparse_coo_tensor(pairs, values, (n, n), check_invariants=False, is_coalesced=True)
+
+
+def _number(parts: np.ndarray) -> Int64[np.ndarray, " nodes"]:
+    _, first, inverse = np.unique(parts, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first)).astype(np.int64)[inverse]
+
 
 NCUT = DeepCutConfig(loss="ncut", n_parts=2)
 CC = DeepCutConfig(loss="cc", n_parts=10)  # at most ten parts

@@ -18,9 +18,9 @@ from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.cuts import altitude_of_level, cut_by_altitude, cut_by_count, paint
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.merging.deepcut import DeepCutConfig, Progress, deepcut
 from supercuts.objects._kernels import parts as _kernels_parts
 from supercuts.objects.deep_spectral import spectral_pairs, spectral_regions
+from supercuts.objects.deepcut import DeepCutConfig, Progress, deepcut
 from supercuts.objects.foreground import check_features
 from supercuts.objects.graphs import NodeGraph, label_graph
 from supercuts.objects.result import Objects, Parts

@@ -16,15 +16,31 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int, Int32
 
 from supercuts.core.errors import InputError
 from supercuts.core.memory import keep_freed_memory
 from supercuts.refine.config import RefineConfig
 from supercuts.refine.network import KanezakiCNN, choose_precision
 from supercuts.refine.objective import Terms, classify, objective, pixel_weights
-from supercuts.refine.vote import majority_vote
 from supercuts.superpixels.connectivity import connected_pieces
+
+
+def majority_vote(
+    labels: Int[np.ndarray, "*shape"], superpixels: Int[np.ndarray, "*shape"], n_classes: int
+) -> Int32[np.ndarray, "*shape"]:
+    """Return the most frequent label of each pixel's superpixel, the smallest of equally frequent ones.
+
+    >>> majority_vote(np.array([3, 1, 1, 2, 0]), np.array([0, 0, 0, 1, 1]), 4).tolist()
+    [1, 1, 1, 0, 0]
+    """
+    n_superpixels = int(superpixels.max()) + 1
+    votes = np.bincount(
+        superpixels.ravel().astype(np.int64) * n_classes + labels.ravel(), minlength=n_superpixels * n_classes
+    )
+    winner: np.ndarray = votes.reshape(n_superpixels, n_classes).argmax(axis=1).astype(np.int32)
+    voted: np.ndarray = winner[superpixels]
+    return voted
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,13 +11,44 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int32
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from supercuts.core.threads import in_threads
 from supercuts.refine._kernels import objective as kernels
 from supercuts.refine.config import LossConfig
-from supercuts.refine.losses import area_terms, continuity, similarity
 from supercuts.refine.normalise import row_parts
+
+Response = Float[torch.Tensor, "classes height width"]
+
+
+def similarity(
+    response: Response, targets: Int[torch.Tensor, "height width"], weights: Float[torch.Tensor, "height width"]
+) -> torch.Tensor:
+    """Return the sum over pixels of weight times cross-entropy of the softmaxed response with the target class."""
+    entropy = F.cross_entropy(response[None], targets[None].long(), reduction="none")[0]
+    return (weights * entropy).sum()
+
+
+def continuity(response: Response) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return L_y and L_x: the mean absolute difference of vertical and of horizontal neighbours, over all classes.
+
+    An image of one row has no vertical neighbours: 0.
+
+    >>> [round(float(term), 2) for term in continuity(torch.tensor([[[0.0, 1.0], [3.0, 3.0]]]))]
+    [2.5, 0.5]
+    """
+    vertical, horizontal = response.diff(dim=1), response.diff(dim=2)
+    return vertical.abs().sum() / max(1, vertical.numel()), horizontal.abs().sum() / max(1, horizontal.numel())
+
+
+def area_terms(response: Response, is_alive: Bool[torch.Tensor, " classes"]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return L_max, the soft area of the largest class, and L_min, 1 - that of the smallest class that is alive.
+
+    The soft area of a class is the mean over the pixels of its probability; alive is a class that labels a pixel.
+    """
+    areas = response.softmax(dim=0).mean(dim=(1, 2))
+    return areas.max(), 1 - areas[is_alive].min()
 
 
 class Classified(NamedTuple):

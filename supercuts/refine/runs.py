@@ -10,6 +10,7 @@ on with the images that have none.
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +18,76 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int32
+from PIL import Image
 
+from supercuts.core.arrays import relabel_consecutive
+from supercuts.core.checks import check_in_range
 from supercuts.core.config import load_config, save_resolved
 from supercuts.core.errors import ImageError, InputError
 from supercuts.core.files import atomic_path
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.draw import random_colors
 from supercuts.images.io import write_labels_png, write_png
-from supercuts.refine.config import RefineConfig
+from supercuts.refine.config import PartitionConfig, RefineConfig
 from supercuts.refine.fit import Example, Step, Watch, fit, label
-from supercuts.refine.inputs import read_input, read_scribbles
-from supercuts.refine.network import KanezakiCNN
-from supercuts.refine.partition import partition
-from supercuts.refine.preprocess import prepare, prepare_labels
-from supercuts.refine.preview import Preview
-from supercuts.refine.weights import load_network, save_network
+from supercuts.refine.network import KanezakiCNN, load_network, save_network
+from supercuts.refine.preprocess import prepare, prepare_labels, read_input, read_scribbles
+
+_FRAME_MS = 120
+_MOST_FRAMES = 400  # of the moving picture, which is held in memory
+
+
+class Preview:
+    """Writes a picture of every `every`-th step; call it with each step, then finish."""
+
+    def __init__(self, folder: Path, every: int = 10) -> None:
+        """Take the folder, which is created."""
+        check_in_range("every", every, 1, np.inf, remedy="Show each step by 1.")
+        self.folder, self.every = folder, every
+        self._frames: list[Path] = []
+
+    def __call__(self, step: Step) -> None:
+        """Write the step's labels, if it is one of those."""
+        if step.number % self.every:
+            return
+        picture, path = random_colors(step.labels), self.folder / f"{step.number:05d}.png"
+        write_png(path, picture)
+        write_png(self.folder / "live.png", picture)
+        self._frames.append(path)
+
+    def finish(self) -> Path | None:
+        """Write the moving picture and return its path; None without a step."""
+        if not self._frames:
+            return None
+        chosen = np.unique(np.linspace(0, len(self._frames) - 1, _MOST_FRAMES).round().astype(int))
+        frames = []
+        for i in chosen:
+            with Image.open(self._frames[i]) as frame:
+                frames.append(frame.convert("P", palette=Image.Palette.ADAPTIVE))
+        path = self.folder.with_suffix(".gif")
+        with atomic_path(path) as temporary:
+            frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=_FRAME_MS, loop=0)
+        return path
+
+
+def partition(
+    image: Float32[np.ndarray, "height width channels"], config: PartitionConfig
+) -> Int32[np.ndarray, "height width"]:
+    """Return superpixels by "slic" (of RGB on Lab) or "felzenszwalb"."""
+    from skimage.segmentation import felzenszwalb, slic
+
+    if config.method == "ssn":
+        raise InputError("partition.method=ssn needs a model: give the labels of its superpixels, or slic.")
+    if config.method == "felzenszwalb":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of more than three channels, which are meant
+            labels = felzenszwalb(image, config.scale, config.sigma, config.min_size, channel_axis=-1)
+    else:
+        is_rgb = image.shape[2] == 3
+        labels = slic(image, config.n_segments, config.compactness, channel_axis=-1, convert2lab=is_rgb, start_label=0)
+    return relabel_consecutive(labels)[0]
+
 
 SUFFIXES = ("_labels.png", "_colors.png", "_model.safetensors", "_refine.json")  # of a network for each image
 SHARED_SUFFIXES = ("_labels.png", "_colors.png", "_refine.json")

@@ -19,7 +19,7 @@ from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.perceptrons import Perceptrons
 from supercuts.objects.figure_ground import node_features
-from supercuts.training.perceptrons import PerceptronTrainingConfig, fit
+from supercuts.training.affinity import PerceptronTrainingConfig, fit
 
 _FALL = 2.0  # how fast a segment that meets the frame stops being figure
 

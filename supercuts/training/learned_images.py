@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from supercuts.datasets.base import data_root
 from supercuts.datasets.labelled_images import LabelledImage, LabelledImages, open_labelled
-from supercuts.refine.slic_targets import TargetConfig, image_superpixels
+from supercuts.selftaught.slic_targets import TargetConfig, image_superpixels
 
 SHOWN = {"cifar10": "test", "stl10": "test", "voc": "val", "bsds500": "val", "folder": "test"}  # of the pictures
 

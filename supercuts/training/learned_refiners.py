@@ -22,9 +22,9 @@ from torch.utils.data import DataLoader
 from supercuts.core.config import save_resolved
 from supercuts.core.errors import InputError
 from supercuts.datasets.labelled_images import UNLABELLED, LabelledImages
-from supercuts.refine.autoencoder import Autoencoder
-from supercuts.refine.classifier import Classifier, ClassifierConfig
-from supercuts.refine.learned import (
+from supercuts.selftaught.autoencoder import Autoencoder
+from supercuts.selftaught.classifier import SIDE_PX, Classifier, ClassifierConfig
+from supercuts.selftaught.learned import (
     Learned,
     LearnedConfig,
     class_probabilities,
@@ -32,8 +32,7 @@ from supercuts.refine.learned import (
     save_learned,
     write_classes,
 )
-from supercuts.refine.response_net import SIDE_PX
-from supercuts.refine.wnet import WNet, WNetConfig
+from supercuts.selftaught.wnet import WNet, WNetConfig
 from supercuts.training.callbacks import KeepLast, SafeCheckpoints
 from supercuts.training.learned_images import (
     SHOWN,

@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from torch.utils.data import Dataset, Sampler
 
 from supercuts.core.errors import FileFormatError
-from supercuts.datasets.base import Sample
+from supercuts.datasets.base import Sample, data_root
+from supercuts.datasets.bsds500 import BSDS500
+from supercuts.datasets.label_folder import LabelFolder
 from supercuts.images.bands import read_pixels
 from supercuts.training.config import DataConfig
 
@@ -166,3 +168,24 @@ def collate(samples: list[TrainingSample]) -> TrainingSample:
         torch.stack([s.near_share for s in samples]),
         torch.stack([s.labels for s in samples]),
     )
+
+
+def make_dataset(config: DataConfig, split: str) -> Sequence[Sample]:
+    """Return one split of the data that the configuration names, once it is known to be complete."""
+    samples: BSDS500 | LabelFolder
+    if config.folder is not None:
+        samples = LabelFolder(config.folder, split, config.val_fraction)
+    else:
+        samples = BSDS500(data_root(config.root), split)
+    samples.check()
+    return samples
+
+
+def training_samples(config: DataConfig) -> Sequence[Sample]:
+    """Return the images to train on; FileFormatError names those whose annotations are missing."""
+    return make_dataset(config, config.split)
+
+
+def validation_samples(config: DataConfig) -> Sequence[Sample]:
+    """Return the images that judge a run on the train split; none when it trains on them."""
+    return make_dataset(config, "val") if config.split == "train" else ()

@@ -7,30 +7,95 @@ Not  no calibration of levels, no benchmark figures (benchmarks/)
 
 import logging
 import os
+import platform
+import subprocess
 import time
 import warnings
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+import yaml
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from supercuts.core.config import save_resolved
 from supercuts.core.errors import InputError
-from supercuts.core.files import remove_leftovers
+from supercuts.core.files import atomic_path, remove_leftovers
 from supercuts.core.precision import fastest
+from supercuts.core.version import package_version
 from supercuts.networks.files import load_network, save_network
 from supercuts.networks.ssn import SSNConfig, make_ssn
 from supercuts.networks.torch_network import TorchNetwork
 from supercuts.training.callbacks import Averaging, KeepBest, KeepLast, Report, SafeCheckpoints, StopEarly
-from supercuts.training.card import write_card
 from supercuts.training.config import TrainConfig
-from supercuts.training.data import training_samples, validation_samples
 from supercuts.training.module import SSNTraining
-from supercuts.training.samples import CropStream
+from supercuts.training.samples import CropStream, training_samples, validation_samples
 from supercuts.training.validation import ValidationImages
+
+
+def write_card(
+    config: TrainConfig, curve: Sequence[Mapping[str, float]], steps: int, seconds: float, n_images: int
+) -> Path:
+    """Write the card; `seconds` are of the last start of the run."""
+    path = config.out / "model.md"
+    with atomic_path(path) as temporary:
+        temporary.write_text(_card(config, curve, steps, seconds, n_images), encoding="utf-8")
+    return path
+
+
+def _card(config: TrainConfig, curve: Sequence[Mapping[str, float]], steps: int, seconds: float, n_images: int) -> str:
+    facts = {
+        "network": f"SSN on {config.model.backbone}",
+        "data": f"{config.data.split}, {n_images} images",
+        "steps": f"{steps} of {config.batch_size} crops of {config.data.crop_px} px",
+        "seed": config.seed,
+        "started from": config.init or "new weights",
+        "time": f"{seconds / 60:.0f} minutes since the last start, on {_device()}",
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "code": f"supercuts {package_version()}, commit {_commit()}",
+    }
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    recipe = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return (
+        f"# {config.out.name}\n\n| | |\n|---|---|\n{rows}\n\n{_scores(curve)}\n"
+        f'Load it with `supercuts.load("{config.out / "model.safetensors"}")`.\n\n## Recipe\n\n```yaml\n{recipe}```\n'
+    )
+
+
+def _scores(curve: Sequence[Mapping[str, float]]) -> str:
+    if not curve:
+        return "No validation: the weights are the averaged ones of the last step.\n"
+    best = max(curve, key=lambda point: point["val_asa"])
+    names = [name for name in best if name != "step"]
+    rows = "\n".join(f"| {name.removeprefix('val_')} | {best[name]:.4f} | {curve[-1][name]:.4f} |" for name in names)
+    head = f"| validation | step {best['step']:.0f} (these) | step {curve[-1]['step']:.0f} (last) |\n|---|---|---|"
+    return (
+        "The weights are the averaged ones with the best ASA on the validation split, mean over all annotators.\n\n"
+        f"{head}\n{rows}\n"
+    )
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _commit() -> str:
+    """Return the commit of the code if it runs from a checkout."""
+    folder = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
 
 _EXPECTED = (
     "Checkpoint directory .* exists and is not empty",  # a run that goes on finds its own checkpoints

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 import supercuts
-from supercuts.refine.learned import make_learned, save_learned
-from supercuts.refine.wnet import WNetConfig
+from supercuts.selftaught.learned import make_learned, save_learned
+from supercuts.selftaught.wnet import WNetConfig
 
 
 @pytest.fixture

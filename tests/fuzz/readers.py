@@ -90,20 +90,20 @@ def read_checkpoint(path: Path) -> None:
 
 
 def read_refiner(path: Path) -> None:
-    from supercuts.refine.weights import load_network
+    from supercuts.refine.network import load_network
 
     _, _, images = load_network(path)
     assert all(isinstance(name, str) for name in images)
 
 
 def read_learned(path: Path) -> None:
-    from supercuts.refine.learned import load_learned
+    from supercuts.selftaught.learned import load_learned
 
     load_learned(path)
 
 
 def read_scribbles(path: Path) -> None:
-    from supercuts.refine.inputs import read_scribbles
+    from supercuts.refine.preprocess import read_scribbles
 
     assert read_scribbles(path).min() >= -1
 

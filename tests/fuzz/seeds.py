@@ -133,8 +133,7 @@ def checkpoints() -> list[Seed]:
 
 def refiners() -> list[Seed]:
     from supercuts.refine.config import RefineConfig
-    from supercuts.refine.network import KanezakiCNN
-    from supercuts.refine.weights import save_network
+    from supercuts.refine.network import KanezakiCNN, save_network
 
     config = RefineConfig(n_features=4, n_classes=5)
     network = KanezakiCNN(config, 3)
@@ -144,8 +143,8 @@ def refiners() -> list[Seed]:
 
 
 def learned_networks() -> list[Seed]:
-    from supercuts.refine.learned import make_learned, save_learned
-    from supercuts.refine.wnet import WNetConfig
+    from supercuts.selftaught.learned import make_learned, save_learned
+    from supercuts.selftaught.wnet import WNetConfig
 
     network = make_learned(WNetConfig(widths=(2, 4), classes=3), False)
     return [one("net.safetensors", _written("x.safetensors", lambda path: save_learned(path, network)))]

@@ -51,7 +51,7 @@ def _import_everything() -> None:
     import supercuts.datasets.coco
     import supercuts.evaluate.results
     import supercuts.pipeline
-    import supercuts.refine.learned
+    import supercuts.selftaught.learned
     import supercuts.training.config
     import supercuts.training.graphs  # noqa: F401
 

@@ -4,9 +4,8 @@ import pytest
 from supercuts.core.errors import InputError
 from supercuts.objects.foreground import foreground
 from supercuts.objects.graphs import grid_graph
-from supercuts.objects.lost import lost
 from supercuts.objects.maskcut import MaskCutConfig, maskcut
-from supercuts.objects.tokencut import tokencut
+from supercuts.objects.tokencut import lost, tokencut
 
 GRID = grid_graph(10, 12)
 

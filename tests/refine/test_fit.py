@@ -1,9 +1,11 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from supercuts.core.errors import InputError
 from supercuts.refine.config import RefineConfig
-from supercuts.refine.fit import Example, fit, label, respond
+from supercuts.refine.fit import Example, fit, label, majority_vote, respond
 
 SMALL = RefineConfig(n_features=12, n_classes=8, epochs=12, min_classes=0, precision="float32")
 
@@ -129,3 +131,19 @@ def test_wrong_examples_are_refused():
         fit([Example(halves(), scribbles=np.full((16, 20), 8, np.int32))], SMALL)
     with pytest.raises(InputError, match="give a map of this image"):
         Example(halves(), squares(4, 4))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_votes_are_those_counted_one_superpixel_at_a_time(seed):
+    rng = np.random.default_rng(seed)
+    labels, superpixels = rng.integers(0, 5, (20, 30)), rng.integers(0, 40, (20, 30))
+    voted = majority_vote(labels, superpixels, 5)
+    for i in np.unique(superpixels):
+        counts = Counter(labels[superpixels == i].tolist())
+        expected = min(label for label, count in counts.items() if count == max(counts.values()))
+        assert set(voted[superpixels == i].tolist()) == {expected}
+
+
+def test_superpixels_of_one_pixel_change_nothing():
+    labels = np.arange(6).reshape(2, 3) % 4
+    np.testing.assert_array_equal(majority_vote(labels, np.arange(6).reshape(2, 3), 4), labels)

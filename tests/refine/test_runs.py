@@ -9,6 +9,9 @@ from supercuts.core.errors import ImageError, InputError
 from supercuts.images.io import read_image
 from supercuts.refine import runs
 from supercuts.refine.config import PartitionConfig, PreprocessConfig, RefineConfig
+from supercuts.refine.fit import Step
+from supercuts.refine.objective import Terms
+from supercuts.refine.runs import Preview, partition
 from supercuts.superpixels.connectivity import connected_pieces
 
 SMALL = RefineConfig(n_features=8, n_classes=6, epochs=4, min_classes=0)
@@ -150,3 +153,40 @@ def test_one_network_for_a_folder_labels_other_images(tmp_path):
     with pytest.raises(InputError, match="fitted to other images"):
         runs.train_file(run, train[:1])
     assert json.loads((tmp_path / "out" / "test0_refine.json").read_text())["files"]
+
+
+@pytest.mark.parametrize("method", ["slic", "felzenszwalb"])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_superpixels_are_numbered_without_gaps(method, channels):
+    noise = np.random.default_rng(0).random((32, 40, channels), dtype=np.float32)
+    image = np.linspace(0, 0.9, 40, dtype=np.float32)[:, None] + 0.1 * noise
+    labels = partition(image, PartitionConfig(method=method, n_segments=20))
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(np.unique(labels), np.arange(labels.max() + 1))
+    assert labels.max() >= 4
+
+
+def test_our_own_come_from_the_caller():
+    with pytest.raises(InputError, match="give the labels of its superpixels"):
+        partition(np.zeros((4, 4, 3), np.float32), PartitionConfig())
+
+
+def step(number):
+    return Step(number, 9, 1.0, 2, Terms(1, 0, 0, 0, 0), np.full((4, 6), number, np.int32))
+
+
+def test_every_second_step_is_drawn_and_all_move(tmp_path):
+    preview = Preview(tmp_path / "x_steps", 2)
+    for number in range(5):
+        preview(step(number))
+    names = sorted(path.name for path in (tmp_path / "x_steps").iterdir())
+    assert names == ["00000.png", "00002.png", "00004.png", "live.png"]
+    with Image.open(preview.finish()) as moving:
+        assert moving.n_frames == 3
+        assert moving.size == (6, 4)
+
+
+def test_without_steps_there_is_nothing(tmp_path):
+    assert Preview(tmp_path / "x", 1).finish() is None
+    with pytest.raises(InputError, match="Show each step by 1"):
+        Preview(tmp_path, 0)

@@ -6,8 +6,10 @@ from supercuts.merging.affinity import Judgements, merge_by_affinity, separation
 from supercuts.networks.ssn import SSN, SSNConfig
 from supercuts.training.affinity import (
     AffinityTrainingConfig,
+    PerceptronTrainingConfig,
     by_boundary,
     describe,
+    fit,
     learn_affinity,
     share_that_separates,
 )
@@ -44,3 +46,26 @@ def test_an_affinity_is_learned_from_images(training_root, region_channels):
     # one of two annotators draws the one border
     assert 0.3 < tree.altitudes[-1] < 0.7
     assert tree.altitudes[60] < 0.2
+
+
+SHORT_PERCEPTRONS = PerceptronTrainingConfig(members=2, hidden=8, epochs=30, batch_size=64)
+
+
+def test_fitting_finds_a_probability_that_depends_on_the_features():
+    rng = np.random.default_rng(0)
+    features = rng.normal(3, 5, (4000, 3)).astype(np.float32)
+    expected = np.where(features[:, 0] > 3, 0.9, 0.2).astype(np.float32)
+    perceptrons = fit(features, expected, np.ones(4000), SHORT_PERCEPTRONS)
+    clear = abs(features[:, 0] - 3) > 1
+    np.testing.assert_allclose(perceptrons.probability(features[clear]).mean(), expected[clear].mean(), atol=0.02)
+    assert abs(perceptrons.probability(features[clear]) - expected[clear]).mean() < 0.06
+
+
+def test_fitting_is_repeatable_and_seeded():
+    rng = np.random.default_rng(0)
+    features, targets = rng.random((300, 4), np.float32), rng.random(300, np.float32)
+    one, same = (fit(features, targets, np.ones(300), SHORT_PERCEPTRONS) for _ in range(2))
+    other = fit(features, targets, np.ones(300), SHORT_PERCEPTRONS.model_copy(update={"seed": 5}))
+    np.testing.assert_array_equal(one.first, same.first)
+    assert not np.array_equal(one.first, other.first)
+    assert not np.array_equal(one.first[0], one.first[1])

@@ -4,8 +4,8 @@ import pytest
 import supercuts
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.objects.figure_ground import leaf_saliency
+from supercuts.training.affinity import PerceptronTrainingConfig
 from supercuts.training.figure_ground import figure_of_segments, learn_figure_ground, sum_of_figure
-from supercuts.training.perceptrons import PerceptronTrainingConfig
 
 
 def squares(seed):

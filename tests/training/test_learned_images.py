@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from supercuts.datasets.labelled_images import LabelledImage, LabelledImages
-from supercuts.refine.slic_targets import TargetConfig
+from supercuts.selftaught.slic_targets import TargetConfig
 from supercuts.training.learned_images import ImageStream, LearnedDataConfig, open_images, read_square, vary
 
 

@@ -9,11 +9,11 @@ from pydantic import ValidationError
 from supercuts.core.config import load_config
 from supercuts.core.errors import InputError
 from supercuts.pipeline import segment_by_maps
-from supercuts.refine.autoencoder import AutoencoderConfig
-from supercuts.refine.classifier import ClassifierConfig
-from supercuts.refine.learned import class_probabilities, load_learned, pixel_maps
-from supercuts.refine.slic_targets import TargetConfig
-from supercuts.refine.wnet import WNetConfig
+from supercuts.selftaught.autoencoder import AutoencoderConfig
+from supercuts.selftaught.classifier import ClassifierConfig
+from supercuts.selftaught.learned import class_probabilities, load_learned, pixel_maps
+from supercuts.selftaught.slic_targets import TargetConfig
+from supercuts.selftaught.wnet import WNetConfig
 from supercuts.training import learned_refiners as training
 from supercuts.training.learned_images import LearnedDataConfig
 from supercuts.training.learned_refiners import LearnedTrainConfig, LearnedTraining

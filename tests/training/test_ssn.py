@@ -1,9 +1,11 @@
 import csv
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from supercuts.core.config import load_config
 from supercuts.core.errors import FileFormatError, InputError
@@ -15,6 +17,7 @@ from supercuts.training import ssn as training
 from supercuts.training.config import DataConfig, TrainConfig, ValidationConfig
 from supercuts.training.module import SSNTraining
 from supercuts.training.samples import CropStream
+from supercuts.training.ssn import write_card
 from supercuts.training.validation import ValidationImages, judge
 
 STEPS = 4
@@ -224,3 +227,25 @@ def test_a_missing_data_set_is_refused_before_anything_is_written(tmp_path, make
     with pytest.raises(FileFormatError, match="No BSDS500 in"):
         training.train(config)
     assert not config.out.exists()
+
+
+CURVE = [{"step": 500, "val_asa": 0.9, "val_asa_200": 0.88}, {"step": 1000, "val_asa": 0.8, "val_asa_200": 0.79}]
+
+
+def test_the_card_says_what_was_trained_and_how_well_it_did(tmp_path):
+    config = TrainConfig(out=tmp_path / "run", data=DataConfig(split="train"), max_steps=1000, seed=7)
+    card = write_card(config, CURVE, steps=1000, seconds=150, n_images=200).read_text()
+    assert "| validation | step 500 (these) | step 1000 (last) |" in card
+    assert "| asa_200 | 0.8800 | 0.7900 |" in card
+    assert "| data | train, 200 images |" in card
+    assert "| steps | 1000 of 6 crops of 304 px |" in card
+    assert "| seed | 7 |" in card
+    assert re.search(r"commit ([0-9a-f]{7}|unknown)", card)
+
+
+def test_the_recipe_in_the_card_is_the_configuration(tmp_path):
+    config = TrainConfig(out=tmp_path / "run", init=tmp_path / "start.safetensors", learning_rate=3e-4)
+    card = write_card(config, [], steps=3, seconds=1, n_images=2).read_text()
+    recipe = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])
+    assert TrainConfig.model_validate(recipe) == config
+    assert "No validation" in card

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from supercuts.core.errors import InputError
-from supercuts.refine.autoencoder import Autoencoder, AutoencoderConfig
+from supercuts.selftaught.autoencoder import Autoencoder, AutoencoderConfig
 
 
 def widths(network) -> list[int]:

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from supercuts.core.errors import InputError
-from supercuts.refine.slic_targets import TargetConfig, image_superpixels, slic_targets, thesis_targets, voted_targets
+from supercuts.selftaught.slic_targets import (
+    TargetConfig,
+    image_superpixels,
+    slic_targets,
+    thesis_targets,
+    voted_targets,
+)
 
 
 def naive_vote(winners: np.ndarray, superpixels: np.ndarray) -> np.ndarray:

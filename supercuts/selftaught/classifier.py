@@ -8,7 +8,8 @@ The first of two extensions of Kanezaki's method that are trained on a data set,
 thesis. Its two optimisers had the same settings and took their steps after one backward pass: one does the same.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +18,29 @@ from pydantic import BaseModel, Field, PositiveInt
 from torch import nn
 
 from supercuts.core.errors import InputError
-from supercuts.refine.response_net import SIDE_PX, Layout, initialise, response_layers
-from supercuts.refine.slic_targets import TargetConfig, slic_targets
+from supercuts.selftaught.slic_targets import TargetConfig, slic_targets
+
+Layout = Literal["cifar10", "stl10", "voc"]
+SIDE_PX: dict[str, int] = {"cifar10": 32, "stl10": 96, "voc": 224}  # of the images that a layout was made for
+
+
+def response_layers(layers: tuple[tuple[int, int], ...], n_in: int = 3) -> nn.Sequential:
+    """Return convolution, batch normalisation and ReLU for each (channels, kernel side), the last one too."""
+    parts: list[nn.Module] = []
+    for n_out, kernel in layers:
+        parts += [nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2), nn.BatchNorm2d(n_out), nn.ReLU()]
+        n_in = n_out
+    return nn.Sequential(*parts)
+
+
+def initialise(network: nn.Module, fill: Callable[..., Any] = nn.init.xavier_uniform_) -> None:
+    """Fill the weights of convolutions and linear layers, and set their biases to 0; batch normalisation starts so."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            fill(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
 
 _HIDDEN: dict[str, tuple[tuple[int, int], ...]] = {  # (channels, kernel) before the last layer
     "cifar10": ((64, 3), (128, 3), (64, 1)),

@@ -4,9 +4,9 @@ import torch
 from safetensors.torch import save_file
 
 from supercuts.core.errors import FileFormatError
-from supercuts.refine.autoencoder import AutoencoderConfig
-from supercuts.refine.classifier import ClassifierConfig
-from supercuts.refine.learned import (
+from supercuts.selftaught.autoencoder import AutoencoderConfig
+from supercuts.selftaught.classifier import ClassifierConfig
+from supercuts.selftaught.learned import (
     class_boundary,
     class_probabilities,
     load_learned,
@@ -14,7 +14,7 @@ from supercuts.refine.learned import (
     pixel_maps,
     save_learned,
 )
-from supercuts.refine.wnet import WNetConfig
+from supercuts.selftaught.wnet import WNetConfig
 
 CONFIGS = [
     WNetConfig(classes=3, widths=(2, 4, 4)),
