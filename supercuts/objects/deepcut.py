@@ -1,25 +1,26 @@
-"""DeepCut's rule for objects: what is not the part that holds the image border.
+"""DeepCut: a small graph network, optimised on one image alone, clusters its nodes; which of the parts are objects.
 
-In   node features (N, D), not normalised, NodeGraph
-Out  Foreground
-Not  no network: objects/deepcut.py optimises it on this image
+In   node features (N, D) and edges (E, 2) of a graph, or all pairs; the border and area of each node
+Out  the part of each node and its soft assignment; Foreground: what is not the part that holds the image border
+Not  nothing learned from other images, no files
 
-Aflalo et al., ICCVW 2023. The original looks at the four corner patches; here every node counts by its border.
+Aflalo et al., "DeepCut: Unsupervised segmentation using graph neural networks clustering", ICCVW 2023: one graph
+convolution and two linear layers give a soft assignment S, whose loss is the normalised cut or that of correlation
+clustering. The original's graph joins all pairs of patches; here so it does without edges, and with edges only those,
+so memory grows with them. Its labels come from a pass with dropout, before the last step; here from a pass without,
+after it. For the background the original looks at the four corner patches; here every node counts by its border.
 """
 
 from typing import Literal, NamedTuple
 
 import numpy as np
-import scipy.sparse
 import torch
 from jaxtyping import Float, Float32, Int32, Int64
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
-from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
 from supercuts.core.progress import Progress as Progress
-from supercuts.graph.rag import RegionGraph
 from supercuts.objects.foreground import Foreground, check_features, foreground
 from supercuts.objects.graphs import NodeGraph
 
@@ -53,20 +54,6 @@ class Clustering(NamedTuple):
     parts: np.ndarray
     soft: np.ndarray
     loss: float
-
-
-def hop_edges(graph: RegionGraph, hops: int = 2) -> Int32[np.ndarray, "pairs 2"]:
-    """Return the pairs i < j of nodes at most `hops` edges apart, in lexicographic order."""
-    check_in_range("hops", hops, 1, np.inf, remedy="One hop is the region adjacency graph itself.")
-    n = graph.n_nodes
-    ones = np.ones(graph.n_edges, np.int8)
-    near = scipy.sparse.coo_array((ones, (graph.edges[:, 0], graph.edges[:, 1])), shape=(n, n))
-    step = (near + near.T + scipy.sparse.eye_array(n, dtype=np.int8)).tocsr().astype(bool)
-    reached = step
-    for _ in range(hops - 1):
-        reached = (reached @ step).astype(bool)
-    upper = scipy.sparse.triu(reached, k=1).tocoo()
-    return np.stack([upper.row, upper.col], axis=1)[np.lexsort((upper.col, upper.row))].astype(np.int32)
 
 
 def deepcut(

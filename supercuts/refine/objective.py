@@ -4,7 +4,8 @@ In   response (1, K, H, W); targets and weights (H, W); the weights of the terms
 Out  Classified: the labels and probabilities of a response; the loss, its terms
 Not  no targets are chosen here (fit.py), no optimiser
 
-On CPUs one kernel computes all terms and the gradient from the softmax, which it overwrites; elsewhere losses.py does.
+On CPUs one kernel computes all terms and the gradient from the softmax, which it overwrites; elsewhere torch does, by
+similarity, continuity and area_terms.
 """
 
 from typing import Any, NamedTuple

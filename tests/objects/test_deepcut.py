@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import build_rag
 from supercuts.objects import deepcut as module
 from supercuts.objects.deepcut import (
     CC,
@@ -13,7 +12,6 @@ from supercuts.objects.deepcut import (
     cc_loss,
     deepcut,
     deepcut_object,
-    hop_edges,
     ncut_loss,
 )
 from supercuts.objects.graphs import NodeGraph, grid_graph
@@ -83,10 +81,12 @@ def test_nothing_is_written_and_progress_is_told(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def grid_graph_deepcut_network(rows, cols):
-    labels = np.arange(rows * cols, dtype=np.int32).reshape(rows, cols).repeat(2, 0).repeat(2, 1)
-    maps = [np.zeros(shape, np.float32) for shape in (labels.shape, (3, *labels.shape), (0, *labels.shape))]
-    return build_rag(labels, *maps)
+def grid_edges(rows, cols, hops):
+    """Return the pairs i < j of places at most `hops` steps apart on a grid."""
+    place = np.array([(y, x) for y in range(rows) for x in range(cols)])
+    distance = abs(place[:, None] - place[None]).sum(2)
+    is_upper = np.arange(rows * cols)[:, None] < np.arange(rows * cols)
+    return np.argwhere((distance <= hops) & is_upper).astype(np.int32)
 
 
 def two_kinds(rows=6, cols=8, noise=0.3, seed=0):
@@ -105,7 +105,7 @@ ALL = 13  # hops between opposite corners of the grid: every pair is an edge
 @pytest.mark.parametrize("seed", range(3))
 def test_two_kinds_of_nodes_are_two_parts(loss, hops, seed):
     features, is_right = two_kinds(seed=seed)
-    edges = hop_edges(grid_graph_deepcut_network(6, 8), hops)
+    edges = grid_edges(6, 8, hops)
     found = deepcut(features, edges, DeepCutConfig(loss=loss, steps=300, learning_rate=1e-2, seed=seed))
     np.testing.assert_array_equal(found.parts, is_right)
     np.testing.assert_allclose(found.soft.sum(1), 1, rtol=1e-5)
@@ -114,7 +114,7 @@ def test_two_kinds_of_nodes_are_two_parts(loss, hops, seed):
 def test_correlation_clustering_uses_no_more_parts_than_it_needs():
     features, is_right = two_kinds()
     config = DeepCutConfig(loss="cc", n_parts=10, steps=300, learning_rate=1e-2)
-    parts = deepcut(features, hop_edges(grid_graph_deepcut_network(6, 8), ALL), config).parts
+    parts = deepcut(features, grid_edges(6, 8, ALL), config).parts
     assert parts.max() <= 3
     assert not set(parts[is_right]) & set(parts[~is_right])
 
@@ -192,9 +192,7 @@ def test_weights_assignments_and_loss_are_those_of_a_dense_reference(monkeypatch
 def test_all_pairs_given_as_edges_are_the_dense_graph(loss):
     features, _ = two_kinds()
     config = DeepCutConfig(loss=loss, steps=20)
-    dense, sparse = (
-        deepcut(features, edges, config) for edges in (None, hop_edges(grid_graph_deepcut_network(6, 8), ALL))
-    )
+    dense, sparse = (deepcut(features, edges, config) for edges in (None, grid_edges(6, 8, ALL)))
     np.testing.assert_allclose(dense.soft, sparse.soft, atol=1e-4)
     np.testing.assert_array_equal(dense.parts, sparse.parts)
     assert dense.loss == pytest.approx(sparse.loss, abs=1e-4)
@@ -209,21 +207,12 @@ def test_progress_is_told_each_step():
 
 def test_it_repeats_and_leaves_the_generator_alone():
     features, _ = two_kinds()
-    edges = hop_edges(grid_graph_deepcut_network(6, 8), 1)
+    edges = grid_edges(6, 8, 1)
     state = torch.random.get_rng_state()
     one, same = (deepcut(features, edges, DeepCutConfig(steps=5)) for _ in range(2))
     np.testing.assert_array_equal(one.soft, same.soft)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not np.array_equal(deepcut(features, edges, DeepCutConfig(steps=5, seed=1)).soft, one.soft)
-
-
-@pytest.mark.parametrize("hops", [1, 2, 3])
-def test_hops_are_counted_along_edges(hops):
-    rows, cols = 4, 5
-    place = np.array([(y, x) for y in range(rows) for x in range(cols)])
-    distance = abs(place[:, None] - place[None]).sum(2)
-    expected = np.argwhere((distance <= hops) & (np.arange(20)[:, None] < np.arange(20)))
-    np.testing.assert_array_equal(hop_edges(grid_graph_deepcut_network(rows, cols), hops), expected)
 
 
 def test_what_cannot_be_clustered_is_refused():
