@@ -20,12 +20,12 @@ def fastest(device: "torch.device") -> "torch.dtype":
     """
     import torch  # takes long
 
+    from supercuts.core.private_torch import has_bfloat16
+
     if device.type == "cuda":
         is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        is_fast = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
-        # what torch's own compiler asks
-        is_fast = is_fast and getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)()
+        is_fast = device.type == "cpu" and has_bfloat16()
     return torch.bfloat16 if is_fast else torch.float32
 
 
