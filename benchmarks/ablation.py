@@ -36,17 +36,17 @@ from supercuts.graph.rag import build_rag
 from supercuts.graph.statistics import region_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.io import read_image
-from supercuts.leaves import make_leaves
 from supercuts.merging.affinity import Affinity, AffinityConfig
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.merging.registry import MergingConfig, Regions, merge
 from supercuts.metrics.superpixel import achievable_segmentation_accuracy
 from supercuts.networks.files import load_network
+from supercuts.networks.maps import PixelMaps
 from supercuts.networks.network import VIEWS
 from supercuts.networks.predict import predict
 from supercuts.networks.ssn import SSN
 from supercuts.pipeline import PipelineConfig
-from supercuts.superpixels.result import PixelMaps
+from supercuts.superpixels.leaves import make_leaves
 from supercuts.training.affinity import Leaves, learn_affinity
 from supercuts.training.gnn import learn_gnn
 

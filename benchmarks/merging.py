@@ -21,10 +21,10 @@ import supercuts
 from supercuts.graph.rag import build_rag
 from supercuts.graph.statistics import region_statistics
 from supercuts.images.io import read_image
-from supercuts.leaves import make_leaves
 from supercuts.merging.registry import MERGERS, Regions, merge
+from supercuts.networks.maps import PixelMaps
 from supercuts.networks.predict import predict
-from supercuts.superpixels.result import PixelMaps
+from supercuts.superpixels.leaves import make_leaves
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "photo.jpg"
 CELLS, CELL_PX = 317, 6  # 100,489 superpixels

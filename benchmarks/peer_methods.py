@@ -17,7 +17,7 @@ import skimage.graph
 import skimage.segmentation
 
 from supercuts.core.arrays import relabel_consecutive
-from supercuts.superpixels._kernels import label_components
+from supercuts.superpixels._kernels.cluster import label_components
 
 Method = Callable[[np.ndarray, Any], np.ndarray]
 COUNTS = (50, 120, 250, 450, 700, 1100, 1700)  # asked for; what comes is counted

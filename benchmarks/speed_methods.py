@@ -23,12 +23,12 @@ STAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "colour": (("supercuts.networks.predict", "color_features"),),
     "network": (("supercuts.networks.predict", "network_maps"), ("supercuts.large", "predict_stored")),
     "cells to superpixels": (
-        ("supercuts.leaves", "cluster"),
+        ("supercuts.superpixels.leaves", "cluster"),
         *(("supercuts.large", f) for f in ("halved", "_superpixels", "doubled")),
     ),
-    "smoothing": (("supercuts.leaves", "smooth"), ("supercuts.large", "smooth_strips")),
+    "smoothing": (("supercuts.superpixels.leaves", "smooth"), ("supercuts.large", "smooth_strips")),
     "graphs": (
-        *(("supercuts.leaves", f) for f in ("region_means", "build_rag", "grouped_means")),
+        *(("supercuts.superpixels.leaves", f) for f in ("region_means", "build_rag", "grouped_means")),
         *(("supercuts.large", f) for f in ("build_rag_strips", "contract")),
     ),
     "down to the leaves": tuple((f"supercuts.{module}", f) for module in ("leaves", "large") for f in _MERGING),

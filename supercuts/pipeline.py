@@ -4,9 +4,8 @@ In   an image (what read_image takes; of other than 3 channels what read_bands t
 Out  Hierarchy with exactly the leaves asked for
 Not  no algorithms, no training, no files but weights
 
-    image -> predict -> PixelMaps -> make_leaves (cluster, build_rag, smooth) -> RegionGraph -> merge -> Hierarchy
+    Scene -> predict_stored -> PixelMaps -> make_leaves (cluster, smooth, merge) -> RegionGraph -> merge -> Hierarchy
 
-Large images, those with pixels left out and those with further bands go the same way in strips (large.py).
 Regions merge by the affinity that was learned for the network (supercuts calibrate); without one by hand-made
 distances.
 """
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from supercuts.config import CLASS_CONFIG, ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.core.memory import keep_freed_memory
@@ -26,11 +24,11 @@ from supercuts.core.progress import Progress
 from supercuts.graph.statistics import region_statistics
 from supercuts.hierarchy.georeferenced import georeferenced
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.bands import preview, read_channels, to_unit
-from supercuts.images.scenes import read_scene
-from supercuts.large import Learned, segment_scene
-from supercuts.leaves import make_leaves
+from supercuts.images.bands import preview, read_channels
+from supercuts.images.scenes import Scene, all_bands, read_scene
+from supercuts.learned import Learned
 from supercuts.merging.affinity import Affinity
+from supercuts.merging.agglomerative import LinkageConfig
 from supercuts.merging.perceptrons import Perceptrons
 from supercuts.merging.priors import (
     Masks,
@@ -41,13 +39,15 @@ from supercuts.merging.priors import (
 )
 from supercuts.merging.registry import MERGERS, Regions, merge
 from supercuts.networks.calibration import read_calibration
+from supercuts.networks.maps import PixelMaps, is_large
 from supercuts.networks.network import EMBEDDED, VIEWS, Network, Pixels, is_on_gpu, open_network, weights_path
-from supercuts.networks.predict import predict, predict_many
-from supercuts.networks.tiles import choose_tile, filled
+from supercuts.networks.predict import predict_many
+from supercuts.networks.tiles import choose_tile, filled, predict_stored
 from supercuts.objects.result import Objects, Parts
 from supercuts.refine.config import RefineConfig
-from supercuts.superpixels.result import PixelMaps
-from supercuts.superpixels.stored import is_large
+from supercuts.settings import CLASS_CONFIG, ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config
+from supercuts.superpixels.leaves import count_cells, make_leaves
+from supercuts.superpixels.pyramid import is_halved
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +77,9 @@ __all__ = [  # also what is wired here but lives elsewhere
 ]
 
 keep_freed_memory()
+
+# bands that the network does not see show in the colour alone, which has to count
+_WITH_BANDS = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.3, small_area=0.005)
 
 Priors = Sequence[np.ndarray] | np.ndarray  # boolean masks (H, W)
 Refiner = str | RefineConfig
@@ -262,35 +265,31 @@ class Model:
         refine = None if refiner is None else _refiner(refiner)
         wanted = self._check_superpixels(superpixels)
         scene = read_scene(image, self._channels, bands, mask)
-        masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape)
-        side = choose_tile(tile, scene.shape, self.network, self.config.views)
-        needs_all = masks is not None or refine is not None
-        if scene.is_plain and not tile and (needs_all or not is_large(scene.shape)):
-            pixels = scene.pixels
-            h = segment(pixels, self.network, self.levels, wanted, self.config, self.affinity, self.gnn, masks)
-            return georeferenced(h if refine is None else refine(h, to_unit(pixels)), image)
-        if needs_all:
-            raise InputError("priors and refiner need all pixels at once: leave out tile, mask and bands.")
-        learned = Learned(self.network, self.levels, self.affinity, self.gnn)
-        return georeferenced(segment_scene(scene, side, wanted, learned, self.config), image)
+        masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape, scene.valid)
+        h = segment(scene, self._learned, wanted, self.config, masks, tile)
+        return georeferenced(h if refine is None else refine(h, all_bands(scene)), image)
 
     def _segment_together(self, sources: list[ImageSource], wanted: int) -> Iterator[tuple[int, Hierarchy]]:
-        together: list[int] = []
+        together: list[tuple[int, Scene]] = []
         alone: list[int] = []
 
         def pixels() -> Iterator[Pixels]:
             for number, one in enumerate(sources):
                 scene = read_scene(one, self._channels)
                 if scene.is_plain and not is_large(scene.shape):
-                    together.append(number)
+                    together.append((number, scene))
                     yield scene.pixels
                 else:
                     alone.append(number)
 
-        for i, image, maps in predict_many(pixels(), self.network, self.config.views):
-            arguments = (image, self.network, self.levels, wanted, self.config, self.affinity, self.gnn)
-            yield together[i], georeferenced(segment(*arguments, maps=maps), sources[together[i]])
+        for i, _, maps in predict_many(pixels(), self.network, self.config.views):
+            number, scene = together[i]
+            yield number, georeferenced(segment(scene, self._learned, wanted, self.config, maps=maps), sources[number])
         yield from ((number, self.segment(sources[number], wanted)) for number in alone)
+
+    @property
+    def _learned(self) -> Learned:
+        return Learned(self.network, self.levels, self.affinity, self.gnn, self.figure_ground)
 
     def _check_superpixels(self, superpixels: int | None) -> int:
         wanted = self.config.superpixels if superpixels is None else superpixels
@@ -354,38 +353,53 @@ def load(
 
 
 def segment(
-    image: Pixels,
-    network: Network | None,
-    levels: dict[str, float],
+    scene: Scene,
+    learned: Learned,
     n_leaves: int,
     config: PipelineConfig,
-    affinity: Affinity | None = None,
-    gnn: GNN | None = None,
     masks: Masks | None = None,
+    tile: int | None = None,
     maps: PixelMaps | None = None,
 ) -> Hierarchy:
-    """Return the hierarchy of an image with min(n_leaves, H * W) leaves, which respects the masks of priors.
+    """Return the hierarchy of an image with at most so many leaves, which respects the masks of priors.
 
-    maps: what predict gives of the image, if it was asked before.
+    There are fewer leaves only if there are fewer valid pixels, and more only if those are in more pieces.
+
+    tile  as Model.segment takes it
+    maps  what predict gives of the image, if it was asked before
     """
-    maps = predict(image, network, config.views) if maps is None else maps
+    learned, config = _for_bands(scene, learned, config)
+    maps = _look(scene, learned.network, n_leaves, config, tile) if maps is None else maps
     cells = None if masks is None else cells_of_masks(masks)
-    labels, graph = make_leaves(maps, min(n_leaves, image.shape[0] * image.shape[1]), network, config, cells)
-    is_learned = affinity is not None or gnn is not None
+    labels, graph = make_leaves(maps, n_leaves, learned.network, config, cells)
+    is_learned = learned.affinity is not None or learned.gnn is not None
     statistics = region_statistics(labels, graph, maps) if is_learned else None
-    regions = Regions(graph, config.merging, statistics, affinity, gnn)
-    if masks is None:
-        tree = merge(regions)
-    else:
-        tree = merge_with_priors(regions, members_of_masks(masks, labels, graph.n_nodes))
-    return Hierarchy(
-        labels=labels,
-        parents=tree.parents,
-        altitudes=tree.altitudes,
-        embeddings=graph.embedding,
-        image=preview(image),
-        levels=dict(levels),
-    )
+    regions = Regions(graph, config.merging, statistics, learned.affinity, learned.gnn)
+    members = None if masks is None else members_of_masks(masks, labels, graph.n_nodes)
+    tree = merge(regions) if members is None else merge_with_priors(regions, members)
+    levels = dict(learned.levels)
+    return Hierarchy(labels, tree.parents, tree.altitudes, graph.embedding, preview(scene.pixels), levels)
+
+
+def _look(scene: Scene, network: Network | None, n_leaves: int, config: PipelineConfig, tile: int | None) -> PixelMaps:
+    """Return the maps of an image, which the network sees as asked for or as suits its size."""
+    way = choose_tile(tile, scene.shape, network, config.views)
+    n_valid = int(np.prod(scene.shape) if scene.valid is None else np.count_nonzero(scene.valid))
+    stride = 2 if is_halved(scene.shape, count_cells(scene.shape, n_valid, n_leaves, config.oversampling)) else 1
+    return predict_stored(scene.pixels, scene.bands, network, way, config.views, scene.valid, stride)
+
+
+def _for_bands(scene: Scene, learned: Learned, config: PipelineConfig) -> tuple[Learned, PipelineConfig]:
+    """Return what regions merge by: where bands count as colour that the network does not see, these and boundaries.
+
+    What was learned knows nothing of such bands, and there are no levels.
+    """
+    if scene.bands.shape[2] == 0:
+        return learned, config
+    if config.merging.method == "gnn":
+        raise InputError('merging="gnn" was learned without these bands: leave them out, or use agglomerative.')
+    merging = config.merging.model_copy(update={"linkage": _WITH_BANDS})
+    return Learned(learned.network, {}), config.model_copy(update={"merging": merging})
 
 
 def segment_by_maps(
@@ -393,6 +407,6 @@ def segment_by_maps(
 ) -> Hierarchy:
     """Return the hierarchy with min(n_leaves, H * W) leaves that another network's maps of the image give."""
     check_in_range("n_leaves", n_leaves, 1, np.inf, remedy="Ask for at least one superpixel.")
-    labels, graph = make_leaves(maps, min(n_leaves, maps.boundary.size), None, config)
+    labels, graph = make_leaves(maps, n_leaves, None, config)
     tree = merge(Regions(graph, config.merging))
     return Hierarchy(labels, tree.parents, tree.altitudes, graph.embedding, image=preview(image))

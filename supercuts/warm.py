@@ -14,16 +14,17 @@ from PIL import Image
 from safetensors import safe_open
 
 from supercuts.batch.outputs import write_outputs
-from supercuts.config import default_config
 from supercuts.merging.affinity import Affinity
 from supercuts.merging.perceptrons import Perceptrons
 from supercuts.networks.calibration import parse_config, read_calibration
+from supercuts.networks.maps import PixelMaps, as_half
 from supercuts.networks.network import Maps, Sized, ViewsConfig, weights_path
 from supercuts.networks.onnx_network import OnnxNetwork
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.pipeline import Model
+from supercuts.settings import default_config
+from supercuts.superpixels.leaves import make_leaves
 from supercuts.superpixels.pyramid import doubled, halved
-from supercuts.superpixels.stored import StoredMaps
 
 _SHAPE, _STRIDE = (64, 96), 2
 
@@ -67,7 +68,15 @@ def compile_kernels() -> None:
         h.cut(regions=5)
         h.ucm()
         write_outputs(Path(folder), "noise", path, h, ("html",), overlays=True)
-        model.segment(path, superpixels=40, tile=64)  # as large images are
-    rgb, boundary = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.float32)
-    halved(StoredMaps(rgb, rgb[..., :0], boundary, np.zeros((1, 4, 6), np.float16)))
-    doubled(np.zeros((2, 3), np.int32), (4, 6))
+    # what large images are stored as
+    height, width = _SHAPE
+    rng = np.random.default_rng(0)
+    maps = PixelMaps(
+        rng.integers(0, 256, (*_SHAPE, 3), np.uint8).transpose(2, 0, 1),
+        rng.random(_SHAPE, np.float32),
+        rng.random((*_SHAPE, network.config.embedding_channels), np.float32).astype(np.float16).transpose(2, 0, 1),
+    )
+    labels, _ = make_leaves(maps, 40, network, default_config(network))
+    halved(maps)
+    doubled(labels, (2 * height, 2 * width))
+    as_half(np.zeros(1, np.float32))

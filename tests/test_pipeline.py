@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 import supercuts
 from supercuts.core.errors import FileFormatError, ImageError, InputError
+from supercuts.networks import maps as maps_module
 from supercuts.networks.files import save_network
 from supercuts.networks.network import ViewsConfig
 from supercuts.networks.predict import predict
@@ -30,7 +31,6 @@ from supercuts.pipeline import (
     weights_path,
 )
 from supercuts.selftaught.learned import pixel_maps
-from supercuts.superpixels import stored
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "photo.jpg"
 N_SEEDS, CASES_PER_SEED = 20, 5
@@ -553,7 +553,7 @@ def test_large_and_masked_images_of_a_batch_are_not_seen_together_with_others(tm
         photometric="rgb",
         extratags=[(42113, "s", 0, "0", True)],
     )
-    monkeypatch.setattr(stored, "_WHOLE_PIXELS", 5000)
+    monkeypatch.setattr(maps_module, "_WHOLE_PIXELS", 5000)
     images = [large, small, tmp_path / "masked.tif", small]
     expected = [model.segment(image, superpixels=10) for image in images]
     monkeypatch.setattr("supercuts.pipeline.is_on_gpu", lambda _: True)

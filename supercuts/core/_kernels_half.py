@@ -6,6 +6,8 @@ Not  no checks (the callers do them)
 """
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from supercuts.core.compiled import helper, kernel
 
@@ -34,3 +36,15 @@ def from_half(bits):
     # the sign has gone to the front, where it stays; exponents of float32 begin 112 lower
     shifted = (np.int32(bits) << np.int32(13)) & np.int32(-0x70002000)
     return np.int32(shifted).view(np.float32) * np.float32(2.0**112)
+
+
+def _as_number(value):
+    """Return an element of a map, float32 or the bits of a float16 as int16, as float32: within kernels alone."""
+    raise NotImplementedError
+
+
+@overload(_as_number, inline="always")
+def _as_number_of_its_type(value):
+    if isinstance(value, types.Integer):
+        return lambda value: from_half(value)
+    return lambda value: value

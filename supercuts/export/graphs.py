@@ -19,13 +19,11 @@ from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
 from supercuts.export.partitions import Partition, partitions
-from supercuts.graph.rag import RegionGraph, build_rag, contract
-from supercuts.graph.strips import build_rag_strips
+from supercuts.graph.rag import RegionGraph, contract, graph_of_maps
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.color import color_features
-from supercuts.superpixels.stored import without_network
+from supercuts.networks.maps import color_maps
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -37,14 +35,10 @@ def region_graph(hierarchy: Hierarchy, part: Partition) -> RegionGraph:
     boundary is the altitude at which the tree joins the two regions. color is the mean Lab, without columns if the
     hierarchy has no image. embedding is the mean of the superpixels', whose own variance is not kept: it counts as 0.
     """
-    shape = hierarchy.shape
-    empty = np.zeros((0, *shape), np.float32)
-    color = empty if hierarchy.image is None else color_features(hierarchy.image)
-    if hierarchy.is_masked:
-        rgb = np.zeros((*shape, 0), np.uint8) if hierarchy.image is None else hierarchy.image
-        graph = build_rag_strips(hierarchy.labels, without_network(rgb), hierarchy.n_leaves, is_connected=False)
-    else:
-        graph = build_rag(hierarchy.labels, np.zeros(shape, np.float32), color, empty)
+    nothing = np.zeros((*hierarchy.shape, 0), np.uint8)
+    image = nothing if hierarchy.image is None else hierarchy.image
+    maps = color_maps(image, valid=hierarchy.labels >= 0)
+    graph = graph_of_maps(hierarchy.labels, maps, is_connected=False)
     ends = hierarchy.embeddings[graph.edges]
     graph = replace(
         graph,

@@ -1,7 +1,7 @@
 """The region adjacency graph of a label map, with what its edges and nodes carry.
 
-In   labels (H, W), boundary probability (H, W), colour (C, H, W), embeddings (D, H, W)
-Out  RegionGraph: edges in lexicographic order, one linear pass over the pixels
+In   labels (H, W), -1 where a pixel is not valid, and PixelMaps
+Out  RegionGraph: edges in lexicographic order, one linear pass over the pixels, a strip of rows after the other
 Not  no dissimilarity (merging), no torch
 """
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64, Shaped
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped
 
-from supercuts.core.arrays import channels_last
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_threads
-from supercuts.graph import _kernels
+from supercuts.graph._kernels import rag as _kernels
+from supercuts.networks.maps import PixelMaps
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -97,51 +97,85 @@ def build_rag(
     embeddings: Float32[np.ndarray, "channels height width"],
 ) -> RegionGraph:
     """Return the graph of `labels`, whose ids are 0..N-1, all present; a single region gives no edges."""
-    _check_maps(labels, boundary, color, embeddings)
-    n_nodes = int(labels.max()) + 1
-    area, position, bbox = _kernels.accumulate_nodes(labels, n_nodes)
+    # the kernels do not check bounds
+    if {boundary.shape, color.shape[1:], embeddings.shape[1:]} != {labels.shape}:
+        raise InputError(
+            f"boundary {boundary.shape}, color {color.shape} and embeddings {embeddings.shape} do not fit labels "
+            f"{labels.shape}: give (H, W), (C, H, W) and (D, H, W) maps of one image."
+        )
+    return graph_of_maps(labels, PixelMaps(color, boundary, embeddings), is_connected=False)
+
+
+def graph_of_maps(labels: Int32[np.ndarray, "height width"], maps: PixelMaps, is_connected: bool = True) -> RegionGraph:
+    """Return the graph of `labels`, whose ids are 0..N-1, all present; pixels of -1 have no part in it.
+
+    is_connected: whether each region is, which takes less memory.
+    """
+    n_nodes = _count_regions(labels, maps)
+    area, position, bbox = _kernels.measure_nodes(labels, n_nodes)
     _check_none_missing("label", "pixel", area)
     borders: list[np.ndarray] = []
 
-    def add_edges() -> None:
-        sums = _kernels.accumulate_edges(labels, boundary, n_nodes, _kernels.count_border_pairs(labels))
-        order = np.argsort(sums[0])
-        borders.extend(one[order] for one in sums)
+    def meanwhile() -> None:
+        borders.extend(sum_borders(labels, maps, n_nodes, is_connected))
 
-    colors, learned, squares = _sum_channels(labels, color, embeddings, n_nodes, add_edges)
+    colors, embeddings, squares = _sum_channels(labels, maps, n_nodes, meanwhile)
     keys, length, total = borders
-    return graph_of_sums((keys, length, total), (area, position, bbox), colors, learned, squares)
+    return graph_of_sums((keys, length, total), (area, position, bbox), colors, embeddings, squares)
+
+
+def sum_borders(
+    labels: Int32[np.ndarray, "height width"], maps: PixelMaps, n_nodes: int, is_connected: bool
+) -> tuple[Int64[np.ndarray, " edges"], Int64[np.ndarray, " edges"], Float64[np.ndarray, " edges"]]:
+    """Return keys i * n_nodes + j of the pairs i < j that share a border, ascending, its length and boundary sum."""
+    # the graph of connected regions is planar: at most 3 N - 6 edges
+    most = max(3 * n_nodes if is_connected else _kernels.count_border_pairs(labels), 1)
+    keys, length, total = np.empty(most, np.int64), np.zeros(most, np.int64), np.zeros(most)
+    table, n_edges = np.full(1 << max(2 * most - 1, 15).bit_length(), -1, np.int64), 0
+    for top, bottom in maps.strips():
+        boundary, first = maps.boundary_rows(top, min(bottom + 1, len(labels)))
+        n_edges = _kernels.add_edges(labels, top, bottom, boundary, first, n_nodes, table, keys, length, total, n_edges)
+    order = np.argsort(keys[:n_edges])
+    return keys[order], length[order], total[order]
 
 
 def region_means(
-    labels: Int32[np.ndarray, "height width"],
-    color: Float32[np.ndarray, "bands height width"],
-    embeddings: Float32[np.ndarray, "channels height width"],
+    labels: Int32[np.ndarray, "height width"], maps: PixelMaps
 ) -> tuple[Float32[np.ndarray, "regions bands"], Float32[np.ndarray, "regions channels"]]:
-    """Return the mean colours and embeddings of the regions 0..R-1, all present, as build_rag does."""
-    _check_maps(labels, color[0], color, embeddings)
-    area = np.bincount(labels.ravel())
+    """Return the mean colours and embeddings of the regions 0..R-1, all present, as graph_of_maps does."""
+    n_regions = _count_regions(labels, maps)
+    area = np.zeros(n_regions, np.int64)
+    for top, bottom in maps.strips():
+        counts = np.bincount(labels[top:bottom].ravel() + 1, minlength=n_regions + 1)  # -1 comes first
+        area += counts[1:]
     _check_none_missing("label", "pixel", area)
-    colors, learned, _ = _sum_channels(labels, color, embeddings, area.size)
+    colors, learned, _ = _sum_channels(labels, maps, n_regions)
     return (colors / area[:, None]).astype(np.float32), (learned / area[:, None]).astype(np.float32)
 
 
+def _count_regions(labels: np.ndarray, maps: PixelMaps) -> int:
+    if labels.shape != maps.shape:
+        raise InputError(f"labels {labels.shape} and maps {maps.shape} differ in size: give maps of one image.")
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (-1, -1)
+    if low < (0 if maps.valid is None else -1) or high < 0:
+        start = low if labels.size else "none"
+        raise InputError(f"labels of shape {labels.shape} start at {start}; expected ids 0..N-1 on at least one pixel.")
+    return high + 1
+
+
 def _sum_channels(
-    labels: np.ndarray,
-    color: np.ndarray,
-    embeddings: np.ndarray,
-    n_nodes: int,
-    meanwhile: Callable[[], None] | None = None,
+    labels: np.ndarray, maps: PixelMaps, n_nodes: int, meanwhile: Callable[[], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return sums of colour (N, C) and embedding (N, D) over the pixels of each label, and of its squares (N,)."""
-    colors, learned = np.zeros((n_nodes, len(color))), np.zeros((n_nodes, len(embeddings)))
-    squares, unused = np.zeros(n_nodes), np.zeros(n_nodes)
+    colors, learned = np.zeros((n_nodes, maps.n_colors)), np.zeros((n_nodes, len(maps.embeddings)))
+    squares = np.zeros(n_nodes)
 
     def add_embeddings() -> None:
-        _kernels.add_pixels(labels, 0, labels.shape[0], channels_last(embeddings), learned, squares)
+        _kernels.add_pixels(labels, maps.looked_up()[2], maps.embedding_stride, learned, squares)
 
     def add_colors() -> None:
-        _kernels.add_channels(labels, 0, labels.shape[0], color, colors, unused)
+        for top, bottom in maps.strips():
+            _kernels.add_channels(labels, top, bottom, *maps.color_rows(top, bottom), colors)
 
     # each adds in the order of the pixels, whatever the number of threads; the longest comes first
     others = [add_colors] if meanwhile is None else [meanwhile, add_colors]
@@ -254,18 +288,6 @@ def _mean_by_area(region: np.ndarray, values: np.ndarray, node_area: np.ndarray,
     np.add.at(sums, region, values * node_area[:, None])
     means: np.ndarray = (sums / area[:, None]).astype(np.float32)
     return means
-
-
-def _check_maps(labels: np.ndarray, boundary: np.ndarray, color: np.ndarray, embeddings: np.ndarray) -> None:
-    if labels.size == 0 or labels.min() < 0:
-        low = "none" if labels.size == 0 else labels.min()
-        raise InputError(f"labels of shape {labels.shape} start at {low}; expected ids 0..N-1 on at least one pixel.")
-    # the kernels do not check bounds
-    if {boundary.shape, color.shape[1:], embeddings.shape[1:]} != {labels.shape}:
-        raise InputError(
-            f"boundary {boundary.shape}, color {color.shape} and embeddings {embeddings.shape} do not fit labels "
-            f"{labels.shape}: give (H, W), (C, H, W) and (D, H, W) maps of one image."
-        )
 
 
 def _check_none_missing(name: str, member: str, count: np.ndarray) -> None:

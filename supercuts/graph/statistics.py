@@ -5,6 +5,7 @@ Out  RegionStatistics
 Not  no means, no features of pairs (merging/affinity.py), no torch
 """
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,9 @@ from jaxtyping import Float64, Int32
 
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_threads
-from supercuts.graph import _kernels_statistics
+from supercuts.graph._kernels import statistics as _kernels
 from supercuts.graph.rag import RegionGraph, group_edges, join_boxes
-from supercuts.superpixels.result import PixelMaps
+from supercuts.networks.maps import PixelMaps
 
 N_BINS = 8  # of the histogram of each band
 LIMITS = (0.1, 0.25, 0.5, 0.75, 0.9)  # boundary probabilities that border pixels are counted above
@@ -42,48 +43,72 @@ class RegionStatistics:
 def region_statistics(
     labels: Int32[np.ndarray, "height width"], graph: RegionGraph, maps: PixelMaps
 ) -> RegionStatistics:
-    """Return the statistics of `graph`, which is that of `labels`; both are of the size of `maps`."""
+    """Return the statistics of `graph`, which is that of `labels`; a side without a valid neighbour is frame."""
     if labels.shape != maps.shape:
         raise InputError(f"labels {labels.shape} and maps {maps.shape} differ in size: give maps of one image.")
-    strength, regions, stride = maps.boundary, maps.embeddings[:0], 1
+    n, strips = graph.n_nodes, list(maps.strips())
+    edges, frame = np.zeros((graph.n_edges, 5 + len(LIMITS))), np.zeros(n)
+    waiting, lock, nodes = {}, threading.Lock(), [np.zeros((n, 0))]
+
+    def add(_: int, strip: tuple[int, int] | None) -> None:
+        if strip is None:
+            _add_borders(labels, graph, maps, edges, frame)
+            return
+        waiting[strip[0]] = _sum_nodes(labels, maps, strip, n)
+        with lock:  # in the order of the strips, as many as are done: the sums are the same to the last bit
+            while strips and strips[0][0] in waiting:
+                one = waiting.pop(strips.pop(0)[0])
+                nodes[0] = one if nodes[0].size == 0 else np.add(nodes[0], one, out=nodes[0])
+
+    in_threads(add, [None, *strips])
+    sums = nodes[0]
+    ends = graph.edges.ravel()
+    for column in range(2):  # borders are part of the perimeters on both sides
+        sums[:, 1 + column] = np.bincount(ends, np.repeat(edges[:, column], 2), minlength=n)
+    sums[:, 1] += frame
+    _set_embeddings(sums, graph, maps.n_colors)
+    sizes = np.array([maps.n_colors, len(maps.embeddings), 0 if maps.regions is None else len(maps.regions)])
+    return RegionStatistics(sums, edges, graph.bbox.astype(np.float64), sizes)
+
+
+def _add_borders(labels: np.ndarray, graph: RegionGraph, maps: PixelMaps, edges: np.ndarray, frame: np.ndarray) -> None:
+    height, limits = labels.shape[0], np.array(LIMITS)
+    keys = graph.edges[:, 0].astype(np.int64) * graph.n_nodes + graph.edges[:, 1]
+    if maps.strength is None:
+        strength, stride = maps.boundary_rows(0, height)[0], 1
+    else:
+        strength, stride = maps.strength.astype(np.float32, copy=False), maps.region_stride
+    for top, bottom in maps.strips():
+        boundary, first = maps.boundary_rows(top, min(bottom + 1, height))
+        _kernels.add_borders(labels, top, bottom, boundary, first, strength, stride, keys, limits, edges, frame)
+
+
+def _sum_nodes(labels: np.ndarray, maps: PixelMaps, strip: tuple[int, int], n_nodes: int) -> np.ndarray:
+    """Return the (N, K) sums over the pixels of a strip, without those along borders and of embeddings."""
+    boundary, first = maps.boundary_rows(*strip)
+    color, first_color = maps.color_rows(*strip)
+    strength, regions, stride, first_coarse = boundary, np.zeros((0, 1, 1), np.float32), 1, first
     if maps.strength is not None and maps.regions is not None:
-        strength, regions, stride = maps.strength, maps.regions, maps.region_stride
-    n_bands = len(maps.color)
-    lows, highs = color_ranges(3, 0) if n_bands == 3 else color_ranges(0, n_bands)
-    n = graph.n_nodes
-    keys = graph.edges[:, 0].astype(np.int64) * n + graph.edges[:, 1]
-    sums: dict[str, np.ndarray] = {}
-
-    def sum_nodes() -> None:
-        sums["nodes"] = _kernels_statistics.sum_nodes(
-            labels, maps.boundary, strength, regions, stride, maps.color, lows, highs, len(maps.embeddings), N_BINS, n
-        )
-
-    def sum_edges() -> None:
-        sums["edges"], sums["around"] = _kernels_statistics.sum_edges(
-            labels, maps.boundary, strength, stride, keys, np.array(LIMITS), n
-        )
-
-    in_threads(lambda _, add: add(), [sum_nodes, sum_edges])
-    nodes = sums["nodes"]
-    nodes[:, 1:3] += sums["around"]  # to the frame, which is part of perimeters
-    set_embeddings(nodes, graph, n_bands)
-    sizes = np.array([n_bands, len(maps.embeddings), len(regions)])
-    return RegionStatistics(nodes, sums["edges"], graph.bbox.astype(np.float64), sizes)
-
-
-def color_ranges(n_lab: int, n_bands: int) -> tuple[Float64[np.ndarray, " bands"], Float64[np.ndarray, " bands"]]:
-    """Return the lowest and highest values that histograms tell apart, of Lab (n_lab = 3) and of bands beside it."""
+        stride = maps.region_stride
+        first_coarse = strip[0] // stride
+        coarse = slice(first_coarse, -(-strip[1] // stride))
+        strength = maps.strength[coarse].astype(np.float32, copy=False)
+        regions = np.ascontiguousarray(maps.regions[:, coarse], np.float32)
     lab = ([0, -40, -40], [100, 40, 40])  # a and b are seldom more
-    lows, highs = (
-        np.array([*side[:n_lab], *([end] * n_bands)], np.float64) for side, end in zip(lab, (0, 100), strict=True)
+    n_lab = maps.n_colors - maps.n_bands
+    ranges = np.array(
+        [[*side[:n_lab], *([end] * maps.n_bands)] for side, end in zip(lab, (0, 100), strict=True)], np.float64
     )
-    return lows, highs
+    sums: np.ndarray = _kernels.sum_nodes(
+        labels, strip, boundary, first, strength, regions, stride, first_coarse, color, first_color, ranges,
+        (len(maps.embeddings), N_BINS, n_nodes),
+    )  # fmt: skip
+    return sums
 
 
-def set_embeddings(nodes: Float64[np.ndarray, "nodes sums"], graph: RegionGraph, n_bands: int) -> None:
+def _set_embeddings(nodes: np.ndarray, graph: RegionGraph, n_colors: int) -> None:
     """Set the embedding's sums, which are those of its mean and variance: no second pass over its maps."""
-    at = 5 + (2 + N_BINS) * n_bands
+    at = 5 + (2 + N_BINS) * n_colors
     mean = graph.embedding.astype(np.float64)
     nodes[:, at : at + mean.shape[1]] = mean * graph.area[:, None]
     nodes[:, at + mean.shape[1]] = (graph.embedding_variance + (mean**2).sum(1)) * graph.area

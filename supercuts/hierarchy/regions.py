@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped
 
 from supercuts.core.checks import check_in_range
-from supercuts.core.errors import InputError
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import LEVELS, altitude_of_level
 
@@ -107,12 +106,6 @@ def frame_contact(labels: Int32[np.ndarray, "height width"], n_leaves: int) -> I
         beyond = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
         sides = [labels[is_in & ~other] for other in beyond]
     return np.bincount(np.concatenate(sides), minlength=n_leaves)
-
-
-def check_every_pixel(labels: Int32[np.ndarray, "height width"], what: str) -> None:
-    """Refuse, for what needs every pixel, labels of a hierarchy whose mask left some out."""
-    if labels.min() < 0:
-        raise InputError(f"{what} takes no hierarchy with pixels left out by a mask: segment the whole image for it.")
 
 
 def children(parents: Int32[np.ndarray, " nodes"], node: int) -> Int32[np.ndarray, " children"]:

@@ -49,6 +49,11 @@ class Scene:
         return self.valid is None and self.bands.shape[2] == 0
 
 
+def all_bands(scene: Scene) -> Float32[np.ndarray, "height width bands"]:
+    """Return all bands of an image in 0..1: those that the network sees, then the others."""
+    return np.concatenate([to_unit(scene.pixels), to_unit(scene.bands)], axis=2)
+
+
 def read_scene(
     source: object,
     channels: int | None = 3,

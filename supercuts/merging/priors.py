@@ -23,8 +23,15 @@ from supercuts.merging.registry import Regions, merge
 Masks = Bool[np.ndarray, "masks height width"]
 
 
-def check_priors(priors: np.ndarray | Sequence[np.ndarray], shape: tuple[int, int]) -> Masks:
-    """Return the masks as one array (K, H, W); refuse what is not boolean, of another size, or without a pixel."""
+def check_priors(
+    priors: np.ndarray | Sequence[np.ndarray],
+    shape: tuple[int, int],
+    valid: Bool[np.ndarray, "height width"] | None = None,
+) -> Masks:
+    """Return the valid pixels of masks as one array (K, H, W).
+
+    What is not boolean, of another size, or without a valid pixel is refused.
+    """
     for i, mask in enumerate(priors):
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != shape:
             got = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
@@ -34,7 +41,10 @@ def check_priors(priors: np.ndarray | Sequence[np.ndarray], shape: tuple[int, in
             )
         if not mask.any():
             raise InputError(f"priors[{i}] has no pixel: leave it out.")
-    return np.array(priors, np.bool_).reshape(-1, *shape)
+        if valid is not None and not (mask & valid).any():
+            raise InputError(f"priors[{i}] has no valid pixel: leave it out.")
+    masks = np.array(priors, np.bool_).reshape(-1, *shape)
+    return masks if valid is None else masks & valid
 
 
 def cells_of_masks(masks: Masks) -> Int32[np.ndarray, "height width"]:

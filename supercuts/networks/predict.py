@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from supercuts.images.color import color_features
+from supercuts.networks.maps import PixelMaps
 from supercuts.networks.network import Maps, Network, Pixels, Sized, ViewsConfig, is_on_gpu
-from supercuts.superpixels.result import PixelMaps
 
 _TOGETHER, _PIXELS_TOGETHER = 8, 4_000_000  # more cost memory and win nothing
 _WAITING = 32

@@ -1,7 +1,7 @@
 """What the network says of an image seen tile by tile, or in any way: the same as of the whole, in bounded memory.
 
 In   a picture (H, W, 3) uint8 or bands (H, W, C), an SSN of convolutions, the side of a tile
-Out  tiles of PixelMaps without colour; StoredMaps of the whole image
+Out  tiles of a network's maps; PixelMaps of the whole image
 Not  no superpixels; no transformer, which sees the whole image at once
 
 A tile is given to the network with as many pixels around it as the network sees from its edge, and starts where the
@@ -9,6 +9,7 @@ network's coarsest pixels start: what it says inside the tile is what it says of
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -19,10 +20,9 @@ from supercuts.core.checks import check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.core.memory import give_freed_memory_back
 from supercuts.images.bands import to_unit
+from supercuts.networks.maps import PixelMaps, as_half, color_maps, halved_pixels, is_large, precision
 from supercuts.networks.network import Maps, Network, Tile, ViewsConfig, Window
 from supercuts.networks.ssn_config import SSNConfig
-from supercuts.superpixels.pyramid import halved_pixels
-from supercuts.superpixels.stored import StoredMaps, as_half, check_valid, is_large, precision
 
 Way = int | Literal["rows"] | None  # in tiles of this side, row by row, at once
 
@@ -121,43 +121,59 @@ def predict_tiles(
 def predict_stored(
     pixels: Shaped[np.ndarray, "height width bands"],
     bands: Shaped[np.ndarray, "height width _"],
-    network: Network,
+    network: Network | None,
     tile: Way = None,
     views: ViewsConfig | None = None,
     valid: Bool[np.ndarray, "height width"] | None = None,
     embedding_stride: int = 1,
-) -> StoredMaps:
-    """Return the maps of an image: the network sees `pixels`; three of bytes are RGB, whose colour is Lab.
+) -> PixelMaps:
+    """Return the maps of an image, stored as its size asks for; without a network colour alone.
 
-    bands  what is compared as colour beside RGB, or, where pixels are none, alone
+    The network sees `pixels`; three of bytes are RGB, whose colour is Lab.
+
+    bands  what is compared as colour beside the pixels
     tile   how the image is seen, at once in the views
     embedding_stride  1, 2 or 4 pixels a side share a stored embedding, or more in images whose memory asks for it
 
     What pixels that are not valid hold does not matter: the network sees the mean of the others there.
     """
-    height, width = pixels.shape[:2]
-    valid = check_valid(valid, (height, width))
-    (stride, dtype), region_stride = precision((height, width)), network.stride
+    maps = color_maps(pixels, bands, valid)
+    if network is None:
+        return maps
+    shown, views = pixels if maps.valid is None else filled(pixels, maps.valid), views or ViewsConfig()
+    if tile is None and not is_large(maps.shape):  # as they are, without a copy
+        boundary, embeddings, *of_regions = network.maps([shown], views)[0]
+        strength, regions = of_regions or (None, None)
+        return replace(
+            maps, boundary=boundary, embeddings=embeddings, strength=strength, regions=regions,
+            region_stride=network.stride,
+        )  # fmt: skip
+    return _stored(maps, network, _seen(shown, network, tile, views), embedding_stride)
+
+
+def _stored(maps: PixelMaps, network: Network, seen: Iterator[tuple[Tile, Maps]], embedding_stride: int) -> PixelMaps:
+    (height, width), region_stride = maps.shape, network.stride
+    stride, embedding_type, dtype = precision(maps.shape)
     stride = max(stride, embedding_stride)
     boundary = np.empty((height, width), dtype)
-    embeddings = np.empty((-(-height // stride), -(-width // stride), network.config.embedding_channels), np.float16)
+    coarse = (-(-height // stride), -(-width // stride))
+    embeddings = np.empty((*coarse, network.config.embedding_channels), embedding_type)
     coarse = (-(-height // region_stride), -(-width // region_stride))
     n_regions = network.config.region_channels
     strength = np.empty(coarse, dtype) if n_regions else None
     regions = np.empty((n_regions, *coarse), dtype) if n_regions else None
-    shown = pixels if valid is None else filled(pixels, valid)
-    for one, maps in _seen(shown, network, tile, views or ViewsConfig()):
-        boundary[one.top : one.bottom, one.left : one.right] = maps[0]
-        _store(maps[1], stride, embeddings[_coarse(one, stride)])
+    for one, of_tile in seen:
+        boundary[one.top : one.bottom, one.left : one.right] = of_tile[0]
+        _store(of_tile[1], stride, embeddings[_coarse(one, stride)])
         if strength is not None and regions is not None:
             at = _coarse(one, region_stride)
-            strength[at], regions[:, *at] = maps[2], maps[3]
+            strength[at], regions[:, *at] = of_tile[2], of_tile[3]
     if stride > 1:
         give_freed_memory_back()
-    is_rgb = pixels.dtype == np.uint8 and pixels.shape[2] == 3
-    rgb = pixels if is_rgb else np.zeros((height, width, 0), np.uint8)
-    learned = embeddings.transpose(2, 0, 1)
-    return StoredMaps(rgb, bands, boundary, learned, stride, strength, regions, region_stride, valid)
+    return replace(
+        maps, boundary=boundary, embeddings=embeddings.transpose(2, 0, 1), embedding_stride=stride,
+        strength=strength, regions=regions, region_stride=region_stride,
+    )  # fmt: skip
 
 
 def _seen(pixels: np.ndarray, network: Network, tile: Way, views: ViewsConfig) -> Iterator[tuple[Tile, Maps]]:
@@ -193,4 +209,4 @@ def _store(values: np.ndarray, stride: int, out: np.ndarray) -> None:
         rows = channels_last(values[:, top * stride : (top + _ROWS_STORED) * stride])
         for _ in range(stride.bit_length() - 1):
             rows = halved_pixels(rows)
-        out[top : top + _ROWS_STORED] = as_half(rows)
+        out[top : top + _ROWS_STORED] = rows if out.dtype == np.float32 else as_half(rows)

@@ -14,8 +14,9 @@ from jaxtyping import Bool, Int32, Int64
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
-from supercuts.graph import _kernels
+from supercuts.graph.rag import sum_borders
 from supercuts.hierarchy.regions import image_area
+from supercuts.networks.maps import color_maps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,9 +103,6 @@ def label_borders(
     labels: Int32[np.ndarray, "height width"], n: int
 ) -> tuple[Int64[np.ndarray, "edges 2"], Int64[np.ndarray, " edges"]]:
     """Return the pairs i < j of the labels 0..n-1 that share a border, and its length in pixel pairs."""
-    ids = np.where(labels < 0, np.int32(n), labels) if labels.min() < 0 else labels  # -1 as one more, which is dropped
-    nothing = np.zeros(labels.shape, np.float32)  # the boundary probability, which is not asked for
-    keys, length, _ = _kernels.accumulate_edges(ids, nothing, n + 1, _kernels.count_border_pairs(ids))
-    edges = np.stack([keys // (n + 1), keys % (n + 1)], axis=1)
-    is_kept = edges[:, 1] < n
-    return edges[is_kept], length[is_kept]
+    nothing = np.zeros((*labels.shape, 0), np.uint8)
+    keys, length, _ = sum_borders(labels, color_maps(nothing, valid=labels >= 0), n, is_connected=False)
+    return np.stack([keys // n, keys % n], axis=1), length

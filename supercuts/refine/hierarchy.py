@@ -13,15 +13,16 @@ from jaxtyping import Float32, Int32, UInt8
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import build_rag, contract
-from supercuts.hierarchy.regions import check_every_pixel
+from supercuts.graph.rag import contract, graph_of_maps
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.bands import preview, to_unit
 from supercuts.images.color import color_features
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count, merge_tree
+from supercuts.networks.maps import PixelMaps
+from supercuts.networks.tiles import filled
 from supercuts.refine.config import RefineConfig
 from supercuts.refine.fit import Example, Watch, fit, label, respond
-from supercuts.superpixels.connectivity import connected_pieces
+from supercuts.superpixels.connectivity import connected
 
 # few steps suffice to a network that starts from labels; left to its own labels it would soon keep but a few of them
 IN_PIPELINE = RefineConfig(epochs=40, initial_steps=40, n_features=32, n_classes=64, nu=2.0)
@@ -44,18 +45,23 @@ def refine_hierarchy(
     The targets of the first steps are the finest cut of h that n_classes can number; the superpixels of method sp are
     the leaves of h. Connected pieces of equal label merge, small ones first, until they are no more than the leaves of
     h. How unlike two of them are h says foremost, then colour and the network. A level lies where it has as many
-    regions as in h.
+    regions as in h. Pixels that are not valid are a class and a superpixel of their own to the network, which sees the
+    mean of the others there.
 
     image: what the network sees, in 0..1; unless given the RGB of h.
     """
     config = config or IN_PIPELINE
-    check_every_pixel(h.labels, "refinement")
     if image is None:
         if h.image is None:
             raise InputError("the hierarchy holds no image to refine it on: give image=, or save it with image=True.")
         image = to_unit(h.image)
-    initial = h.cut(regions=min(h.n_leaves, config.n_classes))
-    example = Example(image, superpixels=h.labels, initial=initial)
+    valid = h.labels >= 0 if h.is_masked else None
+    image = image if valid is None else filled(image, valid)
+    initial = h.cut(regions=min(h.n_leaves, max(config.n_classes - h.is_masked, 1)))
+    superpixels = h.labels
+    if valid is not None:
+        initial, superpixels = (np.where(valid, one, one.max() + 1).astype(np.int32) for one in (initial, h.labels))
+    example = Example(image, superpixels=superpixels, initial=initial)
     network = fit([example], config, watch)
     probabilities = respond(network, image)[0].softmax(dim=0).cpu().numpy()
     seen = preview(image) if h.image is None else h.image
@@ -71,10 +77,11 @@ def tree_of(
     image: UInt8[np.ndarray, "height width 3"],
 ) -> Hierarchy:
     """Return the tree over the connected pieces of `labels`, whose boundaries are altitudes of h."""
-    pieces = connected_pieces(labels, np.zeros(h.shape, np.int32))
-    graph = build_rag(pieces, np.zeros(h.shape, np.float32), color, probabilities)
+    valid = h.labels >= 0 if h.is_masked else None
+    pieces, _ = connected(labels if valid is None else np.where(valid, labels, -1).astype(np.int32))
+    graph = graph_of_maps(pieces, PixelMaps(color, np.zeros((1, 1), np.float32), probabilities, valid=valid))
     graph = replace(graph, boundary=_altitudes_between(h, graph.edges, _leaf_of_most_pixels(h, pieces)))
-    small = _LINKAGE.small_area * pieces.size
+    small = _LINKAGE.small_area * float(graph.area.sum())
     n_leaves = min(h.n_leaves, graph.n_nodes)
     region = merge_to_count(
         graph, dissimilarity(graph, _LINKAGE), n_leaves, small_area_px=small, small_exponent=_LEAF_EXPONENT
@@ -84,9 +91,8 @@ def tree_of(
         leaves, dissimilarity(leaves, _LINKAGE), small_area_px=small, small_exponent=_LINKAGE.small_exponent
     )
     levels = {name: _altitude_of(tree.altitudes, int(h.cut(level=name).max()) + 1) for name in h.levels}
-    return Hierarchy(
-        region[pieces], tree.parents, tree.altitudes, leaves.embedding, image, levels, None, h.georeference
-    )
+    leaf = np.append(region, -1).astype(np.int32)  # -1, the last, stays
+    return Hierarchy(leaf[pieces], tree.parents, tree.altitudes, leaves.embedding, image, levels, None, h.georeference)
 
 
 def refiner_config(refiner: str | RefineConfig | None) -> RefineConfig | None:
@@ -99,7 +105,8 @@ def refiner_config(refiner: str | RefineConfig | None) -> RefineConfig | None:
 
 def _leaf_of_most_pixels(h: Hierarchy, pieces: Int32[np.ndarray, "height width"]) -> Int32[np.ndarray, " pieces"]:
     """Return for each piece the leaf of h that covers most of it, the first of equal ones."""
-    pairs, counts = np.unique(pieces.astype(np.int64) * h.n_leaves + h.labels, return_counts=True)
+    is_valid = pieces >= 0
+    pairs, counts = np.unique(pieces[is_valid].astype(np.int64) * h.n_leaves + h.labels[is_valid], return_counts=True)
     piece, leaf = pairs // h.n_leaves, pairs % h.n_leaves
     order = np.lexsort((leaf, -counts, piece))
     first = np.unique(piece[order], return_index=True)[1]

@@ -23,10 +23,10 @@ from supercuts.images.color import color_features
 from supercuts.images.draw import random_colors
 from supercuts.images.io import write_labels_png, write_png
 from supercuts.networks.backbones.weights import check_extent
+from supercuts.networks.maps import PixelMaps
 from supercuts.selftaught.autoencoder import Autoencoder, AutoencoderConfig
 from supercuts.selftaught.classifier import Classifier, ClassifierConfig
 from supercuts.selftaught.wnet import WNet, WNetConfig
-from supercuts.superpixels.result import PixelMaps
 
 LearnedConfig = Annotated[ClassifierConfig | AutoencoderConfig | WNetConfig, Field(discriminator="method")]
 Learned = Classifier | Autoencoder | WNet

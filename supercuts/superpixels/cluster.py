@@ -1,7 +1,7 @@
 """SSN superpixels that follow the boundary map: soft k-means, cores, geodesic growth.
 
 In   PixelMaps and a number of cells
-Out  Superpixels: at least one for each cell, connected, ids in scan order
+Out  Superpixels: at least one for each cell with a valid pixel, connected, ids in scan order
 Not  no exact count (merging brings it down to one), no network
 
 SSN decides the cores, the pixels that lie inside a superpixel beyond doubt; between cores the label arrives by the
@@ -10,15 +10,17 @@ keeps SSN's size and place.
 """
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Int
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from supercuts.core.threads import in_threads
+from supercuts.images.color import lab_tables
+from supercuts.networks.maps import PixelMaps
 from supercuts.networks.ssn_config import SSNConfig
-from supercuts.superpixels import _kernels
-from supercuts.superpixels.compiled_kmeans import CellWeights, Strip, assign, pixel_features, strips_of
-from supercuts.superpixels.grid import Grid, cell_table, make_grid
-from supercuts.superpixels.result import PixelMaps, Superpixels
+from supercuts.superpixels._kernels import cluster as _kernels
+from supercuts.superpixels.connectivity import connected
+from supercuts.superpixels.grid import make_grid
+from supercuts.superpixels.kmeans import Cells, Strip, assign
+from supercuts.superpixels.result import Superpixels
 
 
 class ClusterConfig(BaseModel, frozen=True, extra="forbid"):
@@ -36,41 +38,41 @@ class ClusterConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig) -> Superpixels:
-    """Return superpixels from a grid of about `n_cells` cells (1..H * W)."""
+    """Return superpixels from a grid of about `n_cells` cells (1..H * W) over the whole image."""
     grid = make_grid(*maps.shape, n_cells)
-    features = pixel_features(maps.color, maps.embeddings, grid, ssn)
-    soft = assign(features, grid, config.iterations, config.tolerance)
-    labels, weight = _harden(soft, grid)
-    is_core = (maps.boundary <= config.core_boundary) & (weight >= config.core_weight)
-    # inside its own cell, so distinct for every cell: no superpixel is lost
-    seeds = _kernels.flattest_near_centers(maps.boundary, grid.rows, grid.cols, config.seed_search_px)
-    cores = _kernels.keep_cores(labels, is_core, seeds, grid.n_cells)
-    step_cost = np.rint(1 + config.boundary_cost * maps.boundary**config.boundary_power).astype(np.int32)
+    cells = Cells(maps, grid, ssn)
+    valid = np.zeros((0, 0), np.bool_) if maps.valid is None else maps.valid
+    labels, seeds = np.empty(maps.shape, np.int32), np.empty((grid.n_cells, 2), np.int64)
+    limits = np.float32(config.core_boundary), np.float32(config.core_weight)
+
+    def mark(strip: Strip, weights: np.ndarray) -> None:
+        rows, boundary = slice(*strip), maps.boundary_rows(*cells.span(strip))
+        _kernels.mark_cores(
+            weights, cells.ys[rows], cells.is_y[rows], cells.xs, cells.is_x, strip[0], *boundary, valid, limits, labels
+        )
+
+    centers = assign(cells, config.iterations, config.tolerance, mark)
+    for strip in cells.strips:
+        boundary, first = maps.boundary_rows(*cells.span(strip))
+        # each lies in its own cell, so that they are distinct: no superpixel is lost
+        _kernels.flattest_near_centers(
+            boundary, first, valid, maps.shape, (grid.rows, grid.cols), strip, config.seed_search_px, seeds
+        )
+    _kernels.keep_cores(labels, valid, seeds, grid.n_cells)
     most = int(1 + config.boundary_cost + config.feature_cost * config.max_feature_distance) + 1
-    grown = _kernels.grow(
-        cores,
-        step_cost,
-        features,
-        soft.centers,
-        config.feature_cost,
-        config.max_feature_distance,
-        most,
-    )
-    components, n = _kernels.label_components(grown)
-    return Superpixels(labels=components, n=n)
+    costs = _steps(maps, config), config.feature_cost, config.max_feature_distance, most
+    _kernels.grow(labels, centers, cells.looked_up, cells.scales, lab_tables(), costs)
+    if maps.valid is not None:  # what no core reaches
+        labels[labels == _kernels.FREE] = grid.n_cells
+        labels[~maps.valid] = -1
+    return Superpixels(*connected(labels))
 
 
-def _harden(
-    soft: CellWeights, grid: Grid
-) -> tuple[Int32[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
-    """Return the cell id of each pixel's heaviest candidate and that candidate's weight."""
-    ys, is_y = cell_table(grid.height, grid.rows)
-    xs, is_x = cell_table(grid.width, grid.cols)
-    labels, weight = np.empty((grid.height, grid.width), np.int32), np.empty((grid.height, grid.width), np.float32)
-
-    def harden(_: int, strip: Strip) -> None:
-        rows, own = strip
-        _kernels.hard_labels(soft.weights[own], ys[rows], is_y[rows], xs, is_x, rows.start, labels, weight)
-
-    in_threads(harden, strips_of(grid))
-    return labels, weight
+def _steps(maps: PixelMaps, config: ClusterConfig) -> Int[np.ndarray, "_ _"]:
+    """Return what entering each pixel costs, (1, 1) where that is the same everywhere."""
+    is_flat = maps.boundary.shape == (1, 1)
+    steps = np.empty(maps.boundary.shape, np.int16 if config.boundary_cost < 2**15 - 1 else np.int32)
+    for top, bottom in [(0, 1)] if is_flat else maps.strips():
+        boundary = maps.boundary[top:bottom].astype(np.float32, copy=False)
+        steps[top:bottom] = np.rint(1 + config.boundary_cost * boundary**config.boundary_power)
+    return steps

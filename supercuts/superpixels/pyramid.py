@@ -1,7 +1,7 @@
 """Coarser maps of large images: superpixels are found on the coarsest, their borders drawn again at every finer size.
 
-In   StoredMaps; labels of maps of half the size
-Out  StoredMaps of half the size; labels of the whole size, which are still to be smoothed
+In   PixelMaps; labels of maps of half the size
+Out  PixelMaps of half the size; labels of the whole size, which are still to be smoothed
 Not  no superpixels
 
 A superpixel of a large image holds thousands of pixels, and means of 2 x 2 say as much of it. So the sides are halved
@@ -10,12 +10,11 @@ borders at each finer size.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Int32, Shaped
+from jaxtyping import Bool, Int32, Shaped
 
 from supercuts.core.arrays import channels_last
-from supercuts.core.threads import in_threads
-from supercuts.superpixels import _kernels_pyramid
-from supercuts.superpixels.stored import StoredMaps, as_half, is_large
+from supercuts.networks.maps import PixelMaps, as_half, halved_pixels, is_large
+from supercuts.superpixels._kernels import pyramid as _kernels
 
 _CELL_PIXELS = 256  # that a cell of the grid keeps; with 128, boundary recall fell by 0.02
 _ROWS = 256  # worked on at once; even
@@ -26,18 +25,18 @@ def is_halved(shape: tuple[int, int], n_cells: int) -> bool:
     return is_large(shape) and shape[0] * shape[1] >= 4 * _CELL_PIXELS * n_cells
 
 
-def halved(maps: StoredMaps) -> StoredMaps:
+def halved(maps: PixelMaps) -> PixelMaps:
     """Return the maps of half the size, whose pixels are the means of 2 x 2 valid ones, without those of regions.
 
     A pixel is valid if any of its four is.
     """
     is_flat = maps.boundary.shape == (1, 1)
-    return StoredMaps(
-        halved_pixels(maps.rgb, maps.valid),
-        halved_pixels(maps.bands, maps.valid),
+    return PixelMaps(
+        _halved_maps(maps.color, maps.valid),
         maps.boundary if is_flat else _halved_maps(maps.boundary[None])[0],
         maps.embeddings if maps.embedding_stride > 1 else _halved_maps(maps.embeddings),
-        max(maps.embedding_stride // 2, 1),
+        embedding_stride=max(maps.embedding_stride // 2, 1),
+        bands=None if maps.bands is None else _halved_maps(maps.bands, maps.valid),
         valid=None if maps.valid is None else _any_of_four(maps.valid),
     )
 
@@ -45,33 +44,16 @@ def halved(maps: StoredMaps) -> StoredMaps:
 def doubled(labels: Int32[np.ndarray, "h w"], shape: tuple[int, int]) -> Int32[np.ndarray, "height width"]:
     """Return labels of an image of this shape, each of which covers 2 x 2 pixels."""
     whole = np.empty(shape, np.int32)
-    _kernels_pyramid.double(labels, whole)
+    _kernels.double(labels, whole)
     return whole
 
 
-def halved_pixels(
-    values: Shaped[np.ndarray, "height width bands"], valid: Bool[np.ndarray, "height width"] | None = None
-) -> Shaped[np.ndarray, "h w bands"]:
-    """Return the means of 2 x 2 valid pixels, of the type of the values; the last line of an odd side counts twice."""
-    height, width, n = values.shape
-    half = np.empty((-(-height // 2), -(-width // 2), n), values.dtype)
-    rounding = 0.0 if values.dtype.kind == "f" else 0.5
-    nothing = np.zeros((0, 0), np.bool_)
-
-    def halve(_: int, top: int) -> None:
-        rows = slice(top, top + _ROWS)
-        counted = nothing if valid is None else valid[rows]
-        _kernels_pyramid.halve(values[rows], counted, rounding, half[top // 2 : (top + _ROWS) // 2])
-
-    if n:  # numba would compile anew for arrays of nothing
-        in_threads(halve, range(0, height, _ROWS))
-    return half
-
-
-def _halved_maps(maps: Float[np.ndarray, "channels height width"]) -> Float[np.ndarray, "channels h w"]:
-    """Return the means of 2 x 2 pixels of float32 or float16, which is none of numba's types."""
-    if maps.dtype == np.float32:
-        return halved_pixels(channels_last(maps)).transpose(2, 0, 1)
+def _halved_maps(
+    maps: Shaped[np.ndarray, "channels height width"], valid: Bool[np.ndarray, "height width"] | None = None
+) -> Shaped[np.ndarray, "channels h w"]:
+    """Return the means of 2 x 2 pixels, of the type of the maps, which for float16 is none of numba's."""
+    if maps.dtype != np.float16:
+        return halved_pixels(channels_last(maps), valid).transpose(2, 0, 1)
     n, height, width = maps.shape
     half = np.empty((-(-height // 2), -(-width // 2), n), np.float16)
     for top in range(0, height, _ROWS):

@@ -10,16 +10,16 @@ fits the colour and embedding of the superpixels it touches against the length o
 """
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Bool, Float32, Int32
 from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt
 
-from supercuts.core.arrays import channels_last
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_waves
-from supercuts.superpixels import _kernels_smooth
-from supercuts.superpixels.result import PixelMaps
+from supercuts.images.color import lab_tables
+from supercuts.networks.maps import PixelMaps
+from supercuts.superpixels._kernels import smooth as _kernels
 
-_ROWS = 64  # of a part that a sweep goes through
+_ROWS = 64  # that a sweep goes through at once; their differences stay in the cache
 
 
 class SmoothConfig(BaseModel, frozen=True, extra="forbid"):
@@ -38,29 +38,53 @@ def smooth(
     color: Float32[np.ndarray, "superpixels bands"],
     embedding: Float32[np.ndarray, "superpixels channels"],
     config: SmoothConfig,
+    *,
+    in_place: bool = False,
 ) -> Int32[np.ndarray, "height width"]:
-    """Return the labels after smoothing; every superpixel of 4-connected pixels stays, and stays 4-connected."""
+    """Return the labels after smoothing; every superpixel of 4-connected pixels stays, and stays 4-connected.
+
+    Pixels that are not valid keep -1. in_place: whether the labels given may be written to.
+    """
     if labels.shape != maps.shape:
         raise InputError(f"labels {labels.shape} and maps {maps.shape} differ in size: give maps of one image.")
-    if labels.min() < 0 or labels.max() >= len(color):
+    low, high = labels.min(), labels.max()
+    if low < (0 if maps.valid is None else -1) or high >= len(color):
         raise InputError(
-            f"labels {labels.min()}..{labels.max()} with means of {len(color)} superpixels: expected a colour and an "
-            "embedding for every label 0..N-1."
+            f"labels {low}..{high} with means of {len(color)} superpixels: expected a colour and an embedding for "
+            "every label 0..N-1."
         )
-    smoothed, is_due = labels.copy(), np.ones(labels.shape, np.bool_)
-    pull = (1 - maps.boundary) ** np.float32(config.boundary_power)
-    embeddings, weights = channels_last(maps.embeddings), (config.color, config.embedding, config.diagonal)
+    smoothed = labels if in_place else labels.copy()
+    is_due = _at_borders(labels)
+    due, height = is_due.view(np.uint64), len(labels)
+    weights = (config.color, config.embedding, config.diagonal, config.boundary_power)
+    # colours as they are, and positions that are not compared
+    scales = (np.float32(1), np.float32(0), maps.band_scale, maps.embedding_stride)
+    looked_up, tables = maps.looked_up(), lab_tables()
 
     def sweep(rows: tuple[int, int]) -> bool:
-        n_moved: int = _kernels_smooth.smooth_rows(
-            smoothed, is_due, rows, pull, maps.color, embeddings, color, embedding, weights
+        if not due[slice(*rows)].any():
+            return False
+        boundary, first = maps.boundary_rows(max(rows[0] - 1, 0), min(rows[1] + 1, height))
+        n_moved: int = _kernels.smooth_rows(
+            smoothed, is_due, due, rows, boundary, first, looked_up, scales, tables, color, embedding, weights
         )
         return n_moved > 0
 
-    in_waves(sweep, waves(len(labels)), config.sweeps)
+    parts = [(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS)]
+    in_waves(sweep, parts, config.sweeps)
     return smoothed
 
 
-def waves(height: int) -> list[tuple[int, int]]:
-    """Return the first row and the one after the last of the parts that sweeps go through."""
-    return [(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS)]
+def _at_borders(labels: Int32[np.ndarray, "height width"]) -> Bool[np.ndarray, "height columns"]:
+    """Return which pixels share a side with one of another label, false in columns that fill up the last word of 8."""
+    height, width = labels.shape
+    is_at = np.zeros((height, -(-width // 8) * 8), np.bool_)
+    for top in range(0, height, _ROWS):  # differences that stay in the cache
+        bottom = min(top + _ROWS, height)
+        across = labels[top:bottom, 1:] != labels[top:bottom, :-1]
+        is_at[top:bottom, 1:width] |= across
+        is_at[top:bottom, : width - 1] |= across
+        down = labels[top + 1 : bottom + 1] != labels[top : bottom + 1][:-1]
+        is_at[top + 1 : bottom + 1, :width] |= down
+        is_at[top : bottom + 1, :width][:-1] |= down
+    return is_at

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from supercuts.core.checks import check_in_range
-from supercuts.superpixels import _kernels_assign
+from supercuts.superpixels._kernels import kmeans as _kernels
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table
 
 OUTSIDE = -1e16  # logit of a candidate outside the grid: weight 0 without the NaNs of -inf
@@ -81,7 +81,7 @@ def to_cells(maps: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     b, c = maps.shape[:2]
     if b == 1 and _is_compiled(maps) and not maps.requires_grad:
         cells = maps.new_empty(1, layout.grid.n_cells, c, layout.is_pixel.shape[1])
-        _kernels_assign.lay_out(maps[0].contiguous().numpy(), layout.ys.numpy(), layout.xs.numpy(), cells[0].numpy())
+        _kernels.lay_out(maps[0].contiguous().numpy(), layout.ys.numpy(), layout.xs.numpy(), cells[0].numpy())
         return cells
     (rows, ph), (cols, pw) = layout.ys.shape, layout.xs.shape
     for axis, table in ((2, layout.ys), (3, layout.xs)):
@@ -185,7 +185,7 @@ class _Compiled(torch.autograd.Function):
         weights = cells.new_empty(n_iterations if is_needed else 1, b * n, N_CANDIDATES, p)
         centers, mass = cells.new_empty(n_iterations + 1, b * n, c), cells.new_empty(n_iterations, b * n)
         values = (joined, weights, centers, mass)
-        _kernels_assign.run(*(x.numpy() for x in values), *_tables(layout))
+        _kernels.run(*(x.numpy() for x in values), *_tables(layout))
         if is_needed:
             ctx.save_for_backward(*values)
             ctx.layout = layout
@@ -200,7 +200,7 @@ class _Compiled(torch.autograd.Function):
         to_cells = torch.empty_like(values[0])
         changed = (to_centers.flatten(0, 1).clone(), to_mass.flatten().clone())
         gradients = (to_weights.flatten(0, 1).contiguous(), *changed, to_cells)
-        _kernels_assign.run_backward(*(x.numpy() for x in (*values, *gradients)), *_tables(ctx.layout))
+        _kernels.run_backward(*(x.numpy() for x in (*values, *gradients)), *_tables(ctx.layout))
         return to_cells.view(*to_weights.shape[:2], *to_cells.shape[1:]), None, None
 
 

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import jaxtyping
 import networkx as nx
@@ -10,7 +10,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import RegionGraph, build_rag, contract, grouped_means, region_means
+from supercuts.graph.rag import RegionGraph, build_rag, contract, graph_of_maps, grouped_means, region_means
+from supercuts.images.color import color_features
+from supercuts.networks import maps as maps_module
+from supercuts.networks.maps import PixelMaps
+from supercuts.superpixels._kernels import cluster as _kernels
 
 FIELDS = [field.name for field in fields(RegionGraph)]
 
@@ -21,6 +25,10 @@ def maps_of(shape, n_channels=2, seed=0, n_bands=3):
     boundary = rng.random(shape, np.float32)
     color = 100 * rng.random((n_bands, *shape), np.float32)
     return boundary, color, rng.random((n_channels, *shape), np.float32)
+
+
+def in_order(boundary, color, embeddings, **more):
+    return PixelMaps(color, boundary, embeddings, **more)
 
 
 @st.composite
@@ -172,11 +180,11 @@ def test_contracting_nothing_changes_nothing(picture):
 
 @given(pictures(), st.randoms(use_true_random=False))
 def test_means_are_those_of_the_graphs(picture, random):
-    labels, _, *maps = picture
+    labels, *maps = picture
     graph = build_rag(*picture)
     region, _ = relabel_consecutive(np.array([random.randrange(4) for _ in range(graph.n_nodes)]))
     for found, of_graph in (
-        (region_means(labels, *maps), graph),
+        (region_means(labels, in_order(*maps)), graph),
         (grouped_means(graph, region), contract(graph, region)),
     ):
         for means, expected in zip(found, (of_graph.color, of_graph.embedding), strict=True):
@@ -236,7 +244,7 @@ def test_labels_with_gaps_negative_or_empty_are_refused(labels, message):
     with pytest.raises(InputError, match=message):
         build_rag(labels, *maps)
     with pytest.raises(InputError, match=message):
-        region_means(labels, *maps[1:])
+        region_means(labels, in_order(*maps))
 
 
 @pytest.mark.parametrize("wrong", range(3))
@@ -259,3 +267,60 @@ def test_contract_refuses_regions_that_do_not_fit(region, message):
     graph = build_rag(np.array([[0, 1, 2]], np.int32), *maps_of((1, 3)))
     with pytest.raises(InputError, match=message):
         contract(graph, np.array(region, np.int32))
+
+
+def stored_as(maps, kind):
+    """Return large maps in another form, and the float32 values that they hold."""
+    boundary, _, embeddings = maps
+    rgb = np.random.default_rng(1).integers(0, 256, (3, *boundary.shape), dtype=np.uint8)
+    half = embeddings.astype(np.float16)
+    whole = in_order(boundary, color_features(rgb.transpose(1, 2, 0)), half.astype(np.float32))
+    if kind == "coarse":
+        half = half[:, ::2, ::2].copy()
+        whole = replace(whole, embeddings=half.repeat(2, 1).repeat(2, 2)[:, : len(boundary)].astype(np.float32))
+    return PixelMaps(rgb, boundary, half, embedding_stride=2 if kind == "coarse" else 1), whole
+
+
+def pieces_of(shape):
+    coarse = np.random.default_rng(1).integers(0, 3, (11, 8)).astype(np.int32)
+    return _kernels.label_components(np.kron(coarse, np.ones((4, 4), np.int32))[: shape[0], : shape[1]])[0]
+
+
+@pytest.mark.parametrize("kind", ["bytes and halves", "coarse"])
+def test_strips_and_storage_change_nothing(monkeypatch, kind):
+    stored, whole = stored_as(maps_of((41, 30), 5), kind)
+    labels = pieces_of((41, 30))
+    expected = graph_of_maps(labels, whole)
+    assert_same(expected, as_dict(build_rag(labels, whole.boundary, whole.color, whole.embeddings)))
+    monkeypatch.setattr(maps_module, "_WHOLE_PIXELS", 0)
+    monkeypatch.setattr(maps_module, "STRIP_PIXELS", 300)
+    graph = graph_of_maps(labels, stored)
+    for name in FIELDS:
+        if kind == "coarse" and name.startswith("embedding"):  # several pixels are added at once
+            np.testing.assert_allclose(getattr(graph, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(getattr(graph, name), getattr(expected, name), err_msg=name)
+    for found, of_graph in zip(region_means(labels, stored), (graph.color, graph.embedding), strict=True):
+        np.testing.assert_array_equal(found, of_graph)
+
+
+def test_what_is_not_valid_has_no_part():
+    part = pieces_of((41, 30)).copy()
+    part[16:20, 3:27] = -1
+    ids, inverse = np.unique(part, return_inverse=True)
+    part = (inverse.reshape(part.shape) - 1).astype(np.int32)
+    graph = graph_of_maps(part, in_order(*maps_of((41, 30)), valid=part >= 0), is_connected=False)
+    assert graph.n_nodes == ids.size - 1
+    assert graph.area.sum() == (part >= 0).sum()
+    pairs = np.concatenate(
+        [np.stack([part[:, :-1], part[:, 1:]]).reshape(2, -1), np.stack([part[:-1], part[1:]]).reshape(2, -1)], 1
+    )
+    pairs = np.sort(pairs[:, (pairs[0] != pairs[1]) & (pairs >= 0).all(0)], axis=0)
+    edges, length = np.unique(pairs, axis=1, return_counts=True)
+    np.testing.assert_array_equal(graph.edges, edges.T)
+    np.testing.assert_array_equal(graph.border_length, length)
+
+
+def test_labels_and_maps_of_different_images_are_refused():
+    with pytest.raises(InputError, match="differ in size"):
+        graph_of_maps(np.zeros((2, 3), np.int32), in_order(*maps_of((2, 4))))

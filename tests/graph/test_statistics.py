@@ -3,9 +3,11 @@ import pytest
 
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import build_rag, contract
+from supercuts.graph.rag import build_rag, contract, graph_of_maps
 from supercuts.graph.statistics import LIMITS, N_BINS, contract_statistics, region_statistics
-from supercuts.superpixels.result import PixelMaps
+from supercuts.images.color import color_features
+from supercuts.networks import maps as maps_module
+from supercuts.networks.maps import PixelMaps
 
 
 def some_maps(shape, n_bands=3, n_regions=2, stride=2):
@@ -97,3 +99,36 @@ def test_contracted_statistics_are_those_of_the_contracted_labels(seed):
     assert len(contracted.edges) == contract(graph, region).n_edges
     for name in ("nodes", "edges", "bbox"):
         np.testing.assert_allclose(getattr(contracted, name), getattr(expected, name), rtol=1e-5, atol=1e-4)
+
+
+def test_strips_change_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = np.arange(41 * 30, dtype=np.int32).reshape(41, 30) // (30 * 6) * 3 + np.arange(30, dtype=np.int32) // 10
+    rgb = rng.integers(0, 256, (3, 41, 30), dtype=np.uint8)
+    boundary, embeddings = rng.random((41, 30), np.float32), rng.random((5, 41, 30)).astype(np.float16)
+    coarse = rng.random((21, 15), np.float32), rng.random((3, 21, 15), np.float32), 2
+    stored = PixelMaps(rgb, boundary, embeddings, *coarse)
+    color = color_features(np.ascontiguousarray(rgb.transpose(1, 2, 0)))
+    whole = PixelMaps(color, boundary, embeddings.astype(np.float32), *coarse)
+    expected = region_statistics(labels, graph_of_maps(labels, whole), whole)
+    monkeypatch.setattr(maps_module, "_WHOLE_PIXELS", 0)
+    monkeypatch.setattr(maps_module, "STRIP_PIXELS", 300)
+    found = region_statistics(labels, graph_of_maps(labels, stored), stored)
+    for name in ("nodes", "edges", "bbox", "sizes"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, err_msg=name)
+
+
+def test_what_is_not_valid_is_frame_and_nothing_else():
+    rng = np.random.default_rng(0)
+    coarse = np.arange(30, dtype=np.int32).reshape(6, 5)
+    part = np.kron(coarse, np.ones((5, 6), np.int32)).astype(np.int32)
+    part[12:14, 7:25] = -1
+    boundary, empty = rng.random(part.shape, np.float32), np.zeros((0, *part.shape), np.float32)
+    maps = PixelMaps(rng.random((3, *part.shape), np.float32), boundary, empty, valid=part >= 0)
+    padded = np.pad(part, 1, constant_values=-1)
+    sides = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
+    perimeter = sum(np.bincount(part[(side != part) & (part >= 0)], minlength=30) for side in sides)
+    graph = graph_of_maps(part, maps, is_connected=False)
+    nodes = region_statistics(part, graph, maps).nodes
+    np.testing.assert_array_equal(nodes[:, 1], perimeter)
+    np.testing.assert_array_equal(nodes[:, 0], np.bincount(part[part >= 0]))

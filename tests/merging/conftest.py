@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from supercuts.core.arrays import relabel_consecutive
-from supercuts.superpixels.result import PixelMaps
+from supercuts.networks.maps import PixelMaps
 
 
 def mosaic(n=60, shape=(40, 50), n_regions=2, seed=0):

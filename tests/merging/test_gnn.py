@@ -9,7 +9,7 @@ from supercuts.graph.statistics import region_statistics
 from supercuts.merging import gnn as module
 from supercuts.merging.agglomerative import merge_tree
 from supercuts.merging.gnn import EdgeGNN, GNNConfig, edge_probabilities, merge_by_gnn, node_features, to_data
-from supercuts.superpixels.result import PixelMaps
+from supercuts.networks.maps import PixelMaps
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from supercuts.merging.affinity import feature_names
 from supercuts.merging.agglomerative import merge_tree
 from supercuts.merging.gnn import EdgeGNN, to_data
 from supercuts.merging.registry import MergingConfig, Regions, merge
-from supercuts.superpixels.result import PixelMaps
+from supercuts.networks.maps import PixelMaps
 from supercuts.training.affinity import by_boundary
 
 

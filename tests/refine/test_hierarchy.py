@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -77,8 +75,12 @@ def test_refiners_by_name():
         refiner_config("crf")
 
 
-def test_pixels_that_a_mask_left_out_are_refused(model, image):
-    h = model.segment(image, superpixels=20)
-    holed = replace(h, labels=np.where(np.arange(h.shape[1]) < 3, np.int32(-1), h.labels))
-    with pytest.raises(InputError, match="refinement takes no hierarchy with pixels left out by a mask"):
-        refine_hierarchy(holed)
+def test_pixels_that_a_mask_left_out_have_no_part(model, image):
+    mask = np.arange(image.shape[1]) >= np.full((image.shape[0], 1), 3)
+    config = FEW.model_copy(update={"epochs": 2, "initial_steps": 2})
+    refined = refine_hierarchy(model.segment(image, superpixels=20, mask=mask), config)
+    np.testing.assert_array_equal(refined.labels >= 0, mask)
+    assert refined.n_leaves <= 20
+    other = np.where(mask[..., None], image, 255).astype(np.uint8)
+    again = refine_hierarchy(model.segment(other, superpixels=20, mask=mask), config)
+    np.testing.assert_array_equal(again.labels, refined.labels)

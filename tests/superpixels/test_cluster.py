@@ -1,4 +1,5 @@
 import heapq
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,15 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from supercuts.core.errors import InputError
+from supercuts.images.color import lab_tables
+from supercuts.networks import maps as maps_module
+from supercuts.networks.maps import PixelMaps, color_maps
 from supercuts.networks.ssn import SSNConfig
-from supercuts.superpixels import _kernels
+from supercuts.superpixels import kmeans
+from supercuts.superpixels._kernels import cluster as _kernels
 from supercuts.superpixels.cluster import ClusterConfig, cluster
 from supercuts.superpixels.grid import Grid, cell_labels, make_grid
-from supercuts.superpixels.result import PixelMaps, Superpixels
+from supercuts.superpixels.result import Superpixels
 
 SSN_CONFIG = SSNConfig()
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
@@ -44,6 +49,30 @@ def run(maps: PixelMaps, n_cells: int) -> Superpixels:
 # the kernels
 
 
+NO_MASK = np.zeros((0, 0), bool)
+
+
+def flattest_near_centers(boundary, rows, cols, search):
+    seeds = np.empty((rows * cols, 2), np.int64)
+    _kernels.flattest_near_centers(boundary, 0, NO_MASK, boundary.shape, (rows, cols), (0, rows), search, seeds)
+    return seeds
+
+
+def keep_cores(labels, is_core, seeds, n_labels):
+    cores = np.where(is_core, labels, -1 - labels).astype(np.int32)
+    _kernels.keep_cores(cores, NO_MASK, seeds, n_labels)
+    return cores
+
+
+def grow(cores, step_cost, features, centers, weight, cap, highest):
+    grown, (height, width) = cores.copy(), cores.shape
+    placed = np.concatenate([np.zeros((len(centers), 2), np.float32), centers], axis=1)  # places are not compared
+    maps = np.zeros((0, height, width), np.float32), np.zeros((height, width, 0), np.uint8), features
+    scales = np.float32(1), np.float32(0), np.float32(1), 1
+    _kernels.grow(grown, placed, maps, scales, lab_tables(), (step_cost, weight, cap, highest))
+    return grown
+
+
 @given(labels=hnp.arrays(np.int32, shapes, elements=st.integers(-2, 2)))
 def test_components_match_scipy_in_scan_order(labels):
     components, n = _kernels.label_components(labels)
@@ -67,7 +96,7 @@ def test_components_that_meet_late_are_one():
 def test_seeds_are_the_flattest_pixels_near_the_middle_of_their_cell(boundary, search, data):
     height, width = boundary.shape
     grid = Grid(height, width, data.draw(st.integers(1, height)), data.draw(st.integers(1, width)))
-    seeds = _kernels.flattest_near_centers(boundary, grid.rows, grid.cols, search)
+    seeds = flattest_near_centers(boundary, grid.rows, grid.cols, search)
     cells = cell_labels(grid)
     for cell, (y, x) in enumerate(seeds):
         assert cells[y, x] == cell
@@ -79,14 +108,14 @@ def test_seeds_are_the_flattest_pixels_near_the_middle_of_their_cell(boundary, s
 
 
 def test_a_flat_cell_is_seeded_in_its_middle():
-    seeds = _kernels.flattest_near_centers(np.zeros((6, 10), np.float32), 2, 2, 5)
+    seeds = flattest_near_centers(np.zeros((6, 10), np.float32), 2, 2, 5)
     assert seeds.tolist() == [[1, 2], [1, 7], [4, 2], [4, 7]]
 
 
 def test_cores_match_hand_worked_map():
     labels = np.array([[0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [2, 2, 2, 2, 2]], np.int32)
     is_core = np.array([[1, 0, 1, 1, 1], [1, 0, 1, 0, 1], [0, 0, 0, 0, 0]], bool)
-    cores = _kernels.keep_cores(labels, is_core, np.array([[0, 0], [0, 4], [2, 2]]), 3)
+    cores = keep_cores(labels, is_core, np.array([[0, 0], [0, 4], [2, 2]]), 3)
     # label 0 keeps the left pair, label 1 the right three, label 2 has no core and keeps its seed
     np.testing.assert_array_equal(cores, [[0, -1, -1, 1, 1], [0, -1, -1, -1, 1], [-1, -1, 2, -1, -1]])
 
@@ -95,7 +124,7 @@ def test_a_seed_on_anothers_only_core_pixel_loses_neither():
     labels = np.array([[1, 1, 1, 0, 0, 0]], np.int32)
     is_core = np.array([[1, 0, 0, 1, 0, 0]], bool)
     # label 2 has no core, its seed takes the core of 1, whose seed takes the core of 0
-    cores = _kernels.keep_cores(labels, is_core, np.array([[0, 5], [0, 3], [0, 0]]), 3)
+    cores = keep_cores(labels, is_core, np.array([[0, 5], [0, 3], [0, 0]]), 3)
     np.testing.assert_array_equal(cores, [[2, -1, -1, 1, -1, 0]])
 
 
@@ -107,7 +136,7 @@ def test_no_label_loses_its_core(data, shape):
     is_core = data.draw(hnp.arrays(bool, shape))
     order = data.draw(st.permutations(range(n_pixels)))[:n_labels]
     seeds = np.stack(np.unravel_index(np.array(order), shape), axis=1)
-    cores = _kernels.keep_cores(labels, is_core, seeds, n_labels)
+    cores = keep_cores(labels, is_core, seeds, n_labels)
     assert set(np.unique(cores[cores >= 0])) == set(range(n_labels))
     is_seed = np.zeros(shape, bool)
     is_seed[seeds[:, 0], seeds[:, 1]] = True
@@ -147,7 +176,7 @@ def test_growth_matches_dijkstra_on_a_heap(seed):
     features = rng.integers(-3, 4, (height, width, 2)).astype(np.float32)
     centers = rng.integers(-3, 4, (n_labels, 2)).astype(np.float32)
     weight, cap = 500.0, 20.0
-    grown = _kernels.grow(cores, step_cost, features, centers, weight, cap, 30_000 + int(weight * cap))
+    grown = grow(cores, step_cost, features, centers, weight, cap, 30_000 + int(weight * cap))
     expected, _ = grow_slowly(cores, step_cost, features, centers, weight, cap)
     np.testing.assert_array_equal(grown, expected)
 
@@ -156,7 +185,7 @@ def test_growth_goes_round_a_wall_by_hand():
     cores = np.array([[0, -1, -1, -1, -1], [-1, -1, -1, -1, 1]], np.int32)
     step_cost = np.array([[1, 90, 1, 1, 1], [1, 1, 1, 1, 1]], np.int32)
     nothing = np.zeros((2, 5, 1), np.float32), np.zeros((2, 1), np.float32)
-    grown = _kernels.grow(cores, step_cost, *nothing, 0.0, 0.0, 100)
+    grown = grow(cores, step_cost, *nothing, 0.0, 0.0, 100)
     # label 0 walks below the wall and meets label 1 two steps on; the wall itself is nearest from the corner
     np.testing.assert_array_equal(grown, [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1]])
 
@@ -165,7 +194,7 @@ def test_growth_prefers_the_label_whose_features_fit():
     cores = np.array([[0, -1, -1, -1, 1]], np.int32)
     features = np.array([[[0], [9], [9], [9], [9]]], np.float32)
     flat = np.ones((1, 5), np.int32)
-    grown = _kernels.grow(cores, flat, features, np.array([[0], [9]], np.float32), 1.0, 50.0, 51)
+    grown = grow(cores, flat, features, np.array([[0], [9]], np.float32), 1.0, 50.0, 51)
     np.testing.assert_array_equal(grown, [[0, 1, 1, 1, 1]])
 
 
@@ -177,7 +206,7 @@ def test_growth_labels_every_pixel_and_keeps_labels_connected(data, shape):
     cores.flat[data.draw(st.permutations(range(n_pixels)))[:n_labels]] = np.arange(n_labels)
     step_cost = data.draw(hnp.arrays(np.int32, shape, elements=st.integers(1, 4)))  # many ties
     features, centers = np.zeros((*shape, 1), np.float32), np.zeros((n_labels, 1), np.float32)
-    grown = _kernels.grow(cores, step_cost, features, centers, 0.0, 0.0, 4)
+    grown = grow(cores, step_cost, features, centers, 0.0, 0.0, 4)
     assert (grown[cores >= 0] == cores[cores >= 0]).all()
     assert (grown >= 0).all()
     assert components_by_scipy(grown)[1] == n_labels
@@ -273,3 +302,78 @@ def test_bands_that_say_nothing_change_nothing():
     one = PixelMaps(maps.color[:1].copy(), maps.boundary, maps.embeddings)
     np.testing.assert_array_equal(run(five, 20).labels, run(maps, 20).labels)
     assert (run(one, 20).labels != run(maps, 20).labels).any()
+
+
+# the same in strips, and however maps are stored
+
+
+@pytest.fixture
+def stored():
+    rng = np.random.default_rng(3)
+    rgb = np.kron(rng.integers(0, 256, (7, 9, 3)), np.ones((10, 10, 1))).astype(np.uint8)[:64, :83]
+    rgb += rng.integers(0, 8, rgb.shape, dtype=np.uint8) // 2
+    boundary = rng.random((64, 83)).astype(np.float32)
+    return PixelMaps(rgb.transpose(2, 0, 1), boundary, rng.random((2, 64, 83)).astype(np.float16))
+
+
+def as_floats(maps: PixelMaps) -> PixelMaps:
+    return replace(maps, color=maps.color_rows(0, 64)[0], embeddings=maps.embeddings.astype(np.float32))
+
+
+@pytest.fixture
+def small_strips(monkeypatch):
+    """Take all images for large ones, and their strips for long ones."""
+    monkeypatch.setattr(maps_module, "_WHOLE_PIXELS", 0)
+    monkeypatch.setattr(maps_module, "STRIP_PIXELS", 900)
+    monkeypatch.setattr(kmeans, "_STRIP_PIXELS", 900)
+
+
+@pytest.mark.parametrize("n_cells", [1, 7, 60, 900])
+def test_strips_and_storage_change_nothing(stored, n_cells, request):
+    expected = run(as_floats(stored), n_cells)
+    request.getfixturevalue("small_strips")
+    for maps in (stored, as_floats(stored)):
+        found = run(maps, n_cells)
+        assert found.n == expected.n
+        np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+@pytest.mark.parametrize("tolerance", [0.02, 0.2, 1e9])
+def test_iterations_end_early_in_strips_too(stored, tolerance, request):
+    """Centres of these maps move by 0.3, 0.1, 0.05, ... in the mean."""
+    config, few = ClusterConfig(iterations=30, tolerance=tolerance), ClusterConfig(iterations=1)
+    expected = cluster(as_floats(stored), 60, config, SSN_CONFIG).labels
+    assert (expected == cluster(stored, 60, few, SSN_CONFIG).labels).all() == (tolerance == 1e9)
+    request.getfixturevalue("small_strips")
+    np.testing.assert_array_equal(cluster(stored, 60, config, SSN_CONFIG).labels, expected)
+
+
+@pytest.mark.parametrize(("threads", "scratch"), [(1, 10**9), (3, 10**9), (3, 1)])
+def test_threads_and_their_memory_change_nothing(stored, small_strips, monkeypatch, threads, scratch):
+    expected = run(stored, 60).labels
+    monkeypatch.setattr(kmeans, "thread_count", lambda: threads)
+    monkeypatch.setattr(kmeans, "_SCRATCH_BYTES", scratch)
+    np.testing.assert_array_equal(run(stored, 60).labels, expected)
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_valid_pixels_that_no_core_reaches_are_superpixels_of_their_own(stored, is_large, request):
+    if is_large:
+        request.getfixturevalue("small_strips")
+    valid = np.zeros(stored.shape, bool)
+    valid[5:9, 5:9] = valid[20, 30] = valid[21, 31] = True  # the last two touch at a corner alone
+    found = run(color_maps(np.ascontiguousarray(stored.color.transpose(1, 2, 0)), valid=valid), 4)
+    np.testing.assert_array_equal(found.labels >= 0, valid)
+    assert found.n == found.labels.max() + 1 == 3
+    assert np.unique(found.labels[5:9, 5:9]).size == 1
+    assert found.labels[20, 30] != found.labels[21, 31]
+
+
+def test_more_offers_than_there_is_room_for_at_first(monkeypatch):
+    rng = np.random.default_rng(0)
+    shape = (600, 900)  # a core in the middle of flat pixels, whose front is long
+    cores = np.full(shape, -1, np.int32)
+    cores[300, 450] = 0
+    steps = rng.integers(1, 9, shape).astype(np.int32)
+    grown = grow(cores, steps, np.zeros((*shape, 1), np.float32), np.zeros((1, 1), np.float32), 0.0, 0.0, 9)
+    assert not grown.any()

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from supercuts.superpixels import stored
-from supercuts.superpixels.pyramid import doubled, halved, halved_pixels, is_halved
-from supercuts.superpixels.stored import StoredMaps
+from supercuts.networks.maps import PixelMaps, color_maps, halved_pixels
+from supercuts.superpixels.pyramid import doubled, halved, is_halved
 
 
 def means(values, valid=None):
@@ -40,12 +39,13 @@ def test_maps_of_half_the_size(stride, dtype):
     embeddings = rng.random((4, -(-601 // stride), -(-37 // stride))).astype(np.float16)
     boundary = rng.random((601, 37)).astype(dtype)
     strength = np.zeros((301, 19), np.float32)
-    maps = StoredMaps(rgb, rgb[..., :1], boundary, embeddings, stride, strength, strength[None], 2, valid)
+    stored = rgb.transpose(2, 0, 1)
+    maps = PixelMaps(stored, boundary, embeddings, strength, strength[None], 2, stride, stored[:1], valid)
     half = halved(maps)
     assert half.shape == (301, 19)
     assert half.boundary.dtype == dtype
-    np.testing.assert_array_equal(half.rgb, np.floor(means(rgb, valid) + 0.5))
-    np.testing.assert_array_equal(half.bands[..., 0], half.rgb[..., 0])
+    np.testing.assert_array_equal(half.color.transpose(1, 2, 0), np.floor(means(rgb, valid) + 0.5))
+    np.testing.assert_array_equal(half.bands[0], half.color[0])
     np.testing.assert_allclose(
         half.boundary, means(boundary[..., None])[..., 0], atol=1e-3 if dtype == np.float16 else 0, rtol=1e-6
     )
@@ -60,7 +60,7 @@ def test_maps_of_half_the_size(stride, dtype):
 
 
 def test_a_boundary_that_is_the_same_everywhere_stays_so():
-    maps = stored.without_network(np.zeros((5, 6, 3), np.uint8))
+    maps = color_maps(np.zeros((5, 6, 3), np.uint8))
     assert halved(maps).boundary.shape == (1, 1)
     assert halved(maps).valid is None
 

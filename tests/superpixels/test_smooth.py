@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -6,10 +8,10 @@ from hypothesis import strategies as st
 
 from supercuts.core.errors import InputError
 from supercuts.metrics.superpixel import compactness, n_fragments
+from supercuts.networks.maps import PixelMaps
 from supercuts.networks.ssn_config import SSNConfig
-from supercuts.superpixels._kernels import label_components
+from supercuts.superpixels._kernels.cluster import label_components
 from supercuts.superpixels.cluster import ClusterConfig, cluster
-from supercuts.superpixels.result import PixelMaps
 from supercuts.superpixels.smooth import SmoothConfig, smooth
 
 
@@ -161,3 +163,33 @@ def test_threads_change_nothing(monkeypatch):
     assert (found["1"] != labels).mean() > 0.02
     np.testing.assert_array_equal(found["2"], found["1"])
     np.testing.assert_array_equal(found["5"], found["1"])
+
+
+def test_storage_changes_nothing_and_labels_may_be_written_to(monkeypatch):
+    rng = np.random.default_rng(3)
+    rgb = np.kron(rng.integers(0, 256, (3, 7, 9)), np.ones((10, 10))).astype(np.uint8)[:, :64, :83]
+    boundary, half = rng.random((64, 83), np.float32), rng.random((2, 64, 83)).astype(np.float16)
+    stored = PixelMaps(rgb, boundary.astype(np.float16).astype(np.float32), half)
+    whole = replace(stored, color=stored.color_rows(0, 64)[0], embeddings=half.astype(np.float32))
+    labels = cluster(whole, 60, ClusterConfig(), SSNConfig()).labels
+    color, embedding = (rng.random((labels.max() + 1, n), np.float32) for n in (3, 2))
+    expected = smooth(labels, whole, color, embedding, SmoothConfig())
+    assert (expected != labels).any()
+    monkeypatch.setattr("supercuts.networks.maps._WHOLE_PIXELS", 0)
+    for maps in (stored, replace(stored, boundary=stored.boundary.astype(np.float16))):
+        np.testing.assert_array_equal(smooth(labels, maps, color, embedding, SmoothConfig()), expected)
+    found = smooth(labels, stored, color, embedding, SmoothConfig(), in_place=True)
+    assert found is labels
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_pixels_that_are_not_valid_stay_so():
+    labels = grid("000111", "000111", "001111", "000111", "000111")
+    valid = np.ones(labels.shape, bool)
+    valid[:2, 2:4] = False
+    labels[~valid] = -1
+    maps = replace(flat_maps(labels.shape), valid=valid)
+    color, embedding = np.zeros((2, 3), np.float32), np.zeros((2, 0), np.float32)
+    after = smooth(labels, maps, color, embedding, SmoothConfig())
+    np.testing.assert_array_equal(after < 0, ~valid)
+    assert after[2, 2] == 0  # the spike is cut off

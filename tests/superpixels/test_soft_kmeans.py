@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from supercuts.core.errors import InputError
-from supercuts.superpixels import _kernels
+from supercuts.superpixels._kernels import cluster as _kernels
 from supercuts.superpixels.grid import Grid, cell_labels, cell_table
 from supercuts.superpixels.soft_kmeans import (
     CellLayout,
@@ -92,11 +92,16 @@ def test_hard_labels_agree_with_dense_argmax(grid):
     ys, is_y = cell_table(grid.height, grid.rows)
     xs, is_x = cell_table(grid.width, grid.cols)
     weights = soft.weights[0].float().numpy()
-    labels, weight = np.empty((grid.height, grid.width), np.int32), np.empty((grid.height, grid.width), np.float32)
-    _kernels.hard_labels(weights, ys, is_y, xs, is_x, 0, labels, weight)
+    boundary, no_mask = np.zeros((grid.height, grid.width), np.float32), np.zeros((0, 0), bool)
     heaviest, expected = naive(features, grid, 3)[0][0].max(1)
-    np.testing.assert_array_equal(labels.ravel(), expected)
-    np.testing.assert_allclose(weight.ravel(), heaviest, atol=1e-6)
+    for least in (0.0, 0.5, 2.0):
+        marked = np.empty((grid.height, grid.width), np.int32)
+        limits = np.float32(1), np.float32(least)
+        _kernels.mark_cores(weights, ys, is_y, xs, is_x, 0, boundary, 0, no_mask, limits, marked)
+        labels = np.where(marked < 0, -1 - marked, marked)
+        np.testing.assert_array_equal(labels.ravel(), expected)
+        is_clear = np.abs(heaviest.numpy() - least) > 1e-6
+        np.testing.assert_array_equal((marked.ravel() >= 0)[is_clear], heaviest.numpy()[is_clear] > least)
 
 
 @pytest.mark.parametrize("grid", GRIDS[3:5], ids=ids[3:5])

@@ -1,4 +1,4 @@
-"""numba kernels that halve maps and double labels.
+"""numba kernels that halve maps.
 
 In   plain arrays, the last axis of a map its channels
 Out  the arrays of the caller, filled
@@ -31,13 +31,3 @@ def halve(values, valid, rounding, out):
                 total = weights[0] * values[top, left, c] + weights[1] * values[top, right, c]
                 total += weights[2] * values[bottom, left, c] + weights[3] * values[bottom, right, c]
                 out[y, x, c] = total + rounding
-
-
-@kernel
-def double(labels, out):
-    """Set out (H, W) to labels (h, w), each of which covers 2 x 2 pixels."""
-    height, width = out.shape
-    for y in range(height):
-        line = labels[y // 2]
-        for x in range(width):
-            out[y, x] = line[x // 2]

@@ -5,25 +5,19 @@ Out  PipelineConfig, validated
 Not  no stage is run, nothing is read
 """
 
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import PositiveInt
 
 from supercuts.merging.agglomerative import LinkageConfig
 from supercuts.merging.registry import MergingConfig
 from supercuts.networks.network import Network, ViewsConfig
-from supercuts.superpixels.cluster import ClusterConfig
-from supercuts.superpixels.smooth import SmoothConfig
+from supercuts.superpixels.leaves import LeavesConfig
 
 
-class PipelineConfig(BaseModel, frozen=True, extra="forbid"):
+class PipelineConfig(LeavesConfig, frozen=True, extra="forbid"):
     """Everything that decides a hierarchy besides the weights."""
 
     superpixels: PositiveInt = 600  # leaves when the caller does not say
-    oversampling: float = Field(default=3.0, ge=1)  # cells of the SSN grid for each leaf asked for
     views: ViewsConfig = ViewsConfig()
-    cluster: ClusterConfig = ClusterConfig()
-    # from cells down to the leaves: strongly by size, so leaves are even and none is a sliver
-    leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.8, small_area=0.01)
-    smooth: SmoothConfig = SmoothConfig()
     merging: MergingConfig = MergingConfig()  # from the leaves to the root
 
 

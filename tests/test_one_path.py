@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ import supercuts
 from supercuts.core.arrays import contingency, relabel_consecutive
 from supercuts.core.errors import InputError
 from supercuts.images.io import read_image
+from supercuts.networks import maps
 from supercuts.pipeline import PIXEL_CONFIG, Model
-from supercuts.superpixels import _kernels, pyramid, stored, strips
+from supercuts.refine.config import RefineConfig
+from supercuts.superpixels import kmeans, leaves, pyramid
+from supercuts.superpixels._kernels import cluster as _kernels
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
 REFERENCE = Path(__file__).parent / "reference"
@@ -39,8 +43,8 @@ def compact():
 
 @pytest.fixture
 def small_strips(monkeypatch):
-    monkeypatch.setattr(stored, "STRIP_PIXELS", 6000)
-    monkeypatch.setattr(strips, "_STRIP_PIXELS", 6000)
+    monkeypatch.setattr(maps, "STRIP_PIXELS", 6000)
+    monkeypatch.setattr(kmeans, "_STRIP_PIXELS", 6000)
 
 
 def assert_same(one, other):
@@ -114,7 +118,7 @@ def test_network_sees_nothing_of_masked_pixels(photo, compact):
 @pytest.fixture
 def large(monkeypatch, small_strips):
     """Take images of 2500 pixels for large ones, and let cells be small."""
-    monkeypatch.setattr(stored, "_WHOLE_PIXELS", 2500)
+    monkeypatch.setattr(maps, "_WHOLE_PIXELS", 2500)
     monkeypatch.setattr(pyramid, "_CELL_PIXELS", 16)
 
 
@@ -124,7 +128,7 @@ def test_large_images_do_not_depend_on_tiles_either(photo, compact, large, name,
     image = photo[:173, :259]
     model = compact if name == "compact" else Model(None)
     calls = []
-    monkeypatch.setattr("supercuts.large.halved", lambda maps: calls.append(maps.shape) or pyramid.halved(maps))
+    monkeypatch.setattr(leaves, "halved", lambda maps: calls.append(maps.shape) or pyramid.halved(maps))
     h = model.segment(image, 80, tile=tile)
     assert calls == [(173, 259)]  # 240 cells of 11200 pixels, then of 2860
     assert h.n_leaves == 80
@@ -136,7 +140,7 @@ def test_large_images_do_not_depend_on_tiles_either(photo, compact, large, name,
 def test_superpixels_of_large_images_are_those_of_the_whole_but_for_borders(photo, compact, monkeypatch, small_strips):
     image = photo[:300, :400]
     whole = compact.segment(image, 38)
-    monkeypatch.setattr(stored, "_WHOLE_PIXELS", 100_000)
+    monkeypatch.setattr(maps, "_WHOLE_PIXELS", 100_000)
     half = compact.segment(image, 38)
     assert half.n_leaves == 38
     table = contingency(whole.labels, half.labels)
@@ -206,8 +210,6 @@ def test_refuses_what_cannot_be(photo, compact):
         compact.segment(image, mask=np.zeros((40, 50), bool))
     with pytest.raises(InputError, match=r"mask is bool \(3, 3\); expected bool \(40, 50\)"):
         compact.segment(image, mask=np.ones((3, 3), bool))
-    with pytest.raises(InputError, match="priors and refiner need all pixels"):
-        compact.segment(image, priors=[mask], mask=mask)
     with pytest.raises(InputError, match="expected 3 different numbers from 1 to 5"):
         compact.segment(np.zeros((8, 8, 5), np.uint8), bands=(1, 2, 6))
     with pytest.raises(InputError, match="views of other scales"):
@@ -225,3 +227,49 @@ def test_labels_of_masked_hierarchies_count_without_gaps(photo):
     mask[::7] = True
     labels = Model(None).segment(photo[:60, :70], 3, mask=mask).labels
     assert relabel_consecutive(labels[mask])[1] == labels.max() + 1 == 9
+
+
+MASK = np.ones((48, 64), bool)
+MASK[:9, :20] = MASK[30:34, 25:] = False
+PRIOR = np.zeros((48, 64), bool)
+PRIOR[6:28, 30:55] = True
+WAYS = {
+    "priors": {"priors": [PRIOR, PRIOR & (np.arange(64) < 44)]},
+    "refiner": {"refiner": RefineConfig(epochs=2, initial_steps=2, n_features=4, n_classes=8)},
+    "mask": {"mask": MASK},
+    "bands": {"bands": (3, 2, 1)},
+    "tile": {"tile": 32},
+    "views": {"views": "flip"},
+    "large": {"whole_pixels": 500},
+}
+
+
+@pytest.mark.parametrize(("one", "other"), [*itertools.combinations(WAYS, 2), *zip(WAYS, WAYS, strict=True)])
+def test_all_ways_to_segment_go_together(photo, compact, monkeypatch, one, other):
+    options = WAYS[one] | WAYS[other]
+    monkeypatch.setattr(maps, "_WHOLE_PIXELS", options.pop("whole_pixels", 2_000_000))
+    image = photo[100:148, 200:264]
+    if "bands" in options:
+        image = np.concatenate([image, image[..., :2]], axis=2)
+    model = supercuts.load("compact", views=options.pop("views")) if "views" in options else compact
+    if {one, other} == {"tile", "views"}:
+        with pytest.raises(InputError, match="only one view works in tiles"):
+            model.segment(image, 40, **options)
+        return
+    h = model.segment(image, 40, **options)
+    np.testing.assert_array_equal(h.labels >= 0, options.get("mask", np.ones((48, 64), bool)))
+    assert h.n_leaves == 40 or "refiner" in options
+    assert_connected(h.labels)
+    assert (h.cut(regions=1)[h.labels >= 0] == 0).all()
+    assert (h.levels == {}) == ("bands" in options)
+    if "priors" in options and "refiner" not in options:  # which keeps none
+        for prior in options["priors"]:
+            valid = prior & options.get("mask", np.ones((48, 64), bool))
+            inside = np.unique(h.labels[valid])
+            assert not np.isin(h.labels[~valid & (h.labels >= 0)], inside).any()
+    assert_same(h, model.segment(image, 40, **options))
+
+
+def test_a_prior_without_a_valid_pixel_is_refused(photo):
+    with pytest.raises(InputError, match=r"priors\[0\] has no valid pixel"):
+        Model(None).segment(photo[:48, :64], 9, priors=[~MASK], mask=MASK)

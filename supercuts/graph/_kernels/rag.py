@@ -1,25 +1,28 @@
 """numba kernels of the region adjacency graph: one pass over the pixels, a hash table for the edges.
 
-In   label maps and pixel maps as plain arrays
-Out  per-edge and per-node sums as plain arrays
-Not  no checks (the callers in rag.py do them), no sorting
+In   labels (H, W) of the whole image, negative where a pixel is not valid; maps of it, or of some rows from `first` on
+Out  per-edge and per-node sums, added to the arrays of the caller in the order of the pixels
+Not  no checks (the callers in rag.py do them), no sorting, no means
 """
 
 import numpy as np
 
+from supercuts.core._kernels_half import _as_number
 from supercuts.core.compiled import helper, kernel
 
 
 @kernel
 def count_border_pairs(labels):
+    """Return how many pairs of valid pixels lie side by side in two regions."""
     height, width = labels.shape
     count = 0
     for y in range(height):
         for x in range(width):
-            if x + 1 < width and labels[y, x] != labels[y, x + 1]:
-                count += 1
-            if y + 1 < height and labels[y, x] != labels[y + 1, x]:
-                count += 1
+            a = labels[y, x]
+            if a < 0:
+                continue
+            count += x + 1 < width and labels[y, x + 1] >= 0 and labels[y, x + 1] != a
+            count += y + 1 < height and labels[y + 1, x] >= 0 and labels[y + 1, x] != a
     return count
 
 
@@ -39,21 +42,14 @@ def _find_or_insert(table, keys, n_edges, key):
 
 
 @kernel
-def accumulate_edges(labels, boundary, n_nodes, n_pairs):
-    """Return keys i * n_nodes + j (i < j), border lengths and boundary sums of the edges, in order of appearance."""
+def add_edges(labels, top, bottom, boundary, first, n_nodes, table, keys, length, total, n_edges):
+    """Add border lengths and boundary sums of rows top..bottom-1 to edges; return the number of edges so far.
+
+    Edges are numbered as they appear; keys are i * n_nodes + j (i < j). table, of -1 at first, has a power of two of
+    entries, more than there are edges.
+    """
     height, width = labels.shape
-    capacity = 16
-    while capacity < 2 * n_pairs:
-        capacity *= 2
-    table = np.empty(capacity, np.int64)
-    table[:] = -1
-    keys = np.empty(n_pairs, np.int64)
-    length = np.empty(n_pairs, np.int64)
-    length[:] = 0
-    total = np.empty(n_pairs, np.float64)
-    total[:] = 0
-    n_edges = n_pairs - n_pairs  # a plain 0 is a type of its own, for which numba compiles what is called once more
-    for y in range(height):
+    for y in range(top, bottom):
         for x in range(width):
             a = labels[y, x]
             for direction in range(2):
@@ -61,18 +57,18 @@ def accumulate_edges(labels, boundary, n_nodes, n_pairs):
                 if y2 >= height or x2 >= width:
                     continue
                 b = labels[y2, x2]
-                if a == b:
+                if a == b or a < 0 or b < 0:
                     continue
                 key = np.int64(min(a, b)) * n_nodes + max(a, b)
                 edge = _find_or_insert(table, keys, n_edges, key)
                 n_edges = max(n_edges, edge + 1)
                 length[edge] += 1
-                total[edge] += 0.5 * (boundary[y, x] + boundary[y2, x2])
-    return keys[:n_edges], length[:n_edges], total[:n_edges]
+                total[edge] += 0.5 * (boundary[y - first, x] + boundary[y2 - first, x2])
+    return n_edges
 
 
 @kernel
-def accumulate_nodes(labels, n_nodes):
+def measure_nodes(labels, n_nodes):
     """Return area (N,), sums of y and x (N, 2) and bounding boxes y0 x0 y1 x1, ends exclusive (N, 4)."""
     height, width = labels.shape
     area = np.empty(n_nodes, np.int64)
@@ -85,6 +81,8 @@ def accumulate_nodes(labels, n_nodes):
     for y in range(height):
         for x in range(width):
             i = labels[y, x]
+            if i < 0:
+                continue
             area[i] += 1
             position[i, 0] += y
             position[i, 1] += x
@@ -96,8 +94,8 @@ def accumulate_nodes(labels, n_nodes):
 
 
 @kernel
-def add_channels(labels, top, bottom, maps, sums, squares):
-    """Add the sums (N, C) of maps (C, rows, W), of rows top..bottom, over each label, and those of all squares (N,)."""
+def add_channels(labels, top, bottom, maps, first, sums):
+    """Add to sums (N, C) those of maps (C, rows, W) over each label, of rows top..bottom-1."""
     n_channels = maps.shape[0]
     width = labels.shape[1]
     for y in range(top, bottom):
@@ -107,17 +105,13 @@ def add_channels(labels, top, bottom, maps, sums, squares):
             end = start + 1
             while end < width and labels[y, end] == label:
                 end += 1
-            square = 0.0
             for c in range(n_channels):
                 if label < 0:
                     break
                 total = 0.0
-                for value in maps[c, y - top, start:end]:
+                for value in maps[c, y - first, start:end]:
                     total += value
-                    square += value * value
                 sums[label, c] += total
-            if label >= 0:
-                squares[label] += square
             start = end
 
 
@@ -133,7 +127,7 @@ def _add_row(labels, pixels, sums, squares, line, square):
         end = start
         while end < width and labels[end] == label:
             for c in range(n_channels):
-                value = np.float64(pixels[end, c])
+                value = np.float64(_as_number(pixels[end, c]))
                 line[c] += value
                 square[c] += value * value
             end += 1
@@ -146,12 +140,44 @@ def _add_row(labels, pixels, sums, squares, line, square):
         start = end
 
 
+@helper
+def _add_row_of_means(labels, means, stride, sums, squares, line, square):
+    """Add what _add_row adds, where means (w, C) hold those of `stride` pixels each."""
+    width, n_channels = labels.size, means.shape[1]
+    start = 0
+    while start < width:
+        label = labels[start]
+        end = start + 1
+        while end < width and labels[end] == label:
+            end += 1
+        if label >= 0:
+            line[:] = 0
+            square[:] = 0
+            for x in range(start // stride, (end - 1) // stride + 1):
+                n_pixels = np.float64(min((x + 1) * stride, end) - max(x * stride, start))
+                for c in range(n_channels):
+                    value = np.float64(_as_number(means[x, c]))
+                    line[c] += n_pixels * value
+                    square[c] += n_pixels * (value * value)
+            for c in range(n_channels):
+                sums[label, c] += line[c]
+                squares[label] += square[c]
+        start = end
+
+
 @kernel
-def add_pixels(labels, top, bottom, pixels, sums, squares):
-    """Add what add_channels adds, of maps whose channels lie side by side: pixels (rows, W, C)."""
-    line, square = np.empty(pixels.shape[2], np.float64), np.empty(pixels.shape[2], np.float64)
-    for y in range(top, bottom):
-        _add_row(labels[y], pixels[y - top], sums, squares, line, square)
+def add_pixels(labels, pixels, stride, sums, squares):
+    """Add to sums (N, C) those of pixels (h, w, C) over each label, and to squares (N,) those of all squares.
+
+    Pixels hold one value for stride x stride pixels of labels, float32 or bits of float16.
+    """
+    n_channels = pixels.shape[2]
+    line, square = np.empty(n_channels, np.float64), np.empty(n_channels, np.float64)
+    for y in range(labels.shape[0]):
+        if stride == 1:
+            _add_row(labels[y], pixels[y], sums, squares, line, square)
+        else:
+            _add_row_of_means(labels[y], pixels[y // stride], stride, sums, squares, line, square)
 
 
 @kernel

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from supercuts.config import PIXEL_CONFIG
-from supercuts.leaves import make_leaves
 from supercuts.networks.predict import predict
+from supercuts.settings import PIXEL_CONFIG
+from supercuts.superpixels.leaves import make_leaves
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import pytest
 from pydantic import ValidationError
 
 from supercuts import pipeline
-from supercuts.config import ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config
 from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.settings import ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config
 
 
 def test_settings_follow_what_the_network_gives():

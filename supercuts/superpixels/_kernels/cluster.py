@@ -1,0 +1,330 @@
+"""numba kernels of hard superpixels: features, connected components, cores, geodesic growth.
+
+In   label maps, boundary maps, what pixels.py looks up as plain arrays
+Out  label maps of the caller, written to
+Not  no checks (the callers do them)
+
+What numpy has is written as loops where an array expression takes numba seconds to compile.
+"""
+
+import numpy as np
+
+from supercuts.core._kernels_half import _as_number
+from supercuts.core.compiled import allocating_helper, helper, kernel
+from supercuts.superpixels._kernels.pixels import _look_up
+
+FREE, MASKED = -1, -2  # of a map of cores: still to be labelled, never
+_NO_CORE = -(2**31)  # label of a pixel that is not valid, until cores are found
+_FAR = 2**31 - 1
+
+
+@helper
+def _find(parent, i):
+    root = i
+    while parent[root] != root:
+        root = parent[root]
+    while parent[i] != root:
+        parent[i], i = root, parent[i]
+    return root
+
+
+@kernel
+def label_components(labels):
+    """Return 4-connected components of equal labels, numbered in scan order (int32), and their number."""
+    height, width = labels.shape
+    parent = np.empty(height * width, np.int32)
+    component = np.empty((height, width), np.int32)
+    count = 0
+    for y in range(height):
+        for x in range(width):
+            same_left = x > 0 and labels[y, x - 1] == labels[y, x]
+            same_up = y > 0 and labels[y - 1, x] == labels[y, x]
+            if same_up:
+                root = _find(parent, component[y - 1, x])
+                if same_left:
+                    other = _find(parent, component[y, x - 1])
+                    if other != root:  # the smaller id stays the root: provisional ids ascend in scan order
+                        low, high = min(root, other), max(root, other)
+                        parent[high] = low
+                        root = low
+                component[y, x] = root
+            elif same_left:
+                component[y, x] = component[y, x - 1]
+            else:
+                parent[count] = count
+                component[y, x] = count
+                count += 1
+    final = np.empty(count, np.int32)
+    n_components = 0
+    for i in range(count):
+        root = _find(parent, np.int32(i))
+        if root == i:
+            final[i] = n_components
+            n_components += 1
+        else:
+            final[i] = final[root]
+    for y in range(height):
+        for x in range(width):
+            component[y, x] = final[component[y, x]]
+    return component, n_components
+
+
+@kernel
+def fill_cells(color, first, embeddings, scales, ys, xs, cells):
+    """Set cells (S, C, P) to the SSN features of pixels, those that _look_up gives.
+
+    color (B, h, W) holds the rows from `first` on; embeddings and scales are what _look_up takes; ys, xs (rows, ph),
+    (cols, pw) hold the pixels' coordinates.
+    """
+    color_scale, position_scale, stride = scales[0], scales[1], scales[3]
+    (rows, ph), (cols, pw) = ys.shape, xs.shape
+    at = color.shape[0]
+    coarse = np.empty((cols, pw), np.int64)  # divisions would take longer than all the rest
+    for k in range(cols):
+        for j in range(pw):
+            coarse[k, j] = xs[k, j] // stride
+    for r in range(rows):
+        for i in range(ph):
+            y = ys[r, i]
+            for k in range(cols):
+                cell = cells[r * cols + k]
+                for c in range(at):
+                    for j in range(pw):
+                        cell[c, i * pw + j] = color_scale * color[c, y - first, xs[k, j]]
+                for j in range(pw):
+                    cell[at, i * pw + j] = np.float32(y) * position_scale
+                    cell[at + 1, i * pw + j] = np.float32(xs[k, j]) * position_scale
+                line = embeddings[y // stride]
+                if stride == 1 and xs[k, pw - 1] == xs[k, 0] + pw - 1:  # views: compilers see what lies side by side
+                    row = line[xs[k, 0] : xs[k, 0] + pw]
+                    for c in range(embeddings.shape[2]):
+                        filled = cell[at + 2 + c, i * pw : (i + 1) * pw]
+                        for j in range(pw):
+                            filled[j] = _as_number(row[j, c])
+                else:
+                    for c in range(embeddings.shape[2]):
+                        for j in range(pw):
+                            cell[at + 2 + c, i * pw + j] = _as_number(line[coarse[k, j], c])
+
+
+@kernel
+def mark_cores(weights, ys, is_y, xs, is_x, first_row, boundary, first, valid, limits, marked):
+    """Set marked (H, W) to the cell of each pixel's heaviest candidate, of nine, where it is a core, else to -1 - cell.
+
+    That is done for some rows of cells, the first of which is row `first_row` of the grid. weights (N, 9, P)
+    cell-major; ys, is_y and xs, is_x as cell_table gives them. In a core the boundary, which starts at row `first`, is
+    at most the first of the limits and the weight at least the second. valid (H, W) bool, or (0, 0) if all are.
+    """
+    rows, ph = ys.shape
+    cols, pw = xs.shape
+    for r in range(rows):
+        for c in range(cols):
+            cell = r * cols + c
+            for i in range(ph):
+                y = ys[r, i]
+                for j in range(pw):
+                    if not (is_y[r, i] and is_x[c, j]):
+                        continue
+                    x = xs[c, j]
+                    if valid.size > 0 and not valid[y, x]:
+                        marked[y, x] = _NO_CORE
+                        continue
+                    p = i * pw + j
+                    best = 0
+                    for o in range(1, 9):
+                        if weights[cell, o, p] > weights[cell, best, p]:
+                            best = o
+                    label = (first_row + r + best // 3 - 1) * cols + c + best % 3 - 1
+                    is_core = boundary[y - first, x] <= limits[0] and weights[cell, best, p] >= limits[1]
+                    marked[y, x] = label if is_core else -1 - label
+
+
+@kernel
+def flattest_near_centers(boundary, first, valid, shape, grid, rows, search, seeds):
+    """Set seeds (N, 2) of some rows of the grid to the pixels of lowest boundary near the centres of their cells.
+
+    They lie within `search` of the centre, never outside the cell. boundary starts at row `first`; valid (H, W) bool,
+    or (0, 0) if all are; shape is that of the image, grid its rows and columns. A cell without a valid pixel so near
+    its centre takes its first valid one, without any -1.
+    """
+    (height, width), (n_rows, n_cols) = shape, grid
+    for r in range(rows[0], rows[1]):
+        top, bottom = -(-r * height // n_rows), -(-(r + 1) * height // n_rows)
+        for c in range(n_cols):
+            left, right = -(-c * width // n_cols), -(-(c + 1) * width // n_cols)
+            middle_y, middle_x = (top + bottom - 1) // 2, (left + right - 1) // 2
+            best_y, best_x = -1, -1
+            if valid.size == 0 or valid[middle_y, middle_x]:
+                best_y, best_x = middle_y, middle_x
+            for y in range(max(top, middle_y - search), min(bottom, middle_y + search + 1)):
+                for x in range(max(left, middle_x - search), min(right, middle_x + search + 1)):
+                    if valid.size > 0 and not valid[y, x]:
+                        continue
+                    if best_y < 0 or boundary[y - first, x] < boundary[best_y - first, best_x]:
+                        best_y, best_x = y, x
+            if best_y < 0:
+                for y in range(top, bottom):
+                    for x in range(left, right):
+                        if best_y < 0 and valid[y, x]:
+                            best_y, best_x = y, x
+            seeds[r * n_cols + c, 0] = best_y
+            seeds[r * n_cols + c, 1] = best_x
+
+
+@kernel
+def keep_cores(marked, valid, seeds, n_labels):
+    """Turn marked (H, W), labels of pixels that may be cores and -1 - label elsewhere, into cores in place.
+
+    Each label keeps its largest 4-connected core; all else is FREE, or MASKED where valid (H, W) bool, or (0, 0) if all
+    are, says so. A label without a core pixel keeps its seed, so no label is lost; seeds (N, 2), without any -1.
+    """
+    height, width = marked.shape
+    component, n_components = label_components(marked)
+    size = np.empty(n_components, np.int32)
+    size[:] = 0
+    for y in range(height):
+        for x in range(width):
+            if marked[y, x] >= 0:
+                size[component[y, x]] += 1
+    best = np.empty(n_labels, np.int64)
+    best[:] = -1
+    for y in range(height):
+        for x in range(width):
+            i, k = marked[y, x], component[y, x]
+            if i >= 0 and (best[i] < 0 or size[k] > size[best[i]]):
+                best[i] = k
+    for y in range(height):
+        for x in range(width):
+            i = marked[y, x]
+            if valid.size > 0 and not valid[y, x]:
+                marked[y, x] = MASKED
+            elif i < 0 or best[i] != component[y, x]:
+                marked[y, x] = FREE
+    n_pixels = np.empty(n_labels, np.int64)
+    n_pixels[:] = 0
+    for i in range(n_labels):
+        if best[i] >= 0:
+            n_pixels[i] = size[best[i]]
+    for i in range(n_labels):
+        k = i
+        # a seed may take the last core pixel of another label, which then starts at its own seed: seeds are distinct
+        while k >= 0 and n_pixels[k] == 0 and seeds[k, 0] >= 0:
+            taken_from = marked[seeds[k, 0], seeds[k, 1]]
+            marked[seeds[k, 0], seeds[k, 1]] = k
+            n_pixels[k] = 1
+            if taken_from >= 0:
+                n_pixels[taken_from] -= 1
+            k = taken_from
+
+
+@helper
+def _place(at, wide):
+    """Return row and column of entry `at` of an array that is `wide` a row, with a row and a column before them."""
+    row = np.int64(np.uint32(at) // np.uint32(wide))  # much sooner than of 64 bits
+    return row - 1, at - row * wide - 1
+
+
+@helper
+def _cost(y, x, label, step, pixels, centers, feature_weight, feature_cap, max_step, feature):
+    """Return what entering pixel (y, x) with a label costs, beside `step` for how unlike its centre the pixel is."""
+    maps, scales, tables = pixels
+    _look_up(y, x, maps, scales, tables, feature)
+    total = 0.0
+    for c in range(feature.size):
+        d = feature[c] - centers[label, c]
+        total += d * d
+    return min(int(step + feature_weight * min(total, feature_cap)), max_step)
+
+
+@allocating_helper
+def _doubled(entries):
+    """Return the entries with room for as many more."""
+    more = np.empty(2 * entries.size, entries.dtype)
+    for i in range(entries.size):
+        more[i] = entries[i]
+    return more
+
+
+@kernel
+def grow(labels, centers, maps, scales, tables, costs):
+    """Grow cores over FREE pixels in place, cheapest path first; what none reaches stays FREE.
+
+    maps, scales and tables are what _look_up takes. costs are those of entering each pixel (H, W) or (1, 1), and the
+    weight and cap of the feature distance, and the highest: entering pixel p with label i costs
+    costs[0][p] + weight * min(|f_p - s_i|^2, cap), a whole number of at most that. So a ring of more buckets than that
+    is an exact priority queue (Dial 1969) and the growth is linear in the pixels.
+    """
+    height, width = labels.shape
+    steps, feature_weight, feature_cap, max_step = costs
+    last_row, last_column = steps.shape[0] - 1, steps.shape[1] - 1
+    # a column before each row, and a row above and below, take no offer; nor do cores, pixels that are not valid, and
+    # those that were reached
+    wide = width + 1
+    best = np.empty((height + 2) * wide + 1, np.int32)
+    best[:] = -1
+    for y in range(height):
+        for x in range(width):
+            if labels[y, x] == FREE:
+                best[(y + 1) * wide + x + 1] = _FAR
+    around = (-wide, -1, 1, wide)
+    n_buckets = 1
+    while n_buckets <= max_step:
+        n_buckets *= 2
+    ring = n_buckets - 1
+    bucket = np.empty(n_buckets, np.int32)
+    bucket[:] = -1
+    room = min(4 * height * width, 1 << 20)  # each border between two pixels makes at most one offer a side
+    entry_pixel, entry_label, entry_next = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
+    feature = np.empty(centers.shape[1], np.float32)
+    pixels = (maps, scales, tables)
+    done = np.int64(-1)  # the first entry that may be used again
+    n_entries, n_waiting, distance = 0, 0, 0
+    y, x = 0, -1
+    while y < height or n_waiting > 0:
+        if y < height:  # first what borders cores is offered, in scan order
+            x += 1
+            if x == width:
+                y, x = y + 1, -1
+                continue
+            if labels[y, x] < 0:
+                continue
+            at, label = (y + 1) * wide + x + 1, labels[y, x]
+        else:
+            entry = np.int64(bucket[distance & ring])
+            if entry < 0:
+                distance += 1
+                continue
+            bucket[distance & ring] = entry_next[entry]
+            n_waiting -= 1
+            at, label = np.int64(entry_pixel[entry]), entry_label[entry]
+            entry_next[entry] = done
+            done = entry
+            if best[at] < distance:
+                continue
+            row, column = _place(at, wide)
+            labels[row, column] = label
+        for i in range(4):
+            to = at + around[i]
+            if best[to] <= distance:
+                continue
+            row, column = _place(to, wide)
+            step = np.int64(steps[min(row, last_row), min(column, last_column)])
+            if distance + min(step, max_step) >= best[to]:
+                continue  # however alike: most pixels are offered once from each side
+            cost = _cost(row, column, label, step, pixels, centers, feature_weight, feature_cap, max_step, feature)
+            cost += distance
+            if cost < best[to]:
+                best[to] = cost
+                entry = done
+                if entry >= 0:
+                    done = np.int64(entry_next[entry])
+                else:
+                    if n_entries == entry_pixel.size:
+                        entry_pixel, entry_label = _doubled(entry_pixel), _doubled(entry_label)
+                        entry_next = _doubled(entry_next)
+                    entry = n_entries
+                    n_entries += 1
+                entry_pixel[entry], entry_label[entry] = to, label
+                entry_next[entry] = bucket[cost & ring]
+                bucket[cost & ring] = entry
+                n_waiting += 1

@@ -1,0 +1,151 @@
+"""SSN's soft k-means of one image in compiled kernels: soft_kmeans.py without gradients, batches or torch.
+
+In   PixelMaps, a Grid
+Out  SSN features and the weights of each pixel's nine candidates, a strip of cells after the other; the centres
+Not  no gradient, no hard labels
+
+The values are those of ssn.pixel_features and soft_kmeans.soft_kmeans, bit for bit. The features of an image that is
+not large are made once; those of a large one anew for each iteration, so that memory holds those of a few strips.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from supercuts.core.threads import in_threads, thread_count
+from supercuts.networks.maps import PixelMaps, is_large
+from supercuts.networks.ssn_config import SSNConfig
+from supercuts.superpixels._kernels import cluster as _kernels_cluster
+from supercuts.superpixels._kernels import kmeans as _kernels
+from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table
+
+_ROWS = 4  # of cells, which a thread takes at once
+_STRIP_PIXELS = 1 << 18  # fewer rows where they are longer, whose features then stay in the cache
+_SCRATCH_BYTES = 300_000_000  # of the features and weights that threads work on at once
+Strip = tuple[int, int]  # first row of cells, and the one after the last
+
+
+class Cells:
+    """The pixels of an image in the cells of a grid, a strip of grid rows after the other.
+
+    near    (N, 9)  the candidates of each cell, N where there is none or it has no valid pixel
+    scales  of colour, position and bands, and the stride of embeddings, as kernels take them
+    """
+
+    def __init__(self, maps: PixelMaps, grid: Grid, ssn: SSNConfig) -> None:
+        self.maps, self.grid, self.looked_up = maps, grid, maps.looked_up()
+        self.scales = (
+            np.float32(ssn.color_scale),
+            np.float32(ssn.position_scale * max(grid.rows / grid.height, grid.cols / grid.width)),
+            maps.band_scale,
+            maps.embedding_stride,
+        )
+        self.n_features = maps.n_colors + 2 + len(maps.embeddings)
+        self.ys, self.is_y = cell_table(grid.height, grid.rows)
+        self.xs, self.is_x = cell_table(grid.width, grid.cols)
+        n_pixels = self.ys.shape[1] * self.xs.shape[1]
+        n_rows = min(max(_STRIP_PIXELS // (grid.cols * n_pixels), 1), _ROWS, grid.rows)
+        self.strips = [(r, min(r + n_rows, grid.rows)) for r in range(0, grid.rows, n_rows)]
+        self._is_pixel = None if is_large(maps.shape) else {strip: self._find_pixels(strip) for strip in self.strips}
+        self.near = self._candidates()
+        n_bytes = 4 * n_rows * grid.cols * n_pixels * (self.n_features + N_CANDIDATES)
+        self.n_threads = max(min(thread_count(), len(self.strips), _SCRATCH_BYTES // n_bytes), 1)
+        # those of large images, and weights, are of the strip that a thread works on
+        of_thread = (self.n_threads, n_rows * grid.cols)
+        n_kept = of_thread if is_large(maps.shape) else (grid.n_cells,)
+        self._features = np.empty((*n_kept, self.n_features, n_pixels), np.float32)
+        self._weights = np.empty((*of_thread, N_CANDIDATES, n_pixels), np.float32)
+        if not is_large(maps.shape):
+            in_threads(lambda _, strip: self._fill(strip, self._features[self.own(strip)]), self.strips)
+
+    def own(self, strip: Strip) -> slice:
+        """Return the cells of a strip."""
+        return slice(strip[0] * self.grid.cols, strip[1] * self.grid.cols)
+
+    def span(self, strip: Strip) -> tuple[int, int]:
+        """Return the first image row of a strip and the one after its last."""
+        return int(self.ys[strip[0], 0]), int(self.ys[strip[1] - 1, -1]) + 1
+
+    def is_pixel(self, strip: Strip) -> Bool[np.ndarray, "cells pixels"]:
+        """Return which entries of the cells are valid pixels."""
+        if self._is_pixel is None:
+            return self._find_pixels(strip)
+        return self._is_pixel[strip]
+
+    def features(self, strip: Strip, thread: int) -> Float32[np.ndarray, "cells channels pixels"]:
+        """Return the SSN features of the pixels, those of ssn.pixel_features, until the thread asks for others."""
+        if self._features.ndim == 3:
+            return self._features[self.own(strip)]
+        cells = self._features[thread, : (strip[1] - strip[0]) * self.grid.cols]
+        self._fill(strip, cells)
+        return cells
+
+    def weights(self, strip: Strip, thread: int) -> Float32[np.ndarray, "cells candidates pixels"]:
+        """Return where weights of the pixels go, until the thread asks for others."""
+        return self._weights[thread, : (strip[1] - strip[0]) * self.grid.cols]
+
+    def _fill(self, strip: Strip, cells: np.ndarray) -> None:
+        color, first = self.maps.color_rows(*self.span(strip))
+        ys = self.ys[slice(*strip)]
+        _kernels_cluster.fill_cells(color, first, self.looked_up[2], self.scales, ys, self.xs, cells)
+
+    def _find_pixels(self, strip: Strip) -> np.ndarray:
+        rows = slice(*strip)
+        is_real = self.is_y[rows, None, :, None] & self.is_x[None, :, None, :]
+        if self.maps.valid is not None:
+            valid = self.maps.valid[self.ys[rows]]  # (grid rows, ph, W)
+            is_real = is_real & valid[:, :, self.xs].transpose(0, 2, 1, 3)
+        return np.ascontiguousarray(is_real.reshape((strip[1] - strip[0]) * self.grid.cols, -1))
+
+    def _candidates(self) -> np.ndarray:
+        near = candidates(self.grid)
+        if self.maps.valid is not None:
+            is_empty = [~self.is_pixel(strip).any(axis=1) for strip in self.strips]
+            near[np.append(np.concatenate(is_empty), False)[near]] = self.grid.n_cells
+        return near
+
+
+def assign(
+    cells: Cells, n_iterations: int, tolerance: float, use: Callable[[Strip, np.ndarray], None]
+) -> Float32[np.ndarray, "cells channels"]:
+    """Run the iterations of assignment and centre update from the mean features of each cell; return the centres.
+
+    They end early once centres move by no more than the tolerance in the mean, unless that is 0. use(strip, weights)
+    is told the weights (S, 9, P) of pixels in iterations that may be the last: 1 in all, 0 on padding.
+    """
+    grid = cells.grid
+    centers = np.empty((grid.n_cells, cells.n_features), np.float32)
+    given = np.empty((grid.n_cells, N_CANDIDATES, cells.n_features + 1), np.float32)
+
+    def start(thread: int, strip: Strip) -> None:
+        own = cells.own(strip)
+        _kernels.mean_of_cells(cells.features(strip, thread), cells.is_pixel(strip), centers[own])
+
+    def iterate(may_be_last: bool, thread: int, strip: Strip) -> None:
+        own, is_pixel = cells.own(strip), cells.is_pixel(strip)
+        features, weights = cells.features(strip, thread), cells.weights(strip, thread)
+        _kernels.iterate(
+            features, centers, weights, may_be_last, given[own], cells.near, is_pixel, own.start
+        )  # fmt: skip
+        if may_be_last:
+            use(strip, weights)
+
+    in_threads(start, cells.strips, cells.n_threads)
+    for iteration in range(n_iterations):
+        may_be_last = iteration == n_iterations - 1 or tolerance > 0
+        in_threads(partial(iterate, may_be_last), cells.strips, cells.n_threads)
+        before = centers.copy() if tolerance > 0 else centers
+        _kernels.update(given, cells.near, centers)
+        if tolerance > 0 and float(np.linalg.norm(centers - before, axis=1).mean()) <= tolerance:
+            break
+    return centers
+
+
+def candidates(grid: Grid) -> Int64[np.ndarray, "cells 9"]:
+    """Return the nine candidates of each cell; the number of cells where there is none."""
+    ids = np.arange(grid.n_cells, dtype=np.int64).reshape(grid.rows, grid.cols)
+    ids = np.pad(ids, 1, constant_values=grid.n_cells)
+    shifted = [ids[i : i + grid.rows, j : j + grid.cols].ravel() for i in range(3) for j in range(3)]
+    return np.ascontiguousarray(np.stack(shifted, axis=1))

@@ -1,0 +1,119 @@
+"""The superpixels of one image as the leaves of its tree: exactly as many as asked for.
+
+In   PixelMaps, a network's settings, LeavesConfig; cells that no superpixel may leave
+Out  labels (H, W), -1 where a pixel is not valid; the RegionGraph of the superpixels
+Not  no tree (merging/)
+
+Superpixels of large images are found at half the size, or less, as far as the number asked for allows.
+"""
+
+import numpy as np
+from jaxtyping import Int32
+from pydantic import BaseModel, Field
+
+from supercuts.graph.rag import RegionGraph, graph_of_maps, grouped_means, region_means
+from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count
+from supercuts.merging.priors import within_cells
+from supercuts.networks.maps import PixelMaps
+from supercuts.networks.network import Network
+from supercuts.networks.ssn_config import SSNConfig
+from supercuts.superpixels.cluster import ClusterConfig, cluster
+from supercuts.superpixels.connectivity import connected, connected_pieces
+from supercuts.superpixels.pyramid import doubled, halved, is_halved
+from supercuts.superpixels.smooth import SmoothConfig, smooth
+
+Cells = Int32[np.ndarray, "height width"]
+_Found = tuple[Int32[np.ndarray, "height width"], np.ndarray, np.ndarray]  # labels; mean colours and embeddings
+_ROWS = 256  # renamed at a time
+
+
+class LeavesConfig(BaseModel, frozen=True, extra="forbid"):
+    """What decides the leaves besides the maps."""
+
+    oversampling: float = Field(default=3.0, ge=1)  # cells of the SSN grid for each leaf asked for
+    cluster: ClusterConfig = ClusterConfig()
+    # from cells down to the leaves: strongly by size, so leaves are even and none is a sliver
+    leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.8, small_area=0.01)
+    smooth: SmoothConfig = SmoothConfig()
+
+
+def make_leaves(
+    maps: PixelMaps, n_leaves: int, network: Network | None, config: LeavesConfig, cells: Cells | None = None
+) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
+    """Return labels of exactly `n_leaves` superpixels and their graph: a finer grid, of which the most alike merge.
+
+    There are more only where valid pixels fall into more connected pieces, and fewer only if there are fewer pixels.
+
+    Borders are smoothed before the merging, which then compares truer superpixels, and after it. No superpixel crosses
+    a border of the cells; with cells only the first smoothing is done, which comes before they cut.
+    """
+    ssn, n_leaves = SSNConfig() if network is None else network.config, min(n_leaves, maps.n_valid)
+    labels = _find(maps, n_leaves, ssn, config)[0] if cells is None else _within(cells, maps, n_leaves, ssn, config)
+    return labels, graph_of_maps(labels, maps)
+
+
+def count_cells(shape: tuple[int, int], n_valid: int, n_leaves: int, oversampling: float) -> int:
+    """Return the cells of a grid that covers the whole image: those without a valid pixel are not counted on."""
+    n_pixels = shape[0] * shape[1]
+    return min(int(np.ceil(oversampling * n_leaves * (n_pixels / n_valid))), n_pixels)
+
+
+def _find(maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig) -> _Found:
+    """Return labels of so many superpixels, and the means that their smoothing went by."""
+    if not is_halved(maps.shape, count_cells(maps.shape, maps.n_valid, n_leaves, config.oversampling)):
+        labels = _smooth(_start(maps, n_leaves, ssn, config), maps, config)
+        return _merge_down(labels, graph_of_maps(labels, maps), maps, n_leaves, config)
+    coarse, color, embedding = _find(halved(maps), n_leaves, ssn, config)
+    labels = doubled(coarse, maps.shape)
+    if maps.valid is None:
+        return smooth(labels, maps, color, embedding, config.smooth, in_place=True), color, embedding
+    labels[~maps.valid] = -1  # which may cut superpixels into pieces
+    labels, _ = connected(labels)
+    return _merge_down(labels, graph_of_maps(labels, maps), maps, n_leaves, config)
+
+
+def _within(cells: Cells, maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig) -> np.ndarray:
+    """Return labels of so many superpixels, each in one cell."""
+    fine = connected_pieces(_smooth(_start(maps, n_leaves, ssn, config), maps, config), cells)
+    graph = graph_of_maps(fine, maps)
+    cell = np.empty(graph.n_nodes + 1, np.int32)
+    cell[fine] = cells  # of pixels that are not valid the last one, of no node
+    graph = within_cells(graph, cell[:-1], n_leaves)
+    return _rename(fine, _merge(graph, n_leaves, maps, config))
+
+
+def _start(maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig) -> np.ndarray:
+    """Return more superpixels than leaves; the pixels themselves where leaves are nearly as many."""
+    n_cells = count_cells(maps.shape, maps.n_valid, n_leaves, config.oversampling)
+    found = cluster(maps, n_cells, config.cluster, ssn)
+    if found.n >= n_leaves:
+        return found.labels
+    labels = np.full(maps.shape, -1, np.int32)
+    labels[np.ones(maps.shape, np.bool_) if maps.valid is None else maps.valid] = np.arange(maps.n_valid)
+    return labels
+
+
+def _smooth(labels: np.ndarray, maps: PixelMaps, config: LeavesConfig) -> np.ndarray:
+    return smooth(labels, maps, *region_means(labels, maps), config.smooth, in_place=True)
+
+
+def _merge_down(labels: np.ndarray, graph: RegionGraph, maps: PixelMaps, n_leaves: int, config: LeavesConfig) -> _Found:
+    """Merge the most alike superpixels, and smooth the borders by the means of what they make."""
+    region = _merge(graph, n_leaves, maps, config)
+    color, embedding = grouped_means(graph, region)
+    labels = smooth(_rename(labels, region), maps, color, embedding, config.smooth, in_place=True)
+    return labels, color, embedding
+
+
+def _merge(graph: RegionGraph, n_leaves: int, maps: PixelMaps, config: LeavesConfig) -> np.ndarray:
+    area, exponent = config.leaves.small_area * maps.n_valid, config.leaves.small_exponent
+    weights = dissimilarity(graph, config.leaves)
+    return merge_to_count(graph, weights, n_leaves, small_area_px=area, small_exponent=exponent)
+
+
+def _rename(labels: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Replace each label by its region in place, a few rows at a time."""
+    new = np.append(region, -1).astype(np.int32)  # -1, the last, stays
+    for top in range(0, len(labels), _ROWS):
+        labels[top : top + _ROWS] = new[labels[top : top + _ROWS]]
+    return labels
