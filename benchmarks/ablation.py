@@ -45,7 +45,7 @@ from supercuts.networks.maps import PixelMaps
 from supercuts.networks.network import VIEWS
 from supercuts.networks.predict import predict
 from supercuts.networks.ssn import SSN
-from supercuts.pipeline import PipelineConfig
+from supercuts.settings import PipelineConfig
 from supercuts.superpixels.leaves import make_leaves
 from supercuts.training.affinity import Leaves, learn_affinity
 from supercuts.training.gnn import learn_gnn

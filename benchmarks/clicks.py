@@ -28,7 +28,7 @@ from supercuts.datasets.base import data_root
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.clicks import node_features
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.pipeline import Model
+from supercuts.model import Model
 
 ENOUGH = 0.85
 PURE = 0.05  # a node with less of the other kind is not mixed

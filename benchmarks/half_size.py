@@ -61,7 +61,7 @@ class Both:
             h = model.segment(pixels, self.superpixels)
             return score_of(h, truths, time.perf_counter() - start, self.times)
 
-        with patch("supercuts.large.is_halved", return_value=False):
+        with patch("supercuts.superpixels.leaves.is_halved", return_value=False):
             whole = scored()
         return whole, scored()
 

@@ -33,7 +33,8 @@ from supercuts.evaluate.predictions import bootstrap_95
 from supercuts.evaluate.report import hierarchy_document
 from supercuts.evaluate.run import Store, Task
 from supercuts.evaluate.scorers import HierarchyOfModel
-from supercuts.pipeline import Model, weights_path
+from supercuts.model import Model
+from supercuts.networks.network import weights_path
 
 DEFAULT = "learned affinity"
 OURS: dict[str, dict[str, str]] = {

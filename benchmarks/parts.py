@@ -44,7 +44,8 @@ from supercuts.evaluate.predictions import bootstrap_95
 from supercuts.evaluate.run import Store
 from supercuts.images.color import rgb_to_lab
 from supercuts.metrics.nodes import flat_jaccard
-from supercuts.pipeline import Model, weights_path
+from supercuts.model import Model
+from supercuts.networks.network import weights_path
 
 REGIONS = (8, 16, 32, 64)
 METHODS = ("tree cut", "k-means", "k-means, connected")

@@ -34,7 +34,7 @@ from supercuts.evaluate.predictions import bootstrap_95
 from supercuts.evaluate.run import Store, Task, clear, run
 from supercuts.evaluate.scorers import SuperpixelsOfModel
 from supercuts.evaluate.superpixels import SuperpixelFigures, SuperpixelScores, score_superpixels
-from supercuts.pipeline import weights_path
+from supercuts.networks.network import weights_path
 
 OURS = "SuperCuts"
 COLUMNS = {

@@ -23,7 +23,7 @@ from supercuts.evaluate.hierarchies import HierarchyScores
 from supercuts.evaluate.superpixels import ANNOTATORS
 from supercuts.metrics.pooled_iou import PooledIoU, aggregate_pooled_iou
 from supercuts.metrics.region import THRESHOLDS
-from supercuts.pipeline import weights_path
+from supercuts.networks.network import weights_path
 
 SUPERPIXEL_COLUMNS = {
     "ASA": "asa",

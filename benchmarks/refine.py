@@ -34,7 +34,8 @@ from supercuts.evaluate.methods import Method
 from supercuts.evaluate.predictions import bootstrap_95
 from supercuts.evaluate.run import Store, Task
 from supercuts.metrics.pooled_iou import PooledIoU, PooledIoUSummary, aggregate_pooled_iou, label_pooled_iou
-from supercuts.pipeline import Model, weights_path
+from supercuts.model import Model
+from supercuts.networks.network import weights_path
 from supercuts.refine.config import OURS, PartitionConfig, RefineConfig
 from supercuts.refine.fit import Example, fit, label
 from supercuts.refine.hierarchy import REFINERS, refine_hierarchy

@@ -22,7 +22,7 @@ from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.evaluate.predictions import bootstrap_95
 from supercuts.merging.affinity import edge_features, separation
-from supercuts.pipeline import Model
+from supercuts.model import Model
 from supercuts.training.affinity import describe, share_of_edges
 
 N_BINS = 15

@@ -17,23 +17,15 @@ Seconds = dict[str, float]
 Run = Callable[[], Seconds]
 
 # stage -> the functions that make it up, where they are called from
-# leaves.py makes those of smaller images, large.py those of larger ones
-_MERGING = ("dissimilarity", "merge_to_count")
+_LEAVES = "supercuts.superpixels.leaves"
 STAGES: dict[str, tuple[tuple[str, str], ...]] = {
-    "colour": (("supercuts.networks.predict", "color_features"),),
-    "network": (("supercuts.networks.predict", "network_maps"), ("supercuts.large", "predict_stored")),
-    "cells to superpixels": (
-        ("supercuts.superpixels.leaves", "cluster"),
-        *(("supercuts.large", f) for f in ("halved", "_superpixels", "doubled")),
-    ),
-    "smoothing": (("supercuts.superpixels.leaves", "smooth"), ("supercuts.large", "smooth_strips")),
-    "graphs": (
-        *(("supercuts.superpixels.leaves", f) for f in ("region_means", "build_rag", "grouped_means")),
-        *(("supercuts.large", f) for f in ("build_rag_strips", "contract")),
-    ),
-    "down to the leaves": tuple((f"supercuts.{module}", f) for module in ("leaves", "large") for f in _MERGING),
-    "statistics": (("supercuts.pipeline", "region_statistics"), ("supercuts.large", "region_statistics_strips")),
-    "merging": (("supercuts.pipeline", "merge"), ("supercuts.large", "merge")),
+    "network": (("supercuts.pipeline", "predict_stored"),),
+    "cells to superpixels": tuple((_LEAVES, f) for f in ("cluster", "halved", "doubled")),
+    "smoothing": ((_LEAVES, "smooth"),),
+    "graphs": tuple((_LEAVES, f) for f in ("region_means", "graph_of_maps", "grouped_means")),
+    "down to the leaves": tuple((_LEAVES, f) for f in ("dissimilarity", "merge_to_count")),
+    "statistics": (("supercuts.pipeline", "region_statistics"),),
+    "merging": (("supercuts.pipeline", "merge"),),
 }
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from supercuts.graph.rag import RegionGraph
     from supercuts.hierarchy.tree import Hierarchy
     from supercuts.images.io import read_image
-    from supercuts.pipeline import Model, load
+    from supercuts.model import Model, load
     from supercuts.superpixels.result import Superpixels
 
     __version__: str
@@ -47,8 +47,8 @@ __all__ = [
 ]
 
 _HOME = {
-    "load": "supercuts.pipeline",
-    "Model": "supercuts.pipeline",
+    "load": "supercuts.model",
+    "Model": "supercuts.model",
     "read": "supercuts.export.npz",
     "SuperCutsMaskGenerator": "supercuts.export.sam",
     "read_image": "supercuts.images.io",

@@ -1,8 +1,8 @@
 """From an image to its hierarchy: the one place where the stages are wired.
 
-In   an image (what read_image takes; of other than 3 channels what read_bands takes), a network and its calibration
+In   a Scene, a network and what was learned for it, the settings
 Out  Hierarchy with exactly the leaves asked for
-Not  no algorithms, no training, no files but weights
+Not  no algorithms, no training, no files
 
     Scene -> predict_stored -> PixelMaps -> make_leaves (cluster, smooth, merge) -> RegionGraph -> merge -> Hierarchy
 
@@ -10,346 +10,73 @@ Regions merge by the affinity that was learned for the network (supercuts calibr
 distances.
 """
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
-from supercuts.core.checks import check_choice, check_in_range, check_whole
+from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
-from supercuts.core.memory import keep_freed_memory
-from supercuts.core.progress import Progress
 from supercuts.graph.statistics import region_statistics
-from supercuts.hierarchy.georeferenced import georeferenced
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.bands import preview, read_channels
-from supercuts.images.scenes import Scene, all_bands, read_scene
-from supercuts.learned import Learned
+from supercuts.images.bands import preview
+from supercuts.images.scenes import Scene
 from supercuts.merging.affinity import Affinity
 from supercuts.merging.agglomerative import LinkageConfig
 from supercuts.merging.perceptrons import Perceptrons
-from supercuts.merging.priors import (
-    Masks,
-    cells_of_masks,
-    check_priors,
-    members_of_masks,
-    merge_with_priors,
-)
-from supercuts.merging.registry import MERGERS, Regions, merge
-from supercuts.networks.calibration import read_calibration
-from supercuts.networks.maps import PixelMaps, is_large
-from supercuts.networks.network import EMBEDDED, VIEWS, Network, Pixels, is_on_gpu, open_network, weights_path
-from supercuts.networks.predict import predict_many
-from supercuts.networks.tiles import choose_tile, filled, predict_stored
-from supercuts.objects.result import Objects, Parts
-from supercuts.refine.config import RefineConfig
-from supercuts.settings import CLASS_CONFIG, ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config
+from supercuts.merging.priors import Masks, cells_of_masks, members_of_masks, merge_with_priors
+from supercuts.merging.registry import Regions, merge
+from supercuts.networks.maps import PixelMaps
+from supercuts.networks.network import Network
+from supercuts.networks.tiles import choose_tile, predict_stored
+from supercuts.settings import CLASS_CONFIG, PipelineConfig
 from supercuts.superpixels.leaves import count_cells, make_leaves
 from supercuts.superpixels.pyramid import is_halved
 
 if TYPE_CHECKING:
-    import torch
-    from PIL import Image
     from torch import nn
 
-    # what read_image and read_bands take
-    ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
     GNN = nn.Module
 else:
-    ImageSource = GNN = Any  # naming them would import torch, which the engine "onnx" does without
-
-__all__ = [  # also what is wired here but lives elsewhere
-    "CLASS_CONFIG",
-    "EMBEDDED",
-    "ORIGINAL_CONFIG",
-    "PIXEL_CONFIG",
-    "Model",
-    "PipelineConfig",
-    "default_config",
-    "load",
-    "make_leaves",
-    "read_channels",
-    "segment",
-    "segment_by_maps",
-    "weights_path",
-]
-
-keep_freed_memory()
+    GNN = Any  # naming it would import torch, which the engine "onnx" does without
 
 # bands that the network does not see show in the colour alone, which has to count
 _WITH_BANDS = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.3, small_area=0.005)
+# where names are that this module had before
+_MOVED = {
+    **dict.fromkeys(("Model", "load"), "supercuts.model"),
+    **dict.fromkeys(("ORIGINAL_CONFIG", "PIXEL_CONFIG", "default_config"), "supercuts.settings"),
+    **dict.fromkeys(("EMBEDDED", "weights_path"), "supercuts.networks.network"),
+    "read_channels": "supercuts.images.bands",
+}
 
-Priors = Sequence[np.ndarray] | np.ndarray  # boolean masks (H, W)
-Refiner = str | RefineConfig
-Mask = np.ndarray | str | os.PathLike[str]  # (H, W) bool, or a file of it
+
+def __getattr__(name: str) -> Any:
+    """Return what has moved elsewhere, under its old name."""
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MOVED[name]), name)
 
 
-class Model:
-    """A network and its calibration, ready to segment images.
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What segments images.
 
-    >>> import supercuts
-    >>> model = supercuts.load("compact")
-    >>> h = model.segment(np.zeros((32, 48, 3), np.uint8), superpixels=12)
-    >>> h.n_leaves, h.cut(regions=3).max()
-    (12, np.int32(2))
+    network        None: colour and position alone (SSN_pix)
+    levels         altitudes of the named levels
+    affinity       how probable it is that people separate two regions
+    gnn            an EdgeGNN, which says the same of all regions at once
+    figure_ground  how probable it is that a region is figure
     """
 
-    def __init__(
-        self,
-        network: Network | None,
-        levels: dict[str, float] | None = None,
-        config: PipelineConfig | None = None,
-        affinity: Affinity | None = None,
-        gnn: GNN | None = None,
-        figure_ground: Perceptrons | None = None,
-    ) -> None:
-        """Take a network in eval mode (None: SSN_pix, which sees colour and position only)."""
-        self.network = None if network is None else network.ready()
-        self.levels = levels or {}
-        self.affinity = affinity
-        self.gnn = gnn
-        self.figure_ground = figure_ground
-        self.config = config or default_config(network)
-
-    @overload
-    def segment(
-        self,
-        image: list[Any],
-        superpixels: int | None = None,
-        *,
-        refiner: Refiner | None = None,
-        tile: int | None = None,
-        bands: Sequence[int] | None = None,
-    ) -> list[Hierarchy]: ...
-    @overload
-    def segment(
-        self,
-        image: ImageSource,
-        superpixels: int | None = None,
-        priors: Priors | None = None,
-        refiner: Refiner | None = None,
-        *,
-        tile: int | None = None,
-        mask: Mask | None = None,
-        bands: Sequence[int] | None = None,
-    ) -> Hierarchy: ...
-    def segment(
-        self,
-        image: object,
-        superpixels: int | None = None,
-        priors: Priors | None = None,
-        refiner: Refiner | None = None,
-        *,
-        tile: int | None = None,
-        mask: Mask | None = None,
-        bands: Sequence[int] | None = None,
-    ) -> Hierarchy | list[Hierarchy]:
-        """Return the hierarchy of an image: a path, PIL image, numpy array or torch tensor; a list gives a list.
-
-        An image has as many channels as the network was trained on: 3 are RGB, which grey pictures are turned into;
-        others come as (H, W, C) arrays, (C, H, W) tensors, .npy or .tif files.
-
-        The tree has exactly `superpixels` leaves (fewer only if the image has fewer pixels). The same input always
-        gives the same output; with another number of threads the last bit of an altitude may differ.
-
-        priors: boolean masks (H, W) that another tool drew, say a detector. Each is a union of leaves, and those that
-        nest or are disjoint are nodes of the tree; of masks that cross, the first ones are.
-
-        refiner: "sp", "st" or a RefineConfig: a network fitted to this image redraws the regions, in a minute or so;
-        the leaves are then fewer, and no priors are kept.
-
-        tile   the side of the tiles that the network sees one after the other, 0 for the whole image at once; unless
-               given, images of more than 2 megapixels are seen row by row. The result is the same
-        mask   (H, W) bool, true where pixels are valid, or a file of it: elsewhere labels are -1
-        bands  of an image that has more than the network's: those it sees, counted from 1; the others count as colour
-        """
-        if isinstance(image, list):
-            if priors is not None or mask is not None:
-                what = "priors are masks" if mask is None else "mask is"
-                raise InputError(f"{what} of one image: segment the images of a list one by one.")
-            return [self._segment_one(one, superpixels, None, refiner, tile, None, bands) for one in image]
-        return self._segment_one(image, superpixels, priors, refiner, tile, mask, bands)
-
-    def segment_batch(
-        self, images: Iterable[ImageSource], superpixels: int | None = None, *, progress: Progress | None = None
-    ) -> list[Hierarchy]:
-        """Return the hierarchies of images. A network on a GPU sees those together whose sizes agree.
-
-        On CPUs, where that would win nothing, they equal those that `segment` gives; on a GPU the last bits of the
-        network's maps may differ. progress(done, of so many) is told of each.
-        """
-        sources, wanted = list(images), self._check_superpixels(superpixels)
-        if not is_on_gpu(self.network):
-            done: Iterable[tuple[int, Hierarchy]] = ((i, self.segment(one, wanted)) for i, one in enumerate(sources))
-        else:
-            done = self._segment_together(sources, wanted)
-        found: dict[int, Hierarchy] = {}
-        for number, h in done:
-            found[number] = h
-            if progress is not None:
-                progress(len(found), len(sources))
-        return [found[i] for i in range(len(sources))]
-
-    def objects(
-        self,
-        source: "ImageSource | Hierarchy",
-        n: int = 1,
-        method: str | None = None,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Objects:
-        """Return at most `n` objects of an image or of its hierarchy, best first; n=1: all that stands out as one.
-
-        method    tree (what people would draw as a figure before a background), tokencut, deep_spectral, lost, deepcut
-                  or deepcut_cc; these compare the keys of a vision transformer if the model has one, else embeddings.
-                  Unless given, tree where it has been learned and tokencut elsewhere
-        seed      of deepcut, which optimises a network on the image
-        progress  is told each of its steps: progress(step, of so many)
-        """
-        h = source if isinstance(source, Hierarchy) else self.segment(source)
-        method = method or ("tokencut" if self.figure_ground is None else "tree")
-        features = None if method == "tree" else self.leaf_features(h)
-        from supercuts.objects.discover import discover  # imports torch
-
-        return discover(h, features, method, n, seed=seed, progress=progress, judge=self.figure_ground)
-
-    def parts(
-        self,
-        source: "ImageSource | Hierarchy",
-        k: int | None = None,
-        method: str | None = None,
-        n: int = 1,
-        seed: int = 0,
-        progress: Progress | None = None,
-        objects: Objects | None = None,
-    ) -> Parts:
-        """Return the parts of at most `n` objects of an image or of its hierarchy.
-
-        k        parts of each object; None: the method decides
-        method   tree (regions of the tree inside the object, unless given), spectral or deepcut
-        seed, progress  as in objects, which finds the objects first
-        objects  those to divide, found before; n is then of no account
-        """
-        h = source if isinstance(source, Hierarchy) else self.segment(source)
-        found = objects or self.objects(h, n, seed=seed)
-        method = method or "tree"
-        features = None if method == "tree" else self.leaf_features(h)
-        from supercuts.objects.parts import find_parts  # imports torch
-
-        return find_parts(h, found, features, k, method, seed, progress)
-
-    def leaf_features(self, h: Hierarchy) -> Float32[np.ndarray, "leaves channels"]:
-        """Return what leaves are compared by to find objects and parts: pooled keys of a transformer, or embeddings."""
-        transformer = None if self.network is None else self.network.transformer
-        if transformer is None:
-            return h.embeddings
-        if h.image is None:
-            raise InputError("the hierarchy holds no image, whose keys are wanted. Save it with image=True.")
-        from supercuts.objects.keys import dino_keys  # imports timm
-
-        image = filled(h.image, h.labels >= 0) if h.is_masked else h.image
-        return dino_keys(transformer, image).pool(h.labels, h.n_leaves)
-
-    def _segment_one(
-        self,
-        image: object,
-        superpixels: int | None,
-        priors: Priors | None,
-        refiner: Refiner | None,
-        tile: int | None,
-        mask: Mask | None,
-        bands: Sequence[int] | None,
-    ) -> Hierarchy:
-        refine = None if refiner is None else _refiner(refiner)
-        wanted = self._check_superpixels(superpixels)
-        scene = read_scene(image, self._channels, bands, mask)
-        masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape, scene.valid)
-        h = segment(scene, self._learned, wanted, self.config, masks, tile)
-        return georeferenced(h if refine is None else refine(h, all_bands(scene)), image)
-
-    def _segment_together(self, sources: list[ImageSource], wanted: int) -> Iterator[tuple[int, Hierarchy]]:
-        together: list[tuple[int, Scene]] = []
-        alone: list[int] = []
-
-        def pixels() -> Iterator[Pixels]:
-            for number, one in enumerate(sources):
-                scene = read_scene(one, self._channels)
-                if scene.is_plain and not is_large(scene.shape):
-                    together.append((number, scene))
-                    yield scene.pixels
-                else:
-                    alone.append(number)
-
-        for i, _, maps in predict_many(pixels(), self.network, self.config.views):
-            number, scene = together[i]
-            yield number, georeferenced(segment(scene, self._learned, wanted, self.config, maps=maps), sources[number])
-        yield from ((number, self.segment(sources[number], wanted)) for number in alone)
-
-    @property
-    def _learned(self) -> Learned:
-        return Learned(self.network, self.levels, self.affinity, self.gnn, self.figure_ground)
-
-    def _check_superpixels(self, superpixels: int | None) -> int:
-        wanted = self.config.superpixels if superpixels is None else superpixels
-        check_whole("superpixels", wanted, remedy="Give how many leaves the tree should have.")
-        check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
-        return int(wanted)
-
-    @property
-    def _channels(self) -> int:
-        return 3 if self.network is None else self.network.config.channels
-
-
-def _refiner(refiner: Refiner) -> Callable[[Hierarchy, np.ndarray], Hierarchy]:
-    from supercuts.refine.hierarchy import refine_hierarchy, refiner_config  # imports torch
-
-    settings = refiner_config(refiner)
-    return lambda h, image: refine_hierarchy(h, settings, image)
-
-
-def load(
-    model: str | os.PathLike[str] = "compact",
-    config: PipelineConfig | None = None,
-    *,
-    merging: str | None = None,
-    views: str | None = None,
-    engine: str = "torch",
-) -> Model:
-    """Return a model: "compact", whose weights are in the package, or a .safetensors file of `supercuts train`.
-
-    A checkpoint (.pth, .pt, .ckpt) of the original SSN_DINO is read too. `merging` replaces how the tree is made:
-    "agglomerative", "spectral" or "gnn"; `views` how often the network sees an image: "one", "flip" or "many", whose
-    boundaries are the best and which takes several times as long. `engine` is what runs the network: "torch", or "onnx"
-    for ONNX Runtime, with which nothing imports torch.
-    """
-    path = weights_path(model)
-    network, levels = open_network(path, engine)
-    calibration = read_calibration(path)
-    config = config or default_config(network)
-    if merging is not None:
-        check_choice("merging", merging, MERGERS)
-        config = config.model_copy(update={"merging": config.merging.model_copy(update={"method": merging})})
-    if views is not None:
-        check_choice("views", views, VIEWS)
-        config = config.model_copy(update={"views": VIEWS[views]})
-    affinity, figure_ground = (calibration.of(kind) for kind in ("affinity", "figure_ground"))
-    gnn = None
-    if config.merging.method == "gnn":
-        from supercuts.merging.gnn import EdgeGNN  # imports torch_geometric, which takes seconds
-
-        if not calibration.of("gnn"):
-            raise InputError(f"{path} holds no graph neural network. Learn one: supercuts calibrate {path} --gnn.")
-        gnn = EdgeGNN.from_arrays(calibration.of("gnn"), calibration.gnn_config)
-    return Model(
-        network,
-        levels,
-        config,
-        Affinity.from_arrays(affinity) if affinity else None,
-        gnn,
-        Perceptrons.from_arrays(figure_ground) if figure_ground else None,
-    )
+    network: Network | None
+    levels: Mapping[str, float] = field(default_factory=dict)
+    affinity: Affinity | None = None
+    gnn: GNN | None = None
+    figure_ground: Perceptrons | None = None
 
 
 def segment(

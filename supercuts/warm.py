@@ -16,12 +16,12 @@ from safetensors import safe_open
 from supercuts.batch.outputs import write_outputs
 from supercuts.merging.affinity import Affinity
 from supercuts.merging.perceptrons import Perceptrons
+from supercuts.model import Model
 from supercuts.networks.calibration import parse_config, read_calibration
 from supercuts.networks.maps import PixelMaps, as_half
 from supercuts.networks.network import Maps, Sized, ViewsConfig, weights_path
 from supercuts.networks.onnx_network import OnnxNetwork
 from supercuts.networks.ssn_config import SSNConfig
-from supercuts.pipeline import Model
 from supercuts.settings import default_config
 from supercuts.superpixels.leaves import make_leaves
 from supercuts.superpixels.pyramid import doubled, halved

@@ -91,5 +91,5 @@ def finder(monkeypatch, tmp_path):
     """Stand in for a model that finds objects and parts; return its path."""
     path = tmp_path / "finder.safetensors"
     path.touch()
-    monkeypatch.setattr("supercuts.pipeline.load", lambda *_, **__: BrightFinder())
+    monkeypatch.setattr("supercuts.model.load", lambda *_, **__: BrightFinder())
     return str(path)

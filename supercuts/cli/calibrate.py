@@ -20,8 +20,8 @@ from supercuts.core.errors import InputError
 if TYPE_CHECKING:
     from supercuts.datasets.base import Sample
     from supercuts.merging.perceptrons import Perceptrons
+    from supercuts.model import Model
     from supercuts.networks.files import Calibration
-    from supercuts.pipeline import Model
     from supercuts.training.levels import Level
 
 
@@ -80,9 +80,10 @@ def _learn(
 ) -> tuple["Calibration", dict[str, "Level"]]:
     """Return what is learned from the samples, and the levels with their figures."""
     from supercuts.merging.affinity import merge_by_affinity
+    from supercuts.model import Model
     from supercuts.networks.files import Calibration, load_network
     from supercuts.networks.network import VIEWS
-    from supercuts.pipeline import Model, default_config
+    from supercuts.settings import default_config
     from supercuts.training.affinity import AffinityTrainingConfig, describe, learn_affinity
     from supercuts.training.levels import calibrate_levels
 

@@ -96,7 +96,7 @@ def superpixels(
     dataset = _open(data, split, out)
     from supercuts.evaluate import methods, report, scorers
     from supercuts.evaluate.superpixels import SuperpixelScores
-    from supercuts.pipeline import weights_path
+    from supercuts.networks.network import weights_path
 
     samples = dataset[:limit]
     compared = [
@@ -143,7 +143,7 @@ def hierarchy(
     dataset = _open(data, split, out)
     from supercuts.evaluate import methods, report, scorers
     from supercuts.evaluate.hierarchies import HierarchyScores
-    from supercuts.pipeline import weights_path
+    from supercuts.networks.network import weights_path
 
     samples = dataset[:limit]
     compared = []

@@ -119,7 +119,7 @@ def parts(
     from supercuts.evaluate.methods import of_model
     from supercuts.evaluate.object_scorers import PartsOfModel
     from supercuts.evaluate.parts import PartScores, by_part, summarise_parts
-    from supercuts.pipeline import weights_path
+    from supercuts.networks.network import weights_path
 
     opened = open_parts(dataset, data_root(data))
     opened.check()
@@ -144,8 +144,8 @@ def _object_scorer(model: str, method: str | None, weights: str) -> "tuple[Objec
     from supercuts.core.checks import check_choice
     from supercuts.evaluate.object_scorers import ObjectsOfModel, ObjectsOfPatches
     from supercuts.networks.backbones.registry import DINO, TIMM
+    from supercuts.networks.network import weights_path
     from supercuts.objects.discover import METHODS
-    from supercuts.pipeline import weights_path
 
     if method is not None:
         check_choice("--method", method, METHODS)

@@ -25,7 +25,7 @@ from supercuts.evaluate.superpixels import SuperpixelScores, score_superpixels
 from supercuts.images.io import read_image
 
 if TYPE_CHECKING:
-    from supercuts.pipeline import Model
+    from supercuts.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,6 @@ class HierarchyFiles:
 @functools.cache
 def load_once(model: str, merging: str | None = None, views: str | None = None) -> "Model":
     """Return the model; a process loads it for its first image only."""
-    from supercuts.pipeline import load
+    from supercuts.model import load
 
     return load(model, merging=merging, views=views)

@@ -21,10 +21,11 @@ from supercuts.core.arrays import contingency
 from supercuts.core.errors import FileFormatError, InputError, SuperCutsError
 from supercuts.core.files import atomic_path
 from supercuts.datasets.base import Sample
+from supercuts.images.bands import read_channels
 from supercuts.merging.pyg import Data, graph_data
+from supercuts.model import Model
 from supercuts.networks.backbones.weights import read_torch
 from supercuts.networks.predict import predict
-from supercuts.pipeline import Model, read_channels
 from supercuts.superpixels.leaves import make_leaves
 from supercuts.training.affinity import share_of_edges
 

@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 
 from supercuts.datasets.base import Sample
 from supercuts.evaluate.superpixels import score_superpixels
-from supercuts.images.bands import preview
+from supercuts.images.bands import preview, read_channels
 from supercuts.images.draw import draw_boundaries
 from supercuts.networks.network import Network, Pixels
 from supercuts.networks.predict import predict
-from supercuts.pipeline import default_config, read_channels
+from supercuts.settings import default_config
 from supercuts.superpixels.leaves import make_leaves
 
 _SCORES = ("asa", "undersegmentation_error", "boundary_recall", "compactness")

@@ -101,7 +101,7 @@ def test_writes_what_the_model_gives(work, stage, photo):
 
 
 def test_what_is_known_needs_no_model(work, photo, monkeypatch):
-    monkeypatch.setattr("supercuts.pipeline.load", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("supercuts.model.load", lambda *_, **__: 1 / 0)
     known = hashlib.sha256(photo.read_bytes()).hexdigest()
     assert work(Task(0, str(photo), "x", known=known)).status == "unchanged"
     result = work(Task(0, str(photo), "x", known="other"))

@@ -54,9 +54,9 @@ def run():
 def quarters(monkeypatch):
     """Stand in for the pipeline; the model is returned."""
     model = QuarterModel()
-    pipeline = ModuleType("supercuts.pipeline")
-    pipeline.load = lambda name, **_: model
-    monkeypatch.setitem(sys.modules, "supercuts.pipeline", pipeline)
+    stub = ModuleType("supercuts.model")
+    stub.load = lambda name, **_: model
+    monkeypatch.setitem(sys.modules, "supercuts.model", stub)
     return model
 
 

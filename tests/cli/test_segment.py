@@ -12,7 +12,7 @@ from supercuts.hierarchy.tree import Hierarchy
 
 WEIGHTS = Path(supercuts.__file__).parent / "weights"
 needs_model = pytest.mark.skipif(
-    importlib.util.find_spec("supercuts.pipeline") is None or not any(WEIGHTS.glob("*.safetensors")),
+    importlib.util.find_spec("supercuts.model") is None or not any(WEIGHTS.glob("*.safetensors")),
     reason="the compact model is not there yet",
 )
 VIEWS = ("superpixels", "part", "object", "scene", "overview")

@@ -43,7 +43,7 @@ def test_hierarchy_of_the_embedded_model(sample):
 
 
 def test_merger_and_views_reach_the_model(monkeypatch):
-    monkeypatch.setattr("supercuts.pipeline.load", lambda model, **how: (model, how))
+    monkeypatch.setattr("supercuts.model.load", lambda model, **how: (model, how))
     scorer = HierarchyOfModel("of_this_test", 12, False, "spectral", "many")
     scorer.check()
     assert scorers.load_once("of_this_test", "spectral", "many")[1] == {"merging": "spectral", "views": "many"}

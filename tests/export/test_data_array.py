@@ -3,7 +3,7 @@ import pytest
 
 from supercuts.core.errors import InputError
 from supercuts.export.rasters import to_data_array
-from supercuts.pipeline import Model
+from supercuts.model import Model
 
 xarray = pytest.importorskip("xarray")
 

@@ -13,7 +13,7 @@ from supercuts.export.sam import masks
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.array_files import read_variables
-from supercuts.pipeline import Model
+from supercuts.model import Model
 
 
 @pytest.mark.parametrize("format", registry.FORMATS.values(), ids=list(registry.FORMATS))

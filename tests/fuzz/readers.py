@@ -77,7 +77,7 @@ def read_config(path: Path) -> None:
 
 
 def read_network(path: Path) -> None:
-    from supercuts.pipeline import load
+    from supercuts.model import load
 
     model = load(path)
     assert all(0 <= altitude <= 1 for altitude in model.levels.values())
@@ -191,7 +191,7 @@ def read_document(path: Path) -> None:
 
 @cache
 def _pixel_model():
-    from supercuts.pipeline import Model
+    from supercuts.model import Model
 
     return Model(None)
 

@@ -4,12 +4,12 @@ import timm
 import torch
 
 from supercuts.core.errors import InputError
+from supercuts.model import Model
 from supercuts.networks.backbones.base import PretrainedConfig
 from supercuts.networks.backbones.pretrained import make_pretrained
 from supercuts.networks.ssn import SSN, SSNConfig
 from supercuts.objects.features import PatchFeatures
 from supercuts.objects.keys import dino_keys, load_vit, vit_of
-from supercuts.pipeline import Model
 
 TINY = "timm:vit_tiny_patch16_224"
 

@@ -10,7 +10,7 @@ import supercuts
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.datasets.base import Sample
 from supercuts.merging.pyg import DataLoader
-from supercuts.pipeline import Model
+from supercuts.model import Model
 from supercuts.training.graphs import SETTINGS, SuperpixelGraphs
 
 LEFT = np.zeros((32, 48), np.int32)

@@ -4,8 +4,8 @@ import torch
 
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.evaluate.superpixels import score_superpixels
+from supercuts.model import Model
 from supercuts.networks.ssn import SSN, SSNConfig
-from supercuts.pipeline import Model
 from supercuts.training.validation import Judged, ValidationImages, judge, picture
 
 
