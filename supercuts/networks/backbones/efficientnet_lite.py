@@ -8,6 +8,7 @@ Source: Tan & Le, EfficientNet, ICML 2019, and the Lite variants of the TensorFl
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,6 +98,10 @@ def _run(layers: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
     i = 0
     while i < len(layers):
         conv, norm = layers[i], layers[i + 1]
+        assert isinstance(conv, SameConv)
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_var is not None
+        assert norm.running_mean is not None
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         shift = norm.bias - norm.running_mean * scale
         x = conv.convolve(x, conv.weight * scale[:, None, None, None], shift)
@@ -123,6 +128,15 @@ class Block(nn.Module):
         return x + y if self.is_residual else y
 
 
+class Trunk(nn.Module):
+    """What is pretrained: the first convolution, then stages of blocks."""
+
+    def __init__(self, first: nn.Sequential, stages: Sequence[nn.Sequential]) -> None:
+        super().__init__()
+        self.first, self.stages = first, nn.ModuleList(stages)
+        self.n_blocks = [len(stage) for stage in stages]
+
+
 class EfficientNetLite(Backbone):
     """A pretrained trunk to stride 32 beside a full-resolution stem that is trained from scratch.
 
@@ -147,7 +161,7 @@ class EfficientNetLite(Backbone):
             stages.append(nn.Sequential(*blocks))
             n_in = n_out
         first = nn.Sequential(*_conv_bn(SameConv(in_channels, _STEM_CHANNELS, 3, 2)))
-        self.pretrained = nn.ModuleDict({"first": first, "stages": nn.ModuleList(stages)})
+        self.pretrained = Trunk(first, stages)
         self.channels = tuple(_round_to_8(STAGES[i].channels * width) for i in _TAPS)
 
     def train(self, mode: bool = True) -> "EfficientNetLite":
@@ -162,8 +176,8 @@ class EfficientNetLite(Backbone):
         """Return the stem and the maps."""
         x = 2 * images - 1
         stem = self.stem(x)
-        x, maps = _run(self.pretrained["first"], x), []
-        for i, stage in enumerate(self.pretrained["stages"]):
+        x, maps = _run(self.pretrained.first, x), []
+        for i, stage in enumerate(self.pretrained.stages):
             x = stage(x)
             if i in _TAPS:
                 maps.append(x)
@@ -176,7 +190,7 @@ class EfficientNetLite(Backbone):
         """
         path = self._from_hub() if source == "hub" else weights_file(source)
         state = read_state_dict(path)
-        layers = efficientnet_layers([len(stage) for stage in self.pretrained["stages"]])
+        layers = efficientnet_layers(self.pretrained.n_blocks)
         if "_conv_stem.weight" in state:
             state = rename_layers(state, layers)
         ours = [name for name, x in self.pretrained.named_modules() if isinstance(x, nn.Conv2d | nn.BatchNorm2d)]

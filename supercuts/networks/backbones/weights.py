@@ -148,11 +148,10 @@ def efficientnet_layers(n_blocks: Sequence[int]) -> dict[str, str]:
     number = 0
     for stage, n in enumerate(n_blocks):
         for block in range(n):
-            theirs = ("_depthwise_conv", "_bn1", "_project_conv", "_bn2")
-            names = ("conv_dw", "bn1", "conv_pw", "bn2")
-            if stage > 0:
-                theirs = ("_expand_conv", "_bn0", *theirs)
-                names = ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
+            theirs = ["_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2"]
+            names = ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"]
+            if stage == 0:
+                theirs, names = theirs[2:], ["conv_dw", "bn1", "conv_pw", "bn2"]
             for old, new in zip(theirs, names, strict=True):
                 layers[f"_blocks.{number}.{old}"] = f"blocks.{stage}.{block}.{new}"
             number += 1
