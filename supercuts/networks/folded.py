@@ -9,20 +9,26 @@ Each map is written once, where convolution, normalisation and ReLU write it thr
 
 import copy
 import operator
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import handle_torch_function, has_torch_function
 
-from supercuts.core.precision import fastest
+from supercuts.core.precision import autocast, fastest
+from supercuts.networks.backbones.base import Backbone
+from supercuts.networks.recording import Step, convolution, record, users
 
 # what torch's own compiler calls; without it a ReLU passes over the map again
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if _HAS_ONEDNN else None
 
+Rectifier = Literal["none", "relu", "relu6"]
+_ONEDNN_NAMES: dict[Rectifier, tuple[str, list[float]]] = {"relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0])}
 
 Network = TypeVar("Network", bound="Foldable")
 
@@ -61,29 +67,35 @@ class Foldable(nn.Module):
 
 
 class FoldedConv(nn.Conv2d):
-    """A convolution, with the batch normalisation that followed it and on request the ReLU after that."""
+    """A convolution, with the batch normalisation that followed it and on request the ReLU or ReLU6 after that."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, rectify: bool) -> None:
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, rectifier: Rectifier) -> None:
         """Take the weights of layers in eval mode."""
         nn.Module.__init__(self)
         self.__dict__.update(fuse_conv_bn_eval(conv, norm).__dict__)
         self.to(fastest(conv.weight.device)).to(memory_format=torch.channels_last).requires_grad_(False)
-        self.rectify = rectify
+        self.rectifier = rectifier
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a map (B, C, h, w)."""
+        if has_torch_function((x,)):  # recorded as one step
+            recorded: torch.Tensor = handle_torch_function(self.forward, (x,), x)
+            return recorded
         return self.convolve(x, self.padding)
 
     def convolve(self, x: torch.Tensor, padding: str | tuple[int, ...]) -> torch.Tensor:
         """Return the same with another padding than the layer's."""
         x = x.to(self.weight.dtype)
-        if self.rectify and _POINTWISE is not None and x.device.type == "cpu":
+        if self.rectifier != "none" and _POINTWISE is not None and x.device.type == "cpu":
+            name, bounds = _ONEDNN_NAMES[self.rectifier]
             fused: torch.Tensor = _POINTWISE(
-                x, self.weight, self.bias, padding, self.stride, self.dilation, self.groups, "relu", [], ""
+                x, self.weight, self.bias, padding, self.stride, self.dilation, self.groups, name, bounds, ""
             )
             return fused
         y = F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-        return y.relu_() if self.rectify else y
+        if self.rectifier == "none":
+            return y
+        return y.relu_() if self.rectifier == "relu" else y.clamp_(0, 6)
 
 
 def _tensors(modules: Sequence[nn.Module]) -> list[torch.Tensor]:
@@ -106,6 +118,9 @@ def _fold(network: nn.Module) -> nn.Module:
     for module in list(run.modules()):
         if isinstance(module, nn.Sequential):
             _fold_layers(module)
+    for module in list(run.modules()):
+        if isinstance(module, Backbone):
+            fold_recorded(module)
     return run
 
 
@@ -113,8 +128,73 @@ def _fold_layers(layers: nn.Sequential) -> None:
     """Replace each convolution that a normalisation follows; what is folded into it becomes an identity."""
     for i in range(len(layers) - 1):
         conv, norm = layers[i], layers[i + 1]
-        if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and not norm.training:
-            rectify = i + 2 < len(layers) and isinstance(layers[i + 2], nn.ReLU)
-            layers[i], layers[i + 1] = FoldedConv(conv, norm, rectify), nn.Identity()
-            if rectify:
+        if isinstance(conv, nn.Conv2d) and type(norm) is nn.BatchNorm2d and not norm.training:
+            plain = _plain(conv)
+            if plain is None:
+                continue
+            rectifier = _rectifier(layers[i + 2]) if i + 2 < len(layers) else "none"
+            layers[i], layers[i + 1] = FoldedConv(plain, norm, rectifier), nn.Identity()
+            if rectifier != "none":
                 layers[i + 2] = nn.Identity()
+
+
+def _plain(conv: nn.Conv2d) -> nn.Conv2d | None:
+    """Return a convolution without a forward pass of its own that computes the same; None if there is none."""
+    if type(conv) is nn.Conv2d:
+        return conv
+    side = 8 * max(conv.stride) * max(conv.dilation)
+    steps, outputs = record(conv, torch.zeros(1, conv.in_channels, side, side, device=conv.weight.device))
+    others = [step for step in steps[1:-1] if step.name != "pad"]
+    return None if others or outputs != steps[-1:] else convolution(steps[-1])
+
+
+def _rectifier(module: nn.Module | None) -> Rectifier:
+    if isinstance(module, nn.ReLU6):
+        return "relu6"
+    return "relu" if isinstance(module, nn.ReLU) else "none"
+
+
+def fold_recorded(backbone: Backbone) -> None:
+    """Fold the layers of a backbone that are not in sequences, where a run shows that one follows the other.
+
+    Others wrote them as attributes of their blocks (timm: conv, bn, act), so nothing else tells their order.
+    """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules()):
+        return
+    first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
+    device, side = first.weight.device, 2 * backbone.strides[-1]
+    with autocast(device):
+        steps, _ = record(backbone, torch.zeros(1, first.in_channels, side, side, device=device), backbone)
+    taken, calls = users(steps), Counter((step.module, step.name) for step in steps)
+    for step in steps:
+        norm, act = _only(taken[step]), None
+        if norm is None or (step.name, norm.name) != ("conv2d", "batch_norm"):
+            continue
+        if calls[step.module, step.name] + calls[norm.module, norm.name] > 2:
+            continue  # layers that are used again elsewhere
+        act = _only(taken[norm])
+        if act is not None and calls[act.module, act.name] > 1:
+            act = None
+        _fold_found(backbone, step, norm, act)
+
+
+def _fold_found(backbone: Backbone, conv: Step, norm: Step, act: Step | None) -> None:
+    plain, layer = convolution(conv), norm.module
+    if plain is None or not isinstance(conv.module, nn.Conv2d) or not isinstance(layer, nn.BatchNorm2d):
+        return
+    if layer.training:
+        return
+    rectifier = _rectifier(None if act is None else act.module)
+    changes: dict[nn.Module, nn.Module] = {conv.module: FoldedConv(plain, layer, rectifier)}
+    if rectifier != "none" and act is not None and act.module is not None:
+        changes[act.module] = nn.Identity()
+    # timm's normalisations hold their activation
+    changes[layer] = nn.Sequential(*(changes.get(one, one) for one in layer.children()))
+    for module in list(backbone.modules()):
+        for name, child in list(module.named_children()):
+            if child in changes:
+                setattr(module, name, changes[child])
+
+
+def _only(steps: Sequence[Step]) -> Step | None:
+    return steps[0] if len(steps) == 1 else None

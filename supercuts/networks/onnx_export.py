@@ -7,6 +7,7 @@ Not  no running of it (onnx_network.py), no superpixels: the file ends with the 
     images (batch, C, height, width) in 0..1  ->  boundary (batch, 1, height, width), embeddings, strength, regions
 """
 
+import contextlib
 import os
 import warnings
 from typing import Any
@@ -76,7 +77,11 @@ def _tidy(model: Any, network: TorchNetwork) -> None:
         for i, name in ((0, "batch"), (2, f"{small}height"), (3, f"{small}width")):
             value.type.tensor_type.shape.dim[i].dim_param = name
     model.producer_name, model.producer_version = "supercuts", ""
-    for key, text in ((CONFIG_KEY, network.config.model_dump_json()), ("stride", str(network.stride))):
+    facts = {CONFIG_KEY: network.config.model_dump_json(), "stride": str(network.stride)}
+    with contextlib.suppress(InputError):  # others work on the whole image alone
+        margin, multiple = network.window()
+        facts |= {"margin": str(margin), "multiple": str(multiple)}
+    for key, text in facts.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, text
 

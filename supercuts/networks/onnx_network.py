@@ -42,7 +42,8 @@ class OnnxNetwork:
     def __init__(self, config: SSNConfig, session: Any) -> None:
         self.config, self.channels = config, config.channels
         self.session = session
-        self.stride = int(session.get_modelmeta().custom_metadata_map["stride"])
+        self.facts = session.get_modelmeta().custom_metadata_map
+        self.stride = int(self.facts["stride"])
 
     def ready(self) -> "OnnxNetwork":
         """Return the network."""
@@ -64,9 +65,12 @@ class OnnxNetwork:
 
     def window(self) -> Window:
         """Return the part of an image that decides a tile; raise InputError if that is all of it."""
-        from supercuts.networks.tiles import window_of
-
-        return window_of(self.config)
+        if "margin" not in self.facts:
+            raise InputError(
+                "the graph does not say how far its network looks: it works on the whole image alone, or an older "
+                "version wrote it. Write it again: supercuts onnx MODEL.safetensors -o MODEL.onnx --graph"
+            )
+        return Window(int(self.facts["margin"]), int(self.facts["multiple"]))
 
     def _maps(self, image: Float32[np.ndarray, "height width channels"], views: ViewsConfig) -> Maps:
         pixels = np.ascontiguousarray(image.transpose(2, 0, 1))

@@ -22,6 +22,7 @@ from supercuts.networks.backbones.base import Features, PretrainedConfig
 from supercuts.networks.backbones.compact import conv_bn_relu
 from supercuts.networks.backbones.pretrained import PretrainedViT
 from supercuts.networks.lab import rgb_to_lab
+from supercuts.networks.layers import WholeImage
 from supercuts.networks.ssn_config import OriginalConfig, SSNConfig
 from supercuts.networks.torch_network import PixelPrediction, TorchNetwork
 
@@ -72,6 +73,10 @@ class OriginalSSNDINO(TorchNetwork):
         """Return the learned channels, with the position of `nominal_superpixels`, and boundary logits of 0 percent."""
         learned = self.pixel_features(images, self.config.original.nominal_superpixels)[:, 5:]
         return PixelPrediction(embeddings=learned, boundary_logits=torch.full_like(learned[:, :1], NO_BOUNDARY))
+
+    def dense(self, padded: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Raise WholeImage: the original is given the position of each pixel."""
+        raise WholeImage("the network is given the position of each pixel")
 
     def pixel_features(self, images: torch.Tensor, n_superpixels: int) -> torch.Tensor:
         """Return the original's features (B, 3 + 2 + D, H, W) for so many superpixels: colour, (row, col), learned.

@@ -1,65 +1,104 @@
 """What the network says of an image that passes through it from top to bottom: each pixel once, in bounded memory.
 
-In   a picture (H, W, 3) uint8 or bands (H, W, C), an SSN of convolutions in eval mode
-Out  its maps row by row, as tiles.predict_tiles gives them tile by tile
-Not  no transformer, which sees the whole image at once; no engine but torch
+In   a picture (H, W, 3) uint8 or bands (H, W, C), a network of torch in eval mode
+Out  its maps row by row, as tiles.predict_tiles gives them tile by tile; the margin that tiles need
+Not  no network that sees the whole image at once; no engine but torch
 
 Every layer keeps the rows its next output needs, so nothing is computed twice, as it is around tiles, and memory holds
-a few hundred rows: the coarsest layers look far, and what fine layers have found waits for them.
+a few hundred rows: the coarsest layers look far, and what fine layers have found waits for them. The layers are those
+that the network applies to a small image while it is recorded.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32, Shaped
-from torch import nn
+from jaxtyping import Shaped
 
+from supercuts.core.errors import InputError
 from supercuts.core.precision import autocast
 from supercuts.images.bands import to_unit
-from supercuts.networks.backbones.compact import CompactCNN, ResidualBlock
-from supercuts.networks.folded import FoldedConv
-from supercuts.networks.network import Tile
-from supercuts.networks.ssn import SSN, Context
-from supercuts.networks.torch_network import TorchNetwork
+from supercuts.networks.layers import Layer, Layers, UpsamplingLayer, WholeImage, WindowLayer, layers_of
+from supercuts.networks.network import Maps, Tile
+from supercuts.networks.recording import record
+from supercuts.networks.ssn_config import SSNConfig
 
 _BLOCK_PIXELS = 1 << 19  # rows are given to the network in blocks of about so many pixels: their maps stay in the cache
 
-# a convolution waits for so many, unless they are long: for fewer values oneDNN may choose a kernel that adds up in
+# a window waits for so many, unless they are long: for fewer values oneDNN may choose a kernel that adds up in
 # another order; of long rows, each that waits costs much memory
 _LEAST_ROWS, _LONG_ROW = 4, 512
 
 Rows = torch.Tensor | None  # (1, C, rows, W), None for no rows
-Step = Callable[[Rows, bool], Rows]  # rows that follow, whether they are the last -> rows that are ready
+# rows of each input that follow, whether they are the last -> rows that are ready
+_Step = Callable[[list[Rows], bool], Rows]
+
+
+@runtime_checkable
+class Dense(Protocol):
+    """A network as far as it turns images into maps of the same size, or of a fixed share of it."""
+
+    config: SSNConfig
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of the images are multiples of."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        ...
+
+    def dense(self, padded: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the embeddings with the boundary logit (B, D + 1, H, W), and strength logits and regions if any."""
+        ...
+
+
+def derive(network: Dense) -> Layers:
+    """Return the layers of a network; raise InputError if one of them sees the whole image."""
+    device, multiple = torch.device(network.device), network.multiple
+    found = []
+    try:
+        for height, width in ((2, 3), (3, 2)):
+            example = torch.zeros(1, network.channels, height * multiple, width * multiple, device=device)
+            with autocast(device):
+                found.append(layers_of(*record(network.dense, example)))
+        if [one.key for one in found[0].layers] != [one.key for one in found[1].layers]:
+            raise WholeImage("its layers depend on the size of the image")
+    except WholeImage as error:
+        raise InputError(f"the backbone {network.config.backbone} works on the whole image alone: {error}") from error
+    return found[0]
 
 
 def predict_rows(
-    pixels: Shaped[np.ndarray, "height width bands"], network: TorchNetwork
-) -> Iterator[tuple[Tile, list[Float32[np.ndarray, "..."]]]]:
+    pixels: Shaped[np.ndarray, "height width bands"], network: Dense, layers: Layers
+) -> Iterator[tuple[Tile, Maps]]:
     """Yield some rows after the other, as tiles as wide as the image, and what the network says of them.
 
     They equal those of the whole image; tiles start at multiples of the largest stride.
     """
     height, width = pixels.shape[:2]
-    multiple, stride = network.backbone.strides[-1], network.backbone.strides[0]
+    multiple, device = network.multiple, torch.device(network.device)
     n_rows = max(_BLOCK_PIXELS // width // multiple, 1) * multiple
-    stream, top = _Stream(network.folded()), 0
+    stream, top = _Stream(layers, multiple), 0
     for start in range(0, height, n_rows):
         end = min(start + n_rows, height)
-        with torch.inference_mode(), autocast(_device(network)):
-            block = _block(pixels[start:end], multiple, end == height).to(_device(network))
+        with torch.inference_mode(), autocast(device):
+            block = _block(pixels[start:end], multiple, end == height).to(device)
             ready = stream(block, end == height)
         if ready is None:
             continue
         bottom = min(top + ready[0].shape[2], height)
-        yield Tile(top, bottom, 0, width), _arrays(ready, bottom - top, width, stride)
+        yield Tile(top, bottom, 0, width), _arrays(ready, bottom - top, width, layers)
         top = bottom
-
-
-def _device(network: TorchNetwork) -> torch.device:
-    return next(network.parameters()).device
 
 
 def _block(rows: np.ndarray, multiple: int, is_last: bool) -> torch.Tensor:
@@ -75,147 +114,129 @@ def _block(rows: np.ndarray, multiple: int, is_last: bool) -> torch.Tensor:
     )
 
 
-def _arrays(ready: Sequence[torch.Tensor], height: int, width: int, stride: int) -> list[np.ndarray]:
+def _arrays(ready: Sequence[torch.Tensor], height: int, width: int, layers: Layers) -> Maps:
     """Return boundary, embeddings and those of regions without what was replicated."""
     output, *of_regions = ready
     output = output[0, :, :height, :width].float()
     embeddings = output[:-1].permute(1, 2, 0).contiguous().permute(2, 0, 1)  # a pixel's channels stay side by side
     maps = [output[-1].sigmoid(), embeddings]
     if of_regions:
+        stride = layers.strides[layers.outputs[1]]
         strength, regions = (one[0, :, : -(-height // stride), : -(-width // stride)].float() for one in of_regions)
         maps += [strength[0].sigmoid(), regions]
     return [(one if i == 1 else one.contiguous()).cpu().numpy() for i, one in enumerate(maps)]
 
 
 class _Stream:
-    """An SSN with backbone "compact", whose rows come in one block after the other."""
+    """A network whose rows come in one block after the other."""
 
-    def __init__(self, network: TorchNetwork) -> None:
-        assert isinstance(network, SSN)
-        backbone, head = network.backbone, network.head
-        assert isinstance(backbone, CompactCNN)
-        self.backbone = backbone
-        self.stem = _chain(backbone.stem)
-        self.stages = [_chain(stage) for stage in backbone.stages]
-        context = [_Context(head.context)] if isinstance(head.context, Context) else []
-        self.coarsest = _Chain([*_steps(head.lateral[-1]), *context, *_steps(head.refine[-1])])
-        self.lateral, self.refine = ([_chain(one) for one in of[:-1]] for of in (head.lateral, head.refine))
-        self.down = [_Chain([*_steps(down), _Upsampling()]) for down in (head.to_stem, *head.down)]
-        self.sums = [_Together(2) for _ in self.down]
-        self.output = _Chain([*_steps(head.fuse), *_steps(head.output)])
-        self.strength, self.regions = None, None
-        if network.regions is not None:
-            self.strength = _chain(network.regions.strength)
-            self.regions = _Chain([*_steps(network.regions.embedding), _Upsampling()])
+    def __init__(self, layers: Layers, multiple: int) -> None:
+        self.layers, self.outputs = layers.layers, layers.outputs
+        self.steps = [_step(layer) for layer in self.layers]
+        last = {i: number for number, layer in enumerate(self.layers) for i in layer.inputs}
+        # a map is let go once the last layer has taken it
+        self.done: list[list[int]] = [[] for _ in self.layers]
+        for i, number in last.items():
+            if i not in self.outputs:
+                self.done[number].append(i)
         # as the blocks, so that whatever is kept of several rows begins where tiles do
-        multiple = backbone.strides[-1]
-        rates = (multiple, *([multiple // backbone.strides[0]] * (2 if network.regions is not None else 0)))
-        self.together = _Together(len(rates), rates)
+        self.together = _Together([multiple // layers.strides[i] for i in self.outputs])
 
     def __call__(self, block: torch.Tensor, is_last: bool) -> list[torch.Tensor] | None:
-        """Return rows of the output, and of strength logits and region embeddings; None while none are ready."""
-        x = stem = self.stem((block - self.backbone.mean) / self.backbone.std, is_last)
-        maps = []
-        for stage in self.stages:
-            x = stage(x, is_last)
-            maps.append(x)
-        path = [self.coarsest(maps[-1], is_last)]
-        for i in range(len(self.lateral) - 1, -1, -1):
-            coarse = self.down[i + 1](path[0], is_last)
-            path.insert(0, self.refine[i](_sum(self.sums[i + 1]([self.lateral[i](maps[i], is_last), coarse])), is_last))
-        output = self.output(_sum(self.sums[0]([stem, self.down[0](path[0], is_last)])), is_last)
-        if self.strength is None or self.regions is None:
-            return self.together([output])
-        return self.together([output, self.strength(path[0], is_last), self.regions(path[1], is_last)])
+        """Return rows of the outputs; None while none are ready."""
+        maps: dict[int, Rows] = {0: block}
+        for number, (layer, step) in enumerate(zip(self.layers, self.steps, strict=True)):
+            maps[number + 1] = step([maps[i] for i in layer.inputs], is_last)
+            for i in self.done[number]:
+                del maps[i]
+        return self.together([maps[i] for i in self.outputs])
 
 
-class _Chain:
-    """Steps one after the other."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self.steps = steps
-
-    def __call__(self, rows: Rows, is_last: bool) -> Rows:
-        for step in self.steps:
-            rows = step(rows, is_last)
-        return rows
+def _step(layer: Layer) -> _Step:
+    if isinstance(layer, WindowLayer):
+        return _Window(layer)
+    if isinstance(layer, UpsamplingLayer):
+        return _Upsampling(layer)
+    return _Local(layer)
 
 
-def _chain(module: nn.Module) -> _Chain:
-    return _Chain(_steps(module))
+class _Local:
+    """A function of each row; rows of several maps wait for one another."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.run = layer.run
+        self.together = _Together([1] * len(layer.inputs)) if len(layer.inputs) > 1 else None
+
+    def __call__(self, rows: list[Rows], is_last: bool) -> Rows:
+        ready = rows if self.together is None else self.together(rows)
+        return None if ready is None or ready[0] is None else self.run(*ready)
 
 
-def _steps(module: nn.Module) -> list[Step]:
-    """Return the steps of a module: convolutions look at rows around, all else at one row alone."""
-    if isinstance(module, nn.Sequential):
-        return [step for one in module for step in _steps(one)]
-    if isinstance(module, ResidualBlock):
-        return [_Residual(module)]
-    if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
-        return [_Convolution(module)]
-    return [lambda rows, _: None if rows is None else module(rows)]
+class _Window:
+    """A convolution or a pool; above the first row and below the last there is padding."""
 
-
-class _Convolution:
-    """A convolution; above the first row and below the last there are zeros."""
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        self.conv = conv
-        self.above, self.aside = (int(pad) for pad in conv.padding)
-        self.stride = conv.stride[0]
-        self.reach = (conv.kernel_size[0] - 1) * conv.dilation[0]
+    def __init__(self, layer: WindowLayer) -> None:
+        self.layer = layer
         self.held: Rows = None
 
-    def __call__(self, rows: Rows, is_last: bool) -> Rows:
-        if rows is not None:
-            rows = F.pad(rows, (0, 0, self.above, 0)) if self.held is None else torch.cat([self.held, rows], 2)
+    def __call__(self, rows: list[Rows], is_last: bool) -> Rows:
+        layer, (x,) = self.layer, rows
+        if x is not None:
+            x = _padded(x, layer.above, 0, layer.fill) if self.held is None else torch.cat([self.held, x], 2)
         else:
-            rows = self.held
-        if rows is None:
+            x = self.held
+        if x is None:
             return None
         if is_last:
-            rows = F.pad(rows, (0, 0, 0, self.above))
-        n = (rows.shape[2] - self.reach - 1) // self.stride + 1
-        if n < (1 if is_last or rows.shape[3] >= _LONG_ROW else _LEAST_ROWS):
-            self.held = rows
+            x = _padded(x, 0, layer.below, layer.fill)
+        n = (x.shape[2] - layer.reach - 1) // layer.stride + 1
+        if not is_last:
+            n = min(n, x.shape[2] // layer.stride)  # the next output may start further on than where this one ends
+        if n < (1 if is_last or x.shape[3] >= _LONG_ROW else _LEAST_ROWS):
+            self.held = x
             return None
-        self.held = rows[:, :, n * self.stride :].clone()  # a view would keep the whole block
-        seen = rows[:, :, : (n - 1) * self.stride + self.reach + 1]
-        conv = self.conv
-        if isinstance(conv, FoldedConv):
-            return conv.convolve(seen, (0, self.aside))
-        return F.conv2d(seen, conv.weight, conv.bias, conv.stride, (0, self.aside), conv.dilation)
+        self.held = x[:, :, n * layer.stride :].clone()  # a view would keep the whole block
+        return layer.run(x[:, :, : (n - 1) * layer.stride + layer.reach + 1])
+
+
+def _padded(rows: torch.Tensor, above: int, below: int, fill: float) -> torch.Tensor:
+    return F.pad(rows, (0, 0, above, below), value=fill) if above or below else rows
 
 
 class _Upsampling:
-    """Twice as many rows and columns, bilinear as ssn._resize makes them."""
+    """Several rows for each; bilinear ones take the rows beside into account, the first and last twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, layer: UpsamplingLayer) -> None:
+        self.layer = layer
         self.held: Rows = None
 
-    def __call__(self, rows: Rows, is_last: bool) -> Rows:
-        if rows is not None:
-            # the first row is its own neighbour above, the last below
-            rows = torch.cat([rows[:, :, :1] if self.held is None else self.held, rows], 2)
+    def __call__(self, rows: list[Rows], is_last: bool) -> Rows:
+        (x,) = rows
+        if not self.layer.is_smooth:
+            return None if x is None else self.layer.run(x)
+        if x is not None:
+            x = torch.cat(
+                [x[:, :, :1] if self.held is None else self.held, x], 2
+            )  # the first is its own neighbour above
+        elif self.held is not None:
+            x = self.held
         else:
-            rows = self.held
-        if rows is None:
             return None
         if is_last:
-            rows = torch.cat([rows, rows[:, :, -1:]], 2)
-        self.held = rows[:, :, -2:].clone()
-        if rows.shape[2] < 3:
+            x = torch.cat([x, x[:, :, -1:]], 2)
+        self.held = x[:, :, -2:].clone()
+        if x.shape[2] < 3:
             return None
-        return F.interpolate(rows, scale_factor=2, mode="bilinear", align_corners=False)[:, :, 2:-2]
+        return self.layer.run(x)[:, :, self.layer.factor : -self.layer.factor]
 
 
 class _Together:
     """Rows of several maps wait until all of them have come."""
 
-    def __init__(self, n_maps: int, rates: Sequence[int] | None = None) -> None:
+    def __init__(self, rates: Sequence[int]) -> None:
         """Rates: how many rows of each map belong together."""
-        self.rates = rates or [1] * n_maps
-        self.waiting: list[list[torch.Tensor]] = [[] for _ in range(n_maps)]
+        self.rates = rates
+        self.waiting: list[list[torch.Tensor]] = [[] for _ in rates]
 
     def __call__(self, maps: Sequence[Rows]) -> list[torch.Tensor] | None:
         for queue, rows in zip(self.waiting, maps, strict=True):
@@ -237,37 +258,3 @@ def _take(queue: list[torch.Tensor], n: int) -> torch.Tensor:
         taken.append(rows)
         n -= rows.shape[2]
     return taken[0] if len(taken) == 1 else torch.cat(taken, 2)
-
-
-def _sum(maps: Sequence[torch.Tensor] | None) -> Rows:
-    return None if maps is None else maps[0] + maps[1]
-
-
-class _Residual:
-    """A ResidualBlock."""
-
-    def __init__(self, block: ResidualBlock) -> None:
-        self.inner = _Chain([*_steps(block.first), *_steps(block.second)])
-        self.together = _Together(2)
-
-    def __call__(self, rows: Rows, is_last: bool) -> Rows:
-        total = _sum(self.together([rows, self.inner(rows, is_last)]))
-        return None if total is None else torch.relu(total)
-
-
-class _Context:
-    """A Context."""
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.wide = [step for conv in context.wide for step in _steps(conv)]
-        self.together = _Together(1 + len(self.wide))
-
-    def __call__(self, rows: Rows, is_last: bool) -> Rows:
-        context = self.context
-        reduced = None if rows is None else context.reduce(rows)
-        maps = self.together([rows, *(conv(reduced, is_last) for conv in self.wide)])
-        if maps is None:
-            return None
-        rows, *wide = maps
-        return torch.relu(rows + context.norm(context.expand(torch.relu(functools.reduce(torch.add, wide)))))

@@ -118,23 +118,26 @@ class SSN(TorchNetwork):
                 f"{self.config.channels} channels, or train with model.channels={images.shape[1]}."
             )
         height, width = images.shape[-2:]
-        multiple = self.backbone.strides[-1]
         # replicated borders look like neither an object nor a boundary; the crop undoes them
-        padded = F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-        features = self.backbone(padded)
-        output, path = self.head(features.stem, features.maps)
+        padded = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        output, *of_regions = self.dense(padded)
         output = output[..., :height, :width]
-        strength, regions = (None, None) if self.regions is None else self._see_regions(path, images)
+        strength, regions = self._shown(of_regions, images) if of_regions else (None, None)
         # apart, so that the embeddings of a pixel lie side by side in memory
         return PixelPrediction(output[:, :-1].float(), output[:, -1:].float(), strength, regions)
 
-    def _see_regions(self, path: list[torch.Tensor], images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        assert self.regions is not None
+    def dense(self, padded: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the embeddings with the boundary logit as the last channel, and strength logits and regions if any."""
+        features = self.backbone(padded)
+        output, path = self.head(features.stem, features.maps)
+        return (output,) if self.regions is None else (output, *self.regions(path))
+
+    def _shown(self, of_regions: list[torch.Tensor], images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         height, width = images.shape[-2:]  # symbols, not numbers, while the network is exported
-        stride = self.backbone.strides[0]
+        stride = self.stride
         # rounded up; of positive numbers, as ONNX divides towards zero
         shown = (..., slice((height + stride - 1) // stride), slice((width + stride - 1) // stride))
-        strength, regions = (x[shown].float() for x in self.regions(path))
+        strength, regions = (x[shown].float() for x in of_regions)
         return strength, regions
 
 

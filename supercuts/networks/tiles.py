@@ -21,17 +21,12 @@ from supercuts.core.errors import InputError
 from supercuts.core.memory import give_freed_memory_back
 from supercuts.images.bands import to_unit
 from supercuts.networks.maps import PixelMaps, as_half, color_maps, halved_pixels, is_large, precision
-from supercuts.networks.network import Maps, Network, Tile, ViewsConfig, Window
-from supercuts.networks.ssn_config import SSNConfig
+from supercuts.networks.network import Maps, Network, Tile, ViewsConfig
 
 Way = int | Literal["rows"] | None  # in tiles of this side, row by row, at once
 
 TILE = 1024  # side in pixels unless the caller says
 _ROWS_STORED = 16  # rows of embeddings that are rounded at once
-
-# of networks/backbones/compact.py and networks/ssn.py; a test compares what follows from them with gradients
-_STRIDES, _BLOCKS = (2, 4, 8, 16), (1, 2, 2, 2)
-_STEM, _WIDEST, _FUSE = 2, 8, 2  # pixels that each reaches, at its own resolution
 
 
 def choose_tile(tile: int | None, shape: tuple[int, int], network: Network | None, views: ViewsConfig) -> Way:
@@ -61,28 +56,6 @@ def _why_not_in_tiles(network: Network | None, views: ViewsConfig) -> str | None
     if views != ViewsConfig():
         return "views of other scales, or mirrored, resize the whole image: only one view works in tiles"
     return None
-
-
-def window_of(config: SSNConfig) -> Window:
-    """Return the part of an image that decides a tile of a network; raise InputError if that is all of it."""
-    if config.head != "topdown" or config.backbone != "compact":
-        raise InputError(f"the backbone {config.backbone} may see the whole image at once: only compact works in tiles")
-    multiple = _STRIDES[-1]
-    return Window(-(-receptive_field(config) // multiple) * multiple, multiple)
-
-
-def receptive_field(config: SSNConfig) -> int:
-    """Return how many pixels away from a pixel a network of backbone "compact" looks at most."""
-    seen, reach = [], _STEM
-    for stride, n_blocks in zip(_STRIDES, _BLOCKS, strict=True):
-        reach += stride // 2 + stride * 2 * n_blocks  # a strided convolution, two in each block
-        seen.append(reach)
-    reach += _STRIDES[-1] * (1 + (_WIDEST if config.context_channels else 0))
-    for i in range(len(_STRIDES) - 2, -1, -1):
-        # bilinear upsampling takes the coarse pixel beside, too
-        reach = max(seen[i], reach + _STRIDES[i + 1]) + _STRIDES[i]
-    # a coarse pixel stands for any of the pixels it covers
-    return reach + _STRIDES[0] + _FUSE + _STRIDES[-1]
 
 
 def tiles_of(shape: tuple[int, int], side: int) -> list[Tile]:

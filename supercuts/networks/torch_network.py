@@ -15,10 +15,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Shaped
 
+from supercuts.core.errors import InputError
 from supercuts.core.precision import autocast
 from supercuts.networks.backbones.base import Backbone
 from supercuts.networks.folded import Foldable
+from supercuts.networks.layers import Layers
 from supercuts.networks.network import Maps, Sized, Tile, ViewsConfig, Window
+from supercuts.networks.rows import derive, predict_rows
 from supercuts.networks.ssn_config import SSNConfig
 
 if TYPE_CHECKING:
@@ -51,10 +54,23 @@ class TorchNetwork(Foldable, ABC):
     config: SSNConfig
     backbone: Backbone
     has_boundary = True
+    _derived: Layers | InputError | None = None  # of a folded copy
 
     @abstractmethod
     def forward(self, images: torch.Tensor) -> PixelPrediction:
         """Return what the network predicts for `images` (B, C, H, W) in 0..1, any H and W."""
+
+    @abstractmethod
+    def dense(self, padded: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the maps (B, n, h, w) of images whose sides are multiples of `multiple`, as far as rows decide them.
+
+        These are embeddings with the boundary logit as the last channel and, if any, strength logits and regions.
+        """
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of images are padded to multiples of."""
+        return self.backbone.strides[-1]
 
     @property
     def stride(self) -> int:
@@ -106,15 +122,25 @@ class TorchNetwork(Foldable, ABC):
 
     def rows(self, pixels: Shaped[np.ndarray, "height width bands"]) -> Iterator[tuple[Tile, Maps]]:
         """Yield tiles as wide as the image and their maps: it passes through the network from top to bottom."""
-        from supercuts.networks.rows import predict_rows
-
-        return predict_rows(pixels, self)
+        run = self.folded()
+        return predict_rows(pixels, run, self._layers(run))
 
     def window(self) -> Window:
         """Return the part of an image that decides a tile; raise InputError if that is all of it."""
-        from supercuts.networks.tiles import window_of
+        margin = self._layers(self.folded()).reach
+        return Window(-(-margin // self.multiple) * self.multiple, self.multiple)
 
-        return window_of(self.config)
+    def _layers(self, run: "TorchNetwork") -> Layers:
+        if run is self:  # its weights may change
+            return derive(run)
+        if run._derived is None:
+            try:
+                run._derived = derive(run)
+            except InputError as error:
+                run._derived = error
+        if isinstance(run._derived, InputError):
+            raise run._derived
+        return run._derived
 
     def _see(self, pixels: torch.Tensor, scale: float, flip: bool) -> list[torch.Tensor]:
         """Return the maps of a view of (B, C, H, W): boundary (B, H, W), embeddings (B, D, H, W), those of regions."""

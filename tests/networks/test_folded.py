@@ -6,7 +6,10 @@ import torch
 from torch import nn
 
 from supercuts.networks import folded
-from supercuts.networks.folded import FoldedConv
+from supercuts.networks.backbones.base import Backbone, Features
+from supercuts.networks.backbones.registry import make_backbone
+from supercuts.networks.folded import Foldable, FoldedConv
+from supercuts.networks.recording import record
 from supercuts.networks.ssn import SSN, SSNConfig
 
 
@@ -14,13 +17,17 @@ from supercuts.networks.ssn import SSN, SSNConfig
 def network():
     torch.manual_seed(0)
     network = SSN(SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=2, region_channels=3, context_channels=4))
+    randomise(network)
+    return network.eval()
+
+
+def randomise(network):
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):  # statistics as after training
             module.running_mean.uniform_(-0.5, 0.5)
             module.running_var.uniform_(0.5, 2)
             nn.init.uniform_(module.weight, -1, 1)
             nn.init.uniform_(module.bias, -1, 1)
-    return network.eval()
 
 
 def in_float32(monkeypatch):
@@ -38,6 +45,45 @@ def test_a_folded_network_says_the_same(network, monkeypatch, has_pointwise):
         expected, said = network(x), run(x)
     for name in ("boundary_logits", "embeddings", "strength_logits", "region_embeddings"):
         torch.testing.assert_close(getattr(said, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("has_pointwise", [True, False])
+@pytest.mark.parametrize(
+    ("backbone", "n_left"),  # stays: the context's normalisation, and in resnets the ReLUs after a sum
+    [("timm:tf_efficientnet_lite0", 0), ("timm:resnet18", 8), ("timm:vgg11_bn", 0)],
+)
+def test_layers_that_others_wrote_are_folded(monkeypatch, backbone, n_left, has_pointwise):
+    in_float32(monkeypatch)
+    if not has_pointwise:
+        monkeypatch.setattr(folded, "_POINTWISE", None)
+    torch.manual_seed(0)
+    network = make_backbone(backbone)
+    randomise(network)
+    foldable = Foldable()
+    foldable.backbone = network
+    run, x = foldable.eval().folded().backbone, torch.rand(1, 3, 64, 96)
+    used = [step.module for step in record(run, x, run)[0]]
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in used)
+    assert sum(isinstance(module, nn.ReLU | nn.ReLU6) for module in used) == n_left
+    with torch.inference_mode():
+        for one, expected in zip(run(x).maps, network(x).maps, strict=True):
+            torch.testing.assert_close(one, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_layers_that_are_used_twice_stay():
+    class Twice(Backbone):
+        channels, strides = (3,), (1,)
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, images):
+            return Features(images, (self.norm(self.conv(self.norm(self.conv(images)))),))
+
+    foldable = Foldable()
+    foldable.backbone = Twice()
+    assert type(foldable.eval().folded().backbone.norm) is nn.BatchNorm2d
 
 
 def test_this_torch_convolves_and_rectifies_at_once():

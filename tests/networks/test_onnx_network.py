@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import supercuts
-from supercuts.core.errors import FileFormatError
+from supercuts.core.errors import FileFormatError, InputError
 from supercuts.networks.files import save_network
 from supercuts.networks.network import VIEWS, weights_path
 from supercuts.networks.onnx_network import load_onnx, open_graph
@@ -116,3 +116,10 @@ def test_files_that_are_no_graphs_are_refused(tmp_path):
     (tmp_path / "text.safetensors").write_text("no weights")
     with pytest.raises(FileFormatError, match="not a safetensors file"):
         load_onnx(tmp_path / "text.safetensors")
+
+
+def test_a_graph_says_how_far_its_network_looks(network, same_by_torch):
+    assert network.window() == same_by_torch.window()
+    del network.facts["margin"]
+    with pytest.raises(InputError, match="does not say how far its network looks"):
+        network.window()

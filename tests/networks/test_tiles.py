@@ -4,17 +4,16 @@ import torch
 
 import supercuts
 from supercuts.core.errors import InputError
-from supercuts.networks.backbones.compact import CompactCNN
 from supercuts.networks.network import VIEWS, ViewsConfig
 from supercuts.networks.predict import predict
-from supercuts.networks.ssn import SSN, Context
+from supercuts.networks.rows import derive
+from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.networks.tiles import (
     choose_tile,
     filled,
     predict_stored,
     predict_tiles,
-    receptive_field,
     tiles_of,
 )
 
@@ -64,8 +63,8 @@ def test_receptive_field_holds_all_that_gradients_reach(context):
             torch.nn.init.ones_(module.weight)
     side = 48 * 16
     image = torch.rand(1, 3, side, side).double().requires_grad_()
+    field = derive(network).reach
     network.double()
-    field = receptive_field(config)
     reached = 0
     prediction = network(image)
     for y, x in ((380, 391), (399, 384)):
@@ -76,11 +75,17 @@ def test_receptive_field_holds_all_that_gradients_reach(context):
     assert field - 40 <= reached <= field
 
 
-def test_architecture_is_the_one_counted():
-    backbone = CompactCNN()
-    assert backbone.strides == (2, 4, 8, 16)
-    assert [len(stage) - 1 for stage in backbone.stages] == [1, 2, 2, 2]
-    assert max(Context.dilations) == 8
+def test_tiles_of_another_backbone_say_what_the_whole_image_says(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    torch.manual_seed(0)
+    config = SSNConfig(backbone="timm:resnet18", head_channels=(4, 4, 4, 4, 4), embedding_channels=2)
+    network, image = SSN(config).eval(), picture(40, 1700)
+    margin, multiple = network.window()
+    assert (multiple, margin % 32) == (32, 0)
+    assert margin < 700
+    (_, embeddings) = network.maps([image], ViewsConfig())[0]
+    for one, maps in predict_tiles(image, network, 800):
+        np.testing.assert_allclose(maps[1], embeddings[..., one.left : one.right], atol=1e-4)
 
 
 def test_tiles_cover_every_pixel_once():
@@ -105,7 +110,7 @@ def test_refuses_what_sees_the_whole_image(network):
     with pytest.raises(InputError, match="only one view works in tiles"):
         choose_tile(64, (10, 10), network, VIEWS["flip"])
     transformer = SSN(SSNConfig(backbone="dino_vits16", head_channels=(4,))).eval()
-    with pytest.raises(InputError, match="only compact works in tiles"):
+    with pytest.raises(InputError, match="dino_vits16 works on the whole image alone"):
         choose_tile(64, (10, 10), transformer, ViewsConfig())
     with pytest.raises(InputError, match="tile=-1"):
         choose_tile(-1, (10, 10), network, ViewsConfig())

@@ -1,0 +1,212 @@
+"""The functions that a network of torch applies, recorded while it runs once on a small image.
+
+In   a function of tensors, such as the forward pass of a module, and one example
+Out  Step: a function and its arguments, where recorded steps stand for tensors that depend on the example
+Not  no interpretation: folded.py looks for normalisations in the steps, rows.py for layers that work on rows
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """One call: `function(*args, **kwargs)` gave a tensor of this shape.
+
+    function  None for the example itself
+    module    the innermost watched module that made the call
+    """
+
+    function: Callable[..., Any] | None
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
+    module: nn.Module | None = None
+
+    @property
+    def name(self) -> str:
+        """The function's name, the same for a function, a method and an operator, in place or not."""
+        name = getattr(self.function, "__name__", str(self.function))
+        if name.startswith("__") and name.endswith("__"):
+            name = name.strip("_")
+            return name[1:] if name in ("iadd", "isub", "imul", "itruediv") else name
+        return name.removesuffix("_")
+
+    @property
+    def is_padding(self) -> bool:
+        """Whether it is torch.nn.functional.pad()."""
+        return self.function is not None and self.name == "pad"
+
+    @property
+    def inputs(self) -> list["Step"]:
+        """The steps whose tensors this one takes."""
+        return [one for one in _flat((self.args, self.kwargs)) if isinstance(one, Step)]
+
+    @property
+    def constants(self) -> list[torch.Tensor]:
+        """The tensors that do not depend on the example, such as weights."""
+        return [one for one in _flat((self.args, self.kwargs)) if isinstance(one, torch.Tensor)]
+
+
+class _Recorded(torch.Tensor):
+    """A tensor that records what is done with it."""
+
+    plain: torch.Tensor
+    step: Step
+    log: Any  # a _Log
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, _: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        log = next(one for one in _flat((args, kwargs)) if isinstance(one, cls)).log
+        plain = _mapped((args, kwargs), lambda one: one.plain if isinstance(one, cls) else one)
+        result = function(*plain[0], **plain[1])
+        for one in _flat((args, kwargs)):
+            if isinstance(one, cls) and result is one.plain:  # changed in place
+                one.step = log.add(function, args, kwargs, result)
+                return one
+        if isinstance(result, torch.Tensor):
+            return log.wrap(result, log.add(function, args, kwargs, result))
+        if isinstance(result, tuple | list) and any(isinstance(one, torch.Tensor) for one in result):
+            return log.wrap_all(result, function, args, kwargs)
+        return result  # a size, a type: what depends on it does not depend on the values
+
+
+class _Log:
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.modules: list[nn.Module] = []  # those that are running
+
+    def add(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> Step:
+        args, kwargs = _mapped((args, kwargs), lambda one: one.step if isinstance(one, _Recorded) else one)
+        shape = tuple(result.shape) if isinstance(result, torch.Tensor) else ()
+        self.steps.append(Step(function, args, kwargs, shape, self.modules[-1] if self.modules else None))
+        return self.steps[-1]
+
+    def wrap(self, plain: torch.Tensor, step: Step) -> _Recorded:
+        recorded = plain.as_subclass(_Recorded)
+        recorded.plain, recorded.step, recorded.log = plain, step, self
+        return recorded
+
+    def wrap_all(self, results: Sequence[Any], function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        whole = self.add(function, args, kwargs, None)
+        parts = []
+        for i, one in enumerate(results):
+            self.steps.append(Step(_part, (whole, i), {}, tuple(one.shape), whole.module))
+            parts.append(self.wrap(one, self.steps[-1]))
+        return parts if isinstance(results, list) else tuple(parts)
+
+
+def record(
+    function: Callable[[torch.Tensor], Any], example: torch.Tensor, watched: nn.Module | None = None
+) -> tuple[list[Step], list[Step]]:
+    """Return the steps in their order, the first being the example, and those whose tensors the function returns.
+
+    watched: a module that no one else runs meanwhile; the steps then name its parts.
+    """
+    log = _Log()
+    log.steps.append(Step(None, shape=tuple(example.shape)))
+    handles = []
+
+    def leave(*_: Any) -> None:
+        log.modules.pop()
+
+    for module in [] if watched is None else watched.modules():
+        handles.append(module.register_forward_pre_hook(lambda one, _: log.modules.append(one)))
+        handles.append(module.register_forward_hook(leave))
+    try:
+        with torch.inference_mode():
+            outputs = function(log.wrap(example, log.steps[0]))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return log.steps, [one.step for one in _flat(outputs) if isinstance(one, _Recorded)]
+
+
+def users(steps: Sequence[Step]) -> dict[Step, list[Step]]:
+    """Return the steps that take the tensor of each step."""
+    taken: dict[Step, list[Step]] = {step: [] for step in steps}
+    for step in steps:
+        for one in step.inputs:
+            taken[one].append(step)
+    return taken
+
+
+def convolution(step: Step) -> nn.Conv2d | None:
+    """Return a conv2d as a layer that pads opposite sides alike; None if there is none.
+
+    What its module pads further on one side before, as TensorFlow does, becomes zeros of the kernel.
+    """
+    given = named(step, "input weight bias stride padding dilation groups")
+    if step.name != "conv2d" or not isinstance(given["weight"], torch.Tensor):
+        return None
+    weight, bias, dilation = given["weight"].clone(), given.get("bias"), pair(given.get("dilation", 1))
+    sides = _padding(step, given)
+    if sides is None or any((after - before) % d for (before, after), d in zip(sides, dilation, strict=True)):
+        return None
+    more = [(after - before) // d for (before, after), d in zip(sides, dilation, strict=True)]
+    (above, below), (left, right) = ((max(n, 0), max(-n, 0)) for n in more)
+    weight = F.pad(weight, (left, right, above, below))
+    padding, stride, groups = pair([max(one) for one in sides]), pair(given.get("stride", 1)), given.get("groups", 1)
+    n_out, n_in, size = weight.shape[0], weight.shape[1], pair(weight.shape[2:])
+    layer = nn.Conv2d(n_in * groups, n_out, size, stride, padding, dilation, groups, bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.clone(), requires_grad=False)
+    return layer.eval()
+
+
+def _padding(step: Step, given: Mapping[str, Any]) -> list[tuple[int, int]] | None:
+    """Return the zeros before and after both axes; None if it pads with something else."""
+    padding, source = given.get("padding", 0), step.inputs[0]
+    if isinstance(padding, str):
+        return None
+    sides = [(pad, pad) for pad in pair(padding)]
+    if not source.is_padding or source.module is not step.module:
+        return sides
+    pad = named(source, "input pad mode value")
+    if pad.get("mode", "constant") != "constant" or pad.get("value") or len(pad["pad"]) != 4 or min(pad["pad"]) < 0:
+        return None
+    left, right, top, bottom = pad["pad"]
+    return [(sides[0][0] + top, sides[0][1] + bottom), (sides[1][0] + left, sides[1][1] + right)]
+
+
+def named(step: Step, names: str) -> dict[str, Any]:
+    """Return the arguments of a step by name, those left out missing."""
+    return dict(zip(names.split(), step.args, strict=False)) | dict(step.kwargs)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """Return a size of both axes, which a layer may give as one number."""
+    first, last = (value, value) if isinstance(value, int) else (tuple(value) * 2)[:2]
+    return int(first), int(last)
+
+
+def _part(results: Sequence[torch.Tensor], i: int) -> torch.Tensor:
+    return results[i]
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple | list):
+        for one in value:
+            yield from _flat(one)
+    elif isinstance(value, Mapping):
+        yield from _flat(list(value.values()))
+    else:
+        yield value
+
+
+def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
+    if isinstance(value, tuple | list):
+        mapped = [_mapped(one, function) for one in value]
+        return mapped if isinstance(value, list) else tuple(mapped)
+    if isinstance(value, Mapping):
+        return {name: _mapped(one, function) for name, one in value.items()}
+    return function(value)
