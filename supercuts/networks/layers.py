@@ -119,7 +119,7 @@ class _Derivation:
         for step in self.steps:
             if step.function is None or step.is_padding:  # what is padded belongs to the step after
                 continue
-            if step.name == "radd" and isinstance(step.args[1], int) and step.args[1] == 0:  # sum() starts from it
+            if step.name in ("add", "radd") and _is_zero(step.args[-1]):  # sum() starts from it
                 self.number[step] = self.number[step.inputs[0]]
                 continue
             layer = self._layer(step)
@@ -309,6 +309,10 @@ def _is_of_a_pixel(step: Step, axis: int) -> bool:
         is_channels = isinstance(index, tuple) and len(index) == 2 and isinstance(index[1], slice)
         return is_channels and index[0] == slice(None) and axis == 2
     return all(_is_same_everywhere(one, axis) for one in step.constants)
+
+
+def _is_zero(value: object) -> bool:
+    return isinstance(value, int) and value == 0
 
 
 def _is_same_everywhere(constant: torch.Tensor, axis: int) -> bool:
