@@ -5,11 +5,11 @@ Out  what the processor can do
 Not  no computing
 """
 
-import torch
-
 
 def has_bfloat16() -> bool:
     """Return whether the processor has instructions for bfloat16 and oneDNN, which convolves for torch, uses them."""
+    import torch  # takes long
+
     capabilities = getattr(torch.cpu, "get_capabilities", None)  # public since torch 2.11
     if capabilities is not None:
         has_instructions = bool(capabilities().get("avx512_bf16", False))
