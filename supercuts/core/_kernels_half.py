@@ -31,7 +31,7 @@ def to_half(values, bits, out):
 
 
 @helper
-def from_half(bits):
+def _from_half(bits):
     """Return the finite float16 of these bits, an int16, as float32."""
     # the sign has gone to the front, where it stays; exponents of float32 begin 112 lower
     shifted = (np.int32(bits) << np.int32(13)) & np.int32(-0x70002000)
@@ -46,5 +46,5 @@ def _as_number(value):
 @overload(_as_number, inline="always")
 def _as_number_of_its_type(value):
     if isinstance(value, types.Integer):
-        return lambda value: from_half(value)
+        return lambda value: _from_half(value)
     return lambda value: value

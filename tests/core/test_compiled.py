@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numba import njit, types
@@ -77,3 +80,17 @@ def test_what_makes_arrays_is_no_plain_helper():
     with pytest.raises(NumbaError, match="returning of array"):
         helper(make).compile((types.float64[::1],))
     allocating_helper(make).compile((types.float64[::1],))
+
+
+def test_helpers_are_private():  # called from Python, a function without a wrapper for it ends the interpreter
+    package = Path(__file__).parents[2] / "supercuts"
+    helpers = re.compile(r"^@(?:\w+_)?helper\b.*\n(?:@.*\n)*def (\w+)|^@njit\(.*\*\*HELPER\)\ndef (\w+)", re.MULTILINE)
+    names = {
+        (path.name, name)
+        for path in package.rglob("*.py")
+        for pair in helpers.findall(path.read_text(encoding="utf-8"))
+        for name in pair
+        if name
+    }
+    assert len(names) > 20
+    assert {(path, name) for path, name in names if not name.startswith("_")} == set()

@@ -10,7 +10,7 @@ Rows are added and copied element by element: an array expression takes numba se
 import numpy as np
 
 from supercuts.core.compiled import allocating_helper, helper, kernel
-from supercuts.merging._kernels.agglomerative import _pop, _push, _sift_down, _size_factor, absorb, link
+from supercuts.merging._kernels.agglomerative import _absorb, _link, _pop, _push, _sift_down, _size_factor
 
 MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean: a few borders are very unlike all others
 _LEAST_VARIANCE = 4.0  # of a band, in squared units of Lab: flat regions are not infinitely far apart
@@ -40,7 +40,7 @@ def _compare_embeddings(one, other, at, size, out, k):
 
 
 @helper
-def describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
+def _describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
     """Write the features of the pair of regions a, b (affinity.feature_names) that border `edge` separates."""
     one, other, border = nodes[a], nodes[b], edges[edge]
     area_one, area_other, length = one[0], other[0], border[0]
@@ -126,7 +126,7 @@ def _rectify(row):
 
 
 @helper
-def separation(x, mean, scale, first, second, last, seen, hidden):
+def _separation(x, mean, scale, first, second, last, seen, hidden):
     """Return the probability that people separate a pair with features x (F,): the mean logit of M perceptrons.
 
     first (F + 1, M * H), second (M, H + 1, H), last (M, H + 1); the last row of each holds the biases. The first layer
@@ -168,7 +168,7 @@ def _side_by_side(first):
 def describe_edges(pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
     """Write the features of every edge to out (E, F)."""
     for e in range(pairs.shape[0]):
-        describe_pair(pairs[e, 0], pairs[e, 1], e, nodes, edges, bbox, sizes, n_bins, n_pixels, out[e])
+        _describe_pair(pairs[e, 0], pairs[e, 1], e, nodes, edges, bbox, sizes, n_bins, n_pixels, out[e])
 
 
 @kernel
@@ -179,7 +179,7 @@ def separate_edges(features, weights):
     normal, hidden = np.empty(mean.size, np.float32), np.empty((2, layer.shape[1]), np.float32)
     out = np.empty(features.shape[0], np.float64)
     for e in range(features.shape[0]):
-        out[e] = separation(features[e], mean, scale, layer, second, last, normal, hidden)
+        out[e] = _separation(features[e], mean, scale, layer, second, last, normal, hidden)
     return out
 
 
@@ -212,7 +212,7 @@ def agglomerate(
     """
     mean, scale, first, second, last = weights
     n_nodes, n_edges = nodes.shape[0], pairs.shape[0]
-    links = link(pairs, n_nodes)
+    links = _link(pairs, n_nodes)
     ends, head, following, degree, is_alive = links[:5]
     node_of, due = np.empty(n_nodes, np.int64), np.empty(n_edges, np.int64)
     for i in range(n_nodes):
@@ -239,13 +239,13 @@ def agglomerate(
         for i in range(n_due):
             e = due[i]
             a, b = ends[e, 0], ends[e, 1]
-            describe_pair(a, b, e, nodes, edges, bbox, sizes, n_bins, n_pixels, x)
+            _describe_pair(a, b, e, nodes, edges, bbox, sizes, n_bins, n_pixels, x)
             if n_seen < seen.shape[0]:
                 for k in range(x.size):
                     seen[n_seen, k] = x[k]
                 seen_nodes[n_seen, 0], seen_nodes[n_seen, 1] = node_of[a], node_of[b]
             n_seen += 1
-            probability = separation(x, mean, scale, layer, second, last, normal, hidden)
+            probability = _separation(x, mean, scale, layer, second, last, normal, hidden)
             key = probability * _size_factor(nodes[a, 0], nodes[b, 0], reference_area, exponent)
             judged_area[e] = nodes[a, 0] + nodes[b, 0]
             is_due[e] = False
@@ -273,7 +273,7 @@ def agglomerate(
         for i in range(2):
             bbox[keep, i] = min(bbox[keep, i], bbox[gone, i])
             bbox[keep, 2 + i] = max(bbox[keep, 2 + i], bbox[gone, 2 + i])
-        for i in range(absorb(edge, keep, gone, links, edges, twins)):
+        for i in range(_absorb(edge, keep, gone, links, edges, twins)):
             is_due[twins[i]] = True
         n_due = 0
         half, before = head[keep], -1

@@ -109,7 +109,7 @@ def _size_factor(area_a, area_b, reference, exponent):
 
 
 @allocating_helper
-def link(edges, n_nodes):
+def _link(edges, n_nodes):
     """Return the adjacency of the slots: ends (E, 2), head, following, degree, is_alive, table keys and values."""
     n_edges = edges.shape[0]
     ends = edges.astype(np.int64)
@@ -140,7 +140,7 @@ def link(edges, n_nodes):
 
 
 @helper
-def absorb(edge, keep, gone, links, sums, twins):
+def _absorb(edge, keep, gone, links, sums, twins):
     """Move the edges of slot `gone` to `keep`, which `edge` joins; sums (E, K) of edges that become one are added up.
 
     Returns how many edges of `keep` took up another one; their ids are in `twins`, once for each.
@@ -188,7 +188,7 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
     Returns merges (N - n_target, 2) of node ids (merge k makes node N + k) and the keys (N - n_target,).
     """
     n_nodes, n_edges = areas.size, edges.shape[0]
-    links = link(edges, n_nodes)
+    links = _link(edges, n_nodes)
     ends, degree, is_alive = links[0], links[3], links[4]
     sums = np.empty((n_edges, 2), np.float64)  # border length, and weights over it
     for e in range(n_edges):
@@ -233,7 +233,7 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
         node_of[keep] = n_nodes + done
         area[keep] += area[gone]
         done += 1
-        for i in range(absorb(edge, keep, gone, links, sums, twins)):
+        for i in range(_absorb(edge, keep, gone, links, sums, twins)):
             twin = twins[i]
             other = ends[twin, 0] + ends[twin, 1] - keep
             factor = _size_factor(area[keep], area[other], reference_area, exponent)
