@@ -38,6 +38,7 @@ class CompileKernels(BuildHookInterface):
         if done.returncode != 0:
             self.app.display_warning(f"kernels are not compiled now but at their first use:\n{done.stderr}")
             return
+        build_data["pure_python"], build_data["infer_tag"] = False, True  # machine code: for this platform alone
         for path in package.rglob("*.nb[ic]"):
             build_data["force_include"][str(path)] = path.relative_to(self.folder).as_posix()
 
