@@ -26,4 +26,5 @@ HELPER: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": False}
 kernel = njit(cache=True, nogil=True, **_OPTIONS)
 sum_kernel = njit(cache=True, nogil=True, fastmath=IN_ANY_ORDER, **_OPTIONS)
 helper = njit(**HELPER)
+inlined_helper = njit(inline="always", **HELPER)  # written into its caller, which saves passing arrays
 allocating_helper = njit(**{**HELPER, "_nrt": True})

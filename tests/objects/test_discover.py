@@ -182,7 +182,7 @@ def test_a_transformer_sees_the_mean_where_a_mask_left_pixels_out():
     network = model.network
     h = model.segment(image, superpixels=20, mask=valid)
     other = replace(h, image=np.where(valid[..., None], h.image, rng.integers(0, 256, image.shape, dtype=np.uint8)))
-    object.__setattr__(model, "network", SimpleNamespace(backbone=vit))
+    object.__setattr__(model, "network", SimpleNamespace(transformer=vit))
     try:
         one, two = model.leaf_features(h), model.leaf_features(other)
     finally:

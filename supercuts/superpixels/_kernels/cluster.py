@@ -10,8 +10,8 @@ What numpy has is written as loops where an array expression takes numba seconds
 import numpy as np
 
 from supercuts.core._kernels_half import _as_number
-from supercuts.core.compiled import allocating_helper, helper, kernel
-from supercuts.superpixels._kernels.pixels import _look_up
+from supercuts.core.compiled import allocating_helper, helper, inlined_helper, kernel
+from supercuts.superpixels._kernels.pixels import _squared_distance
 
 FREE, MASKED = -1, -2  # of a map of cores: still to be labelled, never
 _NO_CORE = -(2**31)  # label of a pixel that is not valid, until cores are found
@@ -224,15 +224,11 @@ def _place(at, wide):
     return row - 1, at - row * wide - 1
 
 
-@helper
+@inlined_helper
 def _cost(y, x, label, step, pixels, centers, feature_weight, feature_cap, max_step, feature):
     """Return what entering pixel (y, x) with a label costs, beside `step` for how unlike its centre the pixel is."""
     maps, scales, tables = pixels
-    _look_up(y, x, maps, scales, tables, feature)
-    total = 0.0
-    for c in range(feature.size):
-        d = feature[c] - centers[label, c]
-        total += d * d
+    total = _squared_distance(y, x, label, maps, scales, tables, centers, feature)
     return min(int(step + feature_weight * min(total, feature_cap)), max_step)
 
 
@@ -275,7 +271,7 @@ def grow(labels, centers, maps, scales, tables, costs):
     bucket[:] = -1
     room = min(4 * height * width, 1 << 20)  # each border between two pixels makes at most one offer a side
     entry_pixel, entry_label, entry_next = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
-    feature = np.empty(centers.shape[1], np.float32)
+    feature = np.empty(3, np.float32)
     pixels = (maps, scales, tables)
     done = np.int64(-1)  # the first entry that may be used again
     n_entries, n_waiting, distance = 0, 0, 0

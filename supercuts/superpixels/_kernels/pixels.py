@@ -11,7 +11,7 @@ from numba import njit, types
 from numba.extending import overload
 
 from supercuts.core._kernels_half import _as_number
-from supercuts.core.compiled import HELPER, helper
+from supercuts.core.compiled import HELPER, inlined_helper
 
 
 @njit(fastmath=True, **HELPER)
@@ -56,7 +56,7 @@ def _set_color_of_its_type(color, y, x, tables, out):
     return from_numbers
 
 
-@helper
+@inlined_helper
 def _look_up(y, x, maps, scales, tables, out):
     """Set out (C,) to the SSN features of a pixel: scaled colour, position, embedding."""
     color, bands, embeddings = maps
@@ -67,8 +67,64 @@ def _look_up(y, x, maps, scales, tables, out):
     for c in range(bands.shape[2]):
         out[at + c] = color_scale * (np.float32(bands[y, x, c]) * band_scale)
     at += bands.shape[2]
-    row, column = y // stride, x // stride
+    row, column = y, x
+    if stride > 1:  # divisions would take longer than all the rest
+        row, column = y // stride, x // stride
     out[at] = np.float32(y) * position_scale
     out[at + 1] = np.float32(x) * position_scale
     for c in range(embeddings.shape[2]):
         out[at + 2 + c] = _as_number(embeddings[row, column, c])
+
+
+def _color_distance(color, y, x, scale, tables, lab, centers, label):
+    """Return the squared distance of a pixel's scaled colour to the start of a centre; lab (3,) is scratch."""
+    raise NotImplementedError
+
+
+@overload(_color_distance, inline="always")
+def _color_distance_of_its_type(color, y, x, scale, tables, lab, centers, label):
+    if isinstance(color.dtype, types.Integer):
+
+        def from_rgb(color, y, x, scale, tables, lab, centers, label):
+            total = 0.0
+            if color.shape[2] > 0:
+                _lab(np.int64(color[y, x, 0]), np.int64(color[y, x, 1]), np.int64(color[y, x, 2]), tables, lab)
+            for c in range(color.shape[2]):
+                d = scale * lab[c] - centers[label, c]
+                total += d * d
+            return total
+
+        return from_rgb
+
+    def from_numbers(color, y, x, scale, tables, lab, centers, label):
+        total = 0.0
+        for c in range(color.shape[0]):
+            d = scale * color[c, y, x] - centers[label, c]
+            total += d * d
+        return total
+
+    return from_numbers
+
+
+@inlined_helper
+def _squared_distance(y, x, label, maps, scales, tables, centers, lab):
+    """Return the squared distance of a pixel's SSN features, those of _look_up, to a centre; lab (3,) is scratch."""
+    color, bands, embeddings = maps
+    color_scale, position_scale, band_scale, stride = scales
+    total = _color_distance(color, y, x, color_scale, tables, lab, centers, label)
+    at = centers.shape[1] - embeddings.shape[2] - 2
+    for c in range(bands.shape[2]):
+        k = at - bands.shape[2] + c
+        d = color_scale * (np.float32(bands[y, x, c]) * band_scale) - centers[label, k]
+        total += d * d
+    d = np.float32(y) * position_scale - centers[label, at]
+    total += d * d
+    d = np.float32(x) * position_scale - centers[label, at + 1]
+    total += d * d
+    row, column = y, x
+    if stride > 1:
+        row, column = y // stride, x // stride
+    for c in range(embeddings.shape[2]):
+        d = _as_number(embeddings[row, column, c]) - centers[label, at + 2 + c]
+        total += d * d
+    return total

@@ -7,7 +7,7 @@ Not  no checks (the callers do them)
 
 import numpy as np
 
-from supercuts.core.compiled import helper, kernel
+from supercuts.core.compiled import helper, inlined_helper, kernel
 from supercuts.superpixels._kernels.pixels import _look_up
 
 # the 8 neighbours in a ring from above, clockwise: even ones share a side with the pixel
@@ -42,7 +42,7 @@ def _is_simple(ring, label):
     return n_sides - n_links == 1
 
 
-@helper
+@inlined_helper
 def _distance(feature, color, embedding, region, weights):
     """Return the weighted squared distance of a pixel's features to the means of a region."""
     of_color, of_embedding = 0.0, 0.0
@@ -56,7 +56,7 @@ def _distance(feature, color, embedding, region, weights):
     return weights[0] * of_color + weights[1] * of_embedding
 
 
-@helper
+@inlined_helper
 def _pull(boundary, power):
     """Return what a neighbour of another region costs."""
     pull = np.float32(1) - boundary
