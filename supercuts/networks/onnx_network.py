@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Shaped
 from PIL import Image
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from supercuts.core.checks import check_installed
@@ -133,7 +134,11 @@ def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig) ->
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no base of their own
         raise FileFormatError(f"{path}: no graph of this network ({error}). {remedy}") from error
-    if session.get_modelmeta().custom_metadata_map.get(CONFIG_KEY) != config.model_dump_json():
+    try:  # a graph written before a setting existed has that setting's default
+        found = SSNConfig.model_validate_json(session.get_modelmeta().custom_metadata_map.get(CONFIG_KEY, ""))
+    except ValidationError:
+        found = None
+    if found != config:
         raise FileFormatError(f"{path}: the graph of a network with another config. {remedy}")
     return session
 
