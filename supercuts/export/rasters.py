@@ -24,7 +24,7 @@ from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.regions import RegionTable
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.io import write_labels_png
-from supercuts.images.scenes import image_axes
+from supercuts.images.formats.arrays import image_axes
 
 if TYPE_CHECKING:
     import xarray
