@@ -249,7 +249,8 @@ class Model:
 
         for i, _, maps in predict_many(pixels(), self.network, self.config.views):
             number, scene = together[i]
-            yield number, georeferenced(segment(scene, self._learned, wanted, self.config, maps=maps), scene.georeference)
+            h = segment(scene, self._learned, wanted, self.config, maps=maps)
+            yield number, georeferenced(h, scene.georeference)
         yield from ((number, self.segment(sources[number], wanted)) for number in alone)
 
     @property

@@ -118,7 +118,11 @@ def _with_channels(
     n_channels = raster.values.shape[2]
     if is_array or raster.name.lower().endswith(".npy"):
         if axes is None and n_channels != channels:
+            if bands is None and raster.shape[0] == channels != 3:
+                raise ImageError(_other_channels(raster.name, raster.values.shape, channels))
             check_order(raster, is_tensor(source))
+        if bands is None and channels == 3 and n_channels == 2 and not is_array:
+            raise ImageError(_other_channels(raster.name, raster.values.shape, channels))
         if bands is None and channels == 3 and n_channels <= 4:
             return as_colors(raster, is_tensor(source))
         return raster
@@ -158,13 +162,15 @@ def _seen(raster: Raster, channels: int) -> np.ndarray:
             raster = replace(raster, values=np.concatenate([raster.values, empty], axis=2))
         return to_rgb(raster)
     stored = to_bands(raster if raster.is_picture else replace(raster, alpha=None))
-    height, width, found = stored.shape
-    if found != channels:
-        turned = (
-            f" If its channels come first, transpose it to ({width}, {found}, {height})." if height == channels else ""
-        )
-        raise ImageError(
-            f"{raster.name}: {height} rows, {width} columns and {found} channels, but the model was trained on "
-            f"{channels}. Give those {channels}, in their order.{turned}"
-        )
+    if stored.shape[2] != channels:
+        raise ImageError(_other_channels(raster.name, stored.shape, channels))
     return to_unit(stored)
+
+
+def _other_channels(name: str, shape: tuple[int, ...], channels: int) -> str:
+    height, width, found = shape
+    turned = f" If its channels come first, transpose it to ({width}, {found}, {height})." if height == channels else ""
+    return (
+        f"{name}: {height} rows, {width} columns and {found} channels, but the model was trained on {channels}. "
+        f"Give those {channels}, in their order.{turned}"
+    )

@@ -149,8 +149,8 @@ def _by_pages(series: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> np
     leading = next((i for i in range(len(series.shape) + 1) if math.prod(series.shape[:i]) == n_pages), None)
     if leading is None or any(not isinstance(part, slice) for part in index[leading:]):
         check_size(str(series.name), 1, 1, bytes_a_pixel=series.nbytes)
-        whole: np.ndarray = series.asarray()
-        return whole[index]
+        part: np.ndarray = series.asarray()[index]
+        return part
     numbers = np.arange(n_pages).reshape(series.shape[:leading])[index[:leading]]
     inner = series.shape[leading:]
     values = np.zeros((numbers.size, *inner), series.dtype)
