@@ -32,6 +32,7 @@ _PREMULTIPLIED = 1  # kind of extra sample
 _REDUCED_OR_MASK = 5  # bits of NewSubfileType: the page is a smaller copy, or a mask, of another
 _ORIENTATION = 274
 _STRIP_BYTES = 32 << 20  # read at a time
+_MOST_BANDS = 4096
 _CACHE_MB = 64  # of blocks, which GDAL keeps while a file is open
 _warnings_lock = threading.Lock()
 
@@ -134,6 +135,8 @@ def _tifffile(path: Path) -> Iterator[Any]:
 def _read_header(tiff: Any, path: Path, max_pixels: int) -> _Header:
     page: Any = tiff.pages.first
     height, width, n_samples = page.imagelength, page.imagewidth, page.samplesperpixel
+    if n_samples > _MOST_BANDS:  # GDAL takes long to open such a file
+        raise ImageError(f"{path}: {n_samples} bands; at most {_MOST_BANDS} are accepted. Choose fewer of its bands.")
     n_bytes = n_samples * (page.dtype.itemsize if page.dtype is not None else 8)
     check_size(str(path), height, width, max_pixels, n_bytes)
     if math.prod(page.chunks) > 4 * max(height * width * n_samples, 1 << 20):  # a tile may claim more than the image
