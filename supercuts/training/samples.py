@@ -19,7 +19,7 @@ from supercuts.core.errors import FileFormatError
 from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.datasets.label_folder import LabelFolder
-from supercuts.images.io import read_pixels
+from supercuts.images.bands import read_pixels
 from supercuts.training.config import DataConfig
 
 NEAR_PX = 2  # people draw the same boundary a pixel or two apart

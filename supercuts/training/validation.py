@@ -14,9 +14,8 @@ from torch.utils.data import Dataset
 
 from supercuts.datasets.base import Sample
 from supercuts.evaluate.superpixels import score_superpixels
-from supercuts.images.convert import preview
+from supercuts.images.bands import preview, read_channels
 from supercuts.images.draw import draw_boundaries
-from supercuts.images.io import read_channels
 from supercuts.networks.network import Network, Pixels
 from supercuts.networks.predict import predict
 from supercuts.settings import default_config

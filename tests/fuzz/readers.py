@@ -37,16 +37,16 @@ def read_picture(path: Path) -> None:
 
 
 def read_bands(path: Path) -> None:
-    from supercuts.images import io, raster
+    from supercuts.images import bands
 
     shape = values = None
     try:
-        values = io.read_bands(path)
+        values = bands.read_bands(path)
     finally:
         if values is None:
-            raster.read_shape(path)  # may accept or refuse by itself: it reads headers alone
+            bands.read_shape(path)  # may accept or refuse by itself: it reads headers alone
         else:
-            shape = raster.read_shape(path)
+            shape = bands.read_shape(path)
     assert shape == values.shape
     assert values.min() >= 0
     assert values.max() <= 1
