@@ -143,7 +143,7 @@ class Model:
         """Return the hierarchies of images. A network on a GPU sees those together whose sizes agree.
 
         On CPUs, where that would win nothing, they equal those that `segment` gives; on a GPU the last bits of the
-        network's maps may differ. progress(done, of so many) is told of each.
+        network's maps may differ. progress(done, total) is called after each.
         """
         sources, wanted = list(images), self._check_superpixels(superpixels)
         if not is_on_gpu(self.network):
@@ -171,7 +171,7 @@ class Model:
                   or deepcut_cc; these compare the keys of a vision transformer if the model has one, else embeddings.
                   Unless given, tree where it has been learned and tokencut elsewhere
         seed      of deepcut, which optimises a network on the image
-        progress  is told each of its steps: progress(step, of so many)
+        progress  is called after each of its steps: progress(step, total)
         """
         h = source if isinstance(source, Hierarchy) else self.segment(source)
         method = method or ("tokencut" if self.figure_ground is None else "tree")
@@ -195,7 +195,7 @@ class Model:
         k        parts of each object; None: the method decides
         method   tree (regions of the tree inside the object, unless given), spectral or deepcut
         seed, progress  as in objects, which finds the objects first
-        objects  those to divide, found before; n is then of no account
+        objects  those to divide, found before; n is then ignored
         """
         h = source if isinstance(source, Hierarchy) else self.segment(source)
         found = objects or self.objects(h, n, seed=seed)
