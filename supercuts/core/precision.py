@@ -1,7 +1,8 @@
 """The number type that convolutions and products are fastest in.
 
-In   a device of torch
-Out  torch.bfloat16 where the processor or GPU computes with it, else torch.float32; a context that computes in it
+In   a device of torch; logits
+Out  torch.bfloat16 where the processor or GPU computes with it, else torch.float32; a context that computes in it;
+     probabilities, each of which depends on its logit alone
 Not  no casting of weights
 """
 
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+# fewer values than torch divides among threads, and a multiple of the number that it computes at once
+_PIECE, _AT_ONCE = 1 << 14, 64
 
 
 def fastest(device: "torch.device") -> "torch.dtype":
@@ -35,3 +39,25 @@ def autocast(device: "torch.device") -> AbstractContextManager[None]:
 
     dtype = fastest(device)
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def sigmoid(logits: "torch.Tensor") -> "torch.Tensor":
+    """Return the sigmoid of float32 logits, rounded the same for any layout, number of values and number of threads.
+
+    Torch computes most values several at once. The last ones of each thread, and those of maps whose pixels do not lie
+    side by side, it computes one by one, which rounds 4 % of them differently.
+    """
+    import torch
+
+    if logits.device.type != "cpu":
+        return logits.sigmoid()
+    flat = logits.contiguous().view(-1)
+    n_whole = flat.numel() // _AT_ONCE * _AT_ONCE
+    out = torch.empty(n_whole + _AT_ONCE)
+    for start in range(0, n_whole, _PIECE):
+        end = min(start + _PIECE, n_whole)
+        torch.sigmoid(flat[start:end], out=out[start:end])
+    rest = torch.zeros(_AT_ONCE)
+    rest[: flat.numel() - n_whole] = flat[n_whole:]
+    torch.sigmoid(rest, out=out[n_whole:])
+    return out[: flat.numel()].view(logits.shape)

@@ -1,9 +1,20 @@
-"""Functions of torch that are not public, each with what is done without it.
+"""Private functions of torch, each with a public way to the same result.
 
-In   nothing
-Out  what the processor can do
-Not  no computing
+In   tensors, modules
+Out  what the public function returns too, faster or with sums whose order depends on less
+Not  no other module uses private names of torch
+
+Written for torch 2.6 to 2.14. A later version that lacks one of these functions is slower, or loses the promise that
+`stable_conv2d` makes; results stay right.
 """
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 def has_bfloat16() -> bool:
@@ -17,3 +28,65 @@ def has_bfloat16() -> bool:
         has_instructions = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
     # torch's own compiler asks this; ONEDNN_MAX_CPU_ISA decides it as well
     return has_instructions and bool(getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)())
+
+
+@functools.cache
+def fused_conv2d() -> Any:
+    """Return the convolution of oneDNN that applies an elementwise function to its result; None if there is none.
+
+    Torch's own compiler calls it.
+    """
+    import torch
+
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if has_onednn else None
+
+
+def stable_conv2d(
+    x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None", stride: Sequence[int],
+    padding: str | Sequence[int], dilation: Sequence[int], groups: int, function: str = "none",
+    bounds: Sequence[float] = (),
+) -> "torch.Tensor":  # fmt: skip
+    """Return torch.nn.functional.conv2d, with sums whose order depends neither on threads nor on the size of the map.
+
+    In float32 torch chooses between two libraries by the number of threads and the size of the map, and oneDNN chooses
+    the order of a dilated convolution by how much of a map is padding. In bfloat16 there is only oneDNN.
+
+    function, bounds  applied to the result: "none", "relu", or "hardtanh" with its bounds
+    """
+    import torch
+    import torch.nn.functional as F
+
+    fused = fused_conv2d() if x.device.type == "cpu" and x.dtype == weight.dtype else None
+    in_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if fused is None or isinstance(padding, str) or not (in_float32 or function != "none"):
+        y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+        if function == "none":
+            return y
+        return y.relu_() if function == "relu" else y.clamp_(*bounds)
+    if in_float32 and max(dilation) > 1:
+        x, padding = F.pad(x, (padding[1], padding[1], padding[0], padding[0])), (0, 0)
+    convolved: torch.Tensor = fused(x, weight, bias, padding, stride, dilation, groups, function, list(bounds), "")
+    return convolved
+
+
+def is_watched(module: "nn.Module") -> bool:
+    """Return whether hooks watch the calls of a module."""
+    return any(getattr(module, name, None) for name in ("_forward_hooks", "_forward_pre_hooks"))
+
+
+def tensors_of(modules: "Sequence[nn.Module]") -> "list[torch.Tensor]":
+    """Return parameters and buffers of the modules themselves, several times faster than nn.Module.parameters()."""
+    tensors: list[torch.Tensor] = []
+    for module in modules:
+        parameters, buffers = getattr(module, "_parameters", None), getattr(module, "_buffers", None)
+        if parameters is None or buffers is None:
+            tensors += [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        else:
+            tensors += [tensor for tensor in (*parameters.values(), *buffers.values()) if tensor is not None]
+    return tensors
+
+
+def version_of(tensor: "torch.Tensor") -> int:
+    """Return a number that grows with each change of a tensor in place; 0 where changes are not counted."""
+    return 0 if tensor.is_inference() else int(getattr(tensor, "_version", 0))

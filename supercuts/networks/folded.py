@@ -14,21 +14,21 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import handle_torch_function, has_torch_function
 
 from supercuts.core.precision import autocast, fastest
+from supercuts.core.private_torch import is_watched, stable_conv2d, tensors_of, version_of
 from supercuts.networks.backbones.base import Backbone
 from supercuts.networks.recording import Step, convolution, record, users
 
-# what torch's own compiler calls; without it a ReLU passes over the map again
-_HAS_ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-_POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if _HAS_ONEDNN else None
-
 Rectifier = Literal["none", "relu", "relu6"]
-_ONEDNN_NAMES: dict[Rectifier, tuple[str, list[float]]] = {"relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0])}
+_FUNCTIONS: dict[Rectifier, tuple[str, tuple[float, ...]]] = {
+    "none": ("none", ()),
+    "relu": ("relu", ()),
+    "relu6": ("hardtanh", (0.0, 6.0)),
+}
 
 Network = TypeVar("Network", bound="Foldable")
 
@@ -50,10 +50,10 @@ class Foldable(nn.Module):
         It is made once, and again when weights have changed or moved.
         """
         modules = list(self.modules())
-        if self.training or any(one._forward_hooks or one._forward_pre_hooks for one in modules):
+        if self.training or any(map(is_watched, modules)):
             return self
         # kept, so that no others can take the addresses by which changes are seen
-        tensors = _tensors(modules)
+        tensors = tensors_of(modules)
         state = _state(tensors)
         known = self._folded
         if known is None or known.state != state or not all(map(operator.is_, known.tensors, tensors)):
@@ -66,15 +66,15 @@ class Foldable(nn.Module):
         return {name: value for name, value in self.__dict__.items() if name != "_folded"}
 
 
-class FoldedConv(nn.Conv2d):
-    """A convolution, with the batch normalisation that followed it and on request the ReLU or ReLU6 after that."""
+class StableConv(nn.Conv2d):
+    """A convolution whose sums do not depend on the number of threads or the size of the map."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, rectifier: Rectifier) -> None:
-        """Take the weights of layers in eval mode."""
+    rectifier: Rectifier = "none"
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        """Share the weights of a layer."""
         nn.Module.__init__(self)
-        self.__dict__.update(fuse_conv_bn_eval(conv, norm).__dict__)
-        self.to(fastest(conv.weight.device)).to(memory_format=torch.channels_last).requires_grad_(False)
-        self.rectifier = rectifier
+        self.__dict__.update(conv.__dict__)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a map (B, C, h, w)."""
@@ -85,35 +85,34 @@ class FoldedConv(nn.Conv2d):
 
     def convolve(self, x: torch.Tensor, padding: str | tuple[int, ...]) -> torch.Tensor:
         """Return the same with another padding than the layer's."""
-        x = x.to(self.weight.dtype)
-        if self.rectifier != "none" and _POINTWISE is not None and x.device.type == "cpu":
-            name, bounds = _ONEDNN_NAMES[self.rectifier]
-            fused: torch.Tensor = _POINTWISE(
-                x, self.weight, self.bias, padding, self.stride, self.dilation, self.groups, name, bounds, ""
-            )
-            return fused
-        y = F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-        if self.rectifier == "none":
-            return y
-        return y.relu_() if self.rectifier == "relu" else y.clamp_(0, 6)
+        return stable_conv2d(
+            x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups, *_FUNCTIONS[self.rectifier]
+        )
 
 
-def _tensors(modules: Sequence[nn.Module]) -> list[torch.Tensor]:
-    """Return parameters and buffers, sooner than nn.Module does: it is asked at every image."""
-    held = (one for module in modules for one in (*module._parameters.values(), *module._buffers.values()))
-    return [tensor for tensor in held if tensor is not None]
+class FoldedConv(StableConv):
+    """A convolution, with the batch normalisation that followed it and on request the ReLU or ReLU6 after that."""
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, rectifier: Rectifier) -> None:
+        """Take the weights of layers in eval mode."""
+        super().__init__(fuse_conv_bn_eval(conv, norm))
+        self.to(fastest(conv.weight.device)).to(memory_format=torch.channels_last).requires_grad_(False)
+        self.rectifier = rectifier
+
+    def convolve(self, x: torch.Tensor, padding: str | tuple[int, ...]) -> torch.Tensor:
+        """Return the same with another padding than the layer's."""
+        return super().convolve(x.to(self.weight.dtype), padding)
 
 
 def _state(tensors: Sequence[torch.Tensor]) -> tuple[object, ...]:
     """Return what changes with each change of the weights, and the type they are to be run in."""
-    versions = (0 if tensor.is_inference() else tensor._version for tensor in tensors)
     kind = fastest(tensors[0].device) if tensors else None
-    return kind, *zip((tensor.data_ptr() for tensor in tensors), versions, strict=True)
+    return kind, *((tensor.data_ptr(), version_of(tensor)) for tensor in tensors)
 
 
 def _fold(network: nn.Module) -> nn.Module:
     # weights of layers that stay are shared with the network
-    shared = {id(tensor): tensor for tensor in _tensors(list(network.modules()))}
+    shared = {id(tensor): tensor for tensor in tensors_of(list(network.modules()))}
     run = copy.deepcopy(network, dict[int, Any](shared))
     for module in list(run.modules()):
         if isinstance(module, nn.Sequential):
@@ -121,6 +120,10 @@ def _fold(network: nn.Module) -> nn.Module:
     for module in list(run.modules()):
         if isinstance(module, Backbone):
             fold_recorded(module)
+    for module in list(run.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Conv2d and child.padding_mode == "zeros":
+                setattr(module, name, StableConv(child))
     return run
 
 

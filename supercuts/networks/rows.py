@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Shaped
 
 from supercuts.core.errors import InputError
-from supercuts.core.precision import autocast
+from supercuts.core.precision import autocast, sigmoid
 from supercuts.images.bands import to_unit
 from supercuts.networks.layers import Layer, Layers, UpsamplingLayer, WholeImage, WindowLayer, layers_of
 from supercuts.networks.network import Maps, Tile
@@ -119,11 +119,11 @@ def _arrays(ready: Sequence[torch.Tensor], height: int, width: int, layers: Laye
     output, *of_regions = ready
     output = output[0, :, :height, :width].float()
     embeddings = output[:-1].permute(1, 2, 0).contiguous().permute(2, 0, 1)  # a pixel's channels stay side by side
-    maps = [output[-1].sigmoid(), embeddings]
+    maps = [sigmoid(output[-1]), embeddings]
     if of_regions:
         stride = layers.strides[layers.outputs[1]]
         strength, regions = (one[0, :, : -(-height // stride), : -(-width // stride)].float() for one in of_regions)
-        maps += [strength[0].sigmoid(), regions]
+        maps += [sigmoid(strength[0]), regions]
     return [(one if i == 1 else one.contiguous()).cpu().numpy() for i, one in enumerate(maps)]
 
 
@@ -204,30 +204,28 @@ def _padded(rows: torch.Tensor, above: int, below: int, fill: float) -> torch.Te
 
 
 class _Upsampling:
-    """Several rows for each; bilinear ones take the rows beside into account, the first and last twice."""
+    """Several rows for each; bilinear ones take the rows beside into account."""
 
     def __init__(self, layer: UpsamplingLayer) -> None:
         self.layer = layer
         self.held: Rows = None
+        self.n_above = 0  # rows held whose outputs have been returned
 
     def __call__(self, rows: list[Rows], is_last: bool) -> Rows:
         (x,) = rows
         if not self.layer.is_smooth:
             return None if x is None else self.layer.run(x)
-        if x is not None:
-            x = torch.cat(
-                [x[:, :, :1] if self.held is None else self.held, x], 2
-            )  # the first is its own neighbour above
-        elif self.held is not None:
-            x = self.held
-        else:
+        if self.held is not None:
+            x = self.held if x is None else torch.cat([self.held, x], 2)
+        if x is None:
             return None
-        if is_last:
+        if is_last:  # repeating the first row as well would round its outputs differently from those of the whole map
             x = torch.cat([x, x[:, :, -1:]], 2)
-        self.held = x[:, :, -2:].clone()
-        if x.shape[2] < 3:
+        n_above, self.held = self.n_above, x[:, :, -2:].clone()
+        if x.shape[2] < n_above + 2:
             return None
-        return self.layer.run(x)[:, :, self.layer.factor : -self.layer.factor]
+        self.n_above = 1
+        return self.layer.run(x)[:, :, n_above * self.layer.factor : -self.layer.factor]
 
 
 class _Together:

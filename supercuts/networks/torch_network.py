@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Shaped
 
 from supercuts.core.errors import InputError
-from supercuts.core.precision import autocast
+from supercuts.core.precision import autocast, sigmoid
 from supercuts.networks.backbones.base import Backbone
 from supercuts.networks.folded import Foldable
 from supercuts.networks.layers import Layers
@@ -153,9 +153,9 @@ class TorchNetwork(Foldable, ABC):
         run = self.folded()
         with torch.inference_mode(), autocast(view.device):
             prediction = run(view)
-        outputs = [(prediction.boundary_logits.sigmoid(), 1), (prediction.embeddings, 1)]
+        outputs = [(sigmoid(prediction.boundary_logits), 1), (prediction.embeddings, 1)]
         if prediction.strength_logits is not None and prediction.region_embeddings is not None:
-            outputs.append((prediction.strength_logits.sigmoid(), self.stride))
+            outputs.append((sigmoid(prediction.strength_logits), self.stride))
             outputs.append((prediction.region_embeddings, self.stride))
         maps = []
         for values, stride in outputs:

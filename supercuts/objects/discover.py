@@ -108,8 +108,9 @@ def discover(
     >>> image = np.full((40, 60, 3), 200, np.uint8)
     >>> image[10:30, 20:40] = (200, 30, 30)
     >>> h = supercuts.load("compact").segment(image, superpixels=24)
-    >>> discover(h).boxes_yxyx.tolist()
-    [[10, 20, 30, 40]]
+    >>> mask = discover(h).masks[0]
+    >>> bool(mask[12:28, 22:38].all()), bool(mask[:5].any())
+    (True, False)
     """
     graph = label_graph(h.labels)
     found = _find(Task(h.embeddings if features is None else features, graph, n, seed, h, judge, progress), method)

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from supercuts.core.precision import autocast, fastest
+from supercuts.core.precision import autocast, fastest, sigmoid
 
 CPU = torch.device("cpu")
 
@@ -38,3 +38,18 @@ def test_a_limit_of_onednn_is_obeyed():
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "torch.float32"
+
+
+def test_probabilities_depend_on_each_logit_alone():
+    logits = 4 * torch.randn(3, 211, 301, generator=torch.Generator().manual_seed(0))
+    whole, n_threads = sigmoid(logits), torch.get_num_threads()
+    torch.testing.assert_close(whole, logits.sigmoid(), rtol=1e-6, atol=0)
+    try:
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            assert torch.equal(sigmoid(logits), whole)
+            assert torch.equal(sigmoid(logits.permute(2, 1, 0)).permute(2, 1, 0), whole)
+            assert torch.equal(sigmoid(logits[:, 5:110, 3:150]), whole[:, 5:110, 3:150])
+    finally:
+        torch.set_num_threads(n_threads)
+    assert sigmoid(logits[:0]).shape == (0, 211, 301)

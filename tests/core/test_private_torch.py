@@ -1,7 +1,13 @@
+import re
+from pathlib import Path
+
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from supercuts.core.private_torch import has_bfloat16
+from supercuts.core import private_torch
+from supercuts.core.private_torch import has_bfloat16, is_watched, stable_conv2d, tensors_of, version_of
 
 
 @pytest.mark.parametrize("answer", [True, False])
@@ -16,3 +22,91 @@ def test_without_an_answer_there_is_no_bfloat16(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     assert not has_bfloat16()
+
+
+@pytest.fixture(params=["fused", "public"])
+def fallback(request, monkeypatch):
+    """Take the private functions away in one of two runs."""
+    if request.param == "public":
+        monkeypatch.setattr(private_torch, "fused_conv2d", lambda: None)
+
+
+@pytest.mark.usefixtures("fallback")
+@pytest.mark.parametrize(("function", "bounds"), [("none", ()), ("relu", ()), ("hardtanh", (0.0, 6.0))])
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "dilation", "groups"),
+    [(1, 1, 0, 1, 1), (3, 2, 1, 1, 1), (3, 1, 4, 4, 1), (3, 1, 6, 6, 8), (3, 1, "same", 1, 1)],
+)
+def test_convolution_is_that_of_torch(size, stride, padding, dilation, groups, function, bounds):
+    x, weight = torch.randn(1, 8, 25, 38), torch.randn(8, 8 // groups, size, size)
+    sides = padding if isinstance(padding, str) else [padding] * 2
+    y = stable_conv2d(x, weight, None, [stride] * 2, sides, [dilation] * 2, groups, function, bounds)
+    expected = F.conv2d(x, weight, None, stride, padding, dilation, groups)
+    limits = {"none": (None, torch.inf), "relu": (0, torch.inf), "hardtanh": (0, 6)}[function]
+    torch.testing.assert_close(y, expected.clamp(*limits), rtol=1e-4, atol=1e-4)
+
+
+def test_this_torch_convolves_and_rectifies_at_once():
+    assert private_torch.fused_conv2d() is not None
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 4, 6, 8])
+def test_sums_do_not_depend_on_threads_and_rows(dilation):
+    x = torch.randn(1, 24, 25, 38).contiguous(memory_format=torch.channels_last)
+    weight, n_threads, both = torch.randn(24, 24, 3, 3), torch.get_num_threads(), [dilation] * 2
+    padded = F.pad(x, (0, 0, dilation, dilation))
+    results = []
+    try:
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            results.append(stable_conv2d(x, weight, None, [1, 1], both, both, 1))
+            parts = [padded[:, :, y : y + 5 + 2 * dilation] for y in range(0, 25, 5)]
+            rows = [stable_conv2d(part, weight, None, [1, 1], [0, dilation], both, 1) for part in parts]
+            results.append(torch.cat(rows, 2))
+    finally:
+        torch.set_num_threads(n_threads)
+    assert all(torch.equal(sums, results[0]) for sums in results[1:])
+
+
+def test_a_module_is_watched_while_a_hook_is_there():
+    module = nn.Linear(2, 2)
+    assert not is_watched(module)
+    handle = module.register_forward_hook(lambda *_: None)
+    assert is_watched(module)
+    handle.remove()
+    assert not is_watched(module)
+
+
+def test_tensors_are_parameters_and_buffers():
+    modules = list(nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2)).modules())
+    expected = {id(tensor) for tensor in (*modules[0].parameters(), *modules[0].buffers())}
+    assert {id(tensor) for tensor in tensors_of(modules)} == expected
+    assert len(expected) == 6
+
+
+def test_versions_grow_with_changes():
+    tensor = torch.zeros(2)
+    before = version_of(tensor)
+    tensor.add_(1)
+    assert version_of(tensor) > before
+    with torch.inference_mode():
+        assert version_of(torch.zeros(2)) == 0
+
+
+def test_tensors_and_versions_without_private_attributes():
+    class Public:
+        """Has what a module's public methods give."""
+
+        def __init__(self, module):
+            self.parameters, self.buffers = module.parameters, module.buffers
+
+    norm = nn.BatchNorm2d(2)
+    assert [id(tensor) for tensor in tensors_of([Public(norm)])] == [id(tensor) for tensor in tensors_of([norm])]
+
+
+def test_no_other_module_uses_private_names_of_torch():
+    package = Path(__file__).parents[2] / "supercuts"
+    plain = r"\btorch\.(\w+\.)*_[a-z]\w*|\btorch\._C|\._(parameters|buffers|modules|version|forward_(pre_)?hooks)\b"
+    private = re.compile(plain + r"|getattr\([^\n]*, \"_[a-z]")
+    uses = {path.name for path in package.rglob("*.py") if private.search(path.read_text(encoding="utf-8"))}
+    assert uses == {"private_torch.py"}

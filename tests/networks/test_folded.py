@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from supercuts.networks import folded
+from supercuts.core import private_torch
 from supercuts.networks.backbones.base import Backbone, Features
 from supercuts.networks.backbones.registry import make_backbone
 from supercuts.networks.folded import Foldable, FoldedConv
@@ -38,7 +38,7 @@ def in_float32(monkeypatch):
 def test_a_folded_network_says_the_same(network, monkeypatch, has_pointwise):
     in_float32(monkeypatch)
     if not has_pointwise:
-        monkeypatch.setattr(folded, "_POINTWISE", None)
+        monkeypatch.setattr(private_torch, "fused_conv2d", lambda: None)
     x = torch.rand(1, 3, 40, 55).contiguous(memory_format=torch.channels_last)
     run = network.folded()
     with torch.inference_mode():
@@ -55,7 +55,7 @@ def test_a_folded_network_says_the_same(network, monkeypatch, has_pointwise):
 def test_layers_that_others_wrote_are_folded(monkeypatch, backbone, n_left, has_pointwise):
     in_float32(monkeypatch)
     if not has_pointwise:
-        monkeypatch.setattr(folded, "_POINTWISE", None)
+        monkeypatch.setattr(private_torch, "fused_conv2d", lambda: None)
     torch.manual_seed(0)
     network = make_backbone(backbone)
     randomise(network)
@@ -84,10 +84,6 @@ def test_layers_that_are_used_twice_stay():
     foldable = Foldable()
     foldable.backbone = Twice()
     assert type(foldable.eval().folded().backbone.norm) is nn.BatchNorm2d
-
-
-def test_this_torch_convolves_and_rectifies_at_once():
-    assert folded._POINTWISE is not None
 
 
 def test_layers_that_were_folded_are_gone_and_the_network_is_as_before(network):

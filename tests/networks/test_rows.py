@@ -11,6 +11,7 @@ from supercuts.networks.network import ViewsConfig
 from supercuts.networks.rows import derive, predict_rows
 from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import SSNConfig
+from supercuts.networks.tiles import predict_tiles
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +113,36 @@ def test_rows_of_any_convolutional_backbone(monkeypatch, backbone, n_maps, dtype
         SSNConfig(backbone=backbone, head_channels=(4,) * n_maps, embedding_channels=2, region_channels=2)
     )
     check(picture(229, 150), network, atol=1e-4 if dtype == "float32" else 2e-3)
+
+
+@pytest.fixture
+def threads():
+    n_threads = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(n_threads)
+
+
+def pieces(network, image, side):
+    """Return the maps of an image put together of tiles, or of rows if the side is None."""
+    maps = [np.full(one.shape, np.nan, np.float32) for one in network.maps([image], ViewsConfig())[0]]
+    for tile, part in network.rows(image) if side is None else predict_tiles(image, network, side):
+        for target, values, stride in zip(maps, part, (1, 1, 2, 2), strict=True):
+            rows = slice(tile.top // stride, -(-tile.bottom // stride))
+            target[..., rows, tile.left // stride : -(-tile.right // stride)] = values
+    return maps
+
+
+def test_maps_are_the_same_to_the_last_bit_in_float32(monkeypatch, threads):
+    """The whole image, its tiles and its rows, in any number of threads: labels depend on all bits."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr(row_pass, "_BLOCK_PIXELS", 16 * 259)
+    network, image = supercuts.load("compact").network, picture(173, 259)
+    expected = network.maps([image], ViewsConfig())[0]
+    for n in (1, 2):
+        threads(n)
+        for maps in (network.maps([image], ViewsConfig())[0], pieces(network, image, 96), pieces(network, image, None)):
+            for values, wanted in zip(maps, expected, strict=True):
+                np.testing.assert_array_equal(values, wanted)
 
 
 class Zoo(nn.Module):
