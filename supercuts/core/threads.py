@@ -1,16 +1,15 @@
 """Several threads for compiled loops that leave the interpreter to others.
 
 In   a function, the parts it is called with
-Out  all parts worked on
+Out  all parts worked on; threads that wait for more, until close_threads()
 Not  no processes; the results do not depend on the number of threads: no part may touch what another one writes, in
      waves none but those beside it
 """
 
-import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Part = TypeVar("Part")
@@ -39,7 +38,7 @@ def in_threads(work: Callable[[int, Part], None], parts: Sequence[Part], n_threa
         for part in parts:
             work(0, part)
         return
-    others = [_pool(os.getpid(), n - 1).submit(run, thread) for thread in range(1, n)]
+    others = _waiting_threads().start(run, n - 1)
     try:
         run(0)
     finally:
@@ -50,10 +49,47 @@ def in_threads(work: Callable[[int, Part], None], parts: Sequence[Part], n_threa
         other.result()
 
 
-@functools.cache
-def _pool(process: int, n_threads: int) -> ThreadPoolExecutor:
-    """Return threads that wait for work, since starting them takes longer than many a part. A fork has none of them."""
-    return ThreadPoolExecutor(n_threads, thread_name_prefix=f"supercuts-{process}")
+class _WaitingThreads:
+    """Threads of one process that wait for work, since starting them takes longer than many parts.
+
+    There are as many as the largest number that a call has asked for.
+    """
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.n_threads = 0
+        self.pool: ThreadPoolExecutor | None = None
+        self.lock = threading.Lock()
+
+    def start(self, run: Callable[[int], None], n: int) -> "list[Future[None]]":
+        """Call run(1), ... run(n), each in a thread of its own."""
+        with self.lock:
+            if self.pool is None or self.n_threads < n:
+                if self.pool is not None:
+                    self.pool.shutdown(wait=False)  # other callers' parts are still worked on
+                self.pool, self.n_threads = ThreadPoolExecutor(n, thread_name_prefix="supercuts"), n
+            return [self.pool.submit(run, thread) for thread in range(1, n + 1)]
+
+    def close(self) -> None:
+        with self.lock:
+            pool, self.pool = self.pool, None
+        if pool is not None:
+            pool.shutdown()
+
+
+_threads = _WaitingThreads()
+
+
+def _waiting_threads() -> _WaitingThreads:
+    global _threads
+    if _threads.process != os.getpid():  # a fork has none of them, and the lock may be held for ever
+        _threads = _WaitingThreads()
+    return _threads
+
+
+def close_threads() -> None:
+    """End the threads that wait for work; a later call of in_threads starts new ones. Not to be called from a part."""
+    _waiting_threads().close()
 
 
 def in_waves(work: Callable[[Part], bool], parts: Sequence[Part], n_rounds: int, n_threads: int | None = None) -> None:

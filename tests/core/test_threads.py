@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from supercuts.core import threads
-from supercuts.core.threads import in_threads, in_waves, thread_count
+from supercuts.core.threads import close_threads, in_threads, in_waves, thread_count
 
 
 def test_the_environment_says_how_many(monkeypatch):
@@ -79,6 +79,30 @@ def test_callers_at_the_same_time_and_within_one_another(monkeypatch):
     inner = []
     in_threads(lambda *_: inner.append(sum_in_threads()), range(20))
     assert inner == [4950] * 20
+
+
+def n_waiting():
+    return sum(thread.name.startswith("supercuts") for thread in threading.enumerate())
+
+
+def meet_in_threads(n):
+    meet = threading.Barrier(n, timeout=30)
+    in_threads(lambda *_: meet.wait(), range(n), n)
+
+
+def test_threads_are_as_many_as_a_call_asks_for_and_can_be_ended():
+    close_threads()
+    before = n_waiting()
+    for n in (2, 4, 3, 2, 4):
+        meet_in_threads(n)
+    deadline = time.monotonic() + 30
+    while n_waiting() > before + 3 and time.monotonic() < deadline:  # the first one ends once it notices
+        time.sleep(0.01)
+    assert n_waiting() == before + 3
+    close_threads()
+    assert n_waiting() == before
+    meet_in_threads(2)
+    assert n_waiting() == before + 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
