@@ -14,7 +14,6 @@ from jaxtyping import Float32
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
-from supercuts.core.memory import keep_freed_memory
 from supercuts.core.progress import Progress
 from supercuts.hierarchy.georeferenced import georeferenced
 from supercuts.hierarchy.tree import Hierarchy
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
     ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
 else:
     ImageSource = Any  # naming them would import torch, which the engine "onnx" does without
-
-keep_freed_memory()
 
 Priors = Sequence[np.ndarray] | np.ndarray  # boolean masks (H, W)
 Refiner = str | RefineConfig

@@ -100,3 +100,46 @@ def test_the_torch_blocker_blocks():
     assert done.returncode == 1
     assert done.stderr.startswith("supercuts.networks.backbones.registry: torch")
     assert "core" not in done.stderr
+
+
+# what else lives in a process may depend on these; torch and numba come first, so that their settings can be compared
+STATE = """
+import ctypes, json, logging, os, signal, sys, threading, warnings
+import numba, numpy, torch
+called = []
+real = ctypes.CDLL.__getattr__
+def spy(library, name):
+    called.append(name)
+    return real(library, name)
+ctypes.CDLL.__getattr__ = spy
+def state():
+    return dict(
+        threads=(torch.get_num_threads(), torch.get_num_interop_threads(), numba.get_num_threads()),
+        torch=(str(torch.get_default_dtype()), torch.is_grad_enabled(), torch.backends.mkldnn.enabled,
+               torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()),
+        numpy=(repr(numpy.geterr()), repr(numpy.get_printoptions())),
+        warnings=[repr(one) for one in warnings.filters],
+        **{str(one): str(signal.getsignal(one)) for one in signal.valid_signals()},
+        **{f"${name}": value for name, value in os.environ.items()},
+        **{f"numba.config.{name}": str(getattr(numba.config, name)) for name in dir(numba.config) if name.isupper()},
+        running=threading.active_count(),
+        logging=(logging.root.level, repr(logging.root.handlers)),
+        hooks=(repr(sys.excepthook), sys.getrecursionlimit(), list(sys.path)),
+    )
+state()  # torch counts its threads anew once numba has started its own
+before = state()
+import supercuts, supercuts.pipeline, supercuts.model
+after = state()
+changed = [
+    f"{name}: {before.get(name)}, now {after.get(name)}"
+    for name in sorted(before | after)
+    if before.get(name) != after.get(name)
+]
+print(json.dumps([changed, [name for name in called if name.startswith("mall")]]))
+"""
+
+
+def test_importing_changes_nothing_of_the_process():
+    done = run_python(STATE)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[], []]

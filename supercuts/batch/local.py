@@ -28,6 +28,7 @@ from typing import IO, Any
 
 from supercuts.batch.task import FAILED, Result, Task
 from supercuts.core.errors import SuperCutsError
+from supercuts.core.memory import keep_freed_memory
 
 TRIES = 2  # of a task whose worker dies
 DIED = "WorkerDied"
@@ -245,6 +246,7 @@ def serve_stdin() -> None:
     """Serve the process that started this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     faulthandler.enable()
+    keep_freed_memory()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # a library that prints must not garble the answers
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -14,6 +14,7 @@ from typing import Any
 from supercuts.batch.local import DIED, TRIES, make_work, physical_cores, worker_environment
 from supercuts.batch.task import FAILED, Result, Task
 from supercuts.core.checks import check_installed
+from supercuts.core.memory import keep_freed_memory
 
 
 class Actor:
@@ -25,6 +26,7 @@ class Actor:
         arguments = dict(arguments)
         if ray.get_gpu_ids():
             arguments["device"] = "cuda"
+        keep_freed_memory()
         self.work = make_work({"factory": factory, "arguments": arguments})
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:

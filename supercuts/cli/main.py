@@ -27,6 +27,7 @@ from supercuts.cli.segment import segment
 from supercuts.cli.train import train
 from supercuts.cli.view import view
 from supercuts.cli.warmup import warmup
+from supercuts.core.memory import keep_freed_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -95,3 +96,4 @@ def options(
     ] = False,
 ) -> None:
     """Turn images into hierarchies of superpixels: segment once, cut at any granularity."""
+    keep_freed_memory()

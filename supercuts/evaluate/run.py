@@ -24,6 +24,7 @@ import numpy as np
 
 from supercuts.core.errors import SuperCutsError
 from supercuts.core.files import atomic_path
+from supercuts.core.memory import keep_freed_memory
 from supercuts.core.version import package_version
 from supercuts.datasets.base import AnySample
 
@@ -181,6 +182,7 @@ def begin_worker() -> None:
     """Let a process of a pool compute with one thread, and end with its parent."""
     # read by torch and numpy's libraries when they are loaded: one process per core is the parallelism
     os.environ["OMP_NUM_THREADS"] = "1"
+    keep_freed_memory()
     if "torch" in sys.modules:  # the script that is run imports it, which a worker does before it comes here
         sys.modules["torch"].set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

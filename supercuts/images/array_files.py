@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from PIL import PngImagePlugin
 
 from supercuts.core.archives import check_members
@@ -97,6 +96,8 @@ def refusing_damage(path: Path) -> Iterator[None]:
 
 def _read_mat(path: Path, _: bool) -> dict[str, np.ndarray]:
     # mat_dtype: MATLAB stores a double map that holds only 0 and 1 as bytes, which must not pass for uint8
+    import scipy.sparse  # changes the filters of warnings
+
     variables = read_mat(path, mat_dtype=True)
     for name, value in variables.items():
         if scipy.sparse.issparse(value):

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import scipy.io
-
 from supercuts.core.errors import FileFormatError
 from supercuts.images.io import MAX_PIXELS
 
@@ -48,6 +46,8 @@ def read_mat(path: Path, **options: Any) -> dict[str, Any]:
             f"{path} is a MATLAB v7.3 (HDF5) file. Expected version 7 or older: write it again with "
             "save(file, 'name', '-v7')."
         )
+    import scipy.io  # changes os.environ and the filters of warnings
+
     try:
         unpacked: Any = io.BytesIO(_unpack(content))
         variables: dict[str, Any] = scipy.io.loadmat(unpacked, **options)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import scipy.sparse
 from jaxtyping import Bool, Int32, Int64
 
 from supercuts.core.arrays import relabel_consecutive
@@ -178,6 +177,8 @@ def _keep_edges(graph: RegionGraph, keep: np.ndarray) -> RegionGraph:
 
 
 def _n_parts(graph: RegionGraph) -> int:
+    import scipy.sparse.csgraph  # changes the filters of warnings
+
     ends, n = (graph.edges[:, 0], graph.edges[:, 1]), graph.n_nodes
     matrix = scipy.sparse.coo_array((np.ones(graph.n_edges), ends), shape=(n, n))
     return int(scipy.sparse.csgraph.connected_components(matrix, directed=False)[0])

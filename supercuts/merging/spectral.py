@@ -12,13 +12,9 @@ What a solver leaves open is fixed, so results repeat on every machine: signs, b
 of parts that share no border. Those are solved one by one.
 """
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import scipy.linalg
-import scipy.sparse
-import scipy.sparse.csgraph
-import scipy.sparse.linalg
 from jaxtyping import Float, Float64, Int32, Int64
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -26,6 +22,11 @@ from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph
 from supercuts.merging.agglomerative import MergeTree, merge_tree
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+else:
+    csr_array = Any  # importing scipy.sparse changes the filters of warnings
 
 _DENSE = 200  # nodes up to which a dense solver is quicker than a sparse one
 _SHIFT = -1e-3  # just below the smallest eigenvalue, which is 0: the shifted matrix can be factorised
@@ -83,6 +84,8 @@ def spectral_embedding(
         raise InputError(
             f"weights of shape {weights.shape} must be {len(edges)} finite numbers > 0, one for each edge."
         )
+    import scipy.sparse.csgraph
+
     ends = (edges[:, 0], edges[:, 1])
     one_way = scipy.sparse.coo_array((weights.astype(np.float64), ends), shape=(n_nodes, n_nodes))
     matrix = (one_way + one_way.T).tocsr()
@@ -190,8 +193,10 @@ def _discretize(rows: Float64[np.ndarray, "nodes vectors"]) -> Int64[np.ndarray,
     return parts
 
 
-def _solve(matrix: scipy.sparse.csr_array, n_pairs: int) -> tuple[np.ndarray, np.ndarray]:
+def _solve(matrix: csr_array, n_pairs: int) -> tuple[np.ndarray, np.ndarray]:
     """Return at most n_pairs smallest eigenpairs of a connected graph, ascending, the constant one first."""
+    import scipy.sparse.linalg
+
     n = matrix.shape[0]
     if n == 1:
         return np.zeros(1), np.ones((1, 1))
@@ -216,6 +221,8 @@ def _solve(matrix: scipy.sparse.csr_array, n_pairs: int) -> tuple[np.ndarray, np
 
 def _fix_basis(values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Replace the vectors of equal eigenvalues by a basis that depends on their space alone."""
+    import scipy.linalg
+
     fixed = vectors.copy()
     starts = np.flatnonzero(np.diff(values, prepend=-1.0) > _EQUAL)
     for low, high in zip(starts, [*starts[1:], values.size], strict=True):

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from jaxtyping import Float32, Int, Int32
 
 from supercuts.core.errors import InputError
-from supercuts.core.memory import keep_freed_memory
 from supercuts.refine.config import RefineConfig
 from supercuts.refine.network import KanezakiCNN, choose_precision
 from supercuts.refine.objective import Terms, classify, objective, pixel_weights
@@ -112,7 +111,6 @@ def fit(
     """
     check_examples(examples, config)
     device = torch.device(device)
-    keep_freed_memory()  # a step frees what the next one allocates
     network = new_network(config, examples[0].image.shape[2], device)
     optimizer = torch.optim.SGD(
         network.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay
