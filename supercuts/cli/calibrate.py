@@ -2,10 +2,9 @@
 
 In   a .safetensors file, images that the network was not trained on, with segmentations by people
 Out  the same file with an affinity, what tells objects from background, and levels in it
-Not  no training of the network; the work is in training/affinity.py, figure_ground.py and levels.py
+Not  no training of the network; the work is in training/calibrate.py
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,9 +17,6 @@ from supercuts.cli.common import check_suffix, print_note, progress, working
 from supercuts.core.errors import InputError
 
 if TYPE_CHECKING:
-    from supercuts.datasets.base import Sample
-    from supercuts.merging.perceptrons import Perceptrons
-    from supercuts.model import Model
     from supercuts.networks.files import Calibration
     from supercuts.training.levels import Level
 
@@ -46,18 +42,23 @@ def calibrate(
     A network that has seen an image is too sure of its boundaries there, so give images it was not trained on.
     """
     check_suffix("MODEL", model, ".safetensors")
-    from supercuts.networks.files import write_calibration
+    from supercuts.networks.files import load_network, write_calibration
 
     if like is not None:
         write_calibration(model, _calibration_of(like, model))
         typer.echo(f"{model}: calibrated like {like}")
         return
+    from supercuts.training.calibrate import CalibrationConfig, learn_calibration
     from supercuts.training.config import DataConfig
     from supercuts.training.samples import make_dataset
 
     samples = make_dataset(DataConfig(root=None if data is None else Path(data), folder=folder), split)[:limit]
     source = f"{folder or 'BSDS500'} {split}, {len(samples)} images, {leaves} superpixels, seed {seed}"
-    calibration, chosen = _learn(model, samples, leaves, seed, gnn)
+    config = CalibrationConfig(leaves=leaves, gnn=gnn, seed=seed)
+    with progress() as bar:
+        calibration, chosen = learn_calibration(
+            load_network(model)[0], samples, config, lambda items, what: bar.track(items, description=what), working
+        )
     write_calibration(model, replace(calibration, source=source))
     _print_levels(chosen, source)
     if len(samples) < 20:
@@ -73,58 +74,6 @@ def _calibration_of(like: Path, model: Path) -> "Calibration":
         lacks = "is a network of another kind" if calibration.arrays else "has not been calibrated"
         raise InputError(f"--like {like}: {lacks}. Give a calibrated model of the same configuration.")
     return calibration
-
-
-def _learn(
-    model: Path, samples: Sequence["Sample"], leaves: int, seed: int, with_gnn: bool
-) -> tuple["Calibration", dict[str, "Level"]]:
-    """Return what is learned from the samples, and the levels with their figures."""
-    from supercuts.merging.affinity import merge_by_affinity
-    from supercuts.model import Model
-    from supercuts.networks.files import Calibration, load_network
-    from supercuts.networks.network import VIEWS
-    from supercuts.settings import default_config
-    from supercuts.training.affinity import AffinityTrainingConfig, describe, learn_affinity
-    from supercuts.training.levels import calibrate_levels
-
-    network, _ = load_network(model)
-    config = default_config(network)
-    seen_many_times = config.model_copy(update={"views": VIEWS["many"]})
-    with progress() as bar:
-        images = [describe(sample, network, leaves, config) for sample in bar.track(samples, description="superpixels")]
-        # one affinity serves both, and learns from twice as many borders
-        also = [
-            describe(sample, network, leaves, seen_many_times)
-            for sample in bar.track(samples, description="superpixels of many views")
-        ]
-    with working("learning the affinity"):
-        affinity = learn_affinity([*images, *also], AffinityTrainingConfig(seed=seed))
-    trees = [merge_by_affinity(image.graph, image.statistics, affinity) for image in images]
-    chosen = calibrate_levels(trees, [image.tables for image in images])
-    levels = {name: level.altitude for name, level in chosen.items()}
-    arrays = {f"affinity.{name}": values for name, values in affinity.arrays().items()}
-    judge = _learn_figure_ground(Model(network, levels, config, affinity), samples, leaves, seed)
-    arrays |= {f"figure_ground.{name}": values for name, values in judge.arrays().items()}
-    if not with_gnn:
-        return Calibration(levels, arrays), chosen
-    from supercuts.training.gnn import GNNTrainingConfig, learn_gnn
-
-    with working("learning the graph neural network"):
-        gnn = learn_gnn([*images, *also], affinity, GNNTrainingConfig(seed=seed))
-    arrays |= {f"gnn.{name}": values for name, values in gnn.arrays().items()}
-    return Calibration(levels, arrays, gnn_config=gnn.config.model_dump_json()), chosen
-
-
-def _learn_figure_ground(model: "Model", samples: Sequence["Sample"], leaves: int, seed: int) -> "Perceptrons":
-    from supercuts.training.affinity import PerceptronTrainingConfig
-    from supercuts.training.figure_ground import learn_figure_ground
-
-    with progress() as bar:
-        tracked = bar.track(samples, description="hierarchies")
-        hierarchies = [model.segment(sample.image_path, leaves) for sample in tracked]
-    with working("learning figure and ground"):
-        truths = [sample.truths for sample in samples]
-        return learn_figure_ground(hierarchies, truths, PerceptronTrainingConfig(seed=seed))
 
 
 def _print_levels(levels: dict[str, "Level"], caption: str) -> None:

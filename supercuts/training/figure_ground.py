@@ -2,7 +2,7 @@
 
 In   hierarchies of images that the network was not trained on, with their annotators' segmentations
 Out  Perceptrons that judge the nodes of a hierarchy (objects/figure_ground.py)
-Not  no files (cli/calibrate.py)
+Not  no files
 
 A segment that somebody drew counts as figure the less the image's frame cuts it: exp(-2 f^2 / a), of f pixels on the
 frame and a in all, which is the boundary connectivity of Zhu et al. (CVPR 2014) with human segments in place of
