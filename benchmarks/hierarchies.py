@@ -1,7 +1,8 @@
 """Compare hierarchies: the mergers of SuperCuts, and what other libraries make, on the same images.
 
 In   a folder with BSDS500, a split, a calibrated model
-Out  a table of all figures, and how far the default lies above each, with paired intervals; on request JSON
+Out  a table of all figures, and how far the default lies above each, with paired intervals; on request JSON. The
+     network's boundary map itself, thinned, shows what its tree costs or gains
 Not  no choice of settings; the test split is for reporting only
 
     python benchmarks/hierarchies.py --data data --split test --json hierarchies.json
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from common import HIERARCHY_COLUMNS, markdown_facts, markdown_table, positive_int, run_facts, score, write_json
 from peer_hierarchies import HIERARCHIES
 from peers import MODULES, is_installed
@@ -26,15 +28,17 @@ from supercuts.evaluate.hierarchies import (
     score_contour_map,
     score_hierarchy,
     score_segmentations,
+    score_soft_map,
     summarise,
 )
 from supercuts.evaluate.methods import Method, MethodResult, of_model
 from supercuts.evaluate.predictions import bootstrap_95
 from supercuts.evaluate.report import hierarchy_document
 from supercuts.evaluate.run import Store, Task
-from supercuts.evaluate.scorers import HierarchyOfModel
+from supercuts.evaluate.scorers import HierarchyOfModel, load_once
 from supercuts.model import Model
-from supercuts.networks.network import weights_path
+from supercuts.networks.network import VIEWS, weights_path
+from supercuts.networks.predict import predict
 
 DEFAULT = "learned affinity"
 OURS: dict[str, dict[str, str]] = {
@@ -44,6 +48,7 @@ OURS: dict[str, dict[str, str]] = {
     "spectral": {"merging": "spectral"},
 }
 BY_HAND = "hand-made distances"
+MAPS = {"boundary map, thinned": "one", "boundary map, thinned, many views": "many"}
 COLUMNS = {**HIERARCHY_COLUMNS, "mIoU": "miou_mean"}
 COMPARED = ("covering_ods", "boundary_ods_f")
 
@@ -65,6 +70,21 @@ class ByHand:
 def without_affinity(model: str) -> Model:
     """Return the model; a process loads it for its first image only."""
     return Model(supercuts.load(model).network)
+
+
+@dataclass(frozen=True, slots=True)
+class OfMap:
+    """Score the boundary map that the network predicts, after non-maximum suppression: no hierarchy."""
+
+    model: str
+    views: str
+
+    def __call__(self, sample: Sample) -> HierarchyScores:
+        """Return the scores of one image."""
+        network = load_once(self.model).network
+        assert network is not None
+        maps = predict(supercuts.read_image(sample.image_path), network, VIEWS[self.views])
+        return score_soft_map(maps.boundary, sample.truths, nms=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +118,7 @@ def main() -> None:
     rows = [(result.method, *figures_of(result)) for result in results]
     print(f"\n{markdown_table(('hierarchy', *COLUMNS), rows)}")
     margins = {result.method: margin(results[0], result) for result in results[1:]}
-    rows = [(name, *(f"{v:+.3f} ({low:+.3f} to {high:+.3f})" for v, low, high in m)) for name, m in margins.items()]
+    rows = [(name, *(difference(*values) for values in of_both)) for name, of_both in margins.items()]
     print(f"\n{markdown_table((f'{DEFAULT} minus', 'covering ODS', 'boundary F ODS'), rows)}")
     if arguments.json:
         write_json(arguments.json, {**hierarchy_document(facts, results), "margins": margins})
@@ -126,6 +146,7 @@ def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list
     methods = [
         of_model(name, samples, HierarchyOfModel(model, leaves, True, **how), weights) for name, how in OURS.items()
     ]
+    methods += [of_model(name, samples, OfMap(model, views), weights) for name, views in MAPS.items()]
     methods.append(of_model(BY_HAND, samples, ByHand(model, leaves), weights))
     names = tuple(sample.name for sample in samples)
     for name in HIERARCHIES if arguments.peers is None else arguments.peers:
@@ -140,21 +161,29 @@ def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list
 def figures_of(result: MethodResult[HierarchyScores]) -> list[str]:
     """Return the row of a method."""
     figures = summarise(list(result.scores.values()))
-    return [f"{figures[name]:.3f}" for name in COLUMNS.values()]
+    return [f"{figures[name]:.3f}" if name in figures else "" for name in COLUMNS.values()]
 
 
 def margin(
     ours: MethodResult[HierarchyScores], other: MethodResult[HierarchyScores]
 ) -> list[tuple[float, float, float]]:
-    """Return how much ours is better in each figure of COMPARED, with the interval of the paired difference."""
+    """Return how much ours is better in each figure of COMPARED, with the interval of the paired difference.
+
+    NaN where there are no regions to compare: a boundary map has none.
+    """
     pairs = list(zip(ours.scores.values(), other.scores.values(), strict=True))
     intervals = bootstrap_95(_differences, pairs)
     return [(value, *intervals[name]) for name, value in _differences(pairs).items()]
 
 
+def difference(value: float, low: float, high: float) -> str:
+    """Return a margin with its interval; nothing where there is none."""
+    return "" if np.isnan(value) else f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
 def _differences(pairs: Sequence[Any]) -> Mapping[str, float]:
     mine, theirs = (summarise([_compared(pair[i]) for pair in pairs]) for i in (0, 1))
-    return {name: mine[name] - theirs[name] for name in COMPARED}
+    return {name: mine[name] - theirs.get(name, np.nan) for name in COMPARED}
 
 
 def _compared(scores: HierarchyScores) -> HierarchyScores:

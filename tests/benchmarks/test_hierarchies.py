@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supercuts.evaluate.hierarchies import score_contour_map
+from supercuts.evaluate.hierarchies import score_contour_map, score_soft_map
 from supercuts.evaluate.methods import MethodResult
 from supercuts.hierarchy.contours import contour_tree
 
@@ -65,3 +65,18 @@ def test_the_margin_is_the_difference_of_the_figures(scripts):
     assert boundary > 0
     assert interval[0] <= covering <= interval[1]
     assert hierarchies.margin(exact, exact) == [(0, 0, 0)] * 2
+
+
+def test_a_boundary_map_has_no_regions_to_compare(scripts):
+    hierarchies = scripts["hierarchies"]
+    truth = np.zeros((20, 30), np.int32)
+    truth[:, 15:] = 1
+    ucm, strength = np.zeros((41, 61)), np.zeros((20, 30))
+    ucm[:, 30] = strength[:, 14] = 0.5
+    tree = MethodResult("tree", {name: score_contour_map(ucm, [truth]) for name in "ab"}, {})
+    of_map = MethodResult("map", {name: score_soft_map(strength, [truth]) for name in "ab"}, {})
+    row = dict(zip(hierarchies.COLUMNS, hierarchies.figures_of(of_map), strict=True))
+    assert (row["covering ODS"], row["F ODS"]) == ("", "1.000")
+    covering, boundary = hierarchies.margin(tree, of_map)
+    assert hierarchies.difference(*covering) == ""
+    assert hierarchies.difference(*boundary) == "+0.000 (+0.000 to +0.000)"
