@@ -2,13 +2,13 @@
 
 In   a folder with ECSSD (images/, ground_truth_mask/ with masks > 127), a model
 Out  mean IoU after 1, 2, ... clicks and the median number of clicks to an IoU of 0.85
-Not  no training; --fit prints the logistic regressions that the weights in hierarchy/clicks.py come from
+Not  no training; --fit prints the logistic regressions that the weights in hierarchy/selection.py come from
 
     python benchmarks/clicks.py --workers 2
 
 A click lies at the centre (the pixel farthest from its border) of the largest connected error region: on the object
 where it was missed, beside it where too much was taken. Images that never reach 0.85 count as one click more than the
-most. The weights in hierarchy/clicks.py were fitted and chosen on the first 206 images: both parts are printed.
+most. The weights in hierarchy/selection.py were fitted and chosen on the first 206 images: both parts are printed.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from sklearn.linear_model import LogisticRegression
 import supercuts
 from supercuts.datasets.base import data_root
 from supercuts.hierarchy._kernels import tree as _kernels
-from supercuts.hierarchy.clicks import node_features
+from supercuts.hierarchy.selection import node_features
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.model import Model
 
 ENOUGH = 0.85
 PURE = 0.05  # a node with less of the other kind is not mixed
-N_FITTED = 206  # images, the first by name, that the weights of hierarchy/clicks.py were chosen on
+N_FITTED = 206  # images, the first by name, that the weights of hierarchy/selection.py were chosen on
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,8 @@ from supercuts.evaluate.hierarchies import (
     summarise,
 )
 from supercuts.evaluate.methods import Method, MethodResult, of_model
-from supercuts.evaluate.predictions import bootstrap_95
 from supercuts.evaluate.report import hierarchy_document
-from supercuts.evaluate.run import Store, Task
+from supercuts.evaluate.run import Store, Task, bootstrap_95
 from supercuts.evaluate.scorers import HierarchyOfModel, load_once
 from supercuts.model import Model
 from supercuts.networks.network import VIEWS, weights_path

@@ -40,8 +40,7 @@ from supercuts.datasets.annotations import PartSample
 from supercuts.datasets.base import data_root
 from supercuts.datasets.registry import open_parts
 from supercuts.evaluate.methods import MethodResult, of_model
-from supercuts.evaluate.predictions import bootstrap_95
-from supercuts.evaluate.run import Store
+from supercuts.evaluate.run import Store, bootstrap_95
 from supercuts.images.color import rgb_to_lab
 from supercuts.metrics.nodes import flat_jaccard
 from supercuts.model import Model

@@ -30,8 +30,7 @@ from rich.progress import Progress
 import supercuts
 from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.evaluate.predictions import bootstrap_95
-from supercuts.evaluate.run import Store, Task, clear, run
+from supercuts.evaluate.run import Store, Task, bootstrap_95, clear, run
 from supercuts.evaluate.scorers import SuperpixelsOfModel
 from supercuts.evaluate.superpixels import SuperpixelFigures, SuperpixelScores, score_superpixels
 from supercuts.networks.network import weights_path

@@ -31,16 +31,14 @@ from supercuts.core.config import load_config
 from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.evaluate.methods import Method
-from supercuts.evaluate.predictions import bootstrap_95
-from supercuts.evaluate.run import Store, Task
+from supercuts.evaluate.run import Store, Task, bootstrap_95
 from supercuts.metrics.pooled_iou import PooledIoU, PooledIoUSummary, aggregate_pooled_iou, label_pooled_iou
 from supercuts.model import Model
 from supercuts.networks.network import weights_path
 from supercuts.refine.config import OURS, PartitionConfig, RefineConfig
 from supercuts.refine.fit import Example, fit, label
 from supercuts.refine.hierarchy import REFINERS, refine_hierarchy
-from supercuts.refine.preprocess import read_input
-from supercuts.refine.runs import initial_of, superpixels_of
+from supercuts.refine.runs import initial_of, read_input, superpixels_of
 
 ST = "ST, published, nu=5"
 PLAIN = f"{ST}, plain loop"

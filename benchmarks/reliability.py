@@ -20,7 +20,7 @@ import supercuts
 from supercuts.core.files import atomic_path
 from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.evaluate.predictions import bootstrap_95
+from supercuts.evaluate.run import bootstrap_95
 from supercuts.merging.affinity import edge_features, separation
 from supercuts.model import Model
 from supercuts.training.affinity import describe, share_of_edges

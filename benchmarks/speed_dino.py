@@ -18,8 +18,7 @@ from supercuts.networks.ssn import SSN, SSNConfig, pixel_features
 from supercuts.superpixels.grid import make_grid
 from supercuts.superpixels.soft_kmeans import make_layout, soft_kmeans, to_cells
 from supercuts.training.config import LossConfig
-from supercuts.training.losses import boundary_loss
-from supercuts.training.module import superpixel_losses
+from supercuts.training.module import boundary_loss, superpixel_losses
 from supercuts.training.samples import TrainingSample
 
 BACKBONE = "dino_vits16"

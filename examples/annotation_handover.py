@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 
 import supercuts
 from supercuts.core.files import atomic_path
-from supercuts.hierarchy.unions import best_union
+from supercuts.hierarchy.selection import best_union
 
 
 def check(coco, h):

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 from torch_geometric.nn import SAGEConv
 
 import supercuts
+from supercuts.export.graphs import to_data
 from supercuts.export.partitions import partitions
-from supercuts.export.pyg import to_data
 
 h = supercuts.load("compact").segment(sys.argv[1] if len(sys.argv) > 1 else "examples/photo.jpg")
 data = to_data(h, partitions(h)[-1])  # the finest partition: the superpixels

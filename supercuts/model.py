@@ -18,8 +18,7 @@ from supercuts.core.progress import Progress
 from supercuts.hierarchy.georeferenced import georeferenced
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.scenes import Scene, all_bands, read_scene
-from supercuts.merging.affinity import Affinity
-from supercuts.merging.perceptrons import Perceptrons
+from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.merging.priors import (
     check_priors,
 )
@@ -209,7 +208,7 @@ class Model:
             return h.embeddings
         if h.image is None:
             raise InputError("the hierarchy holds no image, whose keys are wanted. Save it with image=True.")
-        from supercuts.objects.keys import dino_keys  # imports timm
+        from supercuts.objects.features import dino_keys  # imports timm
 
         image = filled(h.image, h.labels >= 0) if h.is_masked else h.image
         return dino_keys(transformer, image).pool(h.labels, h.n_leaves)

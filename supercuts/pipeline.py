@@ -24,9 +24,8 @@ from supercuts.graph.statistics import region_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.bands import preview
 from supercuts.images.scenes import Scene
-from supercuts.merging.affinity import Affinity
+from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.merging.agglomerative import LinkageConfig
-from supercuts.merging.perceptrons import Perceptrons
 from supercuts.merging.priors import Masks, cells_of_masks, members_of_masks, merge_with_priors
 from supercuts.merging.registry import Regions, merge
 from supercuts.networks.maps import PixelMaps

@@ -14,8 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from supercuts.batch.outputs import write_outputs
-from supercuts.merging.affinity import Affinity
-from supercuts.merging.perceptrons import Perceptrons
+from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.model import Model
 from supercuts.networks.calibration import parse_config, read_calibration
 from supercuts.networks.maps import PixelMaps, as_half

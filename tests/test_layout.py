@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "supercuts").rglob("*.py"))
 MODULES = [path for path in FILES if path.name != "__init__.py"]
 
-MAX_LINES = 400
+MAX_LINES = 450
 MAX_BODY_LINES = 40
 MAX_KERNEL_LINES = 100  # a compiled loop keeps its state in local arrays, which helpers would have to pass around
 

@@ -20,7 +20,7 @@ from supercuts.networks.network import EMBEDDED, ViewsConfig, weights_path
 from supercuts.networks.predict import predict
 from supercuts.networks.ssn import SSN, SSNConfig, make_ssn
 from supercuts.objects.discover import discover
-from supercuts.objects.keys import dino_keys
+from supercuts.objects.features import dino_keys
 from supercuts.pipeline import segment_by_maps
 from supercuts.selftaught.learned import pixel_maps
 from supercuts.settings import ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config

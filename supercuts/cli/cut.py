@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import supercuts
-from supercuts.cli.common import check_suffix, print_json, read_hierarchy, working
+from supercuts.cli.common import FAILED, check_suffix, print_error, print_json, read_hierarchy, working
 from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
 
@@ -68,3 +68,79 @@ def _drawn(file: Path, h: "supercuts.Hierarchy", labels: Any) -> Any:
     if h.image is None:
         raise InputError(f"{file} holds no photo to draw on. Leave out --overlay, or save it again with image=True.")
     return draw_boundaries(h.image, labels, width=2)
+
+
+def view(
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz|IMAGE", help="A hierarchy, or an image to segment.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The .html page to write; without it, a temporary one.")
+    ] = None,
+    is_opened: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+    model: Annotated[str, typer.Option(help="For an image: compact, or a .safetensors file of weights.")] = "compact",
+    superpixels: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="For an image: exactly this many superpixels.")
+    ] = None,
+) -> None:
+    """Look at a hierarchy in the browser: any granularity, selections, scribbles."""
+    if out is not None:
+        check_suffix("--out", out, ".html")
+    elif not is_opened:
+        raise InputError("--no-open without --out would make a page that nobody sees. Give --out FILE.html.")
+    from supercuts.export import html_viewer
+
+    with working(f"making the viewer of {file}"):
+        if file.suffix.lower() == ".npz":
+            h = read_hierarchy(file)
+        else:
+            h = supercuts.load(model).segment(file, superpixels=superpixels)
+        page = out or html_viewer.temporary_path(file.stem)
+        html_viewer.write_html(page, h)
+    if is_opened:
+        html_viewer.open_in_browser(page)
+    typer.echo(f"{page}: viewer of {file}")
+
+
+_FORMATS = (
+    "npz; ucm (.mat, .npy); labels (.png, .tif); masks (folder); coco, sam (.json); geojson, gpkg, geotiff, svg; "
+    "networkx-rag, networkx-tree (.graphml, .json); pyg, pyg-levels (.pt); linkage (.npy); ome-zarr (folder); "
+    "html (the viewer)."
+)
+
+
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="A hierarchy written by `supercuts segment`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write; for masks and ome-zarr a new folder.")],
+    format: Annotated[str, typer.Option(help=_FORMATS)],
+    regions: Annotated[int | None, typer.Option(help="Only the cut into exactly this many regions.")] = None,
+    level: Annotated[str | None, typer.Option(help="Only this level: scene, object or part.")] = None,
+    altitude: Annotated[float | None, typer.Option(help="Only the cut at this altitude, 0..1.")] = None,
+    granularity: Annotated[float | None, typer.Option(help="Only the cut at this granularity, 0..1.")] = None,
+    like: Annotated[Path | None, typer.Option(help="The GeoTIFF that was segmented: map coordinates.")] = None,
+    every_node: Annotated[bool, typer.Option("--every-node", help="Polygons of all nodes of the tree.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is at --out.")] = False,
+) -> None:
+    """Write a hierarchy in another format."""
+    from supercuts.core.checks import check_choice
+    from supercuts.export.registry import FORMATS
+
+    check_choice("--format", format, FORMATS)
+    with working(f"writing {out}"):
+        h = read_hierarchy(file)
+        try:
+            h.export(
+                out,
+                format,
+                regions=regions,
+                level=level,
+                altitude=altitude,
+                granularity=granularity,
+                like=like,
+                every_node=every_node,
+                force=force,
+            )
+        except OSError as error:  # a full disk, a folder that may not be written to
+            print_error(
+                f"{out} cannot be written ({error.strerror or error}). Give a path with space that you may use."
+            )
+            raise typer.Exit(FAILED) from error
+    typer.echo(f"{out}: {format} of {file}")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import typer
 
-from supercuts.cli._evaluation import N_CORES, Limit, Out, Workers, finish, print_table, say_written, score_all
 from supercuts.cli.common import check_suffix, working
+from supercuts.cli.evaluate import N_CORES, Limit, Out, Workers, finish, print_table, say_written, score_all
 
 if TYPE_CHECKING:
     from supercuts.evaluate.methods import Method
-    from supercuts.evaluate.object_scorers import ObjectsOfModel, ObjectsOfPatches
-    from supercuts.evaluate.sheet import Case
+    from supercuts.evaluate.plot import Case
+    from supercuts.evaluate.scorers import ObjectsOfModel, ObjectsOfPatches
 
 _Score = TypeVar("_Score")
 _OBJECT_FIGURES = {
@@ -117,8 +117,8 @@ def parts(
     from supercuts.datasets.base import data_root
     from supercuts.datasets.registry import open_parts
     from supercuts.evaluate.methods import of_model
-    from supercuts.evaluate.object_scorers import PartsOfModel
     from supercuts.evaluate.parts import PartScores, by_part, summarise_parts
+    from supercuts.evaluate.scorers import PartsOfModel
     from supercuts.networks.network import weights_path
 
     opened = open_parts(dataset, data_root(data))
@@ -142,7 +142,7 @@ def parts(
 def _object_scorer(model: str, method: str | None, weights: str) -> "tuple[ObjectsOfModel | ObjectsOfPatches, Path]":
     """Return who finds the objects, and the file of its weights; refuse what could find none."""
     from supercuts.core.checks import check_choice
-    from supercuts.evaluate.object_scorers import ObjectsOfModel, ObjectsOfPatches
+    from supercuts.evaluate.scorers import ObjectsOfModel, ObjectsOfPatches
     from supercuts.networks.backbones.registry import DINO, TIMM
     from supercuts.networks.network import weights_path
     from supercuts.objects.discover import METHODS
@@ -182,7 +182,7 @@ def _check_paths(out: Path | None, sheet: Path | None) -> None:
     if out is not None:
         check_suffix("--json", out, ".json")
     if sheet is not None:
-        from supercuts.evaluate.sheet import check_sheet
+        from supercuts.evaluate.plot import check_sheet
 
         check_sheet(sheet)
 
@@ -208,7 +208,7 @@ def _run(job: _Job[_Score], out: Path | None, workers: int, sheet: Path | None) 
 
 def _draw_worst(job: _Job[_Score], images: Mapping[str, Mapping[str, float]], sheet: Path) -> None:
     """Draw the cases that score lowest, found once more: scores keep no masks."""
-    from supercuts.evaluate.sheet import worst, write_sheet
+    from supercuts.evaluate.plot import worst, write_sheet
 
     order = next((figure for figure in job.order if any(figure in one for one in images.values())), job.order[0])
     by_name = {task.sample.name: task.sample for task in job.method.tasks}

@@ -5,29 +5,36 @@ Out  the call of one command; exit code 0, 1 (inputs failed) or 2 (usage)
 Not  no work: each command is one module; numba and torch are imported only once a command runs
 """
 
+import time
 from typing import Annotated
 
 import typer
 
 from supercuts.cli.batch import batch
-from supercuts.cli.calibrate import calibrate
-from supercuts.cli.common import Command
-from supercuts.cli.cut import cut
+from supercuts.cli.common import Command, working
+from supercuts.cli.cut import cut, export, view
 from supercuts.cli.evaluate import app as evaluate
 from supercuts.cli.evaluate_objects import objects as evaluate_objects
 from supercuts.cli.evaluate_objects import parts as evaluate_parts
-from supercuts.cli.export import export
-from supercuts.cli.objects import objects
-from supercuts.cli.onnx import onnx
-from supercuts.cli.parts import parts
-from supercuts.cli.refine import refine
-from supercuts.cli.refine_apply import refine_apply
-from supercuts.cli.refine_train import refine_train
+from supercuts.cli.objects import objects, parts
+from supercuts.cli.refine import refine, refine_apply, refine_train
 from supercuts.cli.segment import segment
-from supercuts.cli.train import train
-from supercuts.cli.view import view
-from supercuts.cli.warmup import warmup
+from supercuts.cli.train import calibrate, onnx, train
 from supercuts.core.memory import keep_freed_memory
+
+
+def warmup() -> None:
+    """Compile now what the first segmentation would compile: after an editable install, or for another NUMBA_CACHE_DIR.
+
+    An ordinary installation has compiled it already.
+    """
+    from supercuts.warm import compile_kernels
+
+    start = time.perf_counter()
+    with working("compiling"):
+        compile_kernels()
+    typer.echo(f"ready after {time.perf_counter() - start:.1f} s")
+
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -5,55 +5,206 @@ Out  OUT/<name>_objects.png (16-bit labels, 0 no object), OUT/<name>_objects_pan
 Not  no discovery (objects/), no segmentation
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 import supercuts
-from supercuts.cli import _discovery as discovery
-from supercuts.cli.common import working
+from supercuts.cli.common import FAILED, print_error, print_json, print_note, progress, read_hierarchy, working
+from supercuts.cli.segment import find_images, name_outputs
+from supercuts.core.errors import InputError, SuperCutsError
+from supercuts.core.files import atomic_path
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from supercuts.objects.result import Objects
+    from supercuts.objects.parts import PartDescriptors
+    from supercuts.objects.result import Objects, Parts
+
+
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE", help="Image files, folders, globs, or hierarchies (.npz).")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to write to; created if needed.")]
+ModelName = Annotated[str, typer.Option("--model", help="compact, or a .safetensors file of weights.")]
+Superpixels = Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the hierarchies that are made.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of methods that start at random.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+
+_TILE_PX = 480  # long side of a panel's pictures
+_FOUND = (88, 222, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one image: its document, or why there is none."""
+
+    image: str
+    name: str
+    document: dict[str, Any] | None = None
+    error: str | None = None
+
+
+def prepare(images: list[Path], out: Path, suffixes: Iterable[str]) -> dict[Path, str]:
+    """Return each input's output name and create the folder; refuse one in which an output would replace an input."""
+    names = name_outputs(find_images(images))
+    targets = {out.resolve() / f"{name}{suffix}" for name in names.values() for suffix in suffixes}
+    for path in names:
+        if path.parent.resolve() / path.name in targets:
+            raise InputError(f"{path} would be overwritten by an output of that name. Give another folder to --out.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be created ({error.strerror}). Give a folder that may be.") from error
+    return names
+
+
+def hierarchy_of(model: "supercuts.Model", path: Path, superpixels: int | None) -> "supercuts.Hierarchy":
+    """Return the hierarchy of an image, or the one that a file holds."""
+    if path.suffix.lower() == ".npz":
+        return read_hierarchy(path)
+    return model.segment(path, superpixels=superpixels)
+
+
+def for_each(
+    names: Mapping[Path, str],
+    work: Callable[[Path, str, Callable[..., None]], dict[str, Any]],
+    what: str,
+) -> list[Report]:
+    """Call work(path, name, step) for each image behind a progress bar; step(done, all, note) shows steps within."""
+    reports = []
+    with progress() as bar:
+        task = bar.add_task(what, total=len(names))
+        steps = bar.add_task("steps", visible=False)
+
+        def step(done: int, n: int, note: str = "steps") -> None:
+            bar.update(steps, completed=done, total=n, description=note, visible=True)
+
+        for path, name in names.items():
+            bar.update(task, description=path.name)
+            try:
+                document = work(path, name, step)
+                reports.append(Report(str(path), name, document))
+            except (SuperCutsError, OSError) as error:  # the other images may still succeed
+                message = str(error)
+                said = message if str(path) in message else f"{path}: {message}"
+                reports.append(Report(str(path), name, error=said))
+            bar.update(steps, visible=False)
+            bar.advance(task)
+    return reports
+
+
+def finish(
+    reports: list[Report], out: Path, columns: Mapping[str, Callable[[dict[str, Any]], str]], as_json: bool
+) -> None:
+    """Print what was found; name every image that failed and leave with exit code 1 if one did."""
+    if as_json:
+        documents = [report.document or {"image": report.image, "error": report.error} for report in reports]
+        print_json({"images": documents})
+    elif any(report.document for report in reports):
+        table = Table("image", caption=Text(f"written to {out}"), caption_justify="left")
+        for title in columns:
+            table.add_column(title, justify="right", no_wrap=True)
+        for report in reports:
+            if report.document is not None:
+                table.add_row(Text(report.name), *(cell(report.document) for cell in columns.values()))
+        Console().print(table)
+    errors = [report.error for report in reports if report.error is not None]
+    for error in errors:
+        print_error(error)
+    if errors:
+        print_error(f"{len(errors)} of {len(reports)} images failed")
+        raise typer.Exit(FAILED)
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def photo_of(h: "supercuts.Hierarchy") -> "np.ndarray":
+    """Return the image that pictures are drawn on."""
+    if h.image is None:
+        raise InputError("the hierarchy holds no image to draw on. Segment the image itself.")
+    return h.image
+
+
+def read_photo(path: Path) -> "np.ndarray":
+    """Return the same from the file again."""
+    from supercuts.images.bands import preview, read_channels
+
+    return photo_of(read_hierarchy(path)) if path.suffix.lower() == ".npz" else preview(read_channels(path))
+
+
+def panel(photo: "np.ndarray", tiles: "Mapping[str, np.ndarray]", boxes: "np.ndarray") -> "np.ndarray":
+    """Return the photo and beside it one picture per tile: a label map (H, W) int32, or a map in 0..1 (H, W) float32.
+
+    boxes (K, 4), y0 x0 y1 x1, are drawn into the first label map.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from supercuts.evaluate.plot import draw_regions
+    from supercuts.images.draw import contact_sheet
+
+    height, width = photo.shape[:2]
+    factor = min(1.0, _TILE_PX / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    small = np.array(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS))
+    scale = np.array([size[1] / height, size[0] / width])
+    pictures = [small]
+    for tile in tiles.values():
+        if tile.dtype == np.float32:
+            grey = np.array(Image.fromarray(np.rint(tile * 255).astype(np.uint8)).resize(size))
+            pictures.append(np.repeat(grey[..., None], 3, axis=2))
+        else:
+            pictures.append(draw_regions(small, tile, _FOUND, boxes, scale))
+            boxes = boxes[:0]
+    return contact_sheet(pictures, ["image", *tiles], columns=len(pictures))
+
 
 _SUFFIXES = ("_objects.png", "_objects_panel.png", "_objects.json")
 
 
 def objects(
-    images: discovery.Images,
-    out: discovery.Out,
-    model: discovery.ModelName = "compact",
+    images: Images,
+    out: Out,
+    model: ModelName = "compact",
     n: Annotated[int, typer.Option("-n", "--objects", min=1, metavar="N", help="At most so many.")] = 1,
     method: Annotated[
         str | None,
         typer.Option(help="tree (the default), tokencut, deep_spectral, lost, deepcut or deepcut_cc."),
     ] = None,
-    superpixels: discovery.Superpixels = None,
-    seed: discovery.Seed = 0,
-    as_json: discovery.AsJson = False,
+    superpixels: Superpixels = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Find the objects in images: masks, boxes and a panel for each, all that stands out as one object unless -n."""
-    names = discovery.prepare(images, out, _SUFFIXES)
+    names = prepare(images, out, _SUFFIXES)
     with working(f"loading model {model}"):
         finder = supercuts.load(model)
     _check_method(method)
 
     def find(path: Path, name: str, step: Callable[[int, int], None]) -> dict[str, Any]:
-        h = discovery.hierarchy_of(finder, path, superpixels)
+        h = hierarchy_of(finder, path, superpixels)
         return write_objects(out, path, name, h, finder.objects(h, n, method, seed, step))
 
-    reports = discovery.for_each(names, find, "objects")
+    reports = for_each(names, find, "objects")
     columns = {
         "objects": lambda document: str(len(document["objects"])),
         "best box (y0 x0 y1 x1)": lambda document: " ".join(map(str, document["objects"][0]["box_yxyx"])),
         "area": lambda document: f"{100 * document['objects'][0]['share']:.1f} %",
         "score": lambda document: f"{document['objects'][0]['score']:.2f}",
     }
-    discovery.finish(reports, out, columns, as_json)
+    finish(reports, out, columns, as_json)
 
 
 def _check_method(method: str | None) -> None:
@@ -70,7 +221,7 @@ def write_objects(out: Path, path: Path, name: str, h: "supercuts.Hierarchy", fo
 
     labels = labels_of(found)
     files = [out / f"{name}{suffix}" for suffix in _SUFFIXES]
-    picture = discovery.panel(discovery.photo_of(h), {"objects": labels, "saliency": found.saliency}, found.boxes_yxyx)
+    picture = panel(photo_of(h), {"objects": labels, "saliency": found.saliency}, found.boxes_yxyx)
     height, width = h.shape
     document = {
         "image": str(path),
@@ -81,7 +232,7 @@ def write_objects(out: Path, path: Path, name: str, h: "supercuts.Hierarchy", fo
     }
     write_labels_png(files[0], labels)
     write_png(files[1], picture)
-    discovery.write_json(files[2], document)
+    write_json(files[2], document)
     return document
 
 
@@ -105,3 +256,120 @@ def describe(found: "Objects", n_pixels: int) -> list[dict[str, Any]]:
         }
         for i, (mask, score, box) in enumerate(zip(found.masks, found.scores, found.boxes_yxyx, strict=True))
     ]
+
+
+_PART_SUFFIXES = ("_parts.png", "_parts_panel.png", "_parts.json")
+_KINDS = 8  # of parts in a folder, unless given
+
+
+def parts(
+    images: Images,
+    out: Out,
+    model: ModelName = "compact",
+    k: Annotated[
+        int | None, typer.Option("-k", "--parts", min=1, metavar="K", help="Parts of each object; else as it divides.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="tree, spectral or deepcut.")] = "tree",
+    n: Annotated[int, typer.Option("-n", "--objects", min=1, metavar="N", help="At most so many objects.")] = 1,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="The same number and colour means the same part in all images.")
+    ] = False,
+    kinds: Annotated[int, typer.Option(min=1, metavar="N", help="Of parts, with --shared.")] = _KINDS,
+    superpixels: Superpixels = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Divide the objects in images into parts, which lie inside the objects."""
+    names = prepare(images, out, _PART_SUFFIXES)
+    with working(f"loading model {model}"):
+        finder = supercuts.load(model)
+    _check_part_method(method)
+    descriptors: dict[str, PartDescriptors] = {}
+
+    def find(path: Path, name: str, step: Callable[[int, int], None]) -> dict[str, Any]:
+        h = hierarchy_of(finder, path, superpixels)
+        objects = finder.objects(h, n, seed=seed)
+        found = finder.parts(h, k, method, seed=seed, progress=step, objects=objects)
+        if shared:
+            from supercuts.objects.parts import describe_parts
+
+            descriptors[name] = describe_parts(h, objects, found, finder.leaf_features(h))
+        return write_parts(out, path, name, h, objects, found)
+
+    reports = for_each(names, find, "parts")
+    if shared and descriptors:
+        _share(out, descriptors, reports, kinds, seed)
+    columns = {
+        "parts": lambda document: str(len(document["parts"])),
+        "objects": lambda document: str(len(document["objects"])),
+    }
+    finish(reports, out, columns, as_json)
+
+
+def _check_part_method(method: str) -> None:
+    from supercuts.core.checks import check_choice
+    from supercuts.objects.parts import METHODS
+
+    check_choice("--method", method, METHODS)
+
+
+def write_parts(
+    out: Path, path: Path, name: str, h: "supercuts.Hierarchy", objects: "Objects", found: "Parts"
+) -> dict[str, Any]:
+    """Write the labels, the panel and the document of one image; return the document."""
+    import numpy as np
+
+    from supercuts.images.io import write_labels_png, write_png
+
+    files = [out / f"{name}{suffix}" for suffix in _PART_SUFFIXES]
+    tiles = {"objects": labels_of(objects), "parts": found.labels}
+    height, width = h.shape
+    areas = np.bincount(found.labels.ravel(), minlength=found.object_of.size + 1)[1:]
+    document = {
+        "image": str(path),
+        "height": height,
+        "width": width,
+        "objects": describe(objects, int(h.areas()[-1])),
+        "parts": [
+            {"label": i + 1, "object": int(of) + 1, "area": int(area)}
+            for i, (of, area) in enumerate(zip(found.object_of, areas, strict=True))
+        ],
+        "files": [str(file) for file in files],
+    }
+    write_labels_png(files[0], found.labels)
+    write_png(files[1], panel(photo_of(h), tiles, objects.boxes_yxyx))
+    write_json(files[2], document)
+    return document
+
+
+def _share(out: Path, descriptors: "dict[str, PartDescriptors]", reports: list[Report], kinds: int, seed: int) -> None:
+    """Give the parts of all images their shared numbers, in the labels, the panels and the documents."""
+    from supercuts.objects.parts import share_parts
+
+    with working("clustering parts"):
+        numbers = dict(zip(descriptors, share_parts(list(descriptors.values()), kinds, seed), strict=True))
+    if (n_parts := sum(one.size for one in numbers.values())) < kinds:
+        print_note(f"{n_parts} parts in all are fewer than {kinds} kinds: each is a kind of its own.")
+    for report in reports:
+        if report.document is not None:
+            _renumber(out, report.name, report.document, numbers[report.name])
+
+
+def _renumber(out: Path, name: str, document: dict[str, Any], numbers: "np.ndarray") -> None:
+    import numpy as np
+    from PIL import Image
+
+    from supercuts.images.io import write_labels_png, write_png
+
+    files = [out / f"{name}{suffix}" for suffix in _PART_SUFFIXES]
+    with Image.open(files[0]) as image:
+        labels = np.array(image, dtype=np.int32)
+    for part, number in zip(document["parts"], numbers, strict=True):
+        part["shared"] = int(number)
+    of = np.array([0, *(part["object"] for part in document["parts"])], np.int32)
+    painted = np.concatenate([[0], numbers]).astype(np.int32)[labels]
+    boxes = np.array([one["box_yxyx"] for one in document["objects"]])
+    photo = read_photo(Path(document["image"]))
+    write_png(files[1], panel(photo, {"objects": of[labels], "parts": painted}, boxes))
+    write_labels_png(files[0], painted)
+    write_json(files[2], document)

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from supercuts.cli import _discovery as discovery
-from supercuts.cli.common import print_note, progress
+from supercuts.cli import objects as discovery
+from supercuts.cli.common import print_note, progress, working
+from supercuts.cli.objects import AsJson, Images, Out, finish, for_each, prepare
 from supercuts.cli.segment import find_images
+from supercuts.cli.train import check_config_exists, check_fresh
+from supercuts.core.checks import check_installed
 from supercuts.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from supercuts.refine.fit import Step
     from supercuts.refine.network import KanezakiCNN
     from supercuts.refine.runs import Run, Tree
+
 
 _PNG_SUFFIX = "_scribble.png"
 
@@ -154,3 +158,64 @@ def _train(run: "Run", paths: list[Path]) -> tuple["KanezakiCNN", list[discovery
 
 def _note(step: "Step") -> tuple[int, str]:
     return step.of, f"loss {step.loss:.4f}, {step.n_labels} labels"
+
+
+_SUFFIXES = (".npz", "_labels.png", "_colors.png")
+
+
+def refine_apply(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="Of `supercuts refine-train`.")],
+    images: Images,
+    out: Out,
+    regions: Annotated[
+        int | None, typer.Option(min=1, help="Labels are this many regions of the tree; else the network's classes.")
+    ] = None,
+    superpixels: Annotated[int, typer.Option(min=1, metavar="N", help="Leaves of the tree.")] = 600,
+    as_json: AsJson = False,
+) -> None:
+    """Segment images by a trained W-Net, classifier or autoencoder: a hierarchy, labels and colours for each."""
+    names = prepare(images, out, _SUFFIXES)
+    with working(f"loading {model}"):
+        from supercuts.images.io import read_image
+        from supercuts.pipeline import segment_by_maps
+        from supercuts.selftaught.learned import class_probabilities, load_learned, pixel_maps, write_classes
+
+        network = load_learned(model)
+
+    def work(path: Path, name: str, _: Callable[[int, int], None]) -> dict[str, Any]:
+        image = read_image(path)
+        found = class_probabilities(image, network)
+        h = segment_by_maps(image, pixel_maps(image, found), superpixels)
+        labels = found.argmax(0).astype("int32") if regions is None else h.cut(regions=regions)
+        h.save(out / f"{name}.npz")
+        write_classes(out / name, labels)
+        outputs = [str(out / f"{name}{suffix}") for suffix in _SUFFIXES]
+        return {"image": str(path), "outputs": outputs, "labels": len(set(labels.flat)), "superpixels": h.n_leaves}
+
+    reports = for_each(names, work, "segmenting")
+    columns = {"labels": lambda d: str(d["labels"]), "superpixels": lambda d: str(d["superpixels"])}
+    finish(reports, out, columns, as_json)
+
+
+def refine_train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train, on what, for how long.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="key=value", help="Replace values: epochs=2 data.limit=100.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Go on from the run's last checkpoint; --no-resume refuses if there is one.")
+    ] = True,
+) -> None:
+    """Train a network that segments without annotations of regions; a run that was interrupted goes on."""
+    check_config_exists(config)
+    check_installed(("lightning", "tensorboard"), extra="train")
+    from supercuts.core.config import load_config
+    from supercuts.training.learned_refiners import LearnedTrainConfig, train
+
+    settings = load_config(config, LearnedTrainConfig, overrides or [])
+    if not resume:
+        check_fresh(settings.out)
+    weights = train(settings)
+    if settings.pictures:
+        typer.echo(f"{weights.parent / 'segmentations'}: {settings.pictures} images, segmented")
+    typer.echo(f"{weights}: trained weights; use them with supercuts refine-apply {weights} IMAGE -o OUT")

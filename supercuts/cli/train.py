@@ -5,13 +5,21 @@ Out  the run's folder, made by training/ssn.py
 Not  no training loop, no defaults: they are in training/config.py
 """
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
+from supercuts.cli.common import check_suffix, print_note, progress, working
 from supercuts.core.checks import check_installed
 from supercuts.core.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from supercuts.networks.files import Calibration
+    from supercuts.training.calibrate import Level
 
 
 def train(
@@ -55,3 +63,88 @@ def check_config_exists(config: Path) -> None:
         raise ConfigError(
             f"{config}: no such file; {holds}. Give one as the first argument: CONFIG.yaml [key=value ...]"
         )
+
+
+def onnx(
+    model: Annotated[str, typer.Argument(help="compact, or a .safetensors file of `supercuts train`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .onnx file to write.")],
+    graph: Annotated[
+        bool,
+        typer.Option("--graph", help='Without weights, for load(MODEL, engine="onnx"), which finds it beside MODEL.'),
+    ] = False,
+) -> None:
+    """Write the network as an ONNX file: images to boundaries and embeddings, any size, any batch."""
+    check_suffix("--out", out, ".onnx")
+    from supercuts.networks.files import load_network
+    from supercuts.networks.network import weights_path
+    from supercuts.networks.onnx_export import export_onnx
+
+    network, _ = load_network(weights_path(model))
+    with working(f"writing {out}"):
+        export_onnx(out, network, graph_only=graph)
+    typer.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="Of `supercuts train`; is rewritten.")],
+    data: Annotated[str | None, typer.Option(help="Folder with BSDS500; else $SUPERCUTS_DATA, else ./data.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Your own images and labels, not BSDS500.")] = None,
+    split: Annotated[
+        Literal["train", "val", "train+val"], typer.Option(help="Which images: ones the network was not trained on.")
+    ] = "val",
+    leaves: Annotated[int, typer.Option(min=2, help="Superpixels of the hierarchies to learn from.")] = 600,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random start.")] = 0,
+    gnn: Annotated[bool, typer.Option("--gnn", help="Also learn the graph neural network of --merging gnn.")] = False,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="Take over the calibration of this model: for a network trained on all data."),
+    ] = None,
+) -> None:
+    """Learn how regions merge and what is an object, and calibrate scene, object and part, into the model's file.
+
+    A network that has seen an image is too sure of its boundaries there, so give images it was not trained on.
+    """
+    check_suffix("MODEL", model, ".safetensors")
+    from supercuts.networks.files import load_network, write_calibration
+
+    if like is not None:
+        write_calibration(model, _calibration_of(like, model))
+        typer.echo(f"{model}: calibrated like {like}")
+        return
+    from supercuts.training.calibrate import CalibrationConfig, learn_calibration
+    from supercuts.training.config import DataConfig
+    from supercuts.training.samples import make_dataset
+
+    samples = make_dataset(DataConfig(root=None if data is None else Path(data), folder=folder), split)[:limit]
+    source = f"{folder or 'BSDS500'} {split}, {len(samples)} images, {leaves} superpixels, seed {seed}"
+    config = CalibrationConfig(leaves=leaves, gnn=gnn, seed=seed)
+    with progress() as bar:
+        calibration, chosen = learn_calibration(
+            load_network(model)[0], samples, config, lambda items, what: bar.track(items, description=what), working
+        )
+    write_calibration(model, replace(calibration, source=source))
+    _print_levels(chosen, source)
+    if len(samples) < 20:
+        print_note(f"{len(samples)} images are few to learn from: the affinity may not hold on others.")
+    typer.echo(f"{model}: affinity,{' graph neural network,' if gnn else ''} figure and ground and levels written")
+
+
+def _calibration_of(like: Path, model: Path) -> "Calibration":
+    from supercuts.networks.files import load_network, read_calibration
+
+    network, of_other, calibration = load_network(model)[0], load_network(like)[0], read_calibration(like)
+    if not calibration.arrays or of_other.config != network.config:
+        lacks = "is a network of another kind" if calibration.arrays else "has not been calibrated"
+        raise InputError(f"--like {like}: {lacks}. Give a calibrated model of the same configuration.")
+    return calibration
+
+
+def _print_levels(levels: dict[str, "Level"], caption: str) -> None:
+    table = Table(caption=caption, caption_justify="left")
+    for title in ("level", "altitude", "Rand index", "covering", "regions (median)", "annotator's regions (median)"):
+        table.add_column(title, justify="right" if table.columns else "left")
+    for name, level in levels.items():
+        agreement = f"{level.rand_index:.4f}", f"{level.covering:.4f}"
+        table.add_row(name, f"{level.altitude:.2f}", *agreement, f"{level.regions:.0f}", f"{level.truth_regions:.0f}")
+    Console().print(table)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from supercuts.core.arrays import contingency
 from supercuts.core.errors import InputError
 from supercuts.datasets.base import Sample
-from supercuts.evaluate.predictions import bootstrap_95, check_truths, naming, pair
+from supercuts.evaluate.run import bootstrap_95, check_truths, naming, pair
 from supercuts.hierarchy.contours import contour_tree
 from supercuts.metrics import boundary, nodes, objects_parts, pooled_iou, region
 from supercuts.metrics.boundary import BoundaryScores, thin_boundaries

@@ -14,8 +14,8 @@ from jaxtyping import Bool
 from supercuts.core.errors import InputError
 from supercuts.datasets.annotations import ObjectTruth
 from supercuts.hierarchy._kernels import tree as _kernels
+from supercuts.hierarchy.selection import best_union
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.hierarchy.unions import best_union
 from supercuts.metrics.nodes import best_node_jaccard
 from supercuts.metrics.objects import MIN_IOU, box_iou, corloc, f_beta_curve, mask_accuracy, mask_iou, max_f_beta
 from supercuts.objects.result import Objects

@@ -22,7 +22,7 @@ from supercuts.core.version import package_version
 from supercuts.evaluate.hierarchies import HierarchyScores, HierarchyTable, summarise
 from supercuts.evaluate.methods import MethodResult
 from supercuts.evaluate.plot import PrecisionRecallCurve, PrecisionRecallPoint, draw_precision_recall
-from supercuts.evaluate.predictions import bootstrap_95
+from supercuts.evaluate.run import bootstrap_95
 from supercuts.evaluate.superpixels import ANNOTATORS, SuperpixelScores, SuperpixelTable
 from supercuts.metrics.boundary import aggregate_boundary, total_boundary
 

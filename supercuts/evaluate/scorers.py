@@ -10,9 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from supercuts.datasets.annotations import ObjectSample, PartSample
 from supercuts.datasets.base import Sample
 from supercuts.evaluate import hierarchies
 from supercuts.evaluate.hierarchies import HierarchyScores
+from supercuts.evaluate.objects import ObjectScores, score_objects
+from supercuts.evaluate.parts import PartScores, clipped_box, score_parts
+from supercuts.evaluate.plot import Case
 from supercuts.evaluate.results import (
     ContourMap,
     Form,
@@ -22,10 +28,14 @@ from supercuts.evaluate.results import (
     read_labels,
 )
 from supercuts.evaluate.superpixels import SuperpixelScores, score_superpixels
+from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.io import read_image
+from supercuts.objects.discover import discover_patches
+from supercuts.objects.result import Objects
 
 if TYPE_CHECKING:
     from supercuts.model import Model
+    from supercuts.networks.backbones.pretrained import PretrainedViT
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +132,118 @@ def load_once(model: str, merging: str | None = None, views: str | None = None) 
     from supercuts.model import load
 
     return load(model, merging=merging, views=views)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsOfModel:
+    """Find the object of the image with a model, by one of its methods (None: its default), and score it."""
+
+    model: str
+    method: str | None = None
+
+    def __call__(self, sample: ObjectSample) -> ObjectScores:
+        """Return the scores of one image."""
+        hierarchy, found = self._find(sample)
+        return score_objects(found, sample.truth, hierarchy)
+
+    def case(self, sample: ObjectSample, caption: str) -> Case:
+        """Return what was found in one image beside the truth."""
+        return _case(sample, caption, read_image(sample.image_path), self._find(sample)[1])
+
+    def _find(self, sample: ObjectSample) -> tuple[Hierarchy, Objects]:
+        finder = load_once(self.model)
+        hierarchy = finder.segment(read_image(sample.image_path))
+        return hierarchy, finder.objects(hierarchy, n=1, method=self.method)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsOfPatches:
+    """Find the object of the image on the patches of a vision transformer, as published methods do, and score it.
+
+    backbone  such as "dino_vits16"
+    weights   a file, or "hub": cached, or downloaded
+    """
+
+    backbone: str
+    weights: str
+    method: str
+
+    def __call__(self, sample: ObjectSample) -> ObjectScores:
+        """Return the scores of one image."""
+        return score_objects(self._find(read_image(sample.image_path)), sample.truth, None)
+
+    def case(self, sample: ObjectSample, caption: str) -> Case:
+        """Return what was found in one image beside the truth."""
+        image = read_image(sample.image_path)
+        return _case(sample, caption, image, self._find(image))
+
+    def check(self) -> None:
+        """Refuse weights that cannot be loaded before any image is scored."""
+        _load_vit_once(self.backbone, self.weights)
+
+    def _find(self, image: np.ndarray) -> Objects:
+        from supercuts.objects.features import dino_keys  # imports timm
+
+        patches = dino_keys(_load_vit_once(self.backbone, self.weights), image)
+        return discover_patches(patches, image.shape[:2], self.method)
+
+
+@dataclass(frozen=True, slots=True)
+class PartsOfModel:
+    """Find k parts of the image's object with a model (None: as many as it has), by one of its methods, and score them.
+
+    Of a dataset with keypoints, they are looked for a second time in the image cropped to the object's true box.
+    """
+
+    model: str
+    k: int | None = None
+    method: str | None = None
+
+    def __call__(self, sample: PartSample) -> PartScores:
+        """Return the scores of one image."""
+        finder = load_once(self.model)
+        image, truth = read_image(sample.image_path), sample.truth
+        hierarchy = finder.segment(image)
+        in_box = None
+        if truth.keypoints_yx is not None and truth.box_yxyx is not None:
+            y0, x0, y1, x1 = clipped_box(truth.box_yxyx, image.shape)
+            cropped = finder.segment(np.ascontiguousarray(image[y0:y1, x0:x1]))
+            in_box = finder.parts(cropped, k=self.k, method=self.method)
+        objects = finder.objects(hierarchy, n=1)
+        parts = finder.parts(hierarchy, k=self.k, method=self.method, objects=objects)
+        return score_parts(parts, objects, truth, hierarchy, in_box)
+
+    def case(self, sample: PartSample, caption: str) -> Case:
+        """Return what was found in one image beside the truth."""
+        finder = load_once(self.model)
+        image, truth = read_image(sample.image_path), sample.truth
+        places = np.zeros((0, 2)) if truth.keypoints_yx is None else truth.keypoints_yx[truth.visible]
+        return Case(
+            name=sample.name,
+            caption=caption,
+            image=image,
+            truth=np.zeros(image.shape[:2], np.int32) if truth.labels is None else truth.labels,
+            found=finder.parts(finder.segment(image), k=self.k, method=self.method).labels,
+            true_points_yx=places,
+        )
+
+
+def _case(sample: ObjectSample, caption: str, image: np.ndarray, found: Objects) -> Case:
+    truth, no_boxes = sample.truth, np.zeros((0, 4), np.int64)
+    return Case(
+        name=sample.name,
+        caption=caption,
+        image=image,
+        truth=np.zeros(image.shape[:2], np.int32) if truth.mask is None else truth.mask.astype(np.int32),
+        found=found.mask.astype(np.int32),
+        true_boxes_yxyx=no_boxes if truth.boxes_yxyx is None else truth.boxes_yxyx,
+        found_boxes_yxyx=no_boxes if truth.boxes_yxyx is None else found.boxes_yxyx[:1],
+    )
+
+
+@functools.cache
+def _load_vit_once(backbone: str, weights: str) -> "PretrainedViT":
+    """Return the transformer; a process loads it for its first image only."""
+    from supercuts.objects.features import load_vit
+
+    return load_vit(backbone, "hub" if weights == "hub" else Path(weights))

@@ -18,10 +18,10 @@ from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
 from supercuts.hierarchy import contours, cuts, regions, selection
 from supercuts.hierarchy._kernels import tree as _kernels
-from supercuts.hierarchy.clicks import object_at_clicks
 from supercuts.hierarchy.cuts import check_levels
 from supercuts.hierarchy.edits import Edit, Edits, Tree, advance, describe
 from supercuts.hierarchy.regions import RegionTable
+from supercuts.hierarchy.selection import object_at_clicks
 from supercuts.images.georeference import Georeference
 
 _ARRAYS = {

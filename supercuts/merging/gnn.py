@@ -10,6 +10,7 @@ The network judges the leaves, the most alike merge until three quarters of the 
 coarser graph anew.
 """
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -23,8 +24,38 @@ from supercuts.graph.rag import RegionGraph, contract
 from supercuts.graph.statistics import N_BINS, RegionStatistics, contract_statistics
 from supercuts.merging.affinity import edge_features
 from supercuts.merging.agglomerative import MergeTree, merge_pairs, regions_after, to_tree
-from supercuts.merging.pyg import Data, ResGatedGraphConv
 from supercuts.networks.backbones.weights import check_extent
+
+with warnings.catch_warnings():
+    # torch_geometric scripts a class while it is imported, which newer torch deprecates
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+    from torch_geometric.data import Data, HeteroData
+    from torch_geometric.loader import DataLoader
+    from torch_geometric.nn import ResGatedGraphConv
+
+__all__ = ["Data", "DataLoader", "HeteroData", "ResGatedGraphConv", "graph_data"]
+
+
+def graph_data(graph: RegionGraph) -> Data:
+    """Return the graph as Data, each edge in both directions.
+
+    x           (N, C + D + 1) float32  mean colour, mean embedding, area as a share of the image
+    pos         (N, 2) float32          centroid (y, x) in pixels
+    edge_index  (2, 2 E) int64          first all i < j in lexicographic order, then the same reversed
+    edge_attr   (2 E, 4) float32        border length in pixel pairs, mean boundary probability, distance of colours,
+                                        distance of embeddings
+    """
+    share = (graph.area / graph.area.sum()).astype(np.float32)[:, None]
+    ends = torch.from_numpy(graph.edges.T.astype(np.int64))
+    columns = (graph.border_length, graph.boundary, graph.color_distance, graph.embedding_distance)
+    attributes = torch.from_numpy(np.stack(columns, axis=1))
+    return Data(
+        x=torch.from_numpy(np.concatenate([graph.color, graph.embedding, share], axis=1)),
+        pos=torch.from_numpy(graph.centroid_yx),
+        edge_index=torch.cat([ends, ends.flip(0)], dim=1),
+        edge_attr=torch.cat([attributes, attributes]),
+    )
+
 
 MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean
 

@@ -14,9 +14,16 @@ from pydantic import BaseModel, NonNegativeFloat, PositiveInt
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
-from supercuts.objects.eigen import EigenPairs, smallest_eigenpairs
-from supercuts.objects.foreground import Foreground, check_features, cosines, foreground, soften
-from supercuts.objects.graphs import NodeGraph
+from supercuts.objects.graphs import (
+    EigenPairs,
+    Foreground,
+    NodeGraph,
+    check_features,
+    cosines,
+    foreground,
+    smallest_eigenpairs,
+    soften,
+)
 
 _TINY = 1e-12
 

@@ -21,8 +21,7 @@ from torch import nn
 
 from supercuts.core.errors import InputError
 from supercuts.core.progress import Progress as Progress
-from supercuts.objects.foreground import Foreground, check_features, foreground
-from supercuts.objects.graphs import NodeGraph
+from supercuts.objects.graphs import Foreground, NodeGraph, check_features, foreground
 
 _TINY = 1e-12
 

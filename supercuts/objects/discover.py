@@ -18,17 +18,14 @@ from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.cuts import paint
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.merging.perceptrons import Perceptrons
+from supercuts.merging.affinity import Perceptrons
 from supercuts.objects.deep_spectral import deep_spectral
 from supercuts.objects.deepcut import CC, NCUT, DeepCutConfig, Progress, deepcut_object
 from supercuts.objects.features import PatchFeatures
-from supercuts.objects.figure_ground import figures
-from supercuts.objects.foreground import Foreground, check_features
-from supercuts.objects.graphs import NodeGraph, grid_graph, label_graph
-from supercuts.objects.maskcut import Find, maskcut
+from supercuts.objects.figure_ground import figures, snap_to_tree
+from supercuts.objects.graphs import Foreground, NodeGraph, check_features, grid_graph, label_graph
 from supercuts.objects.result import Objects
-from supercuts.objects.snap import snap_to_tree
-from supercuts.objects.tokencut import LostConfig, lost, tokencut
+from supercuts.objects.tokencut import Find, LostConfig, lost, maskcut, tokencut
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 In   a Hierarchy with its image, perceptrons that judge its nodes
 Out  features (M, F) of the nodes, a saliency (N,) of the leaves, Foregrounds
-Not  no deep features of other networks (tokencut.py and others), no learning (training/figure_ground.py)
+Not  no deep features of other networks (tokencut.py and others), no learning (training/calibrate.py)
 
 The cues are those of classical saliency detection: contrast to the frame (Wei et al., "Geodesic saliency", ECCV 2012),
 contact with it (Zhu et al., "Saliency optimization from robust background detection", CVPR 2014), rarity and local
@@ -12,19 +12,21 @@ learned from: only how people divide BSDS500's images into regions.
 """
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from pydantic import BaseModel, Field, PositiveInt
 
+from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
 from supercuts.hierarchy._kernels import tree as tree_kernels
+from supercuts.hierarchy._kernels.tree import sum_rows_to_root
 from supercuts.hierarchy.cuts import cut_by_count
 from supercuts.hierarchy.regions import image_area
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.color import color_features
-from supercuts.merging.perceptrons import Perceptrons
+from supercuts.merging.affinity import Perceptrons
 from supercuts.objects._kernels import figure_ground as kernels
-from supercuts.objects.foreground import Foreground, foreground
-from supercuts.objects.graphs import NodeGraph, label_borders
+from supercuts.objects._kernels import snap as _kernels
+from supercuts.objects.graphs import Foreground, NodeGraph, foreground, label_borders
 
 _SPREADS = (0.3, 0.7)  # of likeness, in standard deviations of the image
 _NEIGHBORHOOD = 0.25  # standard deviation of local contrast, as a share of the image's sides
@@ -263,3 +265,47 @@ def _embedding_contrast(sums: np.ndarray, area: np.ndarray, parents: np.ndarray)
         distance = np.sqrt(((sums / area[:, None] - other) ** 2).sum(1))
         columns.append(np.where(rest > 0, distance, 0))
     return np.stack(columns, axis=1)
+
+
+_HALVINGS = 40
+
+
+def snap_to_tree(
+    h: Hierarchy,
+    soft: Float[np.ndarray, " leaves"],
+    penalty: float = 0.001,
+    max_nodes: int | None = None,
+) -> Bool[np.ndarray, " leaves"]:
+    """Return the union of nodes of largest sum over its leaves of (soft - 0.5) * area, less `penalty` for each node.
+
+    soft       0..1, the probability that a leaf is inside, or the share of it that is
+    penalty    a share of the image's area: a node must win at least so much. A binary mask with penalty 0 comes back
+               as it is; the higher, the fewer and larger the nodes
+    max_nodes  raises the penalty until the union has at most so many nodes
+
+    Exact, by dynamic programming from the leaves to the root (each node: as a whole, or the best of its children). The
+    union is never empty: if no node is worth its penalty, it is the node that loses least, the highest among equals.
+    """
+    if soft.shape != (h.n_leaves,) or not ((soft >= 0) & (soft <= 1)).all():
+        raise InputError(f"soft of shape {soft.shape} must be {h.n_leaves} numbers in 0..1, one for each leaf.")
+    check_in_range("penalty", penalty, 0, 1, remedy="It is a share of the image's area.")
+    if max_nodes is not None:
+        check_in_range("max_nodes", max_nodes, 1, np.inf, remedy="A union has at least one node.")
+    areas = h.areas()
+    leaf_gains = (soft.astype(np.float64) - 0.5) * areas[: h.n_leaves]
+    gains = sum_rows_to_root(h.parents, leaf_gains[:, None])[:, 0]
+    low = penalty * areas[-1]
+    top = _kernels.best_union(h.parents, gains, low)
+    if max_nodes is not None and top.sum() > max_nodes:
+        high = float(gains.max())  # worth it to one node at most
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            if _kernels.best_union(h.parents, gains, middle).sum() > max_nodes:
+                low = middle
+            else:
+                high = middle
+        top = _kernels.best_union(h.parents, gains, high)
+    if not top.any():
+        top[np.flatnonzero(gains == gains.max())[-1]] = True
+    inside: np.ndarray = _kernels.mark_below(h.parents, top)[: h.n_leaves]
+    return inside

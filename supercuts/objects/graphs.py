@@ -6,11 +6,15 @@ Not  no features, no affinities: every method makes its own
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse
 import scipy.sparse.csgraph
-from jaxtyping import Bool, Int32, Int64
+import scipy.sparse.linalg
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
+from scipy.sparse.linalg import ArpackNoConvergence
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
@@ -106,3 +110,158 @@ def label_borders(
     nothing = np.zeros((*labels.shape, 0), np.uint8)
     keys, length, _ = sum_borders(labels, color_maps(nothing, valid=labels >= 0), n, is_connected=False)
     return np.stack([keys // n, keys % n], axis=1), length
+
+
+MOST_NODES = 10_000  # a matrix of all pairs takes 0.8 GB
+_TINY = 1e-12
+_STEEPNESS = 2.0  # of the logistic curve, per standard deviation
+_TIE = 1e-9  # values closer than this, relative to the largest, are equal: rounding must not choose between them
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Foreground:
+    """One object on a graph of N nodes.
+
+    is_object  (N,) bool      never empty
+    vector     (N,) float64   the method's own measure, higher on the object
+    soft       (N,) float32   0..1: how surely a node is object; at least 0.5 inside and at most 0.5 outside
+    seed       int            the node the object grew from, or its surest one
+    score      float          how far the object stands out, 0..1: mean softness inside less that outside, by area
+    """
+
+    is_object: Bool[np.ndarray, " nodes"]
+    vector: Float64[np.ndarray, " nodes"]
+    soft: Float32[np.ndarray, " nodes"]
+    seed: int
+    score: float
+
+
+def foreground(
+    is_object: Bool[np.ndarray, " nodes"],
+    vector: Float64[np.ndarray, " nodes"],
+    soft: Float[np.ndarray, " nodes"],
+    area: Int64[np.ndarray, " nodes"],
+    seed: int | None = None,
+) -> Foreground:
+    """Return the object that was found; the whole image, of score 0, if nothing was.
+
+    Softness on the wrong side of 0.5 becomes neutral, 0.5: that of another component, which the method left out. The
+    seed is where the vector is highest inside, unless given.
+    """
+    if not is_object.any():
+        is_object = np.ones_like(is_object)
+    if seed is None:
+        seed = first_largest(np.where(is_object, vector - vector.min(), 0))
+    soft = np.where(is_object, np.maximum(soft, 0.5), np.minimum(soft, 0.5)).astype(np.float32)
+    score = 0.0
+    if not is_object.all():
+        inside, outside = (float(np.average(soft[part], weights=area[part])) for part in (is_object, ~is_object))
+        score = inside - outside
+    return Foreground(is_object, vector, soft, seed, score)
+
+
+def check_features(features: Float[np.ndarray, "nodes channels"], graph: NodeGraph) -> None:
+    """Refuse features that do not fit the graph or are not finite, and graphs too large for a matrix of all pairs."""
+    if graph.n_nodes > MOST_NODES:
+        raise InputError(
+            f"{graph.n_nodes} nodes are too many: methods join all pairs of at most {MOST_NODES}. Segment with fewer "
+            "superpixels, or take features of fewer patches."
+        )
+    if len(features) != graph.n_nodes:
+        raise InputError(f"{len(features)} rows of features do not fit {graph.n_nodes} nodes: give one row for each.")
+    if features.shape[1] == 0:
+        raise InputError("features have no channels: pool deep features (objects.features), or use a trained model.")
+    if not np.isfinite(features).all():
+        raise InputError(f"{(~np.isfinite(features)).sum()} of {features.size} features are not finite.")
+
+
+def cosines(features: Float[np.ndarray, "nodes channels"]) -> Float64[np.ndarray, "nodes nodes"]:
+    """Return the cosine of the angle between the features of each two nodes; 0 where there is none."""
+    x = features.astype(np.float64)
+    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), _TINY)
+    return x @ x.T
+
+
+def soften(
+    vector: Float64[np.ndarray, " nodes"], threshold: float, area: Int64[np.ndarray, " nodes"]
+) -> Float64[np.ndarray, " nodes"]:
+    """Return 1 / (1 + exp(-2 (v - threshold) / s)) with s the spread around the threshold; 0.5 without any."""
+    spread = float(np.sqrt(np.average((vector - threshold) ** 2, weights=area)))
+    soft: np.ndarray = 1 / (1 + np.exp(-_STEEPNESS * (vector - threshold) / max(spread, _TINY)))
+    return soft
+
+
+def first_largest(values: Float64[np.ndarray, " nodes"]) -> int:
+    """Return the first node of the largest value, >= 0; values equal but for rounding are ties."""
+    return int((values >= values.max() * (1 - _TIE)).argmax())
+
+
+_DENSE = 400  # nodes up to which a dense solver is quicker
+_LEAST_DEGREE = 1e-12  # below it a node is alone
+_NO_STRUCTURE = 1e-9
+_EIGENVALUE_TIE = 1e-6
+
+
+class EigenPairs(NamedTuple):
+    """Eigenpairs of (D - W) v = mu D v, ascending, without the constant vector.
+
+    values   (K,) float64    0..2; 0 again for each further part of a graph that falls apart
+    vectors  (N, K) float64  v' D v = 1 for areas of mean 1, the entry of largest size positive; 0 where a graph has
+                             fewer, or no structure
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray
+
+
+def smallest_eigenpairs(
+    affinity: Float64[np.ndarray, "nodes nodes"], area: Int64[np.ndarray, " nodes"], n_vectors: int
+) -> EigenPairs:
+    """Return `n_vectors` pairs for W = a_i a_j affinity_ij, D its row sums (Shi & Malik, PAMI 2000, equation 6).
+
+    Areas count as if every node were that many equal ones, so a superpixel weighs what its pixels would; equal areas
+    give the problem as published. Affinities are symmetric and not negative.
+
+    Rows that sum to less than 1e-12 get D = 1: such a node belongs to nothing. Memory and time grow with N^2.
+    """
+    check_in_range("n_vectors", n_vectors, 1, np.inf, remedy="Ask for at least one.")
+    n = len(area)
+    weight = area / area.mean()
+    matrix = affinity * weight[:, None] * weight
+    degree = matrix.sum(1)
+    is_alone = degree < _LEAST_DEGREE
+    root = np.sqrt(np.where(is_alone, 1.0, degree))
+    matrix /= root[:, None]
+    matrix /= root
+    constant = np.where(is_alone, 0.0, root)
+    constant /= max(float(np.linalg.norm(constant)), _LEAST_DEGREE)
+    matrix -= np.outer(constant, constant)
+    values, vectors = np.ones(n_vectors), np.zeros((n, n_vectors))
+    n_found = min(n_vectors, n - 1)
+    if n_found and abs(matrix).max() > _NO_STRUCTURE:
+        matrix -= 2 * np.outer(constant, constant)  # the constant vector's eigenvalue is now the lowest, -2
+        largest, found = _largest(matrix, n_found)
+        values[:n_found], vectors[:, :n_found] = (1 - largest).clip(0, 2), found / root[:, None]
+    return EigenPairs(values, vectors * _signs(vectors))
+
+
+def _largest(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k largest eigenvalues of a symmetric matrix, descending, and unit eigenvectors (N, k)."""
+    n = len(matrix)
+    if n > _DENSE and 4 * k < n:
+        try:
+            # a start of our own: scipy's is random
+            values, vectors = scipy.sparse.linalg.eigsh(matrix, k, which="LA", v0=np.cos(np.arange(n)))
+            order = np.argsort(-values)
+            return values[order], vectors[:, order]
+        except ArpackNoConvergence:
+            pass
+    values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[n - k, n - 1])
+    return values[::-1], vectors[:, ::-1]
+
+
+def _signs(vectors: np.ndarray) -> np.ndarray:
+    """Return +1 or -1 for each column; rounding must not choose between entries of equal size and opposite signs."""
+    size = abs(vectors)
+    chosen = (size >= (1 - _EIGENVALUE_TIE) * size.max(0)).argmax(0)
+    return np.where(vectors[chosen, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)

@@ -22,7 +22,7 @@ from supercuts.core.errors import InputError
 from supercuts.refine.config import RefineConfig
 from supercuts.refine.network import KanezakiCNN, choose_precision
 from supercuts.refine.objective import Terms, classify, objective, pixel_weights
-from supercuts.superpixels.connectivity import connected_pieces
+from supercuts.superpixels.grid import connected_pieces
 
 
 def majority_vote(

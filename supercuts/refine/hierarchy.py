@@ -22,7 +22,7 @@ from supercuts.networks.maps import PixelMaps
 from supercuts.networks.tiles import filled
 from supercuts.refine.config import RefineConfig
 from supercuts.refine.fit import Example, Watch, fit, label, respond
-from supercuts.superpixels.connectivity import connected
+from supercuts.superpixels.grid import connected
 
 # few steps suffice to a network that starts from labels; left to its own labels it would soon keep but a few of them
 IN_PIPELINE = RefineConfig(epochs=40, initial_steps=40, n_features=32, n_classes=64, nu=2.0)

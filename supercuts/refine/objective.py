@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32
 from supercuts.core.threads import in_threads
 from supercuts.refine._kernels import objective as kernels
 from supercuts.refine.config import LossConfig
-from supercuts.refine.normalise import row_parts
+from supercuts.refine.network import row_parts
 
 Response = Float[torch.Tensor, "classes height width"]
 

@@ -17,8 +17,7 @@ from pydantic import BaseModel, Field
 from torch import nn
 
 from supercuts.core.errors import InputError
-from supercuts.selftaught.classifier import Layout, initialise, response_layers
-from supercuts.selftaught.slic_targets import TargetConfig, slic_targets
+from supercuts.selftaught.classifier import Layout, TargetConfig, initialise, response_layers, slic_targets
 
 _LAYERS: dict[str, tuple[tuple[int, int], ...]] = {  # (channels, kernel); of the last one only the kernel
     "cifar10": ((64, 3), (32, 1), (64, 3), (32, 1)),

@@ -17,8 +17,7 @@ from supercuts.images.color import lab_tables
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels._kernels import cluster as _kernels
-from supercuts.superpixels.connectivity import connected
-from supercuts.superpixels.grid import make_grid
+from supercuts.superpixels.grid import connected, make_grid
 from supercuts.superpixels.kmeans import Cells, Strip, assign
 from supercuts.superpixels.result import Superpixels
 

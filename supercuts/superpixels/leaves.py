@@ -18,7 +18,7 @@ from supercuts.networks.maps import PixelMaps
 from supercuts.networks.network import Network
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels.cluster import ClusterConfig, cluster
-from supercuts.superpixels.connectivity import connected, connected_pieces
+from supercuts.superpixels.grid import connected, connected_pieces
 from supercuts.superpixels.pyramid import doubled, halved, is_halved
 from supercuts.superpixels.smooth import SmoothConfig, smooth
 

@@ -26,8 +26,7 @@ from supercuts.graph.statistics import RegionStatistics, region_statistics
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.images.bands import read_channels
 from supercuts.merging._kernels.affinity import MOST_DEVIATIONS
-from supercuts.merging.affinity import Affinity, Judgements, feature_names, merge_and_judge
-from supercuts.merging.perceptrons import Perceptrons
+from supercuts.merging.affinity import Affinity, Judgements, Perceptrons, feature_names, merge_and_judge
 from supercuts.networks.network import Network
 from supercuts.networks.predict import predict
 from supercuts.settings import PipelineConfig, default_config

@@ -7,20 +7,120 @@ Not  no training of the network, no files
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64, Int32
 from pydantic import BaseModel, Field, NonNegativeInt
 
 from supercuts.datasets.base import Sample
-from supercuts.merging.affinity import merge_by_affinity
+from supercuts.hierarchy._kernels import tree as _kernels
+from supercuts.hierarchy.cuts import LEVELS
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.merging.affinity import Perceptrons, merge_by_affinity
+from supercuts.merging.agglomerative import MergeTree
+from supercuts.metrics.region import THRESHOLDS, tree_scores
 from supercuts.model import Model
 from supercuts.networks.calibration import Calibration
 from supercuts.networks.network import VIEWS, Network
+from supercuts.objects.figure_ground import node_features
 from supercuts.settings import default_config
-from supercuts.training.affinity import AffinityTrainingConfig, PerceptronTrainingConfig, describe, learn_affinity
-from supercuts.training.figure_ground import learn_figure_ground
+from supercuts.training.affinity import AffinityTrainingConfig, PerceptronTrainingConfig, describe, fit, learn_affinity
 from supercuts.training.gnn import GNNTrainingConfig, learn_gnn
-from supercuts.training.levels import Level, calibrate_levels
+
+_FALL = 2.0  # how fast a segment that meets the frame stops being figure
+
+
+def learn_figure_ground(
+    hierarchies: Sequence[Hierarchy],
+    truths: Sequence[Sequence[np.ndarray]],
+    config: PerceptronTrainingConfig | None = None,
+) -> Perceptrons:
+    """Return the perceptrons; truths are, for each image, one (H, W) segmentation per annotator."""
+    features = [node_features(h) for h in hierarchies]
+    targets, weights = [], []
+    for h, of_image in zip(hierarchies, truths, strict=True):
+        area = h.areas()
+        targets.append(sum_of_figure(h, of_image) / area)
+        weights.append(area / h.labels.size)  # large nodes decide about many pixels
+    weight = np.concatenate(weights)
+    return fit(
+        np.concatenate(features),
+        np.concatenate(targets).astype(np.float32),
+        weight / weight.mean(),
+        config or PerceptronTrainingConfig(),
+    )
+
+
+def sum_of_figure(h: Hierarchy, truths: Sequence[Int32[np.ndarray, "height width"]]) -> Float64[np.ndarray, " nodes"]:
+    """Return the sum over the pixels of each node of how much they are figure, the mean over the coarser annotators."""
+    coarser = sorted(truths, key=lambda truth: int(truth.max()))[: (len(truths) + 1) // 2]
+    figure = np.mean([figure_of_segments(truth)[truth] for truth in coarser], axis=0)
+    leaves = np.bincount(h.labels.ravel(), figure.ravel(), minlength=h.n_leaves)
+    sums: np.ndarray = _kernels.sum_rows_to_root(h.parents, leaves[:, None])[:, 0]
+    return sums
+
+
+def figure_of_segments(truth: Int32[np.ndarray, "height width"]) -> Float64[np.ndarray, " segments"]:
+    """Return how much each segment is figure, 0..1: 1 for those that do not touch the frame.
+
+    >>> truth = np.zeros((20, 20), np.int32)
+    >>> truth[5:15, 5:15] = 1
+    >>> figure_of_segments(truth).round(3).tolist()
+    [0.0, 1.0]
+    """
+    framed = np.ones(truth.shape, bool)
+    framed[1:-1, 1:-1] = False
+    area = np.bincount(truth.ravel())
+    on_frame = np.bincount(truth[framed], minlength=area.size)
+    figure: np.ndarray = np.exp(-_FALL * on_frame**2 / np.maximum(area, 1))
+    return figure
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level as it was calibrated.
+
+    altitude         to cut at, 0..1
+    rand_index       of these cuts and the annotators, mean over the images
+    covering         of the annotators by these cuts, mean over the images
+    regions          in these cuts, median over the images
+    truth_regions    that the annotators drew, median over the images
+    """
+
+    altitude: float
+    rand_index: float
+    covering: float
+    regions: float
+    truth_regions: float
+
+
+def calibrate_levels(trees: Sequence[MergeTree], tables: Sequence[Sequence[np.ndarray]]) -> dict[str, Level]:
+    """Return the levels; tables are, for each image and annotator, a (regions, N) array of pixel counts."""
+    levels = {}
+    for rank, name in enumerate(LEVELS):
+        chosen = [_of_rank(of_image, rank) for of_image in tables]
+        scores = [
+            tree_scores([table], tree.parents, tree.altitudes, THRESHOLDS)
+            for tree, table in zip(trees, chosen, strict=True)
+        ]
+        counts, wanted = np.stack([score.n_regions for score in scores]), [len(table) for table in chosen]
+        at = int(np.abs(np.log(counts).mean(0) - np.log(wanted).mean()).argmin())
+        levels[name] = Level(
+            float(THRESHOLDS[at]),
+            float(np.mean([score.rand_index[..., at] for score in scores])),
+            float(np.mean([score.covering[at] for score in scores])),
+            float(np.median(counts[:, at])),
+            float(np.median(wanted)),
+        )
+    return levels
+
+
+def _of_rank(tables: Sequence[np.ndarray], rank: int) -> np.ndarray:
+    """Return the annotator with the fewest, the (upper) median or the most regions."""
+    ranked = sorted(tables, key=len)
+    return ranked[(0, len(ranked) // 2, -1)[rank]]
+
 
 Track = Callable[[Sequence[Sample], str], Iterable[Sample]]
 Working = Callable[[str], AbstractContextManager[object]]

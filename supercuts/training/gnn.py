@@ -20,8 +20,7 @@ from supercuts.graph.statistics import contract_statistics
 from supercuts.hierarchy.cuts import cut_by_count
 from supercuts.merging.affinity import Affinity, merge_by_affinity
 from supercuts.merging.agglomerative import MergeTree
-from supercuts.merging.gnn import EdgeGNN, GNNConfig, to_data
-from supercuts.merging.pyg import Data, DataLoader
+from supercuts.merging.gnn import Data, DataLoader, EdgeGNN, GNNConfig, to_data
 from supercuts.training.affinity import Leaves, share_of_edges
 
 

@@ -2,7 +2,7 @@
 
 In   image files, or Samples with segmentations by people; a Model
 Out  SuperpixelGraphs: one torch_geometric Data an image, which torch_geometric's DataLoader batches
-Not  no network for the graphs, no features of its own (merging/pyg.py, training/affinity.py)
+Not  no network for the graphs, no features of its own (merging/gnn.py, training/affinity.py)
 
     graphs = SuperpixelGraphs(BSDS500("data", "train"), "graphs/train", supercuts.load(), superpixels=300)
     for batch in DataLoader(graphs, batch_size=16, shuffle=True): ...
@@ -22,7 +22,7 @@ from supercuts.core.errors import FileFormatError, InputError, SuperCutsError
 from supercuts.core.files import atomic_path
 from supercuts.datasets.base import Sample
 from supercuts.images.bands import read_channels
-from supercuts.merging.pyg import Data, graph_data
+from supercuts.merging.gnn import Data, graph_data
 from supercuts.model import Model
 from supercuts.networks.backbones.weights import read_torch
 from supercuts.networks.predict import predict

@@ -33,8 +33,7 @@ from supercuts.networks.torch_network import TorchNetwork
 from supercuts.training.callbacks import Averaging, KeepBest, KeepLast, Report, SafeCheckpoints, StopEarly
 from supercuts.training.config import TrainConfig
 from supercuts.training.module import SSNTraining
-from supercuts.training.samples import CropStream, training_samples, validation_samples
-from supercuts.training.validation import ValidationImages
+from supercuts.training.samples import CropStream, ValidationImages, training_samples, validation_samples
 
 
 def write_card(
@@ -186,7 +185,7 @@ def _make_trainer(config: TrainConfig, is_judged: bool) -> L.Trainer:
     on_cpus = world > 1 and not torch.cuda.is_available()
     plugins: list[Any] = [SafeCheckpoints()]
     if on_cpus:
-        from supercuts.training.sync import GlooSync
+        from supercuts.training.callbacks import GlooSync
 
         plugins.append(GlooSync())
     every = config.validation.every_steps

@@ -66,3 +66,9 @@ def test_runs_as_a_module_and_a_refusal_has_no_traceback(tmp_path):
         f"error: {tmp_path / 'no.npz'}: no such file. Give an .npz file written by `supercuts segment` or "
         "Hierarchy.save.\n"
     )
+
+
+def test_says_how_long_it_took(run):
+    result = run("warmup")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("ready after ")

@@ -6,6 +6,10 @@ import tifffile
 import yaml
 from PIL import Image
 
+import supercuts
+from supercuts.selftaught.learned import make_learned, save_learned
+from supercuts.selftaught.wnet import WNetConfig
+
 FEW = ("n_features=8", "n_classes=6", "epochs=3", "min_classes=0")
 
 
@@ -102,3 +106,79 @@ def test_help_has_an_example(run):
     result = run("refine", "--help")
     assert result.exit_code == 0
     assert "supercuts refine photo.jpg" in result.stdout
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_learned(path, make_learned(WNetConfig(classes=3, widths=(2, 2))))
+    return path
+
+
+def test_writes_hierarchy_labels_and_colours(run, model, photos, tmp_path):
+    out = tmp_path / "out"
+    result = run("refine-apply", model, photos, "-o", out, "--superpixels", 20, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert [one["superpixels"] for one in result.json()["images"]] == [20, 20]
+    assert supercuts.read(out / "a.npz").n_leaves == 20
+    labels = np.array(Image.open(out / "a_labels.png"))
+    assert labels.shape == (24, 32)
+    assert labels.max() < 3
+    run("refine-apply", model, photos / "a.png", "-o", out, "--regions", 5)
+    labels = np.array(Image.open(out / "a_labels.png"))
+    np.testing.assert_array_equal(labels, supercuts.read(out / "a.npz").cut(regions=5))
+
+
+def test_a_file_that_is_no_model_fails(run, photos, tmp_path):
+    result = run("refine-apply", tmp_path / "none.safetensors", photos, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "Give the model.safetensors of a `supercuts refine-train` run" in result.stderr
+
+
+def test_a_bad_image_does_not_stop_the_others(run, model, photos, tmp_path):
+    (photos / "b.png").write_bytes(b"no picture")
+    result = run("refine-apply", model, photos, "-o", tmp_path / "out", "--superpixels", 20)
+    assert result.exit_code == 1
+    assert "1 of 2 images failed" in result.stderr
+    assert (tmp_path / "out/a_colors.png").is_file()
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "wnet.yaml"
+    (tmp_path / "images").mkdir()
+    for i in range(2):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)).save(
+            tmp_path / f"images/{i}.png"
+        )
+    path.write_text(
+        f"out: {tmp_path / 'run'}\nmodel: {{method: wnet, classes: 2, widths: [2, 2]}}\nepochs: 1\nbatch_size: 2\n"
+        f"data: {{dataset: folder, root: {tmp_path / 'images'}, side_px: 8}}\npictures: 1\n"
+    )
+    return path
+
+
+def test_trains_and_says_where_the_weights_are(run, config, tmp_path):
+    result = run("refine-train", config)
+    assert result.exit_code == 0, result.stderr
+    assert f"{tmp_path / 'run' / 'model.safetensors'}: trained weights" in result.stdout
+    assert (tmp_path / "run/segmentations/0_labels.png").is_file()
+    result = run("refine-train", config, "--no-resume")
+    assert result.exit_code == 2
+    assert "already holds last.ckpt" in result.stderr
+
+
+def test_wrong_settings_are_usage_errors(run, config):
+    result = run("refine-train", config, "model.clases=3")
+    assert result.exit_code == 2
+    assert "unknown key 'clases' under model; did you mean 'classes'?" in result.stderr
+    result = run("refine-train", config, "data.side_px=9")
+    assert (result.exit_code, "data.side_px=9: wnet takes a multiple of 2" in result.stderr) == (2, True)
+    result = run("refine-train", config.with_name("none.yaml"))
+    assert (result.exit_code, "no such file" in result.stderr) == (2, True)
+
+
+def test_a_missing_trainer_names_the_extra(run, config, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "lightning" else True)
+    result = run("refine-train", config)
+    assert (result.exit_code, 'pip install "supercuts[train]"' in result.stderr) == (1, True)

@@ -21,7 +21,7 @@ from scipy.cluster import hierarchy as scipy_hierarchy
 
 from supercuts.export.sam import masks
 from supercuts.images.georeference import Georeference
-from supercuts.merging.pyg import Data, HeteroData
+from supercuts.merging.gnn import Data, HeteroData
 
 LEVELS = ["scene", "object", "part", "superpixels"]
 

@@ -103,7 +103,7 @@ def read_learned(path: Path) -> None:
 
 
 def read_scribbles(path: Path) -> None:
-    from supercuts.refine.preprocess import read_scribbles
+    from supercuts.refine.runs import read_scribbles
 
     assert read_scribbles(path).min() >= -1
 

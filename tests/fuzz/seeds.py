@@ -100,7 +100,7 @@ precision: 32-true
 
 
 def networks() -> list[Seed]:
-    from supercuts.merging.perceptrons import Perceptrons
+    from supercuts.merging.affinity import Perceptrons
     from supercuts.networks.files import Calibration, save_network, write_calibration
     from supercuts.networks.ssn import SSN, SSNConfig
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +7,8 @@ from hypothesis import strategies as st
 
 from supercuts.core.errors import InputError
 from supercuts.hierarchy import selection
+from supercuts.hierarchy._kernels import clicks as _kernels_clicks
+from supercuts.hierarchy.selection import best_union, foreground_probability, node_features, object_at_clicks
 from supercuts.hierarchy.tree import Hierarchy
 
 
@@ -200,3 +204,148 @@ def test_clicks_hold_for_their_leaves(hierarchies, data):
 def test_refusals(hand, keywords, message):
     with pytest.raises(InputError, match=message):
         hand.select(**keywords)
+
+
+def overlap(masks, chosen, target):
+    union = np.logical_or.reduce([masks[node] for node in chosen])
+    return (union & target).sum() / (union | target).sum()
+
+
+def count(labels, target, n_leaves):
+    flat = labels.ravel()
+    inside, areas = np.bincount(flat, target.ravel(), minlength=n_leaves), np.bincount(flat, minlength=n_leaves)
+    return inside.astype(np.int64), areas.astype(np.int64)
+
+
+def test_hand_worked_union(hand):
+    target = np.array([[1, 1, 1, 1], [0, 0, 1, 1]], bool)  # leaves 0 and 1 (node 5), 3 and 4 (node 6)
+    inside, areas = count(hand.labels, target, hand.n_leaves)
+    assert best_union(hand.parents, inside, areas, 2).tolist() == [5, 6]
+    assert best_union(hand.parents, inside, areas, 5).tolist() == [5, 6]  # no more nodes than needed
+    assert best_union(hand.parents, inside, areas, 1).tolist() == [8]  # 6 of 8 pixels; node 5 has 4 of 6
+    assert best_union(hand.parents, inside, areas, 2).dtype == np.int32
+
+
+@given(data=st.data())
+def test_no_union_of_as_many_nodes_is_better(hierarchies, data):
+    h = data.draw(hierarchies.filter(lambda h: h.n_nodes <= 15))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    target = rng.random(h.shape) < rng.choice([0.1, 0.5, 0.9])
+    target[rng.integers(h.shape[0]), rng.integers(h.shape[1])] = True
+    k = data.draw(st.integers(1, 4))
+    masks = [np.isin(h.labels, h.leaves_of(node)) for node in range(h.n_nodes)]
+    unions = [chosen for n in range(1, k + 1) for chosen in itertools.combinations(range(h.n_nodes), n)]
+    best = max(overlap(masks, chosen, target) for chosen in unions)
+    found = best_union(h.parents, *count(h.labels, target, h.n_leaves), k)
+    assert 1 <= len(found) <= k
+    assert np.sum([masks[node] for node in found], axis=0).max() == 1  # disjoint
+    assert overlap(masks, found, target) == best
+    assert len(found) == min(len(c) for c in unions if overlap(masks, c, target) == best)
+
+
+def test_a_deep_tree_and_a_budget_of_all_leaves():
+    n = 2000
+    parents = np.minimum(np.arange(2 * n - 1) + n, 2 * n - 2)  # a caterpillar: every node takes up one more leaf
+    parents[0], parents[1:n], parents[n:] = (
+        n,
+        np.arange(n, 2 * n - 1),
+        np.minimum(np.arange(n, 2 * n - 1) + 1, 2 * n - 2),
+    )
+    inside, areas = np.arange(n) % 2, np.ones(n, np.int64)
+    found = best_union(parents.astype(np.int32), inside, areas, n)
+    np.testing.assert_array_equal(found, np.flatnonzero(inside))
+    # with few nodes: 1/2 of a run of leaves is the most, whatever the run
+    assert len(best_union(parents.astype(np.int32), inside, areas, 5)) <= 5
+
+
+@pytest.mark.parametrize(
+    ("inside", "areas", "k", "message"),
+    [
+        ([1, 0, 0], [1, 1, 1], 0, r"k=0 is outside 1..inf. Give the most nodes"),
+        ([1, 0], [1, 1, 1], 1, r"inside \(2,\) and areas \(3,\) do not fit a tree of 5 nodes"),
+        ([0, 0, 0], [1, 1, 1], 1, r"inside holds 0..0 pixels, 0 in all; .* draw the target inside"),
+        ([2, 0, 0], [1, 1, 1], 1, r"expected 0 to the leaf's area"),
+        ([-1, 1, 1], [1, 1, 1], 1, r"inside holds -1..1"),
+    ],
+)
+def test_refusals_unions(inside, areas, k, message, as_installed):
+    parents = np.array([3, 3, 4, 4, 4], np.int32)
+    with pytest.raises(InputError, match=message):
+        best_union(parents, np.array(inside), np.array(areas), k)
+
+
+def labellings(node, children, mixed, foreground, n_leaves):
+    """Return the probability of every set of foreground leaves at or below a node, by enumeration."""
+    leaves = [node] if node < n_leaves else []
+    below = {frozenset(): 1.0}
+    for child in children[node]:
+        of_child = labellings(child, children, mixed, foreground, n_leaves)
+        leaves += max(of_child, key=len)
+        joined = {}
+        for one, p in below.items():
+            for other, q in of_child.items():
+                joined[one | other] = joined.get(one | other, 0) + p * q
+        below = joined
+    is_mixed = mixed[node] if node >= n_leaves else 0
+    out = {key: p * is_mixed for key, p in below.items()} if is_mixed else {}
+    for key, p in ((frozenset(leaves), foreground[node]), (frozenset(), 1 - foreground[node])):
+        out[key] = out.get(key, 0) + (1 - is_mixed) * p
+    return out
+
+
+@given(data=st.data())
+def test_probabilities_are_those_of_all_labellings(hierarchies, data):
+    h = data.draw(hierarchies.filter(lambda h: h.n_leaves <= 7))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    mixed, foreground = rng.uniform(0.05, 0.95, (2, h.n_nodes))
+    clicked = rng.choice(3, h.n_leaves, p=[0.6, 0.2, 0.2])
+    all_of_them = labellings(h.root, [h.children(n).tolist() for n in range(h.n_nodes)], mixed, foreground, h.n_leaves)
+    assert sum(all_of_them.values()) == pytest.approx(1)
+    on, beside = set(np.flatnonzero(clicked == 1)), set(np.flatnonzero(clicked == 2))
+    left = {key: p for key, p in all_of_them.items() if on <= key and not beside & key}
+    expected = [sum(p for key, p in left.items() if leaf in key) / sum(left.values()) for leaf in range(h.n_leaves)]
+    found = _kernels_clicks.foreground_of_leaves(h.parents, mixed, foreground, clicked)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def scene():
+    """Return an image of a disc on a plain ground, 64 leaves in a grid, the disc merging late with what is around."""
+    y, x = np.mgrid[:64, :64]
+    labels = (y // 8 * 8 + x // 8).astype(np.int32)
+    is_disc = ((np.arange(64) // 8 - 3.5) ** 2 + (np.arange(64) % 8 - 3.5) ** 2) < 5
+    parents, altitudes = np.zeros(127, np.int32), np.zeros(127, np.float32)
+    tops, node = [], 64
+    for part in (np.flatnonzero(is_disc), np.flatnonzero(~is_disc)):
+        top = part[0]
+        for leaf in part[1:]:
+            parents[[top, leaf]], altitudes[node] = node, 0.05
+            top, node = node, node + 1
+        tops.append(top)
+    parents[[*tops, node]], altitudes[node] = node, 0.9
+    return Hierarchy(labels, parents, altitudes, np.zeros((64, 0), np.float32)), is_disc[labels]
+
+
+def test_one_click_takes_the_object_that_it_lies_on():
+    h, disc = scene()
+    np.testing.assert_array_equal(h.select(points={1: [(30, 30)]}), disc)
+    np.testing.assert_array_equal(h.select(points={1: [(30, 30)], 2: [(2, 2)]}), disc)
+    # a click beside it on the disc itself: not all of the disc is the object
+    assert h.select(points={1: [(30, 30)], 2: [(40, 30)]}).sum() < disc.sum()
+
+
+def test_many_clicks_do_not_underflow():
+    h, _ = scene()
+    clicked = (np.arange(64) % 2 + 1).astype(np.int64)
+    probability = foreground_probability(h.labels, h.parents, h.altitudes, 64, clicked)
+    np.testing.assert_allclose(probability, clicked == 1)
+    chosen = object_at_clicks(h.labels, h.parents, h.altitudes, 64, clicked)
+    np.testing.assert_array_equal(chosen, clicked == 1)
+
+
+def test_hand_worked_features(hand):
+    features = node_features(hand.labels, hand.parents, hand.altitudes, 5)
+    assert features.shape == (9, 4)
+    np.testing.assert_allclose(features[6, :3], [np.log(0.125 / 0.875), 0, np.log(2 / 8)], rtol=1e-6)
+    np.testing.assert_allclose(features[8, 1], np.log(3), rtol=1e-6)  # the root is its own parent
+    # both pixels of node 6 lie on the lower side, one of them on the right one too
+    assert features[6, 3] == pytest.approx(3 / (2 * np.sqrt(2)))

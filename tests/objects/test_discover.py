@@ -12,9 +12,8 @@ from supercuts.hierarchy.tree import Hierarchy
 from supercuts.networks.backbones.base import PretrainedConfig
 from supercuts.networks.backbones.pretrained import make_pretrained
 from supercuts.objects.discover import METHODS, Task, discover, discover_patches
-from supercuts.objects.features import PatchFeatures
+from supercuts.objects.features import PatchFeatures, dino_keys
 from supercuts.objects.graphs import grid_graph
-from supercuts.objects.keys import dino_keys
 from supercuts.objects.tokencut import TokenCutConfig, tokencut
 
 ON_FEATURES = [name for name in METHODS if name != "tree"]  # which has tests of its own (test_figure_ground.py)

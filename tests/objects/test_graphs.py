@@ -1,10 +1,21 @@
 import numpy as np
 import pytest
+import scipy.linalg
 from scipy import ndimage
 
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import build_rag
-from supercuts.objects.graphs import grid_graph, label_graph
+from supercuts.objects import graphs
+from supercuts.objects.graphs import (
+    check_features,
+    cosines,
+    first_largest,
+    foreground,
+    grid_graph,
+    label_graph,
+    smallest_eigenpairs,
+    soften,
+)
 
 
 def random_labels(seed, shape=(17, 23), n=40):
@@ -92,3 +103,125 @@ def test_pixels_that_a_mask_left_out_are_in_no_node():
     sides = [(holed[:, :-1], holed[:, 1:]), (holed[:-1], holed[1:])]
     pairs = {tuple(sorted(p)) for a, b in sides for p in zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)}
     assert [tuple(edge) for edge in graph.edges.tolist()] == sorted((a, b) for a, b in pairs if a != b and a >= 0)
+
+
+AREA = np.array([1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("is_object", "soft", "score"),
+    [
+        ([False, True, True], [0.25, 0.5, 1.0], 4 / 5 - 0.25),
+        ([True, False, False], [0.25, 0.5, 1.0], 0),
+        ([True] * 3, [0.25, 0.5, 1], 0),
+    ],
+)
+def test_the_score_is_the_contrast_by_area(is_object, soft, score):
+    found = foreground(np.array(is_object), np.zeros(3), np.array(soft), AREA)
+    assert found.score == pytest.approx(score)
+
+
+def test_nothing_becomes_everything_and_what_was_left_out_is_neutral():
+    soft, vector = np.array([0.9, 0.8, 0.2]), np.array([-3.0, 2.0, 0.0])
+    found = foreground(np.array([True, False, False]), vector, soft, AREA)
+    np.testing.assert_allclose(found.soft, [0.9, 0.5, 0.2])
+    assert found.seed == 0
+    assert foreground(np.array([True, False, True]), vector, soft, AREA).seed == 2
+    assert foreground(np.array([True, False, True]), vector, soft, AREA, 0).seed == 0
+    everything = foreground(np.zeros(3, bool), vector, soft, AREA)
+    assert everything.is_object.all()
+    np.testing.assert_allclose(everything.soft, [0.9, 0.8, 0.5])
+
+
+def test_softness_is_half_at_the_threshold_and_rises():
+    vector = np.array([-1.0, 0.5, 3.0])
+    soft = soften(vector, 0.5, AREA)
+    spread = np.sqrt((1 * 1.5**2 + 3 * 2.5**2) / 6)
+    np.testing.assert_allclose(soft, 1 / (1 + np.exp(-2 * (vector - 0.5) / spread)))
+    np.testing.assert_allclose(soften(np.zeros(3), 0.0, AREA), 0.5)
+
+
+def test_cosines_of_features_of_zeros_are_zero():
+    found = cosines(np.array([[2.0, 0], [0, 0], [3, 3]]))
+    np.testing.assert_allclose(found, [[1, 0, 0.5**0.5], [0, 0, 0], [0.5**0.5, 0, 1]])
+
+
+def test_ties_go_to_the_first():
+    assert first_largest(np.array([0.1, 1.0 - 1e-12, 1.0])) == 1
+    assert first_largest(np.zeros(3)) == 0
+
+
+@pytest.mark.parametrize(
+    ("features", "problem"),
+    [
+        (np.zeros((2, 3)), "2 rows of features do not fit 4 nodes"),
+        (np.zeros((4, 0)), "no channels"),
+        (np.full((4, 2), np.nan), "8 of 8 features are not finite"),
+    ],
+)
+def test_features_that_do_not_fit_are_refused(features, problem):
+    with pytest.raises(InputError, match=problem):
+        check_features(features, grid_graph(2, 2))
+
+
+def test_more_nodes_than_fit_in_memory_are_refused():
+    with pytest.raises(InputError, match=r"10201 nodes are too many: .* Segment with fewer"):
+        check_features(np.zeros((101**2, 1)), grid_graph(101, 101))
+
+
+def random_affinity(n, seed):
+    rng = np.random.default_rng(seed)
+    w = rng.random((n, n))
+    return (w + w.T) / 2
+
+
+@pytest.mark.parametrize("n", [2, 7, 30])
+@pytest.mark.parametrize("solver", ["dense", "sparse"])
+def test_pairs_are_those_of_the_generalised_problem(monkeypatch, n, solver):
+    monkeypatch.setattr(graphs, "_DENSE", 200 if solver == "dense" else 0)
+    w, k = random_affinity(n, n), min(n - 1, 4)
+    d = np.diag(w.sum(1))
+    values, vectors = scipy.linalg.eigh(d - w, d, subset_by_index=[1, k])
+    found = smallest_eigenpairs(w, np.full(n, 5), k)
+    np.testing.assert_allclose(found.values, values, atol=1e-10)
+    signs = np.sign((vectors * found.vectors).sum(0))
+    # areas of 5 are areas of 1: they are relative
+    np.testing.assert_allclose(found.vectors, vectors * signs, atol=1e-8)
+
+
+def test_a_node_counts_as_often_as_it_has_pixels():
+    w, area = random_affinity(6, 0), np.array([1, 3, 2, 1, 4, 2])
+    of_pixel = np.repeat(np.arange(6), area)
+    many = smallest_eigenpairs(w[of_pixel][:, of_pixel], np.ones(area.sum(), int), 2)
+    few = smallest_eigenpairs(w, area, 2)
+    np.testing.assert_allclose(few.values, many.values, atol=1e-10)
+    ratio = many.vectors / few.vectors[of_pixel]
+    np.testing.assert_allclose(ratio, np.broadcast_to(ratio[0], ratio.shape), rtol=1e-6)
+
+
+def test_a_graph_of_two_parts_is_told_apart():
+    w = scipy.linalg.block_diag(np.ones((3, 3)), np.ones((2, 2)))
+    found = smallest_eigenpairs(w, np.ones(5, int), 1)
+    assert found.values[0] == pytest.approx(0, abs=1e-12)
+    vector = found.vectors[:, 0]
+    np.testing.assert_allclose(vector, [vector[0]] * 3 + [vector[3]] * 2)
+    assert vector[0] * vector[3] < 0
+
+
+def test_a_node_that_is_like_none_has_eigenvalue_one():
+    w = scipy.linalg.block_diag(random_affinity(4, 1), 0.0)
+    d = np.diag([*w.sum(1)[:4], 1.0])
+    values = scipy.linalg.eigh(d - w, d, eigvals_only=True)
+    np.testing.assert_allclose(smallest_eigenpairs(w, np.ones(5, int), 3).values, values[1:4], atol=1e-10)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_without_structure_vectors_are_zero(n):
+    found = smallest_eigenpairs(np.ones((n, n)), np.arange(1, n + 1), 2)
+    np.testing.assert_array_equal(found.vectors, 0)
+    np.testing.assert_array_equal(found.values, 1)
+
+
+def test_no_vectors_are_refused():
+    with pytest.raises(InputError, match="n_vectors=0"):
+        smallest_eigenpairs(np.ones((2, 2)), np.ones(2, int), 0)

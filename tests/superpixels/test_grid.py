@@ -2,11 +2,12 @@ import math
 
 import numpy as np
 import pytest
+import skimage.measure
 from hypothesis import given
 from hypothesis import strategies as st
 
 from supercuts.core.errors import InputError
-from supercuts.superpixels.grid import Grid, cell_labels, cell_table, make_grid
+from supercuts.superpixels.grid import Grid, cell_labels, cell_table, connected_pieces, make_grid
 
 sides = st.integers(1, 60)
 
@@ -90,3 +91,12 @@ def test_impossible_numbers_of_cells_are_refused(n_cells):
 def test_more_cells_than_pixels_along_an_axis_are_refused(rows, cols, name):
     with pytest.raises(InputError, match=f"{name}=.*at most one cell a pixel"):
         Grid(3, 4, rows, cols)
+
+
+@given(seed=st.integers(0, 10_000), height=st.integers(1, 8), width=st.integers(1, 8))
+def test_pieces_are_those_of_the_pairs_in_scan_order(seed, height, width):
+    rng = np.random.default_rng(seed)
+    labels, cells = rng.integers(0, 3, (2, height, width)).astype(np.int32)
+    expected = skimage.measure.label(labels * 3 + cells, connectivity=1, background=-1) - 1
+    _, first = np.unique(expected, return_index=True)
+    np.testing.assert_array_equal(connected_pieces(labels, cells), np.argsort(np.argsort(first))[expected])

@@ -9,7 +9,7 @@ from PIL import Image
 import supercuts
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.datasets.base import Sample
-from supercuts.merging.pyg import DataLoader
+from supercuts.merging.gnn import DataLoader
 from supercuts.model import Model
 from supercuts.training.graphs import SETTINGS, SuperpixelGraphs
 

@@ -16,9 +16,8 @@ from supercuts.networks.ssn import SSN, SSNConfig
 from supercuts.training import ssn as training
 from supercuts.training.config import DataConfig, TrainConfig, ValidationConfig
 from supercuts.training.module import SSNTraining
-from supercuts.training.samples import CropStream
+from supercuts.training.samples import CropStream, ValidationImages, judge
 from supercuts.training.ssn import write_card
-from supercuts.training.validation import ValidationImages, judge
 
 STEPS = 4
 NETWORK = SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=3)
