@@ -1,7 +1,7 @@
-"""`supercuts cut`: one partition of a hierarchy as a label PNG.
+"""`supercuts cut`, `view` and `export`: what is made of a hierarchy on disk.
 
-In   FILE.npz and how fine to cut
-Out  a 16-bit PNG of region labels 0..R-1, on request the photo with the boundaries drawn on it
+In   FILE.npz; how fine to cut, or a format
+Out  a 16-bit PNG of region labels 0..R-1, the interactive viewer, another program's file
 Not  no segmentation
 """
 

@@ -2,7 +2,7 @@
 
 In   a dataset, and a model or folders of results that others made
 Out  a table; on request a JSON document, CSV tables and the precision-recall plot beside it
-Not  no metric, no reading of results: the work is in evaluate/
+Not  no metric, no reading of results: the work is in evaluate/; objects and parts: evaluate_objects.py
 """
 
 import os

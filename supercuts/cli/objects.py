@@ -1,7 +1,7 @@
-"""`supercuts objects`: the objects of images as masks and boxes.
+"""`supercuts objects` and `supercuts parts`: the objects of images, and their parts.
 
 In   images or hierarchies, a model and a method
-Out  OUT/<name>_objects.png (16-bit labels, 0 no object), OUT/<name>_objects_panel.png, OUT/<name>_objects.json
+Out  OUT/<name>_objects.png or _parts.png (16-bit labels, 0 none), a panel and a JSON document for each image
 Not  no discovery (objects/), no segmentation
 """
 

@@ -1,7 +1,7 @@
-"""`supercuts refine`: labels of images by a network fitted to them, by superpixels (SP) or by continuity (ST).
+"""`supercuts refine`, `refine-train`, `refine-apply`: labels by networks fitted to an image or to a data set.
 
 In   images; settings as YAML and key=value; scribbles; a folder of images to fit one network to
-Out  what refine/runs.py writes for each image; a table or JSON
+Out  what refine/runs.py and training/learned_refiners.py write; a table or JSON
 Not  no algorithm, no default settings: they are in refine/config.py
 """
 

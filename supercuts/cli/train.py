@@ -1,8 +1,8 @@
-"""`supercuts train`: a training run described by a YAML file.
+"""`supercuts train`, `calibrate` and `onnx`: make a network, calibrate it, export it.
 
-In   CONFIG.yaml, key=value overrides
-Out  the run's folder, made by training/ssn.py
-Not  no training loop, no defaults: they are in training/config.py
+In   CONFIG.yaml, key=value overrides; a .safetensors file
+Out  the run's folder, the calibrated file, an ONNX graph
+Not  no training loop, no defaults: the work is in training/ and networks/onnx_export.py
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
-"""Draw precision-recall curves as the BSDS500 benchmark does.
+"""Draw precision-recall curves as the BSDS500 benchmark does, and contact sheets of what was found in images.
 
-In   one curve per method, with its best point and average precision
-Out  a picture: .png, .svg or .pdf
+In   one curve per method, with its best point and average precision; cases: image, truth, prediction
+Out  pictures: .png, .svg or .pdf
 Not  no scores, no window, no pyplot: matplotlib's global state stays as it is
 """
 

@@ -2,7 +2,7 @@
 
 In   a folder with one file per image; the images' names and sizes
 Out  which file belongs to which image; its content, checked against the size of the image
-Not  no scores; the formats are read in images/array_files.py, values are checked in result_values.py
+Not  no scores; the formats are read in images/array_files.py
 """
 
 import zipfile

@@ -1,7 +1,7 @@
-"""Score many images by several processes; a run that was interrupted goes on with the images not yet scored.
+"""Score many images in several processes; an interrupted run resumes with the images not yet scored.
 
-In   Tasks: a method's name, a sample and a function that scores it
-Out  Outcomes in the order in which they come; one file per scored image in the run's folder
+In   Tasks: a method's name, a sample and a function that scores it; or samples paired with predictions
+Out  Outcomes in the order in which they finish; one file per scored image in the run's folder; bootstrap intervals
 Not  no summary; an image that fails does not stop the others
 """
 

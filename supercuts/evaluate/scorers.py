@@ -1,7 +1,7 @@
 """The work of `supercuts evaluate` on one image, as values that can be sent to another process.
 
-In   a Sample
-Out  its SuperpixelScores or HierarchyScores
+In   a sample of a dataset
+Out  its SuperpixelScores, HierarchyScores, ObjectScores or PartScores
 Not  no loop over images (run.py); torch is imported only where a model predicts
 """
 

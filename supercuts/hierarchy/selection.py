@@ -1,6 +1,6 @@
-"""Pick what a user points at: a point, a box or scribbles.
+"""Select what a user points at, a point, a box, scribbles or clicks, and the best union of nodes for a target.
 
-In   labels (H, W), parents (M,) of a valid tree; the user's mark in (y, x) pixels
+In   labels (H, W), parents (M,) of a valid tree; the user's marks in (y, x) pixels
 Out  mask (H, W) bool, or label map (H, W) int32
 Not  no granularity: the caller cuts first
 """

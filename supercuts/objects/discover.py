@@ -95,7 +95,7 @@ def discover(
     method    a name of METHODS, or a function of features and NodeGraph, such as one with a configuration of its own:
               functools.partial(tokencut, config=TokenCutConfig(tau=0.3))
     judge     what the method "tree" asks, of supercuts calibrate
-    refine    fits each object to the union of tree regions that agrees with it most (snap.py)
+    refine    fits each object to the union of tree regions that agrees with it most
 
     The score of an object is the mean softness inside less that outside, 0..1; the saliency is the highest softness of
     all objects, at least 0.5 inside them and at most 0.5 outside. Pixels that a mask left out are in no object, and

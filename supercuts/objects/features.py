@@ -1,8 +1,8 @@
 """Features of patches, and their means over superpixels.
 
-In   patch features (C, h, w), labels (H, W)
+In   an image and a vision transformer, whose last keys tell objects apart; or patch features (C, h, w), labels (H, W)
 Out  PatchFeatures; node features (N, C)
-Not  no network (keys.py); no upsampled maps of all pixels: each superpixel sums the patches' bilinear weights once
+Not  no upsampled maps of all pixels: each superpixel sums the patches' bilinear weights once
 """
 
 from dataclasses import dataclass

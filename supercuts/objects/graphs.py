@@ -1,8 +1,8 @@
-"""The graph objects are sought on: superpixels that touch, or the patches of a grid.
+"""What every method of object discovery on a graph shares: the nodes, their similarity, eigenvectors, the foreground.
 
-In   a label map (H, W), or the rows and columns of a grid
-Out  NodeGraph: who touches whom, how much of the image and of its frame each node covers
-Not  no features, no affinities: every method makes its own
+In   a label map (H, W), or the rows and columns of a grid; node features (N, D)
+Out  NodeGraph: adjacency, and the area and frame contact of each node; eigenvectors of a normalised cut; Foreground
+Not  no method: each has its own module
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Divide objects into parts: first the objects, then what is inside them.
 
 In   Hierarchy, Objects found in it, features (N, D) of its leaves
-Out  Parts, nested in the objects by construction
+Out  Parts, nested in the objects by construction; the same numbers for the same parts in a set of images if wanted
 Not  no discovery of objects (discover.py), no names of parts
 
 The two stages are those of DeepCut (Aflalo et al., ICCVW 2023), whose second stage sees the nodes of the object only.

@@ -1,12 +1,13 @@
-"""TokenCut: an object is what the second eigenvector of a binary graph of all pairs sets apart.
+"""TokenCut: an object is the part that the second eigenvector of a binary graph of all pairs separates.
 
 In   node features (N, D), NodeGraph
-Out  Foreground: the connected component that holds the strongest node
-Not  no bilateral solver: snap.py fits the object to the tree
+Out  Foreground: the connected component that holds the strongest node; MaskCut repeats it without the nodes found
+Not  no bilateral solver: figure_ground.py fits the object to the tree
 
 Wang et al., "TokenCut: Segmenting objects in images and videos with self-supervised transformer and normalized cut",
 PAMI 2023. On the patches of a grid, whose areas are 1, this is the published method; superpixels count as
-many patches as they have pixels, in the graph and in the mean.
+many patches as they have pixels, in the graph and in the mean. MaskCut: Wang et al., "Cut and learn for unsupervised
+object detection and instance segmentation", CVPR 2023.
 """
 
 from collections.abc import Callable

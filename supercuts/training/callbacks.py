@@ -1,7 +1,7 @@
 """What happens beside the steps of a run: averaging, checkpoints, stopping, the report of each validation.
 
 In   Lightning's hooks
-Out  checkpoints/last.ckpt and best.ckpt, validation.csv, pictures/step_NNNNNN.png
+Out  checkpoints/last.ckpt and best.ckpt, validation.csv, pictures/step_NNNNNN.png; batch statistics over all processes
 Not  no losses, no scores
 """
 

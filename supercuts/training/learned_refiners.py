@@ -1,8 +1,8 @@
 """A training run of W-Net, the classifier approach or the autoencoder approach on Lightning's Trainer.
 
-In   LearnedTrainConfig
+In   LearnedTrainConfig; whole images of one size, each with its class
 Out  the run's folder: config.yaml, checkpoints, logs, model.safetensors, segmentations of some images
-Not  no networks and losses (refine), no tree, no benchmark figures
+Not  no networks and losses (selftaught), no tree, no benchmark figures
 """
 
 import logging

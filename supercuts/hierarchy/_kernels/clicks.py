@@ -2,7 +2,7 @@
 
 In   parents (M,), probabilities per node (M,), the clicked label per leaf (N,)
 Out  the probability per leaf
-Not  no checks, no features (clicks.py); annotations are left out because numba's own types are the signature
+Not  no checks, no features (selection.py); annotations are left out because numba's own types are the signature
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 In   parents (M,), gain (M,) int64, a budget of nodes
 Out  the nodes chosen
-Not  no checks, no ratios (unions.py iterates); annotations are left out because numba's own types are the signature
+Not  no checks, no ratios (selection.py iterates); annotations are left out because numba's own types are the signature
 """
 
 import numpy as np

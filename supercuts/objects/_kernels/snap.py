@@ -1,4 +1,4 @@
-"""numba loops over tree nodes for snap.py.
+"""Compiled loops over tree nodes that fit a soft mask to the tree (figure_ground.py).
 
 In   parents (M,) int32 -- leaves first, root last, parents[i] > i -- and gains per node
 Out  which nodes a union is made of, and what lies below them
