@@ -68,8 +68,9 @@ def print_note(message: str) -> None:
 
 
 def print_json(document: object) -> None:
-    """Write the one JSON document of a command to stdout."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    """Write the one JSON document of a command to stdout; a figure that is not a number becomes null."""
+    standard = json.loads(json.dumps(document), parse_constant=lambda _: None)
+    typer.echo(json.dumps(standard, indent=2, ensure_ascii=False))
 
 
 def progress(*more: ProgressColumn) -> Progress:

@@ -5,6 +5,7 @@ Out  a table; on request a JSON document, CSV tables and the precision-recall pl
 Not  no metric, no reading of results: the work is in evaluate/; objects and parts: evaluate_objects.py
 """
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from supercuts.cli.common import (
     Views,
     check_suffix,
     print_error,
+    print_json,
     print_note,
     progress,
     working,
@@ -34,16 +36,32 @@ if TYPE_CHECKING:
 _Score = TypeVar("_Score")
 N_CORES = os.cpu_count() or 1
 Out = Annotated[
-    Path | None, typer.Option("--json", metavar="OUT.json", help="Write every figure here, and CSV tables beside it.")
+    Path | None,
+    typer.Option("--out", "-o", metavar="OUT.json", help="Write every figure here, and CSV tables beside it."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes; all cores unless given.", show_default=False)]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")]
+
+
+class Scoring(Command):
+    """A command that scores; `--json OUT.json` means `--out OUT.json`, as it did before --json was a flag."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Any: as in Command
+        """Parse the arguments."""
+        args = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--json=") else [arg])]
+        for i, (option, value) in enumerate(itertools.pairwise(args)):
+            if option == "--json" and not value.startswith("-"):
+                print_note(f"--json {value} is now --out {value}; --json alone prints the document.")
+                args[i] = "--out"
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
 
 
 def score_all(
     compared: Sequence["Method[_Score]"], kind: type[_Score], out: Path | None, workers: int
 ) -> list["MethodResult[_Score]"]:
-    """Score all methods behind a progress bar; with --json, what is done is kept until the whole run is."""
+    """Score all methods behind a progress bar; with --out, finished scores are kept until the whole run is."""
     from supercuts.evaluate.methods import score_methods
     from supercuts.evaluate.run import Store
 
@@ -75,9 +93,14 @@ def finish(scored: Sequence["MethodResult[Any]"], out: Path | None) -> None:
         clear(_parts(out))
 
 
-def say_written(paths: Sequence[Path]) -> None:
-    """Print the files that were written."""
-    typer.echo("wrote " + ", ".join(str(path) for path in paths))
+def say_written(paths: Sequence[Path], as_json: bool) -> None:
+    """Print the files that were written, to stderr if stdout is for a document alone."""
+    typer.echo("wrote " + ", ".join(str(path) for path in paths), err=as_json)
+
+
+def with_figures(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the methods of a document of which some image has a score."""
+    return [entry for entry in document["methods"] if "figures" in entry]
 
 
 def print_table(
@@ -165,8 +188,8 @@ def evaluate() -> None:
 
 
 @app.command(
-    cls=Command,
-    epilog="Example: supercuts evaluate superpixels --split val --superpixels 200 --superpixels 600 --json mine.json",
+    cls=Scoring,
+    epilog="Example: supercuts evaluate superpixels --split val --superpixels 200 --superpixels 600 -o mine.json",
 )
 def superpixels(
     data: Data = None,
@@ -180,6 +203,7 @@ def superpixels(
         Literal["mean", "best", "worst"], typer.Option(help="What the table shows of each image's annotators.")
     ] = "mean",
     out: Out = None,
+    as_json: AsJson = False,
     workers: Workers = N_CORES,
     limit: Limit = None,
 ) -> None:
@@ -199,19 +223,22 @@ def superpixels(
     scored = score_all(compared, SuperpixelScores, out, workers)
     with working("computing intervals"):
         document = report.superpixel_document(report.run_facts(f"BSDS500 {split}", len(samples)), scored)
-    print_table(
-        _SHOWN["superpixels"],
-        [(e, e["figures"][annotators], e["interval_95"][annotators]) for e in document["methods"] if "figures" in e],
-        f"BSDS500 {split}: {annotators} over annotators, then mean over images with its 95 % interval",
-    )
+    if as_json:
+        print_json(document)
+    else:
+        print_table(
+            _SHOWN["superpixels"],
+            [(e, e["figures"][annotators], e["interval_95"][annotators]) for e in with_figures(document)],
+            f"BSDS500 {split}: {annotators} over annotators, then mean over images with its 95 % interval",
+        )
     if out is not None:
-        say_written(report.write_superpixels(out, document, scored))
+        say_written(report.write_superpixels(out, document, scored), as_json)
     finish(scored, out)
 
 
 @app.command(
-    cls=Command,
-    epilog="Example: supercuts evaluate hierarchy --split val --results my_ucm2_files --json mine.json",
+    cls=Scoring,
+    epilog="Example: supercuts evaluate hierarchy --split val --results my_ucm2_files -o mine.json",
 )
 def hierarchy(
     data: Data = None,
@@ -227,6 +254,7 @@ def hierarchy(
     nms: Annotated[bool, typer.Option("--nms", help="Suppress non-maxima of soft boundary maps first.")] = False,
     boundaries: Annotated[bool, typer.Option(help="Match boundaries: most of the time goes there.")] = True,
     out: Out = None,
+    as_json: AsJson = False,
     workers: Workers = N_CORES,
     limit: Limit = None,
 ) -> None:
@@ -248,20 +276,23 @@ def hierarchy(
     scored = [methods.set_aside_uneven(one) for one in score_all(compared, HierarchyScores, out, workers)]
     with working("computing intervals"):
         document = report.hierarchy_document(report.run_facts(f"BSDS500 {split}", len(samples)), scored)
-    print_table(
-        _SHOWN["hierarchy"],
-        [(entry, entry["figures"], entry["interval_95"]) for entry in document["methods"] if "figures" in entry],
-        f"BSDS500 {split}: all annotators, with 95 % intervals over images",
-    )
+    if as_json:
+        print_json(document)
+    else:
+        print_table(
+            _SHOWN["hierarchy"],
+            [(entry, entry["figures"], entry["interval_95"]) for entry in with_figures(document)],
+            f"BSDS500 {split}: all annotators, with 95 % intervals over images",
+        )
     if out is not None:
-        say_written(report.write_hierarchies(out, document, scored))
+        say_written(report.write_hierarchies(out, document, scored), as_json)
     finish(scored, out)
 
 
 def _open(data: str | None, split: str, out: Path | None) -> "BSDS500":
     """Return the dataset; refuse, before any work, what is wrong with the options."""
     if out is not None:
-        check_suffix("--json", out, ".json")
+        check_suffix("--out", out, ".json")
     from supercuts.datasets.base import data_root
     from supercuts.datasets.bsds500 import BSDS500
 

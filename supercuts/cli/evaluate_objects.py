@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import typer
 
-from supercuts.cli.common import check_suffix, working
-from supercuts.cli.evaluate import N_CORES, Limit, Out, Workers, finish, print_table, say_written, score_all
+from supercuts.cli.common import check_suffix, print_json, working
+from supercuts.cli.evaluate import (
+    N_CORES,
+    AsJson,
+    Limit,
+    Out,
+    Workers,
+    finish,
+    print_table,
+    say_written,
+    score_all,
+    with_figures,
+)
 
 if TYPE_CHECKING:
     from supercuts.evaluate.methods import Method
@@ -65,6 +76,7 @@ def objects(
     ] = "hub",
     no_hard: Annotated[bool, typer.Option("--no-hard", help="VOC: leave out difficult and truncated objects.")] = False,
     out: Out = None,
+    as_json: AsJson = False,
     workers: Workers = N_CORES,
     limit: Limit = None,
     sheet: Sheet = None,
@@ -95,7 +107,7 @@ def objects(
         shown=_OBJECT_FIGURES,
         order=("iou", "box_iou"),
     )
-    _run(job, out, workers, sheet)
+    _run(job, out, as_json, workers, sheet)
 
 
 def parts(
@@ -108,6 +120,7 @@ def parts(
         typer.Option("--parts", min=1, metavar="N", help="How many to find; the model decides unless given."),
     ] = None,
     out: Out = None,
+    as_json: AsJson = False,
     workers: Workers = N_CORES,
     limit: Limit = None,
     sheet: Sheet = None,
@@ -136,7 +149,7 @@ def parts(
         order=("matched_iou", "nmi_per_image"),
         by_part=by_part,
     )
-    _run(job, out, workers, sheet)
+    _run(job, out, as_json, workers, sheet)
 
 
 def _object_scorer(model: str, method: str | None, weights: str) -> "tuple[ObjectsOfModel | ObjectsOfPatches, Path]":
@@ -180,14 +193,14 @@ def _joined(how: Sequence[str | None]) -> str:
 
 def _check_paths(out: Path | None, sheet: Path | None) -> None:
     if out is not None:
-        check_suffix("--json", out, ".json")
+        check_suffix("--out", out, ".json")
     if sheet is not None:
         from supercuts.evaluate.plot import check_sheet
 
         check_sheet(sheet)
 
 
-def _run(job: _Job[_Score], out: Path | None, workers: int, sheet: Path | None) -> None:
+def _run(job: _Job[_Score], out: Path | None, as_json: bool, workers: int, sheet: Path | None) -> None:
     """Score all images, print the table, write what was asked for, name the images that failed."""
     from supercuts.evaluate.report import figures_document, run_facts, write_figures
 
@@ -197,12 +210,16 @@ def _run(job: _Job[_Score], out: Path | None, workers: int, sheet: Path | None) 
     entry = document["methods"][0]
     if job.by_part is not None and scored[0].scores:
         entry["by_part"] = job.by_part(list(scored[0].scores.values()))
-    shown = [(entry, entry["figures"], entry["interval_95"])] if "figures" in entry else []
-    print_table(job.shown, shown, f"{job.data}: {job.task}, with 95 % intervals over images")
+    shown = [(entry, entry["figures"], entry["interval_95"]) for entry in with_figures(document)]
+    if as_json:
+        print_json(document)
+    else:
+        print_table(job.shown, shown, f"{job.data}: {job.task}, with 95 % intervals over images")
     if out is not None:
-        say_written(write_figures(out, document))
+        say_written(write_figures(out, document), as_json)
     if sheet is not None and shown:
         _draw_worst(job, entry["images"], sheet)
+        say_written([sheet], as_json)
     finish(scored, out)
 
 
@@ -219,4 +236,3 @@ def _draw_worst(job: _Job[_Score], images: Mapping[str, Mapping[str, float]], sh
             for name in chosen
         ]
         write_sheet(sheet, cases)
-    say_written([sheet])

@@ -13,11 +13,13 @@ import typer
 from supercuts.cli.batch import batch
 from supercuts.cli.common import Command, working
 from supercuts.cli.cut import cut, export, view
+from supercuts.cli.evaluate import Scoring
 from supercuts.cli.evaluate import app as evaluate
 from supercuts.cli.evaluate_objects import objects as evaluate_objects
 from supercuts.cli.evaluate_objects import parts as evaluate_parts
 from supercuts.cli.objects import objects, parts
-from supercuts.cli.refine import refine, refine_apply, refine_train
+from supercuts.cli.refine import add_old_names
+from supercuts.cli.refine import app as refine
 from supercuts.cli.segment import segment
 from supercuts.cli.train import calibrate, onnx, train
 from supercuts.core.memory import keep_freed_memory
@@ -53,10 +55,7 @@ app.command(cls=Command, epilog="Example: supercuts export out/photo.npz --forma
 app.command(cls=Command, epilog="Example: supercuts view out/photo.npz")(view)
 app.command(cls=Command, epilog="Example: supercuts objects photos/ -o out -n 3")(objects)
 app.command(cls=Command, epilog="Example: supercuts parts photos/ -o out --shared --parts 6")(parts)
-app.command(
-    cls=Command,
-    epilog="Example: supercuts refine photo.jpg -o out --config configs/refine_sp.yaml epochs=200 --show 10",
-)(refine)
+app.add_typer(refine, name="refine")
 app.command(
     cls=Command,
     epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first max_steps=2000 data.workers=4",
@@ -64,25 +63,16 @@ app.command(
 app.command(cls=Command, epilog="Example: supercuts calibrate runs/first/model.safetensors --split val")(calibrate)
 app.command(cls=Command, epilog="Example: supercuts onnx compact -o compact.onnx")(onnx)
 app.command(cls=Command, epilog="Example: supercuts warmup")(warmup)
-app.command(
-    "refine-train",
-    cls=Command,
-    epilog="Example: supercuts refine-train configs/wnet_small.yaml out=runs/wnet epochs=10",
-)(refine_train)
-app.command(
-    "refine-apply",
-    cls=Command,
-    epilog="Example: supercuts refine-apply runs/wnet/model.safetensors photos/ -o out --regions 12",
-)(refine_apply)
+add_old_names(app)
 evaluate.command(
     "objects",
-    cls=Command,
-    epilog="Example: supercuts evaluate objects --dataset ecssd --json ecssd.json --sheet worst.png",
+    cls=Scoring,
+    epilog="Example: supercuts evaluate objects --dataset ecssd -o ecssd.json --sheet worst.png",
 )(evaluate_objects)
 evaluate.command(
     "parts",
-    cls=Command,
-    epilog="Example: supercuts evaluate parts --dataset carparts --json cars.json --sheet worst.png",
+    cls=Scoring,
+    epilog="Example: supercuts evaluate parts --dataset carparts -o cars.json --sheet worst.png",
 )(evaluate_parts)
 app.add_typer(evaluate, name="evaluate")
 

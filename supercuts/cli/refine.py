@@ -1,4 +1,4 @@
-"""`supercuts refine`, `refine-train`, `refine-apply`: labels by networks fitted to an image or to a data set.
+"""`supercuts refine`: labels by networks fitted to an image (fit) or to a data set (train, apply).
 
 In   images; settings as YAML and key=value; scribbles; a folder of images to fit one network to
 Out  what refine/runs.py and training/learned_refiners.py write; a table or JSON
@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from supercuts.cli import objects as discovery
-from supercuts.cli.common import print_note, progress, working
+from supercuts.cli.common import Command, print_note, progress, working
 from supercuts.cli.objects import AsJson, Images, Out, finish, for_each, prepare
 from supercuts.cli.segment import find_images
 from supercuts.cli.train import check_config_exists, check_fresh
@@ -32,7 +33,34 @@ if TYPE_CHECKING:
 _PNG_SUFFIX = "_scribble.png"
 
 
-def refine(
+class _FitUnlessNamed(TyperGroup):
+    """A group whose command is `fit` unless another one is named, so that `supercuts refine IMAGE` works."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Any: as in common.Command
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["fit", *args]
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+
+app = typer.Typer(
+    cls=_FitUnlessNamed,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    epilog="Example: supercuts refine photo.jpg -o out --config configs/refine_sp.yaml epochs=200 --show 10",
+)
+
+
+@app.callback()
+def refine() -> None:
+    """Label images by networks fitted to them (fit, the command unless another is named), or to a data set."""
+
+
+@app.command(
+    cls=Command,
+    epilog="Example: supercuts refine fit photo.jpg -o out --config configs/refine_sp.yaml epochs=200 --show 10",
+)
+def fit(
     images: Annotated[
         list[str], typer.Argument(metavar="IMAGE|key=value", help="Images, folders, globs; settings to replace.")
     ],
@@ -163,8 +191,11 @@ def _note(step: "Step") -> tuple[int, str]:
 _SUFFIXES = (".npz", "_labels.png", "_colors.png")
 
 
-def refine_apply(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="Of `supercuts refine-train`.")],
+@app.command(
+    cls=Command, epilog="Example: supercuts refine apply runs/wnet/model.safetensors photos/ -o out --regions 12"
+)
+def apply(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="Of `supercuts refine train`.")],
     images: Images,
     out: Out,
     regions: Annotated[
@@ -197,7 +228,8 @@ def refine_apply(
     finish(reports, out, columns, as_json)
 
 
-def refine_train(
+@app.command(cls=Command, epilog="Example: supercuts refine train configs/wnet_small.yaml out=runs/wnet epochs=10")
+def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train, on what, for how long.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="key=value", help="Replace values: epochs=2 data.limit=100.")
@@ -210,12 +242,28 @@ def refine_train(
     check_config_exists(config)
     check_installed(("lightning", "tensorboard"), extra="train")
     from supercuts.core.config import load_config
-    from supercuts.training.learned_refiners import LearnedTrainConfig, train
+    from supercuts.training.learned_refiners import LearnedTrainConfig
+    from supercuts.training.learned_refiners import train as run_training
 
     settings = load_config(config, LearnedTrainConfig, overrides or [])
     if not resume:
         check_fresh(settings.out)
-    weights = train(settings)
+    weights = run_training(settings)
     if settings.pictures:
         typer.echo(f"{weights.parent / 'segmentations'}: {settings.pictures} images, segmented")
-    typer.echo(f"{weights}: trained weights; use them with supercuts refine-apply {weights} IMAGE -o OUT")
+    typer.echo(f"{weights}: trained weights; use them with supercuts refine apply {weights} IMAGE -o OUT")
+
+
+class _Renamed(Command):
+    """A command under a name that it had before; using it writes a note."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        print_note(f"`supercuts {self.name}` is now `supercuts {str(self.name).replace('-', ' ')}`: use that name.")
+        return super().invoke(ctx)
+
+
+def add_old_names(to: typer.Typer) -> None:
+    """Add the commands under their names before they became a group, hidden from the help."""
+    to.command("refine-train", cls=_Renamed, hidden=True)(train)
+    to.command("refine-apply", cls=_Renamed, hidden=True)(apply)

@@ -165,7 +165,7 @@ def _score_in_parallel(tasks: Sequence[Task[_Score]], n_workers: int) -> Iterato
     except BrokenProcessPool as error:
         raise SuperCutsError(
             f"A worker process was ended from outside, mostly for want of memory with {n_workers} workers. Give the "
-            "command again with fewer: with --json, the images scored so far are kept."
+            "command again with fewer: with --out, the images scored so far are kept."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C too: no image is begun any more

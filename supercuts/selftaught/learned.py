@@ -55,7 +55,7 @@ def load_learned(path: str | os.PathLike[str]) -> Learned:
     """Return the network of a file in eval mode; FileFormatError says what does not fit."""
     path = Path(path)
     if not path.is_file():
-        raise FileFormatError(f"{path}: no such file. Give the model.safetensors of a `supercuts refine-train` run.")
+        raise FileFormatError(f"{path}: no such file. Give the model.safetensors of a `supercuts refine train` run.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -65,7 +65,7 @@ def load_learned(path: str | os.PathLike[str]) -> Learned:
     if (version := metadata.get("learned_version")) != _FORMAT_VERSION:
         raise FileFormatError(
             f"{path}: learned_version {version or 'missing'}, expected {_FORMAT_VERSION}. Give the model.safetensors "
-            "of a `supercuts refine-train` run; one of `supercuts train` goes to `supercuts segment`."
+            "of a `supercuts refine train` run; one of `supercuts train` goes to `supercuts segment`."
         )
     try:
         config = _ADAPTER.validate_json(metadata["config"])

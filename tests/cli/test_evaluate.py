@@ -54,7 +54,7 @@ def contours(tmp_path):
 
 def test_label_maps_are_scored(run, root, labels, tmp_path):
     out = tmp_path / "out.json"
-    result = run("evaluate", "superpixels", "--data", root, "--results", labels, "--json", out, "--workers", 1)
+    result = run("evaluate", "superpixels", "--data", root, "--results", labels, "-o", out, "--workers", 1)
     assert result.exit_code == 0
     assert "3 of 3" in result.stdout
     assert "mean over annotators" in result.stdout
@@ -63,6 +63,26 @@ def test_label_maps_are_scored(run, root, labels, tmp_path):
     assert entry["figures"]["mean"]["asa"] == 1
     assert entry["figures"]["mean"]["boundary_precision"] == 0.5
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.images.csv", "out.json"]  # no parts are left
+
+
+def test_json_prints_the_document_alone_and_a_file_after_it_is_still_written(run, root, labels, tmp_path):
+    options = ["--data", root, "--results", labels, "--workers", 1]
+    result = run("evaluate", "superpixels", *options, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    document = result.json()
+    assert document["methods"][0]["figures"]["mean"]["asa"] == 1
+
+    out = tmp_path / "out.json"
+    for old in (["--json", out], [f"--json={out}"]):
+        result = run("evaluate", "superpixels", *options, *old)
+        assert result.exit_code == 0
+        assert "3 of 3" in result.stdout
+        assert result.stderr == f"note: --json {out} is now --out {out}; --json alone prints the document.\n"
+        assert json.loads(out.read_text())["methods"] == document["methods"]
+        out.unlink()
+    result = run("evaluate", "superpixels", *options, "--json", "-o", out)
+    assert result.json()["methods"] == json.loads(out.read_text())["methods"] == document["methods"]
+    assert f"wrote {out}" in result.stderr
 
 
 def test_the_annotators_of_the_table_are_chosen(run, root, labels):
@@ -74,7 +94,7 @@ def test_the_annotators_of_the_table_are_chosen(run, root, labels):
 
 def test_contour_maps_are_scored(run, root, contours, tmp_path):
     out = tmp_path / "out.json"
-    result = run("evaluate", "hierarchy", "--data", root, "--results", contours, "--json", out, "--workers", 1)
+    result = run("evaluate", "hierarchy", "--data", root, "--results", contours, "-o", out, "--workers", 1)
     assert result.exit_code == 0
     assert "boundary F ODS" in result.stdout
     assert json.loads(out.read_text())["methods"][0]["figures"]["covering_best"] == 1
@@ -88,7 +108,7 @@ def test_bad_files_are_named_one_by_one(run, root, labels, tmp_path):
     (labels / "2.png").write_bytes(b"nonsense")
     (labels / "3.png").rename(labels / "x3.png")
     out = tmp_path / "out.json"
-    arguments = ("evaluate", "superpixels", "--data", root, "--results", labels, "--json", out, "--workers", 1)
+    arguments = ("evaluate", "superpixels", "--data", root, "--results", labels, "-o", out, "--workers", 1)
     result = run(*arguments)
     assert result.exit_code == 1
     assert "1 of 3" in result.stdout
@@ -119,7 +139,7 @@ def test_merger_and_views_are_chosen(run, root, tmp_path):
     cases = {"compact, 12": [], "compact, 12, spectral": ["--merging", "spectral"]}
     cases["compact, 12, flip views"] = ["--views", "flip"]
     for name, chosen in cases.items():
-        assert run("evaluate", "hierarchy", *options, *chosen, "--json", tmp_path / "out.json").exit_code == 0
+        assert run("evaluate", "hierarchy", *options, *chosen, "-o", tmp_path / "out.json").exit_code == 0
         entry = json.loads((tmp_path / "out.json").read_text())["methods"][0]
         assert entry["method"] == name
     result = run("evaluate", "hierarchy", *options, "--merging", "ward")
@@ -139,7 +159,7 @@ def test_a_model_is_compared_with_files(run, root, contours, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--json", "out.txt"], "does not end in .json"),
+        (["-o", "out.txt"], "does not end in .json"),
         (["--results", "nowhere"], "nowhere"),
         (["--model", "nothing"], "is unknown"),
     ],

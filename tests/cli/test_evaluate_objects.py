@@ -51,7 +51,7 @@ def ccp(tmp_path):
 def test_objects_are_scored_and_the_worst_drawn(run, finder, ecssd, tmp_path):
     out, sheet = tmp_path / "out.json", tmp_path / "worst.jpg"
     options = ["--dataset", "ecssd", "--data", ecssd, "--model", finder, "--method", "lost", "--workers", 1]
-    result = run("evaluate", "objects", *options, "--json", out, "--sheet", sheet)
+    result = run("evaluate", "objects", *options, "-o", out, "--sheet", sheet)
     assert result.exit_code == 0
     for line in ("3 of 3", "mean IoU", "max F-beta", "best three nodes"):
         assert line in result.stdout
@@ -91,7 +91,7 @@ def test_boxes_are_scored_by_corloc(run, finder, tmp_path):
 def test_parts_are_scored_by_name_too(run, finder, ccp, tmp_path):
     out = tmp_path / "out.json"
     options = ["--dataset", "ccp", "--data", ccp, "--model", finder, "--parts", 2, "--workers", 1]
-    result = run("evaluate", "parts", *options, "--json", out, "--sheet", tmp_path / "worst.png")
+    result = run("evaluate", "parts", *options, "-o", out, "--sheet", tmp_path / "worst.png")
     assert result.exit_code == 0
     assert "parts within the object" in result.stdout
     assert "NMI" not in result.stdout
@@ -116,7 +116,7 @@ def test_an_image_that_fails_is_named_and_the_others_are_scored(run, finder, ecs
     ("options", "code", "message"),
     [
         (["--dataset", "ecsdd"], 2, "Choose one of: ecssd, duts"),
-        (["--dataset", "ecssd", "--json", "out.txt"], 2, "does not end in .json"),
+        (["--dataset", "ecssd", "-o", "out.txt"], 2, "does not end in .json"),
         (["--dataset", "ecssd", "--sheet", "out.gif"], 2, "does not end in .png"),
         (["--dataset", "ecssd", "--no-hard"], 2, "only VOC marks"),
         (["--dataset", "duts"], 1, "Expected one of"),
@@ -150,7 +150,7 @@ def test_scores_kept_of_an_interrupted_run_are_not_those_of_other_objects(run, f
     out = tmp_path / "out.json"
     found = []
     for more in ([], ["--no-hard"], []):
-        assert run("evaluate", "objects", *options, "--json", out, *more).exit_code == 1
+        assert run("evaluate", "objects", *options, "-o", out, *more).exit_code == 1
         found.append(json.loads(out.read_text())["methods"][0]["figures"]["corloc"])
     assert found == [1, 0, 1]
 
@@ -160,7 +160,7 @@ def test_published_methods_run_on_the_patches_of_a_transformer(run, ecssd, tmp_p
     vit = timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=0)
     torch.save({"teacher": {f"backbone.{name}": x for name, x in vit.state_dict().items()}}, tmp_path / "dino.pth")
     model = ["--model", "timm:vit_tiny_patch16_224", "--weights", tmp_path / "dino.pth"]
-    options = ["--dataset", "ecssd", "--data", ecssd, "--workers", 1, "--json", tmp_path / "out.json"]
+    options = ["--dataset", "ecssd", "--data", ecssd, "--workers", 1, "-o", tmp_path / "out.json"]
     result = run("evaluate", "objects", *options, *model, "--method", "tokencut", "--sheet", tmp_path / "sheet.png")
     assert result.exit_code == 0, result.stderr
     figures = json.loads((tmp_path / "out.json").read_text())["methods"][0]["figures"]

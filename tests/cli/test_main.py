@@ -17,8 +17,14 @@ COMMANDS = (
     "parts",
     "refine",
     "train",
-    "refine-train",
-    "refine-apply",
+    "calibrate",
+    "onnx",
+    "warmup",
+    "evaluate",
+)
+OF_GROUPS = (
+    *(f"refine {name}" for name in ("fit", "train", "apply")),
+    *(f"evaluate {name}" for name in ("superpixels", "hierarchy", "objects", "parts")),
 )
 HEAVY = ("torch", "numba", "skimage", "scipy", "numpy", "timm", "lightning")
 
@@ -34,9 +40,9 @@ def test_help_lists_the_commands(run):
     assert all(command in result.stdout for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *OF_GROUPS])
 def test_every_command_shows_an_example(run, command):
-    result = run(command, "--help")
+    result = run(*command.split(), "--help")
     assert result.exit_code == 0
     assert f"Example: supercuts {command} " in result.stdout
 

@@ -117,27 +117,27 @@ def model(tmp_path):
 
 def test_writes_hierarchy_labels_and_colours(run, model, photos, tmp_path):
     out = tmp_path / "out"
-    result = run("refine-apply", model, photos, "-o", out, "--superpixels", 20, "--json")
+    result = run("refine", "apply", model, photos, "-o", out, "--superpixels", 20, "--json")
     assert result.exit_code == 0, result.stderr
     assert [one["superpixels"] for one in result.json()["images"]] == [20, 20]
     assert supercuts.read(out / "a.npz").n_leaves == 20
     labels = np.array(Image.open(out / "a_labels.png"))
     assert labels.shape == (24, 32)
     assert labels.max() < 3
-    run("refine-apply", model, photos / "a.png", "-o", out, "--regions", 5)
+    run("refine", "apply", model, photos / "a.png", "-o", out, "--regions", 5)
     labels = np.array(Image.open(out / "a_labels.png"))
     np.testing.assert_array_equal(labels, supercuts.read(out / "a.npz").cut(regions=5))
 
 
 def test_a_file_that_is_no_model_fails(run, photos, tmp_path):
-    result = run("refine-apply", tmp_path / "none.safetensors", photos, "-o", tmp_path / "out")
+    result = run("refine", "apply", tmp_path / "none.safetensors", photos, "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert "Give the model.safetensors of a `supercuts refine-train` run" in result.stderr
+    assert "Give the model.safetensors of a `supercuts refine train` run" in result.stderr
 
 
 def test_a_bad_image_does_not_stop_the_others(run, model, photos, tmp_path):
     (photos / "b.png").write_bytes(b"no picture")
-    result = run("refine-apply", model, photos, "-o", tmp_path / "out", "--superpixels", 20)
+    result = run("refine", "apply", model, photos, "-o", tmp_path / "out", "--superpixels", 20)
     assert result.exit_code == 1
     assert "1 of 2 images failed" in result.stderr
     assert (tmp_path / "out/a_colors.png").is_file()
@@ -159,26 +159,45 @@ def config(tmp_path):
 
 
 def test_trains_and_says_where_the_weights_are(run, config, tmp_path):
-    result = run("refine-train", config)
+    result = run("refine", "train", config)
     assert result.exit_code == 0, result.stderr
     assert f"{tmp_path / 'run' / 'model.safetensors'}: trained weights" in result.stdout
     assert (tmp_path / "run/segmentations/0_labels.png").is_file()
-    result = run("refine-train", config, "--no-resume")
+    result = run("refine", "train", config, "--no-resume")
     assert result.exit_code == 2
     assert "already holds last.ckpt" in result.stderr
 
 
 def test_wrong_settings_are_usage_errors(run, config):
-    result = run("refine-train", config, "model.clases=3")
+    result = run("refine", "train", config, "model.clases=3")
     assert result.exit_code == 2
     assert "unknown key 'clases' under model; did you mean 'classes'?" in result.stderr
-    result = run("refine-train", config, "data.side_px=9")
+    result = run("refine", "train", config, "data.side_px=9")
     assert (result.exit_code, "data.side_px=9: wnet takes a multiple of 2" in result.stderr) == (2, True)
-    result = run("refine-train", config.with_name("none.yaml"))
+    result = run("refine", "train", config.with_name("none.yaml"))
     assert (result.exit_code, "no such file" in result.stderr) == (2, True)
 
 
 def test_a_missing_trainer_names_the_extra(run, config, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "lightning" else True)
-    result = run("refine-train", config)
+    result = run("refine", "train", config)
     assert (result.exit_code, 'pip install "supercuts[train]"' in result.stderr) == (1, True)
+
+
+def test_the_names_before_there_was_a_group_still_work(run, tmp_path):
+    model = tmp_path / "none.safetensors"
+    result = run("refine-apply", model, tmp_path, "-o", tmp_path / "out")
+    assert result.stderr.splitlines()[0] == (
+        "note: `supercuts refine-apply` is now `supercuts refine apply`: use that name."
+    )
+    result = run("refine-train", tmp_path / "none.yaml")
+    assert "is now `supercuts refine train`" in result.stderr
+    assert "refine-train" not in run("--help").stdout
+
+
+def test_fit_is_the_command_unless_another_is_named(run, tmp_path):
+    for i, arguments in enumerate((["fit", "none.png"], ["none.png"], ["--method", "st", "none.png"])):
+        result = run("refine", *arguments, "-o", tmp_path / str(i))
+        assert "error: 'none.png': no such file" in result.stderr
+    for name in ("fit", "train", "apply"):
+        assert name in run("refine", "--help").stdout
