@@ -16,7 +16,7 @@ from supercuts.core.precision import autocast
 from supercuts.networks.lab import color_features
 from supercuts.networks.ssn import SSN, SSNConfig, pixel_features
 from supercuts.superpixels.grid import make_grid
-from supercuts.superpixels.soft_kmeans import make_layout, soft_kmeans, to_cells
+from supercuts.superpixels.kmeans_torch import make_layout, soft_kmeans, to_cells
 from supercuts.training.config import LossConfig
 from supercuts.training.module import boundary_loss, superpixel_losses
 from supercuts.training.samples import TrainingSample

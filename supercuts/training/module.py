@@ -20,7 +20,7 @@ from supercuts.networks.lab import color_features
 from supercuts.networks.ssn import SSNConfig, pixel_features
 from supercuts.networks.torch_network import TorchNetwork
 from supercuts.superpixels.grid import make_grid
-from supercuts.superpixels.soft_kmeans import CellLayout, make_layout, pool, soft_kmeans, spread, to_cells
+from supercuts.superpixels.kmeans_torch import CellLayout, make_layout, pool, soft_kmeans, spread, to_cells
 from supercuts.training.config import LossConfig, TrainConfig
 from supercuts.training.samples import (
     CropStream,

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from supercuts.core.errors import InputError
 from supercuts.networks.ssn import SSN, SSNConfig, pixel_features
 from supercuts.superpixels.grid import Grid
-from supercuts.superpixels.soft_kmeans import make_layout, soft_kmeans, to_cells
+from supercuts.superpixels.kmeans_torch import make_layout, soft_kmeans, to_cells
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from supercuts.networks import maps as maps_module
 from supercuts.networks import ssn
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.ssn_config import SSNConfig
-from supercuts.superpixels import soft_kmeans
+from supercuts.superpixels import kmeans_torch
 from supercuts.superpixels.grid import Grid
 from supercuts.superpixels.kmeans import Cells, assign, candidates
 
@@ -39,11 +39,11 @@ def test_values_are_those_of_the_differentiable_form(monkeypatch, shape, n_learn
     embeddings = rng.normal(0, 3, (n_learned, *shape[:2])).astype(np.float32)
     cells = cells_of(color, embeddings, grid)
     with torch.inference_mode():
-        layout = soft_kmeans.make_layout(grid)
+        layout = kmeans_torch.make_layout(grid)
         tensors = [torch.from_numpy(x)[None] for x in (color, embeddings)]
         expected = ssn.pixel_features(*tensors, grid, config)
-        features = soft_kmeans.to_cells(expected, layout)
-        soft = soft_kmeans.soft_kmeans(features, layout, 4)
+        features = kmeans_torch.to_cells(expected, layout)
+        soft = kmeans_torch.soft_kmeans(features, layout, 4)
     for strip in cells.strips:
         np.testing.assert_array_equal(cells.features(strip, 0), features[0][cells.own(strip)])
     np.testing.assert_array_equal(candidates(grid), layout.near)

@@ -7,7 +7,7 @@ import torch
 from supercuts.networks.backbones.base import PretrainedConfig
 from supercuts.networks.ssn import SSNConfig
 from supercuts.superpixels.grid import Grid
-from supercuts.superpixels.soft_kmeans import CellLayout, make_layout, to_cells
+from supercuts.superpixels.kmeans_torch import CellLayout, make_layout, to_cells
 from supercuts.training import ssn as training
 from supercuts.training.config import LossConfig
 from supercuts.training.module import (

@@ -9,7 +9,7 @@ import torch
 from supercuts.core.errors import InputError
 from supercuts.superpixels._kernels import cluster as _kernels
 from supercuts.superpixels.grid import Grid, cell_labels, cell_table
-from supercuts.superpixels.soft_kmeans import (
+from supercuts.superpixels.kmeans_torch import (
     CellLayout,
     SoftAssignment,
     candidate_centers,
@@ -263,7 +263,7 @@ ROUNDING = """
 import hashlib
 import torch
 from supercuts.superpixels.grid import Grid
-from supercuts.superpixels.soft_kmeans import make_layout, soft_kmeans, to_cells
+from supercuts.superpixels.kmeans_torch import make_layout, soft_kmeans, to_cells
 
 torch.set_num_threads(1)
 generator = torch.Generator().manual_seed(0)
