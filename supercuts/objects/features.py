@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float, Float32, Float64, Int32, UInt8
 
 from supercuts.core.checks import check_in_range
@@ -135,7 +136,7 @@ def dino_keys(source: object, image: UInt8[np.ndarray, "height width 3"]) -> Pat
     backbone = vit_of(source)
     vit = backbone.vit
     keys = ViTFeatures(vit.model, -1, "key", vit.stride_px, vit.interpolation)
-    pixels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None].to(backbone.mean.device) / 255
+    pixels = rearrange(torch.from_numpy(image.astype(np.float32)), "h w c -> 1 c h w").to(backbone.mean.device) / 255
     height, width = image.shape[:2]
     down, right = (_missing(size, vit.patch_px, vit.stride_px) for size in (height, width))
     padded = F.pad((pixels - backbone.mean) / backbone.std, (0, right, 0, down), mode="replicate")

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float32, Int, Int32
 
 from supercuts.core.errors import InputError
@@ -223,7 +224,7 @@ def _prepare(example: Example, config: RefineConfig, device: torch.device) -> _R
 
 def _half(example: Example) -> Example:
     """Return an example of half the size: means of 2 x 2 pixels, and of labels the first of them."""
-    pixels = torch.from_numpy(np.ascontiguousarray(example.image)).permute(2, 0, 1)[None]
+    pixels = rearrange(torch.from_numpy(np.ascontiguousarray(example.image)), "h w c -> 1 c h w")
     mean = F.avg_pool2d(pixels, 2, ceil_mode=True, count_include_pad=False)[0].permute(1, 2, 0)
     maps = (example.superpixels, example.scribbles, example.initial)
     return Example(
@@ -247,4 +248,4 @@ def _min_classes(example: Example, config: RefineConfig) -> int:
 
 def _to_tensor(image: np.ndarray, device: torch.device) -> torch.Tensor:
     # (H, W, C) seen as (C, H, W) is channels last already
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device)
+    return rearrange(torch.from_numpy(np.ascontiguousarray(image)), "h w c -> 1 c h w").to(device)

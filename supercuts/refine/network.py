@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
@@ -116,7 +117,7 @@ class _Fused(torch.autograd.Function):
 
 def _rows(x: torch.Tensor) -> np.ndarray:
     """Return a map (B, C, H, W) as (pixels, C), a view if it is channels last in memory; of bfloat16 the bits."""
-    rows = x.detach().permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+    rows = rearrange(x.detach(), "b c h w -> (b h w) c")
     plain: np.ndarray = (rows.view(torch.int16) if x.dtype == torch.bfloat16 else rows).numpy()
     return plain
 

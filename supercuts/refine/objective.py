@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from supercuts.core.threads import in_threads
@@ -179,7 +180,7 @@ class _Fused(torch.autograd.Function):
         in_threads(differentiate, range(len(parts)))
         entropy, sum_y, sum_x = sums.sum(axis=0)
         terms = Terms(float(entropy), sum_y / n_y, sum_x / n_x, float(areas[largest]), float(1 - areas[smallest]))
-        ctx.gradient = classified.soft.view(1, height, width, n_classes).permute(0, 3, 1, 2)
+        ctx.gradient = rearrange(classified.soft, "(h w) c -> 1 c h w", h=height)
         total = sum(c * term for c, term in zip(_coefficients(config), terms, strict=True))
         return response.new_tensor(total), terms
 
@@ -196,4 +197,4 @@ def _coefficients(config: LossConfig) -> tuple[float, ...]:
 
 def _rows(response: torch.Tensor) -> torch.Tensor:
     """Return (1, K, H, W) as (H * W, K): without a copy if its memory is channels last."""
-    return response.permute(0, 2, 3, 1).reshape(-1, response.shape[1])
+    return rearrange(response, "b c h w -> (b h w) c")

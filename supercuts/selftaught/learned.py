@@ -12,6 +12,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float32, Int32, UInt8
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -91,7 +92,7 @@ def class_probabilities(
     """Return the probability of each class at each pixel; an image of any size is padded for the network and cut."""
     height, width = image.shape[:2]
     device = next(network.parameters()).device
-    pixels = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None].to(device)
+    pixels = rearrange(torch.from_numpy(image.astype(np.float32) / 255), "h w c -> 1 c h w").to(device)
     stride = network.config.stride
     padded = F.pad(pixels, (0, -width % stride, 0, -height % stride), mode="replicate")
     with torch.inference_mode():

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange, reduce, repeat
 from torch.autograd.function import once_differentiable
 
 from supercuts.core.checks import check_in_range
@@ -66,9 +67,10 @@ def make_layout(grid: Grid, device: torch.device | str = "cpu", dtype: torch.dty
     """Return the layout of `grid` for tensors of `dtype` on `device`."""
     ys, is_y = (torch.from_numpy(table).to(device) for table in cell_table(grid.height, grid.rows))
     xs, is_x = (torch.from_numpy(table).to(device) for table in cell_table(grid.width, grid.cols))
-    is_pixel = (is_y[:, None, :, None] & is_x[None, :, None, :]).reshape(grid.n_cells, -1)
+    is_pixel = rearrange(is_y[:, None, :, None] & is_x[None, :, None, :], "rows cols ph pw -> (rows cols) (ph pw)")
     n = grid.n_cells
-    ids = F.pad(torch.arange(n, device=device).view(grid.rows, grid.cols), (1, 1, 1, 1), value=n)
+    ids = rearrange(torch.arange(n, device=device), "(rows cols) -> rows cols", rows=grid.rows)
+    ids = F.pad(ids, (1, 1, 1, 1), value=n)
     near = torch.stack([ids[i : i + grid.rows, j : j + grid.cols].flatten() for i in range(3) for j in range(3)], dim=1)
     # a cell is candidate k of the neighbour that is its own candidate 8 - k
     givers = (near.flip(1) * N_CANDIDATES + torch.arange(N_CANDIDATES, device=device)).clamp_max(n * N_CANDIDATES)
@@ -83,19 +85,17 @@ def to_cells(maps: torch.Tensor, layout: CellLayout) -> torch.Tensor:
         cells = maps.new_empty(1, layout.grid.n_cells, c, layout.is_pixel.shape[1])
         _kernels.lay_out(maps[0].contiguous().numpy(), layout.ys.numpy(), layout.xs.numpy(), cells[0].numpy())
         return cells
-    (rows, ph), (cols, pw) = layout.ys.shape, layout.xs.shape
+    (rows, _), (cols, _) = layout.ys.shape, layout.xs.shape
     for axis, table in ((2, layout.ys), (3, layout.xs)):
         if maps.shape[axis] != table.numel():  # cells of unequal sides are padded
             maps = maps.index_select(axis, table.flatten())
-    return maps.reshape(b, c, rows, ph, cols, pw).permute(0, 2, 4, 1, 3, 5).reshape(b, rows * cols, c, ph * pw)
+    return rearrange(maps, "b c (rows ph) (cols pw) -> b (rows cols) c (ph pw)", rows=rows, cols=cols)
 
 
 def to_pixels(cells: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Bring (B, N, C, P) back to (B, C, H, W): the inverse of `to_cells`."""
-    b, _, c, _ = cells.shape
-    rows, ph = layout.ys.shape
-    cols, pw = layout.xs.shape
-    tall = cells.view(b, rows, cols, c, ph, pw).permute(0, 3, 1, 4, 2, 5).reshape(b, c, rows * ph, cols * pw)
+    (rows, ph), (cols, _) = layout.ys.shape, layout.xs.shape
+    tall = rearrange(cells, "b (rows cols) c (ph pw) -> b c (rows ph) (cols pw)", rows=rows, cols=cols, ph=ph)
     return tall[:, :, _real(layout.ys)][:, :, :, _real(layout.xs)]
 
 
@@ -107,48 +107,55 @@ def _real(table: torch.Tensor) -> torch.Tensor:
     return is_new.nonzero().squeeze(1)
 
 
+def by_cell(values: torch.Tensor) -> torch.Tensor:
+    """Return (B, N, ...) as (B * N, ...), the batch of a matrix product: a view if it is contiguous."""
+    return rearrange(values, "b n ... -> (b n) ...")
+
+
+def by_image(values: torch.Tensor, n_images: int) -> torch.Tensor:
+    """Return (B * N, ...) as (B, N, ...): the inverse of `by_cell`."""
+    return rearrange(values, "(b n) ... -> b n ...", b=n_images)
+
+
 def candidate_centers(centers: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Return (B, N, 9, C): the centres of each cell's candidates, zeros outside the grid."""
-    b, n, c = centers.shape
-    return F.pad(centers, (0, 0, 0, 1)).index_select(1, layout.near.flatten()).view(b, n, N_CANDIDATES, c)
+    of_candidates = F.pad(centers, (0, 0, 0, 1)).index_select(1, layout.near.flatten())
+    return rearrange(of_candidates, "b (n near) c -> b n near c", near=N_CANDIDATES)
 
 
 def scatter_to_candidates(sums: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Add (B, N, 9, C), what each cell gives to its candidates, up to (B, N, C)."""
-    b, n, _, c = sums.shape
-    given = F.pad(sums.view(b, n * N_CANDIDATES, c), (0, 0, 0, 1))
-    return given.index_select(1, layout.givers.flatten()).view(b, n, N_CANDIDATES, c).sum(2)
+    given = F.pad(rearrange(sums, "b n near c -> b (n near) c"), (0, 0, 0, 1))
+    received = given.index_select(1, layout.givers.flatten())
+    return reduce(received, "b (n givers) c -> b n c", "sum", givers=N_CANDIDATES)
 
 
 def assign(cells: torch.Tensor, centers: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Return Q (B, N, 9, P) = softmax over candidates of minus the squared distance (equation 3 there)."""
-    b, n, c, p = cells.shape
+    b = len(cells)
     own = centers[:, :, None]
     # measured from the cell's own centre s0: -|f - s|^2 + |f - s0|^2 = 2 f.d - |d|^2 - 2 s0.d with d = s - s0. The
     # softmax does not see |f - s0|^2, one product suffices, and small d keep float32 exact wherever the features lie
     delta = candidate_centers(centers, layout) - own
     bias = layout.outside - (delta * (delta + 2 * own)).sum(-1)
-    logits = torch.baddbmm(
-        bias.reshape(b * n, N_CANDIDATES, 1), delta.reshape(b * n, N_CANDIDATES, c), cells.reshape(b * n, c, p), alpha=2
-    )
-    weights = F.softmax(logits, dim=1).view(b, n, N_CANDIDATES, p)
+    logits = torch.baddbmm(by_cell(bias[..., None]), by_cell(delta), by_cell(cells), alpha=2)
+    weights = by_image(F.softmax(logits, dim=1), b)
     return weights * layout.is_pixel[:, None].to(weights.dtype) if layout.is_padded else weights
 
 
 def pool(weights: torch.Tensor, cells: torch.Tensor, layout: CellLayout) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (B, N, C) means of cell-major values by Q, and the mass (B, N) of each superpixel."""
-    b, n, c, p = cells.shape
-    sums = torch.bmm(weights.reshape(b * n, N_CANDIDATES, p), cells.reshape(b * n, c, p).mT)
-    both = torch.cat([sums.view(b, n, N_CANDIDATES, c), weights.sum(3, keepdim=True)], dim=3)
+    b, _, c, _ = cells.shape
+    sums = by_image(torch.bmm(by_cell(weights), by_cell(cells).mT), b)
+    both = torch.cat([sums, weights.sum(3, keepdim=True)], dim=3)
     received = scatter_to_candidates(both, layout)
     return received[..., :c] / received[..., c:].clamp_min(1e-16), received[..., c]
 
 
 def spread(weights: torch.Tensor, values: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Return (B, N, C, P): at each pixel, the mean of superpixel values (B, N, C) by Q; the transpose of `pool`."""
-    b, n, c = values.shape
-    near = candidate_centers(values, layout).reshape(b * n, N_CANDIDATES, c)
-    return torch.bmm(near.mT, weights.reshape(b * n, N_CANDIDATES, -1)).view(b, n, c, -1)
+    near = by_cell(candidate_centers(values, layout))
+    return by_image(torch.bmm(near.mT, by_cell(weights)), len(values))
 
 
 def soft_kmeans(cells: torch.Tensor, layout: CellLayout, n_iterations: int) -> SoftAssignment:
@@ -158,12 +165,11 @@ def soft_kmeans(cells: torch.Tensor, layout: CellLayout, n_iterations: int) -> S
     the last update's and Q is the last assignment.
     """
     check_in_range("n_iterations", n_iterations, 1, 1000, remedy="Five to ten iterations are usual.")
-    b, n, c, p = cells.shape
     if _is_compiled(cells):
         return SoftAssignment(*_Compiled.apply(cells, layout, n_iterations))
     is_pixel = layout.is_pixel.to(cells.dtype)[:, :, None]
-    sums = torch.bmm(cells.reshape(b * n, c, p), is_pixel.repeat(b, 1, 1))
-    centers = sums.view(b, n, c) / is_pixel.sum(1)
+    sums = torch.bmm(by_cell(cells), repeat(is_pixel, "n p one -> (b n) p one", b=len(cells)))
+    centers = by_image(sums, len(cells))[..., 0] / is_pixel.sum(1)
     if torch.is_grad_enabled() and cells.requires_grad:
         return SoftAssignment(*_Iterations.apply(cells, centers, layout, n_iterations))
     for _ in range(n_iterations):
@@ -181,7 +187,7 @@ class _Compiled(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         b, n, c, p = cells.shape
         is_needed = ctx.needs_input_grad[0]
-        joined = cells.detach().reshape(b * n, c, p).contiguous()
+        joined = by_cell(cells.detach()).contiguous()
         weights = cells.new_empty(n_iterations if is_needed else 1, b * n, N_CANDIDATES, p)
         centers, mass = cells.new_empty(n_iterations + 1, b * n, c), cells.new_empty(n_iterations, b * n)
         values = (joined, weights, centers, mass)
@@ -189,7 +195,7 @@ class _Compiled(torch.autograd.Function):
         if is_needed:
             ctx.save_for_backward(*values)
             ctx.layout = layout
-        return weights[-1].view(b, n, N_CANDIDATES, p), centers[-1].view(b, n, c), mass[-1].view(b, n)
+        return by_image(weights[-1], b), by_image(centers[-1], b), by_image(mass[-1], b)
 
     @staticmethod
     @once_differentiable
@@ -201,7 +207,7 @@ class _Compiled(torch.autograd.Function):
         changed = (to_centers.flatten(0, 1).clone(), to_mass.flatten().clone())
         gradients = (to_weights.flatten(0, 1).contiguous(), *changed, to_cells)
         _kernels.run_backward(*(x.numpy() for x in (*values, *gradients)), *_tables(ctx.layout))
-        return to_cells.view(*to_weights.shape[:2], *to_cells.shape[1:]), None, None
+        return by_image(to_cells, len(to_weights)), None, None
 
 
 def _is_compiled(values: torch.Tensor) -> bool:
@@ -255,11 +261,11 @@ def _back_through_pool(
     to_given: torch.Tensor, weights: torch.Tensor, cells: torch.Tensor, to_cells: torch.Tensor, layout: CellLayout
 ) -> torch.Tensor:
     """Return the gradient of Q from that of sums and mass (B, N, C + 1); add that of the cells to `to_cells`."""
-    b, n, c, p = cells.shape
-    near = candidate_centers(to_given, layout).view(b * n, N_CANDIDATES, c + 1)
+    c = cells.shape[2]
+    near = by_cell(candidate_centers(to_given, layout))
     sums = near[..., :c].contiguous()  # products of strided factors take many times as long
-    to_cells.view(b * n, c, p).baddbmm_(sums.mT, weights.view(b * n, N_CANDIDATES, p))
-    return torch.baddbmm(near[..., c:], sums, cells.reshape(b * n, c, p)).view_as(weights)
+    by_cell(to_cells).baddbmm_(sums.mT, by_cell(weights))
+    return torch.baddbmm(near[..., c:], sums, by_cell(cells)).view_as(weights)
 
 
 def _back_through_logits(
@@ -269,11 +275,10 @@ def _back_through_logits(
 
     logits = 2 f.d - d.(d + 2 s0) with d = s - s0, so their derivative by a candidate s is 2 (f - s), by s0 2 (s0 - f).
     """
-    b, n, c, p = cells.shape
     own = centers[:, :, None]
     near = candidate_centers(centers, layout)
-    flat = to_logits.view(b * n, N_CANDIDATES, p)
-    to_cells.view(b * n, c, p).baddbmm_((near - own).view(b * n, N_CANDIDATES, c).mT, flat, alpha=2)
-    share = 2 * flat.sum(2).view(b, n, N_CANDIDATES, 1)
-    toward = 2 * torch.bmm(flat, cells.reshape(b * n, c, p).mT).view(b, n, N_CANDIDATES, c)
+    flat = by_cell(to_logits)
+    by_cell(to_cells).baddbmm_(by_cell(near - own).mT, flat, alpha=2)
+    share = 2 * to_logits.sum(3, keepdim=True)
+    toward = 2 * by_image(torch.bmm(flat, by_cell(cells).mT), len(cells))
     return scatter_to_candidates(toward - share * near, layout) + (share * own - toward).sum(2)

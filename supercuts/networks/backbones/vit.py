@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import nn
 
 from supercuts.core.checks import check_choice, check_in_range
@@ -76,7 +77,7 @@ class ViTFeatures(nn.Module):
         block = self.model.blocks[self.layer]
         features = run_block(block, x) if self.facet == "token" else self._facet(block, x)
         patches = features[:, self.model.num_prefix_tokens :]
-        return patches.transpose(1, 2).reshape(len(images), -1, rows, columns)
+        return rearrange(patches, "b (rows columns) c -> b c rows columns", rows=rows, columns=columns)
 
     def center(self, patches: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
         """Return patch features at the centres of (rows, columns) cells of one stride: overlapping patches lie between.
@@ -110,7 +111,7 @@ class ViTFeatures(nn.Module):
         """Return the tokens before the first block, and how a block is run."""
         model = self.model
         patches = model.patch_embed.proj(images)  # B C h w
-        patches = model.patch_embed.norm(patches.permute(0, 2, 3, 1))  # B h w C: what timm's dynamic sizes expect
+        patches = model.patch_embed.norm(rearrange(patches, "b c h w -> b h w c"))  # what timm's dynamic sizes expect
         if self.interpolation == "original":
             return model.norm_pre(self._embed_original(patches, rows, columns)), lambda block, x: block(x)
         embedded = model._pos_embed(patches)
@@ -127,11 +128,11 @@ class ViTFeatures(nn.Module):
         side = math.isqrt(position.shape[1] - 1)
         of_class, of_patches = position[:, :1], position[:, 1:]
         if (rows, columns) != (side, side):
-            grid = of_patches.reshape(1, side, side, -1).permute(0, 3, 1, 2)
+            grid = rearrange(of_patches, "one (h w) c -> one c h w", h=side)
             scale = ((rows + 0.1) / side, (columns + 0.1) / side)
             grid = F.interpolate(grid, scale_factor=scale, mode="bicubic")
-            of_patches = grid.permute(0, 2, 3, 1).flatten(1, 2)
-        tokens = patches.flatten(1, 2) + of_patches
+            of_patches = rearrange(grid, "one c h w -> one (h w) c")
+        tokens = rearrange(patches, "b h w c -> b (h w) c") + of_patches
         of_class = (self.model.cls_token + of_class).expand(len(patches), -1, -1)
         embedded: torch.Tensor = self.model.pos_drop(torch.cat([of_class, tokens], dim=1))
         return embedded
