@@ -30,7 +30,6 @@ from supercuts.evaluate.results import (
 from supercuts.evaluate.superpixels import SuperpixelScores, score_superpixels
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.io import read_image
-from supercuts.objects.discover import discover_patches
 from supercuts.objects.result import Objects
 
 if TYPE_CHECKING:
@@ -182,7 +181,8 @@ class ObjectsOfPatches:
         _load_vit_once(self.backbone, self.weights)
 
     def _find(self, image: np.ndarray) -> Objects:
-        from supercuts.objects.features import dino_keys  # imports timm
+        from supercuts.objects.discover import discover_patches  # imports torch
+        from supercuts.objects.features import dino_keys
 
         patches = dino_keys(_load_vit_once(self.backbone, self.weights), image)
         return discover_patches(patches, image.shape[:2], self.method)
