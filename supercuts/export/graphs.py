@@ -184,7 +184,7 @@ def write_pyg(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granulari
 
 
 def to_data(hierarchy: Hierarchy, part: Partition) -> "Data":
-    """Return the graph as Data: what merging.pyg.graph_data gives, and node (R,), the tree node of each region."""
+    """Return the graph as Data: what merging.gnn.graph_data gives, and node (R,), the tree node of each region."""
     import torch
 
     from supercuts.merging.gnn import graph_data

@@ -36,7 +36,7 @@ _TENSORS = ("x", "pos", "edge_index", "edge_attr")
 class SuperpixelGraphs(Dataset[Data]):
     """The superpixel graph of each image, made when first asked for.
 
-    Each Data has x, pos, edge_index and edge_attr of merging.pyg.graph_data; of Samples also
+    Each Data has x, pos, edge_index and edge_attr of merging.gnn.graph_data; of Samples also
     y (2 E,) float32, the share of annotators for whom the two superpixels of an edge belong to different segments.
     """
 
