@@ -58,7 +58,7 @@ FORMATS = {
     "networkx-rag": Format("graphs:write_rag", "_rag.graphml"),
     "networkx-tree": Format("graphs:write_tree", "_tree.graphml"),
     "pyg": Format("graphs:write_pyg", "_pyg.pt"),
-    "pyg-levels": Format("pyg:write_pyg_levels", "_pyg-levels.pt"),
+    "pyg-levels": Format("graphs:write_pyg_levels", "_pyg-levels.pt"),
     "linkage": Format("graphs:write_linkage", "_linkage.npy"),
     "ome-zarr": Format("rasters:write_ome_zarr", "_ome.zarr", "export"),
     "html": Format("html_viewer:write_html", ".html"),
