@@ -228,7 +228,7 @@ class Model:
         scene = read_scene(image, self._channels, bands, mask)
         masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape, scene.valid)
         h = segment(scene, self._learned, wanted, self.config, masks, tile)
-        return georeferenced(h if refine is None else refine(h, all_bands(scene)), image)
+        return georeferenced(h if refine is None else refine(h, all_bands(scene)), scene.georeference)
 
     def _segment_together(self, sources: list[ImageSource], wanted: int) -> Iterator[tuple[int, Hierarchy]]:
         together: list[tuple[int, Scene]] = []
@@ -245,7 +245,8 @@ class Model:
 
         for i, _, maps in predict_many(pixels(), self.network, self.config.views):
             number, scene = together[i]
-            yield number, georeferenced(segment(scene, self._learned, wanted, self.config, maps=maps), sources[number])
+            h = segment(scene, self._learned, wanted, self.config, maps=maps)
+            yield number, georeferenced(h, scene.georeference)
         yield from ((number, self.segment(sources[number], wanted)) for number in alone)
 
     @property

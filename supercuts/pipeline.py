@@ -22,7 +22,7 @@ from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
 from supercuts.graph.statistics import region_statistics
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.bands import preview
+from supercuts.images.convert import preview
 from supercuts.images.scenes import Scene
 from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.merging.agglomerative import LinkageConfig
@@ -49,7 +49,7 @@ _MOVED = {
     **dict.fromkeys(("Model", "load"), "supercuts.model"),
     **dict.fromkeys(("ORIGINAL_CONFIG", "PIXEL_CONFIG", "default_config"), "supercuts.settings"),
     **dict.fromkeys(("EMBEDDED", "weights_path"), "supercuts.networks.network"),
-    "read_channels": "supercuts.images.bands",
+    "read_channels": "supercuts.images.io",
 }
 
 

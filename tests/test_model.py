@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 import supercuts
 from supercuts.core.errors import FileFormatError, ImageError, InputError
-from supercuts.images.bands import read_channels
+from supercuts.images.io import read_channels
 from supercuts.model import Model
 from supercuts.networks import maps as maps_module
 from supercuts.networks.files import save_network

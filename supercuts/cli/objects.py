@@ -139,7 +139,8 @@ def photo_of(h: "supercuts.Hierarchy") -> "np.ndarray":
 
 def read_photo(path: Path) -> "np.ndarray":
     """Return the same from the file again."""
-    from supercuts.images.bands import preview, read_channels
+    from supercuts.images.convert import preview
+    from supercuts.images.io import read_channels
 
     return photo_of(read_hierarchy(path)) if path.suffix.lower() == ".npz" else preview(read_channels(path))
 

@@ -22,6 +22,10 @@ class ImageError(SuperCutsError, ValueError):
     """An image cannot be read or is not usable as an image."""
 
 
+class ImageWarning(UserWarning):
+    """An image was read, and part of it was left out or changed; the message says how to have it otherwise."""
+
+
 class FileFormatError(SuperCutsError, ValueError):
     """A file (hierarchy, weights, data set) does not hold what its kind must hold."""
 

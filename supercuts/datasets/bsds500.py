@@ -16,8 +16,8 @@ from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError, ImageError
 from supercuts.datasets.base import Sample, SampleSequence
-from supercuts.images.bands import read_shape
 from supercuts.images.mat_files import read_mat
+from supercuts.images.raster import read_shape
 
 _SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "train+val": ("train", "val")}
 _LAYOUTS = ("BSDS500/BSDS500/data", "BSR/BSDS500/data", "BSDS500/data", "data", ".")

@@ -28,7 +28,7 @@ from supercuts.datasets.annotations import (
     find_layout,
     read_lines,
 )
-from supercuts.images.io import MAX_PIXELS
+from supercuts.images.raster import MAX_PIXELS
 
 _MOST_SHIFT = 60  # five bits a character: numbers of 64 bits
 

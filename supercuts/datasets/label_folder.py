@@ -20,7 +20,7 @@ from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import FileFormatError, SuperCutsError
 from supercuts.datasets.base import Sample, SampleSequence
-from supercuts.images import array_files, bands
+from supercuts.images import array_files, raster
 
 _SPLITS = {"train": ("train",), "val": ("val",), "train+val": ("train", "val")}
 _IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
@@ -64,7 +64,7 @@ class LabelFolder(SampleSequence[Sample]):
         problems = [*_misplaced(folder), *_mismatched(folder, self.split), *_unlabelled(self.samples)]
         shapes: dict[int, str] = {}
         for sample in self.samples:
-            shape = _or_problem(problems, bands.read_shape, sample.image_path)
+            shape = _or_problem(problems, raster.read_shape, sample.image_path)
             if shape is not None:
                 shapes.setdefault(shape[2], sample.image_path.name)
             problems += _label_problems(sample, shape)

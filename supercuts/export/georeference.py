@@ -7,10 +7,8 @@ Not  no resampling, no change of coordinate reference system
 
 import os
 import re
-import warnings
 from typing import Any
 
-from supercuts.core.checks import check_installed
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.georeference import Georeference
@@ -27,24 +25,20 @@ def georeference_of(hierarchy: Hierarchy, like: str | os.PathLike[str] | None) -
 
 def read_georeference(path: str | os.PathLike[str], shape: tuple[int, int]) -> Georeference:
     """Return where the pixels of a file lie that rasterio reads, such as a GeoTIFF of the image that was segmented."""
-    check_installed(("rasterio",), extra="export")
-    import rasterio
+    from supercuts.images.formats.tiff import read_map  # slow to import
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # refused below
-        try:
-            with rasterio.open(path) as source:
-                transform, crs, found = source.transform, source.crs, source.shape
-        except rasterio.errors.RasterioIOError as error:
-            raise FileFormatError(f"{path} is no image that rasterio reads ({error}). Give a GeoTIFF.") from error
+    try:
+        place, found = read_map(os.fspath(path))
+    except OSError as error:
+        raise FileFormatError(f"{path} is no image that rasterio reads ({error}). Give a GeoTIFF.") from error
     if found != shape:
         raise InputError(
             f"like={os.fspath(path)!r} has {found[0]} rows and {found[1]} columns, the hierarchy {shape[0]} and "
             f"{shape[1]}. Give the image that was segmented."
         )
-    if transform.is_identity and crs is None:
+    if place is None:
         raise InputError(f"like={os.fspath(path)!r} is not georeferenced. Give a GeoTIFF with its transform.")
-    return Georeference(tuple(transform)[:6], crs.to_string() if crs else None)
+    return place
 
 
 def epsg_number(crs: str) -> int | None:
@@ -59,8 +53,7 @@ def crs_of_rasterio(crs: str | None) -> Any:
     """Return the CRS that rasterio writes; refuse what it does not know."""
     if crs is None:
         return None
-    check_installed(("rasterio",), extra="export")
-    import rasterio
+    import rasterio  # slow to import
 
     try:
         return rasterio.crs.CRS.from_user_input(crs)

@@ -23,8 +23,8 @@ from supercuts.export.partitions import partitions
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.regions import RegionTable
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.formats.arrays import image_axes
 from supercuts.images.io import write_labels_png
-from supercuts.images.scenes import image_axes
 
 if TYPE_CHECKING:
     import xarray
@@ -124,8 +124,7 @@ def write_geotiff(
             'the hierarchy does not know where on a map it lies: format="geotiff" needs the georeferenced image that '
             'was segmented, like="scene.tif" (--like). Without map coordinates use format="labels".'
         )
-    check_installed(("rasterio",), extra="export")
-    import rasterio
+    import rasterio  # slow to import
 
     place = georeference_of(hierarchy, like)
     crs = crs_of_rasterio(place.crs)

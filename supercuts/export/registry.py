@@ -53,7 +53,7 @@ FORMATS = {
     "sam": Format("sam:write_sam", "_sam.json", "export"),
     "geojson": Format("vectors:write_geojson", ".geojson"),
     "gpkg": Format("vectors:write_geopackage", ".gpkg", "export"),
-    "geotiff": Format("rasters:write_geotiff", "_geotiff.tif", "export"),
+    "geotiff": Format("rasters:write_geotiff", "_geotiff.tif"),
     "svg": Format("vectors:write_svg", ".svg"),
     "networkx-rag": Format("graphs:write_rag", "_rag.graphml"),
     "networkx-tree": Format("graphs:write_tree", "_tree.graphml"),

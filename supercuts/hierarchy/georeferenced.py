@@ -1,17 +1,16 @@
 """Keep with a hierarchy where on Earth its pixels lie.
 
-In   Hierarchy, the image that was segmented
-Out  the same with the georeference of the image if that is a GeoTIFF
+In   Hierarchy, the georeference of the image that was segmented
+Out  the same with it
 Not  no export: those that write maps take it from the hierarchy
 """
 
 from dataclasses import replace
 
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.georeference import find_georeference
+from supercuts.images.georeference import Georeference
 
 
-def georeferenced(h: Hierarchy, source: object) -> Hierarchy:
-    """Return the hierarchy with the georeference of its source, as it is if that has none."""
-    found = find_georeference(source, h.shape)
-    return h if found is None else replace(h, georeference=found)
+def georeferenced(h: Hierarchy, georeference: Georeference | None) -> Hierarchy:
+    """Return the hierarchy with a georeference, as it is if that is None."""
+    return h if georeference is None else replace(h, georeference=georeference)

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import PngImagePlugin
 
 from supercuts.core.archives import check_members
 from supercuts.core.errors import FileFormatError, SuperCutsError
-from supercuts.images.io import MAX_PIXELS
+from supercuts.images.formats import arrays, pillow, tiff
+from supercuts.images.formats.stored import MAX_PIXELS
 from supercuts.images.mat_files import read_mat
-from supercuts.images.tiff_pages import check_pages
 
-_PNG_MODES = ("1", "L", "I;16", "I;16B", "I")
+_PNG_MODES = ("1", "L", "I;16", "I;16B", "I", "P")
 _TIFF_RGB, _TIFF_PALETTE = 2, 3
 _UNNAMED = "array"  # what the one array is called in formats without names
 _REMEDIES = {
@@ -54,7 +53,7 @@ def read_shape(path: Path) -> tuple[int, ...]:
     suffix = path.suffix.lower()
     with refusing_damage(path):
         if suffix == ".npy":
-            return tuple(np.lib.format.open_memmap(path, mode="r").shape)
+            return tuple(arrays.open_npy(path).shape)
         if suffix in (".tif", ".tiff"):
             with _open_tiff(path, True) as series:
                 return tuple(series.shape)
@@ -106,11 +105,7 @@ def _read_mat(path: Path, _: bool) -> dict[str, np.ndarray]:
 
 
 def _read_npy(path: Path, _: bool) -> dict[str, np.ndarray]:
-    # mapped: the size that the header claims is compared with the file's before memory is asked for
-    mapped = np.lib.format.open_memmap(path, mode="r")
-    if mapped.dtype.itemsize == 0:  # of such any number fits a file
-        raise ValueError(f"values of type {mapped.dtype} have no bytes")
-    return {_UNNAMED: np.array(mapped)}
+    return {_UNNAMED: np.array(arrays.open_npy(path))}
 
 
 def _read_npz(path: Path, _: bool) -> dict[str, np.ndarray]:
@@ -143,13 +138,12 @@ def _read_png(path: Path, accepts_palette: bool) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def _open_png(path: Path, accepts_palette: bool) -> Iterator[PngImagePlugin.PngImageFile]:
-    # the plugin is called directly: Image.open warns of large images by a limit that only a global of Pillow can change
-    with path.open("rb") as file, PngImagePlugin.PngImageFile(file) as image:
+def _open_png(path: Path, accepts_palette: bool) -> Iterator[Any]:
+    with pillow.open_png(path) as image:
         _check_n_values(path, image.size)
         if image.mode == "P" and not accepts_palette:
             _refuse_palette(path)
-        if image.mode not in ("P", *_PNG_MODES):
+        if image.mode not in _PNG_MODES:
             raise FileFormatError(f"{path} is a PNG of mode {image.mode}: colours or transparency. {_COLOURS}")
         yield image
 
@@ -161,13 +155,7 @@ def _read_tiff(path: Path, accepts_palette: bool) -> dict[str, np.ndarray]:
 
 @contextmanager
 def _open_tiff(path: Path, accepts_palette: bool) -> Iterator[Any]:
-    import tifffile  # slow to import, and few results need it
-
-    check_pages(path)
-    with tifffile.TiffFile(path) as tiff:
-        if len(tiff.series) != 1:
-            raise FileFormatError(f"{path} holds {len(tiff.series)} series of images. Expected one: save it alone.")
-        series = tiff.series[0]
+    with tiff.open_labels(path) as series:
         _check_n_values(path, series.shape)
         photometric = getattr(series.keyframe, "photometric", None)
         if photometric == _TIFF_PALETTE and not accepts_palette:

@@ -1,28 +1,18 @@
 """Where on Earth the pixels of an image lie.
 
-In   an image as read_image and read_bands take it; of a GeoTIFF its tags alone are read
-Out  Georeference: pixel corners to map coordinates, and the coordinate reference system; None of other images
-Not  no resampling, no change of coordinate reference system; none is looked up, that is done where one is written
+In   a transform, or ground control points, and the name of a coordinate reference system
+Out  Georeference: pixel corners to map coordinates, and the coordinate reference system
+Not  no files, no resampling, no change of coordinate reference system
 """
 
-import importlib.util
 import math
-import os
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Integer
 
-from supercuts.core.errors import InputError
-
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_ORIENTATION = 274
-_CODE_OF_MODEL = {1: "ProjectedCSTypeGeoKey", 2: "GeographicTypeGeoKey"}
-_USER_DEFINED = 32767  # the system is described by keys of its own
-_PIXEL_IS_POINT = 2  # coordinates are those of a pixel's middle
+from supercuts.core.errors import ImageWarning, InputError
 
 Affine = tuple[float, float, float, float, float, float]
 
@@ -64,68 +54,26 @@ class Georeference:
         return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
 
-def find_georeference(source: object, shape: tuple[int, int]) -> Georeference | None:
-    """Return where the (H, W) pixels of a GeoTIFF lie; None of any other image, or where its tags do not say.
+def fit_points(
+    pixels: Float64[np.ndarray, "points 2"], places: Float64[np.ndarray, "points 2"], crs: str | None, name: str
+) -> Georeference | None:
+    """Return the affine map that fits ground control points (x, y) best; warn if it misses them by over half a pixel.
 
-    A reference system that has no EPSG number is read by rasterio; without rasterio the answer is None, because a map
-    without its system would be taken for another.
+    None, with a warning, if they lie on a line, or are fewer than three.
     """
-    if not isinstance(source, str | os.PathLike) or not _is_tiff(Path(os.fsdecode(source))):
+    columns = np.column_stack([pixels, np.ones(len(pixels))])
+    solution, _, rank, _ = np.linalg.lstsq(columns, places, rcond=None)
+    (a, d), (b, e), (c, f) = solution.tolist() if rank == 3 else [(0.0, 0.0)] * 3
+    if a * e == b * d:
+        message = f"{name}: its {len(pixels)} ground control points fix no map. The image counts as not georeferenced."
+        warnings.warn(message, ImageWarning, stacklevel=2)
         return None
-    import tifffile  # slow to import
-
-    path = Path(os.fsdecode(source))
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            page: Any = tiff.pages.first
-            is_upright = int(page.tags.valueof(_ORIENTATION, default=1)) == 1  # else pixels were turned when read
-            keys = page.geotiff_tags if page.is_geotiff else {}
-            found = (page.imagelength, page.imagewidth)
-        transform = _transform_of(keys)
-        if transform is None or not is_upright or found != shape:
-            return None
-        code = _epsg_of(keys)
-        return _read_by_rasterio(path) if code is None else Georeference(transform, f"EPSG:{code}")
-    except Exception:  # damaged tags raise nearly any type, and do not spoil the picture
-        return None
-
-
-def _is_tiff(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(4) in _TIFF_STARTS
-    except OSError:  # gone since it was read
-        return False
-
-
-def _transform_of(keys: dict[str, Any]) -> Affine | None:
-    """Return the affine map of the tags, of pixel corners."""
-    if "ModelTransformation" in keys:
-        m = np.ravel(keys["ModelTransformation"]).tolist()
-        a, b, c, d, e, f = (m[i] for i in (0, 1, 3, 4, 5, 7))
-    elif "ModelPixelScale" in keys and "ModelTiepoint" in keys:
-        (a, e), (i, j, _, x, y) = keys["ModelPixelScale"][:2], np.ravel(keys["ModelTiepoint"])[:5].tolist()
-        b, d, e = 0.0, 0.0, -abs(e)  # a height of pixels without sign: rows go down, as GDAL has it
-        c, f = x - i * a, y - j * e
-    else:
-        return None
-    if keys.get("GTRasterTypeGeoKey") == _PIXEL_IS_POINT:
-        c, f = c - (a + b) / 2, f - (d + e) / 2
-    return a, b, c, d, e, f
-
-
-def _epsg_of(keys: dict[str, Any]) -> int | None:
-    """Return the EPSG number of the reference system if that alone describes it."""
-    code = int(keys.get(_CODE_OF_MODEL.get(int(keys.get("GTModelTypeGeoKey", 0)), ""), _USER_DEFINED))
-    return None if code == _USER_DEFINED or "VerticalCSTypeGeoKey" in keys else code
-
-
-def _read_by_rasterio(path: Path) -> Georeference | None:
-    if importlib.util.find_spec("rasterio") is None:
-        return None
-    import rasterio
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with rasterio.open(path) as file:
-            return Georeference(tuple(file.transform)[:6], file.crs.to_string() if file.crs else None)
+    missed = np.linalg.solve(np.array([[a, b], [d, e]]), (columns @ solution - places).T)
+    if np.abs(missed).max() > 0.5:
+        warnings.warn(
+            f"{name}: a map without bends misses its ground control points by up to {np.abs(missed).max():.1f} pixels. "
+            "Rectify the image first, for example by gdalwarp -tps.",
+            ImageWarning,
+            stacklevel=2,
+        )
+    return Georeference((a, b, c, d, e, f), crs)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from supercuts.core.errors import FileFormatError
-from supercuts.images.io import MAX_PIXELS
+from supercuts.images.formats.stored import MAX_PIXELS
 
 MAX_BYTES = 8 * MAX_PIXELS  # unpacked: numbers of 8 bytes for each pixel of the largest image
 _MAX_DEPTH = 16  # of cells in cells

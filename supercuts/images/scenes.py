@@ -1,41 +1,40 @@
 """An image as it is segmented: what the network sees, the bands beside it, the pixels that are valid.
 
-In   what read_image and read_bands take, or an xarray DataArray; which bands the network sees; a mask
+In   what read_raster takes; which bands the network sees; a mask; how to read and to stretch
 Out  Scene
-Not  no segmentation, no map coordinates (export/georeference.py)
+Not  no segmentation, no file formats
 """
 
 import os
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8
+from PIL import Image
 
-from supercuts.core.errors import InputError
-from supercuts.images.bands import read_channels, read_pixels, to_unit
-from supercuts.images.io import read_image
-from supercuts.images.windows import read_tiff
-
-_ROWS = 512  # converted at a time
-_BAND_AXES = ("band", "bands", "channel", "channels", "c", "wavelength")
-_TIFFS = (".tif", ".tiff")
+from supercuts.core.errors import ImageError, ImageWarning, InputError
+from supercuts.images.convert import as_stored, check_range, stretched, to_bands, to_rgb, to_unit
+from supercuts.images.formats.arrays import as_colors, check_order, is_tensor, without_nan
+from supercuts.images.georeference import Georeference
+from supercuts.images.raster import AS_USUAL, Raster, ReadOptions, read_raster
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """An image.
 
-    pixels  (H, W, 3) uint8 RGB, or (H, W, C) float32 in 0..1: what the network sees
-    bands   (H, W, K) uint8, uint16 or float32 in 0..1: what it does not, K = 0 of pictures
-    valid   (H, W) bool, or None if all pixels are
+    pixels        (H, W, 3) uint8 RGB, or (H, W, C) float32 in 0..1: what the network sees
+    bands         (H, W, K) uint8, uint16 or float32 in 0..1: what it does not, K = 0 of pictures
+    valid         (H, W) bool, or None if all pixels are
+    georeference  where its pixels lie on Earth, or None
     """
 
     pixels: UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width _"]
     bands: Shaped[np.ndarray, "height width _"]
     valid: Bool[np.ndarray, "height width"] | None = None
+    georeference: Georeference | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -59,22 +58,47 @@ def read_scene(
     channels: int | None = 3,
     bands: Sequence[int] | None = None,
     mask: Bool[np.ndarray, "height width"] | str | os.PathLike[str] | None = None,
+    options: ReadOptions = AS_USUAL,
+    stretch: str | None = None,
 ) -> Scene:
     """Return the image for a network of so many channels.
 
-    bands  those that the network sees, in its order, counted from 1; unless given, the first ones of an image that has
-           more than the network, of which four are taken for RGB and transparency
-    mask   true where pixels are valid, or a file of it: a picture or array that is not 0 there
+    bands    those that the network sees, in its order, counted from 1; unless given, the first ones of an image that
+             has more than the network. Arrays of four are RGB and transparency unless `bands` is given
+    mask     true where pixels are valid, or a file of it: a picture or array that is not 0 there
+    stretch  of values: none, percentile or minmax; None: percentile where less than a tenth of their range is used
 
-    Pixels without data of a GeoTIFF, and those that are NaN in a DataArray, are not valid either.
+    Pixels without data, NaN, and of a TIFF those that are transparent throughout are not valid either.
     """
-    values, valid = _read(source, channels, bands)
-    scene = _split(values, channels, bands, valid)
+    as_bands = bands is not None or channels not in (None, 3)
+    raster = without_nan(read_raster(source, options._replace(as_bands=as_bands)))
+    valid = _joined(raster.valid, mask, raster.shape)
+    raster = _with_channels(replace(raster, valid=valid), source, channels, bands, options.axes)
+    raster, note = stretched(raster, stretch)
+    if note:
+        warnings.warn(note, ImageWarning, stacklevel=3)
+    pixels, others = _split(raster, channels, bands)
+    if not isinstance(source, str | os.PathLike | Image.Image):  # an array that its owner may change
+        pixels = pixels.copy() if np.may_share_memory(pixels, raster.values) else pixels
+    return Scene(pixels, others, valid, raster.georeference)
+
+
+def read_mask(path: str | os.PathLike[str]) -> Bool[np.ndarray, "height width"]:
+    """Return where a picture or an array of one band is not 0."""
+    raster = read_raster(path)
+    pixels = to_rgb(raster) if raster.is_picture else raster.values
+    return np.asarray((pixels != 0).any(axis=2))
+
+
+def _joined(
+    valid: np.ndarray | None, mask: np.ndarray | str | os.PathLike[str] | None, shape: tuple[int, int]
+) -> Bool[np.ndarray, "height width"] | None:
+    """Return the pixels that are valid and that the mask keeps, None if all are."""
     if mask is not None:
         given = mask if isinstance(mask, np.ndarray) else read_mask(mask)
-        if given.dtype != np.bool_ or given.shape != scene.shape:
+        if given.dtype != np.bool_ or given.shape != shape:
             raise InputError(
-                f"mask is {given.dtype} {given.shape}; expected bool {scene.shape}, the height and width of the image, "
+                f"mask is {given.dtype} {given.shape}; expected bool {shape}, the height and width of the image, "
                 "true where pixels are valid: compare it with its threshold (mask > 0)."
             )
         valid = given if valid is None else given & valid
@@ -83,100 +107,70 @@ def read_scene(
             "the image has no valid pixel: there is nothing to segment. Expected a mask that is true, or not 0, where "
             "pixels are valid, and data that is not all nodata."
         )
-    return Scene(scene.pixels, scene.bands, None if valid is None or valid.all() else valid)
+    return None if valid is None or valid.all() else valid
 
 
-def read_mask(path: str | os.PathLike[str]) -> Bool[np.ndarray, "height width"]:
-    """Return where a picture or an array of one band is not 0."""
-    pixels = read_pixels(path)
-    return np.asarray((pixels != 0).any(axis=2))
+def _with_channels(
+    raster: Raster, source: object, channels: int | None, bands: Sequence[int] | None, axes: str | None
+) -> Raster:
+    """Return the image with transparency apart or among its channels, as they are counted; refuse unclear axes."""
+    is_array = isinstance(source, np.ndarray) or is_tensor(source)
+    n_channels = raster.values.shape[2]
+    if is_array or raster.name.lower().endswith(".npy"):
+        if axes is None and n_channels != channels:
+            if bands is None and raster.shape[0] == channels != 3:
+                raise ImageError(_other_channels(raster.name, raster.values.shape, channels))
+            check_order(raster, is_tensor(source))
+        if bands is None and channels == 3 and n_channels == 2 and not is_array:
+            raise ImageError(_other_channels(raster.name, raster.values.shape, channels))
+        if bands is None and channels == 3 and n_channels <= 4:
+            return as_colors(raster, is_tensor(source))
+        return raster
+    is_counted = channels == n_channels + 1 or (bands is not None and n_channels + 1 in bands)
+    if raster.alpha is not None and not raster.is_picture and is_counted:
+        values = np.concatenate([raster.values, raster.alpha[..., None]], axis=2)
+        return replace(raster, values=values, alpha=None)
+    return raster
 
 
-def image_axes(source: Any) -> tuple[str, str]:
-    """Return the names of the axes of a DataArray that count rows and columns; a third may count bands."""
-    names = [str(name) for name in getattr(source, "dims", ())]
-    axes = [name for name in names if name.lower() not in _BAND_AXES]
-    if len(axes) != 2 or len(names) > 3 or not hasattr(source, "to_numpy"):
-        raise InputError(
-            f"{type(source).__name__} of axes {names} is no image: give a DataArray of two axes, rows then columns, "
-            f"and at most one of bands, called one of {', '.join(_BAND_AXES)}."
-        )
-    return axes[0], axes[1]
-
-
-def _read(
-    source: object, channels: int | None, bands: Sequence[int] | None
-) -> tuple[np.ndarray, Bool[np.ndarray, "height width"] | None]:
-    """Return the image as stored, or already as the network sees it, and its valid pixels."""
-    if type(source).__module__.split(".")[0] == "xarray":
-        return _from_xarray(source)
-    if isinstance(source, str | os.PathLike):
-        path = Path(os.fsdecode(source))
-        raster = read_tiff(path) if path.suffix.lower() in _TIFFS and path.is_file() else None
-        if raster is not None:
-            return _without_nan(raster.values), raster.valid
-    n_bands = _count_bands(source)
-    if bands is None and (n_bands is None or n_bands <= 4 or n_bands == channels):
-        return read_channels(source, channels), None
-    return read_pixels(source), None
-
-
-def _count_bands(source: object) -> int | None:
-    """Return the bands of an array or a file of arrays, None of a picture."""
-    if isinstance(source, np.ndarray):
-        return int(source.shape[2]) if source.ndim == 3 else 1
-    if isinstance(source, str | os.PathLike) and os.fsdecode(source).lower().endswith(".npy"):
-        return int(read_pixels(source).shape[2])
-    shape = getattr(source, "shape", None)
-    return int(shape[0]) if shape is not None and len(shape) == 3 else None  # a tensor (C, H, W)
-
-
-def _split(values: np.ndarray, channels: int | None, bands: Sequence[int] | None, valid: np.ndarray | None) -> Scene:
-    height, width, n_bands = values.shape
+def _split(raster: Raster, channels: int | None, bands: Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the network sees and the other bands."""
+    height, width = raster.shape
+    n_bands = 3 if raster.is_picture else raster.values.shape[2]
     wanted = n_bands if channels is None else channels
     if bands is None and (n_bands <= wanted or n_bands < 3):
-        pixels = values if values.dtype == np.uint8 and n_bands == 3 else _seen(values, wanted)
-        return Scene(pixels, np.zeros((height, width, 0), np.uint8), valid)
-    if bands is None and height == wanted:  # (C, H, W), which would be an image of few rows and many bands
-        read_channels(values, channels)  # refuses it, and says how to transpose it
+        return _seen(raster, wanted), np.zeros((height, width, 0), np.uint8)
     chosen = list(range(1, wanted + 1)) if bands is None else [int(band) for band in bands]
     if len(chosen) != wanted or len(set(chosen)) != wanted or not all(1 <= band <= n_bands for band in chosen):
         raise InputError(
             f"bands={tuple(chosen)} of an image of {n_bands} bands: expected {wanted} different numbers from 1 to "
             f"{n_bands}, those that the network sees."
         )
+    values = to_rgb(raster) if raster.is_picture else raster.values
+    alpha = None if raster.is_picture else raster.alpha
     others = [band for band in range(n_bands) if band + 1 not in chosen]
-    pixels = _seen(values[..., [band - 1 for band in chosen]], wanted)
-    return Scene(pixels, np.ascontiguousarray(values[..., others]), valid)
+    seen = replace(raster, values=values[..., [band - 1 for band in chosen]], alpha=alpha, is_picture=False)
+    check_range(replace(raster, values=values))
+    return _seen(seen, wanted), as_stored(values[..., others])
 
 
-def _seen(values: np.ndarray, channels: int) -> np.ndarray:
-    """Return RGB bytes for a network of three channels, else bands in 0..1; a few rows at a time."""
-    if channels != 3:
-        return read_channels(values, channels) if values.dtype.kind == "u" else to_unit(values)
-    if values.dtype == np.uint8 and values.shape[2] == 3:
-        return np.ascontiguousarray(values)
-    rgb = np.empty((*values.shape[:2], 3), np.uint8)
-    for top in range(0, len(rgb), _ROWS):
-        rgb[top : top + _ROWS] = read_image(values[top : top + _ROWS])
-    return rgb
+def _seen(raster: Raster, channels: int) -> np.ndarray:
+    """Return RGB bytes for a network of three channels, else bands in 0..1."""
+    if channels == 3:
+        if raster.values.shape[2] == 2:  # as two channels of a microscope are shown: red and green
+            empty = np.zeros((*raster.shape, 1), raster.values.dtype)
+            raster = replace(raster, values=np.concatenate([raster.values, empty], axis=2))
+        return to_rgb(raster)
+    stored = to_bands(raster if raster.is_picture else replace(raster, alpha=None))
+    if stored.shape[2] != channels:
+        raise ImageError(_other_channels(raster.name, stored.shape, channels))
+    return to_unit(stored)
 
 
-def _without_nan(values: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(values, copy=False, nan=0, posinf=0, neginf=0) if values.dtype.kind == "f" else values
-
-
-def _from_xarray(source: Any) -> tuple[np.ndarray, Bool[np.ndarray, "height width"] | None]:
-    """Return (H, W, C) and the valid pixels of a DataArray of axes y, x and, in any place, bands."""
-    axes = image_axes(source)
-    values = source.transpose(*axes, ...).to_numpy()
-    values = values[..., None] if values.ndim == 2 else values
-    valid = None
-    nodata = source.attrs.get("_FillValue", source.attrs.get("nodata"))
-    if nodata is not None:
-        valid = ~(values == nodata).all(axis=2)
-    if values.dtype.kind == "f":
-        finite = np.isfinite(values).all(axis=2)
-        valid = finite if valid is None else finite & valid
-        values = np.where(valid[..., None], values, 0)
-    return read_pixels(values), valid
+def _other_channels(name: str, shape: tuple[int, ...], channels: int) -> str:
+    height, width, found = shape
+    turned = f" If its channels come first, transpose it to ({width}, {found}, {height})." if height == channels else ""
+    return (
+        f"{name}: {height} rows, {width} columns and {found} channels, but the model was trained on {channels}. "
+        f"Give those {channels}, in their order.{turned}"
+    )

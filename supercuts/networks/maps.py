@@ -18,8 +18,8 @@ from supercuts.core import _kernels_half
 from supercuts.core.arrays import channels_last
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_threads
-from supercuts.images.bands import to_unit
 from supercuts.images.color import color_features
+from supercuts.images.convert import to_unit
 from supercuts.networks._kernels import maps as _kernels
 
 _WHOLE_PIXELS = 2_000_000  # images of more are large

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from supercuts.core.checks import check_installed
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.images.bands import to_unit
+from supercuts.images.convert import to_unit
 from supercuts.networks.calibration import LEARNED, parse_config, parse_levels
 from supercuts.networks.network import Maps, Sized, Tile, ViewsConfig, Window
 from supercuts.networks.ssn_config import SSNConfig

@@ -19,7 +19,7 @@ from jaxtyping import Shaped
 
 from supercuts.core.errors import InputError
 from supercuts.core.precision import autocast, sigmoid
-from supercuts.images.bands import to_unit
+from supercuts.images.convert import to_unit
 from supercuts.networks.layers import Layer, Layers, UpsamplingLayer, WholeImage, WindowLayer, layers_of
 from supercuts.networks.network import Maps, Tile
 from supercuts.networks.recording import record

@@ -28,10 +28,10 @@ from supercuts.core.errors import ImageError, InputError
 from supercuts.core.files import atomic_path
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.array_files import read_variables
-from supercuts.images.bands import read_bands, to_unit
-from supercuts.images.deep import read_deep
+from supercuts.images.convert import to_bands, to_rgb, to_unit
 from supercuts.images.draw import random_colors
-from supercuts.images.io import read_image, write_labels_png, write_png
+from supercuts.images.io import read_bands, read_image, write_labels_png, write_png
+from supercuts.images.raster import ReadOptions, read_raster
 from supercuts.refine.config import PartitionConfig, PreprocessConfig, RefineConfig
 from supercuts.refine.fit import Example, Step, Watch, fit, label
 from supercuts.refine.network import KanezakiCNN, load_network, save_network
@@ -113,11 +113,9 @@ def read_input(source: object, channels: int | None = 3) -> Float32[np.ndarray, 
     >>> read_input(np.full((1, 2, 5), 65535, np.uint16), 5).shape
     (1, 2, 5)
     """
-    deep = read_deep(source) if isinstance(source, str | Path) else None
-    if channels == 3 and not str(source).lower().endswith(".npy"):
-        pixels = to_unit(read_image(source) if deep is None else deep)
-        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    pixels = read_bands(source) if deep is None else to_unit(deep)  # read_pixels keeps 8 bits of three bands
+    pixels = _read_unit(source, channels)
+    if channels == 3 and pixels.shape[2] == 1 and not str(source).lower().endswith(".npy"):
+        return np.repeat(pixels, 3, axis=2)
     found = pixels.shape[2]
     if channels == 1 and found == 3:
         return np.ascontiguousarray((pixels @ _LUMA)[..., None])
@@ -125,6 +123,18 @@ def read_input(source: object, channels: int | None = 3) -> Float32[np.ndarray, 
         name = f"array of shape {source.shape}" if isinstance(source, np.ndarray) else str(source)
         raise ImageError(f"{name}: has {found} channels, not {channels}. Set channels={found} or give another image.")
     return pixels
+
+
+def _read_unit(source: object, channels: int | None) -> Float32[np.ndarray, "height width channels"]:
+    """Return an image in 0..1, of which grey and RGB without transparency keep their 16 bits."""
+    if not isinstance(source, str | Path):
+        return to_unit(read_image(source)) if channels == 3 else read_bands(source)
+    raster = read_raster(source, ReadOptions(as_bands=channels != 3))
+    is_npy = str(source).lower().endswith(".npy")
+    values = raster.values[..., :3] if channels == 3 and raster.is_rgb else raster.values
+    if raster.alpha is None and values.dtype == np.uint16 and values.shape[2] in (1, 3):
+        return to_unit(values)
+    return to_unit(to_rgb(raster) if channels == 3 and not is_npy else to_bands(raster))
 
 
 def read_scribbles(path: Path) -> Int32[np.ndarray, "height width"]:

@@ -24,7 +24,7 @@ from supercuts.datasets.base import Sample
 from supercuts.graph.rag import RegionGraph
 from supercuts.graph.statistics import RegionStatistics, region_statistics
 from supercuts.hierarchy._kernels import tree as _kernels
-from supercuts.images.bands import read_channels
+from supercuts.images.io import read_channels
 from supercuts.merging._kernels.affinity import MOST_DEVIATIONS
 from supercuts.merging.affinity import Affinity, Judgements, Perceptrons, feature_names, merge_and_judge
 from supercuts.networks.network import Network

@@ -21,7 +21,7 @@ from supercuts.core.arrays import contingency
 from supercuts.core.errors import FileFormatError, InputError, SuperCutsError
 from supercuts.core.files import atomic_path
 from supercuts.datasets.base import Sample
-from supercuts.images.bands import read_channels
+from supercuts.images.io import read_channels
 from supercuts.merging.gnn import Data, graph_data
 from supercuts.model import Model
 from supercuts.networks.backbones.weights import read_torch

@@ -24,8 +24,9 @@ from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.datasets.label_folder import LabelFolder
 from supercuts.evaluate.superpixels import score_superpixels
-from supercuts.images.bands import preview, read_channels, read_pixels
+from supercuts.images.convert import preview
 from supercuts.images.draw import draw_boundaries
+from supercuts.images.io import read_channels, read_pixels
 from supercuts.networks.network import Network, Pixels
 from supercuts.networks.predict import predict
 from supercuts.settings import default_config

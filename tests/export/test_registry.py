@@ -50,7 +50,7 @@ SUFFIXES = {
     "ome-zarr": ".zarr",
     "html": ".html",
 }
-NEEDS = {"coco": "pycocotools", "sam": "pycocotools", "gpkg": "pyogrio", "geotiff": "rasterio", "ome-zarr": "zarr"}
+NEEDS = {"coco": "pycocotools", "sam": "pycocotools", "gpkg": "pyogrio", "ome-zarr": "zarr"}
 
 
 def test_formats_that_need_libraries_name_their_extra():

@@ -37,16 +37,16 @@ def read_picture(path: Path) -> None:
 
 
 def read_bands(path: Path) -> None:
-    from supercuts.images import bands
+    from supercuts.images import io, raster
 
     shape = values = None
     try:
-        values = bands.read_bands(path)
+        values = io.read_bands(path)
     finally:
         if values is None:
-            bands.read_shape(path)  # may accept or refuse by itself: it reads headers alone
+            raster.read_shape(path)  # may accept or refuse by itself: it reads headers alone
         else:
-            shape = bands.read_shape(path)
+            shape = raster.read_shape(path)
     assert shape == values.shape
     assert values.min() >= 0
     assert values.max() <= 1

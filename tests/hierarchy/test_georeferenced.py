@@ -73,13 +73,13 @@ def test_edits_and_refinement_stay_on_the_map(model, scene):
     assert model.segment(scene, superpixels=6, refiner="st").georeference == h.georeference
 
 
-def test_without_rasterio_and_without_tags(model, scene, tmp_path):
+def test_maps_in_geojson_and_arrays_without_one(model, scene, tmp_path):
     """GeoJSON of a numbered system needs no further package; an array knows of no map."""
     h = model.segment(scene, superpixels=4)
     h.export(tmp_path / "a.json", "geojson", regions=1)
     document = json.loads((tmp_path / "a.json").read_text())
     assert document["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32632"
-    assert georeferenced(h, h.image) is h
+    assert georeferenced(h, None) is h
     bare = model.segment(h.image, superpixels=4)
     assert bare.georeference is None
     np.testing.assert_array_equal(bare.labels, h.labels)

@@ -3,8 +3,9 @@ import pytest
 import tifffile
 
 from supercuts.core.errors import ImageError, InputError
+from supercuts.images.formats.arrays import image_axes
 from supercuts.images.io import read_image, write_png
-from supercuts.images.scenes import image_axes, read_mask, read_scene
+from supercuts.images.scenes import read_mask, read_scene
 
 xarray = pytest.importorskip("xarray")
 

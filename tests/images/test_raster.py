@@ -11,8 +11,9 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from supercuts.core.errors import ImageError
-from supercuts.images.bands import preview, read_bands, read_pixels, read_shape, to_unit
-from supercuts.images.io import read_image
+from supercuts.images.convert import preview, to_unit
+from supercuts.images.io import read_bands, read_image, read_pixels
+from supercuts.images.raster import read_shape
 
 SHAPE = (6, 9, 5)
 CONTIG = {"photometric": "minisblack", "planarconfig": "contig"}
@@ -144,7 +145,7 @@ def test_preview_shows_the_first_three_bands_or_grey():
         (np.full((4, 4, 5), 3.0), r"float values span 3\.\.3, accepted are 0\.\.1\. Save values divided by"),
         (np.full((4, 4, 5), np.nan, np.float32), r"holds NaN or infinite values\. Replace them"),
         (np.zeros((2, 4, 4, 5)), r"4 axes\. Give \(H, W\) or \(H, W, C\)"),
-        (np.zeros((0, 4, 5)), r"is empty, \(0, 4, 5\)\. Give at least one pixel"),
+        (np.zeros((0, 4, 5)), r"is empty \(4x0 pixels\)\. Give at least one pixel"),
         (np.zeros((4, 4, 0)), r"is empty"),
     ],
 )

@@ -1,0 +1,220 @@
+"""Convert a Raster to what the stages take: RGB bytes, bands in 0..1, values stretched to their full range.
+
+In   Raster, arrays (H, W, C)
+Out  (H, W, 3) uint8 RGB; (H, W, C) uint8, uint16 or float32 in 0..1; rasters of uint16 after a stretch
+Not  no files, no colour profiles
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8, UInt16
+
+from supercuts.core.checks import check_choice
+from supercuts.core.errors import ImageError
+from supercuts.images.formats.stored import STRETCH_REMEDY, Raster, check_type
+
+STRETCHES = ("none", "percentile", "minmax")
+_PERCENTILES = (0.1, 99.9)
+_NARROW = 0.1  # share of its type's range below which an image is stretched
+_SAMPLE = 1 << 22  # values that decide about a stretch; of more, every n-th row and column counts
+_ROWS = 512  # converted at a time
+_ROUNDING = 1e-6  # beyond 0..1, which callers cannot see
+
+Stored = (
+    UInt8[np.ndarray, "height width bands"]
+    | UInt16[np.ndarray, "height width bands"]
+    | Float32[np.ndarray, "height width bands"]
+)
+
+
+def to_rgb(raster: Raster) -> UInt8[np.ndarray, "height width 3"]:
+    """Return RGB bytes: grey is spread, transparency laid over white, 16 bits and floats are scaled.
+
+    An image of RGB bytes is returned as it is. Raise ImageError for other than 1 or 3 channels, and for values without
+    a fixed range.
+    """
+    values = raster.values[..., :3] if raster.is_rgb else raster.values
+    if values.shape[2] not in (1, 3):
+        raise ImageError(
+            f"{raster.name}: {values.shape[2]} samples a pixel; 1 (grey), 3 (RGB) or 4 (RGBA) are accepted. "
+            "Choose 1 (grey) or 3 (RGB) of its bands."
+        )
+    check_range(raster)
+    if values.dtype == np.uint8 and values.shape[2] == 3 and raster.alpha is None:
+        return np.ascontiguousarray(values)
+    rgb = np.empty((*raster.shape, 3), np.uint8)
+    for top in range(0, len(rgb), _ROWS):
+        rows = slice(top, top + _ROWS)
+        part = to_bytes(values[rows])
+        rgb[rows] = part if raster.alpha is None else _over_white(part, to_bytes(raster.alpha[rows, :, None]))
+    return rgb
+
+
+def to_bands(raster: Raster) -> Stored:
+    """Return the bands in the smallest type that holds them; of pictures RGB bytes; transparency counts as a band."""
+    if raster.is_picture:
+        return to_rgb(raster)
+    values = raster.values
+    if raster.alpha is not None:
+        values = np.concatenate([values, raster.alpha[..., None]], axis=2)
+    check_range(raster)
+    return as_stored(values)
+
+
+def as_stored(values: np.ndarray) -> Stored:
+    """Return values that check_range accepted as contiguous uint8, uint16 or float32 in 0..1."""
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype.kind == "u":
+        return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+    return np.ascontiguousarray(np.clip(values, 0, 1).astype(np.float32))
+
+
+def to_unit(values: Stored) -> Float32[np.ndarray, "height width bands"]:
+    """Return uint8 and uint16 scaled to 0..1, floats as they are."""
+    full = {"uint8": 255, "uint16": 65535}.get(values.dtype.name, 1)
+    return values if full == 1 else values.astype(np.float32) / np.float32(full)
+
+
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    """Return values that check_range accepted scaled to 0..255, of any shape."""
+    kind, n_bytes = values.dtype.kind, values.dtype.itemsize
+    if kind == "u" and n_bytes == 1:
+        return values
+    if kind == "b":
+        return values.astype(np.uint8) * np.uint8(255)
+    if kind == "u":
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    wide = values.astype(np.float32) if n_bytes < 4 else values  # float16 is too coarse to be multiplied by 255
+    scaled: np.ndarray = np.rint(np.clip(wide, 0, 1) * 255).astype(np.uint8)
+    return scaled
+
+
+def preview(bands: Stored) -> UInt8[np.ndarray, "height width 3"]:
+    """Return a picture of the first three bands, of fewer bands the first in grey; uint8 of three bands as it is.
+
+    >>> preview(np.array([[[0.0, 1.0]]], np.float32)).tolist()
+    [[[0, 0, 0]]]
+    """
+    if bands.dtype == np.uint8 and bands.shape[2] == 3:
+        return bands
+    return to_rgb(Raster(bands[..., :3] if bands.shape[2] >= 3 else bands[..., :1]))
+
+
+def check_range(raster: Raster) -> None:
+    """Raise ImageError if the type of the values has no fixed range, or floats that are valid lie outside 0..1."""
+    check_type(raster.name, raster.values.dtype)
+    if raster.values.dtype.kind != "f":
+        return
+    low, high = _extent(raster.values, raster.valid)
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise ImageError(
+            f"{raster.name}: holds NaN or infinite values. Replace them first, for example by np.nan_to_num."
+        )
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        if raster.values.shape[2] not in (1, 3):
+            remedy = "Save values divided by the highest that is possible as float32"
+        elif low < 0:
+            remedy = "Undo its normalisation (times std, plus mean)"
+        else:
+            remedy = "Divide by 255, or by 65535 if 16-bit"
+        raise ImageError(
+            f"{raster.name}: float values span {low:g}..{high:g}, accepted are 0..1. {remedy}, {STRETCH_REMEDY}"
+        )
+
+
+def stretched(raster: Raster, how: str | None = None) -> tuple[Raster, str]:
+    """Return the image with its values stretched to 0..65535 and what was done, in words; "" and the image if nothing.
+
+    how  percentile (from the 0.1 to the 99.9 percentile of valid values), minmax, none; None: percentile where values
+         have no fixed range or use less than a tenth of it
+
+    Three channels that the source calls RGB are stretched together, so that colours keep their balance; others each by
+    itself.
+    """
+    if how is not None:
+        check_choice("stretch", how, STRETCHES)
+    dtype = raster.values.dtype
+    if how == "none" or dtype.kind not in "uif" or (how is None and not _is_narrow(raster)):
+        return raster, ""
+    limits = _limits(raster, _PERCENTILES if how != "minmax" else (0, 100))
+    values = np.empty(raster.values.shape, np.uint16)
+    low, span = limits[0], np.maximum(limits[1] - limits[0], np.finfo(np.float64).tiny)
+    for top in range(0, len(values), _ROWS):
+        part = raster.values[top : top + _ROWS].astype(np.float64)
+        values[top : top + _ROWS] = np.rint(np.clip((part - low) / span, 0, 1) * 65535)
+    used = f"{limits[0].min():g}..{limits[1].max():g}"
+    alpha = None if raster.alpha is None else _to_16_bits(raster.alpha)
+    what = f'{raster.name}: values were stretched from {used} to the full range; stretch="none" (--stretch none) leaves'
+    return replace(raster, values=values, alpha=alpha), f"{what} them as they are."
+
+
+def _to_16_bits(alpha: np.ndarray) -> np.ndarray:
+    full = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
+    return np.rint(np.clip(alpha.astype(np.float64) / full, 0, 1) * 65535).astype(np.uint16)
+
+
+def _full_range(dtype: np.dtype[Any]) -> float | None:
+    """Return the highest value of a type whose range says what is black and white."""
+    return 1.0 if dtype.kind == "f" else {"uint8": 255.0, "uint16": 65535.0}.get(dtype.name)
+
+
+def _is_narrow(raster: Raster) -> bool:
+    """Return whether values have no fixed range, or use, without being constant, less than a tenth of it."""
+    full = _full_range(raster.values.dtype.newbyteorder("="))
+    if full is None:
+        return True
+    is_float = raster.values.dtype.kind == "f"
+    if not is_float:
+        step = _step(raster.values)
+        low, high = _extent(raster.values[::step, ::step], _every(raster.valid, step))
+        if high - low >= _NARROW * full:
+            return False
+    low, high = _extent(raster.values, raster.valid)
+    if is_float and np.isfinite(low + high) and not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        return True
+    return bool(0 < high - low < _NARROW * full)
+
+
+def _limits(raster: Raster, percentiles: tuple[float, float]) -> np.ndarray:
+    """Return the lowest and highest value that counts, (2, C)."""
+    step = _step(raster.values) if percentiles != (0, 100) else 1
+    values, valid = raster.values[::step, ::step], _every(raster.valid, step)
+    counted = values.reshape(-1, values.shape[2]) if valid is None else values[valid]
+    if len(counted) == 0:
+        counted = raster.values.reshape(-1, values.shape[2])
+    is_joint = raster.is_rgb and values.shape[2] == 3
+    limits = np.percentile(counted, percentiles, axis=None if is_joint else 0).astype(np.float64)
+    flat = limits[0] == limits[1]
+    if np.any(flat):  # fewer than one value in a thousand stands out
+        ends = np.percentile(counted, (0, 100), axis=None if is_joint else 0)
+        limits = np.where(flat, ends, limits)
+    return np.broadcast_to(limits.reshape(2, -1), (2, values.shape[2]))
+
+
+def _step(values: np.ndarray) -> int:
+    return max(int(np.ceil(np.sqrt(values.size / _SAMPLE))), 1)
+
+
+def _every(valid: np.ndarray | None, step: int) -> np.ndarray | None:
+    return None if valid is None else valid[::step, ::step]
+
+
+def _extent(values: np.ndarray, valid: np.ndarray | None) -> tuple[float, float]:
+    """Return the lowest and highest of the valid values, 0 and 0 if there are none."""
+    low, high = np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        for top in range(0, len(values), _ROWS):
+            part = values[top : top + _ROWS]
+            counted = part if valid is None else part[valid[top : top + _ROWS]]
+            if counted.size:
+                # np.minimum keeps NaN, which Python's min may drop
+                low, high = float(np.minimum(low, counted.min())), float(np.maximum(high, counted.max()))
+    return (0.0, 0.0) if (low, high) == (np.inf, -np.inf) else (low, high)
+
+
+def _over_white(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    weight = alpha.astype(np.uint16)  # 255 * 255 + 127 still fits
+    return ((color * weight + 255 * (255 - weight) + 127) // 255).astype(np.uint8)

@@ -1,0 +1,206 @@
+"""Arrays in memory and in .npy files as images: numpy, masked arrays, torch tensors, xarray.
+
+In   an array, the order of its axes where the caller names it; a path to a .npy
+Out  Raster of a view of the array, whatever its type of numbers
+Not  no judgement of values (convert.py); no Python objects are unpickled
+"""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from supercuts.core.checks import check_choice
+from supercuts.core.errors import ImageError, InputError
+from supercuts.images.formats.stored import Raster, describe_error
+
+AXES = ("HW", "HWC", "CHW")
+_BAND_AXES = ("band", "bands", "channel", "channels", "c", "wavelength")
+_NODATA = ("_FillValue", "nodata", "missing_value", "nodatavals")  # names that xarray's readers and rioxarray use
+
+
+def is_tensor(source: object) -> bool:
+    """Return whether a source is a torch tensor, without importing torch."""
+    return any(base.__name__ == "Tensor" and base.__module__.split(".")[0] == "torch" for base in type(source).__mro__)
+
+
+def is_data_array(source: object) -> bool:
+    """Return whether a source comes from xarray, without importing it."""
+    return type(source).__module__.split(".")[0] == "xarray"
+
+
+def from_array(array: np.ndarray, axes: str | None = None, name: str | None = None) -> Raster:
+    """Return an array (H, W) or (H, W, C), or of the axes named; what a masked array masks in all bands is not valid.
+
+    >>> from_array(np.zeros((3, 20, 30)), axes="CHW").values.shape
+    (20, 30, 3)
+    """
+    name = name or f"array of shape {array.shape} and dtype {array.dtype}"
+    if array.ndim not in (2, 3):
+        raise ImageError(f"{name}: {array.ndim} axes. Give (H, W) or (H, W, C); of a batch or video pass one image.")
+    order = check_axes(name, axes, array.ndim) or ("HW" if array.ndim == 2 else "HWC")
+    values = _bands_last(np.ma.getdata(array), order)
+    if 0 in values.shape:
+        height, width = values.shape[:2]
+        raise ImageError(f"{name}: is empty ({width}x{height} pixels). Give at least one pixel and one band.")
+    valid = None
+    if np.ma.isMaskedArray(array) and array.mask is not np.ma.nomask:
+        valid = np.asarray(~_bands_last(np.ma.getmaskarray(array), order).all(axis=2))
+        values = np.where(valid[..., None], values, np.zeros((), values.dtype))
+    return Raster(values, valid, name=name, is_rgb=values.shape[2] == 3)
+
+
+def from_tensor(tensor: Any, axes: str | None = None) -> Raster:
+    """Return a tensor (C, H, W), or of the axes named."""
+    shape = tuple(tensor.shape)
+    name = f"tensor of shape {shape} and dtype {tensor.dtype}"
+    if axes is None and len(shape) != 3:
+        remedies = {4: "Of a batch pass one image, tensor[0]."}
+        remedy = remedies.get(len(shape), "For a grey (H, W) image pass tensor[None].")
+        raise ImageError(f"{name}: tensors are (C, H, W) with C = 1, 3 or 4. {remedy}")
+    try:
+        values = tensor.detach().cpu()
+        # numpy has no bfloat16
+        array = (values.float() if values.is_floating_point() else values).numpy()
+    except Exception as error:  # sparse, quantised, meta and functional tensors, each with its own type
+        raise ImageError(
+            f"{name}: has no numpy form ({describe_error(error)}). Pass a dense, strided tensor."
+        ) from error
+    return from_array(array, axes or "CHW", name)
+
+
+def from_data_array(source: Any) -> Raster:
+    """Return a DataArray of axes y, x and, in any place, bands; NaN and its fill values are not valid."""
+    order = image_axes(source)
+    values = source.transpose(*order, ...).to_numpy()
+    values = values[..., None] if values.ndim == 2 else values
+    valid = np.ones(values.shape[:2], np.bool_)
+    for nodata in _fill_values(source, values.shape[2]):
+        valid &= ~is_nodata(values, nodata)
+    raster = Raster(values, valid, name=f"{type(source).__name__} of axes {list(source.dims)}")
+    return without_nan(raster)
+
+
+def as_colors(raster: Raster, is_tensor: bool = False) -> Raster:
+    """Return an array of 1, 3 or 4 channels as grey, RGB, or RGB and its transparency; raise ImageError for others."""
+    height, n_channels = raster.values.shape[0], raster.values.shape[2]
+    if n_channels == 4:
+        return replace(raster, values=raster.values[..., :3], alpha=raster.values[..., 3], is_rgb=True)
+    if n_channels in (1, 3):
+        return raster
+    if is_tensor:
+        raise ImageError(
+            f"{raster.name}: tensors are (C, H, W) with C = 1, 3 or 4. For (H, W, C) pass tensor.permute(2, 0, 1)."
+        )
+    is_first = height in (1, 3, 4)
+    remedy = "For (C, H, W) pass array.transpose(1, 2, 0)." if is_first else "Choose 1 or 3 of its bands."
+    raise ImageError(f"{raster.name}: {n_channels} channels; 1 (grey), 3 (RGB) or 4 (RGBA) are accepted. {remedy}")
+
+
+def check_order(raster: Raster, is_tensor: bool) -> None:
+    """Raise ImageError if an array of unnamed axes has more channels than rows, or a tensor is as narrow as channels.
+
+    Such an array is taken for neither: bands first where they should be last look so, and so does an image of few rows.
+    """
+    height, width, n_channels = raster.values.shape
+    if is_tensor and width <= 4 < min(n_channels, height):
+        raise ImageError(
+            f"{raster.name}: tensors are (C, H, W), and this looks like (H, W, C). Pass tensor.permute(2, 0, 1), or "
+            'axes="HWC"; if it is meant so, axes="CHW".'
+        )
+    if not is_tensor and n_channels > max(height, 4):
+        raise ImageError(
+            f"{raster.name}: has {n_channels} channels and only {height} rows if its axes are (H, W, C). For (C, H, W) "
+            'pass array.transpose(1, 2, 0), or axes="CHW"; if it is meant so, axes="HWC".'
+        )
+
+
+def read_npy(path: Path, axes: str | None = None) -> Raster:
+    """Return the array in a .npy; its size is compared with the file's before memory is asked for."""
+    mapped = open_npy(path)
+    raster = from_array(mapped, axes, str(path))
+    return replace(raster, values=np.array(raster.values))
+
+
+def open_npy(path: Path) -> np.ndarray:
+    """Return the array in a .npy, mapped, not read."""
+    # mapped: the size that the header claims is compared with the file's before memory is asked for
+    mapped = np.lib.format.open_memmap(path, mode="r")
+    if mapped.dtype.itemsize == 0:  # of such any number fits a file
+        raise ValueError(f"values of type {mapped.dtype} have no bytes")
+    return np.asarray(mapped)
+
+
+def image_axes(source: Any) -> tuple[str, str]:
+    """Return the names of the axes of a DataArray that count rows and columns; a third may count bands."""
+    names = [str(name) for name in getattr(source, "dims", ())]
+    axes = [name for name in names if name.lower() not in _BAND_AXES]
+    if len(axes) != 2 or len(names) > 3 or not hasattr(source, "to_numpy"):
+        raise InputError(
+            f"{type(source).__name__} of axes {names} is no image: give a DataArray of two axes, rows then columns, "
+            f"and at most one of bands, called one of {', '.join(_BAND_AXES)}."
+        )
+    return axes[0], axes[1]
+
+
+def is_nodata(values: np.ndarray, nodata: tuple[float | None, ...]) -> Bool[np.ndarray, "height width"]:
+    """Return which pixels hold in every band the value that stands for no data there; None: the band has none."""
+    is_empty = np.ones(values.shape[:2], np.bool_)
+    for band, value in enumerate(nodata):
+        if value is None or not _fits(value, values.dtype):
+            return np.zeros_like(is_empty)
+        is_empty &= values[..., band] == np.asarray(value).astype(values.dtype)
+    return is_empty
+
+
+def without_nan(raster: Raster) -> Raster:
+    """Return the image with what is NaN or infinite not valid, and floats that are not valid 0."""
+    if raster.values.dtype.kind != "f":
+        return raster if raster.valid is None or not raster.valid.all() else replace(raster, valid=None)
+    finite = np.isfinite(raster.values).all(axis=2)
+    valid = finite if raster.valid is None else finite & raster.valid
+    if valid.all():
+        return replace(raster, valid=None)
+    values = np.where(valid[..., None], raster.values, np.zeros((), raster.values.dtype))
+    return replace(raster, values=values, valid=valid)
+
+
+def check_axes(name: str, axes: str | None, n_axes: int) -> str | None:
+    """Return the order of axes in capitals, None where none is named; raise InputError if it does not fit."""
+    if axes is None:
+        return None
+    order = axes.upper()
+    check_choice("axes", order, AXES)
+    if len(order) != n_axes:
+        raise InputError(f'axes="{axes}" names {len(order)} axes, {name} has {n_axes}. Give one letter for each axis.')
+    return order
+
+
+def _bands_last(array: np.ndarray, order: str) -> np.ndarray:
+    return array[..., None] if order == "HW" else np.moveaxis(array, 0, -1) if order == "CHW" else array
+
+
+def _fill_values(source: Any, n_bands: int) -> list[tuple[float | None, ...]]:
+    """Return the values that stand for no data, of each band, from the attributes and from how it was stored."""
+    found = []
+    for notes in (source.attrs, source.encoding):
+        for key in _NODATA:
+            given = np.ravel(notes.get(key, ())).tolist()
+            given = given * n_bands if len(given) == 1 else given
+            if len(given) == n_bands:
+                found.append(tuple(value if isinstance(value, int | float) else None for value in given))
+    return found
+
+
+def _fits(value: float, dtype: np.dtype[Any]) -> bool:
+    """Return whether a type of numbers holds a value; NaN is found as what is not finite."""
+    if not math.isfinite(value):
+        return dtype.kind == "f" and math.isinf(value)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return float(value).is_integer() and info.min <= value <= info.max
+    with np.errstate(over="ignore"):  # text such as -3.4028235e+38 lies a little beyond float32 and is rounded to it
+        return dtype.kind in "bf" and bool(np.isfinite(np.asarray(value).astype(dtype)))

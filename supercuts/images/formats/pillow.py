@@ -1,0 +1,170 @@
+"""Read pictures with Pillow: PNG, JPEG, WebP, BMP, GIF, the inks and CIE Lab of TIFF, and images that Pillow holds.
+
+In   the start of a file, an open file, a PIL image
+Out  Raster of RGB bytes or 16-bit values, upright, with its transparency; the (H, W) in a header
+Not  no colour management (profiles are ignored), no choice by the name of a file
+"""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from jaxtyping import Shaped
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from supercuts.core.errors import ImageError
+from supercuts.images.formats.stored import Raster, check_size, upright
+
+_EXIF_ORIENTATION = 274
+_ORIENTED = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # where Pillow looks for it in a PNG
+_DEEP_RGB = "RGB;16B"  # how Pillow names what is in the file
+
+# The plugins are called directly because Image.open tries every format it knows (one starts Ghostscript) and warns of
+# large images by a limit that only a global of Pillow can change.
+_PLUGINS: dict[bytes, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
+    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
+    b"RIFF": WebPImagePlugin.WebPImageFile,
+    b"BM": BmpImagePlugin.BmpImageFile,
+    b"GIF8": GifImagePlugin.GifImageFile,
+}
+_ALPHA_MODES = ("1", "L", "RGB", "P", "LA", "La", "PA", "RGBA", "RGBa")  # modes Pillow turns into RGBA
+_bomb_filter_lock = threading.Lock()
+
+
+def is_known(start: bytes) -> bool:
+    """Return whether a file that starts so is a picture that Pillow reads."""
+    return start.startswith(tuple(_PLUGINS))
+
+
+def read_file(file: IO[bytes], start: bytes, name: str, max_pixels: int) -> Raster:
+    """Return the picture in an open file; of several frames the first."""
+    with _open(file, start) as image:
+        stored = image.tile[0][3] if start.startswith(b"\x89PNG") and image.tile else None
+        if stored == _DEEP_RGB and not image.has_transparency_data:
+            check_size(name, image.height, image.width, max_pixels, 6)
+            return _read_deep_png(file, image, name)
+        return read_image(image, name, max_pixels)
+
+
+def read_tiff(file: IO[bytes], name: str, max_pixels: int) -> Raster:
+    """Return a TIFF of inks or CIE Lab, 8 bits a sample, as RGB."""
+    return read_image(TiffImagePlugin.TiffImageFile(file), name, max_pixels)
+
+
+def read_inks(values: Shaped[np.ndarray, "height width 4"], name: str) -> Raster:
+    """Return inks (cyan, magenta, yellow, black) of 8 or 16 bits as RGB."""
+    most = np.iinfo(values.dtype).max // 255
+    inks = ((values.astype(np.uint32) + most // 2) // most).astype(np.uint8)
+    return Raster(np.array(Image.fromarray(inks, "CMYK").convert("RGB")), name=name, is_picture=True, is_rgb=True)
+
+
+def read_image(image: Image.Image, name: str, max_pixels: int) -> Raster:
+    """Return an image of Pillow, upright."""
+    check_size(name, image.height, image.width, max_pixels)
+    limit = Image.MAX_IMAGE_PIXELS
+    with _without_bomb_warning(limit is not None and image.height * image.width > limit):
+        image.load()
+    orientation = _orientation(image)
+    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+        values = upright(np.asarray(image)[..., None], orientation)
+        return Raster(np.array(values, values.dtype.newbyteorder("="), order="C"), name=name, is_picture=True)
+    is_transparent = image.mode in _ALPHA_MODES and image.has_transparency_data
+    if image.mode == "La":  # premultiplied grey: Pillow takes it to LA only
+        image = image.convert("LA")
+    values = upright(np.asarray(image.convert("RGBA" if is_transparent else "RGB")), orientation)
+    rgb, alpha = np.array(values[..., :3], order="C"), values[..., 3] if is_transparent else None
+    return Raster(rgb, alpha=alpha, name=name, is_picture=True, is_rgb=True)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return (H, W) of a picture as it is read, upright, from its header; of a PNG all checksums are verified."""
+    with path.open("rb") as file:
+        start = file.read(16)
+        file.seek(0)
+        with _open(file, start) as image:
+            height, width = image.height, image.width
+            is_png = start.startswith(b"\x89PNG")
+            # asked for its EXIF block, a PNG is decoded unless one comes before the pixels
+            is_late = is_png and "exif" not in image.info and _holds_orientation(path)
+            has_exif = not is_png or "exif" in image.info or is_late
+            is_turned = has_exif and _orientation(image) in (5, 6, 7, 8)
+            if is_png and not is_late:
+                image.verify()  # checksums alone: a file that was cut is found, nothing is decoded
+    return (width, height) if is_turned else (height, width)
+
+
+@contextmanager
+def open_png(path: Path) -> Iterator[Image.Image]:
+    """Yield a PNG, not decoded."""
+    with path.open("rb") as file, PngImagePlugin.PngImageFile(file) as image:
+        yield image
+
+
+def pillow_limit(name: str) -> str:
+    """Return what a DecompressionBombError means."""
+    return (
+        f"{name}: has more pixels than Pillow decodes. Shrink or tile the image, or raise PIL.Image.MAX_IMAGE_PIXELS "
+        "together with max_pixels."
+    )
+
+
+def _open(file: IO[bytes], start: bytes) -> ImageFile.ImageFile:
+    plugin = next((plugin for magic, plugin in _PLUGINS.items() if start.startswith(magic)), None)
+    if plugin is None:
+        raise ImageError(f"is no picture: it starts with {start!r}. Convert it to PNG or JPEG.")
+    with _without_bomb_warning(start.startswith(b"GIF8")):  # this plugin warns while it reads the header
+        return plugin(file)
+
+
+def _read_deep_png(file: IO[bytes], image: Image.Image, name: str) -> Raster:
+    """Return an RGB PNG of 16 bits, of which Pillow keeps 8."""
+    import imagecodecs  # slow to import, and few images need it
+
+    file.seek(0)
+    content = file.read()
+    values = imagecodecs.png_decode(content)
+    if values.shape != (image.height, image.width, 3):
+        raise ValueError(f"its pixels are {values.shape}, its header claims {image.height} rows of {image.width}")
+    if any(mark in content for mark in _ORIENTED):
+        image.load()  # the EXIF block may come after the pixels
+    values = np.ascontiguousarray(upright(values, _orientation(image)))
+    return Raster(values, name=name, is_picture=True, is_rgb=True)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        # asked after load(): the TIFF plugin turns the picture itself then and forgets the tag
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # a damaged EXIF block raises nearly any type, and does not spoil the picture
+        return 1
+
+
+def _holds_orientation(path: Path) -> bool:
+    """Return whether a PNG may say, before its pixels or after, which way up it is; compressed bytes may look so."""
+    content = path.read_bytes()
+    return any(mark in content for mark in _ORIENTED)
+
+
+@contextmanager
+def _without_bomb_warning(is_needed: bool) -> Iterator[None]:
+    """Silence Pillow's warning of large images: max_pixels has been checked instead."""
+    if not is_needed:  # warning filters belong to the whole process: leave them alone for all but huge images
+        yield
+        return
+    with _bomb_filter_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield

@@ -1,0 +1,161 @@
+"""TIFFs of several planes, as microscopes and ImageJ write them: which axes are channels, which are chosen from.
+
+In   an open tifffile.TiffFile, which plane is wanted
+Out  Raster of one plane with all its channels; its (H, W, C) from the header
+Not  no maps, no palettes: those are for GDAL
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from supercuts.core.errors import ImageError, ImageWarning, InputError
+from supercuts.images.formats.arrays import without_nan
+from supercuts.images.formats.stored import Raster, check_size
+
+MAX_PAGES = 50_000
+_UNNAMED = "QI"  # axes that a file does not name
+_CHANNELS = "CS"
+_NAMES = {"T": "times", "Z": "depths", "Q": "pages", "I": "pages", "R": "scenes", "P": "positions", "A": "angles"}
+_KINDS = ("is_ome", "is_imagej", "is_lsm", "is_stk", "is_micromanager", "is_fluoview", "is_mmstack", "is_nih")
+_RGB = 2
+
+
+def is_stack(tiff: Any) -> bool:
+    """Return whether a microscope or ImageJ wrote the file, and names its axes."""
+    return any(getattr(tiff, kind, False) for kind in _KINDS)
+
+
+def is_named(tiff: Any) -> bool:
+    """Return whether tifffile wrote the file and was told the axes."""
+    return bool(tiff.is_shaped) and not set(_UNNAMED) & set(tiff.series[0].axes)
+
+
+def walk(tiff: Any) -> Iterator[Any]:
+    """Yield the pages of a file; raise ValueError if they come round again, along which tifffile would go for ever."""
+    seen = set[int]()
+    tiff.pages.useframes = True  # a few tags of each
+    try:
+        for index in range(MAX_PAGES + 1):
+            try:
+                page = tiff.pages.get(index)
+            except IndexError:
+                return
+            if page.offset in seen or index == MAX_PAGES:
+                raise ValueError(f"its pages come round again or are more than {MAX_PAGES}")
+            seen.add(page.offset)
+            yield page
+    finally:
+        tiff.pages.useframes = False
+
+
+def check_pages(tiff: Any) -> None:
+    """Raise ValueError if the pages of a file have no end."""
+    if tiff.pages.is_multipage:
+        for _ in walk(tiff):
+            pass
+
+
+def read_stack(tiff: Any, name: str, max_pixels: int, page: int | None, as_bands: bool) -> Raster:
+    """Return one plane of the first image, with all its channels; unless `page` names it, the first, with a warning."""
+    series, axes = _series(tiff, name, as_bands)
+    sizes = dict(zip(axes, series.shape, strict=True))
+    n_channels = math.prod(sizes.get(axis, 1) for axis in _CHANNELS)
+    check_size(name, sizes["Y"], sizes["X"], max_pixels, n_channels * series.dtype.itemsize)
+    others = {axis: n for axis, n in sizes.items() if axis not in "YXCS"}
+    n_planes = math.prod(others.values())
+    if page is None and n_planes > 1:
+        listed = " and ".join(f"{n} {_NAMES.get(axis, f'planes ({axis})')}" for axis, n in others.items() if n > 1)
+        warn_of_rest(name, listed, f" of {n_planes}")
+    chosen = 1 if page is None else page
+    if not 1 <= chosen <= n_planes:
+        raise InputError(f"page={page}: {name} has {n_planes} planes. Give a number from 1 to {n_planes}.")
+    at = dict(zip(others, np.unravel_index(chosen - 1, tuple(others.values())), strict=True)) if others else {}
+    values = _plane(series, axes, at)
+    photometric = getattr(series.keyframe, "photometric", None)
+    values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+    is_rgb = photometric == _RGB and sizes.get("S", 1) >= 3 and sizes.get("C", 1) == 1
+    return without_nan(Raster(values, name=name, is_rgb=is_rgb))
+
+
+def read_shape(tiff: Any, name: str) -> tuple[int, int, int]:
+    """Return (H, W, C) of what read_stack gives with as_bands."""
+    series, axes = _series(tiff, name, True)
+    sizes = dict(zip(axes, series.shape, strict=True))
+    n_channels = math.prod(sizes.get(axis, 1) for axis in _CHANNELS)
+    check_size(name, sizes["Y"], sizes["X"], bytes_a_pixel=n_channels * series.dtype.itemsize)
+    return sizes["Y"], sizes["X"], n_channels
+
+
+def warn_of_rest(name: str, what: str, of: str) -> None:
+    """Warn that the first plane or page was taken of several."""
+    bands = "; bands=(1, 2, 3) (--bands 1,2,3) takes pages for bands" if what.endswith("pages") else ""
+    warnings.warn(
+        f"{name}: holds several {what}; the first{of} is taken. page=2 (--page 2) takes the second, and so on{bands}.",
+        ImageWarning,
+        stacklevel=2,
+    )
+
+
+def _series(tiff: Any, name: str, as_bands: bool) -> tuple[Any, str]:
+    """Return the first image and the letters of its axes, in which C is what has been taken for channels."""
+    check_pages(tiff)
+    if len(tiff.series) > 1 and (as_bands or not is_stack(tiff)):
+        shapes = ", ".join(str(series.shape) for series in tiff.series[:9])
+        raise ImageError(f"{name}: holds {len(tiff.series)} images ({shapes}). Save the one that is meant alone.")
+    if len(tiff.series) > 1:
+        warn_of_rest(name, "images", f" of {len(tiff.series)}")
+    series = tiff.series[0]
+    axes, shape = str(series.axes), series.shape
+    if as_bands and axes[0] in _UNNAMED:
+        if len(shape) != 3:
+            raise ImageError(
+                f"{name}: {len(shape)} axes. Give (H, W) or (H, W, C); of a batch or video pass one image."
+            )
+        # in a file that does not name its axes, bands are the shorter end
+        axes = "CYX" if axes[2] in _CHANNELS or shape[0] <= shape[2] else "YXC"
+        if series.axes[2] in _CHANNELS:
+            raise ImageError(
+                f"{name}: holds {shape[0]} pictures of several channels. Save the one that is meant alone."
+            )
+    if not {"Y", "X"} <= set(axes) or len(set(axes)) != len(axes):
+        raise ImageError(f"{name}: its axes are {axes}, without rows (Y) and columns (X). Save one image of it alone.")
+    return series, axes
+
+
+def _plane(series: Any, axes: str, at: dict[str, Any]) -> np.ndarray:
+    """Return (H, W, C) of the plane at these places of the further axes, and read no other."""
+    index = tuple(int(at[axis]) if axis in at else slice(None) for axis in axes)
+    rest = "".join(axis for axis in axes if axis not in at)
+    shape = tuple(n for axis, n in zip(axes, series.shape, strict=True) if axis not in at)
+    values: np.ndarray
+    if series.dataoffset is not None:
+        stored = series.dtype.newbyteorder(series.parent.byteorder)
+        whole = series.parent.filehandle.memmap_array(stored, series.shape, series.dataoffset)
+        values = np.array(whole[index])
+    else:
+        values = _by_pages(series, index, shape)
+    order = [rest.index(axis) for axis in "YX"] + [rest.index(axis) for axis in _CHANNELS if axis in rest]
+    turned: np.ndarray = values.transpose(order)
+    return turned.reshape(values.shape[order[0]], values.shape[order[1]], -1)
+
+
+def _by_pages(series: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """Return the part of a series that `index` takes, decoding the pages in it alone."""
+    n_pages = len(series.pages)
+    leading = next((i for i in range(len(series.shape) + 1) if math.prod(series.shape[:i]) == n_pages), None)
+    if leading is None or any(not isinstance(part, slice) for part in index[leading:]):
+        check_size(str(series.name), 1, 1, bytes_a_pixel=series.nbytes)
+        part: np.ndarray = series.asarray()[index]
+        return part
+    numbers = np.arange(n_pages).reshape(series.shape[:leading])[index[:leading]]
+    inner = series.shape[leading:]
+    values = np.zeros((numbers.size, *inner), series.dtype)
+    for place, number in enumerate(numbers.ravel().tolist()):
+        page = series.pages[number]
+        if page is not None:  # a file that was cut lacks planes
+            values[place] = page.asarray().reshape(inner)
+    return values.reshape(shape)

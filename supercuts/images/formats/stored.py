@@ -1,0 +1,121 @@
+"""What a reader of one format returns, and the checks that all of them make.
+
+In   sizes that a header claims, arrays as they lie in the file
+Out  Raster; an ImageError before memory is asked for
+Not  no format, no conversion of values
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Shaped
+
+from supercuts.core.errors import ImageError
+from supercuts.images.georeference import Georeference
+
+MAX_PIXELS = 150_000_000
+MAX_BYTES = 3 << 30  # of all values of an image: the rest of the work has to fit beside them
+DAMAGED = "The file is truncated or damaged: copy or download it again, or re-save it from another program."
+STRETCH_REMEDY = 'or let values be stretched (stretch="percentile", --stretch percentile).'
+_DTYPES = "uint8, uint16, bool, or float in 0..1"
+
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF orientation
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a[::-1].swapaxes(0, 1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a[:, ::-1].swapaxes(0, 1),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Raster:
+    """An image as its source stores it, upright.
+
+    values        (H, W, C) of any type of numbers; where a pixel is not valid a float is 0
+    valid         (H, W) bool, or None if all pixels are
+    alpha         (H, W) of the type of values, what the source calls transparency, or None
+    georeference  where its pixels lie on Earth, or None
+    name          of the source, for messages
+    is_picture    whether the format holds colours alone: grey is then shown as RGB, 8 bits are enough
+    is_rgb        whether the source calls the first three channels red, green and blue
+    """
+
+    values: Shaped[np.ndarray, "height width channels"]
+    valid: Bool[np.ndarray, "height width"] | None = None
+    alpha: Shaped[np.ndarray, "height width"] | None = None
+    georeference: Georeference | None = None
+    name: str = "array"
+    is_picture: bool = False
+    is_rgb: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.values.shape[:2]
+        return height, width
+
+
+def check_size(name: str, height: int, width: int, max_pixels: int = MAX_PIXELS, bytes_a_pixel: int = 1) -> None:
+    """Raise ImageError if an image is empty or larger than the limits."""
+    if height < 1 or width < 1:
+        raise ImageError(f"{name}: is empty ({width}x{height} pixels). Give at least one pixel.")
+    if height * width > max_pixels:
+        raise ImageError(
+            f"{name}: {width}x{height} = {height * width} pixels, above the limit of {max_pixels}. "
+            "Shrink or tile the image, or raise max_pixels."
+        )
+    if height * width * bytes_a_pixel > max(MAX_BYTES, 8 * max_pixels):
+        raise ImageError(
+            f"{name}: {width}x{height} pixels of {bytes_a_pixel} bytes; accepted are at most {MAX_BYTES} bytes in all. "
+            "Cut the image into parts, or choose fewer of its bands."
+        )
+
+
+def check_type(name: str, dtype: np.dtype[Any]) -> None:
+    """Raise ImageError if a type of numbers has no fixed range."""
+    if not (dtype.kind in "bf" or (dtype.kind == "u" and dtype.itemsize <= 2)):
+        raise ImageError(
+            f"{name}: values of type {dtype} have no fixed range; accepted are {_DTYPES}. If they are 0..255 pass "
+            "array.astype(np.uint8), if 0..65535 array.astype(np.uint16), else values divided by the highest that is "
+            f"possible as float32, {STRETCH_REMEDY}"
+        )
+
+
+def check_is_file(name: str) -> None:
+    """Raise ImageError unless a path names a file that holds something."""
+    try:
+        path = Path(name)
+        is_there, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
+        is_empty = is_file and path.stat().st_size == 0
+    except (OSError, ValueError) as error:  # a name too long, a NUL inside it, a folder that may not be entered
+        raise ImageError(f"{name!r:.200}: is not a usable path ({error}). Check the path.") from error
+    if not is_there:
+        hint = " Download it first: only local files are read." if "://" in name else ""
+        raise ImageError(f"{name!r}: no such file. Check the path; it is taken relative to {Path.cwd()}.{hint}")
+    if is_folder:
+        raise ImageError(f"{name}: is a folder, not an image. Pass one image file of it at a time.")
+    if not is_file:
+        raise ImageError(f"{name}: is not a regular file. Copy its content into an image file such as PNG first.")
+    if is_empty:
+        raise ImageError(f"{name}: is empty (0 bytes). Copy or download it again.")
+
+
+def upright(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Return an array (H, W, ...) turned as its EXIF orientation requires."""
+    turn = _UPRIGHT.get(orientation)
+    return values if turn is None else turn(values)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the type and message of an error, cut to a line.
+
+    >>> describe_error(KeyError("a"))
+    "KeyError: 'a'"
+    """
+    return f"{type(error).__name__}: {error}"[:200]

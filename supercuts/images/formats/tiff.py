@@ -1,0 +1,309 @@
+"""Read TIFFs: the only place that opens one. GDAL reads maps and pictures, tifffile the stacks of microscopes.
+
+In   a path, which page or plane of several, whether pages may be bands
+Out  Raster upright, with the pixels that hold data and where they lie; (H, W, C) from the header; arrays of labels
+Not  no choice by the name of a file, no conversion of values but to the full range of their bits
+
+tifffile reads the header. Inks and CIE Lab go to Pillow, stacks of planes to stacks.py, all else to GDAL.
+"""
+
+import contextlib
+import logging
+import math
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+
+from supercuts.core.errors import FileFormatError, ImageError
+from supercuts.images.formats import pillow, stacks
+from supercuts.images.formats.arrays import is_nodata
+from supercuts.images.formats.stored import DAMAGED, MAX_PIXELS, Raster, check_size, check_type, upright
+from supercuts.images.georeference import Georeference, fit_points
+
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MIN_IS_WHITE, _RGB, _PALETTE, _INKS, _YCBCR, _LABS = 0, 2, 3, 5, 6, (8, 9, 10)
+_PREMULTIPLIED = 1  # kind of extra sample
+_REDUCED_OR_MASK = 5  # bits of NewSubfileType: the page is a smaller copy, or a mask, of another
+_ORIENTATION = 274
+_STRIP_BYTES = 32 << 20  # read at a time
+_MOST_BANDS = 4096
+_CACHE_MB = 64  # of blocks, which GDAL keeps while a file is open
+_warnings_lock = threading.Lock()
+
+
+class _Header(NamedTuple):
+    """Facts of the first page: what GDAL does not report, or what decides who reads the file."""
+
+    size: tuple[int, int]
+    n_samples: int
+    photometric: int
+    orientation: int
+    extra: tuple[int, ...]
+    is_absent: Bool[np.ndarray, "down across"] | None  # of each window of the page, whether the file leaves it out
+    window: tuple[int, int]
+    n_pages: int  # 1 and those after it that are images of their own, up to 2
+
+
+def read_tiff(path: Path, *, max_pixels: int = MAX_PIXELS, page: int | None = None, as_bands: bool = False) -> Raster:
+    """Return the image in a TIFF.
+
+    page      the page, or the plane of a stack (over its times and depths, all channels of it), counted from 1
+    as_bands  take pages without a meaning of their own for bands; else the first is taken, with a warning
+    """
+    with _tifffile(path) as tiff:
+        header = _read_header(tiff, path, max_pixels)
+        is_stack = stacks.is_stack(tiff) or (as_bands and page is None)
+        if header.n_pages > 1 and (is_stack or stacks.is_named(tiff)):
+            return stacks.read_stack(tiff, str(path), max_pixels, page, as_bands)
+        if header.n_pages > 1 and page is None:
+            stacks.warn_of_rest(str(path), "pages", "")
+    if header.photometric in (_INKS, *_LABS) and page in (None, 1):
+        with path.open("rb") as file, contextlib.suppress(OSError, SyntaxError, KeyError):
+            return pillow.read_tiff(file, str(path), max_pixels)
+    return _read_gdal(path, header, max_pixels, page)
+
+
+def read_shape(path: Path) -> tuple[int, int, int]:
+    """Return (H, W, C) of a TIFF as read_tiff(path, as_bands=True) and to_bands give it, from its header."""
+    with _tifffile(path) as tiff:
+        header = _read_header(tiff, path, MAX_PIXELS)
+        check_type(str(path), np.dtype(tiff.pages.first.dtype or "V1"))
+        if header.n_pages > 1:
+            return stacks.read_shape(tiff, str(path))
+    height, width = header.size if header.orientation < 5 else header.size[::-1]
+    is_picture = header.photometric in (_PALETTE, _INKS, _YCBCR, *_LABS)
+    return height, width, 3 if is_picture else header.n_samples
+
+
+@contextlib.contextmanager
+def open_labels(path: Path) -> Iterator[Any]:
+    """Yield tifffile's series of a TIFF of one array, whatever it means; colours are refused, a palette gives indices.
+
+    Its page has the attribute photometric.
+    """
+    with _tifffile(path) as tiff:
+        stacks.check_pages(tiff)
+        if len(tiff.series) != 1:
+            raise FileFormatError(f"{path} holds {len(tiff.series)} series of images. Expected one: save it alone.")
+        yield tiff.series[0]
+
+
+def read_map(path: str | Path) -> tuple[Georeference | None, tuple[int, int]]:
+    """Return where the pixels of a file lie that GDAL reads, and their (H, W)."""
+    with open_gdal(path, None) as source:
+        return _georeference(source), source.shape
+
+
+@contextlib.contextmanager
+def open_gdal(path: str | Path, driver: str | None = "GTiff", page: int | None = None) -> Iterator[Any]:
+    """Yield rasterio's dataset, without its warning of images that are on no map."""
+    import rasterio  # slow to import
+
+    with contextlib.ExitStack() as stack:
+        name = str(path)
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # GDAL takes names in UTF-8 alone
+            name = f"/dev/fd/{stack.enter_context(Path(path).open('rb')).fileno()}"
+        if page is not None:
+            name = f"GTIFF_DIR:{page}:{name}"
+        # siblings such as world files are looked for by name, not in a list of the whole folder
+        stack.enter_context(rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_MB))
+        with _warnings_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            source = stack.enter_context(rasterio.open(name, driver=driver))
+        yield source
+
+
+@contextlib.contextmanager
+def _tifffile(path: Path) -> Iterator[Any]:
+    import tifffile  # slow to import, and few images need it
+
+    log = logging.getLogger("tifffile")
+    if not log.handlers:  # else its complaints of damaged tags go to stderr where nobody set up logging
+        log.addHandler(logging.NullHandler())
+    with tifffile.TiffFile(path, _multifile=False) as tiff:  # no other files: an OME-TIFF names them as it likes
+        yield tiff
+
+
+def _read_header(tiff: Any, path: Path, max_pixels: int) -> _Header:
+    page: Any = tiff.pages.first
+    height, width, n_samples = page.imagelength, page.imagewidth, page.samplesperpixel
+    if n_samples > _MOST_BANDS:  # GDAL takes long to open such a file
+        raise ImageError(f"{path}: {n_samples} bands; at most {_MOST_BANDS} are accepted. Choose fewer of its bands.")
+    n_bytes = n_samples * (page.dtype.itemsize if page.dtype is not None else 8)
+    check_size(str(path), height, width, max_pixels, n_bytes)
+    if math.prod(page.chunks) > 4 * max(height * width * n_samples, 1 << 20):  # a tile may claim more than the image
+        raise ImageError(f"{path}: its tiles claim {page.chunks} values each. {DAMAGED}")
+    return _Header(
+        (height, width),
+        n_samples,
+        int(page.photometric),
+        int(page.tags.valueof(_ORIENTATION, default=1)),
+        tuple(int(kind) for kind in page.extrasamples),
+        _absent_windows(page),
+        (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width),
+        2 if _has_more_pages(tiff) else 1,
+    )
+
+
+def _has_more_pages(tiff: Any) -> bool:
+    """Return whether planes follow the first page, rather than smaller copies and masks of it."""
+    if tiff.pages.is_multipage:
+        for page in stacks.walk(tiff):
+            if page.index and not page.aspage().subfiletype & _REDUCED_OR_MASK:
+                return True
+    return bool(stacks.is_stack(tiff) and len(tiff.series[0].shape) > 2)
+
+
+def _absent_windows(page: Any) -> np.ndarray | None:
+    """Return which windows hold no byte in any plane, in rows and columns; None if none."""
+    counts = np.asarray(page.databytecounts)
+    if page.imagedepth != 1 or counts.size == 0 or counts.all():
+        return None
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    grid = -(-page.imagelength // rows), -(-page.imagewidth // columns)
+    if counts.size % math.prod(grid):
+        return None
+    absent: np.ndarray = (counts.reshape(-1, *grid) == 0).all(axis=0)
+    return absent
+
+
+def _read_gdal(path: Path, header: _Header, max_pixels: int, page: int | None) -> Raster:
+    with open_gdal(path, page=page) as source:
+        if page is not None:
+            header = header._replace(is_absent=None)
+        height, width = source.shape
+        n_bytes = sum(np.dtype(name).itemsize for name in source.dtypes)
+        check_size(str(path), height, width, max_pixels, n_bytes)
+        if source.dtypes[0].startswith("complex"):
+            raise ImageError(f"{path}: holds complex numbers. Save their magnitude, np.abs(values), as float32.")
+        values, valid = _read_values(source)
+        if header.is_absent is not None:
+            present = np.ones(values.shape[:2], np.bool_)
+            for down, across in np.argwhere(header.is_absent).tolist():
+                top, left = down * header.window[0], across * header.window[1]
+                present[top : top + header.window[0], left : left + header.window[1]] = False
+            valid = present if valid is None else valid & present
+        raster = _interpret(values, source, header, str(path))
+        georeference = _georeference(source) if header.orientation == 1 else None  # else pixels are turned
+    if raster.alpha is not None:
+        is_seen = raster.alpha != 0
+        valid = is_seen if valid is None else valid & is_seen
+    raster = _turned(replace(raster, valid=valid), header.orientation)
+    valid = raster.valid
+    if valid is not None and valid.all():
+        valid = None
+    if valid is not None and raster.values.dtype.kind == "f":
+        raster.values[~valid] = 0
+    return replace(raster, valid=valid, georeference=georeference)
+
+
+def _read_values(source: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return (H, W, C) as stored and which pixels hold data, None for all; read a few rows of windows at a time."""
+    from rasterio.enums import ColorInterp, MaskFlags
+    from rasterio.windows import Window
+
+    height, width = source.shape
+    values = np.empty((height, width, source.count), np.result_type(*source.dtypes))
+    colors = [i for i, kind in enumerate(source.colorinterp) if kind != ColorInterp.alpha]
+    nodata = tuple(source.nodatavals[i] for i in colors)
+    has_nodata = None not in nodata
+    flags = source.mask_flag_enums[0]
+    has_mask = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+    is_float = values.dtype.kind == "f"
+    valid = np.ones((height, width), np.bool_) if has_nodata or has_mask or is_float else None
+    for top, n_rows in _strips(source, width * values.itemsize * source.count):
+        window, rows = Window(0, top, width, n_rows), slice(top, top + n_rows)
+        part = values[rows]
+        part[...] = np.moveaxis(source.read(window=window), 0, -1)
+        if valid is None:
+            continue
+        if has_nodata:
+            valid[rows] &= ~is_nodata(part[..., colors] if len(colors) < source.count else part, nodata)
+        if has_mask:
+            valid[rows] &= source.read_masks(1, window=window) != 0
+        if is_float:
+            valid[rows] &= np.isfinite(part).all(axis=2)
+    return values, valid
+
+
+def _strips(source: Any, row_bytes: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the number of rows of strips, whole windows of the file where these are not too large."""
+    height, n_rows = source.height, source.block_shapes[0][0]
+    fitting = max(_STRIP_BYTES // row_bytes, 1)
+    step = max(fitting // n_rows, 1) * n_rows if n_rows <= 4 * fitting else fitting
+    for top in range(0, height, step):
+        yield top, min(step, height - top)
+
+
+def _interpret(values: np.ndarray, source: Any, header: _Header, name: str) -> Raster:
+    """Return the image that the samples mean: colours of a palette, light, transparency apart."""
+    from rasterio.enums import ColorInterp
+
+    if header.photometric == _PALETTE:
+        table = np.zeros((256 if values.dtype == np.uint8 else 65536, 4), np.uint8)
+        for index, color in source.colormap(1).items():
+            table[index] = color
+        return Raster(np.ascontiguousarray(table[values[..., 0], :3]), name=name, is_rgb=True)
+    values = _full_scale(values, int(source.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 0)))
+    if header.photometric == _MIN_IS_WHITE:
+        top = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+        values = (top - values).astype(values.dtype)
+    if header.photometric == _INKS and values.shape[2] == 4:
+        return pillow.read_inks(values, name)
+    at = [i for i, kind in enumerate(source.colorinterp) if kind == ColorInterp.alpha]
+    if at and header.photometric in (_INKS, _YCBCR, *_LABS) and not header.extra:
+        values = np.ascontiguousarray(np.delete(values, at[0], axis=2))  # GDAL adds it where it converts colours
+        at = []
+    is_rgb = header.photometric in (_RGB, _YCBCR, *_LABS, _INKS) and values.shape[2] - len(at[:1]) >= 3
+    if not at:
+        return Raster(values, name=name, is_rgb=is_rgb)
+    alpha = np.ascontiguousarray(values[..., at[0]])
+    colors = np.ascontiguousarray(np.delete(values, at[0], axis=2))
+    if _PREMULTIPLIED in header.extra[:1] and values.dtype.kind == "u":
+        most = np.iinfo(values.dtype).max
+        part = np.minimum(colors.astype(np.uint32) * most // np.maximum(alpha, 1)[..., None], most)
+        colors = part.astype(values.dtype)
+    return Raster(colors, alpha=alpha, name=name, is_rgb=is_rgb)
+
+
+def _full_scale(values: np.ndarray, n_bits: int) -> np.ndarray:
+    """Return unsigned values of fewer bits than their type at its full range: 1 of 1 bit is 255 of 8."""
+    if values.dtype.kind != "u" or not 0 < n_bits < 8 * values.itemsize or values.itemsize > 2:
+        return values
+    table = np.arange(1 << n_bits, dtype=np.uint32) * np.iinfo(values.dtype).max // ((1 << n_bits) - 1)
+    scaled: np.ndarray = table.astype(values.dtype)[np.minimum(values, (1 << n_bits) - 1)]
+    return scaled
+
+
+def _turned(raster: Raster, orientation: int) -> Raster:
+    if orientation == 1:
+        return raster
+    values, alpha, valid = (
+        None if array is None else np.ascontiguousarray(upright(array, orientation))
+        for array in (raster.values, raster.alpha, raster.valid)
+    )
+    return raster if values is None else replace(raster, values=values, alpha=alpha, valid=valid)
+
+
+def _georeference(source: Any) -> Georeference | None:
+    """Return where the pixels lie, from a transform or else from ground control points; None if nothing says it."""
+    crs = source.crs
+    if not source.transform.is_identity or crs is not None:
+        return Georeference(tuple(source.transform)[:6], crs.to_string() if crs else None)
+    points, system = source.gcps
+    if not points:
+        return None
+    return fit_points(
+        np.array([(point.col, point.row) for point in points]),
+        np.array([(point.x, point.y) for point in points]),
+        system.to_string() if system else None,
+        source.name,
+    )

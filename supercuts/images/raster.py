@@ -1,0 +1,163 @@
+"""Any source of an image -> Raster: the only way in.
+
+In   a path, PIL image, numpy or masked array, torch tensor, xarray DataArray
+Out  Raster: values as stored, which are valid, where they lie; (H, W, C) of a file from its header
+Not  no conversion (convert.py); no format (formats/)
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from supercuts.core.errors import ImageError, SuperCutsError
+from supercuts.images.formats import arrays, pillow, tiff
+from supercuts.images.formats.stored import (
+    DAMAGED,
+    MAX_PIXELS,
+    Raster,
+    check_is_file,
+    check_size,
+    check_type,
+    describe_error,
+)
+
+__all__ = ["MAX_PIXELS", "Raster", "ReadOptions", "read_raster", "read_shape"]
+
+_FORMATS = "PNG, JPEG, WebP, BMP, TIFF or GIF"
+_NPY_START = b"\x93NUMPY"
+
+
+class ReadOptions(NamedTuple):
+    """How to read what can be read in several ways.
+
+    axes      of an array or .npy: "HWC", "CHW" or "HW"; None: (H, W, C), of tensors (C, H, W)
+    page      of a TIFF, the page or plane, counted from 1; None: the first, with a warning if there are more
+    as_bands  whether pages of a TIFF without a meaning of their own are bands
+    """
+
+    axes: str | None = None
+    page: int | None = None
+    as_bands: bool = False
+
+
+AS_USUAL = ReadOptions()
+
+
+def read_raster(source: object, options: ReadOptions = AS_USUAL, max_pixels: int = MAX_PIXELS) -> Raster:
+    """Return the image in a source, upright.
+
+    Raise ImageError, which names the source and the remedy, for anything else.
+    """
+    if isinstance(source, str | os.PathLike):
+        name = os.fsdecode(source)
+        check_is_file(name)
+        with image_errors(name):
+            return _read_file(Path(name), options, max_pixels)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, max_pixels)
+    raster = _from_memory(source, options.axes)
+    check_size(raster.name, *raster.shape, max_pixels)
+    return raster
+
+
+def read_shape(path: Path) -> tuple[int, int, int]:
+    """Return (H, W, C) of a file as read_bands gives it, from its header alone."""
+    name = os.fsdecode(path)
+    check_is_file(name)
+    with image_errors(name):
+        with path.open("rb") as file:
+            start = file.read(16)
+        if start.startswith(tiff.TIFF_STARTS):
+            return tiff.read_shape(path)
+        if _is_npy(path, start):
+            mapped = arrays.open_npy(path)
+            raster = arrays.from_array(mapped, name=name)
+            check_type(name, raster.values.dtype)
+            shape: tuple[int, int, int] = raster.values.shape
+        else:
+            shape = _picture_shape(path)
+        check_size(name, *shape[:2])
+        return shape
+
+
+@contextmanager
+def image_errors(name: str) -> Iterator[None]:
+    """Turn whatever a reader of a file raises into an ImageError that names it."""
+    try:
+        yield
+    except ImageError as error:
+        if name in str(error):
+            raise
+        raise ImageError(f"{name}: {error}") from error
+    except SuperCutsError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(pillow.pillow_limit(name)) from error
+    except OSError as error:
+        if error.errno is None:  # a decoder's own complaint, not the operating system's
+            raise ImageError(f"{name}: cannot be decoded ({error}). {DAMAGED}") from error
+        raise ImageError(f"{name}: cannot be read ({error.strerror}). Check the file's permissions.") from error
+    except Exception as error:  # damaged bytes: decoders raise struct, syntax, key, memory and other errors
+        raise ImageError(f"{name}: cannot be decoded ({describe_error(error)}). {DAMAGED}") from error
+
+
+def _read_file(path: Path, options: ReadOptions, max_pixels: int) -> Raster:
+    with path.open("rb") as file:
+        start = file.read(16)
+        file.seek(0)
+        if pillow.is_known(start):
+            return pillow.read_file(file, start, str(path), max_pixels)
+    if start.startswith(tiff.TIFF_STARTS):
+        return tiff.read_tiff(path, max_pixels=max_pixels, page=options.page, as_bands=options.as_bands)
+    if _is_npy(path, start):
+        raster = arrays.read_npy(path, options.axes)
+        check_size(raster.name, *raster.shape, max_pixels)
+        return raster
+    raise ImageError(f"{path}: is not {_FORMATS}: it starts with {start!r}. Convert it to PNG or JPEG.")
+
+
+def _picture_shape(path: Path) -> tuple[int, int, int]:
+    try:
+        return (*pillow.read_size(path), 3)
+    except Exception as error:  # damaged bytes: decoders raise struct, syntax, key, memory and other errors
+        raise ImageError(
+            f"{path}: is no picture that can be read ({describe_error(error)}). Copy it again, or re-save it from "
+            "another program."
+        ) from error
+
+
+def _is_npy(path: Path, start: bytes) -> bool:
+    return start.startswith(_NPY_START) or path.suffix.lower() == ".npy"
+
+
+def _from_memory(source: object, axes: str | None) -> Raster:
+    if isinstance(source, np.ndarray):
+        return arrays.from_array(source, axes)
+    if arrays.is_tensor(source):
+        return arrays.from_tensor(source, axes)
+    if arrays.is_data_array(source):
+        return arrays.from_data_array(source)
+    raise ImageError(
+        f"{type(source).__name__} is not an image source. Pass one path, PIL image, numpy array or torch tensor; "
+        "for bytes pass PIL.Image.open(io.BytesIO(data)), for nested lists np.array(..., dtype=np.uint8)."
+    )
+
+
+def _from_pil(image: Image.Image, max_pixels: int) -> Raster:
+    name = f"PIL image of mode {image.mode} and size {image.width}x{image.height}"
+    try:
+        return pillow.read_image(image, name, max_pixels)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(pillow.pillow_limit(name)) from error
+    except Exception as error:  # it may decode only now: see image_errors
+        raise ImageError(
+            f"{name}: cannot be decoded ({describe_error(error)}). Pass an open image from an undamaged file, of a "
+            'usual mode such as image.convert("RGB").'
+        ) from error

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+
+from supercuts.core.errors import ImageError, InputError
+from supercuts.images.formats.arrays import (
+    as_colors,
+    check_axes,
+    check_order,
+    from_array,
+    from_data_array,
+    from_tensor,
+    is_data_array,
+    is_nodata,
+    is_tensor,
+    open_npy,
+    read_npy,
+    without_nan,
+)
+
+xarray = pytest.importorskip("xarray")
+
+
+@pytest.fixture
+def values():
+    return np.random.default_rng(0).integers(1, 255, (20, 30, 5)).astype(np.uint8)
+
+
+def test_axes_that_are_named_are_followed(values, tmp_path):
+    chw = values.transpose(2, 0, 1)
+    np.save(tmp_path / "a.npy", chw)
+    for raster in (
+        from_array(chw, "CHW"),
+        from_array(values, "hwc"),
+        from_tensor(torch.from_numpy(values), "HWC"),
+        from_tensor(torch.from_numpy(chw.copy())),
+        read_npy(tmp_path / "a.npy", "chw"),
+    ):
+        np.testing.assert_array_equal(raster.values, values)
+    assert from_array(values[..., 0], "HW").values.shape == (20, 30, 1)
+    with pytest.raises(InputError, match=r'axes="HW" names 2 axes'):
+        from_array(values, "HW")
+    with pytest.raises(InputError, match=r"axes"):
+        check_axes("a", "WHC", 3)
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 4, 5, 12])
+def test_unclear_axes_are_refused(n_channels):
+    with pytest.raises(ImageError, match=r'pass array.transpose.*axes="CHW"'):
+        check_order(from_array(np.zeros((n_channels, 40, 50))), False)
+    check_order(from_array(np.zeros((40, 50, n_channels))), False)
+    check_order(from_tensor(torch.zeros(n_channels, 40, 50)), True)
+    if n_channels <= 4:
+        with pytest.raises(ImageError, match=r'tensor.permute.*axes="HWC"'):
+            check_order(from_tensor(torch.zeros(40, 50, n_channels)), True)
+
+
+def test_masked_arrays_are_valid_where_a_band_is(values):
+    masked = np.ma.masked_equal(values, 0)
+    masked[2, 3] = np.ma.masked
+    masked[4, 5, 0] = np.ma.masked
+    assert np.argwhere(~from_array(masked).valid).tolist() == [[2, 3]]
+    assert from_array(np.ma.array(values)).valid is None
+    chw = from_array(np.moveaxis(masked, -1, 0), "CHW")
+    assert np.argwhere(~chw.valid).tolist() == [[2, 3]]
+    grey = np.ma.masked_greater(np.array([[0.5, 1e20]]), 1)
+    assert from_array(grey).values[~from_array(grey).valid].tolist() == [[0]]
+
+
+@pytest.mark.parametrize("notes", ["attrs", "encoding"])
+@pytest.mark.parametrize("key", ["_FillValue", "nodata", "missing_value", "nodatavals"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
+def test_fill_values_of_data_arrays_are_not_valid(values, notes, key, dtype):
+    array = xarray.DataArray(values.astype(dtype), dims=("y", "x", "band"))
+    fill = 0 if dtype == "uint8" else -9999
+    array[3, 4] = fill
+    array[5, 6, 0] = fill
+    getattr(array, notes)[key] = (fill,) * 5 if key == "nodatavals" else fill
+    raster = from_data_array(array.transpose("band", "y", "x"))
+    assert np.argwhere(~raster.valid).tolist() == [[3, 4]]
+    assert is_data_array(array)
+    assert not is_data_array(values)
+
+
+def test_nodata_that_a_type_cannot_hold_is_nowhere(values):
+    for nodata in (-9999, 7.5, float("nan"), 1e300):
+        assert not is_nodata(values, (nodata,) * 5).any()
+    assert not is_nodata(values, (int(values[0, 0, 0]), None, None, None, None)).any()
+    floats = np.full((1, 1, 1), -3.4028235e38, np.float32)
+    assert is_nodata(floats, (-3.4028235e38,)).all()
+
+
+def test_what_is_not_finite_is_not_valid():
+    array = np.array([[0.5, np.nan, np.inf]])
+    raster = without_nan(from_array(array))
+    assert raster.valid.tolist() == [[True, False, False]]
+    assert raster.values[..., 0].tolist() == [[0.5, 0, 0]]
+    assert np.isnan(array[0, 1])
+    assert without_nan(from_array(np.ones((2, 2)))).valid is None
+
+
+def test_four_channels_are_rgb_and_transparency(values):
+    raster = as_colors(from_array(values[..., :4]))
+    np.testing.assert_array_equal(raster.alpha, values[..., 3])
+    with pytest.raises(ImageError, match=r"5 channels; 1 .grey., 3"):
+        as_colors(from_array(values))
+    assert is_tensor(torch.zeros(1))
+    assert not is_tensor(values)
+
+
+def test_a_npy_is_mapped_and_its_claims_are_checked(tmp_path, values):
+    np.save(tmp_path / "a.npy", values)
+    np.testing.assert_array_equal(open_npy(tmp_path / "a.npy"), values)
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"size|mmap"):
+        open_npy(tmp_path / "a.npy")

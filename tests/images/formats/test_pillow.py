@@ -1,0 +1,105 @@
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supercuts.core.errors import ImageError
+from supercuts.images.formats.pillow import is_known, read_inks, read_size
+from supercuts.images.io import read_image
+from supercuts.images.raster import read_raster
+
+COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels
+
+
+def chunk(name, content):
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def write(path, values, orientation=None, is_transparent=False):
+    """Write (H, W, C) uint16 as the format says: rows of big-endian samples, every second one less that above."""
+    height, width, channels = values.shape
+    rows = values.astype(">u2").reshape(height, -1).view(np.uint8)
+    lines = [
+        bytes([2]) + (rows[y] - rows[y - 1]).tobytes() if y % 2 else bytes([0]) + rows[y].tobytes()
+        for y in range(height)
+    ]
+    header = struct.pack(">IIBBBBB", width, height, 16, COLOR_TYPES[channels], 0, 0, 0)
+    extra = b""
+    if orientation is not None:
+        exif = Image.Exif()
+        exif[274] = orientation
+        extra += chunk(b"eXIf", exif.tobytes()[6:])
+    if is_transparent:
+        extra += chunk(b"tRNS", values[0, 0].astype(">u2").tobytes())
+    data = chunk(b"IDAT", zlib.compress(b"".join(lines)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + data + chunk(b"IEND", b""))
+    return path
+
+
+def random_values(channels, seed=0):
+    return np.random.default_rng(seed).integers(0, 65536, (13, 17, channels)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_all_bits_are_kept(tmp_path, channels):
+    values = random_values(channels)
+    found = read_raster(write(tmp_path / "a.png", values)).values
+    np.testing.assert_array_equal(found, values)
+    assert found.dtype == np.uint16
+    assert found.flags.c_contiguous
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("is_filtered", [False, True])
+def test_files_of_another_writer(tmp_path, channels, is_filtered):
+    cv2 = pytest.importorskip("cv2")
+    values = random_values(channels, 1)
+    strategy = cv2.IMWRITE_PNG_STRATEGY_FILTERED if is_filtered else cv2.IMWRITE_PNG_STRATEGY_DEFAULT
+    cv2.imwrite(str(tmp_path / "a.png"), values[..., ::-1], [cv2.IMWRITE_PNG_STRATEGY, strategy])
+    np.testing.assert_array_equal(read_raster(tmp_path / "a.png").values, values)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_upright_as_those_of_8_bits(tmp_path, channels, orientation):
+    path = write(tmp_path / "a.png", random_values(channels), orientation)
+    found, expected = read_raster(path).values, read_image(path)
+    assert read_size(path) == expected.shape[:2]
+    assert found.shape[:2] == expected.shape[:2]
+    np.testing.assert_allclose(found / 257, np.broadcast_to(expected[..., :channels], found.shape), atol=1)
+
+
+def test_transparent_and_other_pictures_are_bytes(tmp_path):
+    for channels in (2, 4):
+        raster = read_raster(write(tmp_path / "alpha.png", random_values(channels)))
+        assert raster.alpha.dtype == raster.values.dtype == np.uint8
+    assert read_raster(write(tmp_path / "key.png", random_values(3), is_transparent=True)).values.dtype == np.uint8
+    for mode in ("L", "RGB", "RGBA", "P", "1"):
+        Image.new(mode, (4, 3)).save(tmp_path / "a.png")
+        raster = read_raster(tmp_path / "a.png")
+        assert (raster.values.shape, raster.values.dtype, raster.is_picture) == ((3, 4, 3), np.uint8, True)
+
+
+def test_files_that_were_cut_are_refused(tmp_path):
+    whole = write(tmp_path / "b.png", random_values(3)).read_bytes()
+    for n in range(0, len(whole) - 40, 23):
+        (tmp_path / "b.png").write_bytes(whole[:n])
+        with pytest.raises(ImageError, match=r"b\.png"):
+            read_raster(tmp_path / "b.png")
+    (tmp_path / "b.png").write_bytes(whole)
+    with pytest.raises(ImageError, match="above the limit of 200"):
+        read_raster(tmp_path / "b.png", max_pixels=200)
+
+
+def test_inks_are_turned_into_light():
+    inks = np.zeros((2, 2, 4), np.uint16)
+    inks[..., 1:3] = 65535  # magenta and yellow
+    assert (read_inks(inks, "a").values == (255, 0, 0)).all()
+
+
+def test_pictures_are_known_by_how_they_start():
+    assert is_known(b"\x89PNG\r\n\x1a\n")
+    assert is_known(b"GIF89a")
+    assert not is_known(b"%PDF-1.4")
