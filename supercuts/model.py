@@ -17,6 +17,7 @@ from supercuts.core.errors import InputError
 from supercuts.core.progress import Progress
 from supercuts.hierarchy.georeferenced import georeferenced
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.raster import ReadOptions
 from supercuts.images.scenes import Scene, all_bands, read_scene
 from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.merging.priors import (
@@ -83,6 +84,9 @@ class Model:
         refiner: Refiner | None = None,
         tile: int | None = None,
         bands: Sequence[int] | None = None,
+        axes: str | None = None,
+        page: int | None = None,
+        stretch: str | None = None,
     ) -> list[Hierarchy]: ...
     @overload
     def segment(
@@ -95,6 +99,9 @@ class Model:
         tile: int | None = None,
         mask: Mask | None = None,
         bands: Sequence[int] | None = None,
+        axes: str | None = None,
+        page: int | None = None,
+        stretch: str | None = None,
     ) -> Hierarchy: ...
     def segment(
         self,
@@ -106,6 +113,9 @@ class Model:
         tile: int | None = None,
         mask: Mask | None = None,
         bands: Sequence[int] | None = None,
+        axes: str | None = None,
+        page: int | None = None,
+        stretch: str | None = None,
     ) -> Hierarchy | list[Hierarchy]:
         """Return the hierarchy of an image: a path, PIL image, numpy array or torch tensor; a list gives a list.
 
@@ -121,17 +131,23 @@ class Model:
         refiner: "sp", "st" or a RefineConfig: a network fitted to this image redraws the regions, in a minute or so;
         the leaves are then fewer, and no priors are kept.
 
-        tile   the side of the tiles that the network sees one after the other, 0 for the whole image at once; unless
-               given, images of more than 2 megapixels are seen row by row. The result is the same
-        mask   (H, W) bool, true where pixels are valid, or a file of it: elsewhere labels are -1
-        bands  of an image that has more than the network's: those it sees, counted from 1; the others count as colour
+        tile     the side of the tiles that the network sees one after the other, 0 for the whole image at once; unless
+                 given, images of more than 2 megapixels are seen row by row. The result is the same
+        mask     (H, W) bool, true where pixels are valid, or a file of it: elsewhere labels are -1
+        bands    of an image that has more than the network's: those it sees, counted from 1; the others count as colour
+        axes     "HWC", "CHW" or "HW": the order of the axes of an array, a tensor, a .npy, or a TIFF that names none
+        page     of a file of several pages, frames, times or depths the one to read, counted from 1; unless given the
+                 first, with a warning
+        stretch  of values, over the valid ones: "percentile" (0.1 to 99.9), "minmax" or "none"; unless given percentile
+                 where values of more than 8 bits use less than a tenth of their range, with a warning
         """
+        options = ReadOptions(axes, page, stretch)
         if isinstance(image, list):
             if priors is not None or mask is not None:
                 what = "priors are masks" if mask is None else "mask is"
                 raise InputError(f"{what} of one image: segment the images of a list one by one.")
-            return [self._segment_one(one, superpixels, None, refiner, tile, None, bands) for one in image]
-        return self._segment_one(image, superpixels, priors, refiner, tile, mask, bands)
+            return [self._segment_one(one, superpixels, None, refiner, tile, None, bands, options) for one in image]
+        return self._segment_one(image, superpixels, priors, refiner, tile, mask, bands, options)
 
     def segment_batch(
         self, images: Iterable[ImageSource], superpixels: int | None = None, *, progress: Progress | None = None
@@ -222,10 +238,11 @@ class Model:
         tile: int | None,
         mask: Mask | None,
         bands: Sequence[int] | None,
+        options: ReadOptions,
     ) -> Hierarchy:
         refine = None if refiner is None else _refiner(refiner)
         wanted = self._check_superpixels(superpixels)
-        scene = read_scene(image, self._channels, bands, mask)
+        scene = read_scene(image, self._channels, bands, mask, options)
         masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape, scene.valid)
         h = segment(scene, self._learned, wanted, self.config, masks, tile)
         return georeferenced(h if refine is None else refine(h, all_bands(scene)), scene.georeference)

@@ -10,15 +10,16 @@ import hashlib
 import secrets
 import shutil
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from supercuts.batch.sources import is_url, read_bytes
-from supercuts.batch.task import DONE, FAILED, FULL, UNCHANGED, UNUSABLE, Result, Settings, Task
+from supercuts.batch.sources import SUFFIXES, is_url, read_bytes
+from supercuts.batch.task import DONE, FAILED, FULL, READING, UNCHANGED, UNUSABLE, Result, Settings, Task
 from supercuts.core.checks import check_choice
-from supercuts.core.errors import ImageError, MissingDependencyError
+from supercuts.core.errors import ImageError, ImageWarning, InputError, MissingDependencyError
 from supercuts.export.registry import FORMATS
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ class Segmenter:
 
     def __init__(self, settings: dict[str, Any], stage: str, device: str = "cpu") -> None:
         """Take the fields of Settings, as JSON has them."""
-        self.settings = Settings(**settings | {"formats": tuple(settings.get("formats", ()))})
+        bands = settings.get("bands")
+        tuples = {"formats": tuple(settings.get("formats", ())), "bands": None if bands is None else tuple(bands)}
+        self.settings = Settings(**settings | tuples)
         self.stage = Path(stage)
         self.device = device
         self._model: Any = None
@@ -108,8 +111,12 @@ class Segmenter:
         """Do one task; whatever goes wrong is a result."""
         start = time.perf_counter()
         folder = self.stage / f"{task.number}-{secrets.token_hex(4)}"
+        notes: list[str] = []
         try:
-            with _source(task, folder) as (path, content):
+            with _source(task, folder) as (path, content), collected(notes):
+                mask = mask_of(self.settings.mask, task.name)
+                if mask is not None:
+                    content += f"+{_hash(mask)}"
                 if content == task.known:
                     shutil.rmtree(folder, ignore_errors=True)
                     return Result(task.number, UNCHANGED, content)
@@ -117,13 +124,15 @@ class Segmenter:
                 if problem is not None:
                     shutil.rmtree(folder, ignore_errors=True)
                     return problem
-                files = self._segment(task, path, folder)
+                files = self._segment(task, path, folder, mask)
         except Exception as error:  # the other images may still succeed
             status = FULL if is_full(error, self.stage) else FAILED
             status = UNUSABLE if isinstance(error, MissingDependencyError) else status  # of every image
             shutil.rmtree(folder, ignore_errors=True)
             return Result(task.number, status, error=type(error).__name__, message=_message(error, task))
-        return Result(task.number, DONE, content, folder.name, files, seconds=round(time.perf_counter() - start, 3))
+        said = tuple(note.replace(str(path), task.address) for note in notes)  # a fetched file has another path
+        seconds = round(time.perf_counter() - start, 3)
+        return Result(task.number, DONE, content, folder.name, files, seconds=seconds, notes=said)
 
     def _load(self, task: Task) -> Result | None:
         if self._model is not None:
@@ -138,11 +147,46 @@ class Segmenter:
             self._model.network.to(self.device)
         return None
 
-    def _segment(self, task: Task, path: Path, folder: Path) -> dict[str, str]:
-        h = self._model.segment(path, superpixels=self.settings.superpixels)
+    def _segment(self, task: Task, path: Path, folder: Path, mask: Path | None) -> dict[str, str]:
+        given = {name: getattr(self.settings, name) for name in READING} | {"mask": mask}
+        options = {name: value for name, value in given.items() if value is not None}
+        h = self._model.segment(path, superpixels=self.settings.superpixels, **options)
         stem = PurePosixPath(task.name).name
         written = write_outputs(folder / "out", stem, path, h, self.settings.formats, self.settings.overlays)
         return {suffix: file.relative_to(folder).as_posix() for suffix, file in written.items()}
+
+
+def mask_of(given: str | None, name: str) -> Path | None:
+    """Return the mask of an image whose outputs have a name: the file that is given, or that of its name in a folder.
+
+    Raise InputError if the folder holds none.
+    """
+    if given is None or not Path(given).is_dir():
+        return None if given is None else Path(given)
+    for suffix in (*SUFFIXES, ".npy"):
+        path = Path(given) / f"{name}{suffix}"
+        if path.is_file():
+            return path
+    raise InputError(
+        f"{given} holds no mask of this image. Expected {name}.png, or another suffix of pictures or .npy."
+    )
+
+
+@contextmanager
+def collected(notes: list[str]) -> Iterator[None]:
+    """Add the warnings of images to notes, each once; others are dropped with what a worker prints."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", ImageWarning)
+        try:
+            yield
+        finally:
+            messages = (str(one.message) for one in found if issubclass(one.category, ImageWarning))
+            notes += dict.fromkeys(messages)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_full(error: BaseException | None, folder: Path) -> bool:
@@ -168,8 +212,7 @@ def _source(task: Task, folder: Path) -> Iterator[tuple[Path, str]]:
     try:
         data = read_bytes(task.address) if task.data is None and is_url(task.address) else task.data
         if data is None:
-            with Path(task.address).open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
+            content = _hash(Path(task.address))
     except Exception as error:  # clients of web servers and stores raise errors of their own
         reason = getattr(error, "strerror", None) or error
         raise ImageError(

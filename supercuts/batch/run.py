@@ -19,6 +19,7 @@ from supercuts.batch.workspace import Workspace, open_workspace
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.core.files import atomic_path
+from supercuts.images.raster import ReadOptions, check_options
 
 ENGINES = ("local", "ray")
 FAILURES = "failures.json"
@@ -74,6 +75,7 @@ class Failure:
 class Report:
     """What became of the images of a batch, also of one that was stopped.
 
+    notes    what was left out or changed when images were read; each names its image
     stopped  why it did not come to its end; "" if it did
     """
 
@@ -81,6 +83,7 @@ class Report:
     done: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     stopped: str = ""
     is_interrupted: bool = False
 
@@ -104,6 +107,9 @@ def run_batch(
     """
     settings, engine = settings or Settings(), engine or Engine()
     check_targets(sources, out, settings)
+    check_options(ReadOptions(settings.axes, settings.page, settings.stretch))
+    if settings.mask is not None and not Path(settings.mask).exists():
+        raise InputError(f"mask {settings.mask}: no such file or folder. Give one file for all images, or a folder.")
     fingerprint = _fingerprint(settings)
     report = Report(len(sources))
     with open_workspace(out) as workspace:
@@ -173,6 +179,7 @@ def _take(result: Result, source: Source, workspace: Workspace, fingerprint: str
             report.failures.append(Failure(source.address, source.name, type(error).__name__, str(error)))
             return
         report.done.append(source.name)
+        report.notes += result.notes
     elif result.status == UNCHANGED:
         report.unchanged.append(source.name)
     elif result.status == FULL:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 DONE, UNCHANGED, FAILED = "done", "unchanged", "failed"
+READING = ("mask", "bands", "axes", "page", "stretch")  # fields of Settings that say how an image is read
 FULL, UNUSABLE = "full", "unusable"  # these stop the batch: the disk, or a model that no worker can load
 
 
@@ -20,6 +21,8 @@ class Settings:
     """How every image is segmented and what is written of it.
 
     formats  of supercuts.batch.outputs, besides the hierarchy
+    mask     a file for all images, or a folder with one for each, called as its outputs are
+    bands, axes, page, stretch  as Model.segment takes them
     """
 
     model: str = "compact"
@@ -28,6 +31,11 @@ class Settings:
     views: str | None = None
     formats: tuple[str, ...] = ()
     overlays: bool = False
+    mask: str | None = None
+    bands: tuple[int, ...] | None = None
+    axes: str | None = None
+    page: int | None = None
+    stretch: str | None = None
 
     def fingerprint(self, weights: str, format_version: int) -> str:
         """Return the hash of all that decides the outputs of an image; weights: the hash of the model's file.
@@ -35,7 +43,10 @@ class Settings:
         >>> Settings(formats=("svg", "html")).fingerprint("", 1) == Settings(formats=("html", "svg")).fingerprint("", 1)
         True
         """
-        values = asdict(self) | {
+        given = asdict(self)
+        # options that are not given leave the hash as it was before they existed
+        kept = {name: value for name, value in given.items() if name not in READING or value is not None}
+        values = kept | {
             "model": weights,  # not its name: a file may be another one tomorrow
             "formats": sorted(set(self.formats)),
             "format_version": format_version,
@@ -78,6 +89,7 @@ class Result:
     folder          below the stage, that holds what was written; the parent removes it
     files           by suffix, in the order in which they are to be put in place: paths below the folder
     error, message  the class of what was raised, and what it says
+    notes           what was left out or changed when the image was read
     """
 
     number: int
@@ -88,6 +100,7 @@ class Result:
     error: str = ""
     message: str = ""
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def to_line(self) -> str:
         """Return the result as one line."""
@@ -97,4 +110,4 @@ class Result:
     def from_line(cls, line: str | bytes) -> "Result":
         """Return the result of a line."""
         values: dict[str, Any] = json.loads(line)
-        return cls(**values)
+        return cls(**values | {"notes": tuple(values["notes"])})

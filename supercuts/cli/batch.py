@@ -16,7 +16,20 @@ from rich.text import Text
 
 from supercuts.batch.outputs import ALSO
 from supercuts.batch.task import Settings
-from supercuts.cli.common import FAILED, Merging, Views, print_error, print_json, print_note, progress
+from supercuts.cli.common import (
+    FAILED,
+    Axes,
+    Bands,
+    Merging,
+    Page,
+    Stretch,
+    Views,
+    parse_bands,
+    print_error,
+    print_json,
+    print_note,
+    progress,
+)
 from supercuts.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +56,17 @@ def batch(
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Also write pictures of the superpixels and levels.")
     ] = False,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="A picture, not 0 where pixels are valid, for all images; or a folder with one of each image's name.",
+        ),
+    ] = None,
+    bands: Bands = None,
+    axes: Axes = None,
+    page: Page = None,
+    stretch: Stretch = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; the physical cores unless given. With ray: actors.")
     ] = None,
@@ -65,7 +89,19 @@ def batch(
         raise InputError(
             f"{dst} is no folder of this machine. Write to a folder, or to one where the store is mounted."
         )
-    settings = Settings(model, superpixels, merging, views, tuple(formats or ()), overlays)
+    settings = Settings(
+        model,
+        superpixels,
+        merging,
+        views,
+        tuple(formats or ()),
+        overlays,
+        None if mask is None else str(mask.resolve()),
+        parse_bands(bands),
+        axes,
+        page,
+        stretch,
+    )
     who = Engine(engine, workers, gpus=gpus)
     try:
         sources = leave_out_outputs(find_sources(src), dst)
@@ -103,10 +139,15 @@ def _print_report(report: "Report", dst: Path, as_json: bool) -> None:
                 ],
                 "remaining": report.remaining,
                 "stopped": report.stopped,
+                **({"notes": report.notes} if report.notes else {}),
             }
         )
     else:
         typer.echo(f"{_count(report)} of {report.total}; written to {dst}")
+    for note in report.notes[:_SHOWN]:
+        print_note(note)
+    if len(report.notes) > _SHOWN:
+        print_note(f"and {len(report.notes) - _SHOWN} more of these")
     if report.failures:
         if not as_json:
             _print_failures(report)

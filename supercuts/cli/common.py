@@ -6,7 +6,9 @@ Not  no command, nothing on stdout but the JSON document that a command hands ov
 """
 
 import json
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +27,7 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 import supercuts
-from supercuts.core.errors import ConfigError, FileFormatError, InputError, SuperCutsError
+from supercuts.core.errors import ConfigError, FileFormatError, ImageWarning, InputError, SuperCutsError
 
 FAILED, USAGE = 1, 2
 Merging = Annotated[
@@ -38,18 +40,79 @@ Views = Annotated[
 ]
 
 
+Axes = Annotated[
+    str | None,
+    typer.Option("--axes", metavar="HWC|CHW|HW", help="Order of the axes of a .npy, or of a TIFF that names none."),
+]
+Page = Annotated[
+    int | None,
+    typer.Option("--page", min=1, metavar="N", help="Page, frame, time or depth to read of files that hold several."),
+]
+Stretch = Annotated[
+    str | None,
+    typer.Option(
+        "--stretch",
+        metavar="none|percentile|minmax",
+        help="Stretch values to their full range; unless given, where they use less than a tenth of it.",
+    ),
+]
+Bands = Annotated[
+    str | None,
+    typer.Option("--bands", metavar="B,B,B", help="Bands that the network sees, from 1; the others are colour."),
+]
+
+
 class Command(TyperCommand):
-    """A command; whatever SuperCuts refuses becomes a line on stderr and an exit code."""
+    """A command; whatever SuperCuts refuses becomes a line on stderr and an exit code, what it warns of a note."""
 
     def invoke(self, ctx: Any) -> Any:  # Any: the context class is private in some releases of typer
         """Run the command; other exceptions are bugs and keep their traceback."""
         try:
-            return super().invoke(ctx)
+            with _image_warnings_as_notes():
+                return super().invoke(ctx)
         except SuperCutsError as error:
             # a configuration's message has one line per problem
             for problem in str(error).splitlines() if isinstance(error, ConfigError) else [str(error)]:
                 print_error(problem)
             raise typer.Exit(exit_code(error)) from error
+
+
+@contextmanager
+def _image_warnings_as_notes() -> Iterator[None]:
+    """Print warnings of images as notes; other warnings stay what they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ImageWarning)
+        show = warnings.showwarning
+
+        def show_note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, ImageWarning):
+                print_note(str(message))
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = show_note
+        yield
+
+
+def parse_bands(text: str | None) -> tuple[int, ...] | None:
+    """Return the numbers in a list such as 4,3,2.
+
+    >>> parse_bands("4,3,2")
+    (4, 3, 2)
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(int(band) for band in text.split(","))
+    except ValueError:
+        raise InputError(f"--bands {text!r} is no list of whole numbers. Give it as --bands 4,3,2.") from None
+
+
+def check_reading(axes: str | None, stretch: str | None) -> None:
+    """Refuse an order of axes or a stretch that does not exist, before any image is read."""
+    from supercuts.images.raster import ReadOptions, check_options
+
+    check_options(ReadOptions(axes, stretch=stretch))
 
 
 def exit_code(error: SuperCutsError) -> int:

@@ -21,7 +21,22 @@ from rich.text import Text
 import supercuts
 from supercuts.batch.outputs import REGIONS, keyword_of, suffixes, write_outputs
 from supercuts.batch.sources import SUFFIXES
-from supercuts.cli.common import FAILED, Merging, Views, print_error, print_json, print_note, progress, working
+from supercuts.cli.common import (
+    FAILED,
+    Axes,
+    Bands,
+    Merging,
+    Page,
+    Stretch,
+    Views,
+    check_reading,
+    parse_bands,
+    print_error,
+    print_json,
+    print_note,
+    progress,
+    working,
+)
 from supercuts.core.errors import InputError, SuperCutsError
 
 
@@ -60,16 +75,25 @@ def segment(
     mask: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A picture that is not 0 where pixels of the image are valid.")
     ] = None,
-    bands: Annotated[
-        str | None, typer.Option(metavar="B,B,B", help="Bands that the network sees, from 1; the others are colour.")
-    ] = None,
+    bands: Bands = None,
+    axes: Axes = None,
+    page: Page = None,
+    stretch: Stretch = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
     """Segment images into hierarchies of superpixels, and draw their superpixels, parts, objects and scene."""
     names = name_outputs(find_images(images))
     if mask is not None and len(names) != 1:
         raise InputError(f"--mask is of one image, and {len(names)} are given. Segment them one by one.")
-    given = {"tile": tile, "mask": mask, "bands": parse_bands(bands)}
+    check_reading(axes, stretch)
+    given = {
+        "tile": tile,
+        "mask": mask,
+        "bands": parse_bands(bands),
+        "axes": axes,
+        "page": page,
+        "stretch": stretch,
+    }
     options = {"superpixels": superpixels, **{name: value for name, value in given.items() if value is not None}}
     formats = () if viewer is False else ("html",)
     _check_out(out, names, suffixes(formats, overlays))
@@ -90,20 +114,6 @@ def segment(
     else:
         _print_table(reports, out)
     _print_failures(reports)
-
-
-def parse_bands(text: str | None) -> tuple[int, ...] | None:
-    """Return the numbers in a list such as 4,3,2.
-
-    >>> parse_bands("4,3,2")
-    (4, 3, 2)
-    """
-    if text is None:
-        return None
-    try:
-        return tuple(int(band) for band in text.split(","))
-    except ValueError:
-        raise InputError(f"--bands {text!r} is no list of whole numbers. Give it as --bands 4,3,2.") from None
 
 
 def find_images(inputs: Iterable[Path]) -> list[Path]:

@@ -18,7 +18,7 @@ from supercuts.images.formats.stored import STRETCH_REMEDY, Raster, check_type
 STRETCHES = ("none", "percentile", "minmax")
 _PERCENTILES = (0.1, 99.9)
 _NARROW = 0.1  # share of its type's range below which an image is stretched
-_SAMPLE = 1 << 22  # values that decide about a stretch; of more, every n-th row and column counts
+_SAMPLE = 1 << 20  # values that decide about a stretch; of more, every n-th row and column counts
 _ROWS = 512  # converted at a time
 _ROUNDING = 1e-6  # beyond 0..1, which callers cannot see
 
@@ -129,7 +129,7 @@ def stretched(raster: Raster, how: str | None = None) -> tuple[Raster, str]:
     """Return the image with its values stretched to 0..65535 and what was done, in words; "" and the image if nothing.
 
     how  percentile (from the 0.1 to the 99.9 percentile of valid values), minmax, none; None: percentile where values
-         have no fixed range or use less than a tenth of it
+         have no fixed range or use less than a tenth of it, but of 8-bit colours none
 
     Three channels that the source calls RGB are stretched together, so that colours keep their balance; others each by
     itself.
@@ -162,20 +162,22 @@ def _full_range(dtype: np.dtype[Any]) -> float | None:
 
 
 def _is_narrow(raster: Raster) -> bool:
-    """Return whether values have no fixed range, or use, without being constant, less than a tenth of it."""
-    full = _full_range(raster.values.dtype.newbyteorder("="))
+    """Return whether values have no fixed range, or use, without being constant, less than a tenth of it.
+
+    Dark and hazy photographs use little of 8 bits as well and are meant so: 8-bit colours are never narrow.
+    """
+    dtype = raster.values.dtype
+    if dtype.itemsize == 1 and dtype.kind == "u" and (raster.is_picture or raster.is_rgb):
+        return False
+    full = _full_range(dtype.newbyteorder("="))
     if full is None:
         return True
-    is_float = raster.values.dtype.kind == "f"
-    if not is_float:
-        step = _step(raster.values)
-        low, high = _extent(raster.values[::step, ::step], _every(raster.valid, step))
-        if high - low >= _NARROW * full:
-            return False
-    low, high = _extent(raster.values, raster.valid)
-    if is_float and np.isfinite(low + high) and not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
-        return True
-    return bool(0 < high - low < _NARROW * full)
+    if dtype.kind == "f":
+        low, high = _extent(raster.values, raster.valid)
+        if np.isfinite(low + high) and not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+            return True
+    limits = _limits(raster, _PERCENTILES)  # a hot pixel is no use of the range
+    return bool(0 < limits.max() - limits.min() < _NARROW * full)
 
 
 def _limits(raster: Raster, percentiles: tuple[float, float]) -> np.ndarray:

@@ -14,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from supercuts.core.errors import ImageError, SuperCutsError
+from supercuts.core.checks import check_choice, check_whole
+from supercuts.core.errors import ImageError, InputError, SuperCutsError
+from supercuts.images.convert import STRETCHES
 from supercuts.images.formats import arrays, pillow, tiff
 from supercuts.images.formats.stored import (
     DAMAGED,
@@ -35,14 +37,20 @@ _NPY_START = b"\x93NUMPY"
 class ReadOptions(NamedTuple):
     """How to read what can be read in several ways.
 
-    axes      of an array or .npy: "HWC", "CHW" or "HW"; None: (H, W, C), of tensors (C, H, W)
-    page      of a TIFF, the page or plane, counted from 1; None: the first, with a warning if there are more
+    axes      of an array, a .npy or a TIFF that does not name its own: "HWC", "CHW" or "HW"; None: (H, W, C), of
+              tensors (C, H, W)
+    page      the page or frame of a file, or the plane of a stack, counted from 1; None: the first, of TIFFs with a
+              warning if there are more
+    stretch   of values: none, percentile or minmax; None: percentile where they use less than a tenth of their range
     as_bands  whether pages of a TIFF without a meaning of their own are bands
+    channels  the number that is expected: axes of an array that give it by convention are not ambiguous
     """
 
     axes: str | None = None
     page: int | None = None
+    stretch: str | None = None
     as_bands: bool = False
+    channels: int | None = None
 
 
 AS_USUAL = ReadOptions()
@@ -53,14 +61,15 @@ def read_raster(source: object, options: ReadOptions = AS_USUAL, max_pixels: int
 
     Raise ImageError, which names the source and the remedy, for anything else.
     """
+    check_options(options)
     if isinstance(source, str | os.PathLike):
         name = os.fsdecode(source)
         check_is_file(name)
         with image_errors(name):
             return _read_file(Path(name), options, max_pixels)
     if isinstance(source, Image.Image):
-        return _from_pil(source, max_pixels)
-    raster = _from_memory(source, options.axes)
+        return _from_pil(source, options.page, max_pixels)
+    raster = _from_memory(source, options)
     check_size(raster.name, *raster.shape, max_pixels)
     return raster
 
@@ -77,6 +86,7 @@ def read_shape(path: Path) -> tuple[int, int, int]:
         if _is_npy(path, start):
             mapped = arrays.open_npy(path)
             raster = arrays.from_array(mapped, name=name)
+            arrays.check_order(raster)
             check_type(name, raster.values.dtype)
             shape: tuple[int, int, int] = raster.values.shape
         else:
@@ -111,11 +121,14 @@ def _read_file(path: Path, options: ReadOptions, max_pixels: int) -> Raster:
         start = file.read(16)
         file.seek(0)
         if pillow.is_known(start):
-            return pillow.read_file(file, start, str(path), max_pixels)
+            return pillow.read_file(file, start, str(path), max_pixels, options.page)
     if start.startswith(tiff.TIFF_STARTS):
-        return tiff.read_tiff(path, max_pixels=max_pixels, page=options.page, as_bands=options.as_bands)
+        return tiff.read_tiff(path, options.page, options.axes, options.as_bands, max_pixels=max_pixels)
     if _is_npy(path, start):
+        _check_single(str(path), options.page)
         raster = arrays.read_npy(path, options.axes)
+        if options.axes is None and raster.values.shape[2] != options.channels:
+            arrays.check_order(raster)
         check_size(raster.name, *raster.shape, max_pixels)
         return raster
     raise ImageError(f"{path}: is not {_FORMATS}: it starts with {start!r}. Convert it to PNG or JPEG.")
@@ -135,11 +148,18 @@ def _is_npy(path: Path, start: bytes) -> bool:
     return start.startswith(_NPY_START) or path.suffix.lower() == ".npy"
 
 
-def _from_memory(source: object, axes: str | None) -> Raster:
-    if isinstance(source, np.ndarray):
-        return arrays.from_array(source, axes)
-    if arrays.is_tensor(source):
-        return arrays.from_tensor(source, axes)
+def _from_memory(source: object, options: ReadOptions) -> Raster:
+    is_tensor = arrays.is_tensor(source)
+    if is_tensor or isinstance(source, np.ndarray):
+        raster = (
+            arrays.from_array(source, options.axes)
+            if isinstance(source, np.ndarray)
+            else arrays.from_tensor(source, options.axes)
+        )
+        _check_single(raster.name, options.page)
+        if options.axes is None and raster.values.shape[2] != options.channels:
+            arrays.check_order(raster, is_tensor)
+        return raster
     if arrays.is_data_array(source):
         return arrays.from_data_array(source)
     raise ImageError(
@@ -148,11 +168,26 @@ def _from_memory(source: object, axes: str | None) -> Raster:
     )
 
 
-def _from_pil(image: Image.Image, max_pixels: int) -> Raster:
+def check_options(options: ReadOptions) -> None:
+    """Raise InputError if an option has a value that does not exist."""
+    if options.axes is not None:
+        check_choice("axes", str(options.axes).upper(), arrays.AXES)
+    if options.stretch is not None:
+        check_choice("stretch", options.stretch, STRETCHES)
+    if options.page is not None:
+        check_whole("page", options.page, remedy="Give the number of a page, counted from 1.")
+
+
+def _check_single(name: str, page: int | None) -> None:
+    if page not in (None, 1):
+        raise InputError(f"page={page}: {name} has one page. Leave page out; of a stack in an array pass stack[i].")
+
+
+def _from_pil(image: Image.Image, page: int | None, max_pixels: int) -> Raster:
     name = f"PIL image of mode {image.mode} and size {image.width}x{image.height}"
     try:
-        return pillow.read_image(image, name, max_pixels)
-    except ImageError:
+        return pillow.read_image(image, name, max_pixels, page)
+    except SuperCutsError:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(pillow.pillow_limit(name)) from error

@@ -16,7 +16,7 @@ from PIL import Image
 
 from supercuts.core.errors import ImageError, ImageWarning, InputError
 from supercuts.images.convert import as_stored, check_range, stretched, to_bands, to_rgb, to_unit
-from supercuts.images.formats.arrays import as_colors, check_order, is_tensor, without_nan
+from supercuts.images.formats.arrays import as_colors, is_tensor, without_nan, without_sentinels
 from supercuts.images.georeference import Georeference
 from supercuts.images.raster import AS_USUAL, Raster, ReadOptions, read_raster
 
@@ -59,24 +59,24 @@ def read_scene(
     bands: Sequence[int] | None = None,
     mask: Bool[np.ndarray, "height width"] | str | os.PathLike[str] | None = None,
     options: ReadOptions = AS_USUAL,
-    stretch: str | None = None,
 ) -> Scene:
     """Return the image for a network of so many channels.
 
-    bands    those that the network sees, in its order, counted from 1; unless given, the first ones of an image that
-             has more than the network. Arrays of four are RGB and transparency unless `bands` is given
-    mask     true where pixels are valid, or a file of it: a picture or array that is not 0 there
-    stretch  of values: none, percentile or minmax; None: percentile where less than a tenth of their range is used
+    bands  those that the network sees, in its order, counted from 1; unless given, the first ones of an image that
+           has more than the network. Arrays of four are RGB and transparency unless `bands` is given
+    mask   true where pixels are valid, or a file of it: a picture or array that is not 0 there
 
     Pixels without data, NaN, and of a TIFF those that are transparent throughout are not valid either.
     """
     as_bands = bands is not None or channels not in (None, 3)
-    raster = without_nan(read_raster(source, options._replace(as_bands=as_bands)))
+    raster = without_nan(read_raster(source, options._replace(as_bands=as_bands, channels=channels)))
+    raster, found = without_sentinels(raster)
     valid = _joined(raster.valid, mask, raster.shape)
-    raster = _with_channels(replace(raster, valid=valid), source, channels, bands, options.axes)
-    raster, note = stretched(raster, stretch)
-    if note:
-        warnings.warn(note, ImageWarning, stacklevel=3)
+    raster = _with_channels(replace(raster, valid=valid), source, channels, bands)
+    # a network of other channels saw values as they are stored while it was trained
+    raster, note = stretched(raster, "none" if options.stretch is None and channels != 3 else options.stretch)
+    for message in filter(None, (found, note if options.stretch is None else "")):
+        warnings.warn(message, ImageWarning, stacklevel=3)
     pixels, others = _split(raster, channels, bands)
     if not isinstance(source, str | os.PathLike | Image.Image):  # an array that its owner may change
         pixels = pixels.copy() if np.may_share_memory(pixels, raster.values) else pixels
@@ -110,17 +110,11 @@ def _joined(
     return None if valid is None or valid.all() else valid
 
 
-def _with_channels(
-    raster: Raster, source: object, channels: int | None, bands: Sequence[int] | None, axes: str | None
-) -> Raster:
-    """Return the image with transparency apart or among its channels, as they are counted; refuse unclear axes."""
+def _with_channels(raster: Raster, source: object, channels: int | None, bands: Sequence[int] | None) -> Raster:
+    """Return the image with transparency apart or among its channels, as they are counted."""
     is_array = isinstance(source, np.ndarray) or is_tensor(source)
     n_channels = raster.values.shape[2]
     if is_array or raster.name.lower().endswith(".npy"):
-        if axes is None and n_channels != channels:
-            if bands is None and raster.shape[0] == channels != 3:
-                raise ImageError(_other_channels(raster.name, raster.values.shape, channels))
-            check_order(raster, is_tensor(source))
         if bands is None and channels == 3 and n_channels == 2 and not is_array:
             raise ImageError(_other_channels(raster.name, raster.values.shape, channels))
         if bands is None and channels == 3 and n_channels <= 4:

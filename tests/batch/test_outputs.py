@@ -6,6 +6,7 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import supercuts
@@ -166,3 +167,44 @@ def test_is_full(tmp_path, monkeypatch):
     assert not is_full(ValueError(), tmp_path / "missing")
     monkeypatch.setattr(outputs.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 4096}))
     assert is_full(ValueError("GDAL could not write"), tmp_path)
+
+
+@pytest.fixture
+def stack(tmp_path):
+    path = tmp_path / "in" / "a.tif"
+    path.parent.mkdir()
+    values = np.random.default_rng(0).integers(0, 4096, (2, 24, 32), dtype=np.uint16)
+    tifffile.imwrite(path, values, photometric="minisblack", metadata={"axes": "TYX"}, imagej=True)
+    return path, values
+
+
+def test_options_of_reading_reach_the_model_and_notes_come_back(stage, stack):
+    path, values = stack
+    result = Segmenter({"superpixels": 9}, str(stage))(Task(0, str(path), "a"))
+    assert result.status == "done"
+    assert [note.split(": ")[0] for note in result.notes] == [str(path)] * 2
+    assert "page=2 (--page 2)" in result.notes[0]
+    assert "--stretch none" in result.notes[1]
+    options = {"superpixels": 9, "page": 2, "stretch": "none", "formats": []}
+    result = Segmenter(options, str(stage))(Task(1, str(path), "a"))
+    assert result.notes == ()
+    image = supercuts.read(stage / result.folder / result.files[".npz"]).image
+    np.testing.assert_array_equal(image[..., 0], (values[1].astype(int) + 128) // 257)
+
+
+def test_masks_of_a_folder_are_found_by_name_and_count_as_content(stage, photo, tmp_path):
+    height, width = supercuts.read_image(photo).shape[:2]
+    mask = np.ones((height, width), bool)
+    mask[:5] = False
+    (tmp_path / "masks" / "b").mkdir(parents=True)
+    np.save(tmp_path / "masks" / "b" / "a.npy", mask)
+    work = Segmenter({"superpixels": 9, "mask": str(tmp_path / "masks")}, str(stage))
+    result = work(Task(0, str(photo), "b/a"))
+    labels = supercuts.read(stage / result.folder / result.files[".npz"]).labels
+    np.testing.assert_array_equal(labels >= 0, mask)
+    assert work(Task(0, str(photo), "b/a", result.content)).status == "unchanged"
+    np.save(tmp_path / "masks" / "b" / "a.npy", ~mask)
+    assert work(Task(0, str(photo), "b/a", result.content)).status == "done"
+    missing = work(Task(1, str(photo), "c"))
+    assert (missing.status, missing.error) == ("failed", "InputError")
+    assert "holds no mask of this image. Expected c.png" in missing.message

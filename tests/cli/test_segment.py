@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import supercuts
@@ -223,9 +224,34 @@ def test_masks_tiles_and_bands_reach_the_model(run, tmp_path):
     [
         (["--bands", "4,x"], "is no list of whole numbers"),
         (["--mask", "mask.png"], "--mask is of one image, and 2 are given"),
+        (["--axes", "XY"], "axes='XY' is unknown. Choose one of: HW, HWC, CHW"),
+        (["--stretch", "gamma"], "stretch='gamma' is unknown. Choose one of: none, percentile, minmax"),
     ],
 )
 def test_options_that_cannot_be_are_refused(run, quarters, photos, tmp_path, options, message):
     result = run("segment", photos, "-o", tmp_path / "out", *options)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+@needs_model
+def test_how_an_image_is_read_is_chosen_and_said_in_one_line(run, tmp_path):
+    values = np.random.default_rng(0).integers(0, 4096, (2, 24, 32), dtype=np.uint16)
+    np.save(tmp_path / "a.npy", values)
+    options = ["--superpixels", "9", "--no-viewer", "--no-overlays"]
+    result = run("segment", tmp_path / "a.npy", "-o", tmp_path / "out", *options)
+    assert result.exit_code == 1
+    assert 'axes="CHW" (--axes CHW)' in result.stderr
+    result = run("segment", tmp_path / "a.npy", "-o", tmp_path / "out", *options, "--axes", "chw", "--bands", "1,2,1")
+    assert result.exit_code == 1
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", metadata={"axes": "ZYX"}, imagej=True)
+    result = run("segment", tmp_path / "a.tif", "-o", tmp_path / "out", *options)
+    lines = result.stderr.splitlines()
+    assert (result.exit_code, len(lines)) == (0, 2)
+    assert all(line.startswith("note: ") for line in lines)
+    assert "holds 2 depths; the first of 2 is taken" in lines[0]
+    assert "stretched" in lines[1]
+    result = run("segment", tmp_path / "a.tif", "-o", tmp_path / "out", *options, "--page", "2", "--stretch", "minmax")
+    assert (result.exit_code, result.stderr) == (0, "")
+    expected = supercuts.load("compact").segment(tmp_path / "a.tif", 9, page=2, stretch="minmax")
+    np.testing.assert_array_equal(supercuts.read(tmp_path / "out" / "a.npz").labels, expected.labels)

@@ -6,6 +6,7 @@ Not  no judgement of values (convert.py); no Python objects are unpickled
 """
 
 import math
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import numpy as np
 from jaxtyping import Bool
 
 from supercuts.core.checks import check_choice
-from supercuts.core.errors import ImageError, InputError
+from supercuts.core.errors import ImageError, ImageWarning, InputError
 from supercuts.images.formats.stored import Raster, describe_error
 
 AXES = ("HW", "HWC", "CHW")
 _BAND_AXES = ("band", "bands", "channel", "channels", "c", "wavelength")
+_NO_FLOAT = 1e19  # no quantity is as large: -3.4e38, 1e20 and 9.97e36 stand for no data
+_SENTINELS = (-9999.0, -99999.0, -32768.0, -32767.0)
 _NODATA = ("_FillValue", "nodata", "missing_value", "nodatavals")  # names that xarray's readers and rioxarray use
 
 
@@ -100,22 +103,37 @@ def as_colors(raster: Raster, is_tensor: bool = False) -> Raster:
     raise ImageError(f"{raster.name}: {n_channels} channels; 1 (grey), 3 (RGB) or 4 (RGBA) are accepted. {remedy}")
 
 
-def check_order(raster: Raster, is_tensor: bool) -> None:
-    """Raise ImageError if an array of unnamed axes has more channels than rows, or a tensor is as narrow as channels.
+def check_order(raster: Raster, is_tensor: bool = False) -> None:
+    """Raise ImageError if an array of unnamed axes is rather (C, H, W) than (H, W, C), or a tensor the other way round.
 
-    Such an array is taken for neither: bands first where they should be last look so, and so does an image of few rows.
+    An axis looks like channels if it has at most 4 of them, is at most half as long as each of the other two, or these
+    two are of one length. The axis that holds channels by convention is taken for them if it looks so or is the
+    shortest; if only the other one looks so, the array is refused; if neither does, convention decides, with a warning.
     """
     height, width, n_channels = raster.values.shape
-    if is_tensor and width <= 4 < min(n_channels, height):
+    shape, at = ((n_channels, height, width), 0) if is_tensor else ((height, width, n_channels), 2)
+    if _looks_like_channels(shape, at) or shape[at] < min(shape[1], shape[2 - at]):
+        return
+    taken, other = ("CHW", "HWC") if is_tensor else ("HWC", "CHW")
+    turned = "tensor.permute(2, 0, 1)" if is_tensor else "array.transpose(1, 2, 0)"
+    meant, looks_like = f"({', '.join(taken)})", f"({', '.join(other)})"
+    if _looks_like_channels(shape, 2 - at):
         raise ImageError(
-            f"{raster.name}: tensors are (C, H, W), and this looks like (H, W, C). Pass tensor.permute(2, 0, 1), or "
-            'axes="HWC"; if it is meant so, axes="CHW".'
+            f"{raster.name}: axes {meant} would be {height} rows, {width} columns and {n_channels} channels, and it "
+            f'looks like {looks_like}. For {looks_like} pass {turned}, or axes="{other}" (--axes {other}); if it is '
+            f'{meant}, axes="{taken}".'
         )
-    if not is_tensor and n_channels > max(height, 4):
-        raise ImageError(
-            f"{raster.name}: has {n_channels} channels and only {height} rows if its axes are (H, W, C). For (C, H, W) "
-            'pass array.transpose(1, 2, 0), or axes="CHW"; if it is meant so, axes="HWC".'
-        )
+    warnings.warn(
+        f"{raster.name}: its axes are taken for {meant}, {n_channels} channels of {height} rows and {width} columns; "
+        f'axes="{other}" (--axes {other}) takes them for {looks_like}.',
+        ImageWarning,
+        stacklevel=2,
+    )
+
+
+def _looks_like_channels(shape: tuple[int, int, int], at: int) -> bool:
+    n, first, second = shape[at], shape[1], shape[2 - at]
+    return n <= 4 or 2 * n <= min(first, second) or first == second != n
 
 
 def read_npy(path: Path, axes: str | None = None) -> Raster:
@@ -166,6 +184,36 @@ def without_nan(raster: Raster) -> Raster:
         return replace(raster, valid=None)
     values = np.where(valid[..., None], raster.values, np.zeros((), raster.values.dtype))
     return replace(raster, values=values, valid=valid)
+
+
+def without_sentinels(raster: Raster) -> tuple[Raster, str]:
+    """Return the image with what stands for no data, though nothing says so, not valid; and what was found, in words.
+
+    Floats of 1e19 and beyond, and of signed numbers the lowest value if it is one of those that programs write for no
+    data and lies further below all others than these span.
+    """
+    values = raster.values
+    if values.dtype.kind not in "if":
+        return raster, ""
+    found = []
+    is_counted = np.ones(raster.shape, np.bool_) if raster.valid is None else raster.valid
+    if values.dtype.kind == "f" and max(abs(float(values.max())), abs(float(values.min()))) >= _NO_FLOAT:
+        is_huge = (np.abs(values) >= _NO_FLOAT).any(axis=2)
+        found.append(f"magnitudes of {_NO_FLOAT:g} and more")
+        is_counted = is_counted & ~is_huge
+    if float(values.min()) in _SENTINELS or found:
+        counted = values[is_counted]
+        lowest = counted.min() if counted.size else 0
+        others = counted[counted != lowest]
+        if float(lowest) in _SENTINELS and others.size and float(others.min()) - lowest > np.ptp(others.astype(float)):
+            is_counted = is_counted & ~(values == lowest).any(axis=2)
+            found.append(f"{lowest:g}")
+    if not found:
+        return raster, ""
+    n = int(np.count_nonzero(~is_counted if raster.valid is None else raster.valid & ~is_counted))
+    note = f"{raster.name}: {n} pixels of {' and '.join(found)} are taken for no data; replace them if they are data."
+    values = np.where(is_counted[..., None], values, np.zeros((), values.dtype))
+    return replace(raster, values=values, valid=is_counted), note
 
 
 def check_axes(name: str, axes: str | None, n_axes: int) -> str | None:

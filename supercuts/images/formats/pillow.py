@@ -25,7 +25,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from supercuts.core.errors import ImageError
+from supercuts.core.errors import ImageError, InputError
 from supercuts.images.formats.stored import Raster, check_size, upright
 
 _EXIF_ORIENTATION = 274
@@ -50,14 +50,15 @@ def is_known(start: bytes) -> bool:
     return start.startswith(tuple(_PLUGINS))
 
 
-def read_file(file: IO[bytes], start: bytes, name: str, max_pixels: int) -> Raster:
-    """Return the picture in an open file; of several frames the first."""
+def read_file(file: IO[bytes], start: bytes, name: str, max_pixels: int, page: int | None = None) -> Raster:
+    """Return the picture in an open file; of several frames the first, or the one that `page` counts from 1."""
     with _open(file, start) as image:
         stored = image.tile[0][3] if start.startswith(b"\x89PNG") and image.tile else None
         if stored == _DEEP_RGB and not image.has_transparency_data:
             check_size(name, image.height, image.width, max_pixels, 6)
+            _choose_frame(image, name, page)
             return _read_deep_png(file, image, name)
-        return read_image(image, name, max_pixels)
+        return read_image(image, name, max_pixels, page)
 
 
 def read_tiff(file: IO[bytes], name: str, max_pixels: int) -> Raster:
@@ -72,9 +73,10 @@ def read_inks(values: Shaped[np.ndarray, "height width 4"], name: str) -> Raster
     return Raster(np.array(Image.fromarray(inks, "CMYK").convert("RGB")), name=name, is_picture=True, is_rgb=True)
 
 
-def read_image(image: Image.Image, name: str, max_pixels: int) -> Raster:
+def read_image(image: Image.Image, name: str, max_pixels: int, page: int | None = None) -> Raster:
     """Return an image of Pillow, upright."""
     check_size(name, image.height, image.width, max_pixels)
+    _choose_frame(image, name, page)
     limit = Image.MAX_IMAGE_PIXELS
     with _without_bomb_warning(limit is not None and image.height * image.width > limit):
         image.load()
@@ -128,6 +130,17 @@ def _open(file: IO[bytes], start: bytes) -> ImageFile.ImageFile:
         raise ImageError(f"is no picture: it starts with {start!r}. Convert it to PNG or JPEG.")
     with _without_bomb_warning(start.startswith(b"GIF8")):  # this plugin warns while it reads the header
         return plugin(file)
+
+
+def _choose_frame(image: Image.Image, name: str, page: int | None) -> None:
+    if page is None:
+        return
+    n_frames = getattr(image, "n_frames", 1)
+    if not 1 <= page <= n_frames:
+        raise InputError(f"page={page}: {name} has {n_frames} frames. Give a number from 1 to {n_frames}.")
+    if n_frames > 1:
+        image.seek(page - 1)
+        check_size(name, image.height, image.width)
 
 
 def _read_deep_png(file: IO[bytes], image: Image.Image, name: str) -> Raster:

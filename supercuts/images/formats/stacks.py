@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from supercuts.core.errors import ImageError, ImageWarning, InputError
-from supercuts.images.formats.arrays import without_nan
+from supercuts.images.formats.arrays import check_axes, without_nan
 from supercuts.images.formats.stored import Raster, check_size
 
 MAX_PAGES = 50_000
 _UNNAMED = "QI"  # axes that a file does not name
+_TRAILING = 16  # columns that are channels rather than a page
 _CHANNELS = "CS"
 _NAMES = {"T": "times", "Z": "depths", "Q": "pages", "I": "pages", "R": "scenes", "P": "positions", "A": "angles"}
 _KINDS = ("is_ome", "is_imagej", "is_lsm", "is_stk", "is_micromanager", "is_fluoview", "is_mmstack", "is_nih")
@@ -59,9 +60,21 @@ def check_pages(tiff: Any) -> None:
             pass
 
 
-def read_stack(tiff: Any, name: str, max_pixels: int, page: int | None, as_bands: bool) -> Raster:
-    """Return one plane of the first image, with all its channels; unless `page` names it, the first, with a warning."""
-    series, axes = _series(tiff, name, as_bands)
+def is_trailing(tiff: Any) -> bool:
+    """Return whether a file without names of axes holds an array (H, W, C), of which each page is a row."""
+    shape = tiff.series[0].shape
+    is_unnamed = len(tiff.series) == 1 and len(shape) == 3 and tiff.series[0].axes[0] in _UNNAMED
+    return bool(is_unnamed and shape[2] <= _TRAILING and 2 * shape[2] <= min(shape[:2]))
+
+
+def read_stack(
+    tiff: Any, name: str, max_pixels: int, page: int | None = None, order: str | None = None, as_bands: bool = False
+) -> Raster:
+    """Return one plane of the first image, with all its channels; unless `page` names it, the first, with a warning.
+
+    order  of the axes of a file that does not name its own: HWC or CHW
+    """
+    series, axes = _series(tiff, name, order, as_bands)
     sizes = dict(zip(axes, series.shape, strict=True))
     n_channels = math.prod(sizes.get(axis, 1) for axis in _CHANNELS)
     check_size(name, sizes["Y"], sizes["X"], max_pixels, n_channels * series.dtype.itemsize)
@@ -83,7 +96,7 @@ def read_stack(tiff: Any, name: str, max_pixels: int, page: int | None, as_bands
 
 def read_shape(tiff: Any, name: str) -> tuple[int, int, int]:
     """Return (H, W, C) of what read_stack gives with as_bands."""
-    series, axes = _series(tiff, name, True)
+    series, axes = _series(tiff, name, None, True)
     sizes = dict(zip(axes, series.shape, strict=True))
     n_channels = math.prod(sizes.get(axis, 1) for axis in _CHANNELS)
     check_size(name, sizes["Y"], sizes["X"], bytes_a_pixel=n_channels * series.dtype.itemsize)
@@ -94,23 +107,28 @@ def warn_of_rest(name: str, what: str, of: str) -> None:
     """Warn that the first plane or page was taken of several."""
     bands = "; bands=(1, 2, 3) (--bands 1,2,3) takes pages for bands" if what.endswith("pages") else ""
     warnings.warn(
-        f"{name}: holds several {what}; the first{of} is taken. page=2 (--page 2) takes the second, and so on{bands}.",
+        f"{name}: holds {what}; the first{of} is taken. page=2 (--page 2) takes the second, and so on{bands}.",
         ImageWarning,
         stacklevel=2,
     )
 
 
-def _series(tiff: Any, name: str, as_bands: bool) -> tuple[Any, str]:
+def _series(tiff: Any, name: str, order: str | None, as_bands: bool) -> tuple[Any, str]:
     """Return the first image and the letters of its axes, in which C is what has been taken for channels."""
     check_pages(tiff)
     if len(tiff.series) > 1 and (as_bands or not is_stack(tiff)):
         shapes = ", ".join(str(series.shape) for series in tiff.series[:9])
         raise ImageError(f"{name}: holds {len(tiff.series)} images ({shapes}). Save the one that is meant alone.")
     if len(tiff.series) > 1:
-        warn_of_rest(name, "images", f" of {len(tiff.series)}")
+        warn_of_rest(name, "several images", f" of {len(tiff.series)}")
     series = tiff.series[0]
     axes, shape = str(series.axes), series.shape
-    if as_bands and axes[0] in _UNNAMED:
+    if axes[0] in _UNNAMED and order is not None and len(shape) == 3:
+        check_axes(name, order, 3)
+        axes = order.replace("H", "Y").replace("W", "X")
+    elif axes[0] in _UNNAMED and is_trailing(tiff):
+        axes = "YXC"
+    elif as_bands and axes[0] in _UNNAMED:
         if len(shape) != 3:
             raise ImageError(
                 f"{name}: {len(shape)} axes. Give (H, W) or (H, W, C); of a batch or video pass one image."

@@ -8,6 +8,7 @@ tifffile reads the header. Inks and CIE Lab go to Pillow, stacks of planes to st
 """
 
 import contextlib
+import itertools
 import logging
 import math
 import threading
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from supercuts.core.errors import FileFormatError, ImageError
+from supercuts.core.errors import FileFormatError, ImageError, InputError
 from supercuts.images.formats import pillow, stacks
 from supercuts.images.formats.arrays import is_nodata
 from supercuts.images.formats.stored import DAMAGED, MAX_PIXELS, Raster, check_size, check_type, upright
@@ -38,7 +39,7 @@ _warnings_lock = threading.Lock()
 
 
 class _Header(NamedTuple):
-    """Facts of the first page: what GDAL does not report, or what decides who reads the file."""
+    """Facts of a page: what GDAL does not report, or what decides who reads the file."""
 
     size: tuple[int, int]
     n_samples: int
@@ -47,26 +48,40 @@ class _Header(NamedTuple):
     extra: tuple[int, ...]
     is_absent: Bool[np.ndarray, "down across"] | None  # of each window of the page, whether the file leaves it out
     window: tuple[int, int]
-    n_pages: int  # 1 and those after it that are images of their own, up to 2
+    has_more: bool  # whether planes follow the first page
 
 
-def read_tiff(path: Path, *, max_pixels: int = MAX_PIXELS, page: int | None = None, as_bands: bool = False) -> Raster:
+def read_tiff(
+    path: Path,
+    page: int | None = None,
+    axes: str | None = None,
+    as_bands: bool = False,
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> Raster:
     """Return the image in a TIFF.
 
     page      the page, or the plane of a stack (over its times and depths, all channels of it), counted from 1
+    axes      HWC or CHW, of a file of several pages that does not name its own
     as_bands  take pages without a meaning of their own for bands; else the first is taken, with a warning
     """
+    name = str(path)
     with _tifffile(path) as tiff:
         header = _read_header(tiff, path, max_pixels)
-        is_stack = stacks.is_stack(tiff) or (as_bands and page is None)
-        if header.n_pages > 1 and (is_stack or stacks.is_named(tiff)):
-            return stacks.read_stack(tiff, str(path), max_pixels, page, as_bands)
-        if header.n_pages > 1 and page is None:
-            stacks.warn_of_rest(str(path), "pages", "")
-    if header.photometric in (_INKS, *_LABS) and page in (None, 1):
+        is_ordered = axes is not None or (as_bands and page is None)
+        if header.has_more and (is_ordered or stacks.is_stack(tiff) or stacks.is_named(tiff)):
+            return stacks.read_stack(tiff, name, max_pixels, page, axes and axes.upper(), as_bands)
+        if header.has_more and page is None:
+            if stacks.is_trailing(tiff):
+                return stacks.read_stack(tiff, name, max_pixels)
+            stacks.warn_of_rest(name, "several pages", "")
+        number = _number_of_page(tiff, name, page)
+        if number > 0:
+            header = _read_header(tiff, path, max_pixels, number)
+    if header.photometric in (_INKS, *_LABS) and number == 0:
         with path.open("rb") as file, contextlib.suppress(OSError, SyntaxError, KeyError):
-            return pillow.read_tiff(file, str(path), max_pixels)
-    return _read_gdal(path, header, max_pixels, page)
+            return pillow.read_tiff(file, name, max_pixels)
+    return _read_gdal(path, header, max_pixels, number)
 
 
 def read_shape(path: Path) -> tuple[int, int, int]:
@@ -74,7 +89,7 @@ def read_shape(path: Path) -> tuple[int, int, int]:
     with _tifffile(path) as tiff:
         header = _read_header(tiff, path, MAX_PIXELS)
         check_type(str(path), np.dtype(tiff.pages.first.dtype or "V1"))
-        if header.n_pages > 1:
+        if header.has_more:
             return stacks.read_shape(tiff, str(path))
     height, width = header.size if header.orientation < 5 else header.size[::-1]
     is_picture = header.photometric in (_PALETTE, _INKS, _YCBCR, *_LABS)
@@ -132,8 +147,8 @@ def _tifffile(path: Path) -> Iterator[Any]:
         yield tiff
 
 
-def _read_header(tiff: Any, path: Path, max_pixels: int) -> _Header:
-    page: Any = tiff.pages.first
+def _read_header(tiff: Any, path: Path, max_pixels: int, number: int = 0) -> _Header:
+    page: Any = tiff.pages.get(number).aspage() if number else tiff.pages.first
     height, width, n_samples = page.imagelength, page.imagewidth, page.samplesperpixel
     if n_samples > _MOST_BANDS:  # GDAL takes long to open such a file
         raise ImageError(f"{path}: {n_samples} bands; at most {_MOST_BANDS} are accepted. Choose fewer of its bands.")
@@ -149,17 +164,36 @@ def _read_header(tiff: Any, path: Path, max_pixels: int) -> _Header:
         tuple(int(kind) for kind in page.extrasamples),
         _absent_windows(page),
         (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width),
-        2 if _has_more_pages(tiff) else 1,
+        _has_more_pages(tiff),
     )
 
 
-def _has_more_pages(tiff: Any) -> bool:
-    """Return whether planes follow the first page, rather than smaller copies and masks of it."""
+def _own_pages(tiff: Any) -> Iterator[int]:
+    """Yield the numbers of the pages, counted from 0, that are not smaller copies or masks of another."""
+    yield 0
     if tiff.pages.is_multipage:
         for page in stacks.walk(tiff):
             if page.index and not page.aspage().subfiletype & _REDUCED_OR_MASK:
-                return True
-    return bool(stacks.is_stack(tiff) and len(tiff.series[0].shape) > 2)
+                yield page.index
+
+
+def _has_more_pages(tiff: Any) -> bool:
+    """Return whether planes follow the first page, as pages or within its data."""
+    if len(list(itertools.islice(_own_pages(tiff), 2))) > 1:
+        return True
+    is_described = stacks.is_stack(tiff) or tiff.is_shaped
+    return bool(is_described and math.prod(tiff.series[0].shape) > math.prod(tiff.pages.first.shape))
+
+
+def _number_of_page(tiff: Any, name: str, page: int | None) -> int:
+    """Return the number, counted from 0, of the page that `page` counts from 1; raise InputError if there is none."""
+    if page in (None, 1):
+        return 0
+    numbers = list(itertools.islice(_own_pages(tiff), max(page, 0)))
+    if len(numbers) < page or page < 1:
+        n_pages = len(list(_own_pages(tiff)))
+        raise InputError(f"page={page}: {name} has {n_pages} pages. Give a number from 1 to {n_pages}.")
+    return numbers[-1]
 
 
 def _absent_windows(page: Any) -> np.ndarray | None:
@@ -175,10 +209,8 @@ def _absent_windows(page: Any) -> np.ndarray | None:
     return absent
 
 
-def _read_gdal(path: Path, header: _Header, max_pixels: int, page: int | None) -> Raster:
-    with open_gdal(path, page=page) as source:
-        if page is not None:
-            header = header._replace(is_absent=None)
+def _read_gdal(path: Path, header: _Header, max_pixels: int, number: int) -> Raster:
+    with open_gdal(path, page=number + 1 if number else None) as source:
         height, width = source.shape
         n_bytes = sum(np.dtype(name).itemsize for name in source.dtypes)
         check_size(str(path), height, width, max_pixels, n_bytes)

@@ -11,7 +11,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from supercuts.core.errors import ImageError, ImageWarning
+from supercuts.core.errors import ImageError, ImageWarning, InputError
 from supercuts.images.formats import stored, tiff
 from supercuts.images.io import read_bands, read_image
 from supercuts.images.raster import ReadOptions, read_raster, read_shape
@@ -348,7 +348,7 @@ def test_pages_are_chosen_and_the_rest_is_named(tmp_path):
     with pytest.warns(ImageWarning, match=r"several pages; the first is taken\. page=2 \(--page 2\)"):
         np.testing.assert_array_equal(read_raster(tmp_path / "a.tif").values[..., 0], pages[0])
     np.testing.assert_array_equal(read_raster(tmp_path / "a.tif", ReadOptions(page=3)).values[..., 0], pages[2])
-    with pytest.raises(ImageError, match=r"a\.tif"):
+    with pytest.raises(InputError, match=r"page=9: .*a\.tif has 3 pages. Give a number from 1 to 3"):
         read_raster(tmp_path / "a.tif", ReadOptions(page=9))
 
 
