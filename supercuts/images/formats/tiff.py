@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from supercuts.core.errors import FileFormatError, ImageError, InputError
+from supercuts.core.threads import thread_count
 from supercuts.images.formats import pillow, stacks
 from supercuts.images.formats.arrays import is_nodata
 from supercuts.images.formats.stored import DAMAGED, MAX_PIXELS, Raster, check_size, check_type, upright
@@ -116,7 +117,7 @@ def read_map(path: str | Path) -> tuple[Georeference | None, tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def open_gdal(path: str | Path, driver: str | None = "GTiff", page: int | None = None) -> Iterator[Any]:
+def open_gdal(path: str | Path, driver: str | None = "GTiff", page: int | None = None, **options: Any) -> Iterator[Any]:
     """Yield rasterio's dataset, without its warning of images that are on no map."""
     import rasterio  # slow to import
 
@@ -132,7 +133,7 @@ def open_gdal(path: str | Path, driver: str | None = "GTiff", page: int | None =
         stack.enter_context(rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_MB))
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            source = stack.enter_context(rasterio.open(name, driver=driver))
+            source = stack.enter_context(rasterio.open(name, driver=driver, **options))
         yield source
 
 
@@ -210,7 +211,7 @@ def _absent_windows(page: Any) -> np.ndarray | None:
 
 
 def _read_gdal(path: Path, header: _Header, max_pixels: int, number: int) -> Raster:
-    with open_gdal(path, page=number + 1 if number else None) as source:
+    with open_gdal(path, page=number + 1 if number else None, num_threads=thread_count()) as source:
         height, width = source.shape
         n_bytes = sum(np.dtype(name).itemsize for name in source.dtypes)
         check_size(str(path), height, width, max_pixels, n_bytes)
@@ -254,7 +255,7 @@ def _read_values(source: Any) -> tuple[np.ndarray, np.ndarray | None]:
     for top, n_rows in _strips(source, width * values.itemsize * source.count):
         window, rows = Window(0, top, width, n_rows), slice(top, top + n_rows)
         part = values[rows]
-        part[...] = np.moveaxis(source.read(window=window), 0, -1)
+        source.read(window=window, out=np.moveaxis(part, -1, 0))  # GDAL writes the samples of a pixel side by side
         if valid is None:
             continue
         if has_nodata:
