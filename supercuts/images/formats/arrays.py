@@ -83,7 +83,8 @@ def from_data_array(source: Any) -> Raster:
     valid = np.ones(values.shape[:2], np.bool_)
     for nodata in _fill_values(source, values.shape[2]):
         valid &= ~is_nodata(values, nodata)
-    raster = Raster(values, valid, name=f"{type(source).__name__} of axes {list(source.dims)}")
+    name = f"{type(source).__name__} of axes {list(source.dims)}"
+    raster = Raster(values, valid, name=name, is_rgb=values.shape[2] == 3)
     return without_nan(raster)
 
 
@@ -234,7 +235,9 @@ def _bands_last(array: np.ndarray, order: str) -> np.ndarray:
 def _fill_values(source: Any, n_bands: int) -> list[tuple[float | None, ...]]:
     """Return the values that stand for no data, of each band, from the attributes and from how it was stored."""
     found = []
-    for notes in (source.attrs, source.encoding):
+    # what was unpacked by scale and offset is NaN already, and the fill value is of packed numbers
+    is_packed = {"scale_factor", "add_offset"} & source.encoding.keys()
+    for notes in (source.attrs,) if is_packed else (source.attrs, source.encoding):
         for key in _NODATA:
             given = np.ravel(notes.get(key, ())).tolist()
             given = given * n_bands if len(given) == 1 else given

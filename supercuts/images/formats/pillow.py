@@ -137,7 +137,7 @@ def _choose_frame(image: Image.Image, name: str, page: int | None) -> None:
         return
     n_frames = getattr(image, "n_frames", 1)
     if not 1 <= page <= n_frames:
-        raise InputError(f"page={page}: {name} has {n_frames} frames. Give a number from 1 to {n_frames}.")
+        raise InputError(f"page={page}: {name} has {n_frames} page(s). Give a number from 1 to {n_frames}.")
     if n_frames > 1:
         image.seek(page - 1)
         check_size(name, image.height, image.width)

@@ -31,8 +31,8 @@ def is_stack(tiff: Any) -> bool:
 
 
 def is_named(tiff: Any) -> bool:
-    """Return whether tifffile wrote the file and was told the axes."""
-    return bool(tiff.is_shaped) and not set(_UNNAMED) & set(tiff.series[0].axes)
+    """Return whether tifffile wrote the file, one image, and was told the axes."""
+    return bool(tiff.is_shaped) and len(tiff.series) == 1 and not set(_UNNAMED) & set(tiff.series[0].axes)
 
 
 def walk(tiff: Any) -> Iterator[Any]:

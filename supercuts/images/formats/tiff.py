@@ -24,7 +24,7 @@ from jaxtyping import Bool
 from supercuts.core.errors import FileFormatError, ImageError, InputError
 from supercuts.core.threads import thread_count
 from supercuts.images.formats import pillow, stacks
-from supercuts.images.formats.arrays import is_nodata
+from supercuts.images.formats.arrays import is_nodata, without_nan
 from supercuts.images.formats.stored import DAMAGED, MAX_PIXELS, Raster, check_size, check_type, upright
 from supercuts.images.georeference import Georeference, fit_points
 
@@ -33,6 +33,7 @@ _MIN_IS_WHITE, _RGB, _PALETTE, _INKS, _YCBCR, _LABS = 0, 2, 3, 5, 6, (8, 9, 10)
 _PREMULTIPLIED = 1  # kind of extra sample
 _REDUCED_OR_MASK = 5  # bits of NewSubfileType: the page is a smaller copy, or a mask, of another
 _ORIENTATION = 274
+_GDAL_NODATA = 42113
 _STRIP_BYTES = 32 << 20  # read at a time
 _MOST_BANDS = 4096
 _CACHE_MB = 64  # of blocks, which GDAL keeps while a file is open
@@ -69,7 +70,9 @@ def read_tiff(
     name = str(path)
     with _tifffile(path) as tiff:
         header = _read_header(tiff, path, max_pixels)
-        is_ordered = axes is not None or (as_bands and page is None)
+        is_ordered = as_bands and page is None
+        if axes is not None and header.has_more:
+            is_ordered = len(tiff.series) == 1
         if header.has_more and (is_ordered or stacks.is_stack(tiff) or stacks.is_named(tiff)):
             return stacks.read_stack(tiff, name, max_pixels, page, axes and axes.upper(), as_bands)
         if header.has_more and page is None:
@@ -82,7 +85,12 @@ def read_tiff(
     if header.photometric in (_INKS, *_LABS) and number == 0:
         with path.open("rb") as file, contextlib.suppress(OSError, SyntaxError, KeyError):
             return pillow.read_tiff(file, name, max_pixels)
-    return _read_gdal(path, header, max_pixels, number)
+    try:
+        return _read_gdal(path, header, max_pixels, number)
+    except OSError as error:
+        if "missing codec" not in str(error):
+            raise
+        return _read_by_tifffile(path, header, number)
 
 
 def read_shape(path: Path) -> tuple[int, int, int]:
@@ -118,7 +126,10 @@ def read_map(path: str | Path) -> tuple[Georeference | None, tuple[int, int]]:
 
 @contextlib.contextmanager
 def open_gdal(path: str | Path, driver: str | None = "GTiff", page: int | None = None, **options: Any) -> Iterator[Any]:
-    """Yield rasterio's dataset, without its warning of images that are on no map."""
+    """Yield rasterio's dataset, without its warning of images that are on no map.
+
+    options  of the driver
+    """
     import rasterio  # slow to import
 
     with contextlib.ExitStack() as stack:
@@ -208,6 +219,23 @@ def _absent_windows(page: Any) -> np.ndarray | None:
         return None
     absent: np.ndarray = (counts.reshape(-1, *grid) == 0).all(axis=0)
     return absent
+
+
+def _read_by_tifffile(path: Path, header: _Header, number: int) -> Raster:
+    """Return a page compressed in a way that GDAL lacks, such as JPEG 2000; its place on Earth is not read."""
+    with _tifffile(path) as tiff:
+        page = tiff.pages.get(number).aspage()
+        values = page.asarray().reshape([n for n, axis in zip(page.shape, page.axes, strict=True) if axis in "SYX"])
+        nodata = page.nodata if _GDAL_NODATA in page.tags else None
+    if values.ndim == 3 and page.axes.startswith("S"):
+        values = np.moveaxis(values, 0, -1)
+    values = np.ascontiguousarray(values[..., None] if values.ndim == 2 else values)
+    valid = None if nodata is None else ~is_nodata(values, (nodata,) * values.shape[2])
+    is_rgb = header.photometric in (_RGB, _YCBCR) and values.shape[2] >= 3
+    has_alpha = is_rgb and values.shape[2] == 4 and header.extra[:1] in ((1,), (2,))
+    alpha = np.ascontiguousarray(values[..., 3]) if has_alpha else None
+    raster = Raster(values[..., :3] if has_alpha else values, valid, alpha, name=str(path), is_rgb=is_rgb)
+    return without_nan(_turned(raster, header.orientation))
 
 
 def _read_gdal(path: Path, header: _Header, max_pixels: int, number: int) -> Raster:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from supercuts.core.errors import ImageError, InputError
+from supercuts.core.errors import ImageError, ImageWarning, InputError
 from supercuts.images.formats.arrays import (
     as_colors,
     check_axes,
@@ -16,6 +16,7 @@ from supercuts.images.formats.arrays import (
     open_npy,
     read_npy,
     without_nan,
+    without_sentinels,
 )
 
 xarray = pytest.importorskip("xarray")
@@ -114,3 +115,61 @@ def test_a_npy_is_mapped_and_its_claims_are_checked(tmp_path, values):
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"size|mmap"):
         open_npy(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((64, 64, 200), "taken"),  # two equal sides are an image's
+        ((145, 145, 200), "taken"),
+        ((610, 340, 103), "taken"),
+        ((40, 50, 20), "taken"),
+        ((16, 640, 3), "taken"),
+        ((512, 217, 204), "taken"),
+        ((60, 80, 200), "warned"),
+        ((5, 96, 128), "refused"),
+        ((12, 64, 64), "refused"),
+        ((200, 64, 64), "refused"),
+        ((1, 20, 5), "refused"),
+        ((30, 96, 128), "refused"),
+    ],
+)
+def test_the_rule_of_axes_is_the_same_for_arrays_and_tensors(shape, expected):
+    array = from_array(np.zeros(shape, np.uint8))
+    tensor = from_tensor(torch.zeros(shape[::-1], dtype=torch.uint8))
+    for raster, is_first, other in ((array, False, "CHW"), (tensor, True, "HWC")):
+        if expected == "refused":
+            with pytest.raises(ImageError, match=rf'axes="{other}" \(--axes {other}\)'):
+                check_order(raster, is_first)
+        elif expected == "warned":
+            with pytest.warns(ImageWarning, match=rf'axes="{other}" \(--axes {other}\)'):
+                check_order(raster, is_first)
+        else:
+            check_order(raster, is_first)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int32"])
+@pytest.mark.parametrize("fill", [-9999, -32768, -3.4028234663852886e38, 1e20, 9.969209968386869e36])
+def test_values_that_programs_write_for_no_data_are_not_valid_though_nothing_says_so(dtype, fill):
+    if dtype.startswith("int") and abs(fill) > 1e6:
+        return
+    values = np.random.default_rng(0).integers(-400, 3000, (20, 30, 1)).astype(dtype)
+    values[2:5, 3:9] = fill
+    raster, note = without_sentinels(from_array(values))
+    assert np.array_equal(~raster.valid, values[..., 0] == np.asarray(fill, dtype))
+    assert "18 pixels of" in note
+    assert (raster.values[~raster.valid] == 0).all()
+    partly = values.copy()
+    partly[0, 0] = -5000  # depths of a sea, of which -9999 may be one
+    if fill == -9999:
+        partly[0, 1:] = -7000
+        assert without_sentinels(from_array(partly))[1] == ""
+    plain = from_array(np.where(values == np.asarray(fill, dtype), 7, values).astype(dtype))
+    assert without_sentinels(plain) == (plain, "")
+
+
+def test_fill_values_of_packed_numbers_are_not_looked_for(values):
+    array = xarray.DataArray(values.astype(np.float32), dims=("y", "x", "band"))
+    array[0, 0] = 0
+    array.encoding.update(_FillValue=0, scale_factor=0.1, add_offset=5.0)
+    assert from_data_array(array).valid is None

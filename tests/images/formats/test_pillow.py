@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supercuts.core.errors import ImageError
+from supercuts.core.errors import ImageError, InputError
 from supercuts.images.formats.pillow import is_known, read_inks, read_size
 from supercuts.images.io import read_image
-from supercuts.images.raster import read_raster
+from supercuts.images.raster import ReadOptions, read_raster
 
 COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels
 
@@ -103,3 +103,21 @@ def test_pictures_are_known_by_how_they_start():
     assert is_known(b"\x89PNG\r\n\x1a\n")
     assert is_known(b"GIF89a")
     assert not is_known(b"%PDF-1.4")
+
+
+def test_frames_are_chosen_by_number(tmp_path):
+    frames = [Image.new("RGB", (6, 4), color) for color in ("red", "lime", "blue")]
+    for name in ("a.gif", "a.webp"):
+        options = {"lossless": True} if name.endswith("webp") else {}
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
+        with Image.open(tmp_path / name) as file:
+            for source in (tmp_path / name, file):
+                for number, color in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255)), 1):
+                    raster = read_raster(source, ReadOptions(page=number))
+                    assert raster.values[0, 0].tolist() == list(color)
+        np.testing.assert_array_equal(read_raster(tmp_path / name).values[0, 0], (255, 0, 0))
+        with pytest.raises(InputError, match=r"page=4: .* has 3 page.* from 1 to 3"):
+            read_raster(tmp_path / name, ReadOptions(page=4))
+    frames[0].save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"page=2: .* has 1 page"):
+        read_raster(tmp_path / "a.png", ReadOptions(page=2))

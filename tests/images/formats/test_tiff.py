@@ -389,3 +389,38 @@ def test_colour_interpretation_is_read_from_the_file(tmp_path):
     with rasterio.open(path, "r+") as file:
         file.colorinterp = [ColorInterp.gray, *[ColorInterp.undefined] * 3, ColorInterp.alpha]
     assert read_raster(path).values.shape == (H, W, 4)
+
+
+def test_pages_are_counted_without_their_smaller_copies(tmp_path):
+    pages = [some_values("uint8"), 255 - some_values("uint8"), some_values("uint8", 1)]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in pages:
+            options = {"photometric": "rgb" if len(page) == 3 else "miniswhite", "metadata": None, "contiguous": False}
+            file.write(np.moveaxis(page, 0, -1).squeeze(), **options)
+            file.write(np.ascontiguousarray(np.moveaxis(page, 0, -1).squeeze()[::2, ::2]), subfiletype=1, **options)
+    for number, page in enumerate(pages, 1):
+        raster = read_raster(tmp_path / "a.tif", ReadOptions(page=number))
+        expected = page if len(page) == 3 else 255 - page
+        np.testing.assert_array_equal(raster.values, np.moveaxis(expected, 0, -1))
+        assert raster.is_rgb == (len(page) == 3)
+    with pytest.raises(InputError, match=r"has 3 pages"):
+        read_raster(tmp_path / "a.tif", ReadOptions(page=4))
+
+
+@pytest.mark.parametrize("compression", ["jpeg2000", "jpegxl"])
+def test_codecs_that_gdal_lacks_are_those_of_imagecodecs(tmp_path, compression):
+    values = np.moveaxis(some_values("uint8"), 0, -1)
+    tifffile.imwrite(tmp_path / "a.tif", values, compression=compression, photometric="rgb", tile=(32, 32))
+    np.testing.assert_array_equal(read_raster(tmp_path / "a.tif").values, tifffile.imread(tmp_path / "a.tif"))
+    assert read_shape(tmp_path / "a.tif") == (H, W, 3)
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+@pytest.mark.parametrize("n_channels", [2, 5, 12])
+def test_arrays_with_channels_last_are_never_pages_of_a_few_columns(tmp_path, truncate, n_channels):
+    values = np.random.default_rng(0).integers(0, 255, (H, W, n_channels), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", truncate=truncate)
+    np.testing.assert_array_equal(read_raster(tmp_path / "a.tif").values, values)
+    np.testing.assert_array_equal(read_raster(tmp_path / "a.tif", ReadOptions(as_bands=True)).values, values)
+    tifffile.imwrite(tmp_path / "b.tif", values.transpose(2, 0, 1), photometric="minisblack", truncate=truncate)
+    np.testing.assert_array_equal(read_raster(tmp_path / "b.tif", ReadOptions("chw")).values, values)
