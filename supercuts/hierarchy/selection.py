@@ -5,11 +5,11 @@ Out  mask (H, W) bool, or label map (H, W) int32
 Not  no granularity: the caller cuts first
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped
+from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
@@ -64,7 +64,11 @@ def best_union(
             return chosen
 
 
-Strokes = Mapping[int, Sequence[Any]]  # of a label: points (y, x) of one stroke, or several such strokes
+# what users give is checked here, number by number; whole numbers and fractions of Python, numpy, pandas, torch, JSON
+Point = Any  # (y, x)
+Box = Any  # (y0, x0, y1, x1)
+Points = Any  # {1: points, 2: points}
+Strokes = Any  # {label: points of one stroke, or several such strokes}
 
 
 def check_options(mark: str, grow: int, shrink: int, max_nodes: int, has_granularity: bool) -> None:
@@ -86,34 +90,57 @@ def node_at_point(
     labels: Int32[np.ndarray, "height width"],
     parents: Int32[np.ndarray, " nodes"],
     cut: Cut,
-    point: tuple[int, int],
+    point: Point,
     steps: int,
 ) -> int:
     """Return the node `steps` above the cut's region at pixel (y, x), or below it on the way to the pixel's leaf.
 
     Every step takes in or leaves out pixels; the root and the leaf are the ends.
     """
-    check_point(labels.shape, point)
-    leaf = labels[point[0], point[1]]
+    y, x = pixel_of(labels.shape, point)
+    leaf = labels[y, x]
     if leaf < 0:
-        raise InputError(f"point={tuple(point)} lies where the mask left pixels out: give a point in the image.")
+        raise InputError(f"point={(y, x)} lies where the mask left pixels out: give a point in the image.")
     path = np.concatenate([[leaf], _kernels.climb(parents, leaf)])
     start = int(np.flatnonzero(path == cut.nodes[cut.region_of_leaf[leaf]])[0])
     return int(path[np.clip(start + steps, 0, path.size - 1)])
 
 
-def check_point(shape: tuple[int, ...], point: tuple[int, int]) -> None:
-    """Refuse a point outside the image, before any work is done for it."""
+def pixel_of(shape: tuple[int, ...], point: Point) -> tuple[int, int]:
+    """Return the pixel (y, x) whose centre is nearest to a point; pixels have their centres at whole numbers.
+
+    Raise InputError, before any work, unless the point is two numbers inside the image.
+
+    >>> pixel_of((4, 5), (1.6, np.float32(2)))
+    (2, 2)
+    """
     remedy = f"point is (y, x) in an image of {shape[0]} rows and {shape[1]} columns."
-    check_in_range("point y", point[0], 0, shape[0] - 1, remedy=remedy)
-    check_in_range("point x", point[1], 0, shape[1] - 1, remedy=remedy)
+    y, x = _whole_numbers("point", point, 2, remedy)
+    check_in_range("point y", y, 0, shape[0] - 1, remedy=remedy)
+    check_in_range("point x", x, 0, shape[1] - 1, remedy=remedy)
+    return y, x
+
+
+def _whole_numbers(name: str, given: object, n: int, remedy: str) -> list[int]:
+    """Return n numbers, rounded; raise InputError for another count, NaN, text and whatever else is no number."""
+    try:
+        values = np.asarray(given)
+        if (
+            values.dtype.kind == "O"
+        ):  # numbers of other libraries, such as Decimal; text in a list of them stays refused
+            values = np.array([float(value) if not isinstance(value, str) else np.nan for value in values.ravel()])
+    except (TypeError, ValueError, RuntimeError):  # ragged lists, None, tensors of a GPU or with a gradient
+        values = np.empty(0)
+    if values.dtype.kind not in "iuf" or values.shape != (n,) or not np.isfinite(values).all():
+        raise InputError(f"{name}={given!r:.80} is not {n} numbers. {remedy}")
+    return [int(value) for value in np.rint(values.astype(np.float64))]
 
 
 def nodes_of_box(
     labels: Int32[np.ndarray, "height width"],
     parents: Int32[np.ndarray, " nodes"],
     n_leaves: int,
-    box: tuple[int, int, int, int],
+    box: Box,
     max_nodes: int,
 ) -> Int32[np.ndarray, " chosen"]:
     """Return the 1..max_nodes nodes whose pixels together overlap the box (y0, x0, y1, x1) most, by IoU.
@@ -122,16 +149,18 @@ def nodes_of_box(
     taken, which is never above the others; of equally good unions one of the fewest nodes.
     """
     height, width = labels.shape
-    y0, x0, y1, x1 = box
+    remedy = f"box is (y0, x0, y1, x1) in an image of {height} rows and {width} columns; the ends are exclusive."
+    y0, x0, y1, x1 = _whole_numbers("box", box, 4, remedy)
+    box = (y0, x0, y1, x1)
     if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
         raise InputError(
-            f"box={tuple(box)} is not a box in an image of {height} rows and {width} columns: give (y0, x0, y1, x1) "
+            f"box={box} is not a box in an image of {height} rows and {width} columns: give (y0, x0, y1, x1) "
             f"with 0 <= y0 < y1 <= {height} and 0 <= x0 < x1 <= {width}; the ends are exclusive."
         )
     leaf_inside = _kernels.count_pixels(np.ascontiguousarray(labels[y0:y1, x0:x1]), n_leaves)
     n_inside = int(leaf_inside.sum())
     if n_inside == 0:
-        raise InputError(f"box={tuple(box)} lies where the mask left pixels out: draw it over pixels of the image.")
+        raise InputError(f"box={box} lies where the mask left pixels out: draw it over pixels of the image.")
     if max_nodes != 1:
         return best_union(parents, leaf_inside, _kernels.count_pixels(labels, n_leaves), max_nodes)
     inside = _kernels.sum_to_root(parents, leaf_inside)
@@ -151,7 +180,7 @@ def mask_of_nodes(
 
 
 def clicked_leaves(
-    labels: Int32[np.ndarray, "height width"], n_leaves: int, points: Mapping[int, Sequence[tuple[int, int]]]
+    labels: Int32[np.ndarray, "height width"], n_leaves: int, points: Points
 ) -> Int64[np.ndarray, " leaves"]:
     """Return 1 for leaves clicked on the object, 2 for those beside it, 0 for others.
 
@@ -159,12 +188,15 @@ def clicked_leaves(
     apart.
     """
     votes = np.zeros((n_leaves, 3), np.int64)
+    remedy = "Give points={1: [(y, x), ...], 2: [...]}: 1 lies on the object, 2 beside it."
+    if not isinstance(points, Mapping):
+        raise InputError(f"points={points!r:.80} is no mapping. {remedy}")
     for label, of_label in points.items():
         check_choice("points label", label, (1, 2))
-        for point in of_label:
-            check_point(labels.shape, point)
-            if labels[point[0], point[1]] >= 0:  # a click where there is no image says nothing
-                votes[labels[point[0], point[1]], label] += 1
+        for point in _rows(f"points[{label}]", of_label, remedy):
+            y, x = pixel_of(labels.shape, point)
+            if labels[y, x] >= 0:  # clicks on masked pixels are ignored
+                votes[labels[y, x], label] += 1
     if not votes[:, 1].any():
         raise InputError(
             "points hold no click on the object: give at least one as points={1: [(y, x), ...]}; 2 is beside it."
@@ -187,10 +219,11 @@ def draw_strokes(shape: tuple[int, ...], scribbles: Strokes) -> Int32[np.ndarray
         remedy = "Labels of scribbles count from 1: 1 = foreground, 2 = background."
         check_whole("scribbles label", label, remedy=remedy)
         check_in_range("scribbles label", label, 1, np.iinfo(np.int32).max, remedy=remedy)
-        is_one = len(strokes) > 0 and np.shape(strokes[0]) == (2,)
-        for stroke in [strokes] if is_one else strokes:
-            for point in stroke:
-                check_point(shape, point)
+        name, remedy = f"scribbles[{label}]", "Give one stroke, a list of points (y, x), or a list of strokes."
+        rows = _rows(name, strokes, remedy)
+        is_one = bool(rows) and _is_row_of_numbers(rows[0])
+        for one in [rows] if is_one else rows:
+            stroke = [pixel_of(shape, point) for point in _rows(name, one, remedy)]
             for start, end in zip(stroke, [*stroke[1:], *stroke[-1:]], strict=True):
                 n_pixels = int(np.abs(np.subtract(end, start)).max()) + 1
                 y, x = np.rint(np.linspace(start, end, n_pixels)).astype(np.int64).T
@@ -198,11 +231,29 @@ def draw_strokes(shape: tuple[int, ...], scribbles: Strokes) -> Int32[np.ndarray
     return drawn
 
 
+def _rows(name: str, given: Any, remedy: str) -> list[Any]:
+    """Return what a sequence, an array or a table holds, row by row."""
+    given = given.to_numpy() if hasattr(given, "to_numpy") else given  # a table of pandas iterates over its columns
+    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
+        raise InputError(f"{name}={given!r:.80} is no list. {remedy}")
+    try:
+        return list(given)
+    except TypeError:  # an array without axes
+        raise InputError(f"{name}={given!r:.80} is no list. {remedy}") from None
+
+
+def _is_row_of_numbers(row: object) -> bool:
+    try:
+        return np.ndim(np.asarray(row)) <= 1 and np.asarray(row).size > 0
+    except ValueError:  # strokes of several lengths
+        return False
+
+
 def segment_scribbles(
     labels: Int32[np.ndarray, "height width"],
     parents: Int32[np.ndarray, " nodes"],
     n_leaves: int,
-    scribbles: Shaped[np.ndarray, "rows columns"] | Strokes,
+    scribbles: Strokes,
 ) -> Int32[np.ndarray, "height width"]:
     """Spread scribbles over the image along the tree; every pixel gets one of the labels.
 
@@ -214,6 +265,11 @@ def segment_scribbles(
     """
     if isinstance(scribbles, Mapping):
         scribbles = draw_strokes(labels.shape, scribbles)
+    if not isinstance(scribbles, np.ndarray):
+        raise InputError(
+            f"scribbles={scribbles!r:.80} is neither an array (H, W) of labels nor a mapping. Give {{1: strokes, "
+            "2: strokes}, each a list of points (y, x) or several such lists."
+        )
     _check_scribbles(labels.shape, scribbles)
     marked = np.flatnonzero((scribbles != 0) & (labels >= 0))
     if marked.size == 0:

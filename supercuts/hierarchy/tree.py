@@ -6,13 +6,12 @@ Not  no merging, no torch; nothing is computed before it is asked for, nothing i
 """
 
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
 from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
@@ -131,7 +130,7 @@ class Hierarchy:
         altitude: float | None = None,
         granularity: float | None = None,
         min_area: int | None = None,
-        focus: Bool[np.ndarray, "height width"] | tuple[int, int] | None = None,
+        focus: Bool[np.ndarray, "height width"] | selection.Point | None = None,
         budget: float = 0.7,
     ) -> Int32[np.ndarray, "height width"]:
         """Return the (H, W) region labels 0..R-1 of one cut; give exactly one keyword, and min_area beside it.
@@ -159,7 +158,7 @@ class Hierarchy:
         altitude: float | None = None,
         granularity: float | None = None,
         min_area: int | None = None,
-        focus: Bool[np.ndarray, "height width"] | tuple[int, int] | None = None,
+        focus: Bool[np.ndarray, "height width"] | selection.Point | None = None,
         budget: float = 0.7,
     ) -> Int32[np.ndarray, " regions"]:
         """Return the (R,) tree node of each region that cut() makes of the same keywords."""
@@ -169,10 +168,10 @@ class Hierarchy:
     def select(
         self,
         *,
-        point: tuple[int, int] | None = None,
-        points: Mapping[int, Sequence[tuple[int, int]]] | None = None,
-        scribbles: Shaped[np.ndarray, "rows columns"] | selection.Strokes | None = None,
-        box: tuple[int, int, int, int] | None = None,
+        point: selection.Point | None = None,
+        points: selection.Points | None = None,
+        scribbles: selection.Strokes | None = None,
+        box: selection.Box | None = None,
         grow: int = 0,
         shrink: int = 0,
         max_nodes: int = 1,
@@ -182,6 +181,8 @@ class Hierarchy:
         granularity: float | None = None,
     ) -> Bool[np.ndarray, "height width"]:
         """Return the (H, W) mask of what is pointed at; give exactly one of point, points, scribbles, box.
+
+        Coordinates are whole numbers or fractions, which are rounded: the centres of pixels are at whole numbers.
 
         point      (y, x): the region that holds it, at the granularity given by one of the other keywords; without
                    one, level "object", or granularity 0.5 where that level is not calibrated. grow climbs that many
@@ -212,9 +213,7 @@ class Hierarchy:
             nodes = np.array([node], np.int32)
         return selection.mask_of_nodes(self.labels, self.parents, self.n_leaves, nodes)
 
-    def segment_scribbles(
-        self, scribbles: Shaped[np.ndarray, "rows columns"] | selection.Strokes
-    ) -> Int32[np.ndarray, "height width"]:
+    def segment_scribbles(self, scribbles: selection.Strokes) -> Int32[np.ndarray, "height width"]:
         """Return the (H, W) label of every pixel after the scribbles have spread along the tree."""
         return selection.segment_scribbles(self.labels, self.parents, self.n_leaves, scribbles)
 
@@ -335,10 +334,11 @@ class Hierarchy:
         limits = self.edits.limits if self.edits else None
         return cuts.cut_tree(self.parents, self.altitudes, self.labels, self.n_leaves, self.levels, how, limits, focus)
 
-    def _focus(self, focus: np.ndarray | tuple[int, int] | None, budget: float) -> cuts.Focus | None:
+    def _focus(self, focus: Any, budget: float) -> cuts.Focus | None:
         if focus is None:
             return None
-        return cuts.Focus(focus if isinstance(focus, np.ndarray) else self.select(point=focus), budget)
+        is_mask = isinstance(focus, np.ndarray) and focus.shape != (2,)
+        return cuts.Focus(focus if is_mask else self.select(point=focus), budget)
 
 
 def _brief(value: object) -> object:

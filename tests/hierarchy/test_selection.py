@@ -1,7 +1,10 @@
 import itertools
+import json
 
 import numpy as np
+import pandas
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -349,3 +352,76 @@ def test_hand_worked_features(hand):
     np.testing.assert_allclose(features[8, 1], np.log(3), rtol=1e-6)  # the root is its own parent
     # both pixels of node 6 lie on the lower side, one of them on the right one too
     assert features[6, 3] == pytest.approx(3 / (2 * np.sqrt(2)))
+
+
+KINDS = {
+    "integers": lambda rows: rows,
+    "floats": lambda rows: [tuple(float(value) for value in row) for row in rows],
+    "fractions": lambda rows: [tuple(value + 0.4 for value in row) for row in rows],
+    "numpy": lambda rows: np.array(rows),
+    "float32": lambda rows: np.array(rows, np.float32),
+    "tensor": lambda rows: torch.tensor(rows),
+    "JSON": lambda rows: json.loads(json.dumps(rows)),
+    "pandas": lambda rows: (
+        pandas.DataFrame(rows, columns=["y", "x"][: len(rows[0])] or None) if len(rows[0]) == 2 else np.array(rows)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_coordinates_come_in_every_kind_of_number(hand, kind):
+    made = KINDS[kind]
+    point, box = made([(0, 1)]), made([(0, 1, 2, 3)])
+    first = point.iloc[0] if kind == "pandas" else point[0]
+    np.testing.assert_array_equal(hand.select(point=first, regions=3), hand.select(point=(0, 1), regions=3))
+    np.testing.assert_array_equal(hand.select(box=box[0]), hand.select(box=(0, 1, 2, 3)))
+    np.testing.assert_array_equal(
+        hand.select(points={1: point, 2: made([(1, 3)])}), hand.select(points={1: [(0, 1)], 2: [(1, 3)]})
+    )
+    strokes = {1: made([(0, 0), (0, 1)]), 2: [made([(1, 3)])]}
+    expected = {1: [(0, 0), (0, 1)], 2: [[(1, 3)]]}
+    np.testing.assert_array_equal(hand.segment_scribbles(strokes), hand.segment_scribbles(expected))
+    np.testing.assert_array_equal(hand.cut(regions=2, focus=first), hand.cut(regions=2, focus=(0, 1)))
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"point": (0, 0, 1)},
+        {"point": 3},
+        {"point": ("0", "1")},
+        {"point": (None, 1)},
+        {"point": (float("nan"), 1)},
+        {"point": (0, float("inf"))},
+        {"point": (1j, 0)},
+        {"point": (True, False)},
+        {"point": [[0, 1]]},
+        {"point": (0, 1e30)},
+        {"point": {"y": 0, "x": 1}},
+        {"points": {1: (0, 1)}},
+        {"points": [(0, 1)]},
+        {"points": {1: 5}},
+        {"points": {1: "ab"}},
+        {"points": {1: None}},
+        {"points": {"1": [(0, 1)]}},
+        {"points": {1: [(0, 1, 2)]}},
+        {"box": (0, 0, 1, 1, 0.9)},
+        {"box": (0, 0, 1)},
+        {"box": ((0, 0), (1, 1))},
+        {"box": "0,0,1,1"},
+        {"box": (0.2, 0.2, 0.4, 0.4)},
+        {"scribbles": {1: (0, 1)}},
+        {"scribbles": {1: 3}},
+        {"scribbles": [(0, 1)]},
+        {"scribbles": {1: [[(0, 1)], 5]}},
+        {"scribbles": {1: [(0, "1")]}},
+        {"scribbles": {"a": [(0, 1)]}},
+    ],
+    ids=str,
+)
+def test_malformed_coordinates_are_refused_with_the_remedy(hand, marks):
+    with pytest.raises(InputError, match=r"[Gg]ive|is \(y|Choose one of|count from 1"):
+        hand.select(**marks)
+    if "point" in marks:
+        with pytest.raises(InputError):
+            hand.cut(regions=2, focus=marks["point"])
