@@ -53,12 +53,9 @@ def read_bands(source: object) -> Float32[np.ndarray, "height width bands"]:
     return to_unit(_read_stored(source))
 
 
-def read_pixels(source: object, channels: int | None = None) -> Stored:
-    """Return what read_bands reads in the smallest type that holds it; of three bands RGB as uint8, as read_image.
-
-    channels  the number that is expected: an array whose axes would be ambiguous is then taken by convention
-    """
-    stored = _read_stored(source, channels)
+def read_pixels(source: object) -> Stored:
+    """Return what read_bands reads in the smallest type that holds it; of three bands RGB as uint8, as read_image."""
+    stored = _read_stored(source)
     return read_image(stored) if stored.shape[2] == 3 and stored.dtype != np.uint8 else stored
 
 
@@ -73,7 +70,7 @@ def read_channels(
     is_npy = isinstance(source, str | os.PathLike) and os.fsdecode(source).lower().endswith(".npy")
     if channels == 3 and not is_npy:
         return read_image(source)
-    pixels = read_pixels(source, channels)
+    pixels = read_pixels(source)
     height, width, found = pixels.shape
     if channels not in (None, found):
         name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else f"{type(source).__name__} image"
@@ -128,12 +125,9 @@ def write_labels_png(
     write_png(path, stored)
 
 
-def _read_stored(source: object, channels: int | None = None) -> Stored:
+def _read_stored(source: object) -> Stored:
     """Return the bands of an image in the smallest type that holds them, as a new array."""
-    order = None
-    if isinstance(source, np.ndarray) and source.ndim == 3:
-        order = "HWC"  # as documented, whatever the array looks like
-    raster = read_raster(source, ReadOptions(order, as_bands=True, channels=channels))
+    raster = read_raster(source, ReadOptions(as_bands=True))
     stored = to_bands(raster)
     return stored.copy() if np.may_share_memory(stored, raster.values) and not _is_new(source) else stored
 

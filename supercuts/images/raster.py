@@ -43,14 +43,12 @@ class ReadOptions(NamedTuple):
               warning if there are more
     stretch   of values: none, percentile or minmax; None: percentile where they use less than a tenth of their range
     as_bands  whether pages of a TIFF without a meaning of their own are bands
-    channels  the number that is expected: axes of an array that give it by convention are not ambiguous
     """
 
     axes: str | None = None
     page: int | None = None
     stretch: str | None = None
     as_bands: bool = False
-    channels: int | None = None
 
 
 AS_USUAL = ReadOptions()
@@ -86,7 +84,6 @@ def read_shape(path: Path) -> tuple[int, int, int]:
         if _is_npy(path, start):
             mapped = arrays.open_npy(path)
             raster = arrays.from_array(mapped, name=name)
-            arrays.check_order(raster)
             check_type(name, raster.values.dtype)
             shape: tuple[int, int, int] = raster.values.shape
         else:
@@ -127,8 +124,6 @@ def _read_file(path: Path, options: ReadOptions, max_pixels: int) -> Raster:
     if _is_npy(path, start):
         _check_single(str(path), options.page)
         raster = arrays.read_npy(path, options.axes)
-        if options.axes is None and raster.values.shape[2] != options.channels:
-            arrays.check_order(raster)
         check_size(raster.name, *raster.shape, max_pixels)
         return raster
     raise ImageError(f"{path}: is not {_FORMATS}: it starts with {start!r}. Convert it to PNG or JPEG.")
@@ -157,8 +152,6 @@ def _from_memory(source: object, options: ReadOptions) -> Raster:
             else arrays.from_tensor(source, options.axes)
         )
         _check_single(raster.name, options.page)
-        if options.axes is None and raster.values.shape[2] != options.channels:
-            arrays.check_order(raster, is_tensor)
         return raster
     if arrays.is_data_array(source):
         return arrays.from_data_array(source)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from supercuts.core.errors import ImageError, ImageWarning, InputError
 from supercuts.images.convert import as_stored, check_range, stretched, to_bands, to_rgb, to_unit
-from supercuts.images.formats.arrays import as_colors, is_tensor, without_nan, without_sentinels
+from supercuts.images.formats.arrays import as_colors, check_order, is_tensor, without_nan, without_sentinels
 from supercuts.images.georeference import Georeference
 from supercuts.images.raster import AS_USUAL, Raster, ReadOptions, read_raster
 
@@ -69,9 +69,11 @@ def read_scene(
     Pixels without data, NaN, and of a TIFF those that are transparent throughout are not valid either.
     """
     as_bands = bands is not None or channels not in (None, 3)
-    raster = without_nan(read_raster(source, options._replace(as_bands=as_bands, channels=channels)))
+    raster = without_nan(read_raster(source, options._replace(as_bands=as_bands)))
     raster, found = without_sentinels(raster)
     valid = _joined(raster.valid, mask, raster.shape)
+    if options.axes is None and raster.values.shape[2] != channels and _names_no_axes(source, raster.name):
+        check_order(raster, is_tensor(source))
     raster = _with_channels(replace(raster, valid=valid), source, channels, bands)
     # a network of other channels saw values as they are stored while it was trained
     raster, note = stretched(raster, "none" if options.stretch is None and channels != 3 else options.stretch)
@@ -114,7 +116,7 @@ def _with_channels(raster: Raster, source: object, channels: int | None, bands: 
     """Return the image with transparency apart or among its channels, as they are counted."""
     is_array = isinstance(source, np.ndarray) or is_tensor(source)
     n_channels = raster.values.shape[2]
-    if is_array or raster.name.lower().endswith(".npy"):
+    if _names_no_axes(source, raster.name):
         if bands is None and channels == 3 and n_channels == 2 and not is_array:
             raise ImageError(_other_channels(raster.name, raster.values.shape, channels))
         if bands is None and channels == 3 and n_channels <= 4:
@@ -125,6 +127,10 @@ def _with_channels(raster: Raster, source: object, channels: int | None, bands: 
         values = np.concatenate([raster.values, raster.alpha[..., None]], axis=2)
         return replace(raster, values=values, alpha=None)
     return raster
+
+
+def _names_no_axes(source: object, name: str) -> bool:
+    return isinstance(source, np.ndarray) or is_tensor(source) or name.lower().endswith(".npy")
 
 
 def _split(raster: Raster, channels: int | None, bands: Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:

@@ -117,12 +117,13 @@ def check_order(raster: Raster, is_tensor: bool = False) -> None:
         return
     taken, other = ("CHW", "HWC") if is_tensor else ("HWC", "CHW")
     turned = "tensor.permute(2, 0, 1)" if is_tensor else "array.transpose(1, 2, 0)"
+    where, order = ("last", (2, 0, 1)) if is_tensor else ("first", (1, 2, 0))
     meant, looks_like = f"({', '.join(taken)})", f"({', '.join(other)})"
     if _looks_like_channels(shape, 2 - at):
         raise ImageError(
             f"{raster.name}: axes {meant} would be {height} rows, {width} columns and {n_channels} channels, and it "
-            f'looks like {looks_like}. For {looks_like} pass {turned}, or axes="{other}" (--axes {other}); if it is '
-            f'{meant}, axes="{taken}".'
+            f"looks like {looks_like}. If its channels come {where}, transpose it to {tuple(shape[i] for i in order)}: "
+            f'pass {turned}, or axes="{other}" (--axes {other}); if it is {meant}, axes="{taken}".'
         )
     warnings.warn(
         f"{raster.name}: its axes are taken for {meant}, {n_channels} channels of {height} rows and {width} columns; "
