@@ -34,12 +34,18 @@ def has_bfloat16() -> bool:
 def fused_conv2d() -> Any:
     """Return the convolution of oneDNN that applies an elementwise function to its result; None if there is none.
 
-    Torch's own compiler calls it.
+    Torch's own compiler calls it. None too if it takes other arguments than this torch is known to take.
     """
     import torch
 
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if has_onednn else None
+    function = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if has_onednn else None
+    x, weight = torch.ones(1, 1, 2, 2, device="cpu"), torch.ones(1, 1, 1, 1, device="cpu")
+    try:
+        results = [function(x, sign * weight, None, [0, 0], [1, 1], [1, 1], 1, "relu", [], "") for sign in (1, -1)]
+    except Exception:  # a later torch may raise whatever it likes
+        return None
+    return function if torch.equal(results[0], x) and not results[1].any() else None
 
 
 def stable_conv2d(

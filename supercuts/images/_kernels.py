@@ -6,12 +6,11 @@ Not  no checks, no annotations (the runtime type checker cannot wrap compiled fu
 """
 
 import numpy as np
-from numba import njit
 
-from supercuts.core.compiled import kernel
+from supercuts.core.compiled import fast_kernel, kernel
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@fast_kernel
 def lab_from_rgb(pixels, linear, mix, curve):
     """Convert (P, 3) uint8 sRGB to (P, 3) float32 Lab.
 

@@ -1,4 +1,5 @@
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from numba import njit, types
 from numba.core.errors import NumbaError
 
-from supercuts.core.compiled import allocating_helper, helper, kernel
+from supercuts.core.compiled import allocating_helper, helper, kernel, known_options
 
 
 @helper
@@ -84,13 +85,24 @@ def test_what_makes_arrays_is_no_plain_helper():
 
 def test_helpers_are_private():  # called from Python, a function without a wrapper for it ends the interpreter
     package = Path(__file__).parents[2] / "supercuts"
-    helpers = re.compile(r"^@(?:\w+_)?helper\b.*\n(?:@.*\n)*def (\w+)|^@njit\(.*\*\*HELPER\)\ndef (\w+)", re.MULTILINE)
+    helpers = re.compile(r"^@(?:\w+_)?helper\b.*\n(?:@.*\n)*def (\w+)", re.MULTILINE)
     names = {
         (path.name, name)
         for path in package.rglob("*.py")
-        for pair in helpers.findall(path.read_text(encoding="utf-8"))
-        for name in pair
-        if name
+        for name in helpers.findall(path.read_text(encoding="utf-8"))
     }
     assert len(names) > 20
     assert {(path, name) for path, name in names if not name.startswith("_")} == set()
+
+
+def test_decorators_of_numba_and_its_private_modules_are_used_in_one_file():
+    package = Path(__file__).parents[2] / "supercuts"
+    direct = re.compile(r"\bnjit\b|\bnumba\.(core|_|n?jit|vectorize)|numba import .*\b(jit|vectorize|cfunc|core)\b")
+    uses = {path.name for path in package.rglob("*.py") if direct.search(path.read_text(encoding="utf-8"))}
+    assert uses == {"compiled.py"}
+
+
+def test_options_that_numba_lacks_are_left_out(monkeypatch):
+    assert known_options(no_cfunc_wrapper=True, no_such_option=True) == {"no_cfunc_wrapper": True}
+    monkeypatch.setitem(sys.modules, "numba.core.cpu", None)
+    assert known_options(no_cfunc_wrapper=True) == {}

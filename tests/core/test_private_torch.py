@@ -46,6 +46,12 @@ def test_convolution_is_that_of_torch(size, stride, padding, dilation, groups, f
     torch.testing.assert_close(y, expected.clamp(*limits), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("other", [None, lambda x: x, lambda x, *_: x])
+def test_without_a_function_that_convolves_and_rectifies_there_is_none(monkeypatch, other):
+    monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", other)
+    assert private_torch.fused_conv2d.__wrapped__() is None
+
+
 def test_this_torch_convolves_and_rectifies_at_once():
     assert private_torch.fused_conv2d() is not None
 

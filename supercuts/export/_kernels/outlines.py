@@ -6,10 +6,11 @@ Not  no checks (vectors.py); annotations are left out because numba's own types 
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import allocating_helper, kernel
 
 
-@njit(cache=True)
+@kernel
 def order_leaves(parents, n_leaves):
     """Return (M,) first and last + 1 rank of the leaves below each node; a leaf's own rank is its first."""
     n_below = np.zeros(parents.size, np.int64)
@@ -25,7 +26,7 @@ def order_leaves(parents, n_leaves):
     return first, first + n_below
 
 
-@njit(cache=True)
+@kernel
 def mark_corners(labels):
     """Return (H+1, W+1) bool: the pixel corners where a border between superpixels, or the frame, is not straight."""
     height, width = labels.shape
@@ -40,7 +41,7 @@ def mark_corners(labels):
     return is_corner
 
 
-@njit(cache=True)
+@allocating_helper
 def _number_pieces(labels, rank, low, high, box):
     """Return the 4-connected piece 1, 2, ... of each pixel of the node in its box, 0 outside, with a frame of 0."""
     height, width = box[2] - box[0], box[3] - box[1]
@@ -71,7 +72,7 @@ def _number_pieces(labels, rank, low, high, box):
     return piece
 
 
-@njit(cache=True)
+@kernel
 def trace(labels, is_corner, rank, low, high, box):
     """Return the corners (P, 2) x y of all rings of a node, and per ring its end in them and its piece.
 

@@ -6,18 +6,19 @@ Not  no checks, no features (selection.py); annotations are left out because num
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import helper, kernel
 
 NONE, FOREGROUND, BACKGROUND = 0, 1, 2
 
 
-@njit(cache=True)
+@helper
 def _log_add(a, b):
     high = max(a, b)
     return high if high == -np.inf else high + np.log(np.exp(a - high) + np.exp(b - high))
 
 
-@njit(cache=True)
+@kernel
 def foreground_of_leaves(parents, mixed, foreground, clicked):
     """Return (N,) the probability that each leaf is foreground, given the labels clicked: sum-product, O(M).
 

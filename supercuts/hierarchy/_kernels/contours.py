@@ -6,12 +6,11 @@ Not  no checks; annotations are left out because numba's own types are the signa
 """
 
 import numpy as np
-from numba import njit
 
-from supercuts.core.compiled import helper
+from supercuts.core.compiled import helper, kernel
 
 
-@njit(cache=True)
+@kernel
 def flat_components(values):
     """Join the 8-neighbours that are 0; return a parent pixel of each pixel: a forest for _find."""
     height, width = values.shape
@@ -26,7 +25,7 @@ def flat_components(values):
     return forest
 
 
-@njit(cache=True)
+@kernel
 def number_leaves(forest, height, width):
     """Return the component (height, width) of each pixel, 0..N-1 in reading order; pixels have odd indices."""
     n_columns = 2 * width + 1
@@ -43,7 +42,7 @@ def number_leaves(forest, height, width):
     return labels, n_leaves, number
 
 
-@njit(cache=True)
+@kernel
 def merge_across(values, rising, forest, node, n_leaves, parents, altitudes):
     """Flood the contour elements in rising order; write a tree node wherever two nodes meet; return the node count.
 

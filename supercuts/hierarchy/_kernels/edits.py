@@ -6,12 +6,13 @@ Not  no checks, no edits (edits.py); annotations are left out because numba's ow
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import kernel
 
 FROZEN, FREE, FORCED = 0, 1, 2
 
 
-@njit(cache=True)
+@kernel
 def tidy(parents, altitudes, rank, n_leaves, root):
     """Return parents, altitudes, and the numbers of frozen and of forced nodes, of the tree in order.
 

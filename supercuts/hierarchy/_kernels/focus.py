@@ -8,10 +8,11 @@ Not  no checks, no pixels (cuts.py); annotations are left out because numba's ow
 import heapq
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import kernel
 
 
-@njit(cache=True)
+@kernel
 def split_by_budget(parents, altitudes, n_leaves, is_inside, is_splittable, n_forced, n_regions, budget):
     """Return (M,) bool: the merges undone for n_regions, of which round(budget * regions) shall lie inside.
 

@@ -6,10 +6,11 @@ Not  no checks, no ratios (selection.py iterates); annotations are left out beca
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import kernel
 
 
-@njit(cache=True)
+@kernel
 def highest_gain(parents, gain, n_leaves, most):
     """Return the fewest disjoint nodes, 1..most of them, with the highest sum of gains; ascending.
 

@@ -6,13 +6,14 @@ Not  no checks; annotations are left out because numba's own types are the signa
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import kernel
 
 # (row, column) of the neighbours x1 ... x8 of Lam, Lee and Suen: east first, then counter-clockwise
 _RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 
 
-@njit(cache=True)
+@kernel
 def removable_codes():
     """Tell for each subiteration and each neighbourhood (bit i is x(i + 1)) whether its centre is removed."""
     table = np.zeros((2, 256), np.bool_)
@@ -33,7 +34,7 @@ def removable_codes():
     return table
 
 
-@njit(cache=True)
+@kernel
 def thin(mask):
     """Remove border pixels, the two subiterations in turn, until nothing changes."""
     height, width = mask.shape
@@ -71,7 +72,7 @@ def thin(mask):
     return padded[1:-1, 1:-1].copy()
 
 
-@njit(cache=True)
+@kernel
 def threshold_and_thin(strength, thresholds):
     """Return the thinned mask of strength >= threshold for each of the rising thresholds."""
     n_thresholds = thresholds.size
@@ -89,7 +90,7 @@ def threshold_and_thin(strength, thresholds):
     return masks
 
 
-@njit(cache=True)
+@kernel
 def reachable(union, truth, offsets):
     """List the truth pixels within reach of each union pixel, nearest first.
 
@@ -125,7 +126,7 @@ def reachable(union, truth, offsets):
     return pixels, starts, lists[0, :n_listed].copy(), lists[1, :n_listed].copy(), truth_pixels
 
 
-@njit(cache=True)
+@kernel
 def match_all(masks, truth, offsets, matched, matched_truth):
     """Match each of the masks (T, H, W) one to one with the truth; or the matched pixels into `matched`.
 
@@ -165,7 +166,7 @@ def match_all(masks, truth, offsets, matched, matched_truth):
     return found
 
 
-@njit(cache=True)
+@kernel
 def match_greedily(starts, lists, squares, active, mates, truth_mates):
     """Match free pixels with free truth pixels, the nearest pairs first."""
     unread = starts[:-1].copy()
@@ -191,7 +192,7 @@ def match_greedily(starts, lists, squares, active, mates, truth_mates):
         n_waiting = n_kept
 
 
-@njit(cache=True)
+@kernel
 def prefer_nearer(starts, lists, squares, active, mates, truth_mates):
     """Hand truth pixels to nearer pixels that have no mate until none is nearer; the number of pairs stays."""
     distances = np.zeros(truth_mates.size, np.int32)  # square distance of each truth pixel to its mate
@@ -216,7 +217,7 @@ def prefer_nearer(starts, lists, squares, active, mates, truth_mates):
             pixel = left_over
 
 
-@njit(cache=True)
+@kernel
 def augment(starts, lists, active, mates, truth_mates):
     """Enlarge a matching to the largest possible (Hopcroft and Karp, 1973); matched pixels stay matched."""
     n_pixels = mates.size
@@ -253,7 +254,7 @@ def augment(starts, lists, active, mates, truth_mates):
                     path[depth] = other
 
 
-@njit(cache=True)
+@kernel
 def is_augmentable(starts, lists, truth_mates, level, queue, n_free):
     """Number pixels by their distance along alternating paths; tell whether a free truth pixel is reached."""
     head, tail = 0, n_free
@@ -274,7 +275,7 @@ def is_augmentable(starts, lists, truth_mates, level, queue, n_free):
     return is_found
 
 
-@njit(cache=True)
+@kernel
 def flip(path, depth, nearest_first, lists, mates, truth_mates):
     """Give every pixel of an augmenting path the truth pixel its list was last read at."""
     for i in range(depth, -1, -1):

@@ -6,10 +6,11 @@ Not  no checks; annotations are left out because numba's own types are the signa
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import kernel
 
 
-@njit(cache=True)
+@kernel
 def sum_to_root(values, parents):
     """Add each row of values (nodes, columns) to its parent's, leaves first, in place."""
     for node in range(parents.size - 1):
@@ -18,7 +19,7 @@ def sum_to_root(values, parents):
             values[parent, column] += values[node, column]
 
 
-@njit(cache=True)
+@kernel
 def best_jaccard(counts, node_areas, truth_areas, births, deaths, n_cuts):
     """Return (truths, cuts): the highest intersection over union of each truth region with a region of each cut.
 

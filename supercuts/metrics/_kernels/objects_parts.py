@@ -6,10 +6,11 @@ Not  no checks; annotations are left out because numba's own types are the signa
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import kernel
 
 
-@njit(cache=True)
+@kernel
 def smallest_candidates(areas, births, deaths, n_pixels, percent, n_cuts):
     """Return (cuts,): the area of the smallest region when the largest are taken until percent of the pixels are.
 
@@ -28,7 +29,7 @@ def smallest_candidates(areas, births, deaths, n_pixels, percent, n_cuts):
     return smallest
 
 
-@njit(cache=True)
+@kernel
 def objects_and_parts(counts, areas, truth_areas, truth_is_candidate, births, deaths, smallest, setting, n_annotators):
     """Return what precision and recall are made of, for regions that live in the cuts births..deaths - 1.
 

@@ -6,12 +6,11 @@ Not  no checks; annotations are left out because numba's own types are the signa
 """
 
 import numpy as np
-from numba import njit
 
-from supercuts.core.compiled import helper
+from supercuts.core.compiled import helper, kernel
 
 
-@njit(cache=True)
+@kernel
 def boundary_mask(labels):
     """Mark the pixels of which a 4-neighbour has another label."""
     height, width = labels.shape
@@ -27,7 +26,7 @@ def boundary_mask(labels):
     return mask
 
 
-@njit(cache=True)
+@kernel
 def areas_and_perimeters(labels, n_labels):
     """Count each label's pixels and its pixel sides that face another label or the image border."""
     height, width = labels.shape
@@ -46,7 +45,7 @@ def areas_and_perimeters(labels, n_labels):
     return areas, perimeters
 
 
-@njit(cache=True)
+@kernel
 def count_components(labels):
     """Count the 4-connected components of equal labels by union-find over pixels."""
     height, width = labels.shape
@@ -80,7 +79,7 @@ def _find(parent, node):
     return node
 
 
-@njit(cache=True)
+@kernel
 def score_table(table, starts, best):
     """Score one segmentation against all annotators; raise best (truths,) to the overlaps found.
 
@@ -112,7 +111,7 @@ def score_table(table, starts, best):
     return overlap, rand_index / n_annotators, information / n_annotators
 
 
-@njit(cache=True)
+@helper
 def _best_overlap(row, truth_area, areas):
     """Return the highest intersection over union of one truth region with any region; row holds the intersections."""
     best = 0.0
@@ -122,7 +121,7 @@ def _best_overlap(row, truth_area, areas):
     return best
 
 
-@njit(cache=True)
+@helper
 def _moments(counts):
     """Return the sums of n^2 and of n log2 n."""
     squares, entropy = 0, 0.0
@@ -133,7 +132,7 @@ def _moments(counts):
     return squares, entropy
 
 
-@njit(cache=True)
+@kernel
 def cut_leaves(parents, altitudes, n_leaves, threshold, region):
     """Write the region 0..R-1 of each leaf when nodes of altitude <= threshold are merged; return R."""
     n_nodes = parents.size
@@ -147,7 +146,7 @@ def cut_leaves(parents, altitudes, n_leaves, threshold, region):
     return n_regions
 
 
-@njit(cache=True)
+@kernel
 def score_cuts(table, starts, parents, altitudes, thresholds, best):
     """Score the cuts of a tree at ascending thresholds; table (truths, leaves) as in score_table.
 

@@ -6,12 +6,13 @@ Not  no checks, no features as such (figure_ground.py)
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import kernel
 
 N_SUMS = 16  # area; y, x, y^2, x^2; three colours, their squares; pixels on the four sides; pixels on the frame
 
 
-@njit(cache=True)
+@kernel
 def sum_leaves(labels, is_image, color, n_leaves):
     """Return (N, 16) sums over pixels; y and x run from 0 to 1. The frame is where the image (H, W) ends."""
     height, width = labels.shape
@@ -43,7 +44,7 @@ def sum_leaves(labels, is_image, color, n_leaves):
     return sums
 
 
-@njit(cache=True)
+@kernel
 def sum_outlines(parents, altitudes, edges, length):
     """Return (M, 2): the border of each node with others in pixel pairs, and the sum of the altitudes along it."""
     sums = np.zeros((parents.size, 2))
@@ -67,7 +68,7 @@ def sum_outlines(parents, altitudes, edges, length):
     return sums
 
 
-@njit(cache=True)
+@kernel
 def frame_altitudes(parents, altitudes, frame, n_leaves):
     """Return (N, 2): the mean altitude at which a leaf joins the frame's pixels, and the lowest.
 
@@ -87,7 +88,7 @@ def frame_altitudes(parents, altitudes, frame, n_leaves):
     return out
 
 
-@njit(cache=True)
+@kernel
 def average_to_root(parents, values, weights, n_leaves):
     """Return (N,): the weighted mean of the values (M,) of each leaf and all nodes above it."""
     n_nodes = parents.size

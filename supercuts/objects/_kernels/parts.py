@@ -6,10 +6,11 @@ Not  no checks
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import kernel
 
 
-@njit(cache=True)
+@kernel
 def restrict(parents, is_kept):
     """Return parents (M',) of the tree of the kept leaves, and the old node (M',) of each of its nodes.
 

@@ -6,10 +6,11 @@ Not  no checks: the caller passes the arrays of a Hierarchy
 """
 
 import numpy as np
-from numba import njit
+
+from supercuts.core.compiled import kernel
 
 
-@njit(cache=True)
+@kernel
 def best_union(parents, gains, penalty):
     """Return (M,) bool: disjoint nodes of largest total gain, each less the penalty; a node rather than equal parts."""
     root = parents.size - 1
@@ -30,7 +31,7 @@ def best_union(parents, gains, penalty):
     return is_whole
 
 
-@njit(cache=True)
+@kernel
 def mark_below(parents, is_top):
     """Return (M,) bool: the nodes and everything below them."""
     is_below = is_top.copy()

@@ -13,9 +13,8 @@ read from the cache round differently, and a run that goes on would not repeat t
 """
 
 import numpy as np
-from numba import njit
 
-from supercuts.core.compiled import sum_kernel
+from supercuts.core.compiled import inlined_helper, kernel, sum_kernel
 
 _LANES = 16  # float32 in the widest vectors
 _OUTSIDE = np.float32(-1e16)
@@ -25,7 +24,7 @@ _LEAST = np.float32(-126)  # 2 to a smaller power is no normal number
 _MANTISSA_BITS = np.int32(23)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def lay_out(maps, ys, xs, cells):
     """Set cells (N, C, P) to the pixels of maps (C, H, W); ys, xs (rows, ph), (cols, pw) hold their coordinates."""
     (rows, ph), (cols, pw) = ys.shape, xs.shape
@@ -38,7 +37,7 @@ def lay_out(maps, ys, xs, cells):
                         cells[r * cols + k, c, i * pw + j] = line[xs[k, j]]
 
 
-@njit(inline="always")
+@inlined_helper
 def _add_product(rows, factors, f, n_channels):
     """Add the product of factors (9, C) and f (C, width) to rows (9, width)."""
     width = f.shape[1]
@@ -63,7 +62,7 @@ def _add_product(rows, factors, f, n_channels):
             c += 1
 
 
-@njit(inline="always")
+@inlined_helper
 def _add_transposed(f, factors, rows, n_channels):
     """Add the product of the transpose of factors (9, C) and rows (9, width) to f (C, width)."""
     width = f.shape[1]
@@ -86,7 +85,7 @@ def _add_transposed(f, factors, rows, n_channels):
             c += 1
 
 
-@njit(inline="always")
+@inlined_helper
 def _set_dots(rows, f, n_channels, out):
     """Set out (9, 0..C) to the products of rows (9, width) with f (C, width)."""
     width = f.shape[1]
@@ -129,7 +128,7 @@ def _set_dots(rows, f, n_channels, out):
             c += 1
 
 
-@njit(inline="always")
+@inlined_helper
 def _softmax(rows, mask):
     """Turn nine rows of logits into weights times mask: Cephes' exponential, here to 6e-6 of each."""
     width = rows.shape[1]
@@ -162,7 +161,7 @@ def _softmax(rows, mask):
             rows[k, q] *= total[q]
 
 
-@njit(inline="always")
+@inlined_helper
 def _set_rows(rows, values):
     """Set the start of rows to values; what is beyond stays."""
     for c in range(values.shape[0]):
@@ -170,7 +169,7 @@ def _set_rows(rows, values):
             rows[c, q] = values[c, q]
 
 
-@njit(inline="always")
+@inlined_helper
 def _iterate(cells, centers, weights, is_kept, given, near, is_pixel, start):
     """Set weights (M, 9, P) to Q, if it is kept, and given (M, 9, C + 1) to what each cell adds to its candidates.
 
@@ -219,7 +218,7 @@ def _iterate(cells, centers, weights, is_kept, given, near, is_pixel, start):
                     weights[i, k, q] = rows[k, q]
 
 
-@njit(inline="always")
+@inlined_helper
 def _iterate_backward(cells, centers, to_given, to_weights, weights, to_cells, given, near):
     """Add the gradient of the cells to to_cells, and set what gives that of the centres.
 
@@ -273,7 +272,7 @@ def _iterate_backward(cells, centers, to_given, to_weights, weights, to_cells, g
                 to_cells[i, c, q] = to_f[c, q]
 
 
-@njit(inline="always")
+@inlined_helper
 def _receive(given, near, i, received):
     """Set received (C + 1,) to the sum of what the cells around cell i give to it."""
     n = near.shape[0]

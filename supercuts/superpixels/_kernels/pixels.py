@@ -7,14 +7,14 @@ Not  no loops over pixels
 """
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
 from supercuts.core._kernels_half import _as_number
-from supercuts.core.compiled import HELPER, inlined_helper
+from supercuts.core.compiled import fast_helper, inlined_helper
 
 
-@njit(fastmath=True, **HELPER)
+@fast_helper
 def _lab(red, green, blue, tables, out):
     """Set out (3,) to Lab of bytes, to the last bit as images._kernels.lab_from_rgb."""
     linear, mix, curve = tables
