@@ -59,6 +59,26 @@ def fuzz(session: nox.Session) -> None:
     session.run("pytest", "-n", "0", "tests/fuzz", *kills, "-s")
 
 
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """Install the lowest versions that pyproject.toml allows, import every module and segment an image."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    extras = ["train", "export", "onnx"]
+    bounds = [
+        *project["dependencies"],
+        *(bound for extra in extras for bound in project["optional-dependencies"][extra]),
+    ]
+    session.install(f".[{','.join(extras)}]", *(bound.replace(">=", "==") + ".*" for bound in bounds))
+    modules = [".".join(path.with_suffix("").parts) for path in sorted(Path("supercuts").rglob("[!_]*.py"))]
+    modules.remove("supercuts.napari_widget")
+    with session.chdir(session.create_tmp()):  # away from the checkout, so that the installed package is imported
+        code = f"import importlib; [importlib.import_module(name) for name in {modules}]"
+        session.run("python", "-c", code)
+        photo = str(Path(__file__).parent / "examples" / "photo.jpg")
+        session.run("supercuts", "segment", photo, "-o", "out")
+        session.run("python", "-c", f"import supercuts; supercuts.load('compact', engine='onnx').segment({photo!r})")
+
+
 @nox.session
 def build(session: nox.Session) -> None:
     """Build the wheel, install it alone and import the public names."""

@@ -123,7 +123,7 @@ class Model:
         others come as (H, W, C) arrays, (C, H, W) tensors, .npy or .tif files.
 
         The tree has exactly `superpixels` leaves (fewer only if the image has fewer pixels). The same input always
-        gives the same output; with another number of threads the last bit of an altitude may differ.
+        gives the same output; with another number of threads the last bit of an altitude may differ for a transformer.
 
         priors: boolean masks (H, W) that another tool drew, say a detector. Each is a union of leaves, and those that
         nest or are disjoint are nodes of the tree; of masks that cross, the first ones are.

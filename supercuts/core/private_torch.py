@@ -39,7 +39,7 @@ def fused_conv2d() -> Any:
     import torch
 
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    function = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if has_onednn else None
+    function: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if has_onednn else None
     x, weight = torch.ones(1, 1, 2, 2, device="cpu"), torch.ones(1, 1, 1, 1, device="cpu")
     try:
         results = [function(x, sign * weight, None, [0, 0], [1, 1], [1, 1], 1, "relu", [], "") for sign in (1, -1)]
