@@ -78,3 +78,12 @@ def test_says_how_long_it_took(run):
     result = run("warmup")
     assert result.exit_code == 0
     assert result.stdout.startswith("ready after ")
+
+
+def test_commands_keep_freed_memory(run, monkeypatch):
+    calls = []
+    monkeypatch.setattr("supercuts.cli.main.keep_freed_memory", lambda: calls.append(True))
+    run("--version")
+    assert calls == []
+    run("cut", "nowhere.npz", "--regions", "2", "-o", "labels.png")
+    assert calls == [True]
