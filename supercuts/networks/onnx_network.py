@@ -8,8 +8,9 @@ The graph holds no weights: they are given to it when it is loaded, so one graph
 and no weights lie twice in the package. That of the compact network comes with it.
 """
 
+import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,28 @@ _SHIPPED = Path(__file__).parents[1] / "weights" / "compact.onnx"
 
 
 class OnnxNetwork:
-    """A network in ONNX Runtime; any number of threads may run it at once."""
+    """A network in ONNX Runtime; any number of threads may run it at once.
+
+    open_session: called with a number of threads, 0 for all cores.
+    """
 
     device = "cpu"
     has_boundary = True
     transformer = None
 
-    def __init__(self, config: SSNConfig, session: Any) -> None:
+    def __init__(self, config: SSNConfig, open_session: Callable[[int], Any]) -> None:
         self.config, self.channels = config, config.channels
-        self.session = session
+        self._open_session, self._process = open_session, os.getpid()
+        self.session = session = open_session(_thread_count())
         self.facts = session.get_modelmeta().custom_metadata_map
         self.stride = int(self.facts["stride"])
+
+    def _run(self, images: Float32[np.ndarray, "images channels height width"]) -> list[np.ndarray]:
+        if self._process != os.getpid():  # a fork has none of the session's threads, and would wait for them for ever
+            self._parents = self.session  # kept: ending it would wait for its threads as well
+            self.session, self._process = self._open_session(1), os.getpid()
+        outputs: list[np.ndarray] = self.session.run(None, {"images": images})
+        return outputs
 
     def ready(self) -> "OnnxNetwork":
         """Return the network."""
@@ -88,7 +100,7 @@ class OnnxNetwork:
             view = _resized(pixels, max(round(scale * height), 1), max(round(scale * width), 1))
         view = np.ascontiguousarray(view[..., ::-1]) if flip else view
         maps = []
-        for i, values in enumerate(self.session.run(None, {"images": view[None]})):
+        for i, values in enumerate(self._run(view[None])):
             stride = 1 if i < 2 else self.stride
             seen = values[0, ..., ::-1] if flip else values[0]
             maps.append(_interpolated(seen, -(-height // stride), -(-width // stride)))
@@ -109,14 +121,18 @@ def load_onnx(path: Path) -> tuple[OnnxNetwork, dict[str, float]]:
     config = parse_config(path, metadata)
     beside = path.with_suffix(".onnx")
     graph = beside if beside.is_file() else _SHIPPED
-    return OnnxNetwork(config, open_graph(graph, weights, config)), parse_levels(path, metadata.get("levels", "{}"))
+    network = OnnxNetwork(config, functools.partial(open_graph, graph, weights, config))
+    return network, parse_levels(path, metadata.get("levels", "{}"))
 
 
-def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig) -> Any:
-    """Return a session of ONNX Runtime that runs a graph with these weights.
+def _thread_count() -> int:
+    """Return OMP_NUM_THREADS, as torch does, else 0: one thread for each core."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdecimal() else 0
 
-    Its threads are OMP_NUM_THREADS, as torch's, else one for each core.
-    """
+
+def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig, n_threads: int) -> Any:
+    """Return a session of ONNX Runtime that runs a graph with these weights in `n_threads` threads, 0 for all cores."""
     check_installed(["onnxruntime"], "onnx")
     import onnxruntime
 
@@ -126,8 +142,7 @@ def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig) ->
         raise FileFormatError(f"{path} refers to other files, which is not allowed. {remedy}")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors, which are raised as well
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
+    options.intra_op_num_threads = n_threads
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(one) for one in weights.values()]
     options.add_external_initializers([PREFIX + name for name in weights], values)
     try:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Shaped
 
 from supercuts.core.errors import InputError
+from supercuts.core.forks import prepare_for_forks
 from supercuts.core.precision import autocast, sigmoid
 from supercuts.networks.backbones.base import Backbone
 from supercuts.networks.folded import Foldable
@@ -55,6 +56,10 @@ class TorchNetwork(Foldable, ABC):
     backbone: Backbone
     has_boundary = True
     _derived: Layers | InputError | None = None  # of a folded copy
+
+    def __init__(self) -> None:
+        super().__init__()
+        prepare_for_forks()
 
     @abstractmethod
     def forward(self, images: torch.Tensor) -> PixelPrediction:

@@ -98,14 +98,14 @@ def test_a_graph_that_names_other_files_is_refused(tmp_path):
     path = tmp_path / "evil.onnx"
     path.write_bytes(model.SerializeToString())
     with pytest.raises(FileFormatError, match="refers to other files"):
-        open_graph(path, {}, SSNConfig())
+        open_graph(path, {}, SSNConfig(), 1)
 
 
 def test_weights_that_are_not_given_are_not_looked_for(tmp_path, monkeypatch):
     (tmp_path / "given-when-loaded").write_bytes(bytes(10**6))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileFormatError, match="no graph of this network"):
-        open_graph(GRAPH, {}, SSNConfig())
+        open_graph(GRAPH, {}, SSNConfig(), 1)
 
 
 def test_files_that_are_no_graphs_are_refused(tmp_path):
