@@ -101,9 +101,9 @@ def view(
 
 
 _FORMATS = (
-    "npz; ucm (.mat, .npy); labels (.png, .tif); masks (folder); coco, sam (.json); geojson, gpkg, geotiff, svg; "
-    "networkx-rag, networkx-tree (.graphml, .json); pyg, pyg-levels (.pt); linkage (.npy); ome-zarr (folder); "
-    "html (the viewer)."
+    "npz; ucm (.mat, .npy); labels (.png, .tif); labels-tiff (.tif, ids from 1); masks (folder); coco, sam (.json); "
+    "geojson, gpkg, geotiff, svg; networkx-rag, networkx-tree (.graphml, .json); pyg, pyg-levels (.pt); "
+    "linkage (.npy); ome-zarr (folder); html (the viewer)."
 )
 
 
@@ -117,6 +117,9 @@ def export(
     granularity: Annotated[float | None, typer.Option(help="Only the cut at this granularity, 0..1.")] = None,
     like: Annotated[Path | None, typer.Option(help="The GeoTIFF that was segmented: map coordinates.")] = None,
     every_node: Annotated[bool, typer.Option("--every-node", help="Polygons of all nodes of the tree.")] = False,
+    start: Annotated[
+        int | None, typer.Option(metavar="0|1", help="Id of the first region in label maps; with 1, 0 is no region.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is at --out.")] = False,
 ) -> None:
     """Write a hierarchy in another format."""
@@ -136,6 +139,7 @@ def export(
                 granularity=granularity,
                 like=like,
                 every_node=every_node,
+                start=start,
                 force=force,
             )
         except OSError as error:  # a full disk, a folder that may not be written to

@@ -8,6 +8,7 @@ Not  no polygons (vectors.py), no graphs (graphs.py), no colours
 import io
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from supercuts.core.checks import check_choice, check_installed
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_folder, atomic_path
 from supercuts.export.georeference import crs_of_rasterio, georeference_of
-from supercuts.export.partitions import partitions
+from supercuts.export.partitions import Partition, partitions
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.regions import RegionTable
 from supercuts.hierarchy.tree import Hierarchy
@@ -30,23 +31,52 @@ if TYPE_CHECKING:
     import xarray
 
 
-def write_labels(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None) -> None:
-    """Write one cut; without one the superpixels to a PNG, every level and the superpixels to a TIFF."""
+def write_labels(
+    path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None, start: int = 0
+) -> None:
+    """Write one cut; without one the superpixels to a PNG, every level and the superpixels to a TIFF.
+
+    start  the id of the first region, 0 or 1; with 1, pixels that are not valid are 0, else the highest value
+    """
     suffix = Path(path).suffix.lower()
     check_choice("suffix of a label map", suffix, (".png", ".tif", ".tiff"))
     parts = partitions(hierarchy, how)
     if suffix == ".png":
-        write_labels_png(path, parts[-1].labels, nowhere=np.iinfo(np.uint16).max if hierarchy.is_masked else None)
+        nowhere = np.iinfo(np.uint16).max if hierarchy.is_masked and start == 0 else None
+        write_labels_png(path, parts[-1].labels + np.int32(check_start(start)), nowhere=nowhere)
         return
+    _write_pages(path, hierarchy, parts, start)
+
+
+def write_labels_tiff(
+    path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None, start: int = 1
+) -> None:
+    """Write one cut, without one the superpixels, as the one page of a TIFF; ids count from 1, 0 is no region."""
+    check_choice("suffix of a label TIFF", Path(path).suffix.lower(), (".tif", ".tiff"))
+    _write_pages(path, hierarchy, partitions(hierarchy, how)[-1:], start)
+
+
+def _write_pages(path: str | os.PathLike[str], hierarchy: Hierarchy, parts: Sequence[Partition], start: int) -> None:
     import tifffile  # slow to import
 
     dtype = label_type(hierarchy)
     with atomic_path(path) as temporary, tifffile.TiffWriter(temporary) as tiff:
         for part in parts:
-            labels = part.labels.astype(dtype)  # -1 becomes the highest value
+            labels = _counted(part.labels, start, dtype)
             tiff.write(
                 labels, description=part.name, compression="zlib", contiguous=False, metadata=None, rowsperstrip=256
             )
+
+
+def check_start(start: int) -> int:
+    """Return the id of the first region; raise InputError unless it is 0 or 1."""
+    check_choice("start", start, (0, 1))
+    return int(start)
+
+
+def _counted(labels: np.ndarray, start: int, dtype: type[np.unsignedinteger]) -> np.ndarray:
+    """Return labels from `start`; -1 becomes 0 if they count from 1, else the highest value."""
+    return (labels + np.int32(check_start(start))).astype(dtype)
 
 
 def label_type(hierarchy: Hierarchy) -> type[np.unsignedinteger]:
@@ -116,8 +146,12 @@ def write_geotiff(
     hierarchy: Hierarchy,
     how: Granularity | None = None,
     like: str | os.PathLike[str] | None = None,
+    start: int = 0,
 ) -> None:
-    """Write one cut, without one every level and the superpixels, where `like`, else the hierarchy, says they lie."""
+    """Write one cut, without one every level and the superpixels, where `like`, else the hierarchy, says they lie.
+
+    start  as write_labels takes it; what is not valid is the nodata value of the file
+    """
     check_choice("suffix of a GeoTIFF", Path(path).suffix.lower(), (".tif", ".tiff"))
     if like is None and hierarchy.georeference is None:
         raise InputError(
@@ -134,10 +168,11 @@ def write_geotiff(
     # written in memory: GDAL reports a full disk as a warning, if at all
     with rasterio.MemoryFile() as memory:
         transform = rasterio.Affine(*place.transform)
-        nodata = np.iinfo(dtype).max if hierarchy.is_masked else None  # what -1 becomes
+        nowhere = np.iinfo(dtype).max if check_start(start) == 0 else 0  # what -1 becomes
+        nodata = nowhere if hierarchy.is_masked else None
         with memory.open(**profile, dtype=dtype, crs=crs, transform=transform, nodata=nodata) as target:
             for band, part in enumerate(parts, start=1):
-                target.write(part.labels.astype(dtype), band)
+                target.write(_counted(part.labels, start, dtype), band)
                 target.set_band_description(band, part.name)
         content = memory.read()
     with atomic_path(path) as temporary:

@@ -4,7 +4,7 @@ In   a hierarchy, a path, the name of a format, options
 Out  the file or folder, written by the function that serves the format
 Not  no writing here; a new format is a function write(path, hierarchy) and one line in FORMATS
 
-A writer takes the options that it has parameters for: how (to cut), like, every_node; one that writes a folder
+A writer takes the options that it has parameters for: how (to cut), like, every_node, start; one that writes a folder
 takes force, files are replaced here.
 """
 
@@ -48,6 +48,7 @@ FORMATS = {
     "npz": Format("npz:write_npz", ".npz"),
     "ucm": Format("rasters:write_ucm", "_ucm.mat"),
     "labels": Format("rasters:write_labels", "_labels.tif"),
+    "labels-tiff": Format("rasters:write_labels_tiff", "_labels_from_1.tif"),
     "masks": Format("rasters:write_masks", "_masks"),
     "coco": Format("coco:write_coco", "_coco.json", "export"),
     "sam": Format("sam:write_sam", "_sam.json", "export"),
@@ -63,7 +64,12 @@ FORMATS = {
     "ome-zarr": Format("rasters:write_ome_zarr", "_ome.zarr", "export"),
     "html": Format("html_viewer:write_html", ".html"),
 }
-_OPTIONS = {"how": "regions, level, altitude and granularity", "like": "like", "every_node": "every_node"}
+_OPTIONS = {
+    "how": "regions, level, altitude and granularity",
+    "like": "like",
+    "every_node": "every_node",
+    "start": "start",
+}
 
 
 def export(
@@ -74,12 +80,13 @@ def export(
     like: str | os.PathLike[str] | None = None,
     every_node: bool = False,
     force: bool = False,
+    start: int | None = None,
 ) -> None:
     """Write the hierarchy in one of the formats of FORMATS; what is at `path` is replaced with force only."""
     check_choice("format", format, FORMATS)
     write = FORMATS[format].write()
     taken = inspect.signature(write).parameters
-    given = {"how": how, "like": like, "every_node": every_node or None}
+    given = {"how": how, "like": like, "every_node": every_node or None, "start": start}
     options: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if name not in taken:

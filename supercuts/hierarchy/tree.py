@@ -285,6 +285,7 @@ class Hierarchy:
         granularity: float | None = None,
         like: str | os.PathLike[str] | None = None,
         every_node: bool = False,
+        start: int | None = None,
         force: bool = False,
     ) -> None:
         """Write the hierarchy in another program's format; docs/exports.md lists them.
@@ -292,12 +293,14 @@ class Hierarchy:
         regions .. granularity  one cut, where the format holds regions; without one every level and the superpixels
         like                    a GeoTIFF whose coordinates to take; unless given, those of the image that was segmented
         every_node              all regions of the tree, where the format holds polygons
+        start                   of label maps: 0 or 1, the id of the first region; with 1, 0 is no region. Unless given
+                                1 for labels-tiff, else 0
         force                   replace what is at `path`
         """
         from supercuts.export import registry  # export lies above this layer: imported when asked for
 
         how = cuts.Granularity(regions, level, altitude, granularity)
-        registry.export(path, self, format, None if how == cuts.Granularity() else how, like, every_node, force)
+        registry.export(path, self, format, None if how == cuts.Granularity() else how, like, every_node, force, start)
 
     def to_xarray(self, like: Any = None, **cut: Any) -> Any:
         """Return the superpixels, or the regions of a cut (keywords of cut), as a DataArray placed as `like`."""

@@ -1,8 +1,10 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.io
+import skimage.measure
 import tifffile
 from PIL import Image
 
@@ -10,6 +12,7 @@ from supercuts.core.errors import InputError
 from supercuts.export import rasters
 from supercuts.export.rasters import label_type
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.array_files import read_variables
 
 
 def test_png_holds_the_cut_in_16_bits(ragged, tmp_path):
@@ -151,3 +154,33 @@ def test_pixels_in_no_leaf_are_nodata(tmp_path):
     with rasterio.open(tmp_path / "a.tif") as written:
         assert written.nodata == 65535
         assert written.read(1, masked=True).tolist() == [[0, None, 1]]
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize(("format", "suffix"), [("labels", ".png"), ("labels", ".tif"), ("labels-tiff", ".tif")])
+def test_labels_count_from_1_for_programs_that_take_0_for_nothing(ragged, tmp_path, format, suffix, is_masked):
+    labels = ragged.labels.copy()
+    if is_masked:
+        labels[0, np.flatnonzero(np.bincount(labels.ravel())[labels[0]] > 1)[:1]] = -1
+    h = replace(ragged, labels=labels)
+    start = {} if format == "labels-tiff" else {"start": 1}
+    h.export(tmp_path / f"a{suffix}", format, regions=5, **start)
+    written = read_variables(tmp_path / f"a{suffix}")["array"]
+    np.testing.assert_array_equal(written, h.cut(regions=5) + 1)
+    regions = skimage.measure.regionprops(written.astype(int))
+    assert [region.label for region in regions] == list(range(1, h.cut(regions=5).max() + 2))
+    assert sum(region.area for region in regions) == (labels >= 0).sum()
+    h.export(tmp_path / f"b{suffix}", format, start=0, regions=5)
+    if not is_masked:
+        assert np.min(read_variables(tmp_path / f"b{suffix}")["array"]) == 0
+
+
+def test_a_label_tiff_is_one_page(ragged, tmp_path):
+    ragged.export(tmp_path / "a.tif", "labels-tiff")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), ragged.labels + 1)
+    with pytest.raises(InputError, match=r"start=2 is unknown. Choose one of: 0, 1"):
+        ragged.export(tmp_path / "b.tif", "labels-tiff", start=2)
+    with pytest.raises(InputError, match=r"format='svg' does not take start"):
+        ragged.export(tmp_path / "b.svg", "svg", start=1)
+    with pytest.raises(InputError, match=r"suffix of a label TIFF='.png'"):
+        ragged.export(tmp_path / "b.png", "labels-tiff")

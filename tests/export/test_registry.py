@@ -35,6 +35,7 @@ SUFFIXES = {
     "npz": ".npz",
     "ucm": ".npy",
     "labels": ".png",
+    "labels-tiff": ".tif",
     "masks": "",
     "coco": ".json",
     "sam": ".json",
