@@ -245,7 +245,7 @@ class Model:
         scene = read_scene(image, self._channels, bands, mask, options)
         masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape, scene.valid)
         h = segment(scene, self._learned, wanted, self.config, masks, tile)
-        return georeferenced(h if refine is None else refine(h, all_bands(scene)), scene.georeference)
+        return georeferenced(h if refine is None else refine(h, all_bands(scene)), scene.georeference, image)
 
     def _segment_together(self, sources: list[ImageSource], wanted: int) -> Iterator[tuple[int, Hierarchy]]:
         together: list[tuple[int, Scene]] = []
@@ -263,7 +263,7 @@ class Model:
         for i, _, maps in predict_many(pixels(), self.network, self.config.views):
             number, scene = together[i]
             h = segment(scene, self._learned, wanted, self.config, maps=maps)
-            yield number, georeferenced(h, scene.georeference)
+            yield number, georeferenced(h, scene.georeference, sources[number])
         yield from ((number, self.segment(sources[number], wanted)) for number in alone)
 
     @property

@@ -53,9 +53,10 @@ def write_coco(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
     """Write one annotation a node, leaves first, root last; the root's parent_id is None."""
     check_choice("suffix of a COCO file", Path(path).suffix.lower(), (".json",))
     height, width = hierarchy.shape
+    name = hierarchy.source_name or Path(path).stem
     document = {
         "info": {"description": "tree of regions, by SuperCuts"},
-        "images": [{"id": 1, "file_name": Path(path).stem, "height": height, "width": width}],
+        "images": [{"id": 1, "file_name": name, "height": height, "width": width}],
         "categories": [{"id": 1, "name": "region", "supercategory": "region"}],
         "annotations": _annotations(hierarchy),
     }

@@ -38,9 +38,10 @@ _AXES = {
     "image": ("u1", 3),
     "georeference_transform": ("f8", 1),
     "georeference_crs": ("U", 0),  # empty: not known
+    "source_name": ("U", 0),
 }
 _GEOREFERENCE = {"georeference_transform.npy", "georeference_crs.npy"}  # both or none
-_OPTIONAL = {"image.npy", "edit_limits.npy"} | _GEOREFERENCE
+_OPTIONAL = {"image.npy", "edit_limits.npy", "source_name.npy"} | _GEOREFERENCE
 _EDIT_AXES = {
     "before_parents": ("i4", 1),
     "before_altitudes": ("f4", 1),
@@ -74,6 +75,8 @@ def write_npz(path: str | os.PathLike[str], hierarchy: Hierarchy, image: bool = 
     if hierarchy.georeference is not None:
         arrays["georeference_transform"] = np.array(hierarchy.georeference.transform, dtype=np.float64)
         arrays["georeference_crs"] = np.array(hierarchy.georeference.crs or "", dtype=np.str_)
+    if hierarchy.source_name is not None:
+        arrays["source_name"] = np.array(hierarchy.source_name, dtype=np.str_)
     if hierarchy.edits is not None:
         arrays |= {"format_version": np.array(EDITED_VERSION, dtype=np.int64), **_edit_arrays(hierarchy.edits)}
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -109,6 +112,7 @@ def _read_open(path: str | os.PathLike[str], file: IO[bytes], max_bytes: int) ->
             image=arrays.get("image"),
             levels=dict(zip(names, altitudes, strict=True)),
             georeference=_georeference(arrays),
+            source_name=str(arrays["source_name"]) if "source_name" in arrays else None,
         )
         return _edit_again(hierarchy, arrays) if "edit_kinds" in arrays else hierarchy
     except zipfile.BadZipFile as error:

@@ -1,16 +1,29 @@
-"""Keep with a hierarchy where on Earth its pixels lie.
+"""Keep with a hierarchy where on Earth its pixels lie, and what its image is called.
 
-In   Hierarchy, the georeference of the image that was segmented
+In   Hierarchy, the georeference and the source of the image that was segmented
 Out  the same with it
 Not  no export: those that write maps take it from the hierarchy
 """
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.georeference import Georeference
 
 
-def georeferenced(h: Hierarchy, georeference: Georeference | None) -> Hierarchy:
-    """Return the hierarchy with a georeference, as it is if that is None."""
-    return h if georeference is None else replace(h, georeference=georeference)
+def georeferenced(h: Hierarchy, georeference: Georeference | None, source: object = None) -> Hierarchy:
+    """Return the hierarchy with a georeference and the name of the file that was segmented, as far as there are any."""
+    name = _name(source)
+    given = {"georeference": georeference, "source_name": name}
+    kept = {key: value for key, value in given.items() if value is not None}
+    return replace(h, **kept) if kept else h
+
+
+def _name(source: object) -> str | None:
+    """Return the name of a path, or of the file of a PIL image; bytes that are no UTF-8 become the sign for that."""
+    path = source if isinstance(source, str | os.PathLike) else getattr(source, "filename", None)
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        return None
+    return os.fsencode(Path(os.fsdecode(path)).name).decode("utf-8", "replace") or None

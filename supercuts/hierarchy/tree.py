@@ -53,6 +53,7 @@ class Hierarchy:
     levels      altitude per level name (scene, object, part), coarsest first; may be empty
     edits       what merge, split and lock have done, or None
     georeference  where on Earth the pixels lie, or None
+    source_name   the name of the file that was segmented, without its folder, or None
 
     The arrays are kept as read-only views: copy one to change it.
 
@@ -79,6 +80,7 @@ class Hierarchy:
     levels: dict[str, float] = field(default_factory=dict)
     edits: Edits | None = None
     georeference: Georeference | None = None
+    source_name: str | None = None
 
     def __post_init__(self) -> None:
         """Validate, and keep read-only C-ordered views: the kernels do not check bounds."""
@@ -87,6 +89,8 @@ class Hierarchy:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _read_only(getattr(self, name)))
         object.__setattr__(self, "levels", check_levels(self.levels))
+        if not (self.source_name is None or (isinstance(self.source_name, str) and self.source_name)):
+            raise InputError(f"source_name={self.source_name!r} is no name: give the name of a file, or None.")
         _check_labels(self.labels, self.n_leaves)
         _check_tree(self.parents, self.altitudes, self.n_leaves)
 

@@ -92,7 +92,9 @@ def tree_of(
     )
     levels = {name: _altitude_of(tree.altitudes, int(h.cut(level=name).max()) + 1) for name in h.levels}
     leaf = np.append(region, -1).astype(np.int32)  # -1, the last, stays
-    return Hierarchy(leaf[pieces], tree.parents, tree.altitudes, leaves.embedding, image, levels, None, h.georeference)
+    return Hierarchy(
+        leaf[pieces], tree.parents, tree.altitudes, leaves.embedding, image, levels, None, h.georeference, h.source_name
+    )
 
 
 def refiner_config(refiner: str | RefineConfig | None) -> RefineConfig | None:

@@ -1,12 +1,18 @@
 """A GeoTIFF that rasterio writes, segmented, saved, read and exported: its map coordinates are taken over."""
 
 import json
+import os
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import supercuts
+from supercuts.core.errors import InputError
 from supercuts.hierarchy.georeferenced import georeferenced
+from supercuts.hierarchy.tree import Hierarchy
 
 SHAPE = (24, 32)
 
@@ -83,3 +89,28 @@ def test_maps_in_geojson_and_arrays_without_one(model, scene, tmp_path):
     bare = model.segment(h.image, superpixels=4)
     assert bare.georeference is None
     np.testing.assert_array_equal(bare.labels, h.labels)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("folder/photo.jpg", "photo.jpg"),
+        (Path("a b [1].tif"), "a b [1].tif"),
+        (os.fsdecode(b"caf\xe9.png"), "caf\ufffd.png"),
+        (np.zeros((2, 2)), None),
+        (Image.new("L", (2, 2)), None),
+    ],
+    ids=str,
+)
+def test_a_hierarchy_keeps_the_name_of_its_image(tmp_path, source, expected):
+    one = np.zeros(1, np.float32)
+    h = Hierarchy(np.zeros((2, 2), np.int32), np.zeros(1, np.int32), one, one[:, None][:, :0])
+    h = georeferenced(h, None, source)
+    assert h.source_name == expected
+    h.save(tmp_path / "a.npz")
+    assert supercuts.read(tmp_path / "a.npz").source_name == expected
+    h.export(tmp_path / "a_coco.json", "coco")
+    document = json.loads((tmp_path / "a_coco.json").read_text("utf-8"))
+    assert document["images"][0]["file_name"] == (expected or "a_coco")
+    with pytest.raises(InputError, match="source_name"):
+        replace(h, source_name="")
