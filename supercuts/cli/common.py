@@ -5,7 +5,9 @@ Out  lines on stderr, exit codes, a Hierarchy
 Not  no command, nothing on stdout but the JSON document that a command hands over
 """
 
+import errno
 import json
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -75,6 +77,23 @@ class Command(TyperCommand):
             for problem in str(error).splitlines() if isinstance(error, ConfigError) else [str(error)]:
                 print_error(problem)
             raise typer.Exit(exit_code(error)) from error
+        except OSError as error:
+            if error.filename is None and error.errno not in _NO_SPACE:  # a closed pipe, or a bug
+                raise
+            print_error(_unusable(error))
+            raise typer.Exit(FAILED) from error
+
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def _unusable(error: OSError) -> str:
+    """Return what is wrong with a file or folder, and the remedy."""
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "an output"
+    is_there = os.path.exists(path)  # noqa: PTH110 (a name too long is no error)
+    if (is_there and not os.access(path, os.R_OK)) or (error.errno == errno.ENOENT and Path(path).parent.is_dir()):
+        return f"{path} cannot be read ({error.strerror or error}). Give a file that you may read."
+    return f"{path} cannot be written ({error.strerror or error}). Give a path with space that you may write to."
 
 
 @contextmanager

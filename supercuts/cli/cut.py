@@ -25,6 +25,9 @@ def cut(
     granularity: Annotated[float | None, typer.Option(help="0 (one region) to 1 (all superpixels).")] = None,
     min_area: Annotated[int | None, typer.Option(metavar="PX", help="Split off no region smaller than this.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Also write the photo with the boundaries drawn.")] = None,
+    start: Annotated[
+        int, typer.Option(min=0, max=1, metavar="0|1", help="Id of the first region; with 1, 0 is no region.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a line.")] = False,
 ) -> None:
     """Cut a hierarchy into regions, by exactly one of --regions, --level, --altitude and --granularity."""
@@ -36,13 +39,16 @@ def cut(
     }
     check_exactly_one("A cut", given)
     _check_outputs(out, overlay)
+    import numpy as np
+
     from supercuts.images.io import write_labels_png, write_png
 
     with working(f"cutting {file}"):
         h = read_hierarchy(file)
         labels = h.cut(regions=regions, level=level, altitude=altitude, granularity=granularity, min_area=min_area)
         picture = None if overlay is None else _drawn(file, h, labels)  # before the first file is written
-        write_labels_png(out, labels)
+        nowhere = 2**16 - 1 if h.is_masked and start == 0 else None  # as an export of labels has it
+        write_labels_png(out, labels + np.int32(start), nowhere=nowhere)
         if overlay is not None and picture is not None:
             write_png(overlay, picture)
     n_regions, (height, width) = int(labels.max()) + 1, labels.shape

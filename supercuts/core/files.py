@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from supercuts.core.errors import InputError
@@ -25,14 +25,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     The folder is created. On an error the temporary file is removed and what was at `path` stays.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     # same folder: replacing is atomic only within one file system; same suffix: writers choose the format by it
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(target)
+    except OSError as error:
+        if error.filename is not None and Path(error.filename) == temporary:
+            error.filename, error.filename2 = str(target), None  # the name that the caller knows
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a file where a folder should be: there is nothing to remove
+            temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -16,9 +16,9 @@ from supercuts.images.georeference import Georeference
 def georeferenced(h: Hierarchy, georeference: Georeference | None, source: object = None) -> Hierarchy:
     """Return the hierarchy with a georeference and the name of the file that was segmented, as far as there are any."""
     name = _name(source)
-    given = {"georeference": georeference, "source_name": name}
-    kept = {key: value for key, value in given.items() if value is not None}
-    return replace(h, **kept) if kept else h
+    if georeference is None and name is None:
+        return h
+    return replace(h, georeference=georeference or h.georeference, source_name=name or h.source_name)
 
 
 def _name(source: object) -> str | None:

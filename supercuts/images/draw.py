@@ -188,7 +188,7 @@ def _check_color(color: tuple[int, int, int]) -> None:
 
 
 def _checked_labels(labels: np.ndarray, shape: tuple[int, ...]) -> Int32[np.ndarray, "height width"]:
-    """Return the label map as contiguous int32 after checking that its ids can be 0..R-1."""
+    """Return the label map as contiguous int32 after checking that its ids can be 0..R-1, or 1..R."""
     if labels.ndim != 2 or labels.dtype.kind not in "iu" or labels.size == 0:
         raise InputError(
             f"labels of shape {labels.shape} and dtype {labels.dtype} are not a label map: give integers (H, W), not "
@@ -197,9 +197,9 @@ def _checked_labels(labels: np.ndarray, shape: tuple[int, ...]) -> Int32[np.ndar
     if labels.shape != shape:
         raise InputError(f"labels {labels.shape} and image {shape} differ in size: give the labels of this image.")
     low, high = int(labels.min()), int(labels.max())
-    if low < -1 or high >= labels.size:
+    if low < -1 or high > labels.size:
         raise InputError(
-            f"label ids {low}..{high} are outside 0..{labels.size - 1} for {labels.size} pixels (-1: none): renumber "
-            "them with supercuts.core.arrays.relabel_consecutive."
+            f"label ids {low}..{high} are outside 0..{labels.size - 1} or 1..{labels.size} for {labels.size} pixels "
+            "(-1: none): renumber them with supercuts.core.arrays.relabel_consecutive."
         )
     return np.ascontiguousarray(labels, dtype=np.int32)

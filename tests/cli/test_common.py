@@ -1,3 +1,5 @@
+import errno
+import warnings
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from supercuts.core.errors import (
     ConfigError,
     FileFormatError,
     ImageError,
+    ImageWarning,
     InputError,
     MissingDependencyError,
     SuperCutsError,
@@ -41,6 +44,35 @@ def test_a_refusal_is_one_line_and_an_exit_code(kind, code):
     assert result.exit_code == code
     assert result.stdout == ""
     assert result.stderr == "error: photo [1].jpg is " + "long " * 40 + "and damaged\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "an output cannot be written (No space left"),
+        (OSError(errno.EACCES, "Permission denied", "/nowhere/a.png"), "/nowhere/a.png cannot be written (Permission"),
+        (OSError(errno.ENOTDIR, "Not a directory", "/dev/null/a.png"), "/dev/null/a.png cannot be written (Not a dir"),
+        (OSError(errno.ENOENT, "No such file or directory", "/no.npz"), "/no.npz cannot be read (No such file"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line_and_exit_code_1(error, message):
+    result = run_raising(error)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"error: {message}")
+    assert result.stderr.count("\n") == 1
+    assert "Give a " in result.stderr
+
+
+def test_warnings_of_images_are_notes():
+    app = typer.Typer()
+
+    @app.command(cls=common.Command)
+    def warn():
+        for _ in range(2):
+            warnings.warn("a.tif: holds pages", ImageWarning, stacklevel=1)
+
+    result = CliRunner().invoke(app, [])
+    assert result.stderr == "note: a.tif: holds pages\n" * 2
 
 
 def test_every_problem_of_a_configuration_is_a_line():

@@ -9,6 +9,9 @@ from PIL import Image
 import supercuts
 from supercuts.export import html_viewer
 from supercuts.export.registry import FORMATS
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.array_files import read_variables
+from supercuts.images.georeference import Georeference
 
 
 def quarter_labels(rows):
@@ -221,3 +224,45 @@ def test_a_missing_file_fails(run, tmp_path):
     result = run("export", tmp_path / "no.npz", "--format", "npz", "-o", tmp_path / "b.npz")
     assert result.exit_code == 1
     assert "no such file" in result.stderr
+
+
+def chain(labels, **more):
+    """Return a hierarchy of leaves that merge one after the other."""
+    n = int(labels.max()) + 1
+    parents = [n + max(leaf - 1, 0) for leaf in range(n)] + [*range(n + 1, 2 * n - 1), 2 * n - 2] if n > 1 else [0]
+    altitudes = np.concatenate([np.zeros(n), np.arange(1, n) / n]).astype(np.float32)
+    image = np.random.default_rng(0).integers(0, 255, (*labels.shape, 3), dtype=np.uint8)
+    return Hierarchy(
+        labels, np.array(parents[: 2 * n - 1], np.int32), altitudes, np.zeros((n, 2), np.float32), image, **more
+    )
+
+
+GRID = (np.arange(24)[:, None] // 12 * 2 + np.arange(32) // 16).astype(np.int32)
+LEVELS = {"scene": 0.9, "object": 0.6, "part": 0.2}
+HIERARCHIES = {
+    "whole": lambda: chain(GRID, levels=LEVELS),
+    "masked": lambda: chain(np.where(np.arange(32) < 3, -1, GRID).astype(np.int32), levels=LEVELS),
+    "edited": lambda: chain(GRID, levels=LEVELS).merge(0, 3).lock(1),
+    "masked and edited": lambda: chain(np.where(np.arange(32) < 3, -1, GRID).astype(np.int32), levels=LEVELS).split(6),
+    "georeferenced": lambda: chain(GRID, levels=LEVELS, georeference=Georeference((2, 0, 5, 0, -2, 7), "EPSG:32633")),
+    "without reference system": lambda: chain(GRID, georeference=Georeference((2, 0, 5, 0, -2, 7))),
+    "one leaf": lambda: chain(np.zeros((24, 32), np.int32), levels=LEVELS),
+    "one masked leaf": lambda: chain(np.where(GRID == 0, -1, 0).astype(np.int32), levels=LEVELS),
+    "one row": lambda: chain(GRID[:1] + np.int32(0), levels=LEVELS),
+    "one column": lambda: chain(np.arange(9, dtype=np.int32)[:, None], levels=LEVELS),
+    "one pixel": lambda: chain(np.zeros((1, 1), np.int32), levels=LEVELS),
+    "without levels": lambda: chain(GRID),
+}
+
+
+@pytest.mark.parametrize("kind", HIERARCHIES)
+def test_every_hierarchy_is_cut(run, tmp_path, kind):
+    h = HIERARCHIES[kind]()
+    file = tmp_path / "h.npz"
+    h.save(file)
+    n = min(2, h.n_leaves)
+    assert run("cut", file, "--regions", n, "-o", tmp_path / "c.png", "--overlay", tmp_path / "o.png").exit_code == 0
+    labels = read_variables(tmp_path / "c.png")["array"]
+    np.testing.assert_array_equal(np.where(labels == 65535, -1, labels.astype(int)), h.cut(regions=n))
+    assert run("cut", file, "--granularity", 1, "--start", 1, "-o", tmp_path / "d.png").exit_code == 0
+    np.testing.assert_array_equal(read_variables(tmp_path / "d.png")["array"], h.cut(granularity=1) + 1)

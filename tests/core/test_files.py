@@ -82,3 +82,15 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     remove_leftovers(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(others)
     remove_leftovers(tmp_path / "none")
+
+
+def test_errors_name_the_file_that_was_asked_for(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    (tmp_path / "a.png" / "in the way").touch()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "a.png", tmp_path / "file" / "b.png"):
+        with pytest.raises(OSError) as caught, atomic_path(path) as temporary:  # noqa: PT011 (its kind differs)
+            temporary.write_text("whole")
+        assert str(caught.value.filename).startswith(str(path.parent if path.name == "b.png" else path))
+        assert ".a." not in str(caught.value)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.png", "file"]
