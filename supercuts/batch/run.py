@@ -145,7 +145,7 @@ def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> N
     if len(set(added)) != len(added):
         raise InputError(f"--format {' '.join(settings.formats)}: one is given twice. Give each once.")
     root = out.resolve()
-    has_pictures = settings.overlays or not {"labels", "masks", "geotiff"}.isdisjoint(settings.formats)
+    has_pictures = settings.overlays or not {"labels", "labels-tiff", "masks", "geotiff"}.isdisjoint(settings.formats)
     owners: dict[str, Source] = {}
     for source in sources:
         for target in (f"{source.name}{suffix}".casefold() for suffix in added):
@@ -159,7 +159,7 @@ def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> N
         if has_pictures and place.parent == (root / source.name).parent:
             raise InputError(
                 f"{out}: pictures beside the images would be taken for images by the next run. Give another folder, or "
-                "leave out --overlays and the formats labels, masks and geotiff."
+                "leave out --overlays and the formats labels, labels-tiff, masks and geotiff."
             )
         if place.is_relative_to(root) and place.relative_to(root).as_posix().casefold() in owners:
             raise InputError(f"{source.address} would be overwritten by an output. Give another folder to write to.")
