@@ -21,6 +21,7 @@ from supercuts.superpixels._kernels import cluster as _kernels
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
 REFERENCE = Path(__file__).parent / "reference"
 
+
 @pytest.fixture(scope="module")
 def photo():
     return read_image(PHOTO)
