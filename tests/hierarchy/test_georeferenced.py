@@ -100,7 +100,7 @@ def test_maps_in_geojson_and_arrays_without_one(model, scene, tmp_path):
         (np.zeros((2, 2)), None),
         (Image.new("L", (2, 2)), None),
     ],
-    ids=str,
+    ids=["a path", "brackets", "no UTF-8", "an array", "an opened image"],
 )
 def test_a_hierarchy_keeps_the_name_of_its_image(tmp_path, source, expected):
     one = np.zeros(1, np.float32)
