@@ -102,11 +102,11 @@ def discover(
     their saliency is 0.
 
     >>> import supercuts
-    >>> image = np.full((40, 60, 3), 200, np.uint8)
-    >>> image[10:30, 20:40] = (200, 30, 30)
-    >>> h = supercuts.load("compact").segment(image, superpixels=24)
+    >>> image = np.full((120, 160, 3), 200, np.uint8)
+    >>> image[30:90, 50:110] = (200, 30, 30)
+    >>> h = supercuts.load("compact").segment(image, superpixels=100)
     >>> mask = discover(h).masks[0]
-    >>> bool(mask[12:28, 22:38].all()), bool(mask[:5].any())
+    >>> bool(mask[35:85, 55:105].all()), bool(mask[:20].any())
     (True, False)
     """
     graph = label_graph(h.labels)
