@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 import supercuts
 from supercuts.core.arrays import contingency, relabel_consecutive
 from supercuts.core.errors import InputError
+from supercuts.core.precision import fastest
 from supercuts.images.io import read_image
 from supercuts.model import Model
 from supercuts.networks import maps
@@ -49,16 +51,18 @@ def assert_connected(labels):
     assert np.unique(pieces[is_valid]).size == np.unique(labels[is_valid]).size
 
 
-@pytest.mark.parametrize(("name", "share"), [("pixels", 0.99), ("compact", 0.9)])
+@pytest.mark.parametrize(("name", "share"), [("pixels", 0.99), ("compact", 0.95)])
 def test_images_of_usual_size_give_what_they_gave_before(photo, name, share, request):
-    """Compare with stored results: without a network from an AMD EPYC, with one from an Intel Xeon in bfloat16.
+    """Compare with stored results: without a network from an AMD EPYC, with one from an Intel Xeon.
 
-    Processors round sums in their own ways: float32 on AVX2 and bfloat16 agree on 0.93 of the pixels, and their
-    altitudes in order differ by 0.0007 on average.
+    Processors round sums in their own ways. A network's results are stored for both of its number types, since those of
+    float32 and bfloat16 agree on 0.93 of the pixels only.
     """
     h = (Model(None) if name == "pixels" else request.getfixturevalue(name)).segment(photo)
-    assert np.abs(np.sort(h.altitudes) - np.load(REFERENCE / f"photo_{name}.npy")).mean() < 0.002
-    table = contingency(np.asarray(Image.open(REFERENCE / f"photo_{name}.png"), np.int32), h.labels)
+    in_float32 = name == "compact" and fastest(torch.device("cpu")) == torch.float32
+    stored = REFERENCE / f"photo_{name}{'_float32' if in_float32 else ''}"
+    assert np.abs(np.sort(h.altitudes) - np.load(f"{stored}.npy")).mean() < 0.002
+    table = contingency(np.asarray(Image.open(f"{stored}.png"), np.int32), h.labels)
     assert table.shape == (600, 600)
     assert min(table.max(axis=axis).sum() for axis in (0, 1)) >= share * table.sum()
 

@@ -44,7 +44,7 @@ _FOUND = (88, 222, 255)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of one image: its document, or why there is none."""
+    """The result of one image: its document, or the error that prevented it."""
 
     image: str
     name: str

@@ -16,7 +16,7 @@ from supercuts.cli import objects as discovery
 from supercuts.cli.common import Command, print_note, progress, working
 from supercuts.cli.objects import AsJson, Images, Out, finish, for_each, prepare
 from supercuts.cli.segment import find_images
-from supercuts.cli.train import check_config_exists, check_fresh
+from supercuts.cli.train import ConfigFile, Resume, check_config_exists, check_fresh
 from supercuts.core.checks import check_installed
 from supercuts.core.errors import InputError
 
@@ -230,13 +230,11 @@ def apply(
 
 @app.command(cls=Command, epilog="Example: supercuts refine train configs/wnet_small.yaml out=runs/wnet epochs=10")
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train, on what, for how long.")],
+    config: ConfigFile,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="key=value", help="Replace values: epochs=2 data.limit=100.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option(help="Go on from the run's last checkpoint; --no-resume refuses if there is one.")
-    ] = True,
+    resume: Resume = True,
 ) -> None:
     """Train a network that segments without annotations of regions; a run that was interrupted goes on."""
     check_config_exists(config)

@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from supercuts.training.calibrate import Level
 
 
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train, on what, for how long.")]
+Resume = Annotated[
+    bool, typer.Option(help="Go on from the run's last checkpoint; --no-resume refuses if there is one.")
+]
+
+
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train, on what, for how long.")],
+    config: ConfigFile,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="key=value", help="Replace values: max_steps=2000 data.workers=4.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option(help="Go on from the run's last checkpoint; --no-resume refuses if there is one.")
-    ] = True,
+    resume: Resume = True,
 ) -> None:
     """Train a network; a run that was interrupted goes on where it stopped when the command is given again."""
     check_config_exists(config)

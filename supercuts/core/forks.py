@@ -1,4 +1,4 @@
-"""What lets a model work in a process that was forked: the threads of torch do not survive a fork.
+"""Make models work in forked processes: the threads of torch do not survive a fork.
 
 In   nothing
 Out  children of this process in which torch works with one thread

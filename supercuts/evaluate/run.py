@@ -277,7 +277,7 @@ def bootstrap_95(
 ) -> dict[str, tuple[float, float]]:
     """Return the 2.5 and 97.5 percentiles of each figure when the images are drawn again and again with replacement.
 
-    Percentile bootstrap (Efron, 1979). The figures are computed anew for each draw, so a best threshold may move. Of
+    Percentile bootstrap (Efron, 1979). The figures are computed again for each draw, so a best threshold may move. Of
     one image there is no interval: NaN.
 
     >>> low, high = bootstrap_95(lambda xs: {"mean": sum(xs) / len(xs)}, [1.0, 2.0, 3.0])["mean"]

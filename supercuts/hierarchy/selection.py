@@ -64,7 +64,7 @@ def best_union(
             return chosen
 
 
-# what users give is checked here, number by number; whole numbers and fractions of Python, numpy, pandas, torch, JSON
+# coordinates are checked number by number: whole numbers and fractions of Python, numpy, pandas, torch and JSON
 Point = Any  # (y, x)
 Box = Any  # (y0, x0, y1, x1)
 Points = Any  # {1: points, 2: points}
