@@ -16,7 +16,7 @@ from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError, ImageError
 from supercuts.datasets.base import Sample, SampleSequence
-from supercuts.images.mat_files import read_mat
+from supercuts.images.formats.mat_files import read_mat
 from supercuts.images.raster import read_shape
 
 _SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "train+val": ("train", "val")}

@@ -22,7 +22,7 @@ from supercuts.datasets.annotations import (
     find_partner,
     list_images,
 )
-from supercuts.images.mat_files import read_mat
+from supercuts.images.formats.mat_files import read_mat
 
 _FOLDERS = ("CCP", "clothing-co-parsing", "clothing-co-parsing-master", ".")
 _PARTS = ("photos", "annotations/pixel-level", "label_list.mat")

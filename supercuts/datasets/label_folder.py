@@ -20,7 +20,8 @@ from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import FileFormatError, SuperCutsError
 from supercuts.datasets.base import Sample, SampleSequence
-from supercuts.images import array_files, raster
+from supercuts.images import raster
+from supercuts.images.formats import array_files
 
 _SPLITS = {"train": ("train",), "val": ("val",), "train+val": ("train", "val")}
 _IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")

@@ -2,7 +2,7 @@
 
 In   a folder with one file per image; the images' names and sizes
 Out  which file belongs to which image; its content, checked against the size of the image
-Not  no scores; the formats are read in images/array_files.py
+Not  no scores; the formats are read in images/formats/array_files.py
 """
 
 import zipfile
@@ -20,7 +20,7 @@ from supercuts.core.errors import FileFormatError, InputError
 from supercuts.export import npz
 from supercuts.hierarchy.contours import check_contour_map
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.array_files import SUFFIXES, describe, read_variables, refusing_damage
+from supercuts.images.formats.array_files import SUFFIXES, describe, read_variables, refusing_damage
 
 _ID_LIMIT = 2**53  # from there, floats do not tell integers apart
 _ROUNDING = 1e-6  # how far strengths may leave 0..1, which their writers cannot see

@@ -27,9 +27,9 @@ from supercuts.core.config import load_config, save_resolved
 from supercuts.core.errors import ImageError, InputError
 from supercuts.core.files import atomic_path
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.array_files import read_variables
 from supercuts.images.convert import to_bands, to_rgb, to_unit
 from supercuts.images.draw import random_colors
+from supercuts.images.formats.array_files import read_variables
 from supercuts.images.io import read_bands, read_image, write_labels_png, write_png
 from supercuts.images.raster import ReadOptions, read_raster
 from supercuts.refine.config import PartitionConfig, PreprocessConfig, RefineConfig

@@ -10,7 +10,7 @@ import supercuts
 from supercuts.export import html_viewer
 from supercuts.export.registry import FORMATS
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.array_files import read_variables
+from supercuts.images.formats.array_files import read_variables
 from supercuts.images.georeference import Georeference
 
 

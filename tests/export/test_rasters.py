@@ -12,7 +12,7 @@ from supercuts.core.errors import InputError
 from supercuts.export import rasters
 from supercuts.export.rasters import label_type
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.array_files import read_variables
+from supercuts.images.formats.array_files import read_variables
 
 
 def test_png_holds_the_cut_in_16_bits(ragged, tmp_path):

@@ -12,7 +12,7 @@ from supercuts.export.registry import export
 from supercuts.export.sam import masks
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.array_files import read_variables
+from supercuts.images.formats.array_files import read_variables
 from supercuts.model import Model
 
 

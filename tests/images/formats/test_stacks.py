@@ -5,8 +5,8 @@ import pytest
 import tifffile
 
 from supercuts.core.errors import FileFormatError, ImageError, ImageWarning, InputError
-from supercuts.images.array_files import read_variables
 from supercuts.images.formats import stacks
+from supercuts.images.formats.array_files import read_variables
 from supercuts.images.io import read_bands
 from supercuts.images.raster import ReadOptions, read_raster, read_shape
 

@@ -7,8 +7,8 @@ import scipy.io
 import scipy.sparse
 
 from supercuts.core.errors import FileFormatError
-from supercuts.images import mat_files
-from supercuts.images.mat_files import read_mat
+from supercuts.images.formats import mat_files
+from supercuts.images.formats.mat_files import read_mat
 
 LABELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
 

@@ -17,8 +17,8 @@ import numpy as np
 from supercuts.core.archives import check_members
 from supercuts.core.errors import FileFormatError, SuperCutsError
 from supercuts.images.formats import arrays, pillow, tiff
+from supercuts.images.formats.mat_files import read_mat
 from supercuts.images.formats.stored import MAX_PIXELS
-from supercuts.images.mat_files import read_mat
 
 _PNG_MODES = ("1", "L", "I;16", "I;16B", "I", "P")
 _TIFF_RGB, _TIFF_PALETTE = 2, 3

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from supercuts.core.errors import FileFormatError
-from supercuts.images.array_files import SUFFIXES, describe, read_shape, read_variables, refusing_damage
+from supercuts.images.formats.array_files import SUFFIXES, describe, read_shape, read_variables, refusing_damage
 
 MAP = np.array([[0, 7, 7], [300, 0, 1]], np.uint16)
 HDF5 = b"\x89HDF\r\n\x1a\n"
