@@ -41,7 +41,7 @@ from supercuts.datasets.base import data_root
 from supercuts.datasets.registry import open_parts
 from supercuts.evaluate.methods import MethodResult, of_model
 from supercuts.evaluate.run import Store, bootstrap_95
-from supercuts.images.color import rgb_to_lab
+from supercuts.images.convert import rgb_to_lab
 from supercuts.metrics.nodes import flat_jaccard
 from supercuts.model import Model
 from supercuts.networks.network import weights_path

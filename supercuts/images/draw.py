@@ -16,7 +16,7 @@ from scipy.special import ndtri
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import InputError
 from supercuts.images import _kernels
-from supercuts.images.color import oklch_to_rgb
+from supercuts.images.convert import oklch_to_rgb
 
 _GOLDEN, _PLASTIC = 0.618033988749895, 0.7548776662466927  # inverse golden ratio and inverse plastic number
 _BLUR_PX = 1.1  # smooths the staircase of a slanted boundary and keeps its corners

@@ -2,7 +2,7 @@
 
 In   images (B, C, H, W) float in 0..1; three channels are sRGB
 Out  CIE Lab under D65, L in 0..100, or other channels on the scale of L; of the same shape
-Not  not for pictures in memory: images/color.py knows bytes, and needs no torch
+Not  not for pictures in memory: images/convert.py knows bytes, and needs no torch
 """
 
 import torch
@@ -26,5 +26,5 @@ def rgb_to_lab(images: torch.Tensor) -> torch.Tensor:
 
 
 def color_features(images: torch.Tensor) -> torch.Tensor:
-    """Return what is compared as colour, as images.color.color_features does: Lab of RGB, 100 times other bands."""
+    """Return what is compared as colour, as images.convert.color_features does: Lab of RGB, 100 times other bands."""
     return rgb_to_lab(images) if images.shape[1] == 3 else 100 * images

@@ -18,8 +18,7 @@ from supercuts.core import _kernels_half
 from supercuts.core.arrays import channels_last
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_threads
-from supercuts.images.color import color_features
-from supercuts.images.convert import to_unit
+from supercuts.images.convert import color_features, to_unit
 from supercuts.networks._kernels import maps as _kernels
 
 _WHOLE_PIXELS = 2_000_000  # images of more are large
@@ -34,7 +33,7 @@ _ROWS = 256  # halved at once; even
 class PixelMaps:
     """What is known of each pixel before it is grouped.
 
-    color       (C, H, W) float32  CIE Lab of RGB; of C other bands 100 times each (images.color.color_features). Or
+    color       (C, H, W) float32  CIE Lab of RGB; of C other bands 100 times each (images.convert.color_features). Or
                                    (3, H, W) uint8, RGB whose Lab is meant; (0, H, W) where colour is the bands alone
     boundary    (H, W)             boundary probability, 0..1; or (1, 1): the same everywhere
     embeddings  (D, h, w)          learned channels, one value for embedding_stride x embedding_stride pixels; D = 0

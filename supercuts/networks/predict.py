@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from jaxtyping import Float32
 
-from supercuts.images.color import color_features
+from supercuts.images.convert import color_features
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.network import Maps, Network, Pixels, Sized, ViewsConfig, is_on_gpu
 

@@ -153,7 +153,7 @@ def make_ssn(config: SSNConfig) -> TorchNetwork:
 def pixel_features(color: torch.Tensor, embeddings: torch.Tensor | None, grid: Grid, config: SSNConfig) -> torch.Tensor:
     """Return the SSN features (B, C + 2 + D, H, W): scaled colour, scaled (row, col), learned channels.
 
-    `color` (B, C, H, W) is what images.color.color_features gives.
+    `color` (B, C, H, W) is what images.convert.color_features gives.
     The position scale is `position_scale * max(rows / H, cols / W)`, so one model serves any number of superpixels
     (Jampani et al.). Without embeddings this is SSN_pix.
     """

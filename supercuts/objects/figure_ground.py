@@ -22,7 +22,7 @@ from supercuts.hierarchy._kernels.tree import sum_rows_to_root
 from supercuts.hierarchy.cuts import cut_by_count
 from supercuts.hierarchy.regions import image_area
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.color import color_features
+from supercuts.images.convert import color_features
 from supercuts.merging.affinity import Perceptrons
 from supercuts.objects._kernels import figure_ground as kernels
 from supercuts.objects._kernels import snap as _kernels

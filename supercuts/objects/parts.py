@@ -18,7 +18,7 @@ from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.cuts import altitude_of_level, cut_by_altitude, cut_by_count, paint
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.color import color_features
+from supercuts.images.convert import color_features
 from supercuts.objects._kernels import parts as _kernels_parts
 from supercuts.objects.deep_spectral import spectral_pairs, spectral_regions
 from supercuts.objects.deepcut import DeepCutConfig, Progress, deepcut

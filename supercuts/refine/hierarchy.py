@@ -15,8 +15,7 @@ from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import contract, graph_of_maps
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.images.color import color_features
-from supercuts.images.convert import preview, to_unit
+from supercuts.images.convert import color_features, preview, to_unit
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count, merge_tree
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.tiles import filled

@@ -20,7 +20,7 @@ from safetensors.torch import save
 
 from supercuts.core.errors import FileFormatError
 from supercuts.core.files import atomic_path
-from supercuts.images.color import color_features
+from supercuts.images.convert import color_features
 from supercuts.images.draw import random_colors
 from supercuts.images.io import write_labels_png, write_png
 from supercuts.networks.backbones.weights import check_extent

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from supercuts.images.color import lab_tables
+from supercuts.images.convert import lab_tables
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels._kernels import cluster as _kernels

@@ -15,7 +15,7 @@ from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt
 
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_waves
-from supercuts.images.color import lab_tables
+from supercuts.images.convert import lab_tables
 from supercuts.networks.maps import PixelMaps
 from supercuts.superpixels._kernels import smooth as _kernels
 

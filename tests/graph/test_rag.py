@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph, build_rag, contract, graph_of_maps, grouped_means, region_means
-from supercuts.images.color import color_features
+from supercuts.images.convert import color_features
 from supercuts.networks import maps as maps_module
 from supercuts.networks.maps import PixelMaps
 from supercuts.superpixels._kernels import cluster as _kernels

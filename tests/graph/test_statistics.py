@@ -5,7 +5,7 @@ from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import build_rag, contract, graph_of_maps
 from supercuts.graph.statistics import LIMITS, N_BINS, contract_statistics, region_statistics
-from supercuts.images.color import color_features
+from supercuts.images.convert import color_features
 from supercuts.networks import maps as maps_module
 from supercuts.networks.maps import PixelMaps
 

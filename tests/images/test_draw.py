@@ -7,7 +7,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from skimage.segmentation import find_boundaries
 
 from supercuts.core.errors import InputError
-from supercuts.images.color import rgb_to_lab
+from supercuts.images.convert import rgb_to_lab
 from supercuts.images.draw import blend, contact_sheet, draw_boundaries, mean_color, random_colors
 
 HALVES = np.repeat([0, 1], 10)[None].repeat(12, axis=0)  # a boundary between columns 9 and 10

@@ -3,7 +3,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from supercuts.core.errors import InputError
-from supercuts.images.color import color_features
+from supercuts.images.convert import color_features
 from supercuts.networks import maps as module
 from supercuts.networks.maps import PixelMaps, as_half, check_valid, color_maps, precision
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from supercuts.core.errors import InputError
-from supercuts.images.color import lab_tables
+from supercuts.images.convert import lab_tables
 from supercuts.networks import maps as maps_module
 from supercuts.networks.maps import PixelMaps, color_maps
 from supercuts.networks.ssn import SSNConfig
