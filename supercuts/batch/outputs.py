@@ -20,6 +20,7 @@ from supercuts.batch.sources import SUFFIXES, is_url, read_bytes
 from supercuts.batch.task import DONE, FAILED, FULL, READING, UNCHANGED, UNUSABLE, Result, Settings, Task
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import ImageError, ImageWarning, InputError, MissingDependencyError
+from supercuts.core.files import printable
 from supercuts.export.registry import FORMATS
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _write_pictures(folder: Path, name: str, path: Path, h: "Hierarchy") -> dict
     is_large = h.labels.size > _LARGE_PIXELS
     contours = contour_map(cuts["superpixels"], h.parents, h.altitudes) if is_large else h.ucm()
     counts = {"superpixels": h.n_leaves, **{level: int(h.cut_nodes(**keyword_of(h, level)).size) for level in REGIONS}}
-    write_png(written["_overview.png"], overview(photo, cuts, contours, path.name, counts))
+    write_png(written["_overview.png"], overview(photo, cuts, contours, printable(path.name), counts))
     return written
 
 

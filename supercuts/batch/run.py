@@ -6,19 +6,18 @@ Not  no processes (local.py, ray_engine.py), no messages
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from supercuts.batch.local import physical_cores, run_local
 from supercuts.batch.outputs import is_full, suffixes
-from supercuts.batch.sources import Source, is_url, read_bytes
+from supercuts.batch.sources import Source, fitting, is_url, read_bytes
 from supercuts.batch.task import DONE, FULL, UNCHANGED, UNUSABLE, Result, Settings, Task
 from supercuts.batch.workspace import Workspace, open_workspace
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import InputError, SuperCutsError
-from supercuts.core.files import atomic_path
+from supercuts.core.files import write_json
 from supercuts.images.raster import ReadOptions, check_options
 
 ENGINES = ("local", "ray")
@@ -106,6 +105,8 @@ def run_batch(
     A full disk and Ctrl-C end the batch early, with a Report that says so; the same call goes on where it stopped.
     """
     settings, engine = settings or Settings(), engine or Engine()
+    added = suffixes(settings.formats, settings.overlays)
+    sources = [replace(source, name=fitting(source.name, added)) for source in sources]
     check_targets(sources, out, settings)
     check_options(ReadOptions(settings.axes, settings.page, settings.stretch))
     if settings.mask is not None and not Path(settings.mask).exists():
@@ -114,7 +115,14 @@ def run_batch(
     report = Report(len(sources))
     with open_workspace(out) as workspace:
         try:
-            tasks = [_task(i, source, workspace, fingerprint, force) for i, source in enumerate(sources)]
+            for source in sources:
+                if source.problem:
+                    report.failures.append(Failure(source.address, source.name, "InputError", source.problem))
+            tasks = [
+                _task(i, source, workspace, fingerprint, force)
+                for i, source in enumerate(sources)
+                if not source.problem
+            ]
             results = engine.run(tasks, settings, workspace.stage)
             try:
                 for result in results:
@@ -135,7 +143,11 @@ def run_batch(
 def leave_out_outputs(sources: Sequence[Source], out: Path) -> Sequence[Source]:
     """Return the sources without those in `out`, if it lies in the folder of images; of images in it alone all."""
     root = out.resolve()
-    others = [one for one in sources if is_url(one.address) or not Path(one.address).resolve().is_relative_to(root)]
+    others = [
+        one
+        for one in sources
+        if one.problem or is_url(one.address) or not Path(one.address).resolve().is_relative_to(root)
+    ]
     return others or sources
 
 
@@ -144,6 +156,7 @@ def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> N
     added = suffixes(settings.formats, settings.overlays)
     if len(set(added)) != len(added):
         raise InputError(f"--format {' '.join(settings.formats)}: one is given twice. Give each once.")
+    sources = [source for source in sources if not source.problem]
     root = out.resolve()
     has_pictures = settings.overlays or not {"labels", "labels-tiff", "masks", "geotiff"}.isdisjoint(settings.formats)
     owners: dict[str, Source] = {}
@@ -227,10 +240,7 @@ def _write_failures(report: Report, out: Path) -> None:
         path.unlink(missing_ok=True)
         return
     try:
-        with atomic_path(path) as temporary:
-            temporary.write_text(
-                json.dumps([asdict(f) for f in report.failures], indent=2, ensure_ascii=False) + "\n", "utf-8"
-            )
+        write_json(path, [asdict(failure) for failure in report.failures])
     except OSError:  # a full disk, which has been said; failures are also in the report
         if not report.stopped:
             raise

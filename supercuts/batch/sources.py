@@ -5,17 +5,23 @@ Out  Sources: where each image lies and what its outputs are called
 Not  no image is opened; only a list's text is read
 """
 
+import codecs
 import glob
+import hashlib
+import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from supercuts.core.errors import InputError, MissingDependencyError
+from supercuts.core.files import printable
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 LISTS = (".txt", ".lst")
+_MOST_BYTES = 255 - 8  # of a name in a folder, less a number that tells equal names apart
+_NO_TEXT = "the list is no text in UTF-8"
 _WEB = ("http", "https")  # servers rarely list folders, and a ? begins the arguments of an address
 
 
@@ -25,10 +31,12 @@ class Source:
 
     address  a local path, or a URL that fsspec reads
     name     of its outputs below the destination, without suffix; folders are divided by /
+    problem  why it cannot be done, though others can; "" if it can
     """
 
     address: str
     name: str
+    problem: str = ""
 
 
 def is_url(address: str) -> bool:
@@ -54,19 +62,16 @@ def find_sources(given: str) -> list[Source]:
 
 
 def check_names(sources: Iterable[Source]) -> None:
-    """Refuse names that leave the destination, and a name that two sources share (whatever the case)."""
+    """Refuse names that leave the destination, and a name that two sources share (whatever the case).
+
+    Sources that have a problem are left out.
+    """
     seen: dict[str, Source] = {}
     for source in sources:
-        parts = source.name.split("/")
-        # a name that begins with a dot could be the batch's own folder, and is hidden from whoever looks for it
-        if (
-            any(part.startswith(".") or not part.strip() for part in parts)
-            or "\\" in source.name
-            or "\0" in source.name
-        ):
-            raise InputError(
-                f"{source.address}: {source.name!r} is no name for its outputs. Write another behind a tab in a list."
-            )
+        if source.problem:
+            continue
+        if problem := _problem(source):
+            raise InputError(problem)
         other = seen.setdefault(source.name.casefold(), source)
         if other is not source:
             raise InputError(
@@ -75,11 +80,38 @@ def check_names(sources: Iterable[Source]) -> None:
             )
 
 
+def _problem(source: Source) -> str:
+    """Return why a name cannot be that of outputs, "" if it can."""
+    # a name that begins with a dot could be the batch's own folder, and is hidden from whoever looks for it
+    is_usable = all(part and not part.startswith(".") for part in source.name.split("/"))
+    if is_usable and "\\" not in source.name and "\0" not in source.address + source.name:
+        return ""
+    return f"{source.address}: {source.name!r} is no name for its outputs. Write another behind a tab in a list."
+
+
+def fitting(name: str, suffixes: Iterable[str]) -> str:
+    """Return a name of outputs that file systems take with any of these suffixes: a longer one is cut and told apart.
+
+    >>> len(fitting("x" * 251, ["_overview.png"]))
+    234
+    """
+    room = _MOST_BYTES - max((len(os.fsencode(suffix)) for suffix in suffixes), default=0)
+    folders, slash, last = name.rpartition("/")
+    if len(os.fsencode(last)) <= room:
+        return name
+    digest = hashlib.sha256(os.fsencode(last)).hexdigest()[:8]
+    while len(os.fsencode(last)) > room - len(digest) - 1:
+        last = last[:-1]
+    return f"{folders}{slash}{last}-{digest}"
+
+
 def filesystem(address: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of an address and its path there."""
     import fsspec
 
-    protocol = address.split("://", 1)[0] if is_url(address) else "file"
+    if not is_url(address):  # a path as it is: fsspec would take "~" for the home and "::" for a file in another
+        return fsspec.filesystem("file"), os.path.abspath(address)  # noqa: PTH100 (a path keeps its links)
+    protocol = address.split("://", 1)[0]
     try:
         found: tuple[Any, str] = fsspec.core.url_to_fs(address)
     except ImportError as error:
@@ -157,14 +189,15 @@ def _fixed_part(pattern: str) -> str:
 
 def _listed(given: str) -> list[Source]:
     try:
-        text = (read_bytes(given) if is_url(given) else Path(given).read_bytes()).decode("utf-8-sig")
+        text = _decoded(read_bytes(given) if is_url(given) else Path(given).read_bytes())
     except OSError as error:
         raise InputError(f"{given}: the list cannot be read ({error.strerror or error}). Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{given}: the list is no text in UTF-8 ({error}). Save it as UTF-8.") from error
     here = given.replace("\\", "/").rpartition("/")[0]
     lines = (line.strip("\r\n ") for line in text.splitlines())
-    return [_of_line(line, here) for line in lines if line and not line.startswith("#")]
+    listed = [_of_line(line, here) for line in lines if line and not line.startswith("#")]
+    if listed and all(_NO_TEXT in source.problem for source in listed):
+        raise InputError(listed[0].problem)
+    return listed
 
 
 def _of_line(line: str, here: str) -> Source:
@@ -172,5 +205,30 @@ def _of_line(line: str, here: str) -> Source:
     path = PurePosixPath(_path_of(address).replace("\\", "/"))
     is_absolute = is_url(address) or Path(address).is_absolute()
     # folders are kept of what lies below the list
-    default = path.stem if is_absolute or ".." in path.parts else path.with_suffix("").as_posix()
-    return Source(address if is_absolute or not here else f"{here}/{address}", name or default)
+    is_elsewhere = is_absolute or ".." in path.parts or not path.name
+    default = path.stem if is_elsewhere else path.with_suffix("").as_posix()
+    address = address if is_absolute or not here else f"{here}/{address}"
+    if "\\" in address and not is_url(address) and not _is_file(address):  # a list that was written on Windows
+        address = address.replace("\\", "/")
+    source = Source(address, name or default)
+    problem = _problem(source)
+    if printable(line) != line and not is_url(address) and not _is_file(address):
+        problem = f"{printable(address)}: no such file, and {_NO_TEXT}. Save it as UTF-8."
+    return replace(source, problem=problem)
+
+
+def _is_file(address: str) -> bool:
+    try:
+        return Path(address).is_file()
+    except (OSError, ValueError):  # too long, or a NUL in it
+        return False
+
+
+def _decoded(content: bytes) -> str:
+    """Return the text of a list: UTF-16 with its mark, as Windows' shell writes it, else UTF-8.
+
+    Bytes that are no UTF-8 stay, because file names may hold them.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
+    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")

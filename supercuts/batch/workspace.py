@@ -64,7 +64,8 @@ class Journal:
         self.records.pop(name, None)
 
     def _append(self, entry: dict[str, object]) -> None:
-        line = json.dumps({"v": JOURNAL_VERSION, **entry}, ensure_ascii=False).encode() + b"\n"
+        text = json.dumps({"v": JOURNAL_VERSION, **entry}, ensure_ascii=False)
+        line = text.encode("utf-8", "backslashreplace") + b"\n"  # names that are no UTF-8 as JSON's escapes
         with self.path.open("ab+", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             if end:

@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +30,7 @@ from typer.core import TyperCommand
 
 import supercuts
 from supercuts.core.errors import ConfigError, FileFormatError, ImageWarning, InputError, SuperCutsError
+from supercuts.core.files import NO_SPACE
 
 FAILED, USAGE = 1, 2
 Merging = Annotated[
@@ -78,22 +79,53 @@ class Command(TyperCommand):
                 print_error(problem)
             raise typer.Exit(exit_code(error)) from error
         except OSError as error:
-            if error.filename is None and error.errno not in _NO_SPACE:  # a closed pipe, or a bug
+            if error.filename is None and error.errno not in NO_SPACE:  # a closed pipe, or a bug
                 raise
-            print_error(_unusable(error))
+            print_error(explain(error))
             raise typer.Exit(FAILED) from error
 
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_REMEDIES = {
+    errno.EISDIR: "Give the path of a file, not of a folder",
+    errno.ENOTEMPTY: "Give the path of a file, not of a folder",
+    errno.ENAMETOOLONG: "Give a shorter name",
+}
 
 
-def _unusable(error: OSError) -> str:
-    """Return what is wrong with a file or folder, and the remedy."""
-    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "an output"
-    is_there = os.path.exists(path)  # noqa: PTH110 (a name too long is no error)
-    if (is_there and not os.access(path, os.R_OK)) or (error.errno == errno.ENOENT and Path(path).parent.is_dir()):
-        return f"{path} cannot be read ({error.strerror or error}). Give a file that you may read."
-    return f"{path} cannot be written ({error.strerror or error}). Give a path with space that you may write to."
+def explain(error: Exception, source: object = "") -> str:
+    """Return what is wrong in one line, with the remedy; `source` is the image that it is about."""
+    message = str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else "an output"
+        is_there = os.path.exists(path)  # noqa: PTH110 (a name too long is no error)
+        reason = error.strerror or message
+        if (is_there and not os.access(path, os.R_OK)) or (error.errno == errno.ENOENT and Path(path).parent.is_dir()):
+            message = f"{path} cannot be read ({reason}). Give a file that you may read."
+        else:
+            remedy = _REMEDIES.get(error.errno, "Give a path with space that you may use")
+            message = f"{path} cannot be written ({reason}). {remedy}."
+    return message if str(source) in message else f"{source}: {message}"
+
+
+def check_writable(path: Path) -> None:
+    """Raise OSError, before any work, where a file can evidently not be written."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    folder = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), path.absolute().parent)
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def make_folder(out: Path, files: Iterable[Path]) -> None:
+    """Create the folder --out for these files; raise OSError if one of them can evidently not be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be created ({error.strerror}). Give a folder that may be.") from error
+    for path in files:
+        check_writable(path)
 
 
 @contextmanager
@@ -135,8 +167,10 @@ def check_reading(axes: str | None, stretch: str | None) -> None:
 
 
 def exit_code(error: SuperCutsError) -> int:
-    """Return 2 for a wrong option or configuration, 1 for an input that cannot be worked on."""
-    return USAGE if isinstance(error, InputError | ConfigError) else FAILED
+    """Return 2 for a wrong option or configuration, 1 for files that cannot be worked on or written."""
+    cause = error.__cause__
+    is_refused_by_system = isinstance(cause, OSError) and not isinstance(cause, TimeoutError)
+    return USAGE if isinstance(error, InputError | ConfigError) and not is_refused_by_system else FAILED
 
 
 def print_error(message: str) -> None:
@@ -187,9 +221,10 @@ def read_hierarchy(path: Path) -> "supercuts.Hierarchy":
 
 
 def check_suffix(option: str, path: Path, suffix: str) -> None:
-    """Refuse, before any work, an output path that the writer will not accept."""
+    """Refuse, before any work, an output path that the writer will not accept, or that cannot be written."""
     if path.suffix.lower() != suffix:
         raise InputError(f"{option} {path} does not end in {suffix}. Name it {path.with_suffix(suffix)}.")
+    check_writable(path)
 
 
 def _print_line(prefix: str, style: str, line: str) -> None:

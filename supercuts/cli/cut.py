@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import typer
 
 import supercuts
-from supercuts.cli.common import FAILED, check_suffix, print_error, print_json, read_hierarchy, working
+from supercuts.cli.common import check_suffix, print_json, read_hierarchy, working
 from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
+from supercuts.core.files import atomic_paths
 
 
 def cut(
@@ -48,9 +49,10 @@ def cut(
         labels = h.cut(regions=regions, level=level, altitude=altitude, granularity=granularity, min_area=min_area)
         picture = None if overlay is None else _drawn(file, h, labels)  # before the first file is written
         nowhere = 2**16 - 1 if h.is_masked and start == 0 else None  # as an export of labels has it
-        write_labels_png(out, labels + np.int32(start), nowhere=nowhere)
-        if overlay is not None and picture is not None:
-            write_png(overlay, picture)
+        with atomic_paths([out] if overlay is None else [overlay, out]) as staged:
+            write_labels_png(staged[-1], labels + np.int32(start), nowhere=nowhere)
+            if picture is not None:
+                write_png(staged[0], picture)
     n_regions, (height, width) = int(labels.max()) + 1, labels.shape
     if as_json:
         paths = {"file": str(file), "labels": str(out), "overlay": None if overlay is None else str(overlay)}
@@ -135,22 +137,16 @@ def export(
     check_choice("--format", format, FORMATS)
     with working(f"writing {out}"):
         h = read_hierarchy(file)
-        try:
-            h.export(
-                out,
-                format,
-                regions=regions,
-                level=level,
-                altitude=altitude,
-                granularity=granularity,
-                like=like,
-                every_node=every_node,
-                start=start,
-                force=force,
-            )
-        except OSError as error:  # a full disk, a folder that may not be written to
-            print_error(
-                f"{out} cannot be written ({error.strerror or error}). Give a path with space that you may use."
-            )
-            raise typer.Exit(FAILED) from error
+        h.export(
+            out,
+            format,
+            regions=regions,
+            level=level,
+            altitude=altitude,
+            granularity=granularity,
+            like=like,
+            every_node=every_node,
+            start=start,
+            force=force,
+        )
     typer.echo(f"{out}: {format} of {file}")

@@ -5,6 +5,8 @@ Out  the call of one command; exit code 0, 1 (inputs failed) or 2 (usage)
 Not  no work: each command is one module; numba and torch are imported only once a command runs
 """
 
+import io
+import sys
 import time
 from typing import Annotated
 
@@ -94,3 +96,6 @@ def options(
 ) -> None:
     """Turn images into hierarchies of superpixels: segment once, cut at any granularity."""
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names may hold what the terminal, or UTF-8, has no characters for
+            stream.reconfigure(errors="backslashreplace")

@@ -5,7 +5,6 @@ Out  OUT/<name>_objects.png or _parts.png (16-bit labels, 0 none), a panel and a
 Not  no discovery (objects/), no segmentation
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 import supercuts
-from supercuts.cli.common import FAILED, print_error, print_json, print_note, progress, read_hierarchy, working
-from supercuts.cli.segment import find_images, name_outputs
+from supercuts.cli.common import FAILED, explain, print_error, print_json, print_note, progress, read_hierarchy, working
+from supercuts.cli.segment import check_out, find_images, name_outputs
 from supercuts.core.errors import InputError, SuperCutsError
-from supercuts.core.files import atomic_path
+from supercuts.core.files import atomic_paths, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,15 +53,9 @@ class Report:
 
 def prepare(images: list[Path], out: Path, suffixes: Iterable[str]) -> dict[Path, str]:
     """Return each input's output name and create the folder; refuse one in which an output would replace an input."""
-    names = name_outputs(find_images(images))
-    targets = {out.resolve() / f"{name}{suffix}" for name in names.values() for suffix in suffixes}
-    for path in names:
-        if path.parent.resolve() / path.name in targets:
-            raise InputError(f"{path} would be overwritten by an output of that name. Give another folder to --out.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {out} cannot be created ({error.strerror}). Give a folder that may be.") from error
+    suffixes = list(suffixes)
+    names = name_outputs(find_images(images), suffixes)
+    check_out(out, names, suffixes)
     return names
 
 
@@ -93,9 +86,7 @@ def for_each(
                 document = work(path, name, step)
                 reports.append(Report(str(path), name, document))
             except (SuperCutsError, OSError) as error:  # the other images may still succeed
-                message = str(error)
-                said = message if str(path) in message else f"{path}: {message}"
-                reports.append(Report(str(path), name, error=said))
+                reports.append(Report(str(path), name, error=explain(error, path)))
             bar.update(steps, visible=False)
             bar.advance(task)
     return reports
@@ -122,12 +113,6 @@ def finish(
     if errors:
         print_error(f"{len(errors)} of {len(reports)} images failed")
         raise typer.Exit(FAILED)
-
-
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a document, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def photo_of(h: "supercuts.Hierarchy") -> "np.ndarray":
@@ -231,9 +216,10 @@ def write_objects(out: Path, path: Path, name: str, h: "supercuts.Hierarchy", fo
         "objects": describe(found, int(h.areas()[-1])),
         "files": [str(file) for file in files],
     }
-    write_labels_png(files[0], labels)
-    write_png(files[1], picture)
-    write_json(files[2], document)
+    with atomic_paths(files) as staged:
+        write_labels_png(staged[0], labels)
+        write_png(staged[1], picture)
+        write_json(staged[2], document)
     return document
 
 
@@ -337,9 +323,10 @@ def write_parts(
         ],
         "files": [str(file) for file in files],
     }
-    write_labels_png(files[0], found.labels)
-    write_png(files[1], panel(photo_of(h), tiles, objects.boxes_yxyx))
-    write_json(files[2], document)
+    with atomic_paths(files) as staged:
+        write_labels_png(staged[0], found.labels)
+        write_png(staged[1], panel(photo_of(h), tiles, objects.boxes_yxyx))
+        write_json(staged[2], document)
     return document
 
 
@@ -371,6 +358,7 @@ def _renumber(out: Path, name: str, document: dict[str, Any], numbers: "np.ndarr
     painted = np.concatenate([[0], numbers]).astype(np.int32)[labels]
     boxes = np.array([one["box_yxyx"] for one in document["objects"]])
     photo = read_photo(Path(document["image"]))
-    write_png(files[1], panel(photo, {"objects": of[labels], "parts": painted}, boxes))
-    write_labels_png(files[0], painted)
-    write_json(files[2], document)
+    with atomic_paths(files) as staged:
+        write_labels_png(staged[0], painted)
+        write_png(staged[1], panel(photo, {"objects": of[labels], "parts": painted}, boxes))
+        write_json(staged[2], document)

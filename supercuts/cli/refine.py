@@ -218,8 +218,8 @@ def apply(
         found = class_probabilities(image, network)
         h = segment_by_maps(image, pixel_maps(image, found), superpixels)
         labels = found.argmax(0).astype("int32") if regions is None else h.cut(regions=regions)
-        h.save(out / f"{name}.npz")
         write_classes(out / name, labels)
+        h.save(out / f"{name}.npz")  # last: whoever finds it finds the others
         outputs = [str(out / f"{name}{suffix}") for suffix in _SUFFIXES]
         return {"image": str(path), "outputs": outputs, "labels": len(set(labels.flat)), "superpixels": h.n_leaves}
 

@@ -20,7 +20,7 @@ from rich.text import Text
 
 import supercuts
 from supercuts.batch.outputs import REGIONS, keyword_of, suffixes, write_outputs
-from supercuts.batch.sources import SUFFIXES
+from supercuts.batch.sources import SUFFIXES, fitting
 from supercuts.cli.common import (
     FAILED,
     Axes,
@@ -30,6 +30,8 @@ from supercuts.cli.common import (
     Stretch,
     Views,
     check_reading,
+    explain,
+    make_folder,
     parse_bands,
     print_error,
     print_json,
@@ -38,6 +40,7 @@ from supercuts.cli.common import (
     working,
 )
 from supercuts.core.errors import InputError, SuperCutsError
+from supercuts.core.files import name_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,8 @@ def segment(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
     """Segment images into hierarchies of superpixels, and draw their superpixels, parts, objects and scene."""
-    names = name_outputs(find_images(images))
+    formats = () if viewer is False else ("html",)
+    names = name_outputs(find_images(images), suffixes(formats, overlays))
     if mask is not None and len(names) != 1:
         raise InputError(f"--mask is of one image, and {len(names)} are given. Segment them one by one.")
     check_reading(axes, stretch)
@@ -95,11 +99,11 @@ def segment(
         "stretch": stretch,
     }
     options = {"superpixels": superpixels, **{name: value for name, value in given.items() if value is not None}}
-    formats = () if viewer is False else ("html",)
-    _check_out(out, names, suffixes(formats, overlays))
+    check_out(out, names, suffixes(formats, overlays))
     for path, name in names.items():
         if name != path.stem:
-            print_note(f"{path}: another image is called {path.stem}; the outputs of this one are named {name}")
+            why = f"another image is called {path.stem}" if name.startswith(path.stem) else "its name is too long"
+            print_note(f"{path}: {why}; the outputs of this one are named {name}")
     with working(f"loading model {model}"):
         network = supercuts.load(model, merging=merging, views=views)
     reports = []
@@ -134,22 +138,23 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
     return list(unique.values())
 
 
-def name_outputs(paths: Iterable[Path]) -> dict[Path, str]:
+def name_outputs(paths: Iterable[Path], suffixes: Iterable[str] = ()) -> dict[Path, str]:
     """Return each file's output name: its stem, or stem_2, stem_3 ... where another file has the stem already.
 
-    Names differ by more than case, because some file systems ignore it.
+    Names differ by more than case, because some file systems ignore it, and leave room for the suffixes.
 
     >>> list(name_outputs([Path("a/x.jpg"), Path("b/x.png"), Path("x_2.png")]).values())
     ['x', 'x_3', 'x_2']
     """
-    paths = list(paths)
-    taken = {path.stem.casefold() for path in paths}
+    suffixes = list(suffixes)
+    stems = {path: fitting(path.stem, suffixes) for path in paths}
+    taken = {stem.casefold() for stem in stems.values()}
     seen: set[str] = set()
     names = {}
-    for path in paths:
-        name, number = path.stem, 2
+    for path, stem in stems.items():
+        name, number = stem, 2
         if name.casefold() in seen:
-            while (name := f"{path.stem}_{number}").casefold() in taken:
+            while (name := f"{stem}_{number}").casefold() in taken:
                 number += 1
             taken.add(name.casefold())
         seen.add(name.casefold())
@@ -173,16 +178,15 @@ def _images_in(folder: Path) -> list[Path]:
     return found
 
 
-def _check_out(out: Path, names: Mapping[Path, str], suffixes: list[str]) -> None:
-    """Create the folder; refuse one in which an output would replace an input."""
-    targets = {_place(out / f"{name}{suffix}") for name in names.values() for suffix in suffixes}
+def check_out(out: Path, names: Mapping[Path, str], suffixes: Iterable[str]) -> None:
+    """Create the folder; refuse one in which an output would replace an input, or where one cannot be written."""
+    suffixes = list(suffixes)
+    files = [out / f"{name}{suffix}" for name in names.values() for suffix in suffixes]
+    targets = {_place(file) for file in files}
     for path in names:
         if _place(path) in targets:
             raise InputError(f"{path} would be overwritten by an output of that name. Give another folder to --out.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {out} cannot be created ({error.strerror}). Give a folder that may be.") from error
+    make_folder(out, files)
 
 
 def _segment_one(
@@ -203,13 +207,14 @@ def _segment_one(
             print_note(f"{path}: no viewer is written, which shows no image as large")
             formats = ()
         regions = {level: int(h.cut_nodes(**keyword_of(h, level)).size) for level in reversed(REGIONS)}
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as folder:
+        with tempfile.TemporaryDirectory(prefix=".supercuts.", dir=out) as folder:
             written = write_outputs(Path(folder), name, path, h, formats, overlays)
             # the hierarchy last: whoever finds an .npz finds everything that belongs to it
             outputs = [file.replace(out / f"{name}{suffix}") for suffix, file in written.items()]
     except (SuperCutsError, OSError) as error:  # a full disk or a name too long: the other images may still succeed
-        message = str(error)
-        return Report(str(path), name, error=message if str(path) in message else f"{path}: {message}")
+        if isinstance(error, OSError):
+            name_target(error, out / name, out)
+        return Report(str(path), name, error=explain(error, path))
     return Report(str(path), name, [str(file) for file in outputs], h.n_leaves, regions, seconds, *h.shape)
 
 

@@ -1,21 +1,27 @@
-"""Atomic writing: a reader sees the old file or folder or the whole new one, never a part.
+"""Atomic writing: a reader sees the old file or folder or the whole new one, never a part. Names that are no text.
 
-In   a path and a function that writes to a path
-Out  the file or folder in place, or the old state and the writer's error
-Not  no formats
+In   a path and a function that writes to a path, or a document
+Out  the file or folder in place, or the old state and the writer's error, which names the path
+Not  no formats but JSON
 """
 
+import errno
+import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from supercuts.core.errors import InputError
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # nothing more can be written there
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.\w+)?")  # what atomic_path calls them
+_SURROGATES = re.compile("[\ud800-\udfff]")  # bytes of a name that are not UTF-8, as Python holds them
+_LONGEST_SUFFIX = 24
 
 
 @contextmanager
@@ -25,19 +31,43 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     The folder is created. On an error the temporary file is removed and what was at `path` stays.
     """
     target = Path(path)
-    # same folder: replacing is atomic only within one file system; same suffix: writers choose the format by it
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
+    # same folder: replacing is atomic only within one file system; same suffix: writers choose the format by it. The
+    # rest of the name may be as long as the file system takes, or no UTF-8, which some writers refuse
+    suffix = printable(target.suffix) if len(target.suffix) <= _LONGEST_SUFFIX else ""
+    temporary = target.with_name(f".supercuts.{secrets.token_hex(6)}{suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(target)
     except OSError as error:
-        if error.filename is not None and Path(error.filename) == temporary:
-            error.filename, error.filename2 = str(target), None  # the name that the caller knows
+        name_target(error, target, temporary)
         raise
     finally:
         with suppress(OSError):  # a file where a folder should be: there is nothing to remove
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_paths(paths: Iterable[str | os.PathLike[str]]) -> Iterator[list[Path]]:
+    """Yield a temporary path for each path; move all into place, the last one last, unless the block has an error."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(atomic_path(path)) for path in reversed(list(paths))][::-1]
+
+
+def write_json(path: str | os.PathLike[str], document: Any, indent: int = 2) -> None:
+    """Write a document as UTF-8; bytes of names that are not UTF-8 are written as JSON's escapes of surrogates."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def printable(name: str) -> str:
+    """Return a name with the sign for unknown characters in place of bytes that are not UTF-8.
+
+    >>> printable("caf\\udce9.png")
+    'caf\ufffd.png'
+    """
+    return _SURROGATES.sub("\ufffd", name)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -56,9 +86,9 @@ def atomic_folder(path: str | os.PathLike[str], marker: str, force: bool = False
     """
     target = Path(path)
     _check_replaceable(target, marker, force)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = (target.with_name(f".{target.name}.{secrets.token_hex(6)}") for _ in range(2))
+    temporary, old = (target.with_name(f".supercuts.{secrets.token_hex(6)}") for _ in range(2))
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         yield temporary
         if target.exists():
@@ -70,8 +100,20 @@ def atomic_folder(path: str | os.PathLike[str], marker: str, force: bool = False
                 old.rename(target)
             raise
         shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        name_target(error, target, temporary)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def name_target(error: OSError, target: Path, temporary: Path) -> None:
+    """Let an error of writing name the path that the caller knows, not a temporary one, a folder above it, or none."""
+    at = None if error.filename is None else Path(os.fsdecode(error.filename))
+    if error.errno is not None and (at is None or at.is_relative_to(temporary) or target.is_relative_to(at)):
+        error.filename = str(target)
+        if error.filename2 is not None:
+            del error.filename2
 
 
 def _check_replaceable(folder: Path, marker: str, force: bool) -> None:

@@ -137,7 +137,10 @@ def _of_sub_folders(folder: Path, split: str) -> list[Sample]:
 
 def _of_names(folder: Path, split: str, val_fraction: float) -> list[Sample]:
     files = _files(folder / "images", _IMAGES)
-    place = {path: int.from_bytes(hashlib.sha256(path.stem.encode()).digest()[:8]) / 2**64 for path in files}
+    place = {
+        path: int.from_bytes(hashlib.sha256(path.stem.encode("utf-8", "surrogatepass")).digest()[:8]) / 2**64
+        for path in files
+    }
     val = {path for path in files if place[path] < val_fraction}
     if 0 < val_fraction < 1 and len(files) > 1:  # a part without images would be useless
         lowest, highest = min(files, key=place.__getitem__), max(files, key=place.__getitem__)

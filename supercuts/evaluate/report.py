@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from supercuts.core.files import atomic_path
+from supercuts.core import files
 from supercuts.core.version import package_version
 from supercuts.evaluate.hierarchies import HierarchyScores, HierarchyTable, summarise
 from supercuts.evaluate.methods import MethodResult
@@ -149,15 +149,17 @@ def _threshold_rows(results: Sequence[MethodResult[HierarchyScores]]) -> Iterabl
 def write_json(path: Path, document: object) -> None:
     """Write a JSON file; a figure that is not a number becomes null, which standard JSON has instead."""
     standard = json.loads(json.dumps(document), parse_constant=lambda _: None)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(standard, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.write_json(path, standard, indent=1)
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows under the union of their columns, in the order in which those first appear."""
     listed = list(rows)
     columns = list(dict.fromkeys(name for row in listed for name in row))
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        files.atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(listed)

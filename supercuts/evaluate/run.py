@@ -122,7 +122,7 @@ class Store(Generic[_Score]):
     def folder_of(self, method: str) -> Path:
         """Return where the scores of one method are."""
         # a method's name may hold any character, slashes of a path too
-        return self.folder / hashlib.sha256(method.encode()).hexdigest()[:16]
+        return self.folder / hashlib.sha256(method.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def _path(self, task: Task[_Score]) -> Path:
         return self.folder_of(task.method) / f"{task.sample.name}.json"

@@ -24,7 +24,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 from supercuts.core.errors import InputError
-from supercuts.core.files import atomic_path
+from supercuts.core.files import atomic_path, printable
 from supercuts.hierarchy.cuts import altitude_of_level
 from supercuts.hierarchy.tree import Hierarchy
 
@@ -50,7 +50,7 @@ _JPEG_QUALITY = 92
 def write_html(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
     """Write the page; its title is the file's stem."""
     with atomic_path(path) as temporary:
-        temporary.write_text(page(hierarchy, Path(path).stem), encoding="utf-8")
+        temporary.write_text(page(hierarchy, printable(Path(path).stem)), encoding="utf-8")
 
 
 def page(hierarchy: Hierarchy, name: str = "SuperCuts") -> str:

@@ -8,6 +8,7 @@ A writer takes the options that it has parameters for: how (to cut), like, every
 takes force, files are replaced here.
 """
 
+import errno
 import importlib
 import inspect
 import os
@@ -100,6 +101,7 @@ def export(
 
 def _check_target(path: Path, force: bool) -> None:
     if path.is_dir():
-        raise InputError(f"{path} is a folder and this format is a file: give the path of a file in it.")
+        message = f"{path} is a folder and this format is a file: give the path of a file in it."
+        raise InputError(message) from IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists() and not force:
         raise InputError(f"{path} exists: choose another path, or replace it with force=True (--force).")

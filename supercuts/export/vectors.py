@@ -5,6 +5,7 @@ Out  outlines along pixel edges; features with attributes; files of them
 Not  no label maps (rasters.py)
 """
 
+import errno
 import json
 import os
 import warnings
@@ -194,8 +195,8 @@ def _add_layer(path: Path, name: str, layer: list[Feature], crs: str | None) -> 
     try:
         pyogrio.raw.write(path, _to_wkb(layer), columns, fields, layer=name, **options)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
-        # GDAL tells of a full disk by the statement or the commit that failed
-        raise OSError(f"{error}; is the disk full?") from error
+        # GDAL reports a full disk as the statement, of any length, or the commit that failed
+        raise OSError(errno.EIO, f"{str(error)[:60]}...; is the disk full?") from error
 
 
 def _to_wkb(layer: list[Feature]) -> np.ndarray:

@@ -9,6 +9,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from supercuts.core.files import printable
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.georeference import Georeference
 
@@ -26,4 +27,4 @@ def _name(source: object) -> str | None:
     path = source if isinstance(source, str | os.PathLike) else getattr(source, "filename", None)
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         return None
-    return os.fsencode(Path(os.fsdecode(path)).name).decode("utf-8", "replace") or None
+    return printable(Path(os.fsdecode(path)).name) or None

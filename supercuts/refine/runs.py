@@ -25,7 +25,7 @@ from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.checks import check_in_range
 from supercuts.core.config import load_config, save_resolved
 from supercuts.core.errors import ImageError, InputError
-from supercuts.core.files import atomic_path
+from supercuts.core.files import atomic_path, atomic_paths, write_json
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import to_bands, to_rgb, to_unit
 from supercuts.images.draw import random_colors
@@ -344,8 +344,6 @@ def write_result(
     """Write labels, their colours and, last, the document of an image; return the document."""
     labels = label(network, example, run.config)
     files = [run.out / f"{name}{suffix}" for suffix in SHARED_SUFFIXES]
-    write_labels_png(files[0], labels)
-    write_png(files[1], random_colors(labels))
     document = {
         "image": str(path),
         "height": labels.shape[0],
@@ -356,8 +354,10 @@ def write_result(
         **record,
     }
     document["files"] = [str(file) for file in files] + record["files"]
-    with atomic_path(files[2]) as temporary:
-        temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
+    with atomic_paths(files) as staged:
+        write_labels_png(staged[0], labels)
+        write_png(staged[1], random_colors(labels))
+        write_json(staged[2], document)
     return document
 
 

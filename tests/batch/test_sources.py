@@ -1,10 +1,11 @@
+import os
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import fsspec
 import pytest
 
-from supercuts.batch.sources import Source, check_names, find_sources, is_url, read_bytes
+from supercuts.batch.sources import Source, check_names, find_sources, fitting, is_url, read_bytes
 from supercuts.core.errors import InputError, MissingDependencyError
 
 
@@ -94,6 +95,64 @@ def test_refuses_what_holds_no_image(tree, tmp_path):
         find_sources(str(tmp_path / "missing.txt"))
     with pytest.raises(InputError, match="Save it as UTF-8"):
         find_sources(str(tmp_path / "latin.txt"))
+
+
+ODD_NAMES = (
+    "caf\udce9",
+    "a[1]",
+    "-x",
+    "~",
+    "~root",
+    "%s{x}",
+    " ",
+    "a::b",
+    "s3:x",
+    "é" * 120,
+    "new\nline",
+    "#x",
+    "a=b?c",
+)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=range(len(ODD_NAMES)))
+def test_odd_names_are_found_in_a_folder_alone_and_by_a_glob(tmp_path, monkeypatch, name):
+    (tmp_path / f"{name}.png").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    expected = [Source(str(tmp_path / f"{name}.png"), name)]
+    assert find_sources(str(tmp_path)) == expected
+    assert find_sources(str(tmp_path / "*.png")) == expected
+    assert find_sources(f"{name}.png") == [Source(f"{name}.png", name)]
+
+
+def test_lists_of_other_systems_are_read_and_what_is_wrong_in_them_is_named(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("ä.png", "caf\udce9.png", "b\\c.png"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    listing = tmp_path / "list.txt"
+    listing.write_bytes("in\\ä.png\r\nC:\\photos\\d.png\r\n".encode("utf-16"))  # as Windows' shell writes it
+    assert find_sources(str(listing)) == [
+        Source(f"{tmp_path}/in/ä.png", "in/ä"),
+        Source(f"{tmp_path}/C:/photos/d.png", "C:/photos/d"),
+    ]
+    listing.write_bytes(b"in/caf\xe9.png\nin/b\\c.png\nin/\xe4.png\n.x.png\nin/n\0l.png\nin/\xc3\xa4.png\t../x\n")
+    found = find_sources(str(listing))
+    assert found[:2] == [
+        Source(f"{tmp_path}/in/caf\udce9.png", "in/caf\udce9"),
+        Source(f"{tmp_path}/in/b\\c.png", "in/b/c"),
+    ]
+    said = [source.problem for source in found[2:]]
+    assert "Save it as UTF-8" in said[0]
+    assert all("is no name for its outputs" in problem for problem in said[1:])
+    assert len(said) == 4
+
+
+@pytest.mark.parametrize("name", ["x" * 251, "é" * 125, "in/" + "x" * 251])
+def test_names_leave_room_for_the_suffixes(name):
+    short = fitting(name, [".npz", "_overview.png"])
+    assert len(os.fsencode(PurePosixPath(short).name)) <= 255 - len("_overview.png")
+    assert short[:60] == name[:60]
+    assert fitting(short, ["_overview.png"]) == short
+    assert fitting(name[:-1] + "y", ["_overview.png"]) != short
 
 
 def test_two_sources_of_one_name_are_refused(tree):

@@ -42,6 +42,25 @@ def test_failures_are_told_and_the_exit_code_is_1(run, folder, tmp_path):
     assert [one["source"] for one in listed] == [str(folder / "bad.png")]
 
 
+def test_odd_names_are_done_or_named_and_not_tried_for_ever(run, folder, tmp_path):
+    picture = (folder / "a.png").read_bytes()
+    names = ("caf\udce9", "x" * 251, "-y", "[z]", "~")
+    for name in names:
+        (folder / f"{name}.png").write_bytes(picture)
+    listing = tmp_path / "list.txt"
+    listing.write_bytes(b"photos/caf\xe9.png\nphotos\\in\\b.png\nphotos/.x.png\nphotos/n\0l.png\n")
+    options = ("--workers", 1, "--superpixels", 9, "--overlays")
+    first = run("batch", folder, tmp_path / "out", *options)
+    assert (first.exit_code, first.stdout.split(";")[0]) == (0, "7 done of 7")
+    assert {name for name in names if (tmp_path / "out" / f"{name}.npz").is_file()} == {"caf\udce9", "-y", "[z]", "~"}
+    again = run("batch", folder, tmp_path / "out", *options)
+    assert again.stdout.startswith("0 done, 7 unchanged of 7;")
+    result = run("batch", listing, tmp_path / "listed", *options)
+    assert (result.exit_code, result.stdout.split(";")[0]) == (1, "2 done, 2 failed of 4")
+    assert "is no name for its outputs" in (tmp_path / "listed" / "failures.json").read_text()
+    assert {path.stem for path in tmp_path.glob("listed/**/*.npz")} == {"caf\udce9", "b"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,10 +1,18 @@
+import contextlib
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from supercuts.batch.outputs import suffixes
 from supercuts.core.version import package_version
+from supercuts.export.registry import FORMATS
+from supercuts.refine.runs import SUFFIXES
+from supercuts.selftaught.learned import make_learned, save_learned
+from supercuts.selftaught.wnet import WNetConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
@@ -87,3 +95,102 @@ def test_commands_keep_freed_memory(run, monkeypatch):
     assert calls == []
     run("cut", "nowhere.npz", "--regions", "2", "-o", "labels.png")
     assert calls == [True]
+
+
+@pytest.fixture
+def commands(tmp_path, saved, photos):
+    """Return arguments by command, with {} for the output, and the names of the files that it becomes."""
+    save_learned(tmp_path / "learned.safetensors", make_learned(WNetConfig(classes=3, widths=(2, 2))))
+    segment = [f"a{suffix}" for suffix in suffixes(["html"], overlays=True)]
+    few = "--method st n_features=8 n_classes=6 epochs=1 min_classes=0"
+    photo = photos / "a.png"
+    return {
+        "cut": (f"cut {saved} --regions 2 -o {{}}.png", []),
+        "cut --overlay": (f"cut {saved} --regions 2 -o {tmp_path}/cut.png --overlay {{}}.png", []),
+        "view": (f"view {saved} --no-open -o {{}}.html", []),
+        "segment": (f"segment {photo} --superpixels 20 -o {{}}", segment),
+        "objects": (
+            f"objects {photo} --superpixels 20 -o {{}}",
+            ["a_objects.png", "a_objects_panel.png", "a_objects.json"],
+        ),
+        "parts": (f"parts {photo} --superpixels 20 -o {{}}", ["a_parts.png", "a_parts_panel.png", "a_parts.json"]),
+        "refine": (f"refine {photo} -o {{}} {few}", [f"a{suffix}" for suffix in SUFFIXES]),
+        "refine apply": (
+            f"refine apply {tmp_path}/learned.safetensors {photo} --superpixels 9 -o {{}}",
+            ["a.npz", "a_labels.png", "a_colors.png"],
+        ),
+        **{f"export {name}": (f"export {saved} --format {name} -o {{}}{FORMATS[name].suffix}", []) for name in FORMATS},
+    }
+
+
+OUTPUTS = (
+    *("cut", "cut --overlay", "view", "segment", "objects", "parts", "refine", "refine apply"),
+    *(f"export {name}" for name in FORMATS if name != "geotiff"),  # which needs a map, and is written as labels are
+)
+
+
+@contextlib.contextmanager
+def full_disk():
+    """Let no file grow beyond a few bytes, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (24, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def files_below(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def check_refused(run, folder, command, asked):
+    """Check that a command gives a line that names what was asked for, and leaves all files as they are."""
+    before = files_below(folder)
+    result = run(*command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    *_, line = (line for line in result.stderr.splitlines() if " images failed" not in line)
+    assert line.startswith("error: ")
+    assert any(str(path) in line for path in asked), line
+    assert re.search(r" cannot be (written|created) \(.+\)\. Give (a|the) |is a folder and .*: give ", line), line
+    assert files_below(folder) == before
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_that_cannot_be_written_are_named_and_nothing_is_left(run, commands, tmp_path, name):
+    pattern, files = commands[name]
+    given = pattern.format(tmp_path / "out").split()
+    assert run(*given).exit_code == 0  # so that all is compiled before the disk is full
+    output = Path(next(part for part in given if part.startswith(str(tmp_path / "out"))))
+    (tmp_path / "file").write_text("mine")
+    for below in (tmp_path / "file", Path("/proc/nowhere")):  # a file where a folder should be, and no permission
+        command = pattern.format(below / "out").split()
+        check_refused(run, tmp_path, command, [below / output.relative_to(tmp_path)])
+    force = ["--force"] if name.startswith("export") else []
+    for file in files[:1] + files[-1:] or [""]:
+        place = tmp_path / "way" / output.relative_to(tmp_path) / file
+        (place / "in the way").mkdir(parents=True)
+        (place / "in the way" / "mine.txt").write_text("mine")
+        if "masks" not in name and "zarr" not in name:  # folders, which are refused as what is not theirs
+            check_refused(run, tmp_path, [*pattern.format(tmp_path / "way" / "out").split(), *force], [place])
+        shutil.rmtree(tmp_path / "way")
+    command = [*pattern.format(tmp_path / "full" / "out").split(), *force]
+    with full_disk():
+        full = tmp_path / "full" / output.relative_to(tmp_path)
+        check_refused(run, tmp_path, command, [full, tmp_path / "cut.png"])
+    assert run(*command).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["segment", "objects", "parts", "refine --method st epochs=1"])
+def test_odd_names_are_done_by_every_command(run, photos, tmp_path, command):
+    for name in ("caf\udce9", "x" * 251, "[red]-y"):
+        shutil.copy(photos / "a.png", photos / f"{name}.png")
+    size = [] if command.startswith("refine") else ["--superpixels", 20]
+    result = run(*command.split(), photos, "-o", tmp_path / "out", *size, "--json")
+    assert result.exit_code == 0, result.stderr
+    documents = result.json()["images"]
+    assert {Path(one["image"]) for one in documents} == set(photos.glob("[!.]*.png"))
+    outputs = [Path(path) for one in documents for path in one.get("outputs") or one["files"]]
+    assert all(path.is_file() for path in outputs)
+    assert len(set(outputs)) == len(outputs)

@@ -124,7 +124,7 @@ def test_an_input_is_never_overwritten(run, quarters, photos):
 
 def test_an_out_that_is_a_file_is_refused(run, quarters, photos):
     result = run("segment", photos, "-o", photos / "notes.txt")
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert result.stderr.startswith(f"error: --out {photos / 'notes.txt'} cannot be created (File exists).")
 
 

@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from supercuts.core.errors import InputError
-from supercuts.core.files import atomic_folder, atomic_path, remove_leftovers
+from supercuts.core.files import atomic_folder, atomic_path, atomic_paths, printable, remove_leftovers, write_json
 
 
 def test_file_appears_whole_and_nothing_else_stays(tmp_path):
@@ -94,3 +96,43 @@ def test_errors_name_the_file_that_was_asked_for(tmp_path):
         assert str(caught.value.filename).startswith(str(path.parent if path.name == "b.png" else path))
         assert ".a." not in str(caught.value)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a.png", "file"]
+
+
+def test_several_files_appear_together_or_not_at_all(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "new" / "b.json"]
+    with atomic_paths(paths) as staged:
+        assert [path.suffix for path in staged] == [".png", ".json"]
+        for path in staged:
+            path.write_text(path.suffix)
+    assert [path.read_text() for path in paths] == [".png", ".json"]
+
+    def fail():
+        with atomic_paths(paths) as staged:
+            staged[0].write_text("new")
+            write_json(staged[1], {})
+            raise OSError(28, "full", str(staged[1]))
+
+    with pytest.raises(OSError, match="full") as caught:
+        fail()
+    assert str(caught.value) == f"[Errno 28] full: '{paths[1]}'"
+    assert [path.read_text() for path in paths] == [".png", ".json"]
+    assert {path.name for path in tmp_path.rglob("*")} == {"a.png", "new", "b.json"}
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".npz", "a." + "b" * 250, "caf\udce9.npz", "a.b\udce9", "-", "[x].npz"])
+def test_any_name_that_the_file_system_takes_is_written(tmp_path, name):
+    with atomic_path(tmp_path / name) as temporary:
+        temporary.write_text("whole")
+        str(temporary).encode()  # some libraries take UTF-8 alone
+    with atomic_folder(tmp_path / "folders" / name, "marker") as folder:
+        (folder / "marker").touch()
+    assert (tmp_path / name).read_text() == "whole"
+    assert [path.name for path in (tmp_path / "folders").iterdir()] == [name]
+
+
+def test_documents_hold_names_that_are_no_text(tmp_path):
+    document = {"image": "caf\udce9.png", "other": "ä"}
+    write_json(tmp_path / "a.json", document)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == document
+    assert "ä" in (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert printable("caf\udce9 ä.png") == "caf\ufffd ä.png"

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import logging
 import math
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -133,7 +134,7 @@ def open_gdal(path: str | Path, driver: str | None = "GTiff", page: int | None =
     import rasterio  # slow to import
 
     with contextlib.ExitStack() as stack:
-        name = str(path)
+        name = os.path.abspath(path) if os.path.exists(path) else str(path)  # noqa: PTH100, PTH110 (no path like s3:x)
         try:
             name.encode()
         except UnicodeEncodeError:  # GDAL takes names in UTF-8 alone
