@@ -29,7 +29,7 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 import supercuts
-from supercuts.core.errors import ConfigError, FileFormatError, ImageWarning, InputError, SuperCutsError
+from supercuts.core.errors import CacheWarning, ConfigError, FileFormatError, ImageWarning, InputError, SuperCutsError
 from supercuts.core.files import NO_SPACE
 
 FAILED, USAGE = 1, 2
@@ -71,7 +71,7 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:  # Any: the context class is private in some releases of typer
         """Run the command; other exceptions are bugs and keep their traceback."""
         try:
-            with _image_warnings_as_notes():
+            with _warnings_as_notes():
                 return super().invoke(ctx)
         except SuperCutsError as error:
             # a configuration's message has one line per problem
@@ -129,14 +129,14 @@ def make_folder(out: Path, files: Iterable[Path]) -> None:
 
 
 @contextmanager
-def _image_warnings_as_notes() -> Iterator[None]:
-    """Print warnings of images as notes; other warnings stay what they are."""
+def _warnings_as_notes() -> Iterator[None]:
+    """Print our own warnings as notes; those of other libraries stay what they are."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", ImageWarning)
         show = warnings.showwarning
 
         def show_note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, ImageWarning):
+            if issubclass(category, ImageWarning | CacheWarning):
                 print_note(str(message))
             else:
                 show(message, category, *where, **more)

@@ -26,6 +26,10 @@ class ImageWarning(UserWarning):
     """An image was read, and part of it was left out or changed; the message says how to have it otherwise."""
 
 
+class CacheWarning(UserWarning):
+    """Compiled loops cannot be kept on disk, so each process compiles them again; the message gives the remedy."""
+
+
 class FileFormatError(SuperCutsError, ValueError):
     """A file (hierarchy, weights, data set) does not hold what its kind must hold."""
 

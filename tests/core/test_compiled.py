@@ -1,13 +1,19 @@
+import importlib
+import os
 import re
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numba import njit, types
+from numba import config, njit, types
 from numba.core.errors import NumbaError
 
+from supercuts.core import compiled
 from supercuts.core.compiled import allocating_helper, helper, kernel, known_options
+from supercuts.core.errors import CacheWarning
 
 
 @helper
@@ -106,3 +112,148 @@ def test_options_that_numba_lacks_are_left_out(monkeypatch):
     assert known_options(no_cfunc_wrapper=True, no_such_option=True) == {"no_cfunc_wrapper": True}
     monkeypatch.setitem(sys.modules, "numba.core.cpu", None)
     assert known_options(no_cfunc_wrapper=True) == {}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Return a function that imports a kernel, and a helper in another file, as a process that starts now does."""
+    folder = tmp_path / "package"
+    folder.mkdir()
+    (folder / "guest_helper.py").write_text(
+        "from supercuts.core.compiled import helper\n\n@helper\ndef _twice(value):\n    return value * 2\n"
+    )
+    (folder / "guest_kernel.py").write_text(
+        "from guest_helper import _twice\nfrom supercuts.core.compiled import kernel\n\n"
+        "@kernel\ndef double(value):\n    return _twice(value)\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(config, "CACHE_DIR", "")
+
+    def start():
+        for name in ("guest_helper", "guest_kernel"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        for function in (compiled._digest_of, compiled._takes_files, compiled._warn_of_memory):
+            function.cache_clear()
+        return importlib.import_module("guest_kernel").double
+
+    yield start
+    for name in ("guest_helper", "guest_kernel"):
+        sys.modules.pop(name)
+
+
+def comes_from_disk(double):
+    assert double(3) == 6
+    return double.stats.cache_hits != {}
+
+
+def stored(folder):
+    return [path for path in folder.rglob("*") if path.suffix == ".nbc"]
+
+
+def close(folder):
+    """Let nobody write into the __pycache__ of a folder, not even root."""
+    (folder / "__pycache__").write_bytes(b"")
+
+
+def test_code_is_kept_beside_its_source(package, tmp_path):
+    assert not comes_from_disk(package())
+    assert stored(tmp_path / "package" / "__pycache__")
+    assert comes_from_disk(package())
+    assert stored(tmp_path) == stored(tmp_path / "package")  # nothing in the home
+
+
+def test_code_is_kept_in_the_home_where_the_package_takes_none(package, tmp_path):
+    close(tmp_path / "package")
+    assert not comes_from_disk(package())
+    assert stored(tmp_path / "home")
+    assert comes_from_disk(package())
+
+
+def test_what_was_installed_serves_users_with_a_home(package, tmp_path, monkeypatch):
+    assert not comes_from_disk(package())
+    access = os.access
+    folder = tmp_path / "package" / "__pycache__"
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder and access(path, mode))
+    folder.chmod(0o555)
+    for given in ("", str(tmp_path / "given")):
+        monkeypatch.setattr(config, "CACHE_DIR", given)
+        assert comes_from_disk(package())
+    assert stored(tmp_path) == stored(folder)
+    folder.chmod(0o755)
+
+
+def test_a_folder_that_was_given_comes_before_a_package_that_can_be_written_to(package, tmp_path, monkeypatch):
+    package()(3)
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "given"))
+    assert not comes_from_disk(package())
+    assert stored(tmp_path / "given")
+
+
+@pytest.mark.parametrize("given", ["{}/a_file/x", "~/x", "{}/a_file"])
+def test_a_folder_that_cannot_be_is_passed_over(package, tmp_path, monkeypatch, given):
+    (tmp_path / "a_file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "CACHE_DIR", given.format(tmp_path))
+    assert not comes_from_disk(package())
+    assert comes_from_disk(package())
+    assert not Path("~").exists()
+
+
+def test_where_nothing_can_be_kept_one_line_says_so(package, tmp_path, monkeypatch):
+    close(tmp_path / "package")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
+    double = package()
+    with pytest.warns(CacheWarning, match="Set NUMBA_CACHE_DIR") as warned:
+        assert (double(3), double(3.0)) == (6, 6.0)
+    assert len(warned) == 1
+    assert "\n" not in str(warned[0].message)
+
+
+def test_without_a_home_there_is_no_folder_of_that_name(package, tmp_path, monkeypatch):
+    def unknown(_):
+        raise KeyError("no such user")
+
+    close(tmp_path / "package")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "pwd", SimpleNamespace(getpwuid=unknown))
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    double = package()
+    with pytest.warns(CacheWarning):
+        assert double(3) == 6
+    assert not Path("~").exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "noise", "one bit"])
+def test_damaged_files_are_replaced(package, tmp_path, damage):
+    package()(3)
+    (path,) = stored(tmp_path)
+    whole = path.read_bytes()
+    bit = bytearray(whole)
+    bit[len(bit) // 2] ^= 1
+    path.write_bytes({"empty": b"", "cut": whole[:-9], "noise": bytes(range(256)) * 40, "one bit": bytes(bit)}[damage])
+    assert not comes_from_disk(package())
+    assert comes_from_disk(package())
+
+
+def test_code_of_a_helper_that_has_changed_is_not_taken(package, tmp_path):
+    package()(3)
+    helper_file = tmp_path / "package" / "guest_helper.py"
+    helper_file.write_text(helper_file.read_text().replace("value * 2", "value * 5"))
+    assert package()(3) == 15
+
+
+def test_numbas_own_cache_serves_where_its_modules_have_moved(package, tmp_path, monkeypatch):
+    def rearranged():
+        raise ImportError("no such module")
+
+    monkeypatch.setattr(compiled, "_cache_class", rearranged)
+    assert not comes_from_disk(package())
+    assert comes_from_disk(package())
+    shutil.rmtree(tmp_path / "package" / "__pycache__")
+    close(tmp_path / "package")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
+    assert not comes_from_disk(package())
