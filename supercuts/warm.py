@@ -1,4 +1,4 @@
-"""Compile what a first segmentation would compile, without a network.
+"""Compile what a first segmentation and a first query would compile, without a network.
 
 In   nothing: the image, and what a network says of it, are made here
 Out  numba's cache, in the package's folder or in $NUMBA_CACHE_DIR
@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from supercuts.batch.outputs import write_outputs
+from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.model import Model
 from supercuts.networks.calibration import parse_config, read_calibration
@@ -21,6 +22,9 @@ from supercuts.networks.maps import PixelMaps, as_half
 from supercuts.networks.network import Maps, Sized, ViewsConfig, weights_path
 from supercuts.networks.onnx_network import OnnxNetwork
 from supercuts.networks.ssn_config import SSNConfig
+from supercuts.objects._kernels.parts import restrict
+from supercuts.objects.figure_ground import figures, snap_to_tree
+from supercuts.objects.graphs import label_graph
 from supercuts.settings import default_config
 from supercuts.superpixels.leaves import make_leaves
 from supercuts.superpixels.pyramid import doubled, halved
@@ -45,28 +49,44 @@ class _Noise(OnnxNetwork):
         return [rng.random(one, np.float32) for one in (*shapes, (self.config.region_channels, *coarse))]
 
 
+def _ask(h: Hierarchy, judge: Perceptrons) -> None:
+    """Ask a hierarchy every kind of question, and what Model.objects and Model.parts ask, which import torch."""
+    y, x = (n // 3 for n in _SHAPE)
+    for one in (h, h.merge(0, h.n_leaves - 1)):  # what edits make can be written to, which is another type
+        one.cut(regions=5, min_area=9)
+        one.cut(regions=9, focus=(y, x))
+        one.ucm()
+        one.region_table()
+        one.ancestors(0)
+        one.select(point=(y, x), grow=1)
+        one.select(points={1: [(y, x)], 2: [(0, 0)]})
+        one.select(scribbles={1: [(y, x), (y, x + 9)], 2: [(0, 0), (0, 9)]})
+        one.select(box=(0, 0, y, x), max_nodes=3)
+        graph = label_graph(one.labels)
+        for found in figures(one, graph, judge, 2):
+            inside = snap_to_tree(one, found.soft)
+            restrict(one.parents, inside)
+            graph.subgraph(inside)
+
+
 def compile_kernels() -> None:
-    """Segment an image of noise as `supercuts segment` does, small and large ones, and throw the result away."""
+    """Segment images of noise as `supercuts segment` does, small and large, query them, and throw the results away."""
     weights = weights_path("compact")
     with safe_open(weights, framework="np") as file:
         network = _Noise(parse_config(weights, file.metadata()))
     learned = read_calibration(weights)
-    affinity, figure_ground = (learned.of(kind) for kind in ("affinity", "figure_ground"))
-    model = Model(
-        network,
-        dict(learned.levels),
-        default_config(network),
-        Affinity.from_arrays(affinity),
-        None,
-        Perceptrons.from_arrays(figure_ground),
-    )
+    affinity = Affinity.from_arrays(learned.of("affinity"))
+    judge = Perceptrons.from_arrays(learned.of("figure_ground"))
+    model = Model(network, dict(learned.levels), default_config(network), affinity, None, judge)
     with tempfile.TemporaryDirectory(prefix="supercuts-warm-") as folder:
         path = Path(folder, "noise.png")
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (*_SHAPE, 3), np.uint8)).save(path)
+        is_left = np.broadcast_to(np.arange(_SHAPE[1]) < _SHAPE[1] // 2, _SHAPE)
+        model.segment(path, superpixels=40, priors=[is_left])
+        _ask(model.segment(path, superpixels=40, mask=is_left), judge)
         h = model.segment(path, superpixels=40)
-        h.cut(regions=5)
-        h.ucm()
-        write_outputs(Path(folder), "noise", path, h, ("html",), overlays=True)
+        _ask(h, judge)
+        write_outputs(Path(folder), "noise", path, h, ("html", "svg"), overlays=True)
     # what large images are stored as
     height, width = _SHAPE
     rng = np.random.default_rng(0)
