@@ -30,7 +30,7 @@ class CompileKernels(BuildHookInterface):
         package = self.folder / "supercuts"
         shutil.copytree(Path(self.root, "supercuts"), package, ignore=shutil.ignore_patterns("__pycache__"))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-        self.app.display_info("compiling kernels: this takes about 40 s")
+        self.app.display_info("compiling kernels: this takes about a minute")
         done = subprocess.run(
             [sys.executable, "-c", "from supercuts.warm import compile_kernels; compile_kernels()"],
             cwd=self.folder, env=environment, capture_output=True, text=True, check=False,
