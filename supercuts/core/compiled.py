@@ -55,10 +55,11 @@ IN_ANY_ORDER = {"reassoc", "nsz", "arcp", "contract"}  # sums are; infinities an
 
 _HELPER: dict[str, Any] = {**_OPTIONS, **known_options(no_cpython_wrapper=True)}
 _BORROWS: dict[str, Any] = {**_HELPER, **known_options(_nrt=False)}
+_config: Any = numba.config  # made of the environment
 _DIGEST = hashlib.sha256().digest_size
 
 
-def _kernel(function: FunctionType, **options: Any) -> Any:
+def _kernel(function: Any, **options: Any) -> Any:
     dispatcher = njit(nogil=True, **_OPTIONS, **options)(function)
     if not hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT leaves the function as it is
         return dispatcher
@@ -84,7 +85,7 @@ def _cache_class() -> type:
     """Return the class of caches that dispatchers take. Written for numba 0.61 to 0.68."""
     from numba.core import caching, compiler, serialize
 
-    class KernelCache(caching.NullCache):  # type: ignore[misc]
+    class KernelCache(caching.NullCache):
         """Keeps the machine code of one kernel, in a file for each signature and processor."""
 
         def __init__(self, function: FunctionType) -> None:
@@ -93,8 +94,8 @@ def _cache_class() -> type:
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             """Return the code for a signature, or None if it has to be compiled."""
             target_context.refresh()
-            name, identity = self._identify(sig, target_context.codegen())
-            for folder in self._folders()[0] if identity else ():
+            name, identity = _identify(self.function, sig, target_context.codegen())
+            for folder in _folders(self.function)[0] if identity else ():
                 with suppress(Exception):  # whatever is wrong with a file: the code is compiled and replaces it
                     data = (folder / name).read_bytes()
                     if data[:_DIGEST] == hashlib.sha256(identity + data[_DIGEST:]).digest():
@@ -103,41 +104,44 @@ def _cache_class() -> type:
 
         def save_overload(self, sig: Any, result: Any) -> None:
             """Keep the code for a signature in the first folder that takes it."""
-            name, identity = self._identify(sig, result.codegen)
+            name, identity = _identify(self.function, sig, result.codegen)
             if not identity or result.lifted or result.library.has_dynamic_globals:
                 return
             payload = serialize.dumps(result._reduce())
-            for folder in self._folders()[1]:
+            for folder in _folders(self.function)[1]:
                 with suppress(OSError), atomic_path(folder / name) as path:
                     path.write_bytes(hashlib.sha256(identity + payload).digest() + payload)
                     return
             _warn_of_memory()
 
-        def _identify(self, sig: Any, codegen: Any) -> tuple[str, bytes]:
-            """Return the name of the file, and what its code depends on: nothing if that cannot be told."""
-            code = self.function.__code__
-            target = repr((sig, codegen.magic_tuple()))
-            python = f"py{sys.version_info[0]}{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
-            function = f"{Path(code.co_filename).stem}.{self.function.__qualname__}-{code.co_firstlineno}"
-            name = f"{function}.{python}.{hashlib.sha256(target.encode()).hexdigest()[:16]}.nbc"
-            try:
-                sources = _sources(self.function)
-            except OSError:
-                return name, b""
-            return re.sub("[<>]", "", name), repr((numba.__version__, target, sources)).encode()
-
-        def _folders(self) -> tuple[list[Path], list[Path]]:
-            """Return where code is looked for, and where it is kept if it may be written there."""
-            kinds = caching.UserProvidedCacheLocator, caching.InTreeCacheLocator, caching.UserWideCacheLocator
-            paths = [Path(kind(self.function, self.function.__code__.co_filename).get_cache_path()) for kind in kinds]
-            given, package, user = paths
-            if (name := numba.config.CACHE_DIR) and not name.startswith("~") and _takes_files(given):
-                # in place of a package's folder that fills as well, beside one that only its owner fills
-                return [given] if os.access(package, os.W_OK) else [package, given], [given]
-            # without a home the user's folder would be one called "~"
-            return (places := [package, user] if user.is_absolute() else [package]), places
-
     return KernelCache
+
+
+def _identify(function: FunctionType, sig: Any, codegen: Any) -> tuple[str, bytes]:
+    """Return the name of the file of a signature, and what its code depends on: nothing if that cannot be told."""
+    code = function.__code__
+    target = repr((sig, codegen.magic_tuple()))
+    python = f"py{sys.version_info[0]}{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
+    digest = hashlib.sha256(target.encode()).hexdigest()[:16]
+    name = f"{Path(code.co_filename).stem}.{function.__qualname__}-{code.co_firstlineno}.{python}.{digest}.nbc"
+    try:
+        sources = _sources(function)
+    except OSError:
+        return name, b""
+    return re.sub("[<>]", "", name), repr((numba.__version__, target, sources)).encode()
+
+
+def _folders(function: FunctionType) -> tuple[list[Path], list[Path]]:
+    """Return where code is looked for, and where it is kept if it may be written there."""
+    from numba.core import caching
+
+    kinds: Any = (caching.UserProvidedCacheLocator, caching.InTreeCacheLocator, caching.UserWideCacheLocator)
+    given, package, user = (Path(kind(function, function.__code__.co_filename).get_cache_path()) for kind in kinds)
+    if (name := _config.CACHE_DIR) and not name.startswith("~") and _takes_files(given):
+        # in place of a package's folder that fills as well, beside one that only its owner fills
+        return [given] if os.access(package, os.W_OK) else [package, given], [given]
+    # without a home the user's folder would be one called "~"
+    return (places := [package, user] if user.is_absolute() else [package]), places
 
 
 def _sources(function: FunctionType) -> list[str]:
