@@ -14,6 +14,14 @@ from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.georeference import Georeference
 
 PIXELS = Georeference()  # of an image that is not georeferenced
+_CODE = re.compile(r"(EPSG|ESRI|OGC|IGNF|IAU_2015|urn:ogc:def:crs):[\w.:+-]+|WGS84|WGS72|NAD27|NAD83", re.IGNORECASE)
+_WKT = re.compile(
+    r"\s*(GEOGCS|GEOCCS|PROJCS|VERT_CS|COMPD_CS|FITTED_CS|LOCAL_CS|(GEOD|GEODETIC|GEOG|GEOGRAPHIC|PROJ|PROJECTED|VERT|"
+    r"VERTICAL|COMPOUND|ENG|ENGINEERING|BOUND|DERIVEDPROJ)CRS)\s*[\[(]",
+    re.IGNORECASE,
+)
+_PROJ = re.compile(r"(\s*\+(?!init|\w*grids|\w*file)\w+(=[\w.,:-]*)?)+\s*")  # +init and grids name files
+_REMEDY = 'Name the image that was segmented: like="scene.tif" (--like).'
 
 
 def georeference_of(hierarchy: Hierarchy, like: str | os.PathLike[str] | None) -> Georeference:
@@ -49,16 +57,22 @@ def epsg_number(crs: str) -> int | None:
     return None if code is None else int(code)
 
 
+def check_crs(crs: str) -> None:
+    """Raise InputError unless text is a code or a definition: GDAL opens anything else as a file, or an address."""
+    if not (_CODE.fullmatch(crs) or _WKT.match(crs) or _PROJ.fullmatch(crs)):
+        raise InputError(f'crs={crs!r:.200} is neither a code such as "EPSG:32632" nor WKT. {_REMEDY}')
+
+
 def crs_of_rasterio(crs: str | None) -> Any:
     """Return the CRS that rasterio writes; refuse what it does not know."""
     if crs is None:
         return None
+    check_crs(crs)
     import rasterio  # slow to import
 
     try:
         return rasterio.crs.CRS.from_user_input(crs)
     except rasterio.errors.CRSError as error:
         raise InputError(
-            f"crs={crs!r:.200} is no coordinate reference system that rasterio knows ({error}). Name the image that "
-            'was segmented: like="scene.tif" (--like).'
+            f"crs={crs!r:.200} is no coordinate reference system that rasterio knows ({error}). {_REMEDY}"
         ) from error

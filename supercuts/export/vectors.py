@@ -20,7 +20,7 @@ from supercuts.core.checks import check_choice, check_installed
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
 from supercuts.export._kernels import outlines as _kernels_outlines
-from supercuts.export.georeference import epsg_number, georeference_of
+from supercuts.export.georeference import check_crs, epsg_number, georeference_of
 from supercuts.export.partitions import Partition, partitions
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import Granularity
@@ -191,6 +191,8 @@ def _add_layer(path: Path, name: str, layer: list[Feature], crs: str | None) -> 
 
     fields = list(layer[0].properties)
     columns = [np.array([feature.properties[field] for feature in layer]) for field in fields]
+    if crs is not None:
+        check_crs(crs)
     options = {"driver": "GPKG", "geometry_type": "MultiPolygon", "crs": crs, "append": path.exists()}
     try:
         pyogrio.raw.write(path, _to_wkb(layer), columns, fields, layer=name, **options)

@@ -31,6 +31,14 @@ PREFIX = "network."  # of the names of weights in a graph
 CONFIG_KEY = "supercuts_config"  # of the metadata that hold the network's config
 LOCATION = "given-when-loaded"  # where a graph says that its weights are
 _ENTRY = b"\x0a\x08location\x12" + bytes([len(LOCATION)]) + LOCATION.encode()
+# numbers of the fields of a graph that lead to its tensors, and to where these are; graphs hold graphs
+_TENSOR = {13: None}
+_SPARSE = {1: _TENSOR, 2: _TENSOR}
+_ATTRIBUTE: dict[int, Any] = {5: _TENSOR, 10: _TENSOR, 22: _SPARSE, 23: _SPARSE}
+_NODE = {5: _ATTRIBUTE}
+_GRAPH = {1: _NODE, 5: _TENSOR, 15: _SPARSE}
+_ATTRIBUTE |= {6: _GRAPH, 11: _GRAPH}
+_MODEL = {7: _GRAPH, 20: {1: _GRAPH, 2: _GRAPH}, 25: {7: _NODE, 11: _ATTRIBUTE}}
 _SHIPPED = Path(__file__).parents[1] / "weights" / "compact.onnx"
 
 
@@ -138,7 +146,7 @@ def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig, n_
 
     remedy = 'Write it: supercuts onnx MODEL.safetensors -o MODEL.onnx --graph, or use engine="torch".'
     graph = path.read_bytes()
-    if graph.count(b"location") != graph.count(_ENTRY):  # the only key under which a graph can name other files
+    if not _reads_no_files(graph):
         raise FileFormatError(f"{path} refers to other files, which is not allowed. {remedy}")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors, which are raised as well
@@ -156,6 +164,39 @@ def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig, n_
     if found != config:
         raise FileFormatError(f"{path}: the graph of a network with another config. {remedy}")
     return session
+
+
+def _reads_no_files(graph: bytes) -> bool:
+    """Return whether all tensors that lie outside a graph lie where weights are given."""
+    try:
+        entries = list(_external(graph, _MODEL))
+    except (KeyError, IndexError, RecursionError):  # no graph
+        entries = []
+    # "location" is the only key under which a graph can name files: none may stand where no entry was found
+    return all(one == _ENTRY for one in entries) and graph.count(b"location") == len(entries)
+
+
+def _external(message: bytes, fields: dict[int, Any]) -> Iterator[bytes]:
+    """Yield the entries of a protobuf message that say where tensors lie."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        number, kind = tag >> 3, tag & 7
+        if kind == 0:
+            _, at = _varint(message, at)
+            continue
+        length, at = _varint(message, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
+        value, at = message[at : at + length], at + length
+        if kind == 2 and number in fields:
+            yield from (value,) if fields[number] is None else _external(value, fields[number])
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    """Return a number of a protobuf message, and where the next is."""
+    value, shift = 0, 0
+    while message[at] & 0x80:
+        value, shift, at = value | (message[at] & 0x7F) << shift, shift + 7, at + 1
+    return value | message[at] << shift, at + 1
 
 
 def _resized(

@@ -9,6 +9,7 @@ import torch
 
 import supercuts
 from supercuts.core.errors import FileFormatError, InputError
+from supercuts.networks import onnx_network
 from supercuts.networks.files import save_network
 from supercuts.networks.network import VIEWS, weights_path
 from supercuts.networks.onnx_network import load_onnx, open_graph
@@ -99,6 +100,49 @@ def test_a_graph_that_names_other_files_is_refused(tmp_path):
     path.write_bytes(model.SerializeToString())
     with pytest.raises(FileFormatError, match="refers to other files"):
         open_graph(path, {}, SSNConfig(), 1)
+
+
+def with_entry(change):
+    """Return the graph of compact, of which one entry that says where weights are is changed."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(GRAPH, load_external_data=False)
+    tensor = model.graph.initializer[0]
+    del tensor.external_data[:]
+    tensor.MergeFromString(b"".join(b"\x6a" + bytes([len(one)]) + one for one in change(onnx_network._ENTRY)))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entry: [entry + b"\x12\x0b/etc/passwd"],  # of two values the last one counts
+        lambda entry: [entry, b"\x0a\x08location\x12\x0b/etc/passwd"],
+        lambda entry: [entry, entry.replace(b"\x12", b"\x12\x0b/etc/passwd\x1a", 1)],
+        lambda entry: [b"\x7a\x02\x6a\x1d" + entry + b"\x12\x0b/etc/passwd"],  # looks like a whole entry
+        lambda entry: [entry, b"\x0a\x06offset\x12\x010"],
+    ],
+    ids=["two values", "two entries", "value elsewhere", "entry within", "offset"],
+)
+def test_entries_that_are_more_than_one_word_are_refused(tmp_path, change):
+    path = tmp_path / "evil.onnx"
+    path.write_bytes(with_entry(change))
+    with pytest.raises(FileFormatError, match="refers to other files"):
+        open_graph(path, {}, SSNConfig(), 1)
+
+
+def test_files_that_constants_within_nodes_name_are_refused(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(GRAPH, load_external_data=False)
+    tensor = onnx.TensorProto(name="x", data_type=1, dims=[1], data_location=1)
+    entry = tensor.external_data.add()
+    entry.MergeFromString(onnx_network._ENTRY + b"\x12\x0b/etc/passwd")
+    model.graph.node.append(onnx.helper.make_node("Constant", [], ["x"], value=tensor))
+    whole = model.SerializeToString()
+    path = tmp_path / "evil.onnx"
+    for content in (whole, whole.replace(b"/etc/passwd", b"/etc/shadow"), b"\x3a\xff\xff\xff\x7f", b"\x3b"):
+        path.write_bytes(content)
+        with pytest.raises(FileFormatError, match="evil"):
+            open_graph(path, {}, SSNConfig(), 1)
 
 
 def test_weights_that_are_not_given_are_not_looked_for(tmp_path, monkeypatch):

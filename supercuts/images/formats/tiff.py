@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import logging
 import math
-import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -38,6 +37,9 @@ _GDAL_NODATA = 42113
 _STRIP_BYTES = 32 << 20  # read at a time
 _MOST_BANDS = 4096
 _CACHE_MB = 64  # of blocks, which GDAL keeps while a file is open
+# drivers of files that hold an image and refer to no other, by how these begin
+_DRIVERS = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"\0\0\0\x0cjP": "JP2OpenJPEG"}
+_ALONE = {"GDAL_PAM_ENABLED": "NO", "CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}  # no .aux.xml, no addresses
 _warnings_lock = threading.Lock()
 
 
@@ -121,12 +123,15 @@ def open_labels(path: Path) -> Iterator[Any]:
 
 def read_map(path: str | Path) -> tuple[Georeference | None, tuple[int, int]]:
     """Return where the pixels of a file lie that GDAL reads, and their (H, W)."""
-    with open_gdal(path, None) as source:
+    with Path(path).open("rb") as file:
+        start = file.read(16)
+    driver = next((name for known, name in _DRIVERS.items() if start.startswith(known)), "GTiff")
+    with open_gdal(path, driver) as source:
         return _georeference(source), source.shape
 
 
 @contextlib.contextmanager
-def open_gdal(path: str | Path, driver: str | None = "GTiff", page: int | None = None, **options: Any) -> Iterator[Any]:
+def open_gdal(path: str | Path, driver: str = "GTiff", page: int | None = None, **options: Any) -> Iterator[Any]:
     """Yield rasterio's dataset, without its warning of images that are on no map.
 
     options  of the driver
@@ -134,7 +139,7 @@ def open_gdal(path: str | Path, driver: str | None = "GTiff", page: int | None =
     import rasterio  # slow to import
 
     with contextlib.ExitStack() as stack:
-        name = os.path.abspath(path) if os.path.exists(path) else str(path)  # noqa: PTH100, PTH110 (no path like s3:x)
+        name = str(Path(path).absolute())  # a relative one could be taken for an address, or a part of an archive
         try:
             name.encode()
         except UnicodeEncodeError:  # GDAL takes names in UTF-8 alone
@@ -142,7 +147,7 @@ def open_gdal(path: str | Path, driver: str | None = "GTiff", page: int | None =
         if page is not None:
             name = f"GTIFF_DIR:{page}:{name}"
         # siblings such as world files are looked for by name, not in a list of the whole folder
-        stack.enter_context(rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_MB))
+        stack.enter_context(rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_MB, **_ALONE))
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             source = stack.enter_context(rasterio.open(name, driver=driver, **options))
@@ -193,6 +198,7 @@ def _own_pages(tiff: Any) -> Iterator[int]:
 def _has_more_pages(tiff: Any) -> bool:
     """Return whether planes follow the first page, as pages or within its data."""
     if len(list(itertools.islice(_own_pages(tiff), 2))) > 1:
+        stacks.check_pages(tiff)  # tifffile's list of series would not end
         return True
     is_described = stacks.is_stack(tiff) or tiff.is_shaped
     return bool(is_described and math.prod(tiff.series[0].shape) > math.prod(tiff.pages.first.shape))

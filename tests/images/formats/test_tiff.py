@@ -1,5 +1,6 @@
 """Every layout of TIFF that GDAL reads, compared with what rasterio, tifffile and Pillow read themselves."""
 
+import struct
 import warnings
 
 import numpy as np
@@ -285,6 +286,30 @@ def test_transforms_are_kept_with_and_without_a_reference_system(tmp_path, crs, 
         assert read_raster(path).georeference is None
     else:
         check(path)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("n_pages", [2, 120, 300])
+def test_images_whose_pages_come_round_again_are_refused(tmp_path, n_pages):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((n_pages, 8, 8), np.uint8), photometric="minisblack", metadata=None)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        first, last = file.pages[0].offset, file.pages[-1].offset
+    n_tags = struct.unpack_from("<H", content, last)[0]
+    struct.pack_into("<I", content, last + 2 + 12 * n_tags, first)
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match="come round again"):
+        read_raster(path)
+
+
+def test_metadata_beside_the_image_do_not_count(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.moveaxis(some_values("uint8"), 0, -1), photometric="rgb")
+    (tmp_path / "a.tif.aux.xml").write_text(
+        "<PAMDataset><SRS>EPSG:4326</SRS><GeoTransform>9,1,0,9,0,-1</GeoTransform></PAMDataset>"
+    )
+    assert read_raster(path).georeference is None
 
 
 def test_a_world_file_beside_the_image_counts(tmp_path):
