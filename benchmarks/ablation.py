@@ -32,8 +32,7 @@ from supercuts.core.arrays import contingency, relabel_consecutive
 from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.evaluate.hierarchies import HierarchyScores, score_hierarchy, summarise
-from supercuts.graph.rag import build_rag
-from supercuts.graph.statistics import region_statistics
+from supercuts.graph.rag import build_rag, region_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.io import read_image
 from supercuts.merging.affinity import Affinity, AffinityConfig
@@ -48,7 +47,7 @@ from supercuts.networks.ssn import SSN
 from supercuts.settings import PipelineConfig
 from supercuts.superpixels.leaves import make_leaves
 from supercuts.training.affinity import Leaves, learn_affinity
-from supercuts.training.gnn import learn_gnn
+from supercuts.training.graphs import learn_gnn
 
 N_FOLDS = 4
 CUTS = (50, 100, 200)

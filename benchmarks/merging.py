@@ -18,8 +18,7 @@ import numpy as np
 from common import markdown_facts, markdown_table, positive_int, run_facts
 
 import supercuts
-from supercuts.graph.rag import build_rag
-from supercuts.graph.statistics import region_statistics
+from supercuts.graph.rag import build_rag, region_statistics
 from supercuts.images.io import read_image
 from supercuts.merging.registry import MERGERS, Regions, merge
 from supercuts.networks.maps import PixelMaps

@@ -21,8 +21,7 @@ from supercuts.datasets.bsds500 import BSDS500
 from supercuts.evaluate import methods, report, scorers
 from supercuts.evaluate.hierarchies import HierarchyScores
 from supercuts.evaluate.superpixels import ANNOTATORS
-from supercuts.metrics.pooled_iou import PooledIoU, aggregate_pooled_iou
-from supercuts.metrics.region import THRESHOLDS
+from supercuts.metrics.region import THRESHOLDS, PooledIoU, aggregate_pooled_iou
 from supercuts.networks.network import weights_path
 
 SUPERPIXEL_COLUMNS = {

@@ -32,7 +32,7 @@ from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.evaluate.methods import Method
 from supercuts.evaluate.run import Store, Task, bootstrap_95
-from supercuts.metrics.pooled_iou import PooledIoU, PooledIoUSummary, aggregate_pooled_iou, label_pooled_iou
+from supercuts.metrics.region import PooledIoU, PooledIoUSummary, aggregate_pooled_iou, label_pooled_iou
 from supercuts.model import Model
 from supercuts.networks.network import weights_path
 from supercuts.refine.config import OURS, PartitionConfig, RefineConfig

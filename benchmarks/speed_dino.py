@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from supercuts.core.precision import autocast
-from supercuts.networks.lab import color_features
-from supercuts.networks.ssn import SSN, SSNConfig, pixel_features
+from supercuts.core.private_torch import autocast
+from supercuts.networks.ssn import SSN, color_features, pixel_features
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels.grid import make_grid
 from supercuts.superpixels.kmeans_torch import make_layout, soft_kmeans, to_cells
 from supercuts.training.config import LossConfig

@@ -161,7 +161,7 @@ def vit_run(image: np.ndarray, superpixels: int) -> Run:
     import timm
     import torch
 
-    from supercuts.core.precision import autocast
+    from supercuts.core.private_torch import autocast
 
     vit = timm.create_model("vit_small_patch16_224", num_classes=0, dynamic_img_size=True).eval()
     pixels = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]

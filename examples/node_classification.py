@@ -12,7 +12,7 @@ from torch_geometric.nn import SAGEConv
 
 import supercuts
 from supercuts.export.graphs import to_data
-from supercuts.export.partitions import partitions
+from supercuts.export.rasters import partitions
 
 h = supercuts.load("compact").segment(sys.argv[1] if len(sys.argv) > 1 else "examples/photo.jpg")
 data = to_data(h, partitions(h)[-1])  # the finest partition: the superpixels

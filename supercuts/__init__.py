@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from supercuts.hierarchy.tree import Hierarchy
     from supercuts.images.io import read_image
     from supercuts.model import Model, load
-    from supercuts.superpixels.result import Superpixels
+    from supercuts.superpixels.cluster import Superpixels
 
     __version__: str
 
@@ -54,7 +54,7 @@ _HOME = {
     "read_image": "supercuts.images.io",
     "Hierarchy": "supercuts.hierarchy.tree",
     "RegionGraph": "supercuts.graph.rag",
-    "Superpixels": "supercuts.superpixels.result",
+    "Superpixels": "supercuts.superpixels.cluster",
     "SuperCutsError": "supercuts.core.errors",
     "InputError": "supercuts.core.errors",
     "ConstraintError": "supercuts.core.errors",

@@ -24,11 +24,9 @@ from supercuts.merging.priors import (
     check_priors,
 )
 from supercuts.merging.registry import MERGERS
-from supercuts.networks.calibration import read_calibration
 from supercuts.networks.maps import is_large
-from supercuts.networks.network import VIEWS, Network, Pixels, is_on_gpu, open_network, weights_path
-from supercuts.networks.predict import predict_many
-from supercuts.networks.tiles import filled
+from supercuts.networks.network import VIEWS, Network, Pixels, is_on_gpu, open_network, read_calibration, weights_path
+from supercuts.networks.predict import filled, predict_many
 from supercuts.objects.result import Objects, Parts
 from supercuts.pipeline import GNN, Learned, segment
 from supercuts.refine.config import RefineConfig

@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
-from supercuts.graph.statistics import region_statistics
+from supercuts.graph.rag import region_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import preview
 from supercuts.images.scenes import Scene
@@ -30,10 +30,9 @@ from supercuts.merging.priors import Masks, cells_of_masks, members_of_masks, me
 from supercuts.merging.registry import Regions, merge
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.network import Network
-from supercuts.networks.tiles import choose_tile, predict_stored
+from supercuts.networks.predict import choose_tile, predict_stored
 from supercuts.settings import CLASS_CONFIG, PipelineConfig
-from supercuts.superpixels.leaves import count_cells, make_leaves
-from supercuts.superpixels.pyramid import is_halved
+from supercuts.superpixels.leaves import count_cells, is_halved, make_leaves
 
 if TYPE_CHECKING:
     from torch import nn

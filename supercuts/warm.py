@@ -17,17 +17,15 @@ from supercuts.batch.outputs import write_outputs
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.model import Model
-from supercuts.networks.calibration import parse_config, read_calibration
 from supercuts.networks.maps import PixelMaps, as_half
-from supercuts.networks.network import Maps, Sized, ViewsConfig, weights_path
+from supercuts.networks.network import Maps, Sized, ViewsConfig, parse_config, read_calibration, weights_path
 from supercuts.networks.onnx_network import OnnxNetwork
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.objects._kernels.parts import restrict
 from supercuts.objects.figure_ground import figures, snap_to_tree
 from supercuts.objects.graphs import label_graph
 from supercuts.settings import default_config
-from supercuts.superpixels.leaves import make_leaves
-from supercuts.superpixels.pyramid import doubled, halved
+from supercuts.superpixels.leaves import doubled, halved, make_leaves
 
 _SHAPE, _STRIDE = (64, 96), 2
 

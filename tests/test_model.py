@@ -18,7 +18,8 @@ from supercuts.networks import maps as maps_module
 from supercuts.networks.files import save_network
 from supercuts.networks.network import EMBEDDED, ViewsConfig, weights_path
 from supercuts.networks.predict import predict
-from supercuts.networks.ssn import SSN, SSNConfig, make_ssn
+from supercuts.networks.ssn import SSN, make_ssn
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.objects.discover import discover
 from supercuts.objects.features import dino_keys
 from supercuts.pipeline import segment_by_maps

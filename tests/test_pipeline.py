@@ -11,13 +11,13 @@ from PIL import Image
 import supercuts
 from supercuts.core.arrays import contingency, relabel_consecutive
 from supercuts.core.errors import InputError
-from supercuts.core.precision import fastest
+from supercuts.core.private_torch import fastest
 from supercuts.images.io import read_image
 from supercuts.model import Model
 from supercuts.networks import maps
 from supercuts.refine.config import RefineConfig
 from supercuts.settings import PIXEL_CONFIG
-from supercuts.superpixels import kmeans, leaves, pyramid
+from supercuts.superpixels import kmeans, leaves
 from supercuts.superpixels._kernels import cluster as _kernels
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
@@ -112,7 +112,7 @@ def test_network_sees_nothing_of_masked_pixels(photo, compact):
 def large(monkeypatch, small_strips):
     """Take images of 2500 pixels for large ones, and let cells be small."""
     monkeypatch.setattr(maps, "_WHOLE_PIXELS", 2500)
-    monkeypatch.setattr(pyramid, "_CELL_PIXELS", 16)
+    monkeypatch.setattr(leaves, "_CELL_PIXELS", 16)
 
 
 @pytest.mark.parametrize("tile", [None, 0, 64, 128])
@@ -121,7 +121,7 @@ def test_large_images_do_not_depend_on_tiles_either(photo, compact, large, name,
     image = photo[:173, :259]
     model = compact if name == "compact" else Model(None)
     calls = []
-    monkeypatch.setattr(leaves, "halved", lambda maps: calls.append(maps.shape) or pyramid.halved(maps))
+    monkeypatch.setattr(leaves, "halved", lambda maps: calls.append(maps.shape) or leaves.halved(maps))
     h = model.segment(image, 80, tile=tile)
     assert calls == [(173, 259)]  # 240 cells of 11200 pixels, then of 2860
     assert h.n_leaves == 80

@@ -96,9 +96,9 @@ def test_torch_free_stages_import_without_torch():
 
 
 def test_the_torch_blocker_blocks():
-    done = run_python(IMPORT_WITHOUT_TORCH, "supercuts.networks.backbones.registry", "supercuts.core.errors")
+    done = run_python(IMPORT_WITHOUT_TORCH, "supercuts.networks.backbones.base", "supercuts.core.errors")
     assert done.returncode == 1
-    assert done.stderr.startswith("supercuts.networks.backbones.registry: torch")
+    assert done.stderr.startswith("supercuts.networks.backbones.base: torch")
     assert "core" not in done.stderr
 
 

@@ -2,7 +2,8 @@ import pytest
 from pydantic import ValidationError
 
 from supercuts import pipeline
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.settings import ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config
 
 

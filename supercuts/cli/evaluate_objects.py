@@ -130,7 +130,7 @@ def parts(
     from supercuts.datasets.base import data_root
     from supercuts.datasets.registry import open_parts
     from supercuts.evaluate.methods import of_model
-    from supercuts.evaluate.parts import PartScores, by_part, summarise_parts
+    from supercuts.evaluate.objects import PartScores, by_part, summarise_parts
     from supercuts.evaluate.scorers import PartsOfModel
     from supercuts.networks.network import weights_path
 
@@ -156,8 +156,8 @@ def _object_scorer(model: str, method: str | None, weights: str) -> "tuple[Objec
     """Return who finds the objects, and the file of its weights; refuse what could find none."""
     from supercuts.core.checks import check_choice
     from supercuts.evaluate.scorers import ObjectsOfModel, ObjectsOfPatches
-    from supercuts.networks.backbones.registry import DINO, TIMM
     from supercuts.networks.network import weights_path
+    from supercuts.networks.ssn_config import DINO, TIMM
     from supercuts.objects.discover import METHODS
 
     if method is not None:

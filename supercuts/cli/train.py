@@ -18,7 +18,7 @@ from supercuts.core.checks import check_installed
 from supercuts.core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from supercuts.networks.files import Calibration
+    from supercuts.networks.network import Calibration
     from supercuts.training.calibrate import Level
 
 
@@ -135,7 +135,8 @@ def calibrate(
 
 
 def _calibration_of(like: Path, model: Path) -> "Calibration":
-    from supercuts.networks.files import load_network, read_calibration
+    from supercuts.networks.files import load_network
+    from supercuts.networks.network import read_calibration
 
     network, of_other, calibration = load_network(model)[0], load_network(like)[0], read_calibration(like)
     if not calibration.arrays or of_other.config != network.config:

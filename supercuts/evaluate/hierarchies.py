@@ -17,13 +17,11 @@ from supercuts.core.errors import InputError
 from supercuts.datasets.base import Sample
 from supercuts.evaluate.run import bootstrap_95, check_truths, naming, pair
 from supercuts.hierarchy.contours import contour_tree
-from supercuts.metrics import boundary, nodes, objects_parts, pooled_iou, region
-from supercuts.metrics.boundary import BoundaryScores, thin_boundaries
-from supercuts.metrics.nms import suppress_non_maxima
+from supercuts.metrics import boundary, nodes, objects, region
+from supercuts.metrics.boundary import BoundaryScores, suppress_non_maxima, thin_boundaries
 from supercuts.metrics.nodes import NodeScores
-from supercuts.metrics.objects_parts import ObjectsPartsScores
-from supercuts.metrics.pooled_iou import PooledIoU
-from supercuts.metrics.region import THRESHOLDS, RegionScores
+from supercuts.metrics.objects import ObjectsPartsScores
+from supercuts.metrics.region import THRESHOLDS, PooledIoU, RegionScores
 from supercuts.metrics.superpixel import check_label_map
 
 
@@ -72,8 +70,8 @@ class HierarchyScores:
 
 _AGGREGATE: dict[str, Callable[[Any], Any]] = {
     "regions": region.aggregate,
-    "objects_parts": objects_parts.aggregate_objects_parts,
-    "pooled_iou": pooled_iou.aggregate_pooled_iou,
+    "objects_parts": objects.aggregate_objects_parts,
+    "pooled_iou": region.aggregate_pooled_iou,
     "nodes": nodes.aggregate_nodes,
     "boundaries": boundary.aggregate_boundary,
 }
@@ -137,8 +135,8 @@ def score_segmentations(
     drawn = [thin_boundaries(truth) for truth in truths] if boundaries else []
     return HierarchyScores(
         regions=region.label_scores(label_maps, truths),
-        objects_parts=objects_parts.label_objects_parts(label_maps, truths),
-        pooled_iou=pooled_iou.label_pooled_iou(label_maps, truths),
+        objects_parts=objects.label_objects_parts(label_maps, truths),
+        pooled_iou=region.label_pooled_iou(label_maps, truths),
         boundaries=boundary.label_scores(label_maps, drawn) if boundaries else None,
     )
 
@@ -197,8 +195,8 @@ def _score_tree(
     drawn = [] if ucm is None else [thin_boundaries(truth) for truth in truths]
     return HierarchyScores(
         regions=region.tree_scores(tables, tree.parents, tree.altitudes, thresholds),
-        objects_parts=objects_parts.tree_objects_parts(tables, tree.parents, tree.altitudes, thresholds),
-        pooled_iou=pooled_iou.tree_pooled_iou(tables, tree.parents, tree.altitudes, thresholds),
+        objects_parts=objects.tree_objects_parts(tables, tree.parents, tree.altitudes, thresholds),
+        pooled_iou=region.tree_pooled_iou(tables, tree.parents, tree.altitudes, thresholds),
         nodes=nodes.tree_nodes(tables, tree.parents, tree.altitudes),
         boundaries=None if ucm is None else boundary.ucm_scores(ucm, drawn, thresholds),
     )

@@ -16,8 +16,7 @@ from supercuts.datasets.annotations import ObjectSample, PartSample
 from supercuts.datasets.base import Sample
 from supercuts.evaluate import hierarchies
 from supercuts.evaluate.hierarchies import HierarchyScores
-from supercuts.evaluate.objects import ObjectScores, score_objects
-from supercuts.evaluate.parts import PartScores, clipped_box, score_parts
+from supercuts.evaluate.objects import ObjectScores, PartScores, clipped_box, score_objects, score_parts
 from supercuts.evaluate.plot import Case
 from supercuts.evaluate.results import (
     ContourMap,

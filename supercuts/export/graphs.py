@@ -19,7 +19,7 @@ from jaxtyping import Float32, Float64
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
-from supercuts.export.partitions import Partition, partitions
+from supercuts.export.rasters import Partition, partitions
 from supercuts.graph.rag import RegionGraph, contract, graph_of_maps
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import Granularity

@@ -18,9 +18,8 @@ from typing import IO
 
 import numpy as np
 
-from supercuts.core.archives import MAX_BYTES, check_members
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.core.files import atomic_path
+from supercuts.core.files import MAX_BYTES, atomic_path, check_members
 from supercuts.hierarchy.edits import Edit, Edits, Tree, advance
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.georeference import Georeference

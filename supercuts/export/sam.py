@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from supercuts.core.checks import check_choice
 from supercuts.core.files import atomic_path
 from supercuts.export.coco import lifetimes, node_rles, xywh
-from supercuts.export.partitions import SUPERPIXELS, partitions
+from supercuts.export.rasters import SUPERPIXELS, partitions
 from supercuts.hierarchy.cuts import LEVELS, Granularity
 from supercuts.hierarchy.tree import Hierarchy
 

@@ -21,7 +21,7 @@ from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
 from supercuts.export._kernels import outlines as _kernels_outlines
 from supercuts.export.georeference import check_crs, epsg_number, georeference_of
-from supercuts.export.partitions import Partition, partitions
+from supercuts.export.rasters import Partition, partitions
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.regions import check_node

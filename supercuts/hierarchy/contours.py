@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32
 
 from supercuts.core.errors import InputError
-from supercuts.hierarchy._kernels import contours as kernels
 from supercuts.hierarchy._kernels import tree as _kernels
+from supercuts.hierarchy._kernels import tree as kernels
 
 
 @dataclass(frozen=True, slots=True, eq=False)

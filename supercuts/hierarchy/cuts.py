@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped
 
 from supercuts.core.checks import check_choice, check_exactly_one, check_in_range
 from supercuts.core.errors import ConstraintError, InputError
-from supercuts.hierarchy._kernels import focus as _kernels_focus
+from supercuts.hierarchy._kernels import queries as _kernels_focus
 from supercuts.hierarchy._kernels import tree as _kernels
 
 

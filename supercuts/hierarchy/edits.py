@@ -18,9 +18,9 @@ from jaxtyping import Float32, Int32
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import ConstraintError, InputError
 from supercuts.hierarchy import regions
-from supercuts.hierarchy._kernels import edits as _kernels_edits
+from supercuts.hierarchy._kernels import queries as _kernels_edits
 from supercuts.hierarchy._kernels import tree as _kernels
-from supercuts.hierarchy._kernels.edits import FORCED, FREE, FROZEN
+from supercuts.hierarchy._kernels.queries import FORCED, FREE, FROZEN
 from supercuts.hierarchy.cuts import Limits
 
 _N_GROUPS = {"merge": (2, 2), "split": (2, np.inf), "lock": (1, 1)}

@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
-from supercuts.hierarchy._kernels import clicks as _kernels_clicks
+from supercuts.hierarchy._kernels import queries as _kernels_clicks
+from supercuts.hierarchy._kernels import queries as _kernels_unions
 from supercuts.hierarchy._kernels import tree as _kernels
-from supercuts.hierarchy._kernels import unions as _kernels_unions
 from supercuts.hierarchy.cuts import Cut, node_areas, paint
 from supercuts.hierarchy.regions import frame_contact
 

@@ -16,8 +16,7 @@ from jaxtyping import Float32, Float64, Int64
 from pydantic import BaseModel, Field, NonNegativeFloat
 
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.graph.rag import RegionGraph
-from supercuts.graph.statistics import LIMITS, N_BINS, RegionStatistics
+from supercuts.graph.rag import LIMITS, N_BINS, RegionGraph, RegionStatistics
 from supercuts.merging._kernels import affinity as _kernels_affinity
 from supercuts.merging.agglomerative import MergeTree, to_tree
 

@@ -2,7 +2,7 @@
 
 In   RegionGraph and RegionStatistics of the leaves, an EdgeGNN
 Out  the probability that people separate each edge's regions; MergeTree
-Not  no training (training/gnn.py), no pixels
+Not  no training (training/graphs.py), no pixels
 
 What an edge means depends on the edges around it: each layer updates regions from their neighbours through gates that
 depend on the border (Bresson & Laurent, "Residual gated graph ConvNets", 2017), then borders from their two regions.
@@ -20,8 +20,7 @@ from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt, Validation
 from torch import nn
 
 from supercuts.core.errors import FileFormatError
-from supercuts.graph.rag import RegionGraph, contract
-from supercuts.graph.statistics import N_BINS, RegionStatistics, contract_statistics
+from supercuts.graph.rag import N_BINS, RegionGraph, RegionStatistics, contract, contract_statistics
 from supercuts.merging.affinity import edge_features
 from supercuts.merging.agglomerative import MergeTree, merge_pairs, regions_after, to_tree
 from supercuts.networks.backbones.weights import check_extent

@@ -13,8 +13,7 @@ from jaxtyping import Bool, Int32, Int64
 
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import RegionGraph, contract
-from supercuts.graph.statistics import contract_statistics
+from supercuts.graph.rag import RegionGraph, contract, contract_statistics
 from supercuts.merging._kernels import agglomerative as _kernels
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.merging.registry import Regions, merge

@@ -15,8 +15,7 @@ from pydantic import BaseModel, field_validator
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import RegionGraph
-from supercuts.graph.statistics import RegionStatistics
+from supercuts.graph.rag import RegionGraph, RegionStatistics
 from supercuts.merging.affinity import Affinity, AffinityConfig, edge_features, merge_by_affinity, separation
 from supercuts.merging.agglomerative import LinkageConfig, MergeTree, dissimilarity, merge_tree
 from supercuts.merging.spectral import SpectralConfig, merge_spectral

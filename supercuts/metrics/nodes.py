@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from supercuts.core.errors import InputError
-from supercuts.metrics._kernels import nodes as _kernels_nodes
+from supercuts.metrics._kernels import regions as _kernels_nodes
 from supercuts.metrics.inputs import check_tree, stack_tables
 
 

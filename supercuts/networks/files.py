@@ -17,10 +17,16 @@ from safetensors.torch import save
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path
 from supercuts.networks.backbones.weights import check_extent
-from supercuts.networks.calibration import FORMAT_VERSION, LEARNED, TORCH_SUFFIXES, parse_config, parse_levels
-from supercuts.networks.calibration import Calibration as Calibration
-from supercuts.networks.calibration import read_calibration as read_calibration
-from supercuts.networks.ssn import OriginalConfig, make_ssn
+from supercuts.networks.network import (
+    FORMAT_VERSION,
+    LEARNED,
+    TORCH_SUFFIXES,
+    Calibration,
+    parse_config,
+    parse_levels,
+)
+from supercuts.networks.ssn import make_ssn
+from supercuts.networks.ssn_config import OriginalConfig
 from supercuts.networks.torch_network import TorchNetwork
 
 

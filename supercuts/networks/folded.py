@@ -18,8 +18,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import handle_torch_function, has_torch_function
 
-from supercuts.core.precision import autocast, fastest
-from supercuts.core.private_torch import is_watched, stable_conv2d, tensors_of, version_of
+from supercuts.core.private_torch import autocast, fastest, is_watched, stable_conv2d, tensors_of, version_of
 from supercuts.networks.backbones.base import Backbone
 from supercuts.networks.recording import Step, convolution, record, users
 

@@ -18,8 +18,8 @@ from supercuts.core import _kernels_half
 from supercuts.core.arrays import channels_last
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_threads
+from supercuts.images._kernels import halve
 from supercuts.images.convert import color_features, to_unit
-from supercuts.networks._kernels import maps as _kernels
 
 _WHOLE_PIXELS = 2_000_000  # images of more are large
 STRIP_PIXELS = 1 << 20  # large ones are worked on in strips of about so many pixels
@@ -228,13 +228,13 @@ def halved_pixels(
     rounding = 0.0 if values.dtype.kind == "f" else 0.5
     nothing = np.zeros((0, 0), np.bool_)
 
-    def halve(_: int, top: int) -> None:
+    def halve_strip(_: int, top: int) -> None:
         rows = slice(top, top + _ROWS)
         counted = nothing if valid is None else valid[rows]
-        _kernels.halve(values[rows], counted, rounding, half[top // 2 : (top + _ROWS) // 2])
+        halve(values[rows], counted, rounding, half[top // 2 : (top + _ROWS) // 2])
 
     if n:  # numba would compile anew for arrays of nothing
-        in_threads(halve, range(0, height, _ROWS))
+        in_threads(halve_strip, range(0, height, _ROWS))
     return half
 
 

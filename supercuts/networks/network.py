@@ -5,26 +5,96 @@ Out  Network: what every caller may ask of a network, whatever runs it
 Not  no training; torch is imported only where a network of torch is loaded
 """
 
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
-from pydantic import BaseModel, Field, PositiveFloat
+from pydantic import BaseModel, Field, PositiveFloat, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from supercuts.core.checks import check_choice
-from supercuts.core.errors import InputError
-from supercuts.networks.backbones.names import DINO
-from supercuts.networks.calibration import TORCH_SUFFIXES
-from supercuts.networks.ssn_config import SSNConfig
+from supercuts.core.errors import FileFormatError, InputError
+from supercuts.networks.ssn_config import DINO, SSNConfig
 
 if TYPE_CHECKING:
     from supercuts.networks.backbones.pretrained import PretrainedViT
 else:
     PretrainedViT = Any  # naming it would import torch
+
+FORMAT_VERSION = 1
+LEARNED = ("affinity.", "gnn.", "figure_ground.")  # prefixes of arrays that are no weights of the network
+TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")  # of the original's checkpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What is learned for a trained network, and kept with it.
+
+    levels      name -> altitude
+    arrays      those of the affinity as affinity.NAME, of the graph neural network as gnn.NAME, of what tells objects
+                from background as figure_ground.NAME
+    source      the images it was learned on
+    gnn_config  the settings of the graph neural network, as JSON
+    """
+
+    levels: Mapping[str, float] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    source: str = ""
+    gnn_config: str = "{}"
+
+    def of(self, kind: str) -> dict[str, np.ndarray]:
+        """Return the arrays of "affinity", "gnn" or "figure_ground"; none if it has not been learned."""
+        prefix = f"{kind}."
+        return {name.removeprefix(prefix): x for name, x in self.arrays.items() if name.startswith(prefix)}
+
+
+def read_calibration(path: str | os.PathLike[str]) -> Calibration:
+    """Return what a file that load_network reads was calibrated to; an original's checkpoint has nothing."""
+    path = Path(path)
+    if path.suffix in TORCH_SUFFIXES:
+        return Calibration()
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            names = [name for name in file.keys() if name.startswith(LEARNED)]  # noqa: SIM118 (no mapping)
+            arrays = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # TypeError: of bfloat16, unknown to numpy
+        raise FileFormatError(f"{path}: its calibration cannot be read ({error}). Calibrate it again.") from error
+    levels = parse_levels(path, metadata.get("levels", "{}"))
+    return Calibration(levels, arrays, metadata.get("calibrated_on", ""), metadata.get("gnn_config", "{}"))
+
+
+def parse_levels(path: Path, text: str) -> dict[str, float]:
+    """Return level name -> altitude; FileFormatError names the file."""
+    try:
+        levels = {str(name): float(altitude) for name, altitude in json.loads(text).items()}
+        if not all(0 <= altitude <= 1 for altitude in levels.values()):  # NaN is not
+            raise ValueError("an altitude outside 0..1")
+        return levels
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise FileFormatError(
+            f"{path}: its levels are not names with altitudes ({error}): {text:.80}. Was the file edited by hand?"
+        ) from error
+
+
+def parse_config(path: Path, metadata: dict[str, str]) -> SSNConfig:
+    """Return the config in a file's metadata; FileFormatError names the file."""
+    version = metadata.get("format_version")
+    if version != str(FORMAT_VERSION):
+        raise FileFormatError(
+            f"{path}: format_version {version or 'missing'}, expected {FORMAT_VERSION}. "
+            "Give a file written by `supercuts train` of this version."
+        )
+    try:
+        return SSNConfig.model_validate_json(metadata["config"])
+    except (KeyError, ValidationError) as error:
+        raise FileFormatError(f"{path}: its config is not an SSN's ({error}).") from error
+
 
 EMBEDDED = ("compact",)  # models whose weights are in the package
 

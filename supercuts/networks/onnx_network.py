@@ -23,8 +23,7 @@ from safetensors import SafetensorError, safe_open
 from supercuts.core.checks import check_installed
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.images.convert import to_unit
-from supercuts.networks.calibration import LEARNED, parse_config, parse_levels
-from supercuts.networks.network import Maps, Sized, Tile, ViewsConfig, Window
+from supercuts.networks.network import LEARNED, Maps, Sized, Tile, ViewsConfig, Window, parse_config, parse_levels
 from supercuts.networks.ssn_config import SSNConfig
 
 PREFIX = "network."  # of the names of weights in a graph
@@ -80,7 +79,7 @@ class OnnxNetwork:
 
     def rows(self, pixels: Shaped[np.ndarray, "height width bands"]) -> Iterator[tuple[Tile, Maps]]:
         """Yield tiles from top to bottom and their maps: ONNX Runtime keeps no rows between calls."""
-        from supercuts.networks.tiles import TILE, predict_tiles
+        from supercuts.networks.predict import TILE, predict_tiles
 
         return predict_tiles(pixels, self, TILE)
 

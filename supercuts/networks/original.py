@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from supercuts.core.errors import InputError
-from supercuts.networks.backbones.base import Features, PretrainedConfig
+from supercuts.networks.backbones.base import Features
 from supercuts.networks.backbones.compact import conv_bn_relu
 from supercuts.networks.backbones.pretrained import PretrainedViT
-from supercuts.networks.lab import rgb_to_lab
 from supercuts.networks.layers import WholeImage
-from supercuts.networks.ssn_config import OriginalConfig, SSNConfig
+from supercuts.networks.ssn import rgb_to_lab
+from supercuts.networks.ssn_config import OriginalConfig, PretrainedConfig, SSNConfig
 from supercuts.networks.torch_network import PixelPrediction, TorchNetwork
 
 NO_BOUNDARY = -1e3  # a logit whose sigmoid is exactly 0, in half precision too

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Shaped
 
 from supercuts.core.errors import InputError
-from supercuts.core.precision import autocast, sigmoid
+from supercuts.core.private_torch import autocast, sigmoid
 from supercuts.images.convert import to_unit
 from supercuts.networks.layers import Layer, Layers, UpsamplingLayer, WholeImage, WindowLayer, layers_of
 from supercuts.networks.network import Maps, Tile

@@ -7,7 +7,8 @@ Not  no clustering (soft_kmeans), no hard labels (leaves), no files
 Deep maps are projected at their own resolution, then upsampled and fused with the shallow full-resolution stem.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +16,25 @@ from torch import nn
 
 from supercuts.core.errors import InputError
 from supercuts.networks.backbones.base import Backbone
-from supercuts.networks.backbones.compact import conv_bn_relu
-from supercuts.networks.backbones.registry import make_backbone
-from supercuts.networks.ssn_config import OriginalConfig as OriginalConfig
-from supercuts.networks.ssn_config import SSNConfig as SSNConfig
-from supercuts.networks.torch_network import PixelPrediction as PixelPrediction
-from supercuts.networks.torch_network import TorchNetwork
+from supercuts.networks.backbones.compact import CompactCNN, conv_bn_relu
+from supercuts.networks.backbones.efficientnet_lite import SHAPES, EfficientNetLite
+from supercuts.networks.ssn_config import PretrainedConfig, SSNConfig
+from supercuts.networks.torch_network import PixelPrediction, TorchNetwork
 from supercuts.superpixels.grid import Grid
+
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "compact": CompactCNN,
+    **{name: partial(EfficientNetLite, name) for name in SHAPES},
+}
+
+
+def make_backbone(name: str, config: PretrainedConfig | None = None, channels: int = 3) -> Backbone:
+    """Return a new backbone for images of so many channels: compact; only for 3, one of DINO, or timm:NAME."""
+    if name in BACKBONES:
+        return BACKBONES[name](in_channels=channels)
+    from supercuts.networks.backbones.pretrained import make_pretrained
+
+    return make_pretrained(name, config, channels)
 
 
 class Context(nn.Module):
@@ -163,3 +176,26 @@ def pixel_features(color: torch.Tensor, embeddings: torch.Tensor | None, grid: G
     xs = torch.arange(width, device=color.device, dtype=color.dtype).view(1, 1, 1, width) * scale
     parts = [config.color_scale * color, ys.expand(b, 1, height, width), xs.expand(b, 1, height, width)]
     return torch.cat(parts if embeddings is None else [*parts, embeddings], dim=1)
+
+
+# IEC 61966-2-1: linear sRGB to XYZ, relative to the D65 white
+_XYZ_FROM_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
+_WHITE = (0.95047, 1.0, 1.08883)
+
+
+def rgb_to_lab(images: torch.Tensor) -> torch.Tensor:
+    """Return CIE Lab under D65 (B, 3, H, W) of sRGB in 0..1, on the device of the images.
+
+    >>> rgb_to_lab(torch.ones(1, 3, 1, 1)).flatten().round().abs().tolist()
+    [100.0, 0.0, 0.0]
+    """
+    linear = torch.where(images > 0.04045, ((images + 0.055) / 1.055) ** 2.4, images / 12.92)
+    mix = torch.tensor(_XYZ_FROM_RGB, device=images.device) / torch.tensor(_WHITE, device=images.device)[:, None]
+    x, y, z = (torch.einsum("c,bchw->bhw", row, linear) for row in mix)
+    x, y, z = (torch.where(v > 0.008856, v ** (1 / 3), 7.787 * v + 16 / 116) for v in (x, y, z))
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
+
+
+def color_features(images: torch.Tensor) -> torch.Tensor:
+    """Return what is compared as colour, as images.convert.color_features does: Lab of RGB, 100 times other bands."""
+    return rgb_to_lab(images) if images.shape[1] == 3 else 100 * images

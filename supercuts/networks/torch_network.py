@@ -17,7 +17,7 @@ from jaxtyping import Shaped
 
 from supercuts.core.errors import InputError
 from supercuts.core.forks import prepare_for_forks
-from supercuts.core.precision import autocast, sigmoid
+from supercuts.core.private_torch import autocast, sigmoid
 from supercuts.networks.backbones.base import Backbone
 from supercuts.networks.folded import Foldable
 from supercuts.networks.layers import Layers

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, Positiv
 from torch import nn
 
 from supercuts.core.errors import InputError
-from supercuts.core.progress import Progress as Progress
+from supercuts.core.progress import Progress
 from supercuts.objects.graphs import Foreground, NodeGraph, check_features, foreground
 
 _TINY = 1e-12

@@ -16,11 +16,12 @@ from jaxtyping import Float, Int32
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
+from supercuts.core.progress import Progress
 from supercuts.hierarchy.cuts import paint
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.affinity import Perceptrons
 from supercuts.objects.deep_spectral import deep_spectral
-from supercuts.objects.deepcut import CC, NCUT, DeepCutConfig, Progress, deepcut_object
+from supercuts.objects.deepcut import CC, NCUT, DeepCutConfig, deepcut_object
 from supercuts.objects.features import PatchFeatures
 from supercuts.objects.figure_ground import figures, snap_to_tree
 from supercuts.objects.graphs import Foreground, NodeGraph, check_features, grid_graph, label_graph

@@ -18,9 +18,9 @@ from jaxtyping import Float, Float32, Float64, Int32, UInt8
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
-from supercuts.networks.backbones.base import PretrainedConfig
 from supercuts.networks.backbones.pretrained import PretrainedViT, make_pretrained
 from supercuts.networks.backbones.vit import ViTFeatures
+from supercuts.networks.ssn_config import PretrainedConfig
 
 
 @dataclass(frozen=True, slots=True, eq=False)

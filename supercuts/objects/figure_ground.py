@@ -24,8 +24,8 @@ from supercuts.hierarchy.regions import image_area
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import color_features
 from supercuts.merging.affinity import Perceptrons
+from supercuts.objects._kernels import figure_ground as _kernels
 from supercuts.objects._kernels import figure_ground as kernels
-from supercuts.objects._kernels import snap as _kernels
 from supercuts.objects.graphs import Foreground, NodeGraph, foreground, label_borders
 
 _SPREADS = (0.3, 0.7)  # of likeness, in standard deviations of the image

@@ -16,12 +16,13 @@ from jaxtyping import Bool, Float, Float64, Int32, Int64
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
+from supercuts.core.progress import Progress
 from supercuts.hierarchy.cuts import altitude_of_level, cut_by_altitude, cut_by_count, paint
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import color_features
-from supercuts.objects._kernels import parts as _kernels_parts
+from supercuts.objects._kernels import figure_ground as _kernels_parts
 from supercuts.objects.deep_spectral import spectral_pairs, spectral_regions
-from supercuts.objects.deepcut import DeepCutConfig, Progress, deepcut
+from supercuts.objects.deepcut import DeepCutConfig, deepcut
 from supercuts.objects.graphs import NodeGraph, check_features, label_graph
 from supercuts.objects.result import Objects, Parts
 

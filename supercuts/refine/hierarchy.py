@@ -18,7 +18,7 @@ from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import color_features, preview, to_unit
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count, merge_tree
 from supercuts.networks.maps import PixelMaps
-from supercuts.networks.tiles import filled
+from supercuts.networks.predict import filled
 from supercuts.refine.config import RefineConfig
 from supercuts.refine.fit import Example, Watch, fit, label, respond
 from supercuts.superpixels.grid import connected

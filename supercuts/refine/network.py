@@ -26,7 +26,7 @@ from torch import nn
 
 from supercuts.core.errors import FileFormatError
 from supercuts.core.files import atomic_path
-from supercuts.core.precision import fastest
+from supercuts.core.private_torch import fastest
 from supercuts.core.threads import in_threads
 from supercuts.networks.backbones.weights import check_extent
 from supercuts.refine._kernels import normalise as kernels

@@ -25,8 +25,7 @@ from supercuts.images.draw import random_colors
 from supercuts.images.io import write_labels_png, write_png
 from supercuts.networks.backbones.weights import check_extent
 from supercuts.networks.maps import PixelMaps
-from supercuts.selftaught.autoencoder import Autoencoder, AutoencoderConfig
-from supercuts.selftaught.classifier import Classifier, ClassifierConfig
+from supercuts.selftaught.classifier import Autoencoder, AutoencoderConfig, Classifier, ClassifierConfig
 from supercuts.selftaught.wnet import WNet, WNetConfig
 
 LearnedConfig = Annotated[ClassifierConfig | AutoencoderConfig | WNetConfig, Field(discriminator="method")]

@@ -9,8 +9,10 @@ cheapest path, where crossing a boundary is dear. So the last pixels are decided
 keeps SSN's size and place.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Int32
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from supercuts.images.convert import lab_tables
@@ -19,7 +21,18 @@ from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels._kernels import cluster as _kernels
 from supercuts.superpixels.grid import connected, make_grid
 from supercuts.superpixels.kmeans import Cells, Strip, assign
-from supercuts.superpixels.result import Superpixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Superpixels:
+    """A partition of an image into connected superpixels.
+
+    labels  (H, W) int32  ids 0..N-1 in scan order, each one 4-connected component; -1 where a pixel is not valid
+    n       int           N
+    """
+
+    labels: Int32[np.ndarray, "height width"]
+    n: int
 
 
 class ClusterConfig(BaseModel, frozen=True, extra="forbid"):

@@ -17,7 +17,7 @@ from supercuts.core.errors import InputError
 from supercuts.core.threads import in_waves
 from supercuts.images.convert import lab_tables
 from supercuts.networks.maps import PixelMaps
-from supercuts.superpixels._kernels import smooth as _kernels
+from supercuts.superpixels._kernels import pixels as _kernels
 
 _ROWS = 64  # that a sweep goes through at once; their differences stay in the cache
 

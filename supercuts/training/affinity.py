@@ -21,8 +21,7 @@ from torch import nn
 
 from supercuts.core.arrays import contingency
 from supercuts.datasets.base import Sample
-from supercuts.graph.rag import RegionGraph
-from supercuts.graph.statistics import RegionStatistics, region_statistics
+from supercuts.graph.rag import RegionGraph, RegionStatistics, region_statistics
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.images.io import read_channels
 from supercuts.merging._kernels.affinity import MOST_DEVIATIONS

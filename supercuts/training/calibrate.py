@@ -30,12 +30,11 @@ from supercuts.merging.affinity import Perceptrons, merge_by_affinity
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.metrics.region import THRESHOLDS, tree_scores
 from supercuts.model import Model
-from supercuts.networks.calibration import Calibration
-from supercuts.networks.network import VIEWS, Network
+from supercuts.networks.network import VIEWS, Calibration, Network
 from supercuts.objects.figure_ground import node_features
 from supercuts.settings import default_config
 from supercuts.training.affinity import AffinityTrainingConfig, PerceptronTrainingConfig, describe, fit, learn_affinity
-from supercuts.training.gnn import GNNTrainingConfig, learn_gnn
+from supercuts.training.graphs import GNNTrainingConfig, learn_gnn
 
 _FALL = 2.0  # how fast a segment that meets the frame stops being figure
 

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from supercuts.networks.ssn import SSNConfig
+from supercuts.networks.ssn_config import SSNConfig
 
 
 def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:

@@ -25,8 +25,14 @@ from supercuts.core.config import save_resolved
 from supercuts.core.errors import InputError
 from supercuts.datasets.base import data_root
 from supercuts.datasets.labelled_images import UNLABELLED, LabelledImage, LabelledImages, open_labelled
-from supercuts.selftaught.autoencoder import Autoencoder
-from supercuts.selftaught.classifier import SIDE_PX, Classifier, ClassifierConfig, TargetConfig, image_superpixels
+from supercuts.selftaught.classifier import (
+    SIDE_PX,
+    Autoencoder,
+    Classifier,
+    ClassifierConfig,
+    TargetConfig,
+    image_superpixels,
+)
 from supercuts.selftaught.learned import (
     Learned,
     LearnedConfig,

@@ -10,8 +10,10 @@ from PIL import Image
 import supercuts
 from supercuts.cli.train import check_fresh
 from supercuts.core.errors import InputError
-from supercuts.networks.files import load_network, read_calibration, save_network
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.files import load_network, save_network
+from supercuts.networks.network import read_calibration
+from supercuts.networks.ssn import SSN
+from supercuts.networks.ssn_config import SSNConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,12 +1,33 @@
+import json
+
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from supercuts.core.arrays import contingency
 from supercuts.core.errors import InputError
-from supercuts.datasets.annotations import ObjectTruth
-from supercuts.evaluate.objects import ObjectScores, limits_of, mean, score_objects, summarise_objects
+from supercuts.datasets.annotations import ObjectTruth, PartTruth
+from supercuts.evaluate.objects import (
+    ObjectScores,
+    PartScores,
+    by_part,
+    clipped_box,
+    keypoint_labels,
+    labels_at,
+    limits_of,
+    matched_iou,
+    mean,
+    nearest_part,
+    score_objects,
+    score_parts,
+    share_nested,
+    summarise_objects,
+    summarise_parts,
+)
 from supercuts.evaluate.run import from_plain, to_plain
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.objects.result import Objects
+from supercuts.objects.result import Objects, Parts
 
 LEFT = np.repeat([[True, True, False, False]], 4, axis=0)
 
@@ -79,3 +100,145 @@ def test_scores_survive_being_stored():
 
 def test_a_mean_of_nothing_is_no_number():
     assert np.isnan(mean([None]))
+
+
+TRUTH = np.array([[0, 1, 1, 2], [0, 1, 1, 2]], np.int32)
+NAMES = ("door", "wheel")
+
+
+def columns():
+    return Hierarchy(
+        labels=np.repeat([[0, 1, 2, 3]], 2, axis=0).astype(np.int32),
+        parents=np.array([5, 4, 4, 5, 6, 6, 6], np.int32),
+        altitudes=np.array([0, 0, 0, 0, 0.25, 0.5, 0.75], np.float32),
+        embeddings=np.zeros((4, 0), np.float32),
+    )
+
+
+def an_object(mask):
+    return Objects(mask[None], np.ones(1, np.float32), mask.astype(np.float32))
+
+
+def parts_of(labels):
+    labels = np.array(labels, np.int32)
+    return Parts(labels, np.zeros(labels.max(), np.int32))
+
+
+def test_a_perfect_answer_scores_perfectly():
+    scores = score_parts(parts_of(TRUTH), an_object(TRUTH > 0), PartTruth(NAMES, TRUTH), columns())
+    assert scores.best_node.tolist() == scores.matched_iou.tolist() == [1, 1]
+    assert (scores.object_iou, scores.nested, scores.n_parts) == (1, 1, 2)
+    # columns 1 to 3: two nodes, 4 = {1, 2} and 3; the root alone covers 2 pixels too many
+    assert (scores.object_limits.best_node, scores.object_limits.best_union) == (0.75, 1)
+
+
+def test_a_part_is_matched_once_and_numbers_do_not_matter():
+    pieces = parts_of([[0, 2, 1, 1], [0, 2, 1, 1]])  # the door in two, the second with the wheel
+    scores = score_parts(pieces, an_object(TRUTH > 0), PartTruth(NAMES, TRUTH), columns())
+    assert scores.matched_iou.tolist() == [0.5, 0.5]
+    assert summarise_parts([scores])["matched_iou"] == 0.5
+
+
+def test_matching_is_that_of_the_hungarian_method():
+    rng = np.random.default_rng(0)
+    truth, labels = rng.integers(0, 5, (20, 20)), rng.integers(0, 8, (20, 20))
+    iou = np.array(
+        [
+            [((truth == i) & (labels == j)).sum() / ((truth == i) | (labels == j)).sum() for j in range(1, 8)]
+            for i in range(1, 5)
+        ]
+    )
+    found = matched_iou(contingency(truth, labels))
+    assert found.sum() == pytest.approx(iou[linear_sum_assignment(-iou)].sum())
+    assert matched_iou(contingency(truth, np.zeros_like(truth))).tolist() == [0] * 4
+
+
+def test_parts_that_stick_out_of_the_object_are_not_nested():
+    mask = np.array([[False, True, True, True], [False, True, True, False]])
+    assert share_nested(parts_of(TRUTH), an_object(mask)) == 0.5
+    assert share_nested(Parts(np.zeros((2, 4), np.int32), np.zeros(0, np.int32)), an_object(mask)) == 1
+
+
+def test_keypoints_are_rows_before_columns_and_those_on_the_far_edge_take_the_last_pixel():
+    labels = np.arange(6).reshape(2, 3)
+    # the defect of the original: x used as row, and an index equal to the size
+    assert labels_at(labels, np.array([[0, 2], [1, 0], [2, 3], [1.5, 2.5], [-0.4, 0.5]], float)).tolist() == [
+        2,
+        3,
+        5,
+        5,
+        1,
+    ]
+
+
+def test_only_visible_keypoints_count_and_the_box_moves_them():
+    truth = PartTruth(
+        ("beak", "back", "tail"),
+        keypoints_yx=np.array([[0, 1], [0, 0], [1, 4]], float),  # the last one lies on the edge of 4 columns
+        visible=np.array([True, False, True]),
+        box_yxyx=np.array([0, 1, 2, 9]),
+    )
+    in_box = parts_of([[1, 2, 0], [0, 0, 2]])
+    found = keypoint_labels(parts_of([[0, 0, 1, 1], [0, 0, 1, 2]]), in_box, truth)
+    assert found.parts.tolist() == [0, 2]
+    assert found.full.tolist() == [0, 2]
+    assert found.fg.tolist() == [1, 2]
+    scores = score_parts(parts_of(TRUTH), an_object(TRUTH > 0), truth, columns(), in_box)
+    assert scores.best_node is None
+    assert scores.keypoints.parts.tolist() == [0, 2]
+
+
+def test_background_takes_the_nearest_part_unless_there_is_none():
+    labels = np.array([[0, 0, 0, 2, 0], [1, 0, 0, 0, 0]], np.int32)
+    assert nearest_part(labels).tolist() == [[1, 1, 2, 2, 2], [1, 1, 2, 2, 2]]
+    assert not nearest_part(np.zeros((2, 2), np.int32)).any()
+
+
+def test_a_box_beyond_the_image_is_clipped():
+    assert clipped_box(np.array([3, 9, 12, 20]), (5, 6, 3)).tolist() == [3, 5, 5, 6]
+
+
+def test_keypoints_of_all_images_are_scored_together():
+    rng = np.random.default_rng(1)
+    truth = PartTruth(
+        tuple("abcd"),
+        keypoints_yx=np.array([[0, 0], [0, 3], [1, 0], [1, 3]], float),
+        visible=np.ones(4, bool),
+        box_yxyx=np.array([0, 0, 2, 4]),
+    )
+    scores = []
+    for _ in range(5):
+        labels = rng.integers(0, 3, (2, 4)).astype(np.int32)
+        labels[0, 1:3] = 1, 2
+        scores.append(score_parts(parts_of(labels), an_object(labels > 0), truth, columns(), parts_of(labels)))
+    figures = summarise_parts(scores)
+    true = np.concatenate([one.keypoints.parts for one in scores])
+    for name in ("full", "fg"):
+        labels = np.concatenate([getattr(one.keypoints, name) for one in scores])
+        assert figures[f"nmi_{name}"] == pytest.approx(100 * normalized_mutual_info_score(true, labels))
+        assert figures[f"ari_{name}"] == pytest.approx(100 * adjusted_rand_score(true, labels))
+    alone = [normalized_mutual_info_score(one.keypoints.parts, one.keypoints.full) for one in scores]
+    assert figures["nmi_per_image"] == pytest.approx(100 * np.mean(alone))
+    assert np.isnan(figures["best_node"])
+
+
+def test_scores_are_listed_by_the_name_of_the_part():
+    one = score_parts(parts_of(TRUTH), an_object(TRUTH > 0), PartTruth(NAMES, TRUTH), columns())
+    two = score_parts(parts_of(TRUTH > 0), an_object(TRUTH > 0), PartTruth(("wheel", "wheel"), TRUTH), columns())
+    listed = by_part([one, two])
+    assert list(listed) == ["door", "wheel"]
+    assert listed["wheel"]["n"] == 3
+    assert listed["wheel"]["matched_iou"] == pytest.approx((1 + 4 / 6 + 0) / 3)
+
+
+def test_scores_survive_being_stored_parts():
+    truth = PartTruth(NAMES, TRUTH, np.array([[0.0, 1], [1, 3]]), np.ones(2, bool), np.array([0, 0, 2, 4]))
+    scores = score_parts(parts_of(TRUTH), an_object(TRUTH > 0), truth, columns(), parts_of(TRUTH))
+    again = from_plain(PartScores, json.loads(json.dumps(to_plain(scores))))
+    assert again.names == NAMES
+    assert summarise_parts([again]) == summarise_parts([scores])
+
+
+def test_an_annotation_of_another_size_is_refused_parts():
+    with pytest.raises(InputError, match="unpack the dataset again"):
+        score_parts(parts_of(TRUTH), an_object(TRUTH > 0), PartTruth(NAMES, TRUTH[:, :3].copy()), columns())

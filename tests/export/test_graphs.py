@@ -10,7 +10,7 @@ from scipy.cluster import hierarchy as scipy_hierarchy
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import InputError
 from supercuts.export.graphs import region_graph, to_linkage, tree_graph
-from supercuts.export.partitions import partitions
+from supercuts.export.rasters import partitions
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.gnn import Data, HeteroData

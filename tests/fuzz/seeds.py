@@ -101,8 +101,10 @@ precision: 32-true
 
 def networks() -> list[Seed]:
     from supercuts.merging.affinity import Perceptrons
-    from supercuts.networks.files import Calibration, save_network, write_calibration
-    from supercuts.networks.ssn import SSN, SSNConfig
+    from supercuts.networks.files import save_network, write_calibration
+    from supercuts.networks.network import Calibration
+    from supercuts.networks.ssn import SSN
+    from supercuts.networks.ssn_config import SSNConfig
 
     torch.manual_seed(0)
     network = SSN(SSNConfig(head_channels=(2, 2, 2, 2), embedding_channels=1, region_channels=2))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from supercuts.core.errors import InputError
 from supercuts.hierarchy import selection
-from supercuts.hierarchy._kernels import clicks as _kernels_clicks
+from supercuts.hierarchy._kernels import queries as _kernels_clicks
 from supercuts.hierarchy.selection import best_union, foreground_probability, node_features, object_at_clicks
 from supercuts.hierarchy.tree import Hierarchy
 

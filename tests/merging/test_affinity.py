@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.graph.rag import build_rag
-from supercuts.graph.statistics import region_statistics
+from supercuts.graph.rag import build_rag, region_statistics
 from supercuts.merging.affinity import (
     Affinity,
     AffinityConfig,

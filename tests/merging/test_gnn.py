@@ -8,8 +8,7 @@ from torch_geometric.data import Batch
 from torch_geometric.utils import is_undirected
 
 from supercuts.core.errors import FileFormatError
-from supercuts.graph.rag import build_rag
-from supercuts.graph.statistics import region_statistics
+from supercuts.graph.rag import build_rag, region_statistics
 from supercuts.merging import gnn as module
 from supercuts.merging.agglomerative import merge_tree
 from supercuts.merging.gnn import (

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import build_rag
-from supercuts.graph.statistics import region_statistics
+from supercuts.graph.rag import build_rag, region_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging import priors
 from supercuts.merging.affinity import feature_names

@@ -4,8 +4,7 @@ from pydantic import ValidationError
 
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import build_rag
-from supercuts.graph.statistics import region_statistics
+from supercuts.graph.rag import build_rag, region_statistics
 from supercuts.merging.affinity import feature_names
 from supercuts.merging.agglomerative import merge_tree
 from supercuts.merging.gnn import EdgeGNN, to_data

@@ -11,7 +11,8 @@ from torch import nn
 from supercuts.core.errors import FileFormatError
 from supercuts.networks.files import FORMAT_VERSION, load_network, load_original, save_network
 from supercuts.networks.original import OriginalSSNDINO
-from supercuts.networks.ssn import SSN, OriginalConfig, SSNConfig
+from supercuts.networks.ssn import SSN
+from supercuts.networks.ssn_config import OriginalConfig, SSNConfig
 
 CONFIG = SSNConfig(head_channels=(4, 4, 6, 8), embedding_channels=3, color_scale=0.5)
 LEVELS = {"scene": 0.75, "object": 0.5, "part": 0.25}

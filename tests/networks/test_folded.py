@@ -7,10 +7,10 @@ from torch import nn
 
 from supercuts.core import private_torch
 from supercuts.networks.backbones.base import Backbone, Features
-from supercuts.networks.backbones.registry import make_backbone
 from supercuts.networks.folded import Foldable, FoldedConv
 from supercuts.networks.recording import record
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN, make_backbone
+from supercuts.networks.ssn_config import SSNConfig
 
 
 @pytest.fixture

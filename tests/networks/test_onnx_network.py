@@ -14,7 +14,8 @@ from supercuts.networks.files import save_network
 from supercuts.networks.network import VIEWS, weights_path
 from supercuts.networks.onnx_network import load_onnx, open_graph
 from supercuts.networks.predict import predict
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN
+from supercuts.networks.ssn_config import SSNConfig
 
 pytest.importorskip("onnxruntime")
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,9 +3,20 @@ import pytest
 import torch
 
 import supercuts
+from supercuts.core.errors import InputError
 from supercuts.networks.network import VIEWS, ViewsConfig
-from supercuts.networks.predict import predict, predict_many
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.predict import (
+    choose_tile,
+    filled,
+    predict,
+    predict_many,
+    predict_stored,
+    predict_tiles,
+    tiles_of,
+)
+from supercuts.networks.rows import derive
+from supercuts.networks.ssn import SSN
+from supercuts.networks.ssn_config import SSNConfig
 
 
 @pytest.fixture
@@ -85,3 +96,131 @@ def test_few_images_wait_for_others_of_their_size():
         done += 1
         assert len(drawn) - done <= 33
     assert done == 100
+
+
+@pytest.fixture(scope="module")
+def network():
+    return supercuts.load("compact").network
+
+
+@pytest.fixture(scope="module")
+def onnx():
+    pytest.importorskip("onnxruntime")
+    return supercuts.load("compact", engine="onnx").network
+
+
+def picture(height, width):
+    coarse = np.random.default_rng(height).integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
+    return np.ascontiguousarray(np.kron(coarse, np.ones((16, 16, 1), np.uint8))[:height, :width])
+
+
+@pytest.mark.parametrize(
+    ("shape", "tile"), [((200, 331), 64), ((97, 450), 96), ((401, 33), 128), ((255, 257), 100), ((16, 16), 7)]
+)
+@pytest.mark.parametrize("engine", ["network", "onnx"])
+def test_tiles_say_what_the_whole_image_says(shape, tile, engine, request):
+    network, image = request.getfixturevalue(engine), picture(*shape)
+    whole = predict(image, network)
+    expected = (whole.boundary, whole.embeddings, whole.strength, whole.regions)
+    seen = [np.full(one.shape, np.nan, np.float32) for one in expected]
+    for one, maps in predict_tiles(image, network, tile):
+        for target, values, stride in zip(seen, maps, (1, 1, 2, 2), strict=True):
+            at = slice(one.top // stride, -(-one.bottom // stride)), slice(one.left // stride, -(-one.right // stride))
+            target[..., *at] = values
+    for values, wanted in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(values, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("context", [0, 4])
+def test_receptive_field_holds_all_that_gradients_reach(context):
+    torch.manual_seed(0)
+    config = SSNConfig(head_channels=(3, 3, 3, 3), embedding_channels=1, context_channels=context, region_channels=2)
+    network = SSN(config).eval()
+    for module in network.modules():  # no gradient may vanish: every weight is positive, nothing is cut off
+        if isinstance(module, torch.nn.Conv2d):
+            module.weight.data = module.weight.data.abs() + 0.1
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.ones_(module.weight)
+    side = 48 * 16
+    image = torch.rand(1, 3, side, side).double().requires_grad_()
+    field = derive(network).reach
+    network.double()
+    reached = 0
+    prediction = network(image)
+    for y, x in ((380, 391), (399, 384)):
+        outputs = prediction.boundary_logits[0, 0, y, x] + prediction.embeddings[0, 0, y, x]
+        (gradient,) = torch.autograd.grad(outputs, image, retain_graph=True)
+        rows, columns = np.nonzero(gradient.abs().sum((0, 1)).numpy())
+        reached = max(reached, np.abs(rows - y).max(), np.abs(columns - x).max())
+    assert field - 40 <= reached <= field
+
+
+def test_tiles_of_another_backbone_say_what_the_whole_image_says(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    torch.manual_seed(0)
+    config = SSNConfig(backbone="timm:resnet18", head_channels=(4, 4, 4, 4, 4), embedding_channels=2)
+    network, image = SSN(config).eval(), picture(40, 1700)
+    margin, multiple = network.window()
+    assert (multiple, margin % 32) == (32, 0)
+    assert margin < 700
+    (_, embeddings) = network.maps([image], ViewsConfig())[0]
+    for one, maps in predict_tiles(image, network, 800):
+        np.testing.assert_allclose(maps[1], embeddings[..., one.left : one.right], atol=1e-4)
+
+
+def test_tiles_cover_every_pixel_once():
+    count = np.zeros((70, 101), int)
+    for tile in tiles_of(count.shape, 32):
+        count[tile.top : tile.bottom, tile.left : tile.right] += 1
+    assert (count == 1).all()
+
+
+def test_large_images_are_seen_row_by_row_unless_asked_otherwise(network, onnx):
+    one = ViewsConfig()
+    assert choose_tile(None, (1000, 1000), network, one) is None
+    assert choose_tile(None, (3000, 3000), network, one) == "rows"
+    assert choose_tile(None, (3000, 3000), onnx, one) == "rows"
+    assert choose_tile(None, (3000, 3000), None, one) == "rows"
+    assert choose_tile(None, (3000, 3000), network, VIEWS["many"]) is None
+    assert choose_tile(0, (3000, 3000), network, one) is None
+    assert choose_tile(64, (10, 10), network, one) == 64
+
+
+def test_refuses_what_sees_the_whole_image(network):
+    with pytest.raises(InputError, match="only one view works in tiles"):
+        choose_tile(64, (10, 10), network, VIEWS["flip"])
+    transformer = SSN(SSNConfig(backbone="dino_vits16", head_channels=(4,))).eval()
+    with pytest.raises(InputError, match="dino_vits16 works on the whole image alone"):
+        choose_tile(64, (10, 10), transformer, ViewsConfig())
+    with pytest.raises(InputError, match="tile=-1"):
+        choose_tile(-1, (10, 10), network, ViewsConfig())
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_rows_and_tiles_of_huge_images_are_stored_alike(network, monkeypatch, stride):
+    image = picture(81, 63)
+    monkeypatch.setattr("supercuts.networks.maps._FINE_PIXELS", {2: 3000, 4: 2000}[stride])
+    monkeypatch.setattr("supercuts.networks.rows._BLOCK_PIXELS", 1)
+    nothing = np.zeros((81, 63, 0), np.uint8)
+    monkeypatch.setattr("supercuts.networks.maps._WHOLE_PIXELS", 0)
+    rows, tiles = (predict_stored(image, nothing, network, way) for way in ("rows", 32))
+    assert rows.embedding_stride == stride
+    for name in ("boundary", "embeddings", "strength", "regions"):
+        np.testing.assert_allclose(getattr(rows, name), getattr(tiles, name), atol=0.01)
+
+
+def test_embeddings_of_huge_images_are_means_of_four_pixels(network, monkeypatch):
+    image = picture(49, 63)
+    nothing = np.zeros((49, 63, 0), np.uint8)
+    fine = predict_stored(image, nothing, network, 32)
+    monkeypatch.setattr("supercuts.networks.maps._FINE_PIXELS", 2000)
+    monkeypatch.setattr("supercuts.networks.maps._WHOLE_PIXELS", 0)
+    coarse = predict_stored(image, nothing, network, 32)
+    assert coarse.embeddings.shape == (16, 25, 32)
+    expected = fine.embeddings[:, :48, :62].astype(np.float32).reshape(16, 24, 2, 31, 2).mean((2, 4))
+    np.testing.assert_allclose(coarse.embeddings[:, :24, :31], expected, atol=0.02)
+
+
+def test_filled_takes_the_mean_of_what_is_valid():
+    image = np.array([[[10], [20], [99]]], np.uint8)
+    np.testing.assert_array_equal(filled(image, np.array([[True, True, False]]))[0, :, 0], [10, 20, 15])

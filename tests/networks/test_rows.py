@@ -8,10 +8,10 @@ import supercuts
 from supercuts.core.errors import InputError
 from supercuts.networks import rows as row_pass
 from supercuts.networks.network import ViewsConfig
+from supercuts.networks.predict import predict_tiles
 from supercuts.networks.rows import derive, predict_rows
 from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import SSNConfig
-from supercuts.networks.tiles import predict_tiles
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,13 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
+from skimage.color import rgb2lab
 
 from supercuts.core.errors import InputError
-from supercuts.networks.ssn import SSN, SSNConfig, pixel_features
+from supercuts.networks.ssn import SSN, pixel_features, rgb_to_lab
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels.grid import Grid
 from supercuts.superpixels.kmeans_torch import make_layout, soft_kmeans, to_cells
 
@@ -163,3 +166,10 @@ def test_pixel_features_take_any_bands():
     features = pixel_features(color, torch.ones(1, 4, 8, 12), grid, SSNConfig(channels=5, color_scale=0.5))
     assert features.shape == (1, 5 + 2 + 4, 8, 12)
     torch.testing.assert_close(features[:, :5], 0.5 * color)
+
+
+def test_lab_is_that_of_skimage():
+    pixels = np.random.default_rng(0).random((1, 40, 50, 3))
+    pixels[0, :2] = np.linspace(0, 0.06, 100).reshape(2, 50, 1)  # the straight part of both curves
+    lab = rgb_to_lab(torch.from_numpy(pixels).float().permute(0, 3, 1, 2))
+    np.testing.assert_allclose(lab.permute(0, 2, 3, 1), rgb2lab(pixels), atol=5e-4)

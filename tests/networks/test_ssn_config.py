@@ -1,8 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from supercuts.networks import ssn
-from supercuts.networks.ssn_config import OriginalConfig, SSNConfig
+from supercuts.networks import ssn_config
+from supercuts.networks.ssn_config import OriginalConfig, PretrainedConfig, SSNConfig
 
 
 def test_a_config_survives_its_json():
@@ -15,6 +15,15 @@ def test_unknown_settings_are_refused():
         SSNConfig(chanels=3)
 
 
-def test_networks_use_the_same_classes():
-    assert ssn.SSNConfig is SSNConfig
-    assert ssn.OriginalConfig is OriginalConfig
+def test_unknown_settings_of_backbones_are_refused():
+    assert PretrainedConfig().facet == "key"
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        PretrainedConfig(patches=3)
+    with pytest.raises(ValidationError, match="facet"):
+        PretrainedConfig(facet="keys")
+
+
+def test_every_version_of_dino_is_named():
+    assert ssn_config.DINO["dino_vits16"][0] == "vit_small_patch16_224.dino"
+    assert {name.split("_")[0] for name in ssn_config.DINO} == {"dino", "dinov2", "dinov3"}
+    assert all(url == "" or url.startswith("https://dl.fbaipublicfiles.com/") for _, url in ssn_config.DINO.values())

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from supercuts.networks.network import ViewsConfig
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN
+from supercuts.networks.ssn_config import SSNConfig
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

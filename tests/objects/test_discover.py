@@ -9,8 +9,8 @@ import torch
 import supercuts
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.networks.backbones.base import PretrainedConfig
 from supercuts.networks.backbones.pretrained import make_pretrained
+from supercuts.networks.ssn_config import PretrainedConfig
 from supercuts.objects.discover import METHODS, Task, discover, discover_patches
 from supercuts.objects.features import PatchFeatures, dino_keys
 from supercuts.objects.graphs import grid_graph

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 
 from supercuts.core.errors import InputError
 from supercuts.model import Model
-from supercuts.networks.backbones.base import PretrainedConfig
 from supercuts.networks.backbones.pretrained import make_pretrained
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN
+from supercuts.networks.ssn_config import PretrainedConfig, SSNConfig
 from supercuts.objects.features import PatchFeatures, color_and_place, dino_keys, load_vit, pool_features, vit_of
 
 TINY = "timm:vit_tiny_patch16_224"

@@ -4,8 +4,7 @@ import torch
 from safetensors.torch import save_file
 
 from supercuts.core.errors import FileFormatError
-from supercuts.selftaught.autoencoder import AutoencoderConfig
-from supercuts.selftaught.classifier import ClassifierConfig
+from supercuts.selftaught.classifier import AutoencoderConfig, ClassifierConfig
 from supercuts.selftaught.learned import (
     class_boundary,
     class_probabilities,

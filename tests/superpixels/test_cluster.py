@@ -1,5 +1,5 @@
 import heapq
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -7,18 +7,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from jaxtyping import TypeCheckError
 from scipy import ndimage
 
 from supercuts.core.errors import InputError
 from supercuts.images.convert import lab_tables
 from supercuts.networks import maps as maps_module
 from supercuts.networks.maps import PixelMaps, color_maps
-from supercuts.networks.ssn import SSNConfig
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels import kmeans
 from supercuts.superpixels._kernels import cluster as _kernels
-from supercuts.superpixels.cluster import ClusterConfig, cluster
+from supercuts.superpixels.cluster import ClusterConfig, Superpixels, cluster
 from supercuts.superpixels.grid import Grid, cell_labels, make_grid
-from supercuts.superpixels.result import Superpixels
 
 SSN_CONFIG = SSNConfig()
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
@@ -377,3 +377,13 @@ def test_more_offers_than_there_is_room_for_at_first(monkeypatch):
     steps = rng.integers(1, 9, shape).astype(np.int32)
     grown = grow(cores, steps, np.zeros((*shape, 1), np.float32), np.zeros((1, 1), np.float32), 0.0, 0.0, 9)
     assert not grown.any()
+
+
+def test_superpixels_are_frozen_int32_and_compare_by_identity():
+    labels = np.zeros((2, 2), np.int32)
+    superpixels = Superpixels(labels, 1)
+    assert superpixels != Superpixels(labels, 1)
+    with pytest.raises(FrozenInstanceError):
+        superpixels.n = 2
+    with pytest.raises(TypeCheckError):
+        Superpixels(labels.astype(np.int64), 1)

@@ -5,7 +5,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from supercuts.networks.ssn import SSNConfig
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.training.config import DataConfig, LossConfig, TrainConfig, ValidationConfig
 
 

@@ -3,7 +3,8 @@ import pytest
 
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.merging.affinity import Judgements, merge_by_affinity, separation
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.training.affinity import (
     AffinityTrainingConfig,
     PerceptronTrainingConfig,

@@ -8,7 +8,8 @@ from supercuts.datasets.bsds500 import BSDS500
 from supercuts.hierarchy.cuts import LEVELS
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.agglomerative import MergeTree
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.objects.figure_ground import leaf_saliency
 from supercuts.training.affinity import PerceptronTrainingConfig
 from supercuts.training.calibrate import (

@@ -11,8 +11,7 @@ from supercuts.core.config import load_config
 from supercuts.core.errors import InputError
 from supercuts.datasets.labelled_images import LabelledImage, LabelledImages
 from supercuts.pipeline import segment_by_maps
-from supercuts.selftaught.autoencoder import AutoencoderConfig
-from supercuts.selftaught.classifier import ClassifierConfig, TargetConfig
+from supercuts.selftaught.classifier import AutoencoderConfig, ClassifierConfig, TargetConfig
 from supercuts.selftaught.learned import class_probabilities, load_learned, pixel_maps
 from supercuts.selftaught.wnet import WNetConfig
 from supercuts.training import learned_refiners as training

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from supercuts.networks.backbones.base import PretrainedConfig
-from supercuts.networks.ssn import SSNConfig
+from supercuts.networks.ssn_config import PretrainedConfig, SSNConfig
 from supercuts.superpixels.grid import Grid
 from supercuts.superpixels.kmeans_torch import CellLayout, make_layout, to_cells
 from supercuts.training import ssn as training

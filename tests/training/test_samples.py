@@ -15,7 +15,8 @@ from supercuts.datasets.label_folder import read_label_maps
 from supercuts.evaluate.superpixels import score_superpixels
 from supercuts.images.io import read_image
 from supercuts.model import Model
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.training import ssn
 from supercuts.training.config import DataConfig
 from supercuts.training.samples import (

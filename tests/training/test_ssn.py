@@ -12,7 +12,8 @@ from supercuts.core.errors import FileFormatError, InputError
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.images.io import read_image
 from supercuts.networks.files import load_network, save_network
-from supercuts.networks.ssn import SSN, SSNConfig
+from supercuts.networks.ssn import SSN
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.training import ssn as training
 from supercuts.training.config import DataConfig, TrainConfig, ValidationConfig
 from supercuts.training.module import SSNTraining

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from supercuts.core.archives import check_members
 from supercuts.core.errors import FileFormatError, SuperCutsError
+from supercuts.core.files import check_members
 from supercuts.images.formats import arrays, pillow, tiff
 from supercuts.images.formats.mat_files import read_mat
 from supercuts.images.formats.stored import MAX_PIXELS

@@ -1,6 +1,6 @@
 """numba kernels of merging by learned affinity: features of a pair of regions, a perceptron, the merging itself.
 
-In   statistics of regions and borders (graph/statistics.py), a perceptron's weights, as plain arrays
+In   statistics of regions and borders (graph/rag.py), a perceptron's weights, as plain arrays
 Out  features, probabilities and merges as plain arrays
 Not  no checks, no tree (the callers build it), no training
 

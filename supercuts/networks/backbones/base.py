@@ -12,10 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from supercuts.networks.backbones.config import Facet as Facet
-from supercuts.networks.backbones.config import Interpolation as Interpolation
-from supercuts.networks.backbones.config import PretrainedConfig as PretrainedConfig
-
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of photographs
 
 

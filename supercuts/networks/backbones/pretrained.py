@@ -19,11 +19,11 @@ import torch
 from torch import nn
 
 from supercuts.core.errors import InputError
-from supercuts.networks.backbones.base import IMAGENET_STATISTICS, Backbone, Features, PretrainedConfig
+from supercuts.networks.backbones.base import IMAGENET_STATISTICS, Backbone, Features
 from supercuts.networks.backbones.compact import conv_bn_relu
-from supercuts.networks.backbones.registry import DINO, TIMM
 from supercuts.networks.backbones.vit import ViTFeatures
 from supercuts.networks.backbones.weights import load_weights, weights_file
+from supercuts.networks.ssn_config import DINO, TIMM, PretrainedConfig
 
 
 class PretrainedBackbone(Backbone):

@@ -16,7 +16,7 @@ from torch import nn
 
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import InputError
-from supercuts.networks.backbones.base import Facet, Interpolation
+from supercuts.networks.ssn_config import Facet, Interpolation
 
 _FACETS = {"query": 0, "key": 1, "value": 2}
 

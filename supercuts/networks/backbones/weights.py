@@ -22,8 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from supercuts.core.archives import check_members
 from supercuts.core.errors import FileFormatError
+from supercuts.core.files import check_members
 
 Network = Literal["teacher", "student"]
 _WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys under which training scripts keep the weights

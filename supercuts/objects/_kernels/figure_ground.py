@@ -97,3 +97,66 @@ def average_to_root(parents, values, weights, n_leaves):
         total[node] += total[parents[node]]
         weight[node] += weight[parents[node]]
     return total[:n_leaves] / weight[:n_leaves]
+
+
+@kernel
+def restrict(parents, is_kept):
+    """Return parents (M',) of the tree of the kept leaves, and the old node (M',) of each of its nodes.
+
+    An old node stays if it is a kept leaf or has at least two children with kept leaves.
+    """
+    n_nodes, n_leaves = parents.size, is_kept.size
+    children = np.zeros(n_nodes, np.int64)  # that hold kept leaves
+    children[:n_leaves] = is_kept
+    for node in range(n_nodes - 1):
+        if children[node] > 0:
+            children[parents[node]] += 1
+    number = np.full(n_nodes, -1, np.int32)
+    old = np.empty(n_nodes, np.int32)
+    n = 0
+    for node in range(n_nodes):
+        stays = is_kept[node] if node < n_leaves else children[node] > 1
+        if stays:
+            number[node] = n
+            old[n] = node
+            n += 1
+    above = np.full(n_nodes, -1, np.int32)  # the nearest node that stays, the node itself included
+    for node in range(n_nodes - 1, -1, -1):
+        inherited = above[parents[node]] if node < n_nodes - 1 else np.int32(-1)
+        above[node] = number[node] if number[node] >= 0 else inherited
+    new_parents = np.empty(n, np.int32)
+    for k in range(n):
+        node = old[k]
+        up = above[parents[node]] if node < n_nodes - 1 else np.int32(-1)
+        new_parents[k] = up if k < n - 1 else k
+    return new_parents, old[:n].copy()
+
+
+@kernel
+def best_union(parents, gains, penalty):
+    """Return (M,) bool: disjoint nodes of largest total gain, each less the penalty; a node rather than equal parts."""
+    root = parents.size - 1
+    best = np.zeros(parents.size)  # of the node as a whole or of what lies below, never less than nothing
+    is_whole = np.zeros(parents.size, np.bool_)
+    for node in range(parents.size):  # ascending: the children have added theirs
+        gain = gains[node] - penalty
+        if gain > 0 and gain >= best[node]:
+            best[node] = gain
+            is_whole[node] = True
+        if node < root:
+            best[parents[node]] += best[node]
+    is_covered = np.zeros(parents.size, np.bool_)
+    for node in range(root - 1, -1, -1):
+        is_covered[node] = is_covered[parents[node]] or is_whole[parents[node]]
+        if is_covered[node]:
+            is_whole[node] = False
+    return is_whole
+
+
+@kernel
+def mark_below(parents, is_top):
+    """Return (M,) bool: the nodes and everything below them."""
+    is_below = is_top.copy()
+    for node in range(parents.size - 2, -1, -1):
+        is_below[node] = is_below[node] or is_below[parents[node]]
+    return is_below

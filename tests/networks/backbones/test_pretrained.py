@@ -5,9 +5,8 @@ import timm
 import torch
 
 from supercuts.core.errors import InputError
-from supercuts.networks.backbones.base import PretrainedConfig
 from supercuts.networks.backbones.pretrained import PretrainedCNN, PretrainedViT, download, make_pretrained, timm_name
-from supercuts.networks.backbones.registry import DINO
+from supercuts.networks.ssn_config import DINO, PretrainedConfig
 
 TINY = "timm:vit_tiny_patch16_224"
 
