@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from supercuts.graph.rag import RegionGraph
     from supercuts.hierarchy.tree import Hierarchy
     from supercuts.images.io import read_image
+    from supercuts.merging.spectral import spectral_clusters
     from supercuts.model import Model, load
     from supercuts.superpixels.cluster import Superpixels
 
@@ -44,6 +45,7 @@ __all__ = [
     "load",
     "read",
     "read_image",
+    "spectral_clusters",
 ]
 
 _HOME = {
@@ -52,6 +54,7 @@ _HOME = {
     "read": "supercuts.export.npz",
     "SuperCutsMaskGenerator": "supercuts.export.sam",
     "read_image": "supercuts.images.io",
+    "spectral_clusters": "supercuts.merging.spectral",
     "Hierarchy": "supercuts.hierarchy.tree",
     "RegionGraph": "supercuts.graph.rag",
     "Superpixels": "supercuts.superpixels.cluster",

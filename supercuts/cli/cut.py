@@ -24,6 +24,10 @@ def cut(
     level: Annotated[str | None, typer.Option(help="scene, object or part.")] = None,
     altitude: Annotated[float | None, typer.Option(help="0..1: keep what merged at or below it.")] = None,
     granularity: Annotated[float | None, typer.Option(help="0 (one region) to 1 (all superpixels).")] = None,
+    spectral: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="K clusters by normalised cuts of the superpixel graph; 0: by eigengap."),
+    ] = None,
     min_area: Annotated[int | None, typer.Option(metavar="PX", help="Split off no region smaller than this.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Also write the photo with the boundaries drawn.")] = None,
     start: Annotated[
@@ -31,14 +35,17 @@ def cut(
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a line.")] = False,
 ) -> None:
-    """Cut a hierarchy into regions, by exactly one of --regions, --level, --altitude and --granularity."""
+    """Cut a hierarchy into regions, by exactly one of --regions, --level, --altitude, --granularity and --spectral."""
     given: dict[str, object] = {
         "--regions": regions,
         "--level": level,
         "--altitude": altitude,
         "--granularity": granularity,
+        "--spectral": spectral,
     }
     check_exactly_one("A cut", given)
+    if spectral is not None and min_area is not None:
+        raise InputError("--min-area has no effect on --spectral, which is no cut of the tree. Leave one of them out.")
     _check_outputs(out, overlay)
     import numpy as np
 
@@ -46,7 +53,10 @@ def cut(
 
     with working(f"cutting {file}"):
         h = read_hierarchy(file)
-        labels = h.cut(regions=regions, level=level, altitude=altitude, granularity=granularity, min_area=min_area)
+        if spectral is None:
+            labels = h.cut(regions=regions, level=level, altitude=altitude, granularity=granularity, min_area=min_area)
+        else:
+            labels = supercuts.spectral_clusters(h, spectral or None)
         picture = None if overlay is None else _drawn(file, h, labels)  # before the first file is written
         nowhere = 2**16 - 1 if h.is_masked and start == 0 else None  # as an export of labels has it
         with atomic_paths([out] if overlay is None else [overlay, out]) as staged:

@@ -8,23 +8,22 @@ Not  torch_geometric is imported only by what returns its Data
 import io
 import json
 import os
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float64
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
 from supercuts.export.rasters import Partition, partitions
-from supercuts.graph.rag import RegionGraph, contract, graph_of_maps
+from supercuts.graph.rag import RegionGraph, contract
 from supercuts.hierarchy._kernels import tree as _kernels
+from supercuts.hierarchy.contours import leaf_graph
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.networks.maps import color_maps
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -32,39 +31,9 @@ if TYPE_CHECKING:
 
 
 def region_graph(hierarchy: Hierarchy, part: Partition) -> RegionGraph:
-    """Return the graph of the regions of a partition.
-
-    boundary is the altitude at which the tree joins the two regions. color is the mean Lab, without columns if the
-    hierarchy has no image. embedding is the mean of the superpixels', whose own variance is not kept: it counts as 0.
-    """
-    nothing = np.zeros((*hierarchy.shape, 0), np.uint8)
-    image = nothing if hierarchy.image is None else hierarchy.image
-    maps = color_maps(image, valid=hierarchy.labels >= 0)
-    graph = graph_of_maps(hierarchy.labels, maps, is_connected=False)
-    ends = hierarchy.embeddings[graph.edges]
-    graph = replace(
-        graph,
-        boundary=_joining_altitudes(hierarchy),
-        embedding=hierarchy.embeddings,
-        embedding_distance=np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1).astype(np.float32),
-    )
-    return contract(graph, part.region_of_leaf(hierarchy))
-
-
-def _joining_altitudes(hierarchy: Hierarchy) -> Float32[np.ndarray, " edges"]:
-    """Return the altitude at which each pair of neighbours joins, pairs i < j in lexicographic order."""
-    labels, contours = hierarchy.labels, hierarchy.ucm()
-    # of each two pixels that touch: their superpixels, and the contour between them
-    sides = [
-        (labels[:, :-1], labels[:, 1:], contours[1::2, 2:-1:2]),
-        (labels[:-1], labels[1:], contours[2:-1:2, 1::2]),
-    ]
-    one, other, altitude = (np.concatenate([side[i].ravel() for side in sides]) for i in range(3))
-    is_border = (one != other) & (one >= 0) & (other >= 0)
-    pairs = np.sort(np.stack([one, other], axis=1)[is_border].astype(np.int64), axis=1)
-    first = np.unique(pairs @ [hierarchy.n_leaves, 1], return_index=True)[1]
-    altitudes: np.ndarray = altitude[is_border][first]
-    return altitudes
+    """Return the graph of the regions of a partition, as `leaf_graph` measures it."""
+    leaves = leaf_graph(hierarchy.labels, hierarchy.ucm(), hierarchy.embeddings, hierarchy.image)
+    return contract(leaves, part.region_of_leaf(hierarchy))
 
 
 def write_rag(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None) -> None:

@@ -5,14 +5,15 @@ Out  the contour map (2H+1, 2W+1); ContourTree: leaf labels, parents, altitudes
 Not  no thresholds, no files
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float32, Int32, UInt8
 
 from supercuts.core.errors import InputError
+from supercuts.graph.rag import RegionGraph, graph_of_maps
 from supercuts.hierarchy._kernels import tree as _kernels
-from supercuts.hierarchy._kernels import tree as kernels
+from supercuts.networks.maps import color_maps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,13 +44,13 @@ def contour_tree(ucm: Float[np.ndarray, "rows columns"]) -> ContourTree:
     """
     height, width = check_contour_map(ucm)
     values = np.ascontiguousarray(ucm)
-    forest = kernels.flat_components(values)
-    labels, n_leaves, node = kernels.number_leaves(forest, height, width)
+    forest = _kernels.flat_components(values)
+    labels, n_leaves, node = _kernels.number_leaves(forest, height, width)
     elements = np.flatnonzero(values > 0)
     rising = elements[np.argsort(values.ravel()[elements], kind="stable")]
     parents = np.zeros(2 * n_leaves - 1, np.int32)
     altitudes = np.zeros(2 * n_leaves - 1, values.dtype)
-    n_nodes = kernels.merge_across(values, rising, forest, node, n_leaves, parents, altitudes)
+    n_nodes = _kernels.merge_across(values, rising, forest, node, n_leaves, parents, altitudes)
     assert n_nodes == parents.size, "a finite map floods to one component"
     return ContourTree(labels, parents, altitudes)
 
@@ -93,3 +94,40 @@ def contour_map(
     contours[0], contours[-1] = contours[1], contours[-2]
     contours[:, 0], contours[:, -1] = contours[:, 1], contours[:, -2]
     return contours
+
+
+def leaf_graph(
+    labels: Int32[np.ndarray, "height width"],
+    contours: Float32[np.ndarray, "rows columns"],
+    embeddings: Float32[np.ndarray, "leaves features"],
+    image: UInt8[np.ndarray, "height width 3"] | None = None,
+) -> RegionGraph:
+    """Return the region adjacency graph of the leaves of a tree, measured from its labels, contour map and image.
+
+    boundary is the altitude at which the tree joins two leaves. color is the mean Lab, without columns if there is no
+    image. embedding is each leaf's own; its variance is not stored in a tree and counts as 0.
+    """
+    pixels = np.zeros((*labels.shape, 0), np.uint8) if image is None else image
+    graph = graph_of_maps(labels, color_maps(pixels, valid=labels >= 0), is_connected=False)
+    ends = embeddings[graph.edges]
+    return replace(
+        graph,
+        boundary=_joining_altitudes(labels, contours, len(embeddings)),
+        embedding=embeddings,
+        embedding_distance=np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1).astype(np.float32),
+    )
+
+
+def _joining_altitudes(labels: np.ndarray, contours: np.ndarray, n_leaves: int) -> Float32[np.ndarray, " edges"]:
+    """Return the altitude at which each pair of neighbours joins, pairs i < j in lexicographic order."""
+    # for each two pixels that touch: their leaves, and the contour between them
+    sides = [
+        (labels[:, :-1], labels[:, 1:], contours[1::2, 2:-1:2]),
+        (labels[:-1], labels[1:], contours[2:-1:2, 1::2]),
+    ]
+    first, second, altitude = (np.concatenate([side[i].ravel() for side in sides]) for i in range(3))
+    is_border = (first != second) & (first >= 0) & (second >= 0)
+    pairs = np.sort(np.stack([first, second], axis=1)[is_border].astype(np.int64), axis=1)
+    position = np.unique(pairs @ [n_leaves, 1], return_index=True)[1]
+    altitudes: np.ndarray = altitude[is_border][position]
+    return altitudes

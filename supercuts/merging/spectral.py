@@ -1,7 +1,7 @@
 """Spectral merging: eigenvectors of the region adjacency graph's normalised Laplacian.
 
 In   RegionGraph and the probability that its edges separate
-Out  a spectral embedding of the nodes; a partition into k; how far apart neighbours lie in it; MergeTree
+Out  a spectral embedding of the nodes; k-way clusters; how far apart neighbours lie in it; MergeTree
 Not  no learned probabilities (affinity.py), no pixels
 
 Shi & Malik, "Normalized cuts and image segmentation", PAMI 2000. The hierarchy takes the globalisation of Arbelaez et
@@ -12,15 +12,17 @@ What a solver leaves open is fixed, so results repeat on every machine: signs, b
 of parts that share no border. Those are solved one by one.
 """
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int32, Int64
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from supercuts.core.checks import check_in_range
+from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph
+from supercuts.hierarchy.contours import leaf_graph
+from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.agglomerative import MergeTree, merge_tree
 
 if TYPE_CHECKING:
@@ -124,49 +126,98 @@ def merge_spectral(
     return merge_tree(graph, mixed, small_area_px=small_area_px, small_exponent=config.small_exponent)
 
 
-def spectral_partition(
-    graph: RegionGraph,
-    probability: Float[np.ndarray, " edges"],
+def spectral_clusters(
+    hierarchy: Hierarchy,
     n_regions: int | None = None,
     *,
-    method: Literal["kmeans", "discretize"] = "kmeans",
+    method: str = "kmeans",
     config: SpectralConfig | None = None,
     seed: int = 0,
-) -> Int64[np.ndarray, " nodes"]:
-    """Return the part 0..k-1 of each node, numbered by first node; parts need not be connected.
+) -> Int32[np.ndarray, "height width"]:
+    """Partition the superpixels of a hierarchy by k-way normalised cuts of their region adjacency graph.
 
-    k-means or the discretisation of Yu & Shi (ICCV 2003) on the first k - 1 eigenvectors and the constant one. Without
-    n_regions the largest gap between eigenvalues decides: k is the number of those below it.
+    A cut of the tree decides each border by itself; spectral clustering weighs all borders of the graph at once. The
+    weight between two neighbours falls with the altitude at which the tree joins them.
+
+    Parameters
+    ----------
+    hierarchy
+        Hierarchy whose altitudes are probabilities in 0..1, as those of `Model.segment` are.
+    n_regions
+        Number of clusters, 1 to the number of superpixels. If None, the largest gap between eigenvalues decides.
+    method
+        "kmeans" clusters the first `n_regions` eigenvectors; "discretize" rotates them towards indicators [2]_.
+    config
+        `sigma` and, if `n_regions` is None, `eigenvectors` are used.
+    seed
+        Seed of k-means.
+
+    Returns
+    -------
+    labels
+        (H, W) int32, clusters 0..K-1 in scan order, -1 on masked pixels. Clusters need not be connected.
+
+    Raises
+    ------
+    InputError
+        If `n_regions` or `method` is out of range, or altitudes lie outside 0..1.
+
+    References
+    ----------
+    .. [1] Shi & Malik, "Normalized cuts and image segmentation", PAMI 2000.
+    .. [2] Yu & Shi, "Multiclass spectral clustering", ICCV 2003.
+
+    Examples
+    --------
+    >>> import supercuts
+    >>> labels = supercuts.spectral_clusters(supercuts.load().segment("examples/photo.jpg"), 8)
+    >>> int(labels.max()) + 1
+    8
     """
+    check_choice("method", method, ("kmeans", "discretize"))
+    graph = leaf_graph(hierarchy.labels, hierarchy.ucm(), hierarchy.embeddings)
+    clusters = _clusters(graph, graph.boundary, n_regions, method, config or SpectralConfig(), seed)
+    labels = np.where(hierarchy.labels >= 0, clusters[hierarchy.labels], -1)
+    return labels.astype(np.int32)
+
+
+def _clusters(
+    graph: RegionGraph,
+    probability: Float[np.ndarray, " edges"],
+    n_regions: int | None,
+    method: str,
+    config: SpectralConfig,
+    seed: int,
+) -> Int64[np.ndarray, " nodes"]:
+    """Return the cluster 0..k-1 of each node, numbered by first node."""
     from sklearn.cluster import KMeans  # slow to import
 
-    config = config or SpectralConfig()
     n = graph.n_nodes
     if n_regions is not None:
-        check_in_range("n_regions", n_regions, 1, n, remedy="A part has at least one node.")
+        check_in_range("n_regions", n_regions, 1, n, remedy="Each cluster has at least one superpixel.")
     if n_regions == 1 or n == 1:
         return np.zeros(n, np.int64)
     weights = edge_weights(graph, probability, config.sigma)
-    wanted = config.eigenvectors if n_regions is None else n_regions
-    values, vectors = spectral_embedding(graph.edges, weights, n, min(wanted, n - 1))
-    k = eigengap(values) if n_regions is None else n_regions
+    n_vectors = config.eigenvectors if n_regions is None else n_regions
+    values, vectors = spectral_embedding(graph.edges, weights, n, min(n_vectors, n - 1))
+    k = _eigengap(values) if n_regions is None else n_regions
     used = np.concatenate([np.ones((n, 1)), vectors[:, : k - 1]], axis=1)
     rows = used / np.linalg.norm(used, axis=1, keepdims=True)
     if method == "kmeans":
-        parts = KMeans(k, n_init=4, random_state=seed).fit_predict(rows, sample_weight=graph.area.astype(np.float64))
+        clusters = KMeans(k, n_init=4, random_state=seed).fit_predict(rows, sample_weight=graph.area.astype(np.float64))
     else:
-        parts = _discretize(rows)
-    _, first, inverse = np.unique(parts, return_index=True, return_inverse=True)
+        clusters = _discretize(rows)
+    _, first, inverse = np.unique(clusters, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first)).astype(np.int64)[inverse]
 
 
-def eigengap(values: Float[np.ndarray, " vectors"]) -> int:
+def _eigengap(values: Float[np.ndarray, " vectors"]) -> int:
     """Return the number of parts by the largest gap between the logarithms of eigenvalues (0, values...): at least 2.
 
     On a logarithmic scale: the spectrum inside each part of a planar graph has gaps of its own, but there the
     eigenvalues do not differ by orders of magnitude.
 
-    >>> eigengap(np.array([0.01, 0.02, 0.5, 0.9]))
+    >>> _eigengap(np.array([0.01, 0.02, 0.5, 0.9]))
     3
     """
     return int(np.argmax(np.diff(np.log(values + _LEAST_GAP)))) + 2 if values.size > 1 else 2

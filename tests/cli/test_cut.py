@@ -26,6 +26,8 @@ def quarter_labels(rows):
         (["--level", "object"], [[0, 1], [0, 2]]),
         (["--altitude", "0.5"], [[0, 1], [0, 1]]),
         (["--granularity", "0"], [[0, 0], [0, 0]]),
+        (["--spectral", "4"], [[0, 1], [2, 3]]),
+        (["--spectral", "1"], [[0, 0], [0, 0]]),
         (["--regions", "4", "--min-area", "193"], [[0, 1], [0, 1]]),  # a quarter has 192 pixels
     ],
 )
@@ -61,7 +63,7 @@ def refused(run, tmp_path, *arguments):
 def test_exactly_one_granularity(run, saved, tmp_path, how):
     code, message = refused(run, tmp_path, saved, *how, "-o", tmp_path / "x.png")
     assert code == 2
-    assert message.startswith("error: A cut takes exactly one of --regions, --level, --altitude, --granularity; got ")
+    assert message.startswith("error: A cut takes exactly one of --regions, --level, --altitude, --granularity, --spectral; got ")
 
 
 def test_a_bad_value_is_a_usage_error(run, saved, tmp_path):

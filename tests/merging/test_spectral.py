@@ -4,19 +4,19 @@ import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
 
+import supercuts
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import build_rag
+from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging import spectral
 from supercuts.merging.agglomerative import merge_tree
 from supercuts.merging.spectral import (
     SpectralConfig,
     edge_weights,
-    eigengap,
     merge_spectral,
     spectral_distance,
     spectral_embedding,
-    spectral_partition,
 )
 
 
@@ -166,7 +166,7 @@ def test_discretisation_finds_the_rotation_of_indicators(k):
 @pytest.mark.parametrize("method", ["kmeans", "discretize"])
 def test_parts_are_what_the_weights_hold_together(method):
     graph, probability, column = two_halves()
-    parts = spectral_partition(graph, probability, 2, method=method)
+    parts = spectral._clusters(graph, probability, 2, method, SpectralConfig(), 0)
     np.testing.assert_array_equal(parts, column >= 4)
 
 
@@ -174,15 +174,15 @@ def test_the_number_of_parts_is_found_by_the_gap():
     graph = grid_graph(4, 12)
     block = np.arange(48) % 12 // 4
     crosses = block[graph.edges[:, 0]] != block[graph.edges[:, 1]]
-    parts = spectral_partition(graph, np.where(crosses, 0.9, 0.0), config=SpectralConfig(sigma=0.1))
+    parts = spectral._clusters(graph, np.where(crosses, 0.9, 0.0), None, "kmeans", SpectralConfig(sigma=0.1), 0)
     np.testing.assert_array_equal(parts, block)
-    assert eigengap(np.array([0.3])) == 2
+    assert spectral._eigengap(np.array([0.3])) == 2
 
 
 @pytest.mark.parametrize("n", [1, 5])
 def test_one_part_holds_all(n):
     graph = grid_graph(1, n)
-    assert spectral_partition(graph, np.full(n - 1, 0.5), 1).tolist() == [0] * n
+    assert spectral._clusters(graph, np.full(n - 1, 0.5), 1, "kmeans", SpectralConfig(), 0).tolist() == [0] * n
     assert merge_spectral(graph, np.full(n - 1, 0.5)).parents.size == 2 * n - 1
 
 
@@ -195,3 +195,32 @@ def test_what_is_no_probability_is_refused(value):
 def test_weights_of_nothing_are_refused():
     with pytest.raises(InputError, match="must be 1 finite numbers > 0"):
         spectral_embedding(np.array([[0, 1]], np.int32), np.zeros(1), 2, 1)
+
+
+@pytest.mark.parametrize("method", ["kmeans", "discretize"])
+def test_clusters_of_a_hierarchy_follow_its_weakest_links(method):
+    # a row of four superpixels: the tree joins 0-1 and 2-3 early and the two pairs late
+    labels = np.arange(4, dtype=np.int32).repeat(6)[None].repeat(6, 0)
+    altitudes = np.array([0, 0, 0, 0, 0.05, 0.05, 0.9], np.float32)
+    h = Hierarchy(labels, np.array([4, 4, 5, 5, 6, 6, 6], np.int32), altitudes, np.zeros((4, 0), np.float32))
+    expected = (np.arange(24) >= 12).astype(np.int32)[None].repeat(6, 0)
+    np.testing.assert_array_equal(supercuts.spectral_clusters(h, 2, method=method), expected)
+    np.testing.assert_array_equal(supercuts.spectral_clusters(h, method=method), expected)
+    assert supercuts.spectral_clusters(h, 4, method=method).tolist() == labels.tolist()
+
+
+def test_masked_pixels_belong_to_no_cluster():
+    labels = np.array([[0, 0, -1, 1, 1]], np.int32)
+    h = Hierarchy(
+        labels, np.array([2, 2, 2], np.int32), np.array([0, 0, 0.5], np.float32), np.zeros((2, 0), np.float32)
+    )
+    assert supercuts.spectral_clusters(h, 1).tolist() == [[0, 0, -1, 0, 0]]
+    assert supercuts.spectral_clusters(h, 2).tolist() == [[0, 0, -1, 1, 1]]
+
+
+@pytest.mark.parametrize(("given", "problem"), [({"n_regions": 5}, "n_regions=5"), ({"method": "dbscan"}, "dbscan")])
+def test_clusters_that_cannot_be_are_refused(given, problem):
+    labels = np.zeros((2, 2), np.int32)
+    h = Hierarchy(labels, np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros((1, 0), np.float32))
+    with pytest.raises(InputError, match=problem):
+        supercuts.spectral_clusters(h, **given)
