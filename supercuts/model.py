@@ -28,9 +28,9 @@ from supercuts.networks.maps import is_large
 from supercuts.networks.network import VIEWS, Network, Pixels, is_on_gpu, open_network, read_calibration, weights_path
 from supercuts.networks.predict import filled, predict_many
 from supercuts.objects.result import Objects, Parts
-from supercuts.pipeline import GNN, Learned, segment
+from supercuts.pipeline import segment
 from supercuts.refine.config import RefineConfig
-from supercuts.settings import PipelineConfig, default_config
+from supercuts.settings import GNN, Learned, PipelineConfig, default_config
 
 if TYPE_CHECKING:
     import torch

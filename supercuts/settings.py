@@ -1,16 +1,29 @@
 """Every setting of the pipeline, stage by stage, and their defaults for each kind of network.
 
-In   values of a config file or of Python
-Out  PipelineConfig, validated
+In   values of a config file or of Python; what calibration learned
+Out  PipelineConfig, validated; Learned
 Not  no stage is run, nothing is read
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
 from pydantic import PositiveInt
 
+from supercuts.core.errors import InputError
+from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.merging.agglomerative import LinkageConfig
 from supercuts.merging.registry import MergingConfig
 from supercuts.networks.network import Network, ViewsConfig
 from supercuts.superpixels.leaves import LeavesConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    GNN = nn.Module
+else:
+    GNN = Any  # naming it would import torch, which the engine "onnx" does without
 
 
 class PipelineConfig(LeavesConfig, frozen=True, extra="forbid"):
@@ -19,6 +32,24 @@ class PipelineConfig(LeavesConfig, frozen=True, extra="forbid"):
     superpixels: PositiveInt = 600  # leaves when the caller does not say
     views: ViewsConfig = ViewsConfig()
     merging: MergingConfig = MergingConfig()  # from the leaves to the root
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """A network and what was calibrated for it.
+
+    network        None: colour and position alone (SSN_pix)
+    levels         altitudes of the named levels
+    affinity       predicts the probability that annotators separate two regions
+    gnn            an EdgeGNN, which predicts it for all pairs of regions at once
+    figure_ground  predicts the probability that a region is figure
+    """
+
+    network: Network | None
+    levels: Mapping[str, float] = field(default_factory=dict)
+    affinity: Affinity | None = None
+    gnn: GNN | None = None
+    figure_ground: Perceptrons | None = None
 
 
 # without a network the boundary map is empty: regions are told apart by colour
@@ -40,3 +71,20 @@ def default_config(network: Network | None) -> PipelineConfig:
     if network is None:
         return PIXEL_CONFIG
     return PipelineConfig() if network.has_boundary else ORIGINAL_CONFIG
+
+
+# bands that the network does not see show in the colour alone, which has to count
+_WITH_BANDS = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.3, small_area=0.005)
+
+
+def adapted_to_bands(learned: Learned, config: PipelineConfig, n_bands: int) -> tuple[Learned, PipelineConfig]:
+    """Return what regions merge by, for images with n_bands bands that the network does not see.
+
+    Those count as colour, beside the boundaries. What was learned has never met them, and there are no levels.
+    """
+    if n_bands == 0:
+        return learned, config
+    if config.merging.method == "gnn":
+        raise InputError('merging="gnn" was learned without these bands: leave them out, or use agglomerative.')
+    merging = config.merging.model_copy(update={"linkage": _WITH_BANDS})
+    return Learned(learned.network, {}), config.model_copy(update={"merging": merging})

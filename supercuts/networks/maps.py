@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float16, Float32, Shaped, UInt8
 
-from supercuts.core import _kernels_half
+from supercuts.core._kernels import to_half
 from supercuts.core.arrays import channels_last
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_threads
@@ -215,7 +215,7 @@ def as_half(values: Float32[np.ndarray, "..."]) -> Float16[np.ndarray, "..."]:
     """Return values as float16, as values.astype(np.float16) does."""
     flat = np.ascontiguousarray(values).ravel()
     half = np.empty(flat.size, np.uint16)
-    _kernels_half.to_half(flat, flat.view(np.int32), half)
+    to_half(flat, flat.view(np.int32), half)
     return half.view(np.float16).reshape(values.shape)
 
 

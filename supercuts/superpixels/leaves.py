@@ -89,6 +89,11 @@ class LeavesConfig(BaseModel, frozen=True, extra="forbid"):
     smooth: SmoothConfig = SmoothConfig()
 
 
+def map_stride(shape: tuple[int, int], n_valid: int, n_leaves: int, config: LeavesConfig) -> int:
+    """Return the stride at which embeddings are needed for so many leaves: 2 where superpixels are found halved."""
+    return 2 if is_halved(shape, count_cells(shape, n_valid, n_leaves, config.oversampling)) else 1
+
+
 def make_leaves(
     maps: PixelMaps, n_leaves: int, network: Network | None, config: LeavesConfig, cells: Cells | None = None
 ) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:

@@ -7,7 +7,7 @@ Not  no checks (the callers in rag.py do them), no sorting, no means
 
 import numpy as np
 
-from supercuts.core._kernels_half import _as_number
+from supercuts.core._kernels import _as_number
 from supercuts.core.compiled import helper, kernel
 
 

@@ -9,6 +9,7 @@ Rows are added and copied element by element: an array expression takes numba ab
 
 import numpy as np
 
+from supercuts.core._kernels import _find
 from supercuts.core.compiled import helper, kernel
 
 VALID, ROOT_HAS_PARENT, PARENT_BELOW, PARENT_IS_LEAF, TOO_FEW_CHILDREN, NOT_IN_RANGE, RAISED_LEAF, ABOVE_PARENT = range(
@@ -326,14 +327,6 @@ def merge_across(values, rising, forest, node, n_leaves, parents, altitudes):
                 node[_join(forest, a, b)] = joined
     parents[n_nodes - 1] = n_nodes - 1
     return n_nodes
-
-
-@helper
-def _find(forest, pixel):
-    while forest[pixel] != pixel:
-        forest[pixel] = forest[forest[pixel]]
-        pixel = forest[pixel]
-    return pixel
 
 
 @helper

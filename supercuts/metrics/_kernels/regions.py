@@ -7,6 +7,7 @@ Not  no checks; annotations are left out because numba's own types are the signa
 
 import numpy as np
 
+from supercuts.core._kernels import _find
 from supercuts.core.compiled import helper, kernel
 
 
@@ -69,14 +70,6 @@ def count_components(labels):
                     parent[max(a, b)] = min(a, b)
                     n_components -= 1
     return n_components
-
-
-@helper
-def _find(parent, node):
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
 
 
 @kernel

@@ -9,6 +9,7 @@ Each row is taken as a view: indices computed by hand could be negative, and loo
 
 import numpy as np
 
+from supercuts.core._kernels import _exp2
 from supercuts.core.compiled import helper, sum_kernel
 
 _LOG2_E = np.float32(1.4426950408889634)
@@ -25,7 +26,7 @@ def _in_order(bits):
 
 @sum_kernel
 def classify(response, bits, soft, labels):
-    """Set labels (P,) to the class of highest response, soft (P, K) to the softmax, to 1e-6: Cephes' exponential.
+    """Set labels (P,) to the class of highest response, soft (P, K) to the softmax, to 1e-6.
 
     bits (P, K) int32 are those of the response (P, K) float32: the largest of integers is found a vector at a time.
     """
@@ -43,12 +44,7 @@ def classify(response, bits, soft, labels):
             x = max((r[k] - top) * _LOG2_E, _LEAST)
             whole = np.rint(x)  # what is left lies in -0.5..0.5, where the polynomial holds
             x -= whole
-            power = np.float32(1.535336188319500e-4) * x + np.float32(1.339887440266574e-3)
-            power = power * x + np.float32(9.618437357674640e-3)
-            power = power * x + np.float32(5.550332471162809e-2)
-            power = power * x + np.float32(2.402264791363012e-1)
-            power = power * x + np.float32(6.931472028550421e-1)
-            power = np.float32(power * x + np.float32(1))
+            power = _exp2(x)
             s[k] = np.int32(power.view(np.int32) + (np.int32(whole) << _MANTISSA_BITS)).view(np.float32)
             total += s[k]
         labels[p] = label

@@ -9,23 +9,13 @@ What numpy has is written as loops where an array expression takes numba seconds
 
 import numpy as np
 
-from supercuts.core._kernels_half import _as_number
+from supercuts.core._kernels import _as_number, _find
 from supercuts.core.compiled import allocating_helper, helper, inlined_helper, kernel
 from supercuts.superpixels._kernels.pixels import _squared_distance
 
 FREE, MASKED = -1, -2  # of a map of cores: still to be labelled, never
 _NO_CORE = -(2**31)  # label of a pixel that is not valid, until cores are found
 _FAR = 2**31 - 1
-
-
-@helper
-def _find(parent, i):
-    root = i
-    while parent[root] != root:
-        root = parent[root]
-    while parent[i] != root:
-        parent[i], i = root, parent[i]
-    return root
 
 
 @kernel

@@ -14,6 +14,7 @@ read from the cache round differently, and a run that goes on would not repeat t
 
 import numpy as np
 
+from supercuts.core._kernels import _exp2
 from supercuts.core.compiled import inlined_helper, kernel, sum_kernel
 
 _LANES = 16  # float32 in the widest vectors
@@ -130,7 +131,7 @@ def _set_dots(rows, f, n_channels, out):
 
 @inlined_helper
 def _softmax(rows, mask):
-    """Turn nine rows of logits into weights times mask: Cephes' exponential, here to 6e-6 of each."""
+    """Turn nine rows of logits into weights times mask, to 6e-6 of each."""
     width = rows.shape[1]
     bits = rows.view(np.int32)
     top, total = np.empty(width, np.float32), np.empty(width, np.float32)
@@ -145,12 +146,7 @@ def _softmax(rows, mask):
             x = max((rows[k, q] - top[q]) * _LOG2_E, _LEAST)
             whole = np.floor(x)
             r = x - whole
-            power = np.float32(1.535336188319500e-4) * r + np.float32(1.339887440266574e-3)
-            power = power * r + np.float32(9.618437357674640e-3)
-            power = power * r + np.float32(5.550332471162809e-2)
-            power = power * r + np.float32(2.402264791363012e-1)
-            power = power * r + np.float32(6.931472028550421e-1)
-            rows[k, q] = power * r + np.float32(1)
+            rows[k, q] = _exp2(r)
             bits[k, q] += np.int32(whole) << _MANTISSA_BITS  # times 2 to the whole part
             rows[k, q] = rows[k, q] if x > _LEAST else np.float32(0)  # nothing outside the grid
             total[q] += rows[k, q]

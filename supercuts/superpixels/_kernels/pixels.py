@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from supercuts.core._kernels_half import _as_number
+from supercuts.core._kernels import _as_number
 from supercuts.core.compiled import fast_helper, helper, inlined_helper, kernel
 
 

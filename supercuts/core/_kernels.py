@@ -1,4 +1,4 @@
-"""numba kernels that convert between float32 and float16: numpy's own conversions take ten times as long.
+"""numba kernels that several stages share: float16 (numpy converts ten times slower), union-find, an exponential.
 
 In   plain arrays, float16 as its bits
 Out  the arrays of the caller, filled; numbers
@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from supercuts.core.compiled import helper, kernel
+from supercuts.core.compiled import helper, inlined_helper, kernel
 
 
 @kernel
@@ -48,3 +48,23 @@ def _as_number_of_its_type(value):
     if isinstance(value, types.Integer):
         return lambda value: _from_half(value)
     return lambda value: value
+
+
+@helper
+def _find(parents, node):
+    """Return the root of a node in a forest of parents (union-find), halving the path to it."""
+    while parents[node] != node:
+        parents[node] = parents[parents[node]]
+        node = parents[node]
+    return node
+
+
+@inlined_helper
+def _exp2(x):
+    """Return 2**x of a float32 in -0.5..0.5 to 1e-7, by the polynomial of Cephes; in 0..1 to 6e-6."""
+    power = np.float32(1.535336188319500e-4) * x + np.float32(1.339887440266574e-3)
+    power = power * x + np.float32(9.618437357674640e-3)
+    power = power * x + np.float32(5.550332471162809e-2)
+    power = power * x + np.float32(2.402264791363012e-1)
+    power = power * x + np.float32(6.931472028550421e-1)
+    return np.float32(power * x + np.float32(1))
