@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int32
+from jaxtyping import Bool, Int
 
 from supercuts.core.arrays import contingency
 from supercuts.core.errors import InputError
@@ -25,9 +25,13 @@ from supercuts.metrics.objects import (
     clustering_agreement,
     corloc,
     f_beta_curve,
+    labels_at,
     mask_accuracy,
     mask_iou,
+    matched_iou,
     max_f_beta,
+    nearest_part,
+    share_nested,
 )
 from supercuts.objects.result import Objects, Parts
 
@@ -189,7 +193,8 @@ def score_parts(
     parts: Parts, objects: Objects, truth: PartTruth, hierarchy: Hierarchy, in_box: Parts | None = None
 ) -> PartScores:
     """Score what was found in one image; in_box: in the image cropped to the true box, for keypoints."""
-    nested, n_parts = share_nested(parts, objects), int(parts.object_of.size)
+    check_same_image(objects.saliency.shape, parts.labels.shape)
+    nested, n_parts = share_nested(parts.labels, objects.mask), int(parts.object_of.size)
     keypoints = None if in_box is None else keypoint_labels(parts, in_box, truth)
     if truth.labels is None or not truth.labels.any():
         return PartScores(truth.names, None, None, None, None, nested, n_parts, keypoints)
@@ -210,35 +215,6 @@ def score_parts(
     )
 
 
-def matched_iou(table: Int[np.ndarray, "_ _"]) -> Float[np.ndarray, " parts"]:
-    """Return the IoU of each true part with the part matched to it, one to one, so that the sum is highest.
-
-    table: pixels of each true and each found label; row and column 0 are background, which nothing is matched to.
-
-    Two true parts, of which the first is found in two pieces:
-
-    >>> matched_iou(np.array([[9, 0, 0], [0, 3, 1], [2, 0, 2]])).round(4).tolist()
-    [0.75, 0.4]
-    """
-    from scipy.optimize import linear_sum_assignment  # slow to import
-
-    shared = table[1:, 1:]
-    union = table.sum(axis=1)[1:, None] + table.sum(axis=0)[None, 1:] - shared
-    iou = shared / np.maximum(union, 1)
-    rows, columns = linear_sum_assignment(iou, maximize=True)
-    matched = np.zeros(len(shared))
-    matched[rows] = iou[rows, columns]
-    return matched
-
-
-def share_nested(parts: Parts, objects: Objects) -> float:
-    """Return the share of the parts found all of whose pixels lie in the objects found; 1 without parts."""
-    check_same_image(objects.saliency.shape, parts.labels.shape)
-    n_parts = parts.object_of.size
-    outside = np.bincount(parts.labels[~objects.mask], minlength=n_parts + 1)[1:]
-    return float((outside == 0).mean()) if n_parts else 1.0
-
-
 def keypoint_labels(parts: Parts, in_box: Parts, truth: PartTruth) -> KeypointLabels | None:
     """Return the labels at the visible keypoints; None for a truth without keypoints or box."""
     if truth.keypoints_yx is None or truth.visible is None or truth.box_yxyx is None:
@@ -248,33 +224,6 @@ def keypoint_labels(parts: Parts, in_box: Parts, truth: PartTruth) -> KeypointLa
     true_parts, full = np.flatnonzero(truth.visible), labels_at(parts.labels, places)
     fg = labels_at(nearest_part(in_box.labels), places - corner)
     return KeypointLabels(true_parts, full, fg, clustering_agreement(true_parts, full).nmi)
-
-
-def labels_at(labels: Int[np.ndarray, "height width"], places_yx: Float[np.ndarray, "points 2"]) -> np.ndarray:
-    """Return the (V,) int64 labels at the nearest pixels; a keypoint on or beyond the far edge takes the last pixel.
-
-    >>> labels_at(np.array([[1, 2], [3, 4]]), np.array([[0.4, 0.6], [2.0, -1.0]])).tolist()
-    [2, 3]
-    """
-    places = np.floor(places_yx + 0.5).astype(np.int64)  # not rint, which rounds halves to even
-    rows, columns = (places.clip(0, np.array(labels.shape) - 1)).T
-    found: np.ndarray = labels[rows, columns].astype(np.int64)
-    return found
-
-
-def nearest_part(labels: Int32[np.ndarray, "height width"]) -> Int32[np.ndarray, "height width"]:
-    """Return the label of the nearest part for each pixel of background; all background stays so.
-
-    >>> nearest_part(np.array([[1, 0, 0, 0, 2]], np.int32)).tolist()[0][1::2]
-    [1, 2]
-    """
-    from scipy import ndimage  # slow to import
-
-    if not labels.any():
-        return labels
-    rows, columns = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
-    nearest: np.ndarray = labels[rows, columns]
-    return nearest
 
 
 def clipped_box(box_yxyx: Int[np.ndarray, "4"], shape: tuple[int, ...]) -> np.ndarray:

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int, Real
+from jaxtyping import Bool, Float, Float64, Int, Int32, Real
 
 from supercuts.core import arrays
 from supercuts.core.errors import InputError
-from supercuts.metrics._kernels import regions as _kernels_objects_parts
+from supercuts.metrics._kernels import regions as _kernels
 from supercuts.metrics.inputs import check_thresholds, check_tree, common_thresholds, map_thresholds, stack_tables
 from supercuts.metrics.nodes import lifetimes, node_counts
 from supercuts.metrics.region import THRESHOLDS
@@ -348,13 +348,13 @@ def _precision_recall(
     areas = counts[:, : starts[1]].sum(axis=1)  # the same for each annotator
     n_pixels = truth_areas[: starts[1]].sum()
     annotator = np.repeat(np.arange(n_annotators), np.diff(starts))
-    smallest = _kernels_objects_parts.smallest_candidates
+    smallest = _kernels.smallest_candidates
     # annotators take the place of cuts: each truth region lives in one of them
     is_candidate = (
         truth_areas
         >= smallest(truth_areas, annotator, annotator + 1, n_pixels, CANDIDATE_PERCENT, n_annotators)[annotator]
     )
-    found, matched, pieces = _kernels_objects_parts.objects_and_parts(
+    found, matched, pieces = _kernels.objects_and_parts(
         counts,
         areas,
         truth_areas,
@@ -372,3 +372,62 @@ def _f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
     total = precision + recall
     f: np.ndarray = 2 * precision * recall / np.where(total == 0, 1, total)
     return f
+
+
+def matched_iou(table: Int[np.ndarray, "_ _"]) -> Float[np.ndarray, " parts"]:
+    """Return the IoU of each true part with the part matched to it, one to one, so that the sum is highest.
+
+    table: pixels of each true and each found label; row and column 0 are background, which nothing is matched to.
+
+    Two true parts, of which the first is found in two pieces:
+
+    >>> matched_iou(np.array([[9, 0, 0], [0, 3, 1], [2, 0, 2]])).round(4).tolist()
+    [0.75, 0.4]
+    """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
+    shared = table[1:, 1:]
+    union = table.sum(axis=1)[1:, None] + table.sum(axis=0)[None, 1:] - shared
+    iou = shared / np.maximum(union, 1)
+    rows, columns = linear_sum_assignment(iou, maximize=True)
+    matched = np.zeros(len(shared))
+    matched[rows] = iou[rows, columns]
+    return matched
+
+
+def share_nested(parts: Int[np.ndarray, "height width"], objects: Bool[np.ndarray, "height width"]) -> float:
+    """Return the share of the predicted parts 1..P that lie within the predicted objects; 1 without parts.
+
+    >>> share_nested(np.array([[1, 1, 2, 2]]), np.array([[True, True, True, False]]))
+    0.5
+    """
+    n_parts = int(parts.max(initial=0))
+    outside = np.bincount(parts[~objects], minlength=n_parts + 1)[1:]
+    return float((outside == 0).mean()) if n_parts else 1.0
+
+
+def labels_at(labels: Int[np.ndarray, "height width"], places_yx: Float[np.ndarray, "points 2"]) -> np.ndarray:
+    """Return the (V,) int64 labels at the nearest pixels; a keypoint on or beyond the far edge takes the last pixel.
+
+    >>> labels_at(np.array([[1, 2], [3, 4]]), np.array([[0.4, 0.6], [2.0, -1.0]])).tolist()
+    [2, 3]
+    """
+    places = np.floor(places_yx + 0.5).astype(np.int64)  # not rint, which rounds halves to even
+    rows, columns = (places.clip(0, np.array(labels.shape) - 1)).T
+    found: np.ndarray = labels[rows, columns].astype(np.int64)
+    return found
+
+
+def nearest_part(labels: Int32[np.ndarray, "height width"]) -> Int32[np.ndarray, "height width"]:
+    """Return the label of the nearest part for each pixel of background; all background stays so.
+
+    >>> nearest_part(np.array([[1, 0, 0, 0, 2]], np.int32)).tolist()[0][1::2]
+    [1, 2]
+    """
+    from scipy import ndimage  # slow to import
+
+    if not labels.any():
+        return labels
+    rows, columns = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    nearest: np.ndarray = labels[rows, columns]
+    return nearest

@@ -63,7 +63,9 @@ def refused(run, tmp_path, *arguments):
 def test_exactly_one_granularity(run, saved, tmp_path, how):
     code, message = refused(run, tmp_path, saved, *how, "-o", tmp_path / "x.png")
     assert code == 2
-    assert message.startswith("error: A cut takes exactly one of --regions, --level, --altitude, --granularity, --spectral; got ")
+    assert message.startswith(
+        "error: A cut takes exactly one of --regions, --level, --altitude, --granularity, --spectral; got "
+    )
 
 
 def test_a_bad_value_is_a_usage_error(run, saved, tmp_path):

@@ -2,10 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from supercuts.core.arrays import contingency
 from supercuts.core.errors import InputError
 from supercuts.datasets.annotations import ObjectTruth, PartTruth
 from supercuts.evaluate.objects import (
@@ -14,14 +12,10 @@ from supercuts.evaluate.objects import (
     by_part,
     clipped_box,
     keypoint_labels,
-    labels_at,
     limits_of,
-    matched_iou,
     mean,
-    nearest_part,
     score_objects,
     score_parts,
-    share_nested,
     summarise_objects,
     summarise_parts,
 )
@@ -139,38 +133,6 @@ def test_a_part_is_matched_once_and_numbers_do_not_matter():
     assert summarise_parts([scores])["matched_iou"] == 0.5
 
 
-def test_matching_is_that_of_the_hungarian_method():
-    rng = np.random.default_rng(0)
-    truth, labels = rng.integers(0, 5, (20, 20)), rng.integers(0, 8, (20, 20))
-    iou = np.array(
-        [
-            [((truth == i) & (labels == j)).sum() / ((truth == i) | (labels == j)).sum() for j in range(1, 8)]
-            for i in range(1, 5)
-        ]
-    )
-    found = matched_iou(contingency(truth, labels))
-    assert found.sum() == pytest.approx(iou[linear_sum_assignment(-iou)].sum())
-    assert matched_iou(contingency(truth, np.zeros_like(truth))).tolist() == [0] * 4
-
-
-def test_parts_that_stick_out_of_the_object_are_not_nested():
-    mask = np.array([[False, True, True, True], [False, True, True, False]])
-    assert share_nested(parts_of(TRUTH), an_object(mask)) == 0.5
-    assert share_nested(Parts(np.zeros((2, 4), np.int32), np.zeros(0, np.int32)), an_object(mask)) == 1
-
-
-def test_keypoints_are_rows_before_columns_and_those_on_the_far_edge_take_the_last_pixel():
-    labels = np.arange(6).reshape(2, 3)
-    # the defect of the original: x used as row, and an index equal to the size
-    assert labels_at(labels, np.array([[0, 2], [1, 0], [2, 3], [1.5, 2.5], [-0.4, 0.5]], float)).tolist() == [
-        2,
-        3,
-        5,
-        5,
-        1,
-    ]
-
-
 def test_only_visible_keypoints_count_and_the_box_moves_them():
     truth = PartTruth(
         ("beak", "back", "tail"),
@@ -186,12 +148,6 @@ def test_only_visible_keypoints_count_and_the_box_moves_them():
     scores = score_parts(parts_of(TRUTH), an_object(TRUTH > 0), truth, columns(), in_box)
     assert scores.best_node is None
     assert scores.keypoints.parts.tolist() == [0, 2]
-
-
-def test_background_takes_the_nearest_part_unless_there_is_none():
-    labels = np.array([[0, 0, 0, 2, 0], [1, 0, 0, 0, 0]], np.int32)
-    assert nearest_part(labels).tolist() == [[1, 1, 2, 2, 2], [1, 1, 2, 2, 2]]
-    assert not nearest_part(np.zeros((2, 2), np.int32)).any()
 
 
 def test_a_box_beyond_the_image_is_clipped():

@@ -9,6 +9,7 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as draw_arrays
+from scipy.optimize import linear_sum_assignment
 
 from supercuts.core.arrays import contingency, relabel_consecutive
 from supercuts.core.errors import InputError
@@ -23,9 +24,13 @@ from supercuts.metrics.objects import (
     f_beta_curve,
     is_localised,
     label_objects_parts,
+    labels_at,
     mask_accuracy,
     mask_iou,
+    matched_iou,
     max_f_beta,
+    nearest_part,
+    share_nested,
     tree_objects_parts,
 )
 
@@ -543,3 +548,42 @@ def test_reference_segmentations_match_definition(data_root):
         assert label_objects_parts(truths[:1], truths[:1]).f[0] == 1
     summary = aggregate_objects_parts(scores)
     assert 0 < summary.ods_f <= summary.ois_f < 1
+
+
+def test_matching_is_that_of_the_hungarian_method():
+    rng = np.random.default_rng(0)
+    truth, labels = rng.integers(0, 5, (20, 20)), rng.integers(0, 8, (20, 20))
+    iou = np.array(
+        [
+            [((truth == i) & (labels == j)).sum() / ((truth == i) | (labels == j)).sum() for j in range(1, 8)]
+            for i in range(1, 5)
+        ]
+    )
+    found = matched_iou(contingency(truth, labels))
+    assert found.sum() == pytest.approx(iou[linear_sum_assignment(-iou)].sum())
+    assert matched_iou(contingency(truth, np.zeros_like(truth))).tolist() == [0] * 4
+
+
+def test_keypoints_are_rows_before_columns_and_those_on_the_far_edge_take_the_last_pixel():
+    labels = np.arange(6).reshape(2, 3)
+    # the defect of the original: x used as row, and an index equal to the size
+    assert labels_at(labels, np.array([[0, 2], [1, 0], [2, 3], [1.5, 2.5], [-0.4, 0.5]], float)).tolist() == [
+        2,
+        3,
+        5,
+        5,
+        1,
+    ]
+
+
+def test_background_takes_the_nearest_part_unless_there_is_none():
+    labels = np.array([[0, 0, 0, 2, 0], [1, 0, 0, 0, 0]], np.int32)
+    assert nearest_part(labels).tolist() == [[1, 1, 2, 2, 2], [1, 1, 2, 2, 2]]
+    assert not nearest_part(np.zeros((2, 2), np.int32)).any()
+
+
+def test_parts_that_stick_out_of_the_object_are_not_nested():
+    mask = np.array([[False, True, True, True], [False, True, True, False]])
+    parts = np.array([[0, 1, 2, 2], [0, 1, 2, 2]])
+    assert share_nested(parts, mask) == 0.5
+    assert share_nested(np.zeros((2, 4), np.int32), mask) == 1
