@@ -121,7 +121,7 @@ def test_large_images_do_not_depend_on_tiles_either(photo, compact, large, name,
     image = photo[:173, :259]
     model = compact if name == "compact" else Model(None)
     calls = []
-    monkeypatch.setattr(leaves, "halved", lambda maps: calls.append(maps.shape) or leaves.halved(maps))
+    monkeypatch.setattr(leaves, "halved", lambda maps: calls.append(maps.shape) or halved(maps))
     h = model.segment(image, 80, tile=tile)
     assert calls == [(173, 259)]  # 240 cells of 11200 pixels, then of 2860
     assert h.n_leaves == 80
