@@ -19,6 +19,7 @@ from supercuts.refine.config import RefineConfig
 from supercuts.settings import PIXEL_CONFIG
 from supercuts.superpixels import kmeans, leaves
 from supercuts.superpixels._kernels import cluster as _kernels
+from supercuts.superpixels.leaves import halved
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
 REFERENCE = Path(__file__).parent / "reference"
