@@ -8,7 +8,6 @@ Not  no polygons (vectors.py), no graphs (graphs.py), no colours
 import io
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,68 +19,17 @@ from jaxtyping import Int32
 from PIL import Image
 
 from supercuts.core.checks import check_choice, check_installed
-from supercuts.core.errors import FileFormatError, InputError
+from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_folder, atomic_path
+from supercuts.export.georeference import crs_of_rasterio, georeference_of
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.regions import RegionTable
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.formats.arrays import image_axes
-from supercuts.images.georeference import Georeference
 from supercuts.images.io import write_labels_png
 
 if TYPE_CHECKING:
     import xarray
-
-
-PIXELS = Georeference()  # of an image that is not georeferenced
-
-
-def georeference_of(hierarchy: Hierarchy, like: str | os.PathLike[str] | None) -> Georeference:
-    """Return where `like` says that the pixels lie, else what the hierarchy knows of the image, else PIXELS."""
-    if like is not None:
-        return read_georeference(like, hierarchy.shape)
-    return hierarchy.georeference or PIXELS
-
-
-def read_georeference(path: str | os.PathLike[str], shape: tuple[int, int]) -> Georeference:
-    """Return where the pixels of a file lie that rasterio reads, such as a GeoTIFF of the image that was segmented."""
-    from supercuts.images.formats.tiff import read_map  # slow to import
-
-    try:
-        place, found = read_map(os.fspath(path))
-    except OSError as error:
-        raise FileFormatError(f"{path} is no image that rasterio reads ({error}). Give a GeoTIFF.") from error
-    if found != shape:
-        raise InputError(
-            f"like={os.fspath(path)!r} has {found[0]} rows and {found[1]} columns, the hierarchy {shape[0]} and "
-            f"{shape[1]}. Give the image that was segmented."
-        )
-    if place is None:
-        raise InputError(f"like={os.fspath(path)!r} is not georeferenced. Give a GeoTIFF with its transform.")
-    return place
-
-
-def epsg_number(crs: str) -> int | None:
-    """Return the EPSG number of a coordinate reference system; of one given as WKT the one that it is most like."""
-    if number := re.fullmatch(r"EPSG:(\d+)", crs):
-        return int(number[1])
-    code = crs_of_rasterio(crs).to_epsg()
-    return None if code is None else int(code)
-
-
-def crs_of_rasterio(crs: str | None) -> Any:
-    """Return the CRS that rasterio writes; refuse what it does not know."""
-    if crs is None:
-        return None
-    import rasterio  # slow to import
-
-    try:
-        return rasterio.crs.CRS.from_user_input(crs)
-    except rasterio.errors.CRSError as error:
-        raise InputError(
-            f"crs={crs!r:.200} is no coordinate reference system that rasterio knows ({error}). Name the image that "
-            'was segmented: like="scene.tif" (--like).'
-        ) from error
 
 
 SUPERPIXELS = "superpixels"

@@ -6,10 +6,12 @@ import pytest
 from PIL import Image
 
 from supercuts.core.errors import InputError
-from supercuts.export.rasters import PIXELS, Georeference, partitions
+from supercuts.export.georeference import PIXELS
+from supercuts.export.rasters import partitions
 from supercuts.export.vectors import features, mean_colors, outlines
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.georeference import Georeference
 
 
 def flat(labels):

@@ -208,7 +208,7 @@ def read_graph(path: Path) -> None:
 
 
 def read_place(path: Path) -> None:
-    from supercuts.export.rasters import read_georeference
+    from supercuts.export.georeference import read_georeference
 
     read_georeference(path, SHAPE)
 
