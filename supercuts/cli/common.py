@@ -5,12 +5,16 @@ Out  lines on stderr, exit codes, a Hierarchy
 Not  no command, nothing on stdout but the JSON document that a command hands over
 """
 
+import atexit
 import errno
 import json
 import os
+import signal
+import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +34,7 @@ from typer.core import TyperCommand
 
 import supercuts
 from supercuts.core.errors import CacheWarning, ConfigError, FileFormatError, ImageWarning, InputError, SuperCutsError
-from supercuts.core.files import NO_SPACE
+from supercuts.core.files import NO_SPACE, remove_unfinished
 
 FAILED, USAGE = 1, 2
 Merging = Annotated[
@@ -70,8 +74,9 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:  # Any: the context class is private in some releases of typer
         """Run the command; other exceptions are bugs and keep their traceback."""
+        go_on = next((text for name, text in _GO_ON.items() if name in ctx.command_path.split()), _ANEW)
         try:
-            with _warnings_as_notes():
+            with _EndedBySignals(go_on), _warnings_as_notes():
                 return super().invoke(ctx)
         except SuperCutsError as error:
             # a configuration's message has one line per problem
@@ -83,6 +88,93 @@ class Command(TyperCommand):
                 raise
             print_error(explain(error))
             raise typer.Exit(FAILED) from error
+
+
+_ANEW = "what was written is whole; give the command again for the rest"
+_GO_ON = {
+    "batch": "the same command goes on where it stopped",
+    "train": "the same command goes on from the last checkpoint",
+    "evaluate": "with --out, the same command goes on where it stopped",
+}
+_SECONDS_TO_END = 1.0
+
+
+class _EndedBySignals:
+    """Ends a command at SIGINT, SIGTERM or SIGHUP: as Ctrl-C does, or at once where that takes longer than a second.
+
+    The interpreter answers signals between two steps of its main thread only, and compiled code may take long.
+    """
+
+    def __init__(self, go_on: str) -> None:
+        known = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        is_main = threading.current_thread() is threading.main_thread()
+        # nohup ignores one, a shell another for what runs in the background
+        self.numbers = [n for n in known if is_main and signal.getsignal(n) not in (signal.SIG_IGN, None)]
+        self.go_on = go_on
+        self.received = 0
+        self.is_done = threading.Event()
+
+    def __enter__(self) -> None:
+        atexit.register(self._leave)  # before others register theirs, which are called before this one
+        if not self.numbers:
+            return
+        self.read, self.write = os.pipe()
+        os.set_blocking(self.write, False)
+        self.before = signal.set_wakeup_fd(self.write, warn_on_full_buffer=False)
+        self.handlers = {number: signal.signal(number, self._interrupt) for number in self.numbers}
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._restore)  # signals of a child are its own
+        threading.Thread(target=self._end_in_time, daemon=True).start()
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self.numbers:
+            self._restore()
+            self.is_done.set()
+            os.close(self.write)
+        if not self.received:
+            atexit.unregister(self._leave)
+            return
+        remove_unfinished()
+        if not isinstance(error, typer.Exit):  # by which a command that answers Ctrl-C has ended
+            print_note(self._message(self.received))
+        raise typer.Exit(128 + self.received)
+
+    def _interrupt(self, number: int, _: object) -> None:
+        if not self.received:  # others would disturb the cleaning up
+            self.received = number
+            raise KeyboardInterrupt
+
+    def _restore(self) -> None:
+        if not self.is_done.is_set():
+            for number, handler in self.handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(self.before)
+
+    def _end_in_time(self) -> None:
+        """Wait for a signal; end the process and its children unless the main thread is done soon after."""
+        number = -1
+        while number and number not in self.numbers:
+            number = (os.read(self.read, 1) or b"\0")[0]  # 0: the other end is closed
+        if not number or self.is_done.wait(_SECONDS_TO_END):
+            os.close(self.read)
+            return
+        remove_unfinished()
+        if "multiprocessing" in sys.modules:
+            for child in sys.modules["multiprocessing"].active_children():
+                child.kill()
+        with suppress(OSError):
+            os.write(2, f"note: {self._message(number)}\n".encode())
+        os._exit(128 + number)
+
+    def _message(self, number: int) -> str:
+        return f"stopped by {signal.Signals(number).name}; {self.go_on}"
+
+    def _leave(self) -> None:
+        if self.received:  # what is left is to free memory, which takes seconds
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            os._exit(128 + self.received)
 
 
 _REMEDIES = {

@@ -6,7 +6,6 @@ Not  no segmentation, no drawing; a failed image leaves no file and does not sto
 """
 
 import glob
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -40,7 +39,7 @@ from supercuts.cli.common import (
     working,
 )
 from supercuts.core.errors import InputError, SuperCutsError
-from supercuts.core.files import name_target
+from supercuts.core.files import name_target, scratch_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +206,8 @@ def _segment_one(
             print_note(f"{path}: no viewer is written, which shows no image as large")
             formats = ()
         regions = {level: int(h.cut_nodes(**keyword_of(h, level)).size) for level in reversed(REGIONS)}
-        with tempfile.TemporaryDirectory(prefix=".supercuts.", dir=out) as folder:
-            written = write_outputs(Path(folder), name, path, h, formats, overlays)
+        with scratch_folder(out) as folder:
+            written = write_outputs(folder, name, path, h, formats, overlays)
             # the hierarchy last: whoever finds an .npz finds everything that belongs to it
             outputs = [file.replace(out / f"{name}{suffix}") for suffix, file in written.items()]
     except (SuperCutsError, OSError) as error:  # a full disk or a name too long: the other images may still succeed

@@ -24,6 +24,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # nothing mor
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.\w+)?")  # what atomic_path calls them
 _SURROGATES = re.compile("[\ud800-\udfff]")  # bytes of a name that are not UTF-8, as Python holds them
 _LONGEST_SUFFIX = 24
+_unfinished: set[Path] = set()  # temporary files and folders of this process
 
 
 @contextmanager
@@ -37,6 +38,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     # rest of the name may be as long as the file system takes, or no UTF-8, which some writers refuse
     suffix = printable(target.suffix) if len(target.suffix) <= _LONGEST_SUFFIX else ""
     temporary = target.with_name(f".supercuts.{secrets.token_hex(6)}{suffix}")
+    _unfinished.add(temporary)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -45,8 +47,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         name_target(error, target, temporary)
         raise
     finally:
-        with suppress(OSError):  # a file where a folder should be: there is nothing to remove
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 @contextmanager
@@ -54,6 +55,31 @@ def atomic_paths(paths: Iterable[str | os.PathLike[str]]) -> Iterator[list[Path]
     """Yield a temporary path for each path; move all into place, the last one last, unless the block has an error."""
     with ExitStack() as stack:
         yield [stack.enter_context(atomic_path(path)) for path in reversed(list(paths))][::-1]
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in `parent` for files that are moved into place one by one; remove it at the end."""
+    folder = parent / f".supercuts.{secrets.token_hex(6)}"
+    _unfinished.add(folder)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def remove_unfinished() -> None:
+    """Remove what is not yet in place, before a process ends that cannot end these writers by an error."""
+    for path in list(_unfinished):
+        _remove(path)
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):  # a file where a folder should be: there is nothing to remove
+        temporary.unlink(missing_ok=True)
+    shutil.rmtree(temporary, ignore_errors=True)
+    _unfinished.discard(temporary)
 
 
 def write_json(path: str | os.PathLike[str], document: Any, indent: int = 2) -> None:
@@ -89,6 +115,7 @@ def atomic_folder(path: str | os.PathLike[str], marker: str, force: bool = False
     target = Path(path)
     _check_replaceable(target, marker, force)
     temporary, old = (target.with_name(f".supercuts.{secrets.token_hex(6)}") for _ in range(2))
+    _unfinished.add(temporary)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
@@ -106,7 +133,7 @@ def atomic_folder(path: str | os.PathLike[str], marker: str, force: bool = False
         name_target(error, target, temporary)
         raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
 
 
 def name_target(error: OSError, target: Path, temporary: Path) -> None:

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from types import UnionType
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
@@ -158,6 +159,7 @@ def _score_here(tasks: Sequence[Task[_Score]]) -> Iterator[Outcome[_Score]]:
 
 def _score_in_parallel(tasks: Sequence[Task[_Score]], n_workers: int) -> Iterator[Outcome[_Score]]:
     # spawn: a fork of a process whose thread pools run may hang
+    others = set(active_children())
     pool = ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"), initializer=begin_worker)
     try:
         for future in as_completed([pool.submit(_attempt, task) for task in tasks]):
@@ -167,8 +169,12 @@ def _score_in_parallel(tasks: Sequence[Task[_Score]], n_workers: int) -> Iterato
             f"A worker process was ended from outside, mostly for want of memory with {n_workers} workers. Give the "
             "command again with fewer: with --out, the images scored so far are kept."
         ) from error
+    except KeyboardInterrupt:  # images that are begun may take long
+        for worker in set(active_children()) - others:
+            worker.kill()
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C too: no image is begun any more
+        pool.shutdown(cancel_futures=True)
 
 
 def _attempt(task: Task[Any]) -> Outcome[Any]:
@@ -182,7 +188,8 @@ def _attempt(task: Task[Any]) -> Outcome[Any]:
 
 
 def begin_worker() -> None:
-    """Let a process of a pool compute with one thread, and end with its parent."""
+    """Let a process of a pool compute with one thread, and end with its parent, whose Ctrl-C is not for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # read by torch and numpy's libraries when they are loaded: one process per core is the parallelism
     os.environ["OMP_NUM_THREADS"] = "1"
     keep_freed_memory()
