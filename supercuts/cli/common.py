@@ -123,7 +123,7 @@ class _EndedBySignals:
         self.before = signal.set_wakeup_fd(self.write, warn_on_full_buffer=False)
         self.handlers = {number: signal.signal(number, self._interrupt) for number in self.numbers}
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._restore)  # signals of a child are its own
+            os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._begin_child)
         threading.Thread(target=self._end_in_time, daemon=True).start()
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
@@ -134,7 +134,7 @@ class _EndedBySignals:
         if not self.received:
             atexit.unregister(self._leave)
             return
-        remove_unfinished()
+        _clean_up()
         if not isinstance(error, typer.Exit):  # by which a command that answers Ctrl-C has ended
             print_note(self._message(self.received))
         raise typer.Exit(128 + self.received)
@@ -150,6 +150,19 @@ class _EndedBySignals:
                 signal.signal(number, handler)
             signal.set_wakeup_fd(self.before)
 
+    def _hold(self) -> None:
+        # a signal that a child gets before it has its own handlers would seem to be the parent's
+        self.mask = None if self.is_done.is_set() else signal.pthread_sigmask(signal.SIG_BLOCK, self.numbers)
+
+    def _release(self) -> None:
+        if self.mask is not None:
+            with suppress(KeyboardInterrupt):  # nothing may be raised here: the second thread ends the process
+                signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+    def _begin_child(self) -> None:
+        self._restore()
+        self._release()
+
     def _end_in_time(self) -> None:
         """Wait for a signal; end the process and its children unless the main thread is done soon after."""
         number = -1
@@ -158,10 +171,7 @@ class _EndedBySignals:
         if not number or self.is_done.wait(_SECONDS_TO_END):
             os.close(self.read)
             return
-        remove_unfinished()
-        if "multiprocessing" in sys.modules:
-            for child in sys.modules["multiprocessing"].active_children():
-                child.kill()
+        _clean_up()
         with suppress(OSError):
             os.write(2, f"note: {self._message(number)}\n".encode())
         os._exit(128 + number)
@@ -175,6 +185,13 @@ class _EndedBySignals:
                 with suppress(OSError, ValueError, AttributeError):
                     stream.flush()
             os._exit(128 + self.received)
+
+
+def _clean_up() -> None:
+    remove_unfinished()
+    if "multiprocessing" in sys.modules:  # which would wait for them
+        for child in sys.modules["multiprocessing"].active_children():
+            child.kill()
 
 
 _REMEDIES = {

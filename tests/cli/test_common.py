@@ -1,4 +1,9 @@
 import errno
+import os
+import signal
+import subprocess
+import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -16,6 +21,8 @@ from supercuts.core.errors import (
     MissingDependencyError,
     SuperCutsError,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 def run_raising(error):
@@ -113,3 +120,125 @@ def test_progress_leaves_no_trace_where_there_is_no_terminal(capsys, make):
     with make():
         pass
     assert capsys.readouterr() == ("", "")
+
+
+# three commands that a signal meets: between two steps, in compiled code, and in one that answers Ctrl-C itself
+STOPPED = """
+import hashlib, sys, time
+from pathlib import Path
+import typer
+from supercuts.cli.common import Command
+from supercuts.core.files import atomic_path, scratch_folder
+
+app = typer.Typer()
+
+def write(work):
+    with atomic_path("a.txt") as one, atomic_path("b.txt") as other, scratch_folder(Path(".")) as folder:
+        Path("whole.txt").write_text("whole")
+        for path in (one, other, folder / "c.txt"):
+            path.write_text("half")
+        print("ready", flush=True)
+        work()
+
+@app.command(cls=Command)
+def steps():
+    write(lambda: [time.sleep(0.01) for _ in range(10_000)])
+
+@app.command(cls=Command)
+def compiled():
+    write(lambda: hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9))
+
+@app.command(cls=Command)
+def batch():
+    try:
+        write(lambda: time.sleep(100))
+    except KeyboardInterrupt:
+        print("own words", file=sys.stderr)
+        raise typer.Exit(130)
+
+@app.command(cls=Command)
+def children():
+    import multiprocessing
+    def child():
+        time.sleep(0.1)
+        print("child", flush=True)
+        time.sleep(100)
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.terminate()  # is no signal for the command
+    process.join()
+    write(lambda: multiprocessing.get_context("fork").Process(target=child).start() or time.sleep(100))
+
+app()
+"""
+
+
+def stop(folder, code, *arguments, numbers=(signal.SIGTERM,)):
+    """Return exit code, stderr and seconds of a program that gets signals once it has printed a line."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        start = time.monotonic()
+        for number in numbers:
+            process.send_signal(number)
+        _, stderr = process.communicate(timeout=30)
+        return process.returncode, stderr, time.monotonic() - start
+
+
+needs_signals = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signals on this system")
+IN_TIME = 4  # two seconds, on a machine that does nothing else
+
+
+@needs_signals
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 0)])
+@pytest.mark.parametrize("command", ["steps", "compiled", "children"])
+def test_signals_end_a_command_in_time_and_leave_nothing_half_written(tmp_path, command, number):
+    code, stderr, seconds = stop(tmp_path, STOPPED, command, numbers=[number] * 3)
+    assert code == 128 + number
+    assert stderr == f"note: stopped by {number.name}; what was written is whole; give the command again for the rest\n"
+    assert seconds < IN_TIME
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.txt"]
+
+
+@needs_signals
+def test_a_command_that_answers_ctrl_c_uses_its_own_words(tmp_path):
+    code, stderr, seconds = stop(tmp_path, STOPPED, "batch")
+    assert (code, stderr) == (128 + signal.SIGTERM, "own words\n")
+    assert seconds < IN_TIME
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.txt"]
+
+
+@needs_signals
+def test_a_signal_that_nohup_ignores_stays_ignored(tmp_path):
+    code = f"import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n{STOPPED}".replace("10_000", "200")
+    assert stop(tmp_path, code, "steps", numbers=[signal.SIGHUP])[:2] == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} == {"whole.txt", "a.txt", "b.txt"}
+
+
+SEGMENT = """
+import sys
+from supercuts.core import files
+scratch = files.scratch_folder
+def announced(folder):
+    print("ready", flush=True)
+    return scratch(folder)
+files.scratch_folder = announced
+from supercuts.cli.main import app
+app(["segment", *sys.argv[1:]])
+"""
+
+
+@needs_signals
+def test_segment_ends_in_time(tmp_path):
+    code, stderr, seconds = stop(tmp_path, SEGMENT, str(ROOT / "examples" / "photo.jpg"), "-o", "out")
+    assert code == 128 + signal.SIGTERM
+    assert "note: stopped by SIGTERM" in stderr
+    assert seconds < IN_TIME
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".npz"] == []
