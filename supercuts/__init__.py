@@ -1,9 +1,4 @@
-"""SuperCuts turns an image into a hierarchy of superpixels that can be cut at any granularity.
-
-In   a public name
-Out  the object, imported from its home module on first access
-Not  no import of any stage, numba or torch at import time
-"""
+"""SuperCuts turns an image into a hierarchy of superpixels that can be cut at any granularity."""
 
 import importlib
 from typing import TYPE_CHECKING

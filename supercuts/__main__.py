@@ -1,9 +1,4 @@
-"""Run the command line as `python -m supercuts`.
-
-In   the arguments of the process
-Out  what the command prints, and its exit code
-Not  no commands: they live in cli/
-"""
+"""Run the command line as `python -m supercuts`."""
 
 from supercuts.cli.main import app
 

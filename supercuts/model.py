@@ -1,9 +1,4 @@
-"""A network and what was learned for it, ready to segment images: what users hold.
-
-In   an image (what read_image takes; of other than 3 channels what read_bands takes); a file of weights
-Out  Hierarchy with exactly the leaves asked for, objects, parts; Model
-Not  no stages (pipeline.py wires them), no training
-"""
+"""Model and load: a network and what was calibrated for it, ready to segment images."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence

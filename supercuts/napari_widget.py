@@ -1,9 +1,4 @@
-"""The widget of the napari plugin: segment an image layer, then slide through its granularities.
-
-In   a napari viewer with image layers
-Out  one Labels layer an image, whose regions follow the slider and the buttons of the levels
-Not  no import of napari before it asks for the widget; no algorithms
-"""
+"""The widget of the napari plugin: segment an image layer, then slide through its granularities."""
 
 import math
 from typing import TYPE_CHECKING, Any

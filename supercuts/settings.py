@@ -1,9 +1,4 @@
-"""Every setting of the pipeline, stage by stage, and their defaults for each kind of network.
-
-In   values of a config file or of Python; what calibration learned
-Out  PipelineConfig, validated; Learned
-Not  no stage is run, nothing is read
-"""
+"""Settings of the pipeline with their defaults for each kind of network, and the bundle of a network's calibration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,9 +1,4 @@
-"""Compile what a first segmentation and a first query would compile, without a network.
-
-In   nothing: the image, and what a network says of it, are made here
-Out  numba's cache, in the package's folder or in $NUMBA_CACHE_DIR
-Not  no torch: hatch_build.py compiles where there is none
-"""
+"""Compile the kernels that a first segmentation and a first query need, without a network."""
 
 import tempfile
 from collections.abc import Sequence

@@ -1,8 +1,4 @@
-"""Do tasks by worker processes of this machine.
-
-In   Tasks, the factory of the work and its arguments, how many workers and threads
-Out  Results as they come; a worker that dies is replaced, and its task tried once more
-Not  no knowledge of the work; nothing is put in its final place
+"""Run tasks in worker processes on this machine.
 
 Workers are `python -m supercuts.batch.local`. Unlike multiprocessing's they import nothing of the program that starts
 them, whose __main__ need not be guarded, and they hold no file of it: their stdin ends when it does, however it ends.

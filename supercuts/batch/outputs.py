@@ -1,9 +1,4 @@
-"""The files that one image becomes: its hierarchy, pictures of its levels, formats of other programs.
-
-In   a hierarchy, the file it was made from, which files are wanted
-Out  the files in a folder, and what each is to be called beside the hierarchy
-Not  no segmentation; nothing is put in its final place
-"""
+"""Write the outputs of one image: its hierarchy, pictures of its levels, other programs' formats."""
 
 import errno
 import hashlib

@@ -1,9 +1,4 @@
-"""Do tasks by actors of a Ray cluster, through Ray Data.
-
-In   Tasks, Settings, a stage that every node reaches, how many actors, the share of a GPU of each
-Out  Results as they come; the task of an actor that dies is tried once more, by a fresh one
-Not  no cluster is started unless there is none; nothing is put in its final place
-"""
+"""Run tasks in actors of a Ray cluster, through Ray Data."""
 
 import logging
 import os

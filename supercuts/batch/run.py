@@ -1,9 +1,4 @@
-"""Segment the images of a batch: what is done already is skipped, what fails is reported, the rest is put in place.
-
-In   where the images lie, the destination, Settings, the engine
-Out  outputs in the destination; a Report, whose failures are also in DST/failures.json
-Not  no processes (local.py, ray_engine.py), no messages
-"""
+"""Segment the images of a batch: skip finished ones, report failures, move outputs into place."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence

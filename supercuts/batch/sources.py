@@ -1,9 +1,4 @@
-"""Find the images of a batch: a file, a folder, a glob, a list in a text file, each local or at any fsspec URL.
-
-In   what the command line was given
-Out  Sources: where each image lies and what its outputs are called
-Not  no image is opened; only a list's text is read
-"""
+"""Find the images of a batch: a file, a folder, a glob, a list in a text file, each local or at any fsspec URL."""
 
 import codecs
 import glob

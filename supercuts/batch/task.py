@@ -1,9 +1,4 @@
-"""What a batch's parent and its workers tell each other, as lines of JSON.
-
-In   Settings and Tasks, from the parent
-Out  Results, from a worker
-Not  no work
-"""
+"""Messages between a batch's parent and its workers, as lines of JSON."""
 
 import base64
 import hashlib

@@ -1,8 +1,4 @@
-"""The destination of a batch: who may write to it, what is done, and how outputs are put in their place.
-
-In   the folder; Results of workers, whose files lie in the stage below it
-Out  outputs in place and in the journal; nothing else but .supercuts-batch/ is touched
-Not  no segmentation
+"""The destination of a batch: its lock, its journal of finished images, and moving outputs into place.
 
     DST/.supercuts-batch/lock            held by the one process that may write
     DST/.supercuts-batch/journal.jsonl   what is done

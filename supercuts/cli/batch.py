@@ -1,9 +1,4 @@
-"""`supercuts batch`: any number of images into a folder of hierarchies, resumable.
-
-In   a folder, glob, list or URL of images; a folder to write to
-Out  DST/<name>.npz and what --format names; progress; a table of what failed; exit code 0, 1, 2, or 130 after Ctrl-C
-Not  no work: batch/run.py does it
-"""
+"""`supercuts batch`: any number of images into a folder of hierarchies, resumable."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

@@ -1,9 +1,4 @@
-"""What commands share: options, errors as lines with an exit code, progress and notes on stderr, hierarchies read.
-
-In   exceptions, messages, paths given on the command line
-Out  lines on stderr, exit codes, a Hierarchy
-Not  no command, nothing on stdout but the JSON document that a command hands over
-"""
+"""Shared parts of the commands: options, one-line errors with exit codes, progress, reading of hierarchies."""
 
 import atexit
 import errno

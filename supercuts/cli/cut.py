@@ -1,9 +1,4 @@
-"""`supercuts cut`, `view` and `export`: what is made of a hierarchy on disk.
-
-In   FILE.npz; how fine to cut, or a format
-Out  a 16-bit PNG of region labels 0..R-1, the interactive viewer, another program's file
-Not  no segmentation
-"""
+"""`supercuts cut`, `view` and `export`: labels, a viewer or another program's file from a hierarchy on disk."""
 
 from pathlib import Path
 from typing import Annotated, Any

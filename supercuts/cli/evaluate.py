@@ -1,9 +1,4 @@
-"""`supercuts evaluate`: superpixels and hierarchies against human segmentations, with every figure's interval.
-
-In   a dataset, and a model or folders of results that others made
-Out  a table; on request a JSON document, CSV tables and the precision-recall plot beside it
-Not  no metric, no reading of results: the work is in evaluate/; objects and parts: evaluate_objects.py
-"""
+"""`supercuts evaluate`: superpixels and hierarchies against human segmentations, each figure with its interval."""
 
 import itertools
 import os

@@ -1,9 +1,4 @@
-"""`supercuts evaluate objects` and `parts`: what a model finds, against people's masks, boxes, regions and keypoints.
-
-In   a dataset of objects or of parts, a model and its method
-Out  a table; on request a JSON document, a CSV table beside it, and a contact sheet of the worst cases
-Not  no metric, no drawing: the work is in evaluate/
-"""
+"""`supercuts evaluate objects` and `parts`: score predictions against masks, boxes, regions and keypoints."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

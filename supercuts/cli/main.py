@@ -1,9 +1,4 @@
-"""The command `supercuts`: its name, its options and the list of its commands.
-
-In   arguments of the command line
-Out  the call of one command; exit code 0, 1 (inputs failed) or 2 (usage)
-Not  no work: each command is one module; numba and torch are imported only once a command runs
-"""
+"""The command `supercuts`: its name, its options and the list of its commands."""
 
 import io
 import sys

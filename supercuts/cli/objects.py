@@ -1,9 +1,4 @@
-"""`supercuts objects` and `supercuts parts`: the objects of images, and their parts.
-
-In   images or hierarchies, a model and a method
-Out  OUT/<name>_objects.png or _parts.png (16-bit labels, 0 none), a panel and a JSON document for each image
-Not  no discovery (objects/), no segmentation
-"""
+"""`supercuts objects` and `supercuts parts`: the objects of images, and their parts."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

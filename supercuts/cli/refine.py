@@ -1,9 +1,4 @@
-"""`supercuts refine`: labels by networks fitted to an image (fit) or to a data set (train, apply).
-
-In   images; settings as YAML and key=value; scribbles; a folder of images to fit one network to
-Out  what refine/runs.py and training/learned_refiners.py write; a table or JSON
-Not  no algorithm, no default settings: they are in refine/config.py
-"""
+"""`supercuts refine`: labels by networks fitted to an image (fit) or to a data set (train, apply)."""
 
 from collections.abc import Callable
 from pathlib import Path

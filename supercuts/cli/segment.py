@@ -1,9 +1,4 @@
-"""`supercuts segment`: images in, hierarchies and pictures of their levels out.
-
-In   image files, folders and globs; the name of a model
-Out  OUT/<name>.npz, .html (the viewer), _<view>.png and _overview.png per image; a table or JSON of what was made
-Not  no segmentation, no drawing; a failed image leaves no file and does not stop the others
-"""
+"""`supercuts segment`: images in, hierarchies and pictures of their levels out."""
 
 import glob
 import time

@@ -1,9 +1,4 @@
-"""`supercuts train`, `calibrate` and `onnx`: make a network, calibrate it, export it.
-
-In   CONFIG.yaml, key=value overrides; a .safetensors file
-Out  the run's folder, the calibrated file, an ONNX graph
-Not  no training loop, no defaults: the work is in training/ and networks/onnx_export.py
-"""
+"""`supercuts train`, `calibrate` and `onnx`: make a network, calibrate it, export it."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,9 +1,4 @@
-"""numba kernels that several stages share: float16 (numpy converts ten times slower), union-find, an exponential.
-
-In   plain arrays, float16 as its bits
-Out  the arrays of the caller, filled; numbers
-Not  no checks (the callers do them)
-"""
+"""numba kernels that several stages share: float16 (numpy converts ten times slower), union-find, an exponential."""
 
 import numpy as np
 from numba import types

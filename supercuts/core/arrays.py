@@ -1,9 +1,4 @@
-"""Small label-array tools that every stage shares.
-
-In   integer label arrays, maps of pixels
-Out  relabelled arrays, contingency tables, maps laid out anew
-Not  no images, no I/O
-"""
+"""Small label-array tools that every stage shares."""
 
 import numpy as np
 from jaxtyping import Int, Shaped

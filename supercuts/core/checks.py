@@ -1,9 +1,4 @@
-"""Argument checks that raise on entry, before any work.
-
-In   the name and value of an argument, what is accepted, the remedy
-Out  None, or an InputError that gives all three; MissingDependencyError of a package that is not installed
-Not  no conversion, no default values
-"""
+"""Argument checks that raise on entry, before any work."""
 
 import importlib.util
 import operator

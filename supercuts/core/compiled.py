@@ -1,8 +1,4 @@
-"""How numba compiles the loops of this package: what takes time and is never used is left out.
-
-In   functions over plain arrays and numbers
-Out  decorators: kernel for what is called from Python, helper for what kernels alone call; no module uses njit itself
-Not  no kernels
+"""numba options of this package: unused wrappers, which take compile time, are left out.
 
 Numba writes, optimises and stores two further functions around each one, to call it from Python and from C. A helper
 needs neither, a kernel not the one for C. A helper is not cached on its own either: the kernel that calls it holds it,

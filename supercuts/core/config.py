@@ -1,9 +1,4 @@
-"""Read YAML configuration into frozen pydantic models, and write down what a run really used.
-
-In   a YAML file, `key.sub=value` overrides, the model class
-Out  a validated model; a YAML file with every field resolved, the seed and the package version
-Not  no default values, no evaluation of code, no knowledge of any stage's fields
-"""
+"""Read YAML configuration into frozen pydantic models, and record the values a run used."""
 
 import difflib
 import os

@@ -1,9 +1,4 @@
-"""The exceptions a caller may want to catch.
-
-In   nothing
-Out  SuperCutsError and its kinds; each also derives from the builtin that fits, so `except ValueError` works
-Not  no other exception type is raised on purpose anywhere in the package
-"""
+"""The exceptions a caller may want to catch."""
 
 
 class SuperCutsError(Exception):

@@ -1,9 +1,4 @@
-"""Atomic writing: a reader sees the old file or folder or the whole new one, never a part. Names that are no text.
-
-In   a path and a function that writes to a path, or a document
-Out  the file or folder in place, or the old state and the writer's error, which names the path
-Not  no formats but JSON
-"""
+"""Atomic writing: a reader sees the old file or folder or the complete new one. Checks of zip archives."""
 
 import errno
 import json

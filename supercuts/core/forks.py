@@ -1,9 +1,4 @@
-"""Make models work in forked processes: the threads of torch do not survive a fork.
-
-In   nothing
-Out  children of this process in which torch works with one thread
-Not  no processes; ONNX Runtime's sessions are opened again where they are used (networks/onnx_network.py)
-"""
+"""Let models work in forked processes, although the threads of torch do not survive a fork."""
 
 import functools
 import os

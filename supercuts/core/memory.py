@@ -1,8 +1,4 @@
-"""How freed memory is kept for the next array.
-
-In   nothing
-Out  the C library's allocator, set to keep what a segmentation frees; made now and then to give it back
-Not  no allocator of our own, nothing on systems without glibc; the command line and workers call it, no import does
+"""Keep freed memory in the process, for the next array.
 
 The maps of an image are freed and allocated anew some dozens of times. By default glibc hands each of them back to the
 system, which then has to clear the pages again: about a tenth of the time of a small image.

@@ -1,8 +1,4 @@
-"""Private functions of torch, each with a public way to the same result.
-
-In   tensors, modules
-Out  what the public function returns too, faster or with sums whose order depends on less
-Not  no other module uses private names of torch
+"""Private functions of torch, each with a public fallback; the number type in which convolutions are fastest.
 
 Written for torch 2.6 to 2.14. A later version that lacks one of these functions is slower, or loses the promise that
 `stable_conv2d` makes; results stay right.

@@ -1,9 +1,4 @@
-"""How long work tells what it has done.
-
-In   nothing
-Out  Progress, a type
-Not  no bars: cli/common.py draws them
-"""
+"""Type of progress callbacks."""
 
 from collections.abc import Callable
 

@@ -1,10 +1,4 @@
-"""Several threads for compiled loops that leave the interpreter to others.
-
-In   a function, the parts it is called with
-Out  all parts worked on; threads that wait for more, until close_threads()
-Not  no processes; the results do not depend on the number of threads: no part may touch what another one writes, in
-     waves none but those beside it
-"""
+"""Run compiled loops in several threads."""
 
 import os
 import threading

@@ -1,9 +1,4 @@
-"""The version of the installed package, for provenance in files and on the command line.
-
-In   nothing
-Out  the version string of the installed distribution
-Not  no version number in code: pyproject.toml holds the only one
-"""
+"""The version of the installed package, for provenance in files and on the command line."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,9 +1,4 @@
-"""What people say about the objects and the parts in an image, and the samples that carry it.
-
-In   names, paths and the function that reads an annotation
-Out  ObjectTruth, PartTruth, AnnotatedSample, AnnotatedSequence
-Not  no layout of any dataset, no image decoding but of masks
-"""
+"""Annotations of objects and parts in an image, and the samples that carry them."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence

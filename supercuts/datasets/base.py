@@ -1,9 +1,4 @@
-"""The value every dataset yields: one image and where its human annotations are.
-
-In   names, paths and the function that reads an annotation file
-Out  Sample, AnySample, which all kinds of samples are, and SampleSequence, which datasets are
-Not  no image decoding, no download, no cache
-"""
+"""Interface of data sets: one image and the paths of its human annotations."""
 
 import os
 from collections.abc import Callable, Sequence

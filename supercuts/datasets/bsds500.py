@@ -1,9 +1,4 @@
-"""BSDS500: 500 photographs, each segmented by 4 to 9 people (Arbelaez et al., PAMI 2011).
-
-In   a folder that holds images/{train,val,test} and groundTruth/{train,val,test}
-Out  Samples in numeric order of their names; segmentations (H, W) int32, boundaries (H, W) bool
-Not  no download, no cache, no pixels of the photographs (only their size, to check the annotation)
-"""
+"""BSDS500: 500 photographs, each segmented by 4 to 9 annotators (Arbelaez et al., PAMI 2011)."""
 
 import os
 from dataclasses import dataclass, field

@@ -1,9 +1,4 @@
-"""CCP: photographs of clothed people, each pixel labelled with a piece of clothing (Yang, Luo and Lin, CVPR 2014).
-
-In   a folder that holds photos/, annotations/pixel-level/ and label_list.mat
-Out  samples in the order of their names; parts are the labels present, the person is all of them together
-Not  no download, no image-level tags
-"""
+"""CCP: photographs of clothed people, each pixel labelled with a piece of clothing (Yang, Luo and Lin, CVPR 2014)."""
 
 import os
 from dataclasses import dataclass

@@ -1,9 +1,4 @@
-"""Data sets with COCO annotations: the boxes of COCO20k; parts as in PartImageNet, CarParts and annotation tools.
-
-In   a folder of images and one JSON file of images, annotations and categories
-Out  samples in the order of their names: ObjectTruth of boxes, PartTruth of regions
-Not  no download, no pycocotools, no keypoints
-"""
+"""Data sets with COCO annotations: the boxes of COCO20k; parts as in PartImageNet, CarParts and annotation tools."""
 
 import itertools
 import json

@@ -1,9 +1,4 @@
-"""CUB-200-2011: photographs of birds with masks, boxes and the keypoints of 15 parts (Wah et al., 2011).
-
-In   a folder that holds images.txt, images/, train_test_split.txt, bounding_boxes.txt, segmentations/ or parts/
-Out  samples in the order of images.txt: ObjectTruth of a mask and a box, PartTruth of keypoints and a box
-Not  no download, no classes, no attributes; segmentations are an archive of their own
-"""
+"""CUB-200-2011: photographs of birds with masks, boxes and the keypoints of 15 parts (Wah et al., 2011)."""
 
 import os
 from dataclasses import dataclass

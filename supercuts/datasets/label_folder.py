@@ -1,9 +1,4 @@
-"""A folder of one's own images and label maps, split by sub-folders or by name.
-
-In   FOLDER/images/[SPLIT/]NAME.png and FOLDER/labels/[SPLIT/]NAME.png, or labels/[SPLIT/]NAME/*.png of several people
-Out  Samples in the order of their names; segmentations (H, W) int32
-Not  no pixels of the images (only their headers, to check them), no cache
-"""
+"""A user's own folder of images and label maps, split by sub-folder or by name."""
 
 import hashlib
 import itertools

@@ -1,9 +1,4 @@
-"""Images with one class each, or none: what the data-set-trained networks learn from.
-
-In   folders of a class each, torchvision's files of CIFAR10 and STL10, VOC 2012, BSDS500, any folder of images
-Out  LabelledImages: pixels (H, W, 3) uint8 read when asked for, class numbers, class names
-Not  no download, no resizing, no torch while this module is imported
-"""
+"""Images with one class each, or none: training data of the networks in selftaught."""
 
 import os
 from collections.abc import Callable

@@ -1,9 +1,4 @@
-"""Data sets of objects and of parts by the name that the command line gives them.
-
-In   a name, a root folder
-Out  the dataset
-Not  no layout; BSDS500 and folders of one's own, which are of regions, are opened directly
-"""
+"""Data sets of objects and parts by their names on the command line."""
 
 import os
 from collections.abc import Callable

@@ -1,9 +1,4 @@
-"""PASCAL VOC 2007 and 2012: photographs with the boxes of their objects (Everingham et al., IJCV 2010).
-
-In   a folder that holds Annotations/, ImageSets/Main/ and JPEGImages/
-Out  samples in the order of the split's list, with the boxes of all objects; on request the objects' classes
-Not  no download, no masks
-"""
+"""PASCAL VOC 2007 and 2012: photographs with the boxes of their objects (Everingham et al., IJCV 2010)."""
 
 import os
 import xml.etree.ElementTree as ET

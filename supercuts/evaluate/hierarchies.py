@@ -1,9 +1,4 @@
-"""Score hierarchies as the BSDS500 benchmark does, and by their objects, parts and nodes.
-
-In   trees, contour maps, soft boundary maps or lists of segmentations, and the truths of their images
-Out  HierarchyScores per image; the figures over a dataset by name
-Not  no files but the samples' own, no printing
-"""
+"""Score hierarchies as the BSDS500 benchmark does, and by their objects, parts and nodes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields

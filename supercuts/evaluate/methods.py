@@ -1,9 +1,4 @@
-"""The methods that one evaluation compares: a model, or folders of results, each scored on the same images.
-
-In   Samples, and what a method says about each: a function that predicts, or a file
-Out  MethodResult: the scores of a method's images, and why the others have none
-Not  no scores of one image (scorers.py), no tables
-"""
+"""The methods compared in one evaluation: a model, or folders of results, each scored on the same images."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

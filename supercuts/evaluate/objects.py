@@ -1,9 +1,4 @@
-"""Score the objects found in images: masks, soft masks and boxes against people's, and what the tree would allow.
-
-In   Objects, the Hierarchy they were chosen from, an ObjectTruth
-Out  ObjectScores per image; figures over images by name
-Not  no finding of objects, no files
-"""
+"""Score predicted objects and parts against annotations, and compute the upper bounds that the tree allows."""
 
 from collections import defaultdict
 from collections.abc import Sequence

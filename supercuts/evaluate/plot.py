@@ -1,9 +1,4 @@
-"""Draw precision-recall curves as the BSDS500 benchmark does, and contact sheets of what was found in images.
-
-In   one curve per method, with its best point and average precision; cases: image, truth, prediction
-Out  pictures: .png, .svg or .pdf
-Not  no scores, no window, no pyplot: matplotlib's global state stays as it is
-"""
+"""Draw precision-recall curves in the style of the BSDS500 benchmark, and contact sheets of results."""
 
 import os
 from collections.abc import Mapping, Sequence

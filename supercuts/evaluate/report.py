@@ -1,9 +1,4 @@
-"""What an evaluation leaves behind: one JSON document and CSV tables beside it.
-
-In   per method: the scores of its images, and the images that failed
-Out  a document of plain values; files, written atomically
-Not  no terminal output, no drawing (plot.py)
-"""
+"""Write the report of an evaluation: one JSON document and CSV tables beside it."""
 
 import csv
 import json

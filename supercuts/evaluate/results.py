@@ -1,9 +1,4 @@
-"""Find and read results that others made: label maps, contour maps, soft boundary maps, lists of segmentations.
-
-In   a folder with one file per image; the images' names and sizes
-Out  which file belongs to which image; its content, checked against the size of the image
-Not  no scores; the formats are read in images/formats/array_files.py
-"""
+"""Find and read other programs' results: label maps, contour maps, soft boundary maps, lists of segmentations."""
 
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,9 +1,4 @@
-"""Score many images in several processes; an interrupted run resumes with the images not yet scored.
-
-In   Tasks: a method's name, a sample and a function that scores it; or samples paired with predictions
-Out  Outcomes in the order in which they finish; one file per scored image in the run's folder; bootstrap intervals
-Not  no summary; an image that fails does not stop the others
-"""
+"""Score many images in several processes; an interrupted run resumes with the images not yet scored."""
 
 import functools
 import hashlib

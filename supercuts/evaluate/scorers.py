@@ -1,9 +1,4 @@
-"""The work of `supercuts evaluate` on one image, as values that can be sent to another process.
-
-In   a sample of a dataset
-Out  its SuperpixelScores, HierarchyScores, ObjectScores or PartScores
-Not  no loop over images (run.py); torch is imported only where a model predicts
-"""
+"""Score one image for `supercuts evaluate`; scorers are values that can be sent to another process."""
 
 import functools
 from dataclasses import dataclass

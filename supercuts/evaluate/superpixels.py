@@ -1,9 +1,4 @@
-"""Score superpixels: one label map against all annotators, and the means over a dataset.
-
-In   label maps (H, W) and the truths of their images, or Samples and what predicts
-Out  SuperpixelScores per image; SuperpixelFigures over annotators, and over images
-Not  no files but the samples' own, no printing
-"""
+"""Score superpixels: one label map against all annotators, and the means over a dataset."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields

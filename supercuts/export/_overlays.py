@@ -1,9 +1,4 @@
-"""The pictures that `supercuts segment` writes beside a hierarchy.
-
-In   a photo (H, W, 3) uint8 and one label map (H, W) per view: superpixels, part, object, scene
-Out  the photo with boundaries drawn on it; one overview sheet of all views
-Not  no files, no cutting; draw.py is imported when called, because it compiles
-"""
+"""Pictures that `supercuts segment` writes beside a hierarchy."""
 
 from collections.abc import Mapping
 

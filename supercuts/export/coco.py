@@ -1,9 +1,4 @@
-"""Write every node of the tree as an annotation of a COCO file.
-
-In   a hierarchy, a path ending in .json
-Out  {"images", "categories", "annotations"}: ids are node + 1, since pycocotools takes an id of 0 for none
-Not  no polygons, no image file: file_name is the name of the written file without its suffix
-"""
+"""Write every node of the tree as an annotation of a COCO file."""
 
 import json
 import os

@@ -1,9 +1,4 @@
-"""Which coordinates an export has.
-
-In   a hierarchy, or the path of a georeferenced image and the (H, W) that it must have
-Out  its Georeference (images/georeference.py); the number or the object by which others know its reference system
-Not  no resampling, no change of coordinate reference system
-"""
+"""Coordinates of an export: pixels, or a map's reference system."""
 
 import os
 import re

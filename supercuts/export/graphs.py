@@ -1,9 +1,4 @@
-"""The regions of a hierarchy as a graph, its tree as a graph or linkage matrix: networkx, scipy, PyTorch Geometric.
-
-In   a hierarchy, which keeps no graph: it is measured again from labels, image and tree; a path
-Out  RegionGraph of a partition; GraphML and JSON files of the graph or the tree; (N - 1, 4) linkage matrices; Data
-Not  torch_geometric is imported only by what returns its Data
-"""
+"""The regions of a hierarchy as a graph, its tree as a graph or linkage matrix: networkx, scipy, PyTorch Geometric."""
 
 import io
 import json

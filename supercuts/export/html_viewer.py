@@ -1,9 +1,5 @@
 """Write the interactive viewer: one HTML page that holds the hierarchy, its image and the program.
 
-In   a hierarchy, with or without its image
-Out  a page that works from a file, without network; the same in a frame for notebooks, or in the browser
-Not  no server; the program is viewer/*.mjs, which tests compare with the hierarchy's own answers
-
 The sources are joined into one script: a browser does not load modules beside a page that it opens from a file.
 """
 

@@ -1,9 +1,4 @@
-"""Write a hierarchy to an .npz file and read it back.
-
-In   a hierarchy; or a file written here, which may come from anyone
-Out  a zip of .npy arrays that numpy.load opens; or an equal Hierarchy
-Not  no pickled objects, neither written nor read
-"""
+"""Write a hierarchy to an .npz file and read it back."""
 
 import io
 import math

@@ -1,9 +1,4 @@
-"""Write cuts, masks and contour maps on the grid of the image.
-
-In   a hierarchy, a path whose suffix says which format, how to cut it
-Out  label maps (PNG, TIFF, GeoTIFF), masks (a folder of PNG), the contour map (.npy, .mat), OME-Zarr, xarray
-Not  no polygons (vectors.py), no graphs (graphs.py), no colours
-"""
+"""Write cuts, masks and contour maps on the grid of the image."""
 
 import io
 import json

@@ -1,8 +1,4 @@
-"""The export formats: the writer of each, what it adds to the name of an image, the extra that it needs.
-
-In   a hierarchy, a path, the name of a format, options
-Out  the file or folder, written by the function that serves the format
-Not  no writing here; a new format is a function write(path, hierarchy) and one line in FORMATS
+"""The export formats, one line each: writer, suffixes, extra.
 
 A writer takes the options that it has parameters for: how (to cut), like, every_node, start; one that writes a folder
 takes force, files are replaced here.

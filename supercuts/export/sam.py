@@ -1,8 +1,4 @@
-"""Masks as an automatic mask generator gives them.
-
-In   a hierarchy, or an image and a model
-Out  a list of dicts, also as a JSON file
-Not  no model of its own
+"""Export masks in the format of Segment Anything's automatic mask generator.
 
 Coarsest level first; the masks of a level are disjoint and cover the image.
 """

@@ -1,9 +1,4 @@
-"""Trace regions as polygons, and write them as GeoJSON, GeoPackage and SVG.
-
-In   a hierarchy, a path, how to cut it or every node, where its pixels lie
-Out  outlines along pixel edges; features with attributes; files of them
-Not  no label maps (rasters.py)
-"""
+"""Trace regions as polygons, and write them as GeoJSON, GeoPackage and SVG."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""The region adjacency graph of a label map, with what its edges and nodes carry.
+"""The region adjacency graph of a label map, with the attributes of its nodes and edges.
 
 In   labels (H, W), -1 where a pixel is not valid, and PixelMaps
 Out  RegionGraph: edges in lexicographic order, one linear pass over the pixels, a strip of rows after the other

@@ -1,9 +1,4 @@
-"""Contour maps of trees, and trees of contour maps.
-
-In   labels (H, W), parents and altitudes; or a double-size contour map
-Out  the contour map (2H+1, 2W+1); ContourTree: leaf labels, parents, altitudes
-Not  no thresholds, no files
-"""
+"""Contour maps of trees, and trees of contour maps."""
 
 from dataclasses import dataclass, replace
 

@@ -1,8 +1,4 @@
-"""Edit a merge tree by hand: merge, split and lock regions so that every cut keeps to it; undo.
-
-In   parents (M,), altitudes (M,) of a valid tree; edits as sets of leaves, whose ids no edit changes
-Out  the tree with the edit in it, and Edits: the tree before the first one and all that was done to it
-Not  no pixels, no cuts (cuts.py keeps to Limits)
+"""Edit a merge tree by hand: merge, split and lock regions so that every cut respects it; undo.
 
 merge  the union of two nodes becomes a node at the lowest altitude that it can have, in the place of the first
 split  the children of a node are never in one region: all but the largest hang from the root, by a merge always undone

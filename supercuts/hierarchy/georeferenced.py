@@ -1,9 +1,4 @@
-"""Keep with a hierarchy where on Earth its pixels lie, and what its image is called.
-
-In   Hierarchy, the georeference and the source of the image that was segmented
-Out  the same with it
-Not  no export: those that write maps take it from the hierarchy
-"""
+"""Attach the georeference and the file name of its image to a hierarchy."""
 
 import os
 from dataclasses import replace

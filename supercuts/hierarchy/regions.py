@@ -1,9 +1,4 @@
-"""Measure and walk the nodes of a merge tree.
-
-In   labels (H, W), parents (M,), altitudes (M,) of a valid tree
-Out  RegionTable: one row per node; node id arrays
-Not  no colours, no embeddings
-"""
+"""Measure and walk the nodes of a merge tree."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""Select what a user points at, a point, a box, scribbles or clicks, and the best union of nodes for a target.
+"""Select regions by a point, a box, scribbles or clicks, and the best union of nodes for a target.
 
 In   labels (H, W), parents (M,) of a valid tree; the user's marks in (y, x) pixels
 Out  mask (H, W) bool, or label map (H, W) int32

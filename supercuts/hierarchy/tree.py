@@ -1,4 +1,4 @@
-"""The value every segmentation returns: a merge tree over superpixels.
+"""Hierarchy: the merge tree over superpixels that every segmentation returns.
 
 In   labels (H, W), parents (M,), altitudes (M,), embeddings (N, D), validated once
 Out  Hierarchy; its methods forward to cuts.py, selection.py, contours.py, regions.py and, for files, to export/

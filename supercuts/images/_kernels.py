@@ -1,9 +1,4 @@
-"""Compiled loops over pixels for colour conversion and drawing.
-
-In   contiguous arrays, checked by the callers in convert.py and draw.py
-Out  arrays of the same height and width, or one row per region
-Not  no checks, no annotations (the runtime type checker cannot wrap compiled functions)
-"""
+"""Compiled loops over pixels for colour conversion and drawing."""
 
 import numpy as np
 

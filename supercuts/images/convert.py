@@ -1,10 +1,4 @@
-"""Convert a Raster to what the stages take: RGB bytes, bands in 0..1, stretched values, colours as they are compared.
-
-In   Raster, arrays (H, W, C), colours (N, 3) float OkLCh
-Out  (H, W, 3) uint8 RGB; (H, W, C) uint8, uint16 or float32 in 0..1; rasters of uint16 after a stretch; CIE Lab
-     (H, W, 3) float32 under D65; colours (N, 3) uint8 sRGB
-Not  no files, no colour profiles, no way back from Lab
-"""
+"""Convert a Raster to the inputs of the stages: RGB bytes, bands in 0..1, stretched values, Lab colours."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,9 +1,4 @@
-"""Draw label maps as pictures: mean colours, distinct colours, boundary lines, overlays, captioned sheets.
-
-In   pictures (H, W, 3) uint8 RGB, label maps (H, W) of ids 0..R-1, -1 for none
-Out  new pictures (H, W, 3) uint8; the inputs are never written to
-Not  no files, no windows, no plotting library
-"""
+"""Draw label maps as pictures: mean colours, distinct colours, boundary lines, overlays, captioned sheets."""
 
 import math
 from collections.abc import Sequence

@@ -1,9 +1,4 @@
-"""Where on Earth the pixels of an image lie.
-
-In   a transform, or ground control points, and the name of a coordinate reference system
-Out  Georeference: pixel corners to map coordinates, and the coordinate reference system
-Not  no files, no resampling, no change of coordinate reference system
-"""
+"""Georeference of an image: affine transform and coordinate reference system."""
 
 import math
 import warnings

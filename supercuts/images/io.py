@@ -1,9 +1,4 @@
-"""Read any usual image as RGB bytes or as bands, and write pictures and label maps as PNG.
-
-In   what read_raster takes; pictures (H, W, 3) or (H, W), label maps (H, W)
-Out  arrays that share no memory with their source; PNG files
-Not  no colour management (profiles are ignored), no resizing, no network, no torch import
-"""
+"""Read an image as RGB bytes or as bands; write pictures and label maps as PNG."""
 
 import os
 from pathlib import Path

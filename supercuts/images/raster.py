@@ -1,4 +1,4 @@
-"""Any source of an image -> Raster: the only way in.
+"""Raster: any image source, read once.
 
 In   a path, PIL image, numpy or masked array, torch tensor, xarray DataArray
 Out  Raster: values as stored, which are valid, where they lie; (H, W, C) of a file from its header

@@ -1,9 +1,4 @@
-"""An image as it is segmented: what the network sees, the bands beside it, the pixels that are valid.
-
-In   what read_raster takes; which bands the network sees; a mask; how to read and to stretch
-Out  Scene
-Not  no segmentation, no file formats
-"""
+"""Scene: an image as the pipeline segments it, with the network's input, further bands and valid pixels."""
 
 import os
 import warnings

@@ -1,4 +1,4 @@
-"""Merging by learned affinity: the probability that people separate two regions, judged anew as regions grow.
+"""Merging by learned affinity: the probability that annotators separate two regions, updated after each merge.
 
 In   RegionGraph and RegionStatistics of the leaves, an Affinity
 Out  MergeTree; probabilities of edges; what was judged on the way, to learn from

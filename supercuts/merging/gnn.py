@@ -1,4 +1,4 @@
-"""Merging by a graph neural network: message passing over the region adjacency graph, round after round.
+"""Merging by a graph neural network: message passing over the region adjacency graph in several rounds.
 
 In   RegionGraph and RegionStatistics of the leaves, an EdgeGNN
 Out  the probability that people separate each edge's regions; MergeTree

@@ -1,9 +1,4 @@
-"""Merge so that masks which another tool drew are regions of the tree.
-
-In   masks (K, H, W); the leaves, which cross no border of a mask, and what merges them (registry.Regions)
-Out  the cells (H, W) that the masks cut the image into; MergeTree in which masks that nest or are disjoint are nodes
-Not  no segmentation: leaves are made by the pipeline; no merger of its own
-"""
+"""Merge so that masks given by another tool are regions of the tree."""
 
 from collections.abc import Sequence
 from dataclasses import replace

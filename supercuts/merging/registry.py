@@ -1,9 +1,4 @@
-"""The mergers by name: what turns the graph of the leaves into a tree.
-
-In   Regions: the graph, what is known of its regions, the settings
-Out  MergeTree
-Not  no algorithms (each has a module of its own), no pixels
-"""
+"""The merging methods by name: each turns the graph of the leaves into a tree."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

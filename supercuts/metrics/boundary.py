@@ -1,9 +1,4 @@
-"""Boundary agreement with several annotators, as the BSDS500 benchmark measures it (Arbelaez et al., PAMI 2011).
-
-In   contour maps (2H + 1, 2W + 1), soft boundary maps (H, W) or label maps (H, W); annotators' boundaries (H, W) bool
-Out  counts of matched boundary pixels at T thresholds; recall, precision, F at ODS and OIS, and AP over images
-Not  no files, no orientation or non-maximum suppression: thinning alone makes boundaries one pixel wide
-"""
+"""Boundary agreement with several annotators, as the BSDS500 benchmark measures it (Arbelaez et al., PAMI 2011)."""
 
 import math
 from collections.abc import Sequence

@@ -1,9 +1,4 @@
-"""Checks that the metrics share: the tables of several annotators, trees, thresholds, images to aggregate.
-
-In   contingency tables, trees as parents (M,) and altitudes (M,), thresholds (T,), scores of images
-Out  stacked tables, the thresholds in use, or an InputError that says what to give instead
-Not  no scores, no label maps
-"""
+"""Checks that the metrics share: the tables of several annotators, trees, thresholds, images to aggregate."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable

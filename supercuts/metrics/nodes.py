@@ -1,8 +1,4 @@
-"""How well the nodes of a tree, and its best cut, match each truth region: upper bounds of what a cut can select.
-
-In   contingency tables (truths, leaves or regions), trees as parents (M,) and altitudes (M,), areas of the leaves
-Out  best Jaccard index (intersection over union) of each truth region, means over truth regions and over images
-Not  no thresholds, no relabelling of pixels
+"""Upper bounds of a tree: how well its nodes and its best cut match each true region.
 
 J(G, R) = |G n R| / |G u R|. The best node is the Jaccard index at instance level of Pont-Tuset et al. ("Multiscale
 combinatorial grouping", PAMI 2017), with the nodes as proposals; the best cut is the same with the regions of one cut.

@@ -1,8 +1,4 @@
-"""Quality of object masks, object boxes and parts that were found without labels.
-
-In   masks (H, W) bool, soft masks (H, W) in 0..1, boxes (N, 4) as y0, x0, y1, x1, part labels (N,)
-Out  one number per image or pair of boxes; corloc, max_f_beta and clustering_agreement: one over a data set
-Not  no averaging of IoU and accuracy over images, no thresholding of masks, no resizing, no reading of annotations
+"""Quality of object masks, boxes and parts that were predicted without labels.
 
 Definitions are those of unsupervised object discovery: CorLoc, mask and saliency metrics of TokenCut (Wang et al., CVPR
 2022), agreement of parts with keypoints of Choudhury et al. (NeurIPS 2021).

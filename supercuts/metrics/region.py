@@ -1,9 +1,4 @@
-"""Region agreement with several annotators, as the BSDS500 benchmark measures it (Arbelaez et al., PAMI 2011).
-
-In   contingency tables (truths, regions or leaves), trees as parents (M,) and altitudes (M,), label maps (H, W)
-Out  covering, Rand index and variation of information at T thresholds, and their ODS / OIS over images
-Not  no files, no relabelling of pixels when a tree is given
-"""
+"""Region agreement with several annotators, as the BSDS500 benchmark measures it (Arbelaez et al., PAMI 2011)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

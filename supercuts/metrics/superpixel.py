@@ -1,9 +1,5 @@
 """Quality of superpixels, against one annotation or by themselves.
 
-In   contingency tables (truths, superpixels) from core.arrays, label maps (H, W) with ids from 0, a Lab image (H, W, 3)
-Out  one number each
-Not  no averaging over annotators or images (evaluate.py), no relabelling
-
 Definitions follow Stutz et al., "Superpixels: an evaluation of the state of the art" (CVIU 2018), unless a docstring
 says otherwise.
 """

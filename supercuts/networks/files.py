@@ -1,9 +1,4 @@
-"""Networks on disk: safetensors whose metadata rebuilds the network and holds its calibration.
-
-In   an SSN and its levels, or a file; also a checkpoint (.pth, .pt, .ckpt) of the original SSN_DINO
-Out  a .safetensors file written atomically, or the SSN and its levels
-Not  no pickle of anything but tensors and plain values, no download
-"""
+"""Networks on disk: safetensors whose metadata rebuilds the network and holds its calibration."""
 
 import json
 import os

@@ -1,9 +1,5 @@
 """A network for inference: batch normalisation folded into the convolutions before it, ReLUs done by them.
 
-In   a network of torch in eval mode
-Out  a copy without those layers, whose convolutions have the fastest type of the device
-Not  no training; what it says differs from the network's own by rounding
-
 Each map is written once, where convolution, normalisation and ReLU write it three times.
 """
 

@@ -1,9 +1,4 @@
-"""The layers of a network, each as what it does with rows of its input: derived from a recorded run.
-
-In   the steps of a network that ran on a small image
-Out  Layers: local ones, windows over rows (convolutions, pools), upsampling; how far a network looks
-Not  nothing is run here (rows.py); a network with a step that sees the whole image is refused with the step's name
-"""
+"""Layers of a network as functions of rows of their input, derived from a recorded run."""
 
 import operator
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What is known of each pixel before it is grouped: the one form in which maps go from a network to the graph.
+"""PixelMaps: the per-pixel inputs of grouping, passed from a network to the region graph.
 
 In   colour, what a network says of each pixel, which pixels are valid
 Out  PixelMaps; rows of them as numbers; the arrays that kernels look pixels up in

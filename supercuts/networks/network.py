@@ -1,9 +1,4 @@
-"""The one interface of networks, and how a file becomes a network.
-
-In   a weights file, the name of an engine
-Out  Network: what every caller may ask of a network, whatever runs it
-Not  no training; torch is imported only where a network of torch is loaded
-"""
+"""The Network protocol, the calibration stored with a network, and loading either from a file."""
 
 import json
 import os

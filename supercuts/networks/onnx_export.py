@@ -1,10 +1,6 @@
 """Write a network as an ONNX file for images of any size and batches of any length.
 
-In   an SSN in eval mode
-Out  an .onnx file: complete, or the graph alone, to which onnx_network.py gives the weights
-Not  no running of it (onnx_network.py), no superpixels: the file ends with the maps of each pixel
-
-    images (batch, C, height, width) in 0..1  ->  boundary (batch, 1, height, width), embeddings, strength, regions
+images (batch, C, height, width) in 0..1  ->  boundary (batch, 1, height, width), embeddings, strength, regions
 """
 
 import contextlib

@@ -1,9 +1,5 @@
 """A network run by ONNX Runtime: the main path without torch.
 
-In   a .safetensors file of `supercuts train` and the graph of its network, which `supercuts onnx --graph` writes
-Out  OnnxNetwork, its maps as numpy arrays; its levels
-Not  no torch, no export (onnx_export.py); a graph never reads other files
-
 The graph holds no weights: they are given to it when it is loaded, so one graph serves every network of its config,
 and no weights lie twice in the package. That of the compact network comes with it.
 """

@@ -1,8 +1,4 @@
-"""The network of the original SSN_DINO, so that its checkpoints give what they gave there.
-
-In   images (B, 3, H, W) float in 0..1, at least one patch along each side; or the tensors of a checkpoint
-Out  PixelPrediction whose boundary probability is 0 everywhere: the original has no boundary map
-Not  no file is read (checkpoint.py), no clustering, no ImageNet statistics (the original has none)
+"""The network of the original SSN_DINO, so that its checkpoints reproduce their results.
 
 Known faults of the original are reproduced where trained weights depend on them: colours reach the transformer as they
 are, keys may be scrambled (OriginalConfig.scrambled), and where H or W is no multiple of the patch the keys of the part

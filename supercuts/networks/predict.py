@@ -1,4 +1,4 @@
-"""What the network says of each pixel of an image, seen once or in several views.
+"""Run a network over an image, whole, in tiles or in rows, and average its predictions over several views.
 
 In   an image (H, W, C), a network in eval mode or None, the views
 Out  PixelMaps

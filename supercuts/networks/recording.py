@@ -1,9 +1,4 @@
-"""The functions that a network of torch applies, recorded while it runs once on a small image.
-
-In   a function of tensors, such as the forward pass of a module, and one example
-Out  Step: a function and its arguments, where recorded steps stand for tensors that depend on the example
-Not  no interpretation: folded.py looks for normalisations in the steps, rows.py for layers that work on rows
-"""
+"""Record the functions that a torch network applies during one run on a small image."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,8 +1,4 @@
-"""What the network says of an image that passes through it from top to bottom: each pixel once, in bounded memory.
-
-In   a picture (H, W, 3) uint8 or bands (H, W, C), a network of torch in eval mode
-Out  its maps row by row, as tiles.predict_tiles gives them tile by tile; the margin that tiles need
-Not  no network that sees the whole image at once; no engine but torch
+"""Pass an image through a network from top to bottom in bounded memory, each pixel once.
 
 Every layer keeps the rows its next output needs, so nothing is computed twice, as it is around tiles, and memory holds
 a few hundred rows: the coarsest layers look far, and what fine layers have found waits for them. The layers are those

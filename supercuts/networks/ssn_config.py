@@ -1,9 +1,4 @@
-"""What defines a Superpixel Sampling Network.
-
-In   values of a config file or of a network's metadata
-Out  SSNConfig, validated
-Not  no torch: what a network is can be read without it
-"""
+"""Configuration of a Superpixel Sampling Network and of its backbone."""
 
 from typing import Literal
 

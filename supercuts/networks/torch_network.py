@@ -1,9 +1,4 @@
-"""Networks run by torch: bfloat16 where the device computes in it, channels last.
-
-In   images (H, W, C) of one size, the views
-Out  the maps of each as numpy arrays, the mean of all views
-Not  no layers of a network (ssn.py, original.py), no colours, no training
-"""
+"""Networks run by torch: bfloat16 where the device supports it, channels last."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence

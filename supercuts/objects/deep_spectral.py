@@ -1,9 +1,5 @@
 """Deep spectral methods: an object, or several regions, from the eigenvectors of a graph of all pairs.
 
-In   node features (N, D), NodeGraph, optionally the colour and place of each node
-Out  Foreground: where the first eigenvector is positive; or the region of each node, 0 the background
-Not  no conditional random field: figure_ground.py fits the object to the tree
-
 Melas-Kyriazi et al., "Deep spectral methods: A surprisingly strong baseline for unsupervised semantic segmentation and
 localization", CVPR 2022. Superpixels count as many patches as they have pixels.
 """

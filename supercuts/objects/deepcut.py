@@ -1,8 +1,4 @@
-"""DeepCut: a small graph network, optimised on one image alone, clusters its nodes; which of the parts are objects.
-
-In   node features (N, D) and edges (E, 2) of a graph, or all pairs; the border and area of each node
-Out  the part of each node and its soft assignment; Foreground: what is not the part that holds the image border
-Not  nothing learned from other images, no files
+"""DeepCut: cluster the nodes of a graph by a small graph network optimised on one image.
 
 Aflalo et al., "DeepCut: Unsupervised segmentation using graph neural networks clustering", ICCVW 2023: one graph
 convolution and two linear layers give a soft assignment S, whose loss is the normalised cut or that of correlation

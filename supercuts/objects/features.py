@@ -1,9 +1,4 @@
-"""Features of patches, and their means over superpixels.
-
-In   an image and a vision transformer, whose last keys tell objects apart; or patch features (C, h, w), labels (H, W)
-Out  PatchFeatures; node features (N, C)
-Not  no upsampled maps of all pixels: each superpixel sums the patches' bilinear weights once
-"""
+"""Features of patches, and their means over superpixels."""
 
 from dataclasses import dataclass
 from pathlib import Path

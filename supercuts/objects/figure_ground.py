@@ -1,8 +1,4 @@
-"""Tell figure from ground by the tree: what people draw as a region that the image's frame does not cut.
-
-In   a Hierarchy with its image, perceptrons that judge its nodes
-Out  features (M, F) of the nodes, a saliency (N,) of the leaves, Foregrounds
-Not  no deep features of other networks (tokencut.py and others), no learning (training/calibrate.py)
+"""Separate figure from ground on the tree: predict which regions annotators draw that the frame does not cut.
 
 The cues are those of classical saliency detection: contrast to the frame (Wei et al., "Geodesic saliency", ECCV 2012),
 contact with it (Zhu et al., "Saliency optimization from robust background detection", CVPR 2014), rarity and local

@@ -1,9 +1,4 @@
-"""What every method of object discovery on a graph shares: the nodes, their similarity, eigenvectors, the foreground.
-
-In   a label map (H, W), or the rows and columns of a grid; node features (N, D)
-Out  NodeGraph: adjacency, and the area and frame contact of each node; eigenvectors of a normalised cut; Foreground
-Not  no method: each has its own module
-"""
+"""Shared parts of graph-based object discovery: nodes, similarities, eigenvectors, the foreground."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,9 +1,4 @@
-"""What object discovery and part discovery return.
-
-In   masks, scores and a soft foreground map of one image; labels of parts
-Out  Objects, Parts
-Not  no discovery, no files
-"""
+"""Results of object and part discovery."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,4 @@
-"""TokenCut: an object is the part that the second eigenvector of a binary graph of all pairs separates.
-
-In   node features (N, D), NodeGraph
-Out  Foreground: the connected component that holds the strongest node; MaskCut repeats it without the nodes found
-Not  no bilateral solver: figure_ground.py fits the object to the tree
+"""TokenCut: separate an object by the second eigenvector of a binary graph of all pairs.
 
 Wang et al., "TokenCut: Segmenting objects in images and videos with self-supervised transformer and normalized cut",
 PAMI 2023. On the patches of a grid, whose areas are 1, this is the published method; superpixels count as

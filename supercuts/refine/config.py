@@ -1,9 +1,4 @@
-"""The settings of a refinement: the names are those of the published programs.
-
-In   configs/refine_*.yaml through core.config.load_config
-Out  RefineConfig; OURS, the settings of the command
-Not  no defaults hidden elsewhere: what a run used is what it saved
-"""
+"""Settings of a refinement, under the names of the published programs."""
 
 from typing import Any, Literal
 

@@ -1,9 +1,4 @@
-"""Refine a hierarchy: its cut starts a network on the image, whose regions become the leaves of a new tree.
-
-In   Hierarchy with its image, RefineConfig
-Out  Hierarchy whose leaves are the refined regions, with the network's class probabilities as embeddings
-Not  no superpixels from pixels (pipeline.py), no files
-"""
+"""Refine a hierarchy: its cut starts a network on the image, whose regions become the leaves of a new tree."""
 
 from collections.abc import Mapping
 from dataclasses import replace

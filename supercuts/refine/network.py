@@ -1,9 +1,5 @@
 """The network of the Kanezaki family: convolution, ReLU, normalisation, and a last 1 x 1 convolution, normalised.
 
-In   images (B, C, H, W) float32 in 0..1
-Out  the response (B, K, H, W) float32, channels last in memory; labels are its argmax
-Not  no loss, no training loop
-
 Kanezaki, "Unsupervised image segmentation by backpropagation", ICASSP 2018; Kim, Kanezaki & Tanaka, "Unsupervised
 learning of image segmentation based on differentiable feature clustering", IEEE TIP 2020. The normalisation of the
 response is what keeps several classes alive.

@@ -1,9 +1,5 @@
 """The objective of one image, with its gradient, without the copies that autograd would make.
 
-In   response (1, K, H, W); targets and weights (H, W); the weights of the terms
-Out  Classified: the labels and probabilities of a response; the loss, its terms
-Not  no targets are chosen here (fit.py), no optimiser
-
 On CPUs one kernel computes all terms and the gradient from the softmax, which it overwrites; elsewhere torch does, by
 similarity, continuity and area_terms.
 """

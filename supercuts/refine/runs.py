@@ -1,9 +1,5 @@
 """Refine files into a folder: each image by a network of its own, or all of them by one fitted to others.
 
-In   image files, a Run: settings, output folder, what makes superpixels; preparation as programs for micrographs do it
-Out  OUT/<name>_labels.png (16-bit), _colors.png, _model.safetensors or OUT/model.safetensors, _refine.json; config.yaml
-Not  no loop over images (the command does it), no algorithm
-
 An image's files are written whole. Its document comes last and marks it as finished: a run that is started again
 resumes with the images that have none.
 """

@@ -1,9 +1,5 @@
 """The classifier approach: a segmentation network whose responses must also let a classifier name the image.
 
-In   images (B, 3, S, S) in 0..1, their classes, their superpixels
-Out  responses (B, C, S, S), class logits, the two loss terms
-Not  no optimiser, no data; it uses image labels, so it is not unsupervised in the strict sense
-
 The first of two extensions of Kanezaki's method that are trained on a data set, after the published code of an MSc
 thesis. Its two optimisers had the same settings and took their steps after one backward pass: one does the same.
 """

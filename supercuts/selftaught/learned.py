@@ -1,9 +1,4 @@
-"""Networks that were trained on a data set to segment: one interface, files, and what a tree is made from.
-
-In   a configuration, a file, an image (H, W, 3) uint8
-Out  the network; its file; class probabilities (K, H, W) of an image, as PixelMaps; PNG files of its classes
-Not  no training, no tree (pipeline.segment_by_maps makes it of PixelMaps)
-"""
+"""Networks trained on a data set to segment: one interface, their files, and the maps a tree is built from."""
 
 import os
 from pathlib import Path

@@ -1,9 +1,5 @@
 """W-Net: two U-Nets in series, an encoder to a soft segmentation and a decoder back to the image.
 
-In   images (B, 3, H, W) in 0..1, sides divisible by 2 per down step
-Out  class probabilities (B, K, H, W) of the encoder, reconstructions (B, 3, H, W) of the decoder, the two losses
-Not  no optimiser (training), no tree (pipeline), no conditional random field
-
 Xia and Kulis, "W-Net: A Deep Model for Fully Unsupervised Image Segmentation" (arXiv 1711.08506).
 """
 

@@ -1,9 +1,4 @@
-"""The regular grid of initial cells that SSN starts from, the cell-major layout of pixels, and connected regions.
-
-In   image size (H, W) and a wanted number of cells
-Out  Grid: rows x cols cells; tables that lay pixels out as (cells, pixels per cell), padded and masked
-Not  no features, no torch
-"""
+"""SSN's regular grid of initial cells, the cell-major layout of pixels, and connected regions."""
 
 import math
 from dataclasses import dataclass

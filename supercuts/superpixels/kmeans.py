@@ -1,4 +1,4 @@
-"""SSN's soft k-means of one image in compiled kernels: soft_kmeans.py without gradients, batches or torch.
+"""SSN's soft k-means of one image in compiled kernels: kmeans_torch.py without gradients, batches or torch.
 
 In   PixelMaps, a Grid
 Out  SSN features and the weights of each pixel's nine candidates, a strip of cells after the other; the centres

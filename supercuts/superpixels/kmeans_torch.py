@@ -1,9 +1,5 @@
 """SSN's differentiable soft k-means in cell-major form: batched matrix products and sums over neighbours.
 
-In   pixel features (B, C, H, W) and a Grid
-Out  SoftAssignment: Q (B, N, 9, P) over each pixel's nine candidate superpixels, centres (B, N, C)
-Not  no networks, no hard labels' connectivity; N = cells, P = pixels a cell (padded)
-
 Jampani et al., "Superpixel Sampling Networks", ECCV 2018, equations 3 to 5. Every pixel of a cell has the same nine
 candidates (its cell and the 8 around it), so distances of a cell are one (9, C) x (C, P) product and the centre update
 is its transpose; nothing of size pixels x 9 x C is ever gathered. Pixels are the last axis, where the softmax over

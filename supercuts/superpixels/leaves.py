@@ -1,4 +1,4 @@
-"""The superpixels of one image as the leaves of its tree: exactly as many as asked for.
+"""Superpixels of one image, exactly as many as requested: the leaves of its tree.
 
 In   PixelMaps, a network's settings, LeavesConfig; cells that no superpixel may leave
 Out  labels (H, W), -1 where a pixel is not valid; the RegionGraph of the superpixels

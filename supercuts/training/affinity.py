@@ -1,9 +1,5 @@
 """Learn the affinity by which regions merge, from images that the network was not trained on.
 
-In   a network, samples with their annotators' segmentations
-Out  Affinity
-Not  no training of the network, no files
-
 Round after round, the regions of every image are merged by the affinity so far (first by the boundary alone), and all
 pairs judged on the way are learned from. The target of a pair is the share of annotators for whom the two regions
 belong, each by the most of its pixels, to different segments.

@@ -1,8 +1,4 @@
-"""Learn what is calibrated for a trained network: affinity, graph neural network, figure and ground, levels.
-
-In   a network, images that it was not trained on, with segmentations by people
-Out  Calibration, and each level with its scores
-Not  no training of the network, no files
+"""Calibrate a trained network: affinity, graph neural network, figure and ground, levels.
 
 Levels: cuts with as many regions as the coarsest, median and finest annotator, compared by geometric means over the
 images. Scores of agreement would choose badly: covering and the Rand index weigh regions by their area and are nearly

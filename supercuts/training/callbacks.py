@@ -1,9 +1,4 @@
-"""What happens beside the steps of a run: averaging, checkpoints, stopping, the report of each validation.
-
-In   Lightning's hooks
-Out  checkpoints/last.ckpt and best.ckpt, validation.csv, pictures/step_NNNNNN.png; batch statistics over all processes
-Not  no losses, no scores
-"""
+"""Callbacks of a training run: weight averaging, checkpoints, early stopping, validation reports."""
 
 import csv
 from pathlib import Path

@@ -1,9 +1,4 @@
-"""What a training run is: one frozen model per part of the YAML file.
-
-In   configs/*.yaml through core.config.load_config
-Out  TrainConfig
-Not  no defaults hidden elsewhere: what a run used is what it saved
-"""
+"""Configuration of a training run: one frozen model per section of the YAML file."""
 
 from pathlib import Path
 from typing import Annotated, Literal

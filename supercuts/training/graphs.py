@@ -1,11 +1,7 @@
-"""A whole data set as superpixel graphs for PyTorch Geometric, made once and kept in a folder.
+"""Learn the graph neural network, and convert a data set to superpixel graphs for PyTorch Geometric.
 
-In   image files, or Samples with segmentations by people; a Model
-Out  SuperpixelGraphs: one torch_geometric Data an image, which torch_geometric's DataLoader batches
-Not  no network for the graphs, no features of its own (merging/gnn.py, training/affinity.py)
-
-    graphs = SuperpixelGraphs(BSDS500("data", "train"), "graphs/train", supercuts.load(), superpixels=300)
-    for batch in DataLoader(graphs, batch_size=16, shuffle=True): ...
+graphs = SuperpixelGraphs(BSDS500("data", "train"), "graphs/train", supercuts.load(), superpixels=300)
+for batch in DataLoader(graphs, batch_size=16, shuffle=True): ...
 """
 
 import hashlib

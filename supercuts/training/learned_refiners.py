@@ -1,9 +1,4 @@
-"""A training run of W-Net, the classifier approach or the autoencoder approach on Lightning's Trainer.
-
-In   LearnedTrainConfig; whole images of one size, each with its class
-Out  the run's folder: config.yaml, checkpoints, logs, model.safetensors, segmentations of some images
-Not  no networks and losses (selftaught), no tree, no benchmark figures
-"""
+"""A training run of W-Net, the classifier approach or the autoencoder approach on Lightning's Trainer."""
 
 import logging
 import math

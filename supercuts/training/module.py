@@ -1,9 +1,4 @@
-"""One step of training and of validation, as Lightning's Trainer calls them, and the loss terms of an SSN.
-
-In   TrainConfig, a network, the stream of crops, the images that judge it
-Out  SSNTraining: losses, optimiser, validation scores and their curve
-Not  no trainer, no checkpoints (ssn.py)
-"""
+"""One step of training and of validation, as Lightning's Trainer calls them, and the loss terms of an SSN."""
 
 import math
 from dataclasses import fields

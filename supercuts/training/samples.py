@@ -1,9 +1,4 @@
-"""Random training crops and the images that judge a network while it trains.
-
-In   images (H, W, C) of any channels and their annotators' label maps (A, H, W)
-Out  batches: image crops, share of annotators that draw a boundary at each pixel, one annotator's labels; scores and
-     pictures of the superpixels that the pipeline makes of validation images
-Not  no loss
+"""Random training crops, and the images used for validation.
 
 A crop is a pure function of (seed, index), so a resumed run sees the same data in the same order.
 """

@@ -1,9 +1,4 @@
-"""Compiled walk around the pixels of a region.
-
-In   labels (H, W), the order of leaves that makes each node an interval, the box of a node
-Out  corners of its rings
-Not  no checks (vectors.py); annotations are left out because numba's own types are the signature
-"""
+"""Compiled walk around the pixels of a region."""
 
 import numpy as np
 

@@ -1,9 +1,4 @@
-"""numba kernels of the region adjacency graph: one pass over the pixels, a hash table for the edges.
-
-In   labels (H, W) of the whole image, negative where a pixel is not valid; maps of it, or of some rows from `first` on
-Out  per-edge and per-node sums, added to the arrays of the caller in the order of the pixels
-Not  no checks (the callers in rag.py do them), no sorting, no means
-"""
+"""numba kernels of the region adjacency graph: one pass over the pixels, a hash table for the edges."""
 
 import numpy as np
 

@@ -1,9 +1,4 @@
-"""The order in which regions are split when a focus has a share of them.
-
-In   parents (M,), altitudes (M,), which nodes lie in the focus (M,), which may and which must be split (M,)
-Out  which nodes are split (M,)
-Not  no checks, no pixels (cuts.py); annotations are left out because numba's own types are the signature
-"""
+"""numba kernels of queries: the split order of focused cuts, clicks, unions of nodes, edits."""
 
 import heapq
 

@@ -1,9 +1,5 @@
 """Numba loops over pixels and tree nodes.
 
-In   labels (H, W) int32, parents (M,) int32 -- leaves first, root last, parents[i] > i
-Out  per-leaf, per-node or per-boundary arrays
-Not  no checks beyond the two that validate a tree: the callers pass validated arrays
-
 Rows are added and copied element by element: an array expression takes numba about two seconds longer to compile.
 """
 

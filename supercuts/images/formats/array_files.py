@@ -1,9 +1,4 @@
-"""Read the arrays of a file of labels or results, whatever program wrote it and whatever is broken in it.
-
-In   a .mat, .npy, .npz, .png, .tif or .tiff file
-Out  its arrays by name, with the values as stored; the shape of the one in a .npy, .png or .tif without decoding it
-Not  no meaning of the values; no Python objects are unpickled
-"""
+"""Read the arrays of label and result files (.npy, .npz, .mat, HDF5), also from damaged files."""
 
 import math
 import zipfile

@@ -1,9 +1,4 @@
-"""Arrays in memory and in .npy files as images: numpy, masked arrays, torch tensors, xarray.
-
-In   an array, the order of its axes where the caller names it; a path to a .npy
-Out  Raster of a view of the array, whatever its type of numbers
-Not  no judgement of values (convert.py); no Python objects are unpickled
-"""
+"""Arrays in memory and in .npy files as images: numpy, masked arrays, torch tensors, xarray."""
 
 import math
 import warnings

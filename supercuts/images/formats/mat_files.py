@@ -1,8 +1,4 @@
-"""Read MATLAB files of version 7 and older, whatever is broken in them.
-
-In   a .mat file
-Out  its variables as scipy.io.loadmat returns them
-Not  no version 7.3 (HDF5), no meaning of the variables
+"""Read MATLAB files of version 7 and older, also damaged ones.
 
 scipy looks up how to read numbers by the type that the file gives, without a check: a damaged file ends the process. So
 the elements of a file, which say how long each is and what it holds, are gone through first.

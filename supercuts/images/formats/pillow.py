@@ -1,9 +1,4 @@
-"""Read pictures with Pillow: PNG, JPEG, WebP, BMP, GIF, the inks and CIE Lab of TIFF, and images that Pillow holds.
-
-In   the start of a file, an open file, a PIL image
-Out  Raster of RGB bytes or 16-bit values, upright, with its transparency; the (H, W) in a header
-Not  no colour management (profiles are ignored), no choice by the name of a file
-"""
+"""Read pictures with Pillow: PNG, JPEG, WebP, BMP, GIF, the inks and CIE Lab of TIFF, and images that Pillow holds."""
 
 import threading
 import warnings

@@ -1,9 +1,4 @@
-"""TIFFs of several planes, as microscopes and ImageJ write them: which axes are channels, which are chosen from.
-
-In   an open tifffile.TiffFile, which plane is wanted
-Out  Raster of one plane with all its channels; its (H, W, C) from the header
-Not  no maps, no palettes: those are for GDAL
-"""
+"""TIFF stacks of microscopes and ImageJ: find the channel axis, choose a plane and a frame."""
 
 import math
 import warnings

@@ -1,9 +1,4 @@
-"""What a reader of one format returns, and the checks that all of them make.
-
-In   sizes that a header claims, arrays as they lie in the file
-Out  Raster; an ImageError before memory is asked for
-Not  no format, no conversion of values
-"""
+"""The result of a format's reader, and the checks that all readers share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

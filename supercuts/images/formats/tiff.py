@@ -1,8 +1,4 @@
-"""Read TIFFs: the only place that opens one. GDAL reads maps and pictures, tifffile the stacks of microscopes.
-
-In   a path, which page or plane of several, whether pages may be bands
-Out  Raster upright, with the pixels that hold data and where they lie; (H, W, C) from the header; arrays of labels
-Not  no choice by the name of a file, no conversion of values but to the full range of their bits
+"""Read TIFFs, the only place that opens one: GDAL reads maps and pictures, tifffile reads stacks.
 
 tifffile reads the header. Inks and CIE Lab go to Pillow, stacks of planes to stacks.py, all else to GDAL.
 """

@@ -1,9 +1,5 @@
 """numba kernels of merging by learned affinity: features of a pair of regions, a perceptron, the merging itself.
 
-In   statistics of regions and borders (graph/rag.py), a perceptron's weights, as plain arrays
-Out  features, probabilities and merges as plain arrays
-Not  no checks, no tree (the callers build it), no training
-
 Rows are added and copied element by element: an array expression takes numba seconds longer to compile.
 """
 

@@ -1,9 +1,5 @@
 """numba kernel of agglomerative merging: a heap of edges, adjacency lists, a hash table of alive edges.
 
-In   edges and their dissimilarities as plain arrays
-Out  merges as plain arrays
-Not  no checks, no tree (the callers build it)
-
 Every region keeps a slot. A merge moves the edges of the region with fewer of them to the other's slot, so an edge
 moves O(log E) times; parallel edges become one. Heap entries are never updated in place: an entry is valid while its
 edge is alive and its key is the edge's current key.

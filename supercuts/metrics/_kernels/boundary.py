@@ -1,9 +1,4 @@
-"""Compiled loops of the boundary metrics: thinning and one-to-one matching of boundary pixels.
-
-In   boundary masks as plain arrays, already checked by the callers; offsets (K, 2) of the pixels within reach
-Out  thinned masks, matched pixels
-Not  no checks; annotations are left out because numba's own types are the signature
-"""
+"""Compiled loops of the boundary metrics: thinning and one-to-one matching of boundary pixels."""
 
 import numpy as np
 

@@ -1,9 +1,4 @@
-"""Compiled loops of the superpixel and region metrics.
-
-In   label maps, contingency tables, trees as plain arrays, already checked by the callers
-Out  counts and sums
-Not  no checks; annotations are left out because numba's own types are the signature
-"""
+"""Compiled loops of the superpixel and region metrics."""
 
 import numpy as np
 

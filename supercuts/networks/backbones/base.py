@@ -1,9 +1,4 @@
-"""What every backbone gives: deep features at their own strides and a shallow full-resolution stem.
-
-In   images (B, C, H, W) float32 in 0..1, RGB for pretrained ones; H and W multiples of the backbone's largest stride
-Out  Features: stem (B, Cs, H, W) and maps (B, Ci, H / stride_i, W / stride_i), finest first
-Not  no upsampling to pixels, no superpixels, no training
-"""
+"""Interface of backbones: deep features at their own strides and a shallow full-resolution stem."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

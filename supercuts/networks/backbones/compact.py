@@ -1,9 +1,4 @@
-"""The embedded backbone: a small residual encoder over five scales.
-
-In   images (B, C, H, W) float in 0..1, H and W multiples of 16
-Out  Features: stem at full resolution, maps at strides 2, 4, 8, 16
-Not  no weights (they come with the model), no decoder
-"""
+"""The embedded backbone: a small residual encoder over five scales."""
 
 from collections.abc import Sequence
 

@@ -1,9 +1,5 @@
 """EfficientNet-Lite as a backbone: the trunk of the embedded model, small, without squeeze-and-excitation.
 
-In   images (B, 3, H, W) float in 0..1, H and W multiples of 32
-Out  Features: a trained stem at full resolution, maps at strides 2, 4, 8, 16 and 32
-Not  no weights (they come with the model, or from a file that load_pretrained reads), no decoder
-
 Source: Tan & Le, EfficientNet, ICML 2019, and the Lite variants of the TensorFlow TPU repository.
 """
 

@@ -1,8 +1,4 @@
-"""Backbones whose weights others trained: DINO v1, v2, v3 and every other model of timm.
-
-In   a name ("dino_vits16", "timm:resnet18", ...) and where its weights come from
-Out  a Backbone: deep features at the model's own strides, and a stem of its own at full resolution
-Not  no head, no training loop; an error says at once how to get weights that are not there
+"""Pretrained backbones: DINO v1, v2 and v3 and every other model of timm.
 
 The stem is new and always trained. Of the pretrained model only the last blocks are, if any: the others keep their
 weights, stay in eval mode and are run without gradients.

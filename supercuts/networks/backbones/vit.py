@@ -1,9 +1,4 @@
-"""Patch features of a vision transformer: any layer, any facet, any image size, on a grid.
-
-In   images (B, 3, H, W), normalised for the model
-Out  features (B, C, h, w) of the patches, row by row
-Not  no normalisation, no weights, no hooks: blocks are run one by one and the last one only as far as it is needed
-"""
+"""Patch features of a vision transformer: any layer, any facet, any image size, on a grid."""
 
 import math
 from collections.abc import Callable

@@ -1,9 +1,4 @@
-"""Read pretrained weights in the formats in which people keep them, and put them into a timm model.
-
-In   a file: plain state dict, full DINO checkpoint (teacher, student), PyTorch Hub or timm dict, safetensors
-Out  the model with every weight set; or an error that names what is missing and what is too much
-Not  no download (timm's hub does that), no pickle of anything but tensors and plain values
-"""
+"""Read pretrained weights in common file formats and load them into a timm model."""
 
 import argparse
 import importlib

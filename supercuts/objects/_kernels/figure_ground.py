@@ -1,9 +1,4 @@
-"""numba kernels of the foreground: sums over leaves, outlines of nodes, averages along the way to the root.
-
-In   label maps, trees and edges as plain arrays
-Out  sums per leaf or node, a saliency per leaf
-Not  no checks, no features as such (figure_ground.py)
-"""
+"""numba kernels of the foreground: sums over leaves, outlines of nodes, averages along the way to the root."""
 
 import numpy as np
 

@@ -1,9 +1,5 @@
 """numba kernels of batch normalisation after a ReLU, and of its gradient: each passes once over memory.
 
-In   rows (P, C), a pixel each, float32 or bfloat16 as its bits (int16); factors (C,)
-Out  the arrays of the caller, filled
-Not  no checks, no threads (network.py has them)
-
 Sums are of float32 over few rows and then of float64, so that they do not lose digits on large images.
 """
 

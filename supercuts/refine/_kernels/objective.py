@@ -1,9 +1,5 @@
 """numba kernels of the objective: labels and softmax in one pass over the response, terms and gradient in another.
 
-In   response and its softmax (P, K), targets and weights (P,), coefficients
-Out  the arrays of the caller, filled; sums; the softmax becomes the gradient, in place
-Not  no checks, no threads (objective.py has them)
-
 Each row is taken as a view: indices computed by hand could be negative, and loops over them are not vectorised.
 """
 

@@ -1,9 +1,5 @@
 """numba kernels of hard superpixels: features, connected components, cores, geodesic growth.
 
-In   label maps, boundary maps, what pixels.py looks up as plain arrays
-Out  label maps of the caller, written to
-Not  no checks (the callers do them)
-
 What numpy has is written as loops where an array expression takes numba seconds to compile.
 """
 

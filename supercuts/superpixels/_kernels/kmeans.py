@@ -1,9 +1,5 @@
 """numba kernels of the soft k-means and its gradient, a cell at a time.
 
-In   cells (M, C, P) float32 and the layout's tables; M = images x N cells
-Out  arrays of the caller, filled
-Not  no threads: torch's, which wait awake for their next product, would fight them for the cores
-
 A cell's features, its nine weights a pixel and their gradients stay in the processor's cache from the distances to the
 sums, where batched products of nine rows pass over memory for each. Scratch rows are a whole number of vectors long;
 what lies beyond the cell's pixels weighs nothing. Products take three rows at once and keep their sums in registers.

@@ -1,10 +1,4 @@
-"""numba helpers that look single pixels up, however their maps are stored.
-
-In   what PixelMaps.looked_up gives: colour as float32 (C, H, W) or RGB bytes (H, W, 3); bands (H, W, K); embeddings
-     (h, w, D) as float32 or bits of float16; the scales of colour, position and bands, and the embeddings' stride
-Out  numbers, within kernels alone
-Not  no loops over pixels
-"""
+"""numba kernels and helpers that read single pixels, in any storage type; smoothing of labels."""
 
 import numpy as np
 from numba import types
