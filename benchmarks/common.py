@@ -23,8 +23,8 @@ from rich.progress import Progress, track
 
 from supercuts.core.files import atomic_path
 from supercuts.core.version import package_version
-from supercuts.evaluate.methods import Method, MethodResult, score_methods
 from supercuts.evaluate.run import Store, begin_worker
+from supercuts.evaluate.scorers import Method, MethodResult, score_methods
 
 HIERARCHY_COLUMNS = {
     "covering ODS": "covering_ods",

@@ -31,10 +31,9 @@ from supercuts.evaluate.hierarchies import (
     score_soft_map,
     summarise,
 )
-from supercuts.evaluate.methods import Method, MethodResult, of_model
 from supercuts.evaluate.report import hierarchy_document
 from supercuts.evaluate.run import Store, Task, bootstrap_95
-from supercuts.evaluate.scorers import HierarchyOfModel, load_once
+from supercuts.evaluate.scorers import HierarchyOfModel, Method, MethodResult, load_once, of_model
 from supercuts.model import Model
 from supercuts.networks.network import VIEWS, weights_path
 from supercuts.networks.predict import predict

@@ -18,7 +18,7 @@ from common import markdown_facts, markdown_table, positive_int, run_facts, scor
 import supercuts
 from supercuts.datasets.base import data_root
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.evaluate import methods, report, scorers
+from supercuts.evaluate import report, scorers
 from supercuts.evaluate.hierarchies import HierarchyScores
 from supercuts.evaluate.superpixels import ANNOTATORS
 from supercuts.metrics.region import THRESHOLDS, PooledIoU, aggregate_pooled_iou
@@ -51,15 +51,15 @@ def main() -> None:
     samples = BSDS500(data_root(arguments.data), arguments.split)[: arguments.limit]
     weights = weights_path(arguments.model)
     compared = [
-        methods.of_model(str(n), samples, scorers.SuperpixelsOfModel(arguments.model, n), weights)
+        scorers.of_model(str(n), samples, scorers.SuperpixelsOfModel(arguments.model, n), weights)
         for n in arguments.superpixels
     ]
     compared += [
-        methods.of_model(f"cut {n}", samples, scorers.SuperpixelsOfModel(arguments.model, arguments.leaves, n), weights)
+        scorers.of_model(f"cut {n}", samples, scorers.SuperpixelsOfModel(arguments.model, arguments.leaves, n), weights)
         for n in arguments.cuts
     ]
     trees = [
-        methods.of_model(
+        scorers.of_model(
             str(arguments.leaves), samples, scorers.HierarchyOfModel(arguments.model, arguments.leaves, True), weights
         )
     ]

@@ -30,8 +30,8 @@ from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.config import load_config
 from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.evaluate.methods import Method
 from supercuts.evaluate.run import Store, Task, bootstrap_95
+from supercuts.evaluate.scorers import Method
 from supercuts.metrics.region import PooledIoU, PooledIoUSummary, aggregate_pooled_iou, label_pooled_iou
 from supercuts.model import Model
 from supercuts.networks.network import weights_path

@@ -16,7 +16,7 @@ from supercuts.networks.maps import PixelMaps, as_half
 from supercuts.networks.network import Maps, Sized, ViewsConfig, parse_config, read_calibration, weights_path
 from supercuts.networks.onnx_network import OnnxNetwork
 from supercuts.networks.ssn_config import SSNConfig
-from supercuts.objects._kernels.figure_ground import restrict
+from supercuts.objects._kernels import restrict
 from supercuts.objects.figure_ground import figures, snap_to_tree
 from supercuts.objects.graphs import label_graph
 from supercuts.settings import default_config

@@ -25,7 +25,7 @@ from supercuts.cli.common import (
 
 if TYPE_CHECKING:
     from supercuts.datasets.bsds500 import BSDS500
-    from supercuts.evaluate.methods import Method, MethodResult
+    from supercuts.evaluate.scorers import Method, MethodResult
 
 
 _Score = TypeVar("_Score")
@@ -57,8 +57,8 @@ def score_all(
     compared: Sequence["Method[_Score]"], kind: type[_Score], out: Path | None, workers: int
 ) -> list["MethodResult[_Score]"]:
     """Score all methods behind a progress bar; with --out, finished scores are kept until the whole run is."""
-    from supercuts.evaluate.methods import score_methods
     from supercuts.evaluate.run import Store
+    from supercuts.evaluate.scorers import score_methods
 
     for method in compared:
         for note in method.notes:
@@ -204,17 +204,17 @@ def superpixels(
 ) -> None:
     """Score superpixels: a model's (compact unless told otherwise), or label maps in folders (.png .npy .npz .mat)."""
     dataset = _open(data, split, out)
-    from supercuts.evaluate import methods, report, scorers
+    from supercuts.evaluate import report, scorers
     from supercuts.evaluate.superpixels import SuperpixelScores
     from supercuts.networks.network import weights_path
 
     samples = dataset[:limit]
     compared = [
-        methods.of_model(f"{name}, {n}", samples, scorers.SuperpixelsOfModel(name, n), weights_path(name))
+        scorers.of_model(f"{name}, {n}", samples, scorers.SuperpixelsOfModel(name, n), weights_path(name))
         for name in _models(model, results)
         for n in counts or [200, 600]
     ]
-    compared += [methods.of_folder(folder, samples, scorers.SuperpixelsOfFile) for folder in results or []]
+    compared += [scorers.of_folder(folder, samples, scorers.SuperpixelsOfFile) for folder in results or []]
     scored = score_all(compared, SuperpixelScores, out, workers)
     with working("computing intervals"):
         document = report.superpixel_document(report.run_facts(f"BSDS500 {split}", len(samples)), scored)
@@ -255,7 +255,7 @@ def hierarchy(
 ) -> None:
     """Score hierarchies: a model's (compact unless told otherwise), or files (ucm2, soft maps, segmentations, .npz)."""
     dataset = _open(data, split, out)
-    from supercuts.evaluate import methods, report, scorers
+    from supercuts.evaluate import report, scorers
     from supercuts.evaluate.hierarchies import HierarchyScores
     from supercuts.networks.network import weights_path
 
@@ -265,10 +265,10 @@ def hierarchy(
         how = [str(part) for part in (name, leaves, merging, views and f"{views} views") if part is not None]
         scorer = scorers.HierarchyOfModel(name, leaves, boundaries, merging, views)
         scorer.check()
-        compared.append(methods.of_model(", ".join(how), samples, scorer, weights_path(name)))
+        compared.append(scorers.of_model(", ".join(how), samples, scorer, weights_path(name)))
     of_file = scorers.HierarchyFiles(form, boundaries, nms)
-    compared += [methods.of_folder(folder, samples, of_file) for folder in results or []]
-    scored = [methods.set_aside_uneven(one) for one in score_all(compared, HierarchyScores, out, workers)]
+    compared += [scorers.of_folder(folder, samples, of_file) for folder in results or []]
+    scored = [scorers.set_aside_uneven(one) for one in score_all(compared, HierarchyScores, out, workers)]
     with working("computing intervals"):
         document = report.hierarchy_document(report.run_facts(f"BSDS500 {split}", len(samples)), scored)
     if as_json:

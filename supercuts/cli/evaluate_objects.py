@@ -22,9 +22,8 @@ from supercuts.cli.evaluate import (
 )
 
 if TYPE_CHECKING:
-    from supercuts.evaluate.methods import Method
     from supercuts.evaluate.plot import Case
-    from supercuts.evaluate.scorers import ObjectsOfModel, ObjectsOfPatches
+    from supercuts.evaluate.scorers import Method, ObjectsOfModel, ObjectsOfPatches
 
 _Score = TypeVar("_Score")
 _OBJECT_FIGURES = {
@@ -84,8 +83,8 @@ def objects(
     _check_paths(out, sheet)
     from supercuts.datasets.base import data_root
     from supercuts.datasets.registry import open_objects
-    from supercuts.evaluate.methods import of_model
     from supercuts.evaluate.objects import ObjectScores, summarise_objects
+    from supercuts.evaluate.scorers import of_model
 
     opened = open_objects(dataset, data_root(data), no_hard)
     opened.check()
@@ -124,9 +123,8 @@ def parts(
     _check_paths(out, sheet)
     from supercuts.datasets.base import data_root
     from supercuts.datasets.registry import open_parts
-    from supercuts.evaluate.methods import of_model
     from supercuts.evaluate.objects import PartScores, by_part, summarise_parts
-    from supercuts.evaluate.scorers import PartsOfModel
+    from supercuts.evaluate.scorers import PartsOfModel, of_model
     from supercuts.networks.network import weights_path
 
     opened = open_parts(dataset, data_root(data))

@@ -15,9 +15,9 @@ import numpy as np
 from supercuts.core import files
 from supercuts.core.version import package_version
 from supercuts.evaluate.hierarchies import HierarchyScores, HierarchyTable, summarise
-from supercuts.evaluate.methods import MethodResult
 from supercuts.evaluate.plot import PrecisionRecallCurve, PrecisionRecallPoint, draw_precision_recall
 from supercuts.evaluate.run import bootstrap_95
+from supercuts.evaluate.scorers import MethodResult
 from supercuts.evaluate.superpixels import ANNOTATORS, SuperpixelScores, SuperpixelTable
 from supercuts.metrics.boundary import aggregate_boundary, total_boundary
 

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int32
 from supercuts.core.checks import check_choice, check_installed
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
-from supercuts.export._kernels import outlines as _kernels_outlines
+from supercuts.export import _kernels as _kernels_outlines
 from supercuts.export.georeference import check_crs, epsg_number, georeference_of
 from supercuts.export.rasters import Partition, partitions
 from supercuts.hierarchy._kernels import tree as _kernels

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped
 
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_threads
-from supercuts.graph._kernels import rag as _kernels
+from supercuts.graph import _kernels
 from supercuts.networks.maps import PixelMaps
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.hierarchy._kernels import queries as _kernels_clicks
-from supercuts.hierarchy._kernels import queries as _kernels_unions
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import Cut, node_areas, paint
 from supercuts.hierarchy.regions import frame_contact
@@ -57,7 +56,7 @@ def best_union(
         union = int(areas_below[chosen].sum()) + target - common
         # above 0 in sum, together with the target, exactly where common / union is higher than it is now
         gain = inside_below * (union + common) - areas_below * common
-        better = _kernels_unions.highest_gain(parents, gain, inside.size, min(k, inside.size)).astype(np.int32)
+        better = _kernels_clicks.highest_gain(parents, gain, inside.size, min(k, inside.size)).astype(np.int32)
         is_best = gain[better].sum() <= gain[chosen].sum()
         chosen = better  # of an equal sum, but of the fewest nodes
         if is_best:

@@ -10,7 +10,6 @@ from jaxtyping import Float, Int, Int32
 from supercuts.core import arrays
 from supercuts.core.errors import InputError
 from supercuts.metrics._kernels import regions as _kernels
-from supercuts.metrics._kernels import regions as _kernels_nodes
 from supercuts.metrics.inputs import check_thresholds, check_tree, common_thresholds, map_thresholds, stack_tables
 from supercuts.metrics.nodes import lifetimes, node_counts
 from supercuts.metrics.superpixel import check_label_map
@@ -379,7 +378,7 @@ def _sums(
     n_cuts: int,
 ) -> np.ndarray:
     """Return each annotator's sums (A, cuts) of best IoUs with regions (counts, areas) that live in the cuts given."""
-    best = _kernels_nodes.best_jaccard(counts, areas, table.sum(axis=1), *lives, n_cuts)
+    best = _kernels.best_jaccard(counts, areas, table.sum(axis=1), *lives, n_cuts)
     sums: np.ndarray = np.add.reduceat(best, starts[:-1], axis=0)
     return sums
 

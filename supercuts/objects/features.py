@@ -13,8 +13,7 @@ from jaxtyping import Float, Float32, Float64, Int32, UInt8
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
-from supercuts.networks.backbones.pretrained import PretrainedViT, make_pretrained
-from supercuts.networks.backbones.vit import ViTFeatures
+from supercuts.networks.backbones.pretrained import PretrainedViT, ViTFeatures, make_pretrained
 from supercuts.networks.ssn_config import PretrainedConfig
 
 

@@ -20,8 +20,7 @@ from supercuts.hierarchy.regions import image_area
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import color_features
 from supercuts.merging.affinity import Perceptrons
-from supercuts.objects._kernels import figure_ground as _kernels
-from supercuts.objects._kernels import figure_ground as kernels
+from supercuts.objects import _kernels
 from supercuts.objects.graphs import Foreground, NodeGraph, foreground, label_borders
 
 _SPREADS = (0.3, 0.7)  # of likeness, in standard deviations of the image
@@ -113,7 +112,7 @@ def leaf_saliency(
     gap = (h.altitudes[h.parents] - h.altitudes).astype(np.float64)
     weights = np.sqrt(area) * (gap + _LEAST_GAP)
     weights[-1] = 0 if h.n_nodes > 1 else 1
-    mean = kernels.average_to_root(h.parents, values, weights, h.n_leaves)
+    mean = _kernels.average_to_root(h.parents, values, weights, h.n_leaves)
     stretched: np.ndarray = (mean - mean.min()) / max(np.ptp(mean), _TINY)
     return stretched.astype(np.float32)
 
@@ -131,23 +130,23 @@ def node_features(h: Hierarchy, config: FigureGroundConfig | None = None) -> Flo
     box = h.region_table().bbox_yxyx[-1] if h.is_masked else np.array([0, 0, *h.shape])
     inside = np.s_[box[0] : box[2], box[1] : box[3]]
     labels = np.ascontiguousarray(h.labels[inside])
-    leaves = kernels.sum_leaves(labels, image_area(labels), color_features(h.image[inside]), n)
+    leaves = _kernels.sum_leaves(labels, image_area(labels), color_features(h.image[inside]), n)
     contrasts = _leaf_contrasts(h, leaves, config.references)
     embedding = _scaled(h.embeddings.astype(np.float64), leaves[:, 0])
     weighted = leaves[:, :1] * np.concatenate([contrasts, embedding], axis=1)
     sums = tree_kernels.sum_rows_to_root(h.parents, np.concatenate([leaves, weighted], axis=1))
     area = sums[:, 0]
-    joins = kernels.frame_altitudes(h.parents, h.altitudes, sums[:, 15], n)
+    joins = _kernels.frame_altitudes(h.parents, h.altitudes, sums[:, 15], n)
     joins = tree_kernels.sum_rows_to_root(h.parents, joins * leaves[:, :1]) / area[:, None]
     n_contrasts = contrasts.shape[1]
     columns = [
-        sums[:, kernels.N_SUMS : kernels.N_SUMS + n_contrasts] / area[:, None],
+        sums[:, _kernels.N_SUMS : _kernels.N_SUMS + n_contrasts] / area[:, None],
         joins,
         _position(sums),
         _frame(sums, labels.shape),
         _outline(h, sums),
         _spread_of_color(sums),
-        _embedding_contrast(sums[:, kernels.N_SUMS + n_contrasts :], area, h.parents),
+        _embedding_contrast(sums[:, _kernels.N_SUMS + n_contrasts :], area, h.parents),
     ]
     return np.ascontiguousarray(np.concatenate(columns, axis=1), np.float32)
 
@@ -228,7 +227,7 @@ def _frame(sums: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _outline(h: Hierarchy, sums: np.ndarray) -> np.ndarray:
     area, frame = sums[:, 0], sums[:, 15]
-    length, strength = kernels.sum_outlines(h.parents, h.altitudes, *border_edges(h)).T
+    length, strength = _kernels.sum_outlines(h.parents, h.altitudes, *border_edges(h)).T
     altitude = h.altitudes.astype(np.float64)
     above = altitude[h.parents]
     return np.stack(

@@ -20,7 +20,7 @@ from supercuts.core.progress import Progress
 from supercuts.hierarchy.cuts import altitude_of_level, cut_by_altitude, cut_by_count, paint
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import color_features
-from supercuts.objects._kernels import figure_ground as _kernels_parts
+from supercuts.objects import _kernels
 from supercuts.objects.deep_spectral import spectral_pairs, spectral_regions
 from supercuts.objects.deepcut import DeepCutConfig, deepcut
 from supercuts.objects.graphs import NodeGraph, check_features, label_graph
@@ -51,7 +51,7 @@ class PartTask:
 def _by_tree(task: PartTask) -> Int64[np.ndarray, " inside"]:
     """Cut the tree of the object's leaves, into k regions or at the level "part"."""
     h = task.hierarchy
-    parents, nodes = _kernels_parts.restrict(h.parents, task.inside)
+    parents, nodes = _kernels.restrict(h.parents, task.inside)
     altitudes, n = h.altitudes[nodes], int(task.inside.sum())
     if task.k is None and "part" in h.levels:
         found = cut_by_altitude(parents, altitudes, n, altitude_of_level(h.levels, "part"))

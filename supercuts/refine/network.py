@@ -25,7 +25,7 @@ from supercuts.core.files import atomic_path
 from supercuts.core.private_torch import fastest
 from supercuts.core.threads import in_threads
 from supercuts.networks.backbones.weights import check_extent
-from supercuts.refine._kernels import normalise as kernels
+from supercuts.refine import _kernels
 from supercuts.refine.config import NetworkConfig, RefineConfig
 
 Statistics = Literal["batch", "running"]
@@ -84,13 +84,13 @@ class _Fused(torch.autograd.Function):
         rows, floor = _rows(x), np.float32(0 if rectify else -np.inf)
         # differences from the first pixel, then from the mean: a channel that is almost constant keeps its digits
         first = np.maximum(x[0, :, 0, 0].float().numpy(), floor)
-        sums = _sum(kernels.moments, (rows,), floor, first) / len(rows)
+        sums = _sum(_kernels.moments, (rows,), floor, first) / len(rows)
         mean, variance = first + sums[0], np.maximum(sums[1] - sums[0] ** 2, 0)
         rate = 1 / np.sqrt(variance + eps)
         factor, center = weight.numpy() * rate, mean.astype(np.float32)
         y = torch.empty_like(x, dtype=dtype, memory_format=torch.channels_last)
         factors = center, factor, bias.numpy() - (mean - center) * factor
-        _fill(kernels.scale, (rows,), floor, factors, _rows(y))
+        _fill(_kernels.scale, (rows,), floor, factors, _rows(y))
         ctx.save_for_backward(x)
         ctx.known = floor, mean, rate, factor
         statistics = torch.from_numpy(mean).float(), torch.from_numpy(variance).float()
@@ -102,12 +102,12 @@ class _Fused(torch.autograd.Function):
         (x,), (floor, mean, rate, factor) = ctx.saved_tensors, ctx.known
         given, rows = _rows(gradients[0]), _rows(x)
         center = mean.astype(np.float32)
-        to_bias, to_normal = _sum(kernels.gradient_sums, (given, rows), floor, center)
+        to_bias, to_normal = _sum(_kernels.gradient_sums, (given, rows), floor, center)
         to_weight = (to_normal - (mean - center) * to_bias) * rate
         of_x = -factor * rate * to_weight / len(rows)
         offset = -factor * to_bias / len(rows) - of_x * (mean - center)
         out = torch.empty_like(x, memory_format=torch.channels_last)
-        _fill(kernels.differentiate, (given, rows), floor, (center, factor, of_x, offset), _rows(out))
+        _fill(_kernels.differentiate_normalised, (given, rows), floor, (center, factor, of_x, offset), _rows(out))
         return out, torch.from_numpy(to_weight).float(), torch.from_numpy(to_bias).float(), None, None, None
 
 

@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from supercuts.core.threads import in_threads
-from supercuts.refine._kernels import objective as kernels
+from supercuts.refine import _kernels
 from supercuts.refine.config import LossConfig
 from supercuts.refine.network import row_parts
 
@@ -94,7 +94,7 @@ def classify(
         soft = torch.empty_like(rows) if scratch is None else scratch[: rows.numel()].view(rows.shape)
         labels = np.empty(len(rows), np.int32)
         arrays = rows.numpy(), rows.view(torch.int32).numpy(), soft.numpy(), labels
-        in_threads(lambda _, part: kernels.classify(*(a[part] for a in arrays)), row_parts(len(rows)))
+        in_threads(lambda _, part: _kernels.classify(*(a[part] for a in arrays)), row_parts(len(rows)))
     else:
         soft = rows.softmax(dim=1) if response.device.type == "cpu" else None
         labels = rows.argmax(dim=1).to("cpu", torch.int32).numpy()
@@ -171,7 +171,7 @@ class _Fused(torch.autograd.Function):
         sums = np.empty((len(parts), 3))
 
         def differentiate(_: int, i: int) -> None:
-            sums[i] = kernels.differentiate(*arrays, *numbers, (parts[i].start, parts[i].stop))
+            sums[i] = _kernels.differentiate(*arrays, *numbers, (parts[i].start, parts[i].stop))
 
         in_threads(differentiate, range(len(parts)))
         entropy, sum_y, sum_x = sums.sum(axis=0)

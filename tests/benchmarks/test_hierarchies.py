@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from supercuts.evaluate.hierarchies import score_contour_map, score_soft_map
-from supercuts.evaluate.methods import MethodResult
+from supercuts.evaluate.scorers import MethodResult
 from supercuts.hierarchy.contours import contour_tree
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from supercuts.evaluate.hierarchies import score_contour_map, score_segmentations, score_soft_map, summarise
-from supercuts.evaluate.methods import MethodResult
 from supercuts.evaluate.report import (
     figures_document,
     hierarchy_document,
@@ -17,6 +16,7 @@ from supercuts.evaluate.report import (
     write_json,
     write_superpixels,
 )
+from supercuts.evaluate.scorers import MethodResult
 from supercuts.evaluate.superpixels import score_superpixels
 
 FACTS = run_facts("BSDS500 val", 3)

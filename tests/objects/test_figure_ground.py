@@ -10,7 +10,7 @@ from supercuts.core.errors import InputError
 from supercuts.hierarchy.regions import frame_contact
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.affinity import Perceptrons
-from supercuts.objects._kernels import figure_ground as kernels
+from supercuts.objects import _kernels as kernels
 from supercuts.objects.discover import discover
 from supercuts.objects.figure_ground import (
     FEATURES,

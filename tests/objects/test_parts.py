@@ -6,7 +6,7 @@ import pytest
 import supercuts
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.objects._kernels import figure_ground as _kernels_parts
+from supercuts.objects import _kernels as _kernels_parts
 from supercuts.objects.parts import METHODS, PartDescriptors, describe_parts, find_parts, paint_shared, share_parts
 from supercuts.objects.result import Objects, Parts
 
