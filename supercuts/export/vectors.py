@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int32
 from supercuts.core.checks import check_choice, check_installed
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
-from supercuts.export import _kernels as _kernels_outlines
+from supercuts.export import _kernels as _outlines
 from supercuts.export.georeference import check_crs, epsg_number, georeference_of
 from supercuts.export.rasters import Partition, partitions
 from supercuts.hierarchy._kernels import tree as _kernels
@@ -52,13 +52,11 @@ def outlines(hierarchy: Hierarchy, nodes: Int32[np.ndarray, " nodes"]) -> Iterat
     """
     for node in nodes.tolist():
         check_node(hierarchy.n_nodes, node)
-    is_corner = _kernels_outlines.mark_corners(hierarchy.labels)
-    first, end = _kernels_outlines.order_leaves(hierarchy.parents, hierarchy.n_leaves)
+    is_corner = _outlines.mark_corners(hierarchy.labels)
+    first, end = _outlines.order_leaves(hierarchy.parents, hierarchy.n_leaves)
     _, boxes, _ = _kernels.measure(hierarchy.labels, hierarchy.parents, hierarchy.n_leaves)
     for node in nodes.tolist():
-        corners, ends, pieces = _kernels_outlines.trace(
-            hierarchy.labels, is_corner, first, first[node], end[node], boxes[node]
-        )
+        corners, ends, pieces = _outlines.trace(hierarchy.labels, is_corner, first, first[node], end[node], boxes[node])
         # rows are searched from above: the first ring of a piece is its outer one
         polygons: dict[int, Polygon] = {}
         for ring, piece in zip(np.split(corners, ends[:-1]), pieces.tolist(), strict=True):

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped
 
 from supercuts.core.checks import check_choice, check_exactly_one, check_in_range
 from supercuts.core.errors import ConstraintError, InputError
-from supercuts.hierarchy._kernels import queries as _kernels_focus
+from supercuts.hierarchy._kernels import queries as _queries
 from supercuts.hierarchy._kernels import tree as _kernels
 
 
@@ -49,7 +49,7 @@ def split_in_focus(
     leaf_inside = np.bincount(labels[focus & (labels >= 0)], minlength=n_leaves)
     area = _kernels.sum_to_root(parents, _kernels.count_pixels(labels, n_leaves))
     is_inside = 2 * _kernels.sum_to_root(parents, leaf_inside) > area
-    is_split: np.ndarray = _kernels_focus.split_by_budget(
+    is_split: np.ndarray = _queries.split_by_budget(
         parents, altitudes, n_leaves, is_inside, is_splittable, n_forced, n_regions, float(budget)
     )
     return is_split

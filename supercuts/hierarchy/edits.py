@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int32
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import ConstraintError, InputError
 from supercuts.hierarchy import regions
-from supercuts.hierarchy._kernels import queries as _kernels_edits
+from supercuts.hierarchy._kernels import queries as _queries
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy._kernels.queries import FORCED, FREE, FROZEN
 from supercuts.hierarchy.cuts import Limits
@@ -198,5 +198,5 @@ def _hang_from_root(
 
 def _tidy(parents: np.ndarray, altitudes: np.ndarray, rank: np.ndarray, n_leaves: int, root: int) -> Tree:
     parents, altitudes = parents.astype(np.int32), altitudes.astype(np.float32)
-    parents, altitudes, n_frozen, n_forced = _kernels_edits.tidy(parents, altitudes, rank, n_leaves, root)
+    parents, altitudes, n_frozen, n_forced = _queries.tidy(parents, altitudes, rank, n_leaves, root)
     return Tree(parents, altitudes, Limits(n_forced, n_frozen))

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
-from supercuts.hierarchy._kernels import queries as _kernels_clicks
+from supercuts.hierarchy._kernels import queries as _queries
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import Cut, node_areas, paint
 from supercuts.hierarchy.regions import frame_contact
@@ -56,7 +56,7 @@ def best_union(
         union = int(areas_below[chosen].sum()) + target - common
         # above 0 in sum, together with the target, exactly where common / union is higher than it is now
         gain = inside_below * (union + common) - areas_below * common
-        better = _kernels_clicks.highest_gain(parents, gain, inside.size, min(k, inside.size)).astype(np.int32)
+        better = _queries.highest_gain(parents, gain, inside.size, min(k, inside.size)).astype(np.int32)
         is_best = gain[better].sum() <= gain[chosen].sum()
         chosen = better  # of an equal sum, but of the fewest nodes
         if is_best:
@@ -317,7 +317,7 @@ def foreground_probability(
     # a node that merges late but is made of what merged early is one thing; large nodes are foreground rather than
     # small ones; what runs along the frame of the image is background
     mixed, foreground = (1 / (1 + np.exp(-(w[0] + features @ w[1:]))) for w in (_MIXED, _FOREGROUND))
-    probability: np.ndarray = _kernels_clicks.foreground_of_leaves(parents, mixed, foreground, clicked)
+    probability: np.ndarray = _queries.foreground_of_leaves(parents, mixed, foreground, clicked)
     return probability
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
-from supercuts.metrics._kernels import boundary as _kernels_boundary
+from supercuts.metrics._kernels import boundary as _kernels
 from supercuts.metrics.inputs import check_thresholds, common_thresholds
 from supercuts.metrics.region import THRESHOLDS
 
@@ -113,7 +113,7 @@ def map_scores(
     if np.isnan(strength).any():
         raise InputError("strength holds NaN. Expected a boundary strength at every pixel: replace NaN, by 0 say.")
     rising = thresholds.astype(strength.dtype)
-    masks = _kernels_boundary.threshold_and_thin(np.ascontiguousarray(strength), rising)
+    masks = _kernels.threshold_and_thin(np.ascontiguousarray(strength), rising)
     return _mask_scores(masks, truths, np.asarray(thresholds, np.float64), tolerance)
 
 
@@ -208,7 +208,7 @@ def thin(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height wid
     >>> np.argwhere(thin(mask)).tolist()
     [[2, 2], [2, 3], [2, 4]]
     """
-    thinned: np.ndarray = _kernels_boundary.thin(np.ascontiguousarray(mask))
+    thinned: np.ndarray = _kernels.thin(np.ascontiguousarray(mask))
     return thinned
 
 
@@ -232,7 +232,7 @@ def match_boundaries(
     _check_inputs(predicted.shape, [truth], tolerance)
     masks, matched = np.ascontiguousarray(predicted)[None], np.zeros((1, *predicted.shape), bool)
     offsets = _offsets(predicted.shape, tolerance)
-    found = _kernels_boundary.match_all(masks, np.ascontiguousarray(truth), offsets, matched, np.zeros(1, np.int64))
+    found = _kernels.match_all(masks, np.ascontiguousarray(truth), offsets, matched, np.zeros(1, np.int64))
     return matched[0], found
 
 
@@ -296,7 +296,7 @@ def _mask_scores(
     matched = np.zeros(masks.shape, bool)  # by any annotator so far
     n_matched = np.zeros((len(truths), len(masks)), np.int64)
     for truth, row in zip(truths, n_matched, strict=True):
-        _kernels_boundary.match_all(masks, np.ascontiguousarray(truth), offsets, matched, row)
+        _kernels.match_all(masks, np.ascontiguousarray(truth), offsets, matched, row)
     return BoundaryScores(
         thresholds=thresholds,
         n_truth=np.full(len(masks), sum(int(np.count_nonzero(truth)) for truth in truths), np.int64),

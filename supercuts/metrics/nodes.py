@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from supercuts.core.errors import InputError
-from supercuts.metrics._kernels import regions as _kernels_nodes
+from supercuts.metrics._kernels import regions as _kernels
 from supercuts.metrics.inputs import check_tree, stack_tables
 
 
@@ -30,7 +30,7 @@ def node_counts(
     """
     counts = np.zeros((parents.size, table.shape[0]), np.int64)
     counts[: table.shape[1]] = table.T
-    _kernels_nodes.sum_to_root(counts, parents)
+    _kernels.sum_to_root(counts, parents)
     return counts
 
 
@@ -165,7 +165,7 @@ def tree_nodes(
     lives = lifetimes(parents, altitudes, areas.size, thresholds)
     counts, node_areas = node_counts(table, parents), node_counts(areas[None], parents)[:, 0]
     nodes = _best_of_nodes(counts, node_areas, table)
-    cuts = _kernels_nodes.best_jaccard(counts, node_areas, table.sum(axis=1), *lives, thresholds.size)
+    cuts = _kernels.best_jaccard(counts, node_areas, table.sum(axis=1), *lives, thresholds.size)
     rows = [np.flatnonzero(table[a:b].any(axis=1)) + a for a, b in pairwise(starts)]
     return NodeScores(
         best_node=np.array([nodes[row].mean() for row in rows]),
@@ -192,7 +192,7 @@ def aggregate_nodes(scores: Sequence[NodeScores]) -> NodeSummary:
 def _best_of_nodes(counts: np.ndarray, node_areas: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Return the best index (truths,) with any of the nodes, which count as regions of one cut, though they overlap."""
     births = np.zeros(node_areas.size, np.int64)
-    best: np.ndarray = _kernels_nodes.best_jaccard(counts, node_areas, table.sum(axis=1), births, births + 1, 1)
+    best: np.ndarray = _kernels.best_jaccard(counts, node_areas, table.sum(axis=1), births, births + 1, 1)
     return best[:, 0]
 
 
