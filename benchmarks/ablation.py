@@ -29,15 +29,15 @@ from common import (
 )
 
 from supercuts.core.arrays import contingency, relabel_consecutive
-from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
+from supercuts.datasets.sample import Sample, data_root
 from supercuts.evaluate.hierarchies import HierarchyScores, score_hierarchy, summarise
 from supercuts.graph.rag import build_rag, region_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.io import read_image
 from supercuts.merging.affinity import Affinity, AffinityConfig
 from supercuts.merging.agglomerative import MergeTree
-from supercuts.merging.registry import MergingConfig, Regions, merge
+from supercuts.merging.mergers import MergingConfig, Regions, merge
 from supercuts.metrics.superpixel import achievable_segmentation_accuracy
 from supercuts.networks.files import load_network
 from supercuts.networks.maps import PixelMaps

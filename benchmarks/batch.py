@@ -32,7 +32,7 @@ from supercuts.batch.run import Engine, run_batch
 from supercuts.batch.sources import Source
 from supercuts.batch.task import Settings
 from supercuts.batch.workspace import FOLDER
-from supercuts.datasets.base import data_root
+from supercuts.datasets.sample import data_root
 
 FAILED = 1
 

@@ -24,9 +24,9 @@ from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 
 import supercuts
-from supercuts.datasets.base import data_root
+from supercuts.datasets.sample import data_root
 from supercuts.hierarchy._kernels import tree as _kernels
-from supercuts.hierarchy.selection import node_features
+from supercuts.hierarchy.selection import click_features
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.model import Model
 
@@ -123,7 +123,7 @@ def describe(task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     is_reached = np.ones(h.n_nodes, bool)
     for node in range(h.root - 1, -1, -1):
         is_reached[node] = is_reached[h.parents[node]] and is_mixed[h.parents[node]]
-    features = node_features(h.labels, h.parents, h.altitudes, h.n_leaves)
+    features = click_features(h.labels, h.parents, h.altitudes, h.n_leaves)
     return features[is_reached], share[is_reached], (np.arange(h.n_nodes) >= h.n_leaves)[is_reached]
 
 

@@ -23,7 +23,7 @@ from rich.progress import Progress, track
 
 from supercuts.core.files import atomic_path
 from supercuts.core.version import package_version
-from supercuts.evaluate.run import Store, begin_worker
+from supercuts.evaluate.parallel import Store, begin_worker
 from supercuts.evaluate.scorers import Method, MethodResult, score_methods
 
 HIERARCHY_COLUMNS = {

@@ -19,8 +19,8 @@ from PIL import Image
 
 import supercuts
 from supercuts.core.arrays import contingency
-from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500, load_truths
+from supercuts.datasets.sample import Sample, data_root
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.metrics.region import RegionScores, aggregate, tree_scores
 from supercuts.metrics.superpixel import (

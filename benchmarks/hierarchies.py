@@ -21,8 +21,8 @@ from peer_hierarchies import HIERARCHIES
 from peers import MODULES, is_installed
 
 import supercuts
-from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
+from supercuts.datasets.sample import Sample, data_root
 from supercuts.evaluate.hierarchies import (
     HierarchyScores,
     score_contour_map,
@@ -31,8 +31,8 @@ from supercuts.evaluate.hierarchies import (
     score_soft_map,
     summarise,
 )
+from supercuts.evaluate.parallel import ScoringTask, Store, bootstrap_95
 from supercuts.evaluate.report import hierarchy_document
-from supercuts.evaluate.run import Store, Task, bootstrap_95
 from supercuts.evaluate.scorers import HierarchyOfModel, Method, MethodResult, load_once, of_model
 from supercuts.model import Model
 from supercuts.networks.network import VIEWS, weights_path
@@ -152,7 +152,7 @@ def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list
         if not is_installed(MODULES[peer.package]):
             print(f"{name}: not run, pip install {peer.package}")
             continue
-        methods.append(Method(name, names, tuple(Task(name, sample, OfPeer(name)) for sample in samples), {}))
+        methods.append(Method(name, names, tuple(ScoringTask(name, sample, OfPeer(name)) for sample in samples), {}))
     return methods
 
 

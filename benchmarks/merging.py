@@ -20,7 +20,7 @@ from common import markdown_facts, markdown_table, positive_int, run_facts
 import supercuts
 from supercuts.graph.rag import build_rag, region_statistics
 from supercuts.images.io import read_image
-from supercuts.merging.registry import MERGERS, Regions, merge
+from supercuts.merging.mergers import MERGERS, Regions, merge
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.predict import predict
 from supercuts.superpixels.leaves import make_leaves

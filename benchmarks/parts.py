@@ -37,9 +37,9 @@ from sklearn.cluster import KMeans
 import supercuts
 from supercuts.core.arrays import contingency, relabel_consecutive
 from supercuts.datasets.annotations import PartSample
-from supercuts.datasets.base import data_root
-from supercuts.datasets.registry import open_parts
-from supercuts.evaluate.run import Store, bootstrap_95
+from supercuts.datasets.named import open_parts
+from supercuts.datasets.sample import data_root
+from supercuts.evaluate.parallel import Store, bootstrap_95
 from supercuts.evaluate.scorers import MethodResult, of_model
 from supercuts.images.convert import rgb_to_lab
 from supercuts.metrics.nodes import flat_jaccard

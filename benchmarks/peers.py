@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 import supercuts
-from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.evaluate.run import Store, Task, bootstrap_95, clear, run
+from supercuts.datasets.sample import Sample, data_root
+from supercuts.evaluate.parallel import ScoringTask, Store, bootstrap_95, clear, run
 from supercuts.evaluate.scorers import SuperpixelsOfModel
 from supercuts.evaluate.superpixels import SuperpixelFigures, SuperpixelScores, score_superpixels
 from supercuts.networks.network import weights_path
@@ -132,7 +132,7 @@ def score(methods: Sequence[str], samples: Sequence[Sample], arguments: argparse
         for setting in COUNTS if name == OURS else PEERS[name].settings:
             scorer = SuperpixelsOfModel(arguments.model, setting) if name == OURS else SuperpixelsOfPeer(name, setting)
             inputs = (weights_path(arguments.model),) if name == OURS else ()
-            tasks += [Task(f"{name} {setting}", sample, scorer, inputs) for sample in samples]
+            tasks += [ScoringTask(f"{name} {setting}", sample, scorer, inputs) for sample in samples]
     if arguments.cache and arguments.cache.is_dir():  # the code of ours may have changed, its key has not
         for setting in COUNTS:
             clear(Store(arguments.cache, SuperpixelScores).folder_of(f"{OURS} {setting}"))

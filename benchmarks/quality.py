@@ -16,8 +16,8 @@ import numpy as np
 from common import markdown_facts, markdown_table, positive_int, run_facts, score, write_json
 
 import supercuts
-from supercuts.datasets.base import data_root
 from supercuts.datasets.bsds500 import BSDS500
+from supercuts.datasets.sample import data_root
 from supercuts.evaluate import report, scorers
 from supercuts.evaluate.hierarchies import HierarchyScores
 from supercuts.evaluate.superpixels import ANNOTATORS

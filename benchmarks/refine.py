@@ -28,16 +28,16 @@ from refine_speed import plain_loop
 import supercuts
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.config import load_config
-from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.evaluate.run import Store, Task, bootstrap_95
+from supercuts.datasets.sample import Sample, data_root
+from supercuts.evaluate.parallel import ScoringTask, Store, bootstrap_95
 from supercuts.evaluate.scorers import Method
 from supercuts.metrics.region import PooledIoU, PooledIoUSummary, aggregate_pooled_iou, label_pooled_iou
 from supercuts.model import Model
 from supercuts.networks.network import weights_path
-from supercuts.refine.config import OURS, PartitionConfig, RefineConfig
 from supercuts.refine.fit import Example, fit, label
 from supercuts.refine.hierarchy import REFINERS, refine_hierarchy
+from supercuts.refine.refine_config import OURS, PartitionConfig, RefineConfig
 from supercuts.refine.runs import initial_of, read_input, superpixels_of
 
 ST = "ST, published, nu=5"
@@ -219,7 +219,7 @@ def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list
     scorers |= {name: OfRefiner(refiner, arguments.level) for name, refiner in REFINED.items()}
     names, weights = tuple(sample.name for sample in samples), weights_path("compact")
     return [
-        Method(name, names, tuple(Task(name, sample, Timed(scorer), (weights,)) for sample in samples), {})
+        Method(name, names, tuple(ScoringTask(name, sample, Timed(scorer), (weights,)) for sample in samples), {})
         for name, scorer in scorers.items()
         if name in arguments.methods
     ]

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from common import markdown_facts, markdown_table, positive_int, run_facts, write_json
 from torch import nn
 
-from supercuts.refine.config import RefineConfig
 from supercuts.refine.fit import Example, Step, fit
+from supercuts.refine.refine_config import RefineConfig
 
 
 class PlainNetwork(nn.Module):

@@ -18,12 +18,12 @@ from common import markdown_facts, markdown_table, parallel_map, positive_int, r
 
 import supercuts
 from supercuts.core.files import atomic_path
-from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
-from supercuts.evaluate.run import bootstrap_95
+from supercuts.datasets.sample import Sample, data_root
+from supercuts.evaluate.parallel import bootstrap_95
 from supercuts.merging.affinity import edge_features, separation
 from supercuts.model import Model
-from supercuts.training.affinity import describe, share_of_edges
+from supercuts.training.affinity import describe_leaves, share_of_edges
 
 N_BINS = 15
 
@@ -89,7 +89,7 @@ def bin_edges(task: Task) -> Bins:
     model = load_once(task.model)
     if model.network is None or model.affinity is None:
         raise ValueError(f"{task.model} is not calibrated: supercuts calibrate {task.model}")
-    leaves = describe(task.sample, model.network, task.n_leaves)
+    leaves = describe_leaves(task.sample, model.network, task.n_leaves)
     probability = separation(edge_features(leaves.graph, leaves.statistics), model.affinity)
     share = share_of_edges(leaves.graph.edges, leaves.tables)
     at = np.minimum((probability * N_BINS).astype(int), N_BINS - 1)

@@ -17,9 +17,9 @@ from supercuts.networks.ssn import SSN, color_features, pixel_features
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels.grid import make_grid
 from supercuts.superpixels.kmeans_torch import make_layout, soft_kmeans, to_cells
-from supercuts.training.config import LossConfig
 from supercuts.training.module import boundary_loss, superpixel_losses
 from supercuts.training.samples import TrainingSample
+from supercuts.training.training_config import LossConfig
 
 BACKBONE = "dino_vits16"
 BATCH, CROP_PX, CELLS, ITERATIONS = 6, 200, 100, 5  # of Jampani et al.'s training

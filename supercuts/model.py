@@ -15,16 +15,16 @@ from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.raster import ReadOptions
 from supercuts.images.scenes import Scene, all_bands, read_scene
 from supercuts.merging.affinity import Affinity, Perceptrons
+from supercuts.merging.mergers import MERGERS
 from supercuts.merging.priors import (
     check_priors,
 )
-from supercuts.merging.registry import MERGERS
 from supercuts.networks.maps import is_large
 from supercuts.networks.network import VIEWS, Network, Pixels, is_on_gpu, open_network, read_calibration, weights_path
 from supercuts.networks.predict import filled, predict_many
 from supercuts.objects.result import Objects, Parts
 from supercuts.pipeline import segment
-from supercuts.refine.config import RefineConfig
+from supercuts.refine.refine_config import RefineConfig
 from supercuts.settings import GNN, Learned, PipelineConfig, default_config
 
 if TYPE_CHECKING:

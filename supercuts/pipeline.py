@@ -21,8 +21,8 @@ from supercuts.graph.rag import region_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import preview
 from supercuts.images.scenes import Scene
+from supercuts.merging.mergers import Regions, merge
 from supercuts.merging.priors import Masks, cells_of_masks, members_of_masks, merge_with_priors
-from supercuts.merging.registry import Regions, merge
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.network import Network
 from supercuts.networks.predict import choose_tile, predict_stored

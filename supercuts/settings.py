@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 from supercuts.core.errors import InputError
 from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.merging.agglomerative import LinkageConfig
-from supercuts.merging.registry import MergingConfig
+from supercuts.merging.mergers import MergingConfig
 from supercuts.networks.network import Network, ViewsConfig
 from supercuts.superpixels.leaves import LeavesConfig
 

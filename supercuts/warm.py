@@ -18,7 +18,7 @@ from supercuts.networks.onnx_network import OnnxNetwork
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.objects._kernels import restrict
 from supercuts.objects.figure_ground import figures, snap_to_tree
-from supercuts.objects.graphs import label_graph
+from supercuts.objects.node_graph import label_graph
 from supercuts.settings import default_config
 from supercuts.superpixels.leaves import doubled, halved, make_leaves
 

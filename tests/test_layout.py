@@ -87,3 +87,42 @@ def test_modules_have_a_test_file():
     assert [path for path, mirror in mirrors.items() if path not in UNMIRRORED and not (ROOT / mirror).exists()] == []
     stale = [path for path in UNMIRRORED if path not in mirrors or (ROOT / mirrors[path]).exists()]
     assert stale == [], "take these out of UNMIRRORED"
+
+
+# names that occur twice because they mean the same: a kernel and its caller, a stage and its command, one step in torch
+# and in numba, one topic in several layers
+SAME_MODULES = {
+    "affinity",  # merging by it, learning it
+    "arrays",  # of the core, as images
+    "coco",  # reading, writing
+    "graphs",  # as files, as a data set
+    "files",  # atomic writing, networks on disk
+    "objects",  # metrics, evaluation, command
+    "ssn",  # network, training
+}
+SAME_NAMES = {
+    "assign", "color_features", "fit", "objects", "parts", "rgb_to_lab", "segment", "train", "export",
+    "read_shape", "read_image", "read_mask", "read_tiff", "describe",
+}  # fmt: skip
+
+
+def occurring_twice(names: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {name: places for name, places in names.items() if len(places) > 1}
+
+
+def test_modules_are_alike_in_name_only_if_they_mean_the_same():
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        if not is_kernels(path) and "cli" not in path.parts:
+            places.setdefault(path.stem, []).append(str(path))
+    assert set(occurring_twice(places)) <= SAME_MODULES, occurring_twice(places)
+
+
+def test_public_functions_and_classes_are_alike_in_name_only_if_they_mean_the_same():
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        if not is_kernels(path):
+            for node in ast.parse(source(path)).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(str(path))
+    assert set(occurring_twice(places)) <= SAME_NAMES, occurring_twice(places)

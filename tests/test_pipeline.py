@@ -15,7 +15,7 @@ from supercuts.core.private_torch import fastest
 from supercuts.images.io import read_image
 from supercuts.model import Model
 from supercuts.networks import maps
-from supercuts.refine.config import RefineConfig
+from supercuts.refine.refine_config import RefineConfig
 from supercuts.settings import PIXEL_CONFIG
 from supercuts.superpixels import kmeans, leaves
 from supercuts.superpixels._kernels import cluster as _kernels

@@ -16,7 +16,7 @@ from supercuts.batch.task import DONE, FAILED, FULL, READING, UNCHANGED, UNUSABL
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import ImageError, ImageWarning, InputError, MissingDependencyError
 from supercuts.core.files import printable
-from supercuts.export.registry import FORMATS
+from supercuts.export.export_formats import FORMATS
 
 if TYPE_CHECKING:
     from supercuts.hierarchy.tree import Hierarchy

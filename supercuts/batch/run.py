@@ -210,7 +210,7 @@ def _task(number: int, source: Source, workspace: Workspace, fingerprint: str, f
 
 def _fingerprint(settings: Settings) -> str:
     from supercuts.export.npz import FORMAT_VERSION
-    from supercuts.merging.registry import MERGERS
+    from supercuts.merging.mergers import MERGERS
     from supercuts.networks.network import VIEWS, weights_path
 
     if settings.merging is not None:

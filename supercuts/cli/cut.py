@@ -137,7 +137,7 @@ def export(
 ) -> None:
     """Write a hierarchy in another format."""
     from supercuts.core.checks import check_choice
-    from supercuts.export.registry import FORMATS
+    from supercuts.export.export_formats import FORMATS
 
     check_choice("--format", format, FORMATS)
     with working(f"writing {out}"):

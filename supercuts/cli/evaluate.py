@@ -57,7 +57,7 @@ def score_all(
     compared: Sequence["Method[_Score]"], kind: type[_Score], out: Path | None, workers: int
 ) -> list["MethodResult[_Score]"]:
     """Score all methods behind a progress bar; with --out, finished scores are kept until the whole run is."""
-    from supercuts.evaluate.run import Store
+    from supercuts.evaluate.parallel import Store
     from supercuts.evaluate.scorers import score_methods
 
     for method in compared:
@@ -83,7 +83,7 @@ def finish(scored: Sequence["MethodResult[Any]"], out: Path | None) -> None:
     if any(result.failures for result in scored):
         raise typer.Exit(FAILED)
     if out is not None:
-        from supercuts.evaluate.run import clear
+        from supercuts.evaluate.parallel import clear
 
         clear(_parts(out))
 
@@ -288,8 +288,8 @@ def _open(data: str | None, split: str, out: Path | None) -> "BSDS500":
     """Return the dataset; refuse, before any work, what is wrong with the options."""
     if out is not None:
         check_suffix("--out", out, ".json")
-    from supercuts.datasets.base import data_root
     from supercuts.datasets.bsds500 import BSDS500
+    from supercuts.datasets.sample import data_root
 
     dataset = BSDS500(data_root(data), split)
     dataset.check()

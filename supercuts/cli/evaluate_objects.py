@@ -81,8 +81,8 @@ def objects(
     dino_vits16 as the model, methods run on its patches as published; there is no tree.
     """
     _check_paths(out, sheet)
-    from supercuts.datasets.base import data_root
-    from supercuts.datasets.registry import open_objects
+    from supercuts.datasets.named import open_objects
+    from supercuts.datasets.sample import data_root
     from supercuts.evaluate.objects import ObjectScores, summarise_objects
     from supercuts.evaluate.scorers import of_model
 
@@ -121,8 +121,8 @@ def parts(
 ) -> None:
     """Score the parts a model finds in each image, against regions (ccp, carparts, coco) or keypoints (cub)."""
     _check_paths(out, sheet)
-    from supercuts.datasets.base import data_root
-    from supercuts.datasets.registry import open_parts
+    from supercuts.datasets.named import open_parts
+    from supercuts.datasets.sample import data_root
     from supercuts.evaluate.objects import PartScores, by_part, summarise_parts
     from supercuts.evaluate.scorers import PartsOfModel, of_model
     from supercuts.networks.network import weights_path

@@ -37,7 +37,7 @@ _FOUND = (88, 222, 255)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ObjectsReport:
     """The result of one image: its document, or the error that prevented it."""
 
     image: str
@@ -46,7 +46,7 @@ class Report:
     error: str | None = None
 
 
-def prepare(images: list[Path], out: Path, suffixes: Iterable[str]) -> dict[Path, str]:
+def prepare_objects(images: list[Path], out: Path, suffixes: Iterable[str]) -> dict[Path, str]:
     """Return each input's output name and create the folder; refuse one in which an output would replace an input."""
     suffixes = list(suffixes)
     names = name_outputs(find_images(images), suffixes)
@@ -65,7 +65,7 @@ def for_each(
     names: Mapping[Path, str],
     work: Callable[[Path, str, Callable[..., None]], dict[str, Any]],
     what: str,
-) -> list[Report]:
+) -> list[ObjectsReport]:
     """Call work(path, name, step) for each image behind a progress bar; step(done, all, note) shows steps within."""
     reports = []
     with progress() as bar:
@@ -79,16 +79,16 @@ def for_each(
             bar.update(task, description=path.name)
             try:
                 document = work(path, name, step)
-                reports.append(Report(str(path), name, document))
+                reports.append(ObjectsReport(str(path), name, document))
             except (SuperCutsError, OSError) as error:  # the other images may still succeed
-                reports.append(Report(str(path), name, error=explain(error, path)))
+                reports.append(ObjectsReport(str(path), name, error=explain(error, path)))
             bar.update(steps, visible=False)
             bar.advance(task)
     return reports
 
 
-def finish(
-    reports: list[Report], out: Path, columns: Mapping[str, Callable[[dict[str, Any]], str]], as_json: bool
+def finish_objects(
+    reports: list[ObjectsReport], out: Path, columns: Mapping[str, Callable[[dict[str, Any]], str]], as_json: bool
 ) -> None:
     """Print what was found; name every image that failed and leave with exit code 1 if one did."""
     if as_json:
@@ -169,7 +169,7 @@ def objects(
     as_json: AsJson = False,
 ) -> None:
     """Find the objects in images: masks, boxes and a panel for each, all that stands out as one object unless -n."""
-    names = prepare(images, out, _SUFFIXES)
+    names = prepare_objects(images, out, _SUFFIXES)
     with working(f"loading model {model}"):
         finder = supercuts.load(model)
     _check_method(method)
@@ -185,7 +185,7 @@ def objects(
         "area": lambda document: f"{100 * document['objects'][0]['share']:.1f} %",
         "score": lambda document: f"{document['objects'][0]['score']:.2f}",
     }
-    finish(reports, out, columns, as_json)
+    finish_objects(reports, out, columns, as_json)
 
 
 def _check_method(method: str | None) -> None:
@@ -262,7 +262,7 @@ def parts(
     as_json: AsJson = False,
 ) -> None:
     """Divide the objects in images into parts, which lie inside the objects."""
-    names = prepare(images, out, _PART_SUFFIXES)
+    names = prepare_objects(images, out, _PART_SUFFIXES)
     with working(f"loading model {model}"):
         finder = supercuts.load(model)
     _check_part_method(method)
@@ -285,7 +285,7 @@ def parts(
         "parts": lambda document: str(len(document["parts"])),
         "objects": lambda document: str(len(document["objects"])),
     }
-    finish(reports, out, columns, as_json)
+    finish_objects(reports, out, columns, as_json)
 
 
 def _check_part_method(method: str) -> None:
@@ -325,7 +325,9 @@ def write_parts(
     return document
 
 
-def _share(out: Path, descriptors: "dict[str, PartDescriptors]", reports: list[Report], kinds: int, seed: int) -> None:
+def _share(
+    out: Path, descriptors: "dict[str, PartDescriptors]", reports: list[ObjectsReport], kinds: int, seed: int
+) -> None:
     """Give the parts of all images their shared numbers, in the labels, the panels and the documents."""
     from supercuts.objects.parts import share_parts
 

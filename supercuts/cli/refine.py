@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from supercuts.cli import objects as discovery
 from supercuts.cli.common import Command, print_note, progress, working
-from supercuts.cli.objects import AsJson, Images, Out, finish, for_each, prepare
+from supercuts.cli.objects import AsJson, Images, Out, finish_objects, for_each, prepare_objects
 from supercuts.cli.segment import find_images
 from supercuts.cli.train import ConfigFile, Resume, check_config_exists, check_fresh
 from supercuts.core.checks import check_installed
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from supercuts.hierarchy.tree import Hierarchy
-    from supercuts.refine.config import RefineConfig
     from supercuts.refine.fit import Step
-    from supercuts.refine.network import KanezakiCNN
+    from supercuts.refine.refine_config import RefineConfig
+    from supercuts.refine.refiner import KanezakiCNN
     from supercuts.refine.runs import Run, Tree
 
 
@@ -89,7 +89,7 @@ def fit(
     settings = read_settings(config, method, overrides, is_ours=scribbles is None and train is None)
     from supercuts.refine import runs
 
-    names = discovery.prepare(paths, out, runs.SHARED_SUFFIXES if train else runs.SUFFIXES)
+    names = discovery.prepare_objects(paths, out, runs.SHARED_SUFFIXES if train else runs.SUFFIXES)
     marks = find_scribbles(scribbles, names)
     run = runs.Run(out, settings, _tree(settings), show, device)
     runs.start(run)
@@ -111,7 +111,7 @@ def fit(
         "loss": lambda document: f"{document['loss']:.4f}" if "loss" in document else "-",
         "seconds": lambda document: f"{document['seconds']:.1f}" if "seconds" in document else "-",
     }
-    discovery.finish(reports, out, columns, as_json)
+    discovery.finish_objects(reports, out, columns, as_json)
 
 
 def read_settings(config: Path | None, method: str | None, overrides: list[str], is_ours: bool) -> "RefineConfig":
@@ -122,7 +122,7 @@ def read_settings(config: Path | None, method: str | None, overrides: list[str],
     import json
 
     from supercuts.core.config import load_config
-    from supercuts.refine.config import OURS, RefineConfig
+    from supercuts.refine.refine_config import OURS, RefineConfig
 
     first = [f"method={method}"] if method else []
     if config is None and method is None and is_ours:
@@ -161,7 +161,7 @@ def _tree(settings: "RefineConfig") -> "Tree | None":
     return tree
 
 
-def _train(run: "Run", paths: list[Path]) -> tuple["KanezakiCNN", list[discovery.Report]]:
+def _train(run: "Run", paths: list[Path]) -> tuple["KanezakiCNN", list[discovery.ObjectsReport]]:
     """Return the network fitted to all images, and a report of each that could not be read."""
     from supercuts.refine.runs import train_file
 
@@ -174,7 +174,7 @@ def _train(run: "Run", paths: list[Path]) -> tuple["KanezakiCNN", list[discovery
 
         network, failures = train_file(run, paths, watch)
     return network, [
-        discovery.Report(path, Path(path).stem, error=error if path in error else f"{path}: {error}")
+        discovery.ObjectsReport(path, Path(path).stem, error=error if path in error else f"{path}: {error}")
         for path, error in failures.items()
     ]
 
@@ -200,7 +200,7 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Segment images by a trained W-Net, classifier or autoencoder: a hierarchy, labels and colours for each."""
-    names = prepare(images, out, _SUFFIXES)
+    names = prepare_objects(images, out, _SUFFIXES)
     with working(f"loading {model}"):
         from supercuts.images.io import read_image
         from supercuts.pipeline import segment_by_maps
@@ -220,7 +220,7 @@ def apply(
 
     reports = for_each(names, work, "segmenting")
     columns = {"labels": lambda d: str(d["labels"]), "superpixels": lambda d: str(d["superpixels"])}
-    finish(reports, out, columns, as_json)
+    finish_objects(reports, out, columns, as_json)
 
 
 @app.command(cls=Command, epilog="Example: supercuts refine train configs/wnet_small.yaml out=runs/wnet epochs=10")
@@ -236,7 +236,7 @@ def train(
     check_installed(("lightning", "tensorboard"), extra="train")
     from supercuts.core.config import load_config
     from supercuts.training.learned_refiners import LearnedTrainConfig
-    from supercuts.training.learned_refiners import train as run_training
+    from supercuts.training.learned_refiners import train_refiner as run_training
 
     settings = load_config(config, LearnedTrainConfig, overrides or [])
     if not resume:

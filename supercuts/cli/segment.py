@@ -38,7 +38,7 @@ from supercuts.core.files import name_target, scratch_folder
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SegmentReport:
     """What became of one image: everything but error is None if it failed, error is None if it did not."""
 
     image: str
@@ -192,7 +192,7 @@ def _segment_one(
     formats: tuple[str, ...],
     viewer: bool | None,
     overlays: bool,
-) -> Report:
+) -> SegmentReport:
     try:
         start = time.perf_counter()
         h = network.segment(path, **options)
@@ -208,8 +208,8 @@ def _segment_one(
     except (SuperCutsError, OSError) as error:  # a full disk or a name too long: the other images may still succeed
         if isinstance(error, OSError):
             name_target(error, out / name, out)
-        return Report(str(path), name, error=explain(error, path))
-    return Report(str(path), name, [str(file) for file in outputs], h.n_leaves, regions, seconds, *h.shape)
+        return SegmentReport(str(path), name, error=explain(error, path))
+    return SegmentReport(str(path), name, [str(file) for file in outputs], h.n_leaves, regions, seconds, *h.shape)
 
 
 def _is_viewable(h: "supercuts.Hierarchy") -> bool:
@@ -222,11 +222,11 @@ def _is_viewable(h: "supercuts.Hierarchy") -> bool:
     return True
 
 
-def _as_document(report: Report) -> dict[str, Any]:
+def _as_document(report: SegmentReport) -> dict[str, Any]:
     return {key: value for key, value in asdict(report).items() if value is not None}
 
 
-def _print_table(reports: Iterable[Report], out: Path) -> None:
+def _print_table(reports: Iterable[SegmentReport], out: Path) -> None:
     done = [report for report in reports if report.error is None]
     if not done:
         return
@@ -239,7 +239,7 @@ def _print_table(reports: Iterable[Report], out: Path) -> None:
     Console().print(table)
 
 
-def _print_failures(reports: list[Report]) -> None:
+def _print_failures(reports: list[SegmentReport]) -> None:
     """List what failed and why, and leave with exit code 1; return if nothing did."""
     errors = [report.error for report in reports if report.error is not None]
     if errors:

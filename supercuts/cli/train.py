@@ -33,7 +33,7 @@ def train(
     """Train a network; a run that was interrupted goes on where it stopped when the command is given again."""
     check_config_exists(config)
     from supercuts.core.config import load_config
-    from supercuts.training.config import TrainConfig
+    from supercuts.training.training_config import TrainConfig
 
     settings = load_config(config, TrainConfig, overrides or [])
     if not resume:
@@ -41,7 +41,7 @@ def train(
     check_installed(("lightning", "tensorboard"), extra="train")
     from supercuts.training import ssn
 
-    weights = ssn.train(settings)
+    weights = ssn.train_ssn(settings)
     typer.echo(f"{weights}: trained weights; load them with supercuts.load({str(weights)!r})")
 
 
@@ -112,8 +112,8 @@ def calibrate(
         typer.echo(f"{model}: calibrated like {like}")
         return
     from supercuts.training.calibrate import CalibrationConfig, learn_calibration
-    from supercuts.training.config import DataConfig
     from supercuts.training.samples import make_dataset
+    from supercuts.training.training_config import DataConfig
 
     samples = make_dataset(DataConfig(root=None if data is None else Path(data), folder=folder), split)[:limit]
     source = f"{folder or 'BSDS500'} {split}, {len(samples)} images, {leaves} superpixels, seed {seed}"

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Int32, Int64
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.datasets.base import SampleSequence
+from supercuts.datasets.sample import SampleSequence
 from supercuts.images.io import read_image
 
 _Truth = TypeVar("_Truth")
@@ -114,7 +114,7 @@ class AnnotatedSequence(SampleSequence[AnnotatedSample[_Truth]]):
             )
 
 
-def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
+def read_mask_pixels(path: Path) -> Bool[np.ndarray, "height width"]:
     """Return the pixels above half of full scale: 255, or 1 in a file that holds 0 and 1 only.
 
     So the soft border of a mask, and one that only some annotators drew, is object where most of it is.
@@ -220,7 +220,7 @@ class ObjectMasks(AnnotatedSequence[ObjectTruth]):
 
 def read_object_mask(path: Path) -> ObjectTruth:
     """Return the truth of one mask file; no object at all when no pixel is above half."""
-    mask = read_mask(path)
+    mask = read_mask_pixels(path)
     return ObjectTruth(mask[None] if mask.any() else mask[None][:0])
 
 

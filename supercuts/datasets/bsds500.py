@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int32
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError, ImageError
-from supercuts.datasets.base import Sample, SampleSequence
+from supercuts.datasets.sample import Sample, SampleSequence
 from supercuts.images.formats.mat_files import read_mat
 from supercuts.images.raster import read_shape
 

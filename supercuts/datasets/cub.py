@@ -16,7 +16,7 @@ from supercuts.datasets.annotations import (
     PartTruth,
     find_layout,
     read_lines,
-    read_mask,
+    read_mask_pixels,
 )
 
 _FOLDERS = ("CUB/CUB_200_2011", "CUB_200_2011", ".")
@@ -93,7 +93,7 @@ class CUBParts(AnnotatedSequence[PartTruth]):
 
 def read_bird(path: Path, box: np.ndarray) -> ObjectTruth:
     """Return the mask of one file with a box y0, x0, y1, x1."""
-    mask = read_mask(path)
+    mask = read_mask_pixels(path)
     return ObjectTruth(mask[None] if mask.any() else mask[None][:0], box[None])
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Int32
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import FileFormatError, SuperCutsError
-from supercuts.datasets.base import Sample, SampleSequence
+from supercuts.datasets.sample import Sample, SampleSequence
 from supercuts.images import raster
 from supercuts.images.formats import array_files
 

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 
 from supercuts.core.arrays import contingency
 from supercuts.core.errors import InputError
-from supercuts.datasets.base import Sample
-from supercuts.evaluate.run import bootstrap_95, check_truths, naming, pair
+from supercuts.datasets.sample import Sample
+from supercuts.evaluate.parallel import bootstrap_95, check_truths, naming, pair
 from supercuts.hierarchy.contours import contour_tree
 from supercuts.metrics import boundary, nodes, objects, region
 from supercuts.metrics.boundary import BoundaryScores, suppress_non_maxima, thin_boundaries
@@ -129,10 +129,10 @@ def score_segmentations(
         check_truths(labels.shape, truths)
     drawn = [thin_boundaries(truth) for truth in truths] if boundaries else []
     return HierarchyScores(
-        regions=region.label_scores(label_maps, truths),
+        regions=region.region_label_scores(label_maps, truths),
         objects_parts=objects.label_objects_parts(label_maps, truths),
         pooled_iou=region.label_pooled_iou(label_maps, truths),
-        boundaries=boundary.label_scores(label_maps, drawn) if boundaries else None,
+        boundaries=boundary.boundary_label_scores(label_maps, drawn) if boundaries else None,
     )
 
 

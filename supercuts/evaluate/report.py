@@ -15,8 +15,8 @@ import numpy as np
 from supercuts.core import files
 from supercuts.core.version import package_version
 from supercuts.evaluate.hierarchies import HierarchyScores, HierarchyTable, summarise
+from supercuts.evaluate.parallel import bootstrap_95
 from supercuts.evaluate.plot import PrecisionRecallCurve, PrecisionRecallPoint, draw_precision_recall
-from supercuts.evaluate.run import bootstrap_95
 from supercuts.evaluate.scorers import MethodResult
 from supercuts.evaluate.superpixels import ANNOTATORS, SuperpixelScores, SuperpixelTable
 from supercuts.metrics.boundary import aggregate_boundary, total_boundary
@@ -86,7 +86,7 @@ def figures_document(
 def write_figures(out: Path, document: Mapping[str, Any]) -> list[Path]:
     """Write a figures_document as OUT.json and OUT.images.csv; return their paths."""
     images = out.with_suffix(".images.csv")
-    write_json(out, document)
+    write_report(out, document)
     write_csv(images, _image_rows(document))
     return [out, images]
 
@@ -96,7 +96,7 @@ def write_superpixels(
 ) -> list[Path]:
     """Write OUT.json and OUT.images.csv; return their paths."""
     images = out.with_suffix(".images.csv")
-    write_json(out, document)
+    write_report(out, document)
     write_csv(images, _superpixel_rows(results))
     return [out, images]
 
@@ -106,7 +106,7 @@ def write_hierarchies(
 ) -> list[Path]:
     """Write OUT.json, OUT.images.csv, OUT.thresholds.csv and, with boundaries, OUT.pr.png; return their paths."""
     images, thresholds, plot = (out.with_suffix(suffix) for suffix in (".images.csv", ".thresholds.csv", ".pr.png"))
-    write_json(out, document)
+    write_report(out, document)
     write_csv(images, _image_rows(document))
     write_csv(thresholds, _threshold_rows(results))
     curves = [_precision_recall(result) for result in results if _has_boundaries(result)]
@@ -141,7 +141,7 @@ def _threshold_rows(results: Sequence[MethodResult[HierarchyScores]]) -> Iterabl
             yield {"method": result.method, **dict(zip(columns, values, strict=True))}
 
 
-def write_json(path: Path, document: object) -> None:
+def write_report(path: Path, document: object) -> None:
     """Write a JSON file; a figure that is not a number becomes null, which standard JSON has instead."""
     standard = json.loads(json.dumps(document), parse_constant=lambda _: None)
     files.write_json(path, standard, indent=1)

@@ -22,7 +22,7 @@ _ROUNDING = 1e-6  # how far strengths may leave 0..1, which their writers cannot
 _IDS = "Expected ids of superpixels: integers from 0."
 
 
-def check_size(path: Path, found: tuple[int, ...], expected: tuple[int, int], what: str) -> None:
+def check_result_size(path: Path, found: tuple[int, ...], expected: tuple[int, int], what: str) -> None:
     """Refuse an array of another shape than its image asks for; a transposed one is called so."""
     if found == expected:
         return
@@ -112,7 +112,7 @@ def _scaled(path: Path, array: np.ndarray) -> Float[np.ndarray, "height width"]:
     return np.ascontiguousarray(array) / np.float64(full)
 
 
-def read_hierarchy(path: Path) -> Hierarchy | None:
+def read_result_hierarchy(path: Path) -> Hierarchy | None:
     """Return the hierarchy of an .npz written by SuperCuts, None of any other file."""
     if path.suffix.lower() != ".npz":
         return None
@@ -222,15 +222,15 @@ def read_labels(path: Path, shape: tuple[int, int]) -> Int32[np.ndarray, "height
     Of .npz written by SuperCuts the leaves; of files with several arrays the 2-D one that is called labels, seg, segs,
     S, superpixels or Segmentation, else the only 2-D one of integers. Of a palette PNG the indices.
     """
-    if (hierarchy := read_hierarchy(path)) is not None:
-        check_size(path, hierarchy.shape, shape, "the image")
+    if (hierarchy := read_result_hierarchy(path)) is not None:
+        check_result_size(path, hierarchy.shape, shape, "the image")
         return hierarchy.labels
     variables = read_variables(path)
     # a cell array of one segmentation is that segmentation
     maps = {name: array.item() if _is_cell(array) and array.size == 1 else array for name, array in variables.items()}
     integral = tuple(name for name, array in _maps(maps).items() if is_integral(array))
     array = _pick(path, maps, (_LABEL_NAMES, integral), "one 2-D array of ids")
-    check_size(path, array.shape, shape, "the image")
+    check_result_size(path, array.shape, shape, "the image")
     return as_labels(path, array)
 
 
@@ -246,10 +246,10 @@ def read_hierarchy_result(
     by 65535.
     """
     check_choice("kind", kind, FORMS)
-    if (hierarchy := read_hierarchy(path)) is not None:
+    if (hierarchy := read_result_hierarchy(path)) is not None:
         if kind not in ("auto", "ucm"):
             raise FileFormatError(f"{path} holds a hierarchy. Expected {kind}: leave out --form, or ask for ucm.")
-        check_size(path, hierarchy.shape, shape, "the image")
+        check_result_size(path, hierarchy.shape, shape, "the image")
         return hierarchy
     variables = read_variables(path, accepts_palette=kind == "segmentations")
     form = _guess(path, variables, shape) if kind == "auto" else kind
@@ -257,10 +257,12 @@ def read_hierarchy_result(
         return Segmentations(_segmentations(path, variables, shape))
     array = _pick(path, variables, (("ucm2",), ("ucm",)), "one 2-D array of strengths")
     if form == "soft":
-        check_size(path, array.shape, shape, "the image, for a soft boundary map")
+        check_result_size(path, array.shape, shape, "the image, for a soft boundary map")
         return SoftMap(as_strength(path, array))
     height, width = shape
-    check_size(path, array.shape, (2 * height + 1, 2 * width + 1), f"a contour map of the image {shape}, (2H+1, 2W+1)")
+    check_result_size(
+        path, array.shape, (2 * height + 1, 2 * width + 1), f"a contour map of the image {shape}, (2H+1, 2W+1)"
+    )
     ucm = as_strength(path, array)
     try:
         check_contour_map(ucm)
@@ -317,7 +319,7 @@ def _segmentations(
             "np.moveaxis(array, -1, 0), or a cell array segs."
         )
     for number, layer in enumerate(layers, start=1):
-        check_size(path, np.shape(layer), shape, f"the image, for segmentation {number} of {len(layers)}")
+        check_result_size(path, np.shape(layer), shape, f"the image, for segmentation {number} of {len(layers)}")
     return tuple(as_labels(path, np.asarray(layer)) for layer in layers)
 
 

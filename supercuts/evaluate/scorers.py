@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from supercuts.datasets.annotations import ObjectSample, PartSample
-from supercuts.datasets.base import AnySample, Sample
+from supercuts.datasets.sample import AnySample, Sample
 from supercuts.evaluate import hierarchies
 from supercuts.evaluate.hierarchies import HierarchyScores
 from supercuts.evaluate.objects import ObjectScores, PartScores, clipped_box, score_objects, score_parts
+from supercuts.evaluate.parallel import Outcome, ScoringTask, Store, run
 from supercuts.evaluate.plot import Case
 from supercuts.evaluate.results import (
     ContourMap,
@@ -24,7 +25,6 @@ from supercuts.evaluate.results import (
     read_hierarchy_result,
     read_labels,
 )
-from supercuts.evaluate.run import Outcome, Store, Task, run
 from supercuts.evaluate.superpixels import SuperpixelScores, score_superpixels
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.io import read_image
@@ -263,7 +263,7 @@ class Method(Generic[_Score]):
 
     name: str
     images: tuple[str, ...]
-    tasks: tuple[Task[_Score], ...]
+    tasks: tuple[ScoringTask[_Score], ...]
     failures: dict[str, str]
     notes: tuple[str, ...] = ()
 
@@ -284,7 +284,7 @@ class MethodResult(Generic[_Score]):
 
 def of_model(name: str, samples: Sequence[AnySample], score: Callable[[Any], _Score], weights: Path) -> Method[_Score]:
     """Return the method that predicts every image with one model."""
-    tasks = tuple(Task(name, sample, score, (weights,)) for sample in samples)
+    tasks = tuple(ScoringTask(name, sample, score, (weights,)) for sample in samples)
     return Method(name, tuple(sample.name for sample in samples), tasks, {})
 
 
@@ -295,7 +295,7 @@ def of_folder(
     images = tuple(sample.name for sample in samples)
     found = find_results(folder, images)
     tasks = [
-        Task(str(folder), sample, scorer(found.files[sample.name]), (found.files[sample.name],))
+        ScoringTask(str(folder), sample, scorer(found.files[sample.name]), (found.files[sample.name],))
         for sample in samples
         if sample.name in found.files
     ]

@@ -8,8 +8,8 @@ from jaxtyping import Int, UInt8
 
 from supercuts.core.arrays import contingency
 from supercuts.core.checks import check_choice
-from supercuts.datasets.base import Sample
-from supercuts.evaluate.run import bootstrap_95, check_truths, naming, pair
+from supercuts.datasets.sample import Sample
+from supercuts.evaluate.parallel import bootstrap_95, check_truths, naming, pair
 from supercuts.images.convert import rgb_to_lab
 from supercuts.images.io import read_image
 from supercuts.metrics import superpixel

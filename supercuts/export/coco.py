@@ -60,7 +60,7 @@ def write_coco(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
 
 
 def _annotations(hierarchy: Hierarchy) -> list[dict[str, object]]:
-    table, score = hierarchy.region_table(), lifetimes(hierarchy)
+    table, score = hierarchy.region_table(), altitude_spans(hierarchy)
     return [
         {
             "id": node + 1,
@@ -79,7 +79,7 @@ def _annotations(hierarchy: Hierarchy) -> list[dict[str, object]]:
     ]
 
 
-def lifetimes(hierarchy: Hierarchy) -> Float64[np.ndarray, " nodes"]:
+def altitude_spans(hierarchy: Hierarchy) -> Float64[np.ndarray, " nodes"]:
     """Return over which part of the altitudes 0..1 a node is a region of cut(altitude=): its own up to its parent's."""
     altitudes = hierarchy.altitudes.astype(np.float64)
     above = altitudes[hierarchy.parents]

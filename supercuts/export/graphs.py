@@ -143,7 +143,7 @@ def to_linkage(hierarchy: Hierarchy) -> Float64[np.ndarray, "merges 4"]:
 
 def write_pyg(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None) -> None:
     """Write the graph of one cut's regions, without one that of the superpixels."""
-    check_suffix(path)
+    check_graph_suffix(path)
     write_dict(path, to_data(hierarchy, partitions(hierarchy, how)[-1]).to_dict())
 
 
@@ -158,7 +158,7 @@ def to_data(hierarchy: Hierarchy, part: Partition) -> "Data":
     return data
 
 
-def check_suffix(path: str | os.PathLike[str]) -> None:
+def check_graph_suffix(path: str | os.PathLike[str]) -> None:
     """Refuse another suffix than torch's."""
     check_choice("suffix of a torch file", Path(path).suffix.lower(), (".pt", ".pth"))
 
@@ -175,7 +175,7 @@ def write_dict(path: str | os.PathLike[str], values: dict[Any, Any]) -> None:
 
 def write_pyg_levels(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
     """Write every level and the superpixels."""
-    check_suffix(path)
+    check_graph_suffix(path)
     write_dict(path, to_hetero_data(hierarchy).to_dict())
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from supercuts.core.checks import check_choice, check_installed
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_folder, atomic_path
-from supercuts.export.georeference import crs_of_rasterio, georeference_of
+from supercuts.export.coordinates import crs_of_rasterio, georeference_of
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.regions import RegionTable
 from supercuts.hierarchy.tree import Hierarchy

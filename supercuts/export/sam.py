@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from supercuts.core.checks import check_choice
 from supercuts.core.files import atomic_path
-from supercuts.export.coco import lifetimes, node_rles, xywh
+from supercuts.export.coco import altitude_spans, node_rles, xywh
 from supercuts.export.rasters import SUPERPIXELS, partitions
 from supercuts.hierarchy.cuts import LEVELS, Granularity
 from supercuts.hierarchy.tree import Hierarchy
@@ -23,7 +23,7 @@ MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 
 
 @runtime_checkable
-class Segmenter(Protocol):
+class ImageSegmenter(Protocol):
     """What supercuts.load returns, or anything that makes hierarchies of images."""
 
     def segment(self, image: Any) -> Hierarchy:
@@ -42,7 +42,7 @@ class SuperCutsMaskGenerator:
 
     def __init__(
         self,
-        model: Segmenter,
+        model: ImageSegmenter,
         levels: Sequence[str] | None = None,
         min_mask_region_area: int = 0,
         output_mode: str = "binary_mask",
@@ -119,7 +119,7 @@ def _level(
     output_mode: str,
     rles: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    table, lifetime = hierarchy.region_table(), lifetimes(hierarchy)
+    table, lifetime = hierarchy.region_table(), altitude_spans(hierarchy)
     (height, width), flat = labels.shape, labels.ravel()
     ids, first = np.unique(flat, return_index=True)
     first = first[ids >= 0]

@@ -59,7 +59,7 @@ class Edits:
     limits: Limits
 
 
-def describe(parents: Int32[np.ndarray, " nodes"], n_leaves: int, kind: str, nodes: Sequence[int]) -> Edit:
+def describe_edit(parents: Int32[np.ndarray, " nodes"], n_leaves: int, kind: str, nodes: Sequence[int]) -> Edit:
     """Return the edit of these nodes of the present tree, told by leaves; refuse what is none."""
     leaves = [regions.leaves_of(parents, n_leaves, node) for node in nodes]
     if kind == "merge" and np.intersect1d(leaves[0], leaves[1]).size:

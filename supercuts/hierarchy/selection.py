@@ -70,7 +70,7 @@ Points = Any  # {1: points, 2: points}
 Strokes = Any  # {label: points of one stroke, or several such strokes}
 
 
-def check_options(mark: str, grow: int, shrink: int, max_nodes: int, has_granularity: bool) -> None:
+def check_selection_options(mark: str, grow: int, shrink: int, max_nodes: int, has_granularity: bool) -> None:
     """Refuse keywords that say nothing about the mark that was given."""
     if mark != "point" and has_granularity:
         raise InputError(f"{mark}= finds its own granularity: leave out regions, level, altitude and granularity.")
@@ -313,7 +313,7 @@ def foreground_probability(
     clicked: Int64[np.ndarray, " leaves"],
 ) -> Float64[np.ndarray, " leaves"]:
     """Return the probability of each leaf; clicked: 1 where a leaf was clicked on, 2 beside the object, 0 elsewhere."""
-    features = node_features(labels, parents, altitudes, n_leaves)
+    features = click_features(labels, parents, altitudes, n_leaves)
     # a node that merges late but is made of what merged early is one thing; large nodes are foreground rather than
     # small ones; what runs along the frame of the image is background
     mixed, foreground = (1 / (1 + np.exp(-(w[0] + features @ w[1:]))) for w in (_MIXED, _FOREGROUND))
@@ -332,7 +332,7 @@ def object_at_clicks(
     return foreground_probability(labels, parents, altitudes, n_leaves, clicked) > 0.5
 
 
-def node_features(
+def click_features(
     labels: Int32[np.ndarray, "height width"],
     parents: Int32[np.ndarray, " nodes"],
     altitudes: Float32[np.ndarray, " nodes"],

@@ -18,7 +18,7 @@ from supercuts.core.errors import InputError
 from supercuts.hierarchy import contours, cuts, regions, selection
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import check_levels
-from supercuts.hierarchy.edits import Edit, Edits, Tree, advance, describe
+from supercuts.hierarchy.edits import Edit, Edits, Tree, advance, describe_edit
 from supercuts.hierarchy.regions import RegionTable
 from supercuts.hierarchy.selection import object_at_clicks
 from supercuts.images.georeference import Georeference
@@ -200,7 +200,7 @@ class Hierarchy:
         marks: dict[str, object] = {"point": point, "points": points, "scribbles": scribbles, "box": box}
         mark = check_exactly_one("A selection", {name: _brief(value) for name, value in marks.items()})
         how = cuts.Granularity(regions, level, altitude, granularity)
-        selection.check_options(mark, grow, shrink, max_nodes, how != cuts.Granularity())
+        selection.check_selection_options(mark, grow, shrink, max_nodes, how != cuts.Granularity())
         if scribbles is not None:
             return np.asarray(self.segment_scribbles(scribbles) == 1)
         if points is not None:
@@ -301,10 +301,12 @@ class Hierarchy:
                                 1 for labels-tiff, else 0
         force                   replace what is at `path`
         """
-        from supercuts.export import registry  # export lies above this layer: imported when asked for
+        from supercuts.export import export_formats  # export lies above this layer: imported when asked for
 
         how = cuts.Granularity(regions, level, altitude, granularity)
-        registry.export(path, self, format, None if how == cuts.Granularity() else how, like, every_node, force, start)
+        export_formats.export(
+            path, self, format, None if how == cuts.Granularity() else how, like, every_node, force, start
+        )
 
     def to_xarray(self, like: Any = None, **cut: Any) -> Any:
         """Return the superpixels, or the regions of a cut (keywords of cut), as a DataArray placed as `like`."""
@@ -325,7 +327,7 @@ class Hierarchy:
         return html_viewer.frame(self)
 
     def _edit(self, kind: str, *nodes: int) -> "Hierarchy":
-        step = describe(self.parents, self.n_leaves, kind, nodes)
+        step = describe_edit(self.parents, self.n_leaves, kind, nodes)
         if self.edits is None:
             before = Tree(self.parents, self.altitudes)
             return self._with_edits(before, before, (step,))

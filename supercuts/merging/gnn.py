@@ -166,7 +166,7 @@ def node_features(statistics: RegionStatistics) -> Float32[np.ndarray, "nodes fe
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
-def to_data(graph: RegionGraph, statistics: RegionStatistics) -> Data:
+def statistics_data(graph: RegionGraph, statistics: RegionStatistics) -> Data:
     """Return the graph as PyG's Data: x (N, F), edge_index (2, E) with i < j, edge_attr (E, G)."""
     return Data(
         x=torch.from_numpy(node_features(statistics)),
@@ -181,7 +181,7 @@ def edge_probabilities(
     """Return the probability, 0..1, that people separate the regions of each edge."""
     device = next(network.parameters()).device
     with torch.inference_mode():
-        logits = network(to_data(graph, statistics).to(device))
+        logits = network(statistics_data(graph, statistics).to(device))
     probabilities: np.ndarray = logits.double().sigmoid().cpu().numpy()
     return probabilities
 

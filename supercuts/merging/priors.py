@@ -11,7 +11,7 @@ from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph, contract, contract_statistics
 from supercuts.merging._kernels import agglomerative as _kernels
 from supercuts.merging.agglomerative import MergeTree
-from supercuts.merging.registry import Regions, merge
+from supercuts.merging.mergers import Regions, merge
 
 Masks = Bool[np.ndarray, "masks height width"]
 

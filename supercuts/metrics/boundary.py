@@ -133,7 +133,7 @@ def ucm_scores(
     return map_scores(ucm_strength(ucm), truths, thresholds, tolerance)
 
 
-def label_scores(
+def boundary_label_scores(
     label_maps: Sequence[Int[np.ndarray, "_ _"]],
     truths: Sequence[Bool[np.ndarray, "_ _"]],
     thresholds: Float[np.ndarray, " thresholds"] | None = None,

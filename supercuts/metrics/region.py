@@ -149,7 +149,7 @@ def tree_scores(
     )
 
 
-def label_scores(
+def region_label_scores(
     label_maps: Iterable[Int[np.ndarray, "height width"]],
     truths: Sequence[Int[np.ndarray, "height width"]],
     thresholds: Float[np.ndarray, " thresholds"] | None = None,

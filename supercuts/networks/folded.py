@@ -16,7 +16,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from supercuts.core.private_torch import autocast, fastest, is_watched, stable_conv2d, tensors_of, version_of
 from supercuts.networks.backbones.base import Backbone
-from supercuts.networks.recording import Step, convolution, record, users
+from supercuts.networks.recording import RecordedStep, convolution, record, users
 
 Rectifier = Literal["none", "relu", "relu6"]
 _FUNCTIONS: dict[Rectifier, tuple[str, tuple[float, ...]]] = {
@@ -176,7 +176,7 @@ def fold_recorded(backbone: Backbone) -> None:
         _fold_found(backbone, step, norm, act)
 
 
-def _fold_found(backbone: Backbone, conv: Step, norm: Step, act: Step | None) -> None:
+def _fold_found(backbone: Backbone, conv: RecordedStep, norm: RecordedStep, act: RecordedStep | None) -> None:
     plain, layer = convolution(conv), norm.module
     if plain is None or not isinstance(conv.module, nn.Conv2d) or not isinstance(layer, nn.BatchNorm2d):
         return
@@ -194,5 +194,5 @@ def _fold_found(backbone: Backbone, conv: Step, norm: Step, act: Step | None) ->
                 setattr(module, name, changes[child])
 
 
-def _only(steps: Sequence[Step]) -> Step | None:
+def _only(steps: Sequence[RecordedStep]) -> RecordedStep | None:
     return steps[0] if len(steps) == 1 else None

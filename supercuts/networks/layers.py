@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from supercuts.networks.recording import Step, named, pair
+from supercuts.networks.recording import RecordedStep, as_pair, named
 
 # functions of one pixel, whose other tensors are the same everywhere
 _OF_A_PIXEL = frozenset("""
@@ -91,13 +91,13 @@ class Layers:
         return max(max(reaches[i]) for i in self.outputs)
 
 
-def layers_of(steps: Sequence[Step], outputs: Sequence[Step]) -> Layers:
+def layers_of(steps: Sequence[RecordedStep], outputs: Sequence[RecordedStep]) -> Layers:
     """Return the layers that a recorded run went through; raise WholeImage if one needs more than some rows."""
     return _Derivation(steps, outputs).derive()
 
 
 class _Derivation:
-    def __init__(self, steps: Sequence[Step], outputs: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[RecordedStep], outputs: Sequence[RecordedStep]) -> None:
         self.outputs = outputs
         needed, waiting = set(outputs), list(outputs)
         while waiting:
@@ -125,7 +125,7 @@ class _Derivation:
             self._check(step, layer)
         return Layers(tuple(self.layers), tuple(self.number[step] for step in self.outputs), tuple(self.strides))
 
-    def _layer(self, step: Step) -> Layer:
+    def _layer(self, step: RecordedStep) -> Layer:
         folded = getattr(step.function, "__self__", None)
         if isinstance(folded, nn.Conv2d):
             return self._convolution(step, folded)
@@ -140,13 +140,13 @@ class _Derivation:
             return self._local(step)
         raise WholeImage(f"{step.name}() may see the whole image")
 
-    def _stride(self, step: Step, axis: int) -> int:
+    def _stride(self, step: RecordedStep, axis: int) -> int:
         (height, width), rows, columns = self.image.shape[2:], step.shape[axis], step.shape[axis + 1]
         if len(step.shape) != 4 or height % rows or width % columns or height // rows != width // columns:
             raise WholeImage(f"{step.name}() returns {step.shape} for an image of {self.image.shape}")
         return height // rows
 
-    def _check(self, step: Step, layer: Layer) -> None:
+    def _check(self, step: RecordedStep, layer: Layer) -> None:
         """Refuse layers whose output does not lie where rows are counted on to lie."""
         before = {self.strides[i] for i in layer.inputs}
         if isinstance(layer, WindowLayer):
@@ -158,7 +158,7 @@ class _Derivation:
         if {one / self.strides[-1] for one in before} != expected:
             raise WholeImage(f"{step.name}() joins maps of different sizes, or cuts them")
 
-    def _source(self, step: Step) -> tuple[int, tuple[int, int, int, int], float]:
+    def _source(self, step: RecordedStep) -> tuple[int, tuple[int, int, int, int], float]:
         """Return the layer that a window takes, and what is padded left, right, above, below, and with what."""
         (source,) = step.inputs
         margins, fill = (0, 0, 0, 0), 0.0
@@ -176,14 +176,14 @@ class _Derivation:
             raise WholeImage(f"{step.name}() along other axes")
         return number, margins, fill
 
-    def _convolution(self, step: Step, folded: nn.Conv2d | None, **given: Any) -> Layer:
+    def _convolution(self, step: RecordedStep, folded: nn.Conv2d | None, **given: Any) -> Layer:
         number, margins, fill = self._source(step)
         layer: Any = folded
         if folded is None:
             weight, bias = given["weight"], given.get("bias")
             stride, dilation, groups = (
-                pair(given.get("stride", 1)),
-                pair(given.get("dilation", 1)),
+                as_pair(given.get("stride", 1)),
+                as_pair(given.get("dilation", 1)),
                 given.get("groups", 1),
             )
             size, padding = tuple(weight.shape[2:]), given.get("padding", 0)
@@ -194,7 +194,7 @@ class _Derivation:
             whole = (0, 0) if padding == "valid" else reaches
             before, after = tuple(n // 2 for n in whole), tuple(n - n // 2 for n in whole)
         else:
-            before = after = pair(padding)
+            before = after = as_pair(padding)
         if fill != 0:
             raise WholeImage("pad() before a convolution is not with zeros")
         left, right, top, bottom = margins
@@ -214,15 +214,15 @@ class _Derivation:
             return Layer(run, (number,), 2, key)
         return WindowLayer(run, (number,), 2, key, top + before[0], bottom + after[0], reaches[0], stride[0], 0.0)
 
-    def _pool(self, step: Step) -> Layer:
+    def _pool(self, step: RecordedStep) -> Layer:
         number, (left, right, top, bottom), fill = self._source(step)
         is_max = step.name == "max_pool2d"
         names = "input kernel_size stride padding " + (
             "dilation ceil_mode return_indices" if is_max else "ceil_mode count_include_pad divisor_override"
         )
         given = named(step, names)
-        size, padding = pair(given["kernel_size"]), pair(given.get("padding", 0))
-        stride, dilation = pair(given.get("stride") or size), pair(given.get("dilation", 1))
+        size, padding = as_pair(given["kernel_size"]), as_pair(given.get("padding", 0))
+        stride, dilation = as_pair(given.get("stride") or size), as_pair(given.get("dilation", 1))
         others = {name: given[name] for name in ("ceil_mode", "count_include_pad", "divisor_override") if name in given}
         own = -float("inf") if is_max else 0.0
         is_padded = any((left, right, top, bottom))
@@ -245,7 +245,7 @@ class _Derivation:
         key = (step.name, number, size, stride, dilation, padding, (left, right, top, bottom), fill)
         return WindowLayer(run, (number,), 2, key, above, below, reach, stride[0], fill)
 
-    def _upsampling(self, step: Step) -> Layer:
+    def _upsampling(self, step: RecordedStep) -> Layer:
         (source,) = step.inputs
         given = named(step, "input size scale_factor mode align_corners recompute_scale_factor antialias")
         mode = given.get("mode", "nearest")
@@ -270,7 +270,7 @@ class _Derivation:
 
         return UpsamplingLayer(run, (number,), 2, (mode, number, factor), factor, mode == "bilinear")
 
-    def _local(self, step: Step) -> Layer:
+    def _local(self, step: RecordedStep) -> Layer:
         if any(one.is_padding for one in step.inputs):
             raise WholeImage(f"{step.name}() follows pad()")
         numbers = tuple(self.number[one] for one in step.inputs)
@@ -285,7 +285,7 @@ class _Derivation:
         return Layer(_bound(step), numbers, axis, (step.name, numbers, constants, numbers_given))
 
 
-def _is_of_a_pixel(step: Step, axis: int) -> bool:
+def _is_of_a_pixel(step: RecordedStep, axis: int) -> bool:
     """Return whether a function whose name says so works on each pixel alone, with these arguments."""
     name = step.name
     given = dict(step.kwargs)
@@ -315,7 +315,7 @@ def _is_same_everywhere(constant: torch.Tensor, axis: int) -> bool:
     return shape[axis] == shape[axis + 1] == 1
 
 
-def _bound(step: Step) -> Callable[..., torch.Tensor]:
+def _bound(step: RecordedStep) -> Callable[..., torch.Tensor]:
     """Return the step as a function of its inputs, which changes none of them in place."""
     function, kwargs = step.function, dict(step.kwargs)
     assert function is not None
@@ -329,7 +329,7 @@ def _bound(step: Step) -> Callable[..., torch.Tensor]:
     rest = step.args[1:]
     if step.name == "cat":
         return lambda *rows: function(rows, *rest, **kwargs)
-    places = [i for i, one in enumerate(step.args) if isinstance(one, Step)]
+    places = [i for i, one in enumerate(step.args) if isinstance(one, RecordedStep)]
     if len(places) != len(step.inputs):
         raise WholeImage(f"{step.name}() takes its maps in a way that is not known")
     if places == [0]:

@@ -10,7 +10,7 @@ from torch import nn
 
 
 @dataclass(slots=True, eq=False)
-class Step:
+class RecordedStep:
     """One call: `function(*args, **kwargs)` gave a tensor of this shape.
 
     function  None for the example itself
@@ -38,9 +38,9 @@ class Step:
         return self.function is not None and self.name == "pad"
 
     @property
-    def inputs(self) -> list["Step"]:
+    def inputs(self) -> list["RecordedStep"]:
         """The steps whose tensors this one takes."""
-        return [one for one in _flat((self.args, self.kwargs)) if isinstance(one, Step)]
+        return [one for one in _flat((self.args, self.kwargs)) if isinstance(one, RecordedStep)]
 
     @property
     def constants(self) -> list[torch.Tensor]:
@@ -52,7 +52,7 @@ class _Recorded(torch.Tensor):
     """A tensor that records what is done with it."""
 
     plain: torch.Tensor
-    step: Step
+    step: RecordedStep
     log: Any  # a _Log
 
     @classmethod
@@ -76,16 +76,16 @@ class _Recorded(torch.Tensor):
 
 class _Log:
     def __init__(self) -> None:
-        self.steps: list[Step] = []
+        self.steps: list[RecordedStep] = []
         self.modules: list[nn.Module] = []  # those that are running
 
-    def add(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> Step:
+    def add(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> RecordedStep:
         args, kwargs = _mapped((args, kwargs), lambda one: one.step if isinstance(one, _Recorded) else one)
         shape = tuple(result.shape) if isinstance(result, torch.Tensor) else ()
-        self.steps.append(Step(function, args, kwargs, shape, self.modules[-1] if self.modules else None))
+        self.steps.append(RecordedStep(function, args, kwargs, shape, self.modules[-1] if self.modules else None))
         return self.steps[-1]
 
-    def wrap(self, plain: torch.Tensor, step: Step) -> _Recorded:
+    def wrap(self, plain: torch.Tensor, step: RecordedStep) -> _Recorded:
         recorded = plain.as_subclass(_Recorded)
         recorded.plain, recorded.step, recorded.log = plain, step, self
         return recorded
@@ -94,20 +94,20 @@ class _Log:
         whole = self.add(function, args, kwargs, None)
         parts = []
         for i, one in enumerate(results):
-            self.steps.append(Step(_part, (whole, i), {}, tuple(one.shape), whole.module))
+            self.steps.append(RecordedStep(_part, (whole, i), {}, tuple(one.shape), whole.module))
             parts.append(self.wrap(one, self.steps[-1]))
         return parts if isinstance(results, list) else tuple(parts)
 
 
 def record(
     function: Callable[[torch.Tensor], Any], example: torch.Tensor, watched: nn.Module | None = None
-) -> tuple[list[Step], list[Step]]:
+) -> tuple[list[RecordedStep], list[RecordedStep]]:
     """Return the steps in their order, the first being the example, and those whose tensors the function returns.
 
     watched: a module that no one else runs meanwhile; the steps then name its parts.
     """
     log = _Log()
-    log.steps.append(Step(None, shape=tuple(example.shape)))
+    log.steps.append(RecordedStep(None, shape=tuple(example.shape)))
     handles = []
 
     def leave(*_: Any) -> None:
@@ -125,16 +125,16 @@ def record(
     return log.steps, [one.step for one in _flat(outputs) if isinstance(one, _Recorded)]
 
 
-def users(steps: Sequence[Step]) -> dict[Step, list[Step]]:
+def users(steps: Sequence[RecordedStep]) -> dict[RecordedStep, list[RecordedStep]]:
     """Return the steps that take the tensor of each step."""
-    taken: dict[Step, list[Step]] = {step: [] for step in steps}
+    taken: dict[RecordedStep, list[RecordedStep]] = {step: [] for step in steps}
     for step in steps:
         for one in step.inputs:
             taken[one].append(step)
     return taken
 
 
-def convolution(step: Step) -> nn.Conv2d | None:
+def convolution(step: RecordedStep) -> nn.Conv2d | None:
     """Return a conv2d as a layer that pads opposite sides alike; None if there is none.
 
     What its module pads further on one side before, as TensorFlow does, becomes zeros of the kernel.
@@ -142,15 +142,19 @@ def convolution(step: Step) -> nn.Conv2d | None:
     given = named(step, "input weight bias stride padding dilation groups")
     if step.name != "conv2d" or not isinstance(given["weight"], torch.Tensor):
         return None
-    weight, bias, dilation = given["weight"].clone(), given.get("bias"), pair(given.get("dilation", 1))
+    weight, bias, dilation = given["weight"].clone(), given.get("bias"), as_pair(given.get("dilation", 1))
     sides = _padding(step, given)
     if sides is None or any((after - before) % d for (before, after), d in zip(sides, dilation, strict=True)):
         return None
     more = [(after - before) // d for (before, after), d in zip(sides, dilation, strict=True)]
     (above, below), (left, right) = ((max(n, 0), max(-n, 0)) for n in more)
     weight = F.pad(weight, (left, right, above, below))
-    padding, stride, groups = pair([max(one) for one in sides]), pair(given.get("stride", 1)), given.get("groups", 1)
-    n_out, n_in, size = weight.shape[0], weight.shape[1], pair(weight.shape[2:])
+    padding, stride, groups = (
+        as_pair([max(one) for one in sides]),
+        as_pair(given.get("stride", 1)),
+        given.get("groups", 1),
+    )
+    n_out, n_in, size = weight.shape[0], weight.shape[1], as_pair(weight.shape[2:])
     layer = nn.Conv2d(n_in * groups, n_out, size, stride, padding, dilation, groups, bias is not None, device="meta")
     layer.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
     if bias is not None:
@@ -158,12 +162,12 @@ def convolution(step: Step) -> nn.Conv2d | None:
     return layer.eval()
 
 
-def _padding(step: Step, given: Mapping[str, Any]) -> list[tuple[int, int]] | None:
+def _padding(step: RecordedStep, given: Mapping[str, Any]) -> list[tuple[int, int]] | None:
     """Return the zeros before and after both axes; None if it pads with something else."""
     padding, source = given.get("padding", 0), step.inputs[0]
     if isinstance(padding, str):
         return None
-    sides = [(pad, pad) for pad in pair(padding)]
+    sides = [(pad, pad) for pad in as_pair(padding)]
     if not source.is_padding or source.module is not step.module:
         return sides
     pad = named(source, "input pad mode value")
@@ -173,12 +177,12 @@ def _padding(step: Step, given: Mapping[str, Any]) -> list[tuple[int, int]] | No
     return [(sides[0][0] + top, sides[0][1] + bottom), (sides[1][0] + left, sides[1][1] + right)]
 
 
-def named(step: Step, names: str) -> dict[str, Any]:
+def named(step: RecordedStep, names: str) -> dict[str, Any]:
     """Return the arguments of a step by name, those left out missing."""
     return dict(zip(names.split(), step.args, strict=False)) | dict(step.kwargs)
 
 
-def pair(value: Any) -> tuple[int, int]:
+def as_pair(value: Any) -> tuple[int, int]:
     """Return a size of both axes, which a layer may give as one number."""
     first, last = (value, value) if isinstance(value, int) else (tuple(value) * 2)[:2]
     return int(first), int(last)

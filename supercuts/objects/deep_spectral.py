@@ -10,7 +10,7 @@ from pydantic import BaseModel, NonNegativeFloat, PositiveInt
 
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
-from supercuts.objects.graphs import (
+from supercuts.objects.node_graph import (
     EigenPairs,
     Foreground,
     NodeGraph,
@@ -40,7 +40,7 @@ def deep_spectral(
 ) -> Foreground:
     """Return where the first eigenvector is positive; it may have several components. `color`: spectral_pairs.
 
-    >>> from supercuts.objects.graphs import grid_graph
+    >>> from supercuts.objects.node_graph import grid_graph
     >>> features = np.array([[1.0, 0], [1, 0], [1, 0.1], [0, 1]])
     >>> deep_spectral(features, grid_graph(1, 4)).is_object.tolist()
     [False, False, False, True]

@@ -17,7 +17,7 @@ from torch import nn
 
 from supercuts.core.errors import InputError
 from supercuts.core.progress import Progress
-from supercuts.objects.graphs import Foreground, NodeGraph, check_features, foreground
+from supercuts.objects.node_graph import Foreground, NodeGraph, check_features, foreground
 
 _TINY = 1e-12
 

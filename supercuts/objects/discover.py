@@ -24,13 +24,13 @@ from supercuts.objects.deep_spectral import deep_spectral
 from supercuts.objects.deepcut import CC, NCUT, DeepCutConfig, deepcut_object
 from supercuts.objects.features import PatchFeatures
 from supercuts.objects.figure_ground import figures, snap_to_tree
-from supercuts.objects.graphs import Foreground, NodeGraph, check_features, grid_graph, label_graph
+from supercuts.objects.node_graph import Foreground, NodeGraph, check_features, grid_graph, label_graph
 from supercuts.objects.result import Objects
 from supercuts.objects.tokencut import Find, LostConfig, lost, maskcut, tokencut
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Task:
+class Discovery:
     """What a method of the registry is given: features of the nodes of a graph, and how many objects are wanted.
 
     hierarchy  that whose leaves the nodes are; None on the patches of a grid
@@ -52,7 +52,7 @@ class Task:
         return maskcut(self.features, self.graph, find, self.n)
 
 
-def _tree(task: Task) -> list[Foreground]:
+def _tree(task: Discovery) -> list[Foreground]:
     if task.hierarchy is None or task.judge is None:
         raise InputError(
             "method='tree' needs a hierarchy and perceptrons that were learned for its model: find objects by "
@@ -61,16 +61,16 @@ def _tree(task: Task) -> list[Foreground]:
     return figures(task.hierarchy, task.graph, task.judge, task.n)
 
 
-def _lost(task: Task) -> list[Foreground]:
+def _lost(task: Discovery) -> list[Foreground]:
     return task.repeat(lost if task.hierarchy is None else partial(lost, config=LostConfig(k=None)))
 
 
-def _deepcut(config: DeepCutConfig, task: Task) -> list[Foreground]:
+def _deepcut(config: DeepCutConfig, task: Discovery) -> list[Foreground]:
     config = config.model_copy(update={"seed": task.seed})
     return task.repeat(partial(deepcut_object, config=config, progress=task.progress))
 
 
-METHODS: dict[str, Callable[[Task], list[Foreground]]] = {
+METHODS: dict[str, Callable[[Discovery], list[Foreground]]] = {
     "tree": _tree,
     "tokencut": lambda task: task.repeat(tokencut),
     "deep_spectral": lambda task: task.repeat(deep_spectral),
@@ -111,7 +111,7 @@ def discover(
     (True, False)
     """
     graph = label_graph(h.labels)
-    found = _find(Task(h.embeddings if features is None else features, graph, n, seed, h, judge, progress), method)
+    found = _find(Discovery(h.embeddings if features is None else features, graph, n, seed, h, judge, progress), method)
     return _paint(found, graph, h.labels, h if refine else None)
 
 
@@ -125,11 +125,11 @@ def discover_patches(
 ) -> Objects:
     """Return at most `n` objects of an image of that height and width, found on its patches: the published methods."""
     graph = grid_graph(*patches.values.shape[1:])
-    found = _find(Task(patches.nodes, graph, n, seed, progress=progress), method)
+    found = _find(Discovery(patches.nodes, graph, n, seed, progress=progress), method)
     return _paint(found, graph, patches.grid_labels(*shape), None)
 
 
-def _find(task: Task, method: str | Find) -> list[Foreground]:
+def _find(task: Discovery, method: str | Find) -> list[Foreground]:
     check_whole("n", task.n, remedy="Ask for at least one object.")
     check_in_range("n", task.n, 1, np.inf, remedy="Ask for at least one object.")
     if not isinstance(method, str):

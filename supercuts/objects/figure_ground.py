@@ -21,7 +21,7 @@ from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import color_features
 from supercuts.merging.affinity import Perceptrons
 from supercuts.objects import _kernels
-from supercuts.objects.graphs import Foreground, NodeGraph, foreground, label_borders
+from supercuts.objects.node_graph import Foreground, NodeGraph, foreground, label_borders
 
 _SPREADS = (0.3, 0.7)  # of likeness, in standard deviations of the image
 _NEIGHBORHOOD = 0.25  # standard deviation of local contrast, as a share of the image's sides
@@ -105,7 +105,7 @@ def leaf_saliency(
 
     A leaf is what its ancestors are on average, of which those count that are large and stand out from their parents.
     """
-    features = node_features(h, config)
+    features = figure_features(h, config)
     values = judge.probability(features)
     area = h.areas()
     area = area / area[-1]
@@ -117,7 +117,7 @@ def leaf_saliency(
     return stretched.astype(np.float32)
 
 
-def node_features(h: Hierarchy, config: FigureGroundConfig | None = None) -> Float32[np.ndarray, "nodes features"]:
+def figure_features(h: Hierarchy, config: FigureGroundConfig | None = None) -> Float32[np.ndarray, "nodes features"]:
     """Return what is known of each node, in the order of FEATURES; contrasts are means over its leaves.
 
     Of an image with a mask, places count in the box of what is left, and the frame is where that ends, also inside the

@@ -23,7 +23,7 @@ from supercuts.images.convert import color_features
 from supercuts.objects import _kernels
 from supercuts.objects.deep_spectral import spectral_pairs, spectral_regions
 from supercuts.objects.deepcut import DeepCutConfig, deepcut
-from supercuts.objects.graphs import NodeGraph, check_features, label_graph
+from supercuts.objects.node_graph import NodeGraph, check_features, label_graph
 from supercuts.objects.result import Objects, Parts
 
 _USUAL = 4  # parts of an object where neither the caller nor a level says

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from supercuts.core.checks import check_in_range
-from supercuts.objects.graphs import (
+from supercuts.objects.node_graph import (
     Foreground,
     NodeGraph,
     check_features,
@@ -38,7 +38,7 @@ def tokencut(
 ) -> Foreground:
     """Return the object of a graph.
 
-    >>> from supercuts.objects.graphs import grid_graph
+    >>> from supercuts.objects.node_graph import grid_graph
     >>> features = np.array([[1.0, 0], [1, 0], [1, 0], [0, 1]])
     >>> tokencut(features, grid_graph(1, 4)).is_object.tolist()
     [False, False, False, True]
@@ -70,7 +70,7 @@ def lost(
     The seed is the node of lowest degree, the area of the nodes with a positive product; those of the k lowest that are
     like the seed vote with their products, each by its area, and a positive sum is object.
 
-    >>> from supercuts.objects.graphs import grid_graph
+    >>> from supercuts.objects.node_graph import grid_graph
     >>> features = np.array([[1.0, 0], [1, 0], [1, 0], [-1, 1]])
     >>> lost(features, grid_graph(1, 4)).is_object.tolist()
     [False, False, False, True]

@@ -20,9 +20,9 @@ from einops import rearrange
 from jaxtyping import Float32, Int, Int32
 
 from supercuts.core.errors import InputError
-from supercuts.refine.config import RefineConfig
-from supercuts.refine.network import KanezakiCNN, choose_precision
 from supercuts.refine.objective import Terms, classify, objective, pixel_weights
+from supercuts.refine.refine_config import RefineConfig
+from supercuts.refine.refiner import KanezakiCNN, choose_precision
 from supercuts.superpixels.grid import connected_pieces
 
 

@@ -14,8 +14,8 @@ from supercuts.images.convert import color_features, preview, to_unit
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count, merge_tree
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.predict import filled
-from supercuts.refine.config import RefineConfig
 from supercuts.refine.fit import Example, Watch, fit, label, respond
+from supercuts.refine.refine_config import RefineConfig
 from supercuts.superpixels.grid import connected
 
 # few steps suffice to a network that starts from labels; left to its own labels it would soon keep but a few of them

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from supercuts.core.threads import in_threads
 from supercuts.refine import _kernels
-from supercuts.refine.config import LossConfig
-from supercuts.refine.network import row_parts
+from supercuts.refine.refine_config import ObjectiveConfig
+from supercuts.refine.refiner import row_parts
 
 Response = Float[torch.Tensor, "classes height width"]
 
@@ -106,7 +106,7 @@ def objective(
     classified: Classified,
     targets: Int32[np.ndarray, "height width"],
     weights: Float32[np.ndarray, "height width"],
-    config: LossConfig,
+    config: ObjectiveConfig,
 ) -> tuple[torch.Tensor, Terms]:
     """Return the loss, which can be differentiated once, and its terms.
 
@@ -126,7 +126,7 @@ def objective(
 
 
 def pixel_weights(
-    scribbles: Int32[np.ndarray, "height width"], config: LossConfig
+    scribbles: Int32[np.ndarray, "height width"], config: ObjectiveConfig
 ) -> Float32[np.ndarray, "height width"]:
     """Return mu / (pixels without a scribble) there, and scribble / (pixels with one) there; -1 is no scribble.
 
@@ -151,7 +151,7 @@ class _Fused(torch.autograd.Function):
         classified: Classified,
         targets: np.ndarray,
         weights: np.ndarray,
-        config: LossConfig,
+        config: ObjectiveConfig,
     ) -> tuple[torch.Tensor, Terms]:
         assert classified.soft is not None
         _, n_classes, height, width = response.shape
@@ -186,7 +186,7 @@ class _Fused(torch.autograd.Function):
         return (ctx.gradient if factor == 1 else ctx.gradient * factor), None, None, None, None
 
 
-def _coefficients(config: LossConfig) -> tuple[float, ...]:
+def _coefficients(config: ObjectiveConfig) -> tuple[float, ...]:
     """Return the factors of Terms; mu and scribble are in the weights of the pixels."""
     return 1.0, config.nu * config.nu_y, config.nu * config.nu_x, config.M, config.m
 

@@ -28,12 +28,12 @@ from supercuts.images.draw import random_colors
 from supercuts.images.formats.array_files import read_variables
 from supercuts.images.io import read_bands, read_image, write_labels_png, write_png
 from supercuts.images.raster import ReadOptions, read_raster
-from supercuts.refine.config import PartitionConfig, PreprocessConfig, RefineConfig
 from supercuts.refine.fit import Example, Step, Watch, fit, label
-from supercuts.refine.network import KanezakiCNN, load_network, save_network
+from supercuts.refine.refine_config import PartitionConfig, PreprocessConfig, RefineConfig
+from supercuts.refine.refiner import KanezakiCNN, load_refiner, save_refiner
 
 
-def prepare(
+def prepare_run(
     image: Float32[np.ndarray, "height width channels"], config: PreprocessConfig
 ) -> Float32[np.ndarray, "new_height new_width channels"]:
     """Return the image cropped, blurred, resized (bilinear, smoothed first where it shrinks) and equalised.
@@ -247,7 +247,7 @@ def read_example(run: Run, path: Path, scribbles: Path | None = None) -> Example
         raise ImageError(
             f"{scribbles}: {marks.shape} pixels, the image {path} has {image.shape[:2]}: draw on that one."
         )
-    image = prepare(image, config.preprocess)
+    image = prepare_run(image, config.preprocess)
     marks = None if marks is None else prepare_labels(marks, config.preprocess)
     h = None if run.tree is None else run.tree(image, config.partition.n_segments)
     return Example(image, superpixels_of(image, h, config), marks, initial_of(h, config))
@@ -275,7 +275,7 @@ def refine_file(
     example = read_example(run, path, scribbles)
     network, record, preview = fit_and_record([example], run, name, watch)
     weights = run.out / f"{name}_model.safetensors"
-    save_network(weights, network, run.config, [str(path)])
+    save_refiner(weights, network, run.config, [str(path)])
     return write_result(run, network, path, name, example, {**record, "files": [str(weights), *preview]})
 
 
@@ -286,7 +286,7 @@ def train_file(run: Run, paths: Sequence[Path], watch: Watch | None = None) -> t
     """
     weights, names = run.out / "model.safetensors", [str(path) for path in paths]
     if weights.is_file():
-        network, _, images = load_network(weights, run.device)
+        network, _, images = load_refiner(weights, run.device)
         if images != names:
             raise InputError(f"{weights} was fitted to other images: give another folder to --out.")
         return network, {}
@@ -297,7 +297,7 @@ def train_file(run: Run, paths: Sequence[Path], watch: Watch | None = None) -> t
         except ImageError as error:
             failures[str(path)] = str(error)
     network, _, _ = fit_and_record(examples, run, "train", watch)
-    save_network(weights, network, run.config, names)
+    save_refiner(weights, network, run.config, names)
     return network, failures
 
 

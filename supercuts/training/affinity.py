@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, Positiv
 from torch import nn
 
 from supercuts.core.arrays import contingency
-from supercuts.datasets.base import Sample
+from supercuts.datasets.sample import Sample
 from supercuts.graph.rag import RegionGraph, RegionStatistics, region_statistics
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.images.io import read_channels
@@ -41,7 +41,7 @@ class PerceptronTrainingConfig(BaseModel, frozen=True, extra="forbid"):
     seed: NonNegativeInt = 0
 
 
-def fit(
+def fit_perceptrons(
     features: np.ndarray, targets: np.ndarray, weights: np.ndarray, config: PerceptronTrainingConfig
 ) -> Perceptrons:
     """Return the perceptrons of least weighted cross-entropy with targets (S,) in 0..1."""
@@ -99,7 +99,7 @@ class Leaves:
     tables: list[np.ndarray]
 
 
-def describe(sample: Sample, network: Network, n_leaves: int, config: PipelineConfig | None = None) -> Leaves:
+def describe_leaves(sample: Sample, network: Network, n_leaves: int, config: PipelineConfig | None = None) -> Leaves:
     """Return the leaves that the pipeline makes of a sample's image."""
     config = config or default_config(network)
     maps = predict(read_channels(sample.image_path, network.config.channels), network, config.views)
@@ -123,7 +123,7 @@ def learn_affinity(images: Sequence[Leaves], config: AffinityTrainingConfig | No
             # all numbers of regions count: few pairs are judged when few regions are left
             newest = np.maximum(judgements.nodes.max(1), image.graph.n_nodes - 1)
             weights.append(1 / np.sqrt(2 * image.graph.n_nodes - 1 - newest))
-        learned = fit(np.concatenate(features), np.concatenate(targets), np.concatenate(weights), config)
+        learned = fit_perceptrons(np.concatenate(features), np.concatenate(targets), np.concatenate(weights), config)
         affinity = Affinity(**learned.arrays())
     return affinity
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float64, Int32
 from pydantic import BaseModel, Field, NonNegativeInt
 
-from supercuts.datasets.base import Sample
+from supercuts.datasets.sample import Sample
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import LEVELS
 from supercuts.hierarchy.tree import Hierarchy
@@ -27,9 +27,15 @@ from supercuts.merging.agglomerative import MergeTree
 from supercuts.metrics.region import THRESHOLDS, tree_scores
 from supercuts.model import Model
 from supercuts.networks.network import VIEWS, Calibration, Network
-from supercuts.objects.figure_ground import node_features
+from supercuts.objects.figure_ground import figure_features
 from supercuts.settings import default_config
-from supercuts.training.affinity import AffinityTrainingConfig, PerceptronTrainingConfig, describe, fit, learn_affinity
+from supercuts.training.affinity import (
+    AffinityTrainingConfig,
+    PerceptronTrainingConfig,
+    describe_leaves,
+    fit_perceptrons,
+    learn_affinity,
+)
 from supercuts.training.graphs import GNNTrainingConfig, learn_gnn
 
 _FALL = 2.0  # how fast a segment that meets the frame stops being figure
@@ -41,14 +47,14 @@ def learn_figure_ground(
     config: PerceptronTrainingConfig | None = None,
 ) -> Perceptrons:
     """Return the perceptrons; truths are, for each image, one (H, W) segmentation per annotator."""
-    features = [node_features(h) for h in hierarchies]
+    features = [figure_features(h) for h in hierarchies]
     targets, weights = [], []
     for h, of_image in zip(hierarchies, truths, strict=True):
         area = h.areas()
         targets.append(sum_of_figure(h, of_image) / area)
         weights.append(area / h.labels.size)  # large nodes decide about many pixels
     weight = np.concatenate(weights)
-    return fit(
+    return fit_perceptrons(
         np.concatenate(features),
         np.concatenate(targets).astype(np.float32),
         weight / weight.mean(),
@@ -153,10 +159,10 @@ def learn_calibration(
     config = config or CalibrationConfig()
     settings = default_config(network)
     many_views = settings.model_copy(update={"views": VIEWS["many"]})
-    images = [describe(sample, network, config.leaves, settings) for sample in track(samples, "superpixels")]
+    images = [describe_leaves(sample, network, config.leaves, settings) for sample in track(samples, "superpixels")]
     # one affinity serves one view and many, and learns from twice as many borders
     passes = track(samples, "superpixels of many views")
-    both = images + [describe(sample, network, config.leaves, many_views) for sample in passes]
+    both = images + [describe_leaves(sample, network, config.leaves, many_views) for sample in passes]
     with working("learning the affinity"):
         affinity = learn_affinity(both, AffinityTrainingConfig(seed=config.seed))
     trees = [merge_by_affinity(image.graph, image.statistics, affinity) for image in images]

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from supercuts.core.files import atomic_path
 from supercuts.images.io import write_png
 from supercuts.training.module import SSNTraining
-from supercuts.training.samples import picture
+from supercuts.training.samples import draw_judged
 
 MONITOR = "val_asa"
 
@@ -90,7 +90,7 @@ class StopEarly(EarlyStopping):
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
-class Report(Callback):
+class ValidationReport(Callback):
     """Adds each validation to the curve, and writes it with a picture of some of the superpixels."""
 
     def __init__(self, out: Path) -> None:
@@ -108,7 +108,7 @@ class Report(Callback):
                 writer.writeheader()
                 writer.writerows(curve)
             if drawn:
-                sheet = picture(drawn)
+                sheet = draw_judged(drawn)
                 write_png(self.out / "pictures" / f"step_{trainer.global_step:06d}.png", sheet)
                 for logger in trainer.loggers:
                     if isinstance(logger, TensorBoardLogger):

@@ -19,13 +19,13 @@ from torch.utils.data import Dataset
 from supercuts.core.arrays import contingency
 from supercuts.core.errors import FileFormatError, InputError, SuperCutsError
 from supercuts.core.files import atomic_path
-from supercuts.datasets.base import Sample
+from supercuts.datasets.sample import Sample
 from supercuts.graph.rag import contract, contract_statistics
 from supercuts.hierarchy.cuts import cut_by_count
 from supercuts.images.io import read_channels
 from supercuts.merging.affinity import Affinity, merge_by_affinity
 from supercuts.merging.agglomerative import MergeTree
-from supercuts.merging.gnn import Data, DataLoader, EdgeGNN, GNNConfig, graph_data, to_data
+from supercuts.merging.gnn import Data, DataLoader, EdgeGNN, GNNConfig, graph_data, statistics_data
 from supercuts.model import Model
 from supercuts.networks.backbones.weights import read_torch
 from supercuts.networks.predict import predict
@@ -190,7 +190,7 @@ def graphs_of(image: Leaves, affinity: Affinity, n_graphs: int, rng: np.random.G
 def _coarser(image: Leaves, tree: MergeTree, n_regions: int) -> Data:
     region = cut_by_count(tree.parents, tree.altitudes, image.graph.n_nodes, n_regions).region_of_leaf
     graph, statistics = contract(image.graph, region), contract_statistics(image.statistics, image.graph, region)
-    data = to_data(graph, statistics)
+    data = statistics_data(graph, statistics)
     tables = [np.zeros((len(table), graph.n_nodes)) for table in image.tables]
     for of_regions, of_leaves in zip(tables, image.tables, strict=True):
         np.add.at(of_regions.T, region, of_leaves.T)

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from supercuts.core.config import save_resolved
 from supercuts.core.errors import InputError
-from supercuts.datasets.base import data_root
 from supercuts.datasets.labelled_images import UNLABELLED, LabelledImage, LabelledImages, open_labelled
+from supercuts.datasets.sample import data_root
 from supercuts.selftaught.classifier import (
     SIDE_PX,
     Autoencoder,
@@ -216,7 +216,7 @@ class LearnedTraining(L.LightningModule):
         optimizer.step()
 
 
-def train(config: LearnedTrainConfig) -> Path:
+def train_refiner(config: LearnedTrainConfig) -> Path:
     """Train as `config` says, going on from the run's last checkpoint if there is one; return model.safetensors."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # at INFO it advertises other products
     images = open_images(config.data, config.data.split, config.data.limit)

@@ -16,7 +16,6 @@ from supercuts.networks.ssn_config import SSNConfig
 from supercuts.networks.torch_network import TorchNetwork
 from supercuts.superpixels.grid import make_grid
 from supercuts.superpixels.kmeans_torch import CellLayout, make_layout, pool, soft_kmeans, spread, to_cells
-from supercuts.training.config import LossConfig, TrainConfig
 from supercuts.training.samples import (
     CropStream,
     Judged,
@@ -26,6 +25,7 @@ from supercuts.training.samples import (
     collate,
     judge,
 )
+from supercuts.training.training_config import LossConfig, TrainConfig
 
 
 def boundary_loss(logits: torch.Tensor, share: torch.Tensor) -> torch.Tensor:

@@ -15,9 +15,9 @@ from jaxtyping import Int32, UInt8
 from torch.utils.data import Dataset, Sampler
 
 from supercuts.core.errors import FileFormatError
-from supercuts.datasets.base import Sample, data_root
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.datasets.label_folder import LabelFolder
+from supercuts.datasets.sample import Sample, data_root
 from supercuts.evaluate.superpixels import score_superpixels
 from supercuts.images.convert import preview
 from supercuts.images.draw import draw_boundaries
@@ -26,7 +26,7 @@ from supercuts.networks.network import Network, Pixels
 from supercuts.networks.predict import predict
 from supercuts.settings import default_config
 from supercuts.superpixels.leaves import make_leaves
-from supercuts.training.config import DataConfig
+from supercuts.training.training_config import DataConfig
 
 NEAR_PX = 2  # people draw the same boundary a pixel or two apart
 
@@ -251,7 +251,7 @@ def judge(
     return Judged(preview(image), labels[0], scores, float(np.mean([one.asa for one in figures])))
 
 
-def picture(judged: Sequence[Judged]) -> UInt8[np.ndarray, "height width 3"]:
+def draw_judged(judged: Sequence[Judged]) -> UInt8[np.ndarray, "height width 3"]:
     """Return the images one below the other with the borders of their superpixels."""
     drawn = [draw_boundaries(one.image, one.labels) for one in judged]
     width = max(one.shape[1] for one in drawn)

@@ -31,10 +31,10 @@ from supercuts.networks.files import load_network, save_network
 from supercuts.networks.ssn import make_ssn
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.networks.torch_network import TorchNetwork
-from supercuts.training.callbacks import Averaging, KeepBest, KeepLast, Report, SafeCheckpoints, StopEarly
-from supercuts.training.config import TrainConfig
+from supercuts.training.callbacks import Averaging, KeepBest, KeepLast, SafeCheckpoints, StopEarly, ValidationReport
 from supercuts.training.module import SSNTraining
 from supercuts.training.samples import CropStream, ValidationImages, training_samples, validation_samples
+from supercuts.training.training_config import TrainConfig
 
 
 def write_card(
@@ -105,7 +105,7 @@ _EXPECTED = (
 )
 
 
-def train(config: TrainConfig) -> Path:
+def train_ssn(config: TrainConfig) -> Path:
     """Train as `config` says, going on from the run's last checkpoint if there is one; return model.safetensors.
 
     The weights are the averaged ones: those of the best validation, without validation the last. Started by torchrun,
@@ -217,7 +217,7 @@ def _callbacks(config: TrainConfig, is_judged: bool) -> list[Callback]:
     folder = config.out / "checkpoints"
     callbacks: list[Callback] = [Averaging(config.ema_decay), TQDMProgressBar(refresh_rate=20)]
     if is_judged:
-        callbacks += [Report(config.out), KeepBest(folder)]
+        callbacks += [ValidationReport(config.out), KeepBest(folder)]
         if config.validation.patience is not None:
             callbacks.append(StopEarly(config.validation.patience))
     judged_every = (config.validation.every_steps or 0) if is_judged else 0

@@ -14,7 +14,7 @@ from supercuts.batch import outputs
 from supercuts.batch.outputs import ALSO, REGIONS, Segmenter, is_full, keyword_of, suffixes, write_outputs
 from supercuts.batch.task import Task
 from supercuts.core.errors import InputError, MissingDependencyError
-from supercuts.export.registry import FORMATS
+from supercuts.export.export_formats import FORMATS
 from supercuts.hierarchy.tree import Hierarchy
 
 NEEDS = {"coco": "pycocotools", "sam": "pycocotools", "ome-zarr": "zarr"}

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supercuts.refine.config import RefineConfig
 from supercuts.refine.fit import Example, fit
+from supercuts.refine.refine_config import RefineConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 

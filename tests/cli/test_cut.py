@@ -8,7 +8,7 @@ from PIL import Image
 
 import supercuts
 from supercuts.export import html_viewer
-from supercuts.export.registry import FORMATS
+from supercuts.export.export_formats import FORMATS
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.formats.array_files import read_variables
 from supercuts.images.georeference import Georeference

@@ -17,9 +17,9 @@ from supercuts.datasets.annotations import (
     find_partner,
     list_images,
     read_lines,
-    read_mask,
+    read_mask_pixels,
 )
-from supercuts.datasets.base import AnySample
+from supercuts.datasets.sample import AnySample
 from supercuts.images.io import read_image
 
 BOXES = np.array([[0, 0, 2, 2]])
@@ -59,12 +59,14 @@ def test_keypoints_that_do_not_fit_are_refused(visible):
 
 
 def test_half_of_full_scale_is_not_yet_object(tmp_path):
-    np.testing.assert_array_equal(read_mask(save(tmp_path / "a.png", [[0, 1, 127, 128, 255]])), [[0, 0, 0, 1, 1]])
+    np.testing.assert_array_equal(
+        read_mask_pixels(save(tmp_path / "a.png", [[0, 1, 127, 128, 255]])), [[0, 0, 0, 1, 1]]
+    )
 
 
 def test_a_mask_of_zeros_and_ones_is_a_mask(tmp_path):
-    np.testing.assert_array_equal(read_mask(save(tmp_path / "a.png", [[0, 1, 1]])), [[0, 1, 1]])
-    assert not read_mask(save(tmp_path / "b.png", [[0, 0]])).any()
+    np.testing.assert_array_equal(read_mask_pixels(save(tmp_path / "a.png", [[0, 1, 1]])), [[0, 1, 1]])
+    assert not read_mask_pixels(save(tmp_path / "b.png", [[0, 0]])).any()
 
 
 def test_a_palette_is_looked_up(tmp_path):
@@ -72,7 +74,7 @@ def test_a_palette_is_looked_up(tmp_path):
     image.putdata([0, 1, 2])
     image.putpalette([0, 0, 0, 255, 255, 255, 90, 90, 90])
     image.save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), [[0, 1, 0]])
+    np.testing.assert_array_equal(read_mask_pixels(tmp_path / "a.png"), [[0, 1, 0]])
 
 
 def test_a_sample_reads_when_asked_and_can_be_sent_to_a_process(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supercuts.datasets.base import Sample
+from supercuts.datasets.sample import Sample
 
 HALVES = np.repeat([[0, 0, 1, 1]], 4, axis=0).astype(np.int32)
 WHOLE = np.zeros((4, 4), np.int32)

@@ -19,7 +19,7 @@ from supercuts.evaluate.objects import (
     summarise_objects,
     summarise_parts,
 )
-from supercuts.evaluate.run import from_plain, to_plain
+from supercuts.evaluate.parallel import from_plain, to_plain
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.objects.result import Objects, Parts
 

@@ -13,7 +13,7 @@ from supercuts.evaluate.report import (
     write_csv,
     write_figures,
     write_hierarchies,
-    write_json,
+    write_report,
     write_superpixels,
 )
 from supercuts.evaluate.scorers import MethodResult
@@ -93,7 +93,7 @@ def test_tables_of_different_columns_are_joined(tmp_path):
 
 
 def test_json_is_standard(tmp_path):
-    write_json(tmp_path / "d.json", {"a": float("nan"), "b": [float("inf"), 1.5]})
+    write_report(tmp_path / "d.json", {"a": float("nan"), "b": [float("inf"), 1.5]})
     assert json.loads((tmp_path / "d.json").read_text()) == {"a": None, "b": [None, 1.5]}
 
 

@@ -18,12 +18,12 @@ from supercuts.evaluate.results import (
     SoftMap,
     as_labels,
     as_strength,
-    check_size,
+    check_result_size,
     find_results,
     is_integral,
-    read_hierarchy,
     read_hierarchy_result,
     read_labels,
+    read_result_hierarchy,
 )
 from supercuts.hierarchy.tree import Hierarchy
 
@@ -473,12 +473,12 @@ def tree():
 
 def test_hierarchy_is_told_from_other_files(tmp_path):
     tree().save(tmp_path / "h.npz")
-    read = read_hierarchy(tmp_path / "h.npz")
+    read = read_result_hierarchy(tmp_path / "h.npz")
     assert isinstance(read, Hierarchy)
     np.testing.assert_array_equal(read.labels, tree().labels)
     np.savez(tmp_path / "a.npz", array=np.zeros((2, 3), np.uint16))
-    assert read_hierarchy(tmp_path / "a.npz") is None
-    assert read_hierarchy(tmp_path / "a.mat") is None
+    assert read_result_hierarchy(tmp_path / "a.npz") is None
+    assert read_result_hierarchy(tmp_path / "a.mat") is None
 
 
 def test_damaged_hierarchy_is_refused(tmp_path, as_installed_result_files):
@@ -486,9 +486,9 @@ def test_damaged_hierarchy_is_refused(tmp_path, as_installed_result_files):
     content = (tmp_path / "h.npz").read_bytes()
     (tmp_path / "h.npz").write_bytes(content[: len(content) // 2])
     with pytest.raises(FileFormatError, match=r"h.npz is damaged or not .npz .*Hierarchy.save"):
-        read_hierarchy(tmp_path / "h.npz")
+        read_result_hierarchy(tmp_path / "h.npz")
     with pytest.raises(FileFormatError, match=r"none.npz cannot be read"):
-        read_hierarchy(tmp_path / "none.npz")
+        read_result_hierarchy(tmp_path / "none.npz")
 
 
 PATH = Path("res/2018.mat")
@@ -596,8 +596,8 @@ def test_strengths_that_are_none_are_refused(array, message):
 
 
 def test_size_is_checked():
-    check_size(PATH, (2, 3), (2, 3), "the image")
+    check_result_size(PATH, (2, 3), (2, 3), "the image")
     with pytest.raises(FileFormatError, match=r"2018.mat is transposed: \(3, 2\). Expected \(2, 3\).*x.' in MATLAB"):
-        check_size(PATH, (3, 2), (2, 3), "the image")
+        check_result_size(PATH, (3, 2), (2, 3), "the image")
     with pytest.raises(FileFormatError, match=r"2018.mat is \(4, 6\). Expected \(2, 3\) .*of the image.*resized"):
-        check_size(PATH, (4, 6), (2, 3), "the image")
+        check_result_size(PATH, (4, 6), (2, 3), "the image")

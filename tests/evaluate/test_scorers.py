@@ -11,7 +11,7 @@ from PIL import Image
 import supercuts
 from supercuts.core.errors import FileFormatError
 from supercuts.datasets.annotations import AnnotatedSample, ObjectTruth, PartTruth
-from supercuts.datasets.base import Sample
+from supercuts.datasets.sample import Sample
 from supercuts.evaluate import scorers
 from supercuts.evaluate.hierarchies import score_segmentations
 from supercuts.evaluate.scorers import (

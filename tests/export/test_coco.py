@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from supercuts.export.coco import lifetimes
+from supercuts.export.coco import altitude_spans
 
 pytest.importorskip("pycocotools")
 
@@ -33,7 +33,7 @@ def test_pycocotools_reads_an_annotation_for_every_node(ragged, tmp_path):
 
 
 def test_score_is_the_range_of_altitudes_at_which_it_is_a_region(small, tmp_path):
-    np.testing.assert_array_equal(lifetimes(small), [0.25, 0.25, 0.75, 0.5, 0.25])
+    np.testing.assert_array_equal(altitude_spans(small), [0.25, 0.25, 0.75, 0.5, 0.25])
     small.export(tmp_path / "a.json", "coco")
     annotations = json.loads((tmp_path / "a.json").read_text())["annotations"]
     assert [annotation["score"] for annotation in annotations] == [0.25, 0.25, 0.75, 0.5, 0.25]

@@ -71,7 +71,7 @@ def read_label_map(path: Path) -> None:
 
 def read_config(path: Path) -> None:
     from supercuts.core.config import load_config
-    from supercuts.training.config import TrainConfig
+    from supercuts.training.training_config import TrainConfig
 
     load_config(path, TrainConfig)
 
@@ -90,9 +90,9 @@ def read_checkpoint(path: Path) -> None:
 
 
 def read_refiner(path: Path) -> None:
-    from supercuts.refine.network import load_network
+    from supercuts.refine.refiner import load_refiner
 
-    _, _, images = load_network(path)
+    _, _, images = load_refiner(path)
     assert all(isinstance(name, str) for name in images)
 
 
@@ -167,16 +167,16 @@ class Score:
 
 def read_score(path: Path) -> None:
     """Read a stored score: it is used, or there is none; a store never fails."""
-    from supercuts.datasets.base import Sample
-    from supercuts.evaluate import run
+    from supercuts.datasets.sample import Sample
+    from supercuts.evaluate import parallel
 
     truth = path.parent / "truth.bin"
     truth.write_bytes(b"1")
-    task = run.Task("m", Sample("score", path, truth, list), len)
-    store = run.Store(path.parent / "store", Score)
+    task = parallel.ScoringTask("m", Sample("score", path, truth, list), len)
+    store = parallel.Store(path.parent / "store", Score)
     folder = store.folder_of("m")
     folder.mkdir(parents=True)
-    origin = json.dumps(run._origin(task)).encode()
+    origin = json.dumps(parallel._origin(task)).encode()
     (folder / "score.json").write_bytes(path.read_bytes().replace(b'"ORIGIN"', origin))
     score = store.read(task)
     assert score is None or all(type(value) in (int, float) for value in dataclasses.astuple(score)), score
@@ -208,7 +208,7 @@ def read_graph(path: Path) -> None:
 
 
 def read_place(path: Path) -> None:
-    from supercuts.export.georeference import read_georeference
+    from supercuts.export.coordinates import read_georeference
 
     read_georeference(path, SHAPE)
 

@@ -101,7 +101,7 @@ precision: 32-true
 
 def networks() -> list[Seed]:
     from supercuts.merging.affinity import Perceptrons
-    from supercuts.networks.files import save_network, write_calibration
+    from supercuts.networks.files import save_refiner, write_calibration
     from supercuts.networks.network import Calibration
     from supercuts.networks.ssn import SSN
     from supercuts.networks.ssn_config import SSNConfig
@@ -113,7 +113,7 @@ def networks() -> list[Seed]:
     arrays = {f"figure_ground.{name}": values for name, values in learned.arrays().items()}
 
     def write(path: Path) -> None:
-        save_network(path, network, {"scene": 0.7, "object": 0.4}, torch.float16)
+        save_refiner(path, network, {"scene": 0.7, "object": 0.4}, torch.float16)
         write_calibration(path, Calibration({"scene": 0.7}, arrays, "photographs"))
 
     return [one("model.safetensors", _written("model.safetensors", write))]
@@ -134,13 +134,13 @@ def checkpoints() -> list[Seed]:
 
 
 def refiners() -> list[Seed]:
-    from supercuts.refine.config import RefineConfig
-    from supercuts.refine.network import KanezakiCNN, save_network
+    from supercuts.refine.refine_config import RefineConfig
+    from supercuts.refine.refiner import KanezakiCNN, save_refiner
 
     config = RefineConfig(n_features=4, n_classes=5)
     network = KanezakiCNN(config, 3)
     return [
-        one("net.safetensors", _written("x.safetensors", lambda path: save_network(path, network, config, ["a.png"])))
+        one("net.safetensors", _written("x.safetensors", lambda path: save_refiner(path, network, config, ["a.png"])))
     ]
 
 

@@ -18,8 +18,8 @@ def main() -> None:
     import torch
 
     from supercuts.core.config import load_config
-    from supercuts.training.config import TrainConfig
-    from supercuts.training.ssn import train
+    from supercuts.training.ssn import train_ssn
+    from supercuts.training.training_config import TrainConfig
 
     torch.set_num_threads(1)  # no pool of threads, which a fork would not have
     print("ready", file=answers)
@@ -29,7 +29,7 @@ def main() -> None:
         if child == 0:
             status = 1
             try:
-                train(load_config(line.rstrip("\n"), TrainConfig))
+                train_ssn(load_config(line.rstrip("\n"), TrainConfig))
                 Path(known).write_text("\n".join(sys.modules))
                 status = 0
             finally:

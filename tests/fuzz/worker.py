@@ -52,7 +52,6 @@ def _import_everything() -> None:
     import supercuts.evaluate.results
     import supercuts.pipeline
     import supercuts.selftaught.learned
-    import supercuts.training.config
     import supercuts.training.graphs  # noqa: F401
 
     try:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from supercuts.core.errors import InputError
 from supercuts.hierarchy import selection
 from supercuts.hierarchy._kernels import queries as _kernels_clicks
-from supercuts.hierarchy.selection import best_union, foreground_probability, node_features, object_at_clicks
+from supercuts.hierarchy.selection import best_union, click_features, foreground_probability, object_at_clicks
 from supercuts.hierarchy.tree import Hierarchy
 
 
@@ -346,7 +346,7 @@ def test_many_clicks_do_not_underflow():
 
 
 def test_hand_worked_features(hand):
-    features = node_features(hand.labels, hand.parents, hand.altitudes, 5)
+    features = click_features(hand.labels, hand.parents, hand.altitudes, 5)
     assert features.shape == (9, 4)
     np.testing.assert_allclose(features[6, :3], [np.log(0.125 / 0.875), 0, np.log(2 / 8)], rtol=1e-6)
     np.testing.assert_allclose(features[8, 1], np.log(3), rtol=1e-6)  # the root is its own parent

@@ -19,7 +19,7 @@ from supercuts.merging.gnn import (
     graph_data,
     merge_by_gnn,
     node_features,
-    to_data,
+    statistics_data,
 )
 from supercuts.networks.maps import PixelMaps
 
@@ -38,7 +38,7 @@ def described(make_mosaic):
 
 
 def network_for(graph, statistics, **changes):
-    data = to_data(graph, statistics)
+    data = statistics_data(graph, statistics)
     torch.manual_seed(0)
     return EdgeGNN(data.x.shape[1], data.edge_attr.shape[1], GNNConfig(hidden=8, **changes)).eval()
 
@@ -68,7 +68,9 @@ def test_graphs_of_a_batch_do_not_see_each_other(described):
     (graph, one), (other_graph, other) = described(), described(25, seed=3)
     network = network_for(graph, one)
     with torch.inference_mode():
-        together = network(Batch.from_data_list([to_data(graph, one), to_data(other_graph, other)])).sigmoid()
+        together = network(
+            Batch.from_data_list([statistics_data(graph, one), statistics_data(other_graph, other)])
+        ).sigmoid()
     alone = [edge_probabilities(*pair, network) for pair in ((graph, one), (other_graph, other))]
     np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-4)
 

@@ -9,7 +9,7 @@ from supercuts.graph.rag import build_rag, region_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging import priors
 from supercuts.merging.affinity import feature_names
-from supercuts.merging.registry import MergingConfig, Regions, merge
+from supercuts.merging.mergers import MergingConfig, Regions, merge
 from supercuts.training.affinity import by_boundary
 
 

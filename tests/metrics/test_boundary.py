@@ -17,8 +17,8 @@ from supercuts.metrics.boundary import (
     BoundaryScores,
     aggregate_boundary,
     best_point,
+    boundary_label_scores,
     label_boundaries,
-    label_scores,
     map_scores,
     match_boundaries,
     suppress_non_maxima,
@@ -127,7 +127,7 @@ def test_contour_map_and_labels_of_one_segmentation_score_alike(labels):
     truth = label_boundaries(labels)
     ucm = 0.5 * double_size_boundaries(labels)
     from_ucm = ucm_scores(ucm, [truth], np.array([0.5]), 0.2)
-    from_labels = label_scores([labels], [truth], np.array([0.5]), 0.2)
+    from_labels = boundary_label_scores([labels], [truth], np.array([0.5]), 0.2)
     for name in COUNTS:
         np.testing.assert_array_equal(getattr(from_ucm, name), getattr(from_labels, name))
 
@@ -223,7 +223,7 @@ def test_a_near_pixel_of_a_lower_threshold_takes_over():
 @given(label_maps)
 def test_perfect_prediction_scores_perfectly(labels):
     truth = thin_boundaries(labels)
-    scores = label_scores([labels], [truth, truth])
+    scores = boundary_label_scores([labels], [truth, truth])
     expected = 1.0 if truth.any() else 0.0
     assert scores.recall[0] == scores.precision[0] == scores.f[0] == expected
     assert aggregate_boundary([scores]).ods_f == expected
@@ -244,8 +244,8 @@ def test_transposition_changes_next_to_nothing():
     rng = np.random.default_rng(0)
     labels = (scipy.ndimage.gaussian_filter(rng.normal(size=(60, 80)), 4) * 12).astype(np.int32)
     moved = np.roll(labels, (1, 1), (0, 1))
-    score = label_scores([moved], [thin_boundaries(labels)], tolerance=0.01)
-    transposed = label_scores([moved.T], [thin_boundaries(labels).T], tolerance=0.01)
+    score = boundary_label_scores([moved], [thin_boundaries(labels)], tolerance=0.01)
+    transposed = boundary_label_scores([moved.T], [thin_boundaries(labels).T], tolerance=0.01)
     assert 0.3 < score.f[0] < 1
     # thinning removes north and east borders first, so a few pixels differ
     assert transposed.f[0] == pytest.approx(score.f[0], abs=0.03)
@@ -282,11 +282,11 @@ def test_bad_inputs_are_refused(arguments, remedy):
 def test_bad_lists_of_label_maps_are_refused():
     labels, truth = np.zeros((2, 2), np.int32), np.zeros((2, 2), bool)
     with pytest.raises(InputError, match="Give at least one segmentation"):
-        label_scores([], [truth])
+        boundary_label_scores([], [truth])
     with pytest.raises(InputError, match="give one for each, or none"):
-        label_scores([labels], [truth], np.array([1.0, 2.0]))
+        boundary_label_scores([labels], [truth], np.array([1.0, 2.0]))
     with pytest.raises(InputError, match="score maps of one image"):
-        label_scores([labels, labels[:1]], [truth])
+        boundary_label_scores([labels, labels[:1]], [truth])
 
 
 # over thresholds and images
@@ -379,7 +379,7 @@ def test_scores_stay_in_range_whatever_the_order(case):
 def test_one_pixel(strength, is_truth, f):
     scores = map_scores(np.array([[strength]]), [np.array([[is_truth]])], np.array([0.5]))
     assert scores.f.tolist() == [f]
-    assert label_scores([np.array([[0]])], [np.array([[is_truth]])]).n_predicted.tolist() == [0]
+    assert boundary_label_scores([np.array([[0]])], [np.array([[is_truth]])]).n_predicted.tolist() == [0]
     assert ucm_scores(np.full((3, 3), 0.7), [np.array([[True]])], np.array([0.5])).f.tolist() == [1]
 
 
@@ -401,7 +401,7 @@ def reference_scores(folder, form):
                 yield map_scores(np.asarray(image) / 255, truths, thresholds)
         else:
             segmentations = scipy.io.loadmat(folder / "segs" / path.name)["segs"].ravel()
-            yield label_scores([labels.astype(np.int32) for labels in segmentations], truths)
+            yield boundary_label_scores([labels.astype(np.int32) for labels in segmentations], truths)
 
 
 @pytest.mark.dataset

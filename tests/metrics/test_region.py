@@ -18,8 +18,8 @@ from supercuts.metrics.region import (
     aggregate,
     aggregate_pooled_iou,
     label_pooled_iou,
-    label_scores,
     rand_index,
+    region_label_scores,
     segmentation_covering,
     tree_pooled_iou,
     tree_scores,
@@ -116,10 +116,10 @@ def assert_same_scores(got, expected):
 @given(pairs, st.integers(0, 99))
 def test_relabelling_and_transposing_change_no_label_scores(pair, seed):
     # either map is annotator and prediction in turn
-    expected = label_scores(pair, pair)
+    expected = region_label_scores(pair, pair)
     renamed, spread = [permuted(labels, seed) for labels in pair], [gapped(labels, seed) for labels in pair]
     for labels, truths in [(renamed, pair), (pair, spread), (spread, renamed), ([a.T for a in pair],) * 2]:
-        assert_same_scores(label_scores(labels, truths), expected)
+        assert_same_scores(region_label_scores(labels, truths), expected)
 
 
 @given(st.integers(1, 12), st.integers(0, 999))
@@ -147,7 +147,7 @@ def test_ranges_symmetry_and_perfection(pair):
     assert segmentation_covering(same) == 1
     assert rand_index(same) == 1
     assert variation_of_information(same) == 0
-    scores = label_scores([labels, truth], [truth, labels])
+    scores = region_label_scores([labels, truth], [truth, labels])
     assert (scores.covering > 0).all()
     assert (scores.covering <= 1).all()
     assert scores.best_overlap == scores.area == 2 * truth.size  # each annotator's map is among the predictions
@@ -169,7 +169,7 @@ def test_one_region_and_one_pixel_are_defined():
     assert [metric(pixels) for metric in METRICS] == pytest.approx([1 / 4, 0, 2])
     assert [metric(np.array([[1]])) for metric in METRICS] == [1, 1, 0]
     pixel = np.zeros((1, 1), np.int32)
-    by_label = label_scores([pixel], [pixel])
+    by_label = region_label_scores([pixel], [pixel])
     by_tree = tree_scores([np.array([[1]])], np.array([0]), np.array([0.0]), np.array([1.0]))
     assert_same_scores(by_label, by_tree)
     assert (by_label.covering[0], by_label.n_regions[0]) == (1, 1)
@@ -190,7 +190,7 @@ def test_tree_scores_match_label_scores_of_walked_cuts(n_leaves, seed):
     truths = [relabel_consecutive(rng.integers(0, k, (5, 6)))[0] for k in (1, 3, 7)]
     thresholds = np.array([0.0, 0.1, 0.11, 0.3, 0.55, 5.0])
     cuts = [cut_by_walking_up(parents, altitudes, n_leaves, np.float32(t)) for t in thresholds]
-    expected = label_scores([relabel_consecutive(cut)[0][leaves] for cut in cuts], truths, thresholds)
+    expected = region_label_scores([relabel_consecutive(cut)[0][leaves] for cut in cuts], truths, thresholds)
     got = tree_scores([contingency(truth, leaves) for truth in truths], parents, altitudes, thresholds)
     assert_same_scores(got, expected)
     assert got.n_regions[-1] == 1
@@ -205,7 +205,7 @@ def test_thresholds_meet_altitudes_in_their_own_precision():
 
 def test_label_scores_match_hand_worked_pair_of_annotators():
     whole, halves = np.zeros((2, 2), np.int32), np.array([[0, 0], [1, 1]], np.int32)
-    scores = label_scores([whole, halves], [whole, halves])
+    scores = region_label_scores([whole, halves], [whole, halves])
     # whole against halves: two regions of 2 pixels, each overlaps the whole by 1/2
     np.testing.assert_allclose(scores.overlap, [4 + 2, 2 + 4])
     np.testing.assert_allclose(scores.covering, [6 / 8, 6 / 8])
@@ -312,17 +312,17 @@ def test_bad_trees_are_refused(tables, parents, altitudes, thresholds, remedy):
 def test_bad_label_scores_and_aggregates_are_refused():
     truth = np.zeros((1, 2), np.int32)
     with pytest.raises(InputError, match="at least one segmentation"):
-        label_scores([], [truth])
+        region_label_scores([], [truth])
     with pytest.raises(InputError, match="at least one truth"):
-        label_scores([truth], [])
+        region_label_scores([truth], [])
     with pytest.raises(InputError, match="relabel_consecutive"):
-        label_scores([truth - 1], [truth])
+        region_label_scores([truth - 1], [truth])
     with pytest.raises(InputError, match="one value per threshold"):
-        label_scores([truth], [truth], np.array([0.1, 0.2]))
+        region_label_scores([truth], [truth], np.array([0.1, 0.2]))
     with pytest.raises(InputError, match="scores of at least one"):
         aggregate([])
     with pytest.raises(InputError, match=r"image 1 has 2 thresholds, image 0 has 1, .* at the same thresholds"):
-        aggregate([label_scores([truth], [truth]), label_scores([truth, truth], [truth])])
+        aggregate([region_label_scores([truth], [truth]), region_label_scores([truth, truth], [truth])])
 
 
 def reference_scores(folder, form):
@@ -336,7 +336,7 @@ def reference_scores(folder, form):
         else:
             thresholds = None
             label_maps = [relabel_consecutive(labels.astype(np.int32))[0] for labels in given["segs"][0]]
-        scores.append(label_scores(label_maps, read_segmentations(path), thresholds))
+        scores.append(region_label_scores(label_maps, read_segmentations(path), thresholds))
     return scores
 
 

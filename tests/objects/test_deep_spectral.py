@@ -11,7 +11,7 @@ from supercuts.objects.deep_spectral import (
     spectral_pairs,
     spectral_regions,
 )
-from supercuts.objects.graphs import EigenPairs, NodeGraph, grid_graph
+from supercuts.objects.node_graph import EigenPairs, NodeGraph, grid_graph
 
 
 def reference(features, n_vectors, color_part=0.0):

@@ -14,7 +14,7 @@ from supercuts.objects.deepcut import (
     deepcut_object,
     ncut_loss,
 )
-from supercuts.objects.graphs import NodeGraph, grid_graph
+from supercuts.objects.node_graph import NodeGraph, grid_graph
 
 FAST = {"steps": 100, "learning_rate": 1e-2}
 

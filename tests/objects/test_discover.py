@@ -11,9 +11,9 @@ from supercuts.core.errors import InputError
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.networks.backbones.pretrained import make_pretrained
 from supercuts.networks.ssn_config import PretrainedConfig
-from supercuts.objects.discover import METHODS, Task, discover, discover_patches
+from supercuts.objects.discover import METHODS, Discovery, discover, discover_patches
 from supercuts.objects.features import PatchFeatures, dino_keys
-from supercuts.objects.graphs import grid_graph
+from supercuts.objects.node_graph import grid_graph
 from supercuts.objects.tokencut import TokenCutConfig, tokencut
 
 ON_FEATURES = [name for name in METHODS if name != "tree"]  # which has tests of its own (test_figure_ground.py)
@@ -122,7 +122,7 @@ def test_the_registry_takes_a_method_that_sees_the_hierarchy(monkeypatch):
     monkeypatch.setitem(METHODS, "own", own)
     discover(h, method="own", n=2, seed=5)
     (task,) = seen
-    assert isinstance(task, Task)
+    assert isinstance(task, Discovery)
     assert task.hierarchy is h
     assert (task.n, task.seed) == (2, 5)
 

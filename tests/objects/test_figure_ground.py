@@ -16,12 +16,12 @@ from supercuts.objects.figure_ground import (
     FEATURES,
     FigureGroundConfig,
     border_edges,
+    figure_features,
     figures,
     leaf_saliency,
-    node_features,
     snap_to_tree,
 )
-from supercuts.objects.graphs import label_graph
+from supercuts.objects.node_graph import label_graph
 
 
 def judge_by(name):
@@ -107,7 +107,7 @@ def column(features, name):
 
 def test_features_have_their_names_and_meanings():
     h = random_hierarchy(1)
-    features = node_features(h)
+    features = figure_features(h)
     assert features.shape == (h.n_nodes, len(FEATURES))
     table = h.region_table()
     np.testing.assert_allclose(column(features, "area"), table.area / h.labels.size, rtol=1e-5)
@@ -135,7 +135,7 @@ def test_features_have_their_names_and_meanings():
 
 def test_contrasts_are_of_colours_and_embeddings_in_units_of_their_spread():
     h = random_hierarchy(2)
-    features = node_features(h)
+    features = figure_features(h)
     area = h.areas()[: h.n_leaves]
     x = h.embeddings.astype(float)
     x = (x - np.average(x, axis=0, weights=area)) / np.sqrt(
@@ -157,12 +157,12 @@ def test_a_mirrored_image_has_the_same_features():
         h.embeddings,
         np.ascontiguousarray(h.image[:, ::-1]),
     )
-    np.testing.assert_allclose(node_features(mirrored), node_features(h), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(figure_features(mirrored), figure_features(h), rtol=1e-3, atol=1e-4)
 
 
 def test_fewer_references_change_little():
     h = supercuts.load("compact").segment(picture(), superpixels=120)
-    all_of_them, few = (node_features(h, FigureGroundConfig(references=n)) for n in (120, 40))
+    all_of_them, few = (figure_features(h, FigureGroundConfig(references=n)) for n in (120, 40))
     contrasts = slice(0, 14)
     assert abs(all_of_them[:, contrasts] - few[:, contrasts]).mean() < 0.15
 
@@ -212,7 +212,7 @@ def test_what_is_missing_is_said():
     h = random_hierarchy(0)
     bare = Hierarchy(h.labels, h.parents, h.altitudes, h.embeddings)
     with pytest.raises(InputError, match="image=True"):
-        node_features(bare)
+        figure_features(bare)
     with pytest.raises(InputError, match="supercuts calibrate"):
         discover(h, method="tree")
 
@@ -230,7 +230,7 @@ def noisy_margin(h, top, bottom, left, right):
 def test_a_margin_that_a_mask_leaves_out_changes_nothing(seed):
     h = random_hierarchy(seed)
     wide = noisy_margin(h, 3, 0, 2, 4)
-    np.testing.assert_allclose(node_features(wide), node_features(h), rtol=1e-6)
+    np.testing.assert_allclose(figure_features(wide), figure_features(h), rtol=1e-6)
     np.testing.assert_array_equal(discover(wide, n=3).masks[:, 3:, 2:-4], discover(h, n=3).masks)
     judge = judge_by("frame: share")
     one, other = (discover(each, method="tree", judge=judge) for each in (h, wide))
@@ -248,11 +248,11 @@ def test_features_are_finite_of_islands_in_holes_and_see_no_hidden_pixel():
     assert frame_contact(labels, 9)[4] == 0
     assert (np.bincount(labels[labels >= 0], minlength=9) > 0).all()
     holed = replace(h, labels=labels)
-    features = node_features(holed)
+    features = figure_features(holed)
     assert np.isfinite(features).all()
     noise = np.random.default_rng(0).integers(0, 256, h.image.shape, dtype=np.uint8)
     hidden = replace(holed, image=np.where(labels[..., None] < 0, noise, h.image))
-    np.testing.assert_array_equal(node_features(hidden), features)
+    np.testing.assert_array_equal(figure_features(hidden), features)
 
 
 def test_the_figure_is_found_beside_what_a_mask_left_out():

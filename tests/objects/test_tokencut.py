@@ -4,7 +4,7 @@ import scipy.linalg
 from scipy import ndimage
 
 from supercuts.core.errors import InputError
-from supercuts.objects.graphs import NodeGraph, foreground, grid_graph
+from supercuts.objects.node_graph import NodeGraph, foreground, grid_graph
 from supercuts.objects.tokencut import LostConfig, MaskCutConfig, TokenCutConfig, lost, maskcut, tokencut
 
 

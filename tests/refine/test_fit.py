@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from supercuts.core.errors import InputError
-from supercuts.refine.config import RefineConfig
 from supercuts.refine.fit import Example, fit, label, majority_vote, respond
+from supercuts.refine.refine_config import RefineConfig
 
 SMALL = RefineConfig(n_features=12, n_classes=8, epochs=12, min_classes=0, precision="float32")
 

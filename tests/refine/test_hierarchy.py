@@ -3,8 +3,8 @@ import pytest
 
 import supercuts
 from supercuts.core.errors import InputError
-from supercuts.refine.config import RefineConfig
 from supercuts.refine.hierarchy import REFINERS, refine_hierarchy, refiner_config
+from supercuts.refine.refine_config import RefineConfig
 from supercuts.superpixels.grid import connected_pieces
 
 FEW = RefineConfig(epochs=30, n_features=12, n_classes=16, nu=2.0, initial_steps=15)

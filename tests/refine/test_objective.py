@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from supercuts.refine.config import LossConfig
 from supercuts.refine.objective import area_terms, classify, continuity, objective, pixel_weights, similarity
+from supercuts.refine.refine_config import ObjectiveConfig
 
-ALL = LossConfig(mu=2, nu=1.5, nu_y=0.5, nu_x=2, M=3, m=0.7)
+ALL = ObjectiveConfig(mu=2, nu=1.5, nu_y=0.5, nu_x=2, M=3, m=0.7)
 ONE_EACH = [
-    LossConfig(nu=0),
-    LossConfig(mu=0, nu_x=0),
-    LossConfig(mu=0, nu_y=0),
-    LossConfig(mu=0, nu=0, M=1),
-    LossConfig(mu=0, nu=0, m=1),
+    ObjectiveConfig(nu=0),
+    ObjectiveConfig(mu=0, nu_x=0),
+    ObjectiveConfig(mu=0, nu_y=0),
+    ObjectiveConfig(mu=0, nu=0, M=1),
+    ObjectiveConfig(mu=0, nu=0, m=1),
     ALL,
 ]
 FREE = np.full((6, 7), -1, np.int32)
@@ -117,7 +117,7 @@ def test_the_number_of_threads_changes_nothing(monkeypatch):
 def test_weights_sum_to_those_of_the_terms(marked):
     scribbles = np.full((2, 3), -1, np.int32)
     scribbles.ravel()[:marked] = 4
-    weights = pixel_weights(scribbles, LossConfig(mu=2, scribble=0.25))
+    weights = pixel_weights(scribbles, ObjectiveConfig(mu=2, scribble=0.25))
     assert weights.sum() == pytest.approx(2 * (marked < 6) + 0.25 * (marked > 0))
 
 

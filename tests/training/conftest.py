@@ -6,7 +6,7 @@ import scipy.io
 from PIL import Image
 
 from supercuts.networks.ssn_config import SSNConfig
-from supercuts.training.config import DataConfig, LossConfig, TrainConfig, ValidationConfig
+from supercuts.training.training_config import DataConfig, LossConfig, TrainConfig, ValidationConfig
 
 
 @pytest.fixture(scope="session")

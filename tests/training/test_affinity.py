@@ -9,8 +9,8 @@ from supercuts.training.affinity import (
     AffinityTrainingConfig,
     PerceptronTrainingConfig,
     by_boundary,
-    describe,
-    fit,
+    describe_leaves,
+    fit_perceptrons,
     learn_affinity,
     share_that_separates,
 )
@@ -38,7 +38,7 @@ def test_the_affinity_of_the_boundary_is_its_mean():
 def test_an_affinity_is_learned_from_images(training_root, region_channels):
     config = SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=3, region_channels=region_channels)
     network = SSN(config).eval()
-    images = [describe(sample, network, 40) for sample in BSDS500(training_root, "val")]
+    images = [describe_leaves(sample, network, 40) for sample in BSDS500(training_root, "val")]
     assert [image.graph.n_nodes for image in images] == [40, 40]
     assert [table.shape for table in images[0].tables] == [(2, 40), (1, 40)]
     affinity = learn_affinity(images, SHORT)
@@ -56,7 +56,7 @@ def test_fitting_finds_a_probability_that_depends_on_the_features():
     rng = np.random.default_rng(0)
     features = rng.normal(3, 5, (4000, 3)).astype(np.float32)
     expected = np.where(features[:, 0] > 3, 0.9, 0.2).astype(np.float32)
-    perceptrons = fit(features, expected, np.ones(4000), SHORT_PERCEPTRONS)
+    perceptrons = fit_perceptrons(features, expected, np.ones(4000), SHORT_PERCEPTRONS)
     clear = abs(features[:, 0] - 3) > 1
     np.testing.assert_allclose(perceptrons.probability(features[clear]).mean(), expected[clear].mean(), atol=0.02)
     assert abs(perceptrons.probability(features[clear]) - expected[clear]).mean() < 0.06
@@ -65,8 +65,8 @@ def test_fitting_finds_a_probability_that_depends_on_the_features():
 def test_fitting_is_repeatable_and_seeded():
     rng = np.random.default_rng(0)
     features, targets = rng.random((300, 4), np.float32), rng.random(300, np.float32)
-    one, same = (fit(features, targets, np.ones(300), SHORT_PERCEPTRONS) for _ in range(2))
-    other = fit(features, targets, np.ones(300), SHORT_PERCEPTRONS.model_copy(update={"seed": 5}))
+    one, same = (fit_perceptrons(features, targets, np.ones(300), SHORT_PERCEPTRONS) for _ in range(2))
+    other = fit_perceptrons(features, targets, np.ones(300), SHORT_PERCEPTRONS.model_copy(update={"seed": 5}))
     np.testing.assert_array_equal(one.first, same.first)
     assert not np.array_equal(one.first, other.first)
     assert not np.array_equal(one.first[0], one.first[1])

@@ -13,7 +13,7 @@ from torch import nn
 from supercuts.core.config import save_resolved
 from supercuts.networks.files import load_network
 from supercuts.training.callbacks import Averaging, GlooBatchNorm, GlooSync, KeepLast, SafeCheckpoints
-from supercuts.training.config import ValidationConfig
+from supercuts.training.training_config import ValidationConfig
 
 
 class Full(Exception):

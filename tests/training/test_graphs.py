@@ -8,14 +8,14 @@ from PIL import Image
 
 import supercuts
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.datasets.base import Sample
 from supercuts.datasets.bsds500 import BSDS500
+from supercuts.datasets.sample import Sample
 from supercuts.merging.affinity import feature_names
 from supercuts.merging.gnn import DataLoader, GNNConfig, edge_probabilities
 from supercuts.model import Model
 from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import SSNConfig
-from supercuts.training.affinity import by_boundary, describe
+from supercuts.training.affinity import by_boundary, describe_leaves
 from supercuts.training.graphs import SETTINGS, GNNTrainingConfig, SuperpixelGraphs, graphs_of, learn_gnn
 
 LEFT = np.zeros((32, 48), np.int32)
@@ -114,7 +114,7 @@ def torch_bytes(value) -> bytes:
 @pytest.fixture(scope="module")
 def images(training_root):
     network = SSN(SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=3)).eval()
-    return [describe(sample, network, 40) for sample in BSDS500(training_root, "train+val")]
+    return [describe_leaves(sample, network, 40) for sample in BSDS500(training_root, "train+val")]
 
 
 def boundary_affinity(images):

@@ -17,7 +17,7 @@ import torch
 from supercuts.core.config import load_config, save_resolved
 from supercuts.images.io import read_image
 from supercuts.networks.files import load_network
-from supercuts.training.config import TrainConfig
+from supercuts.training.training_config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 KILLS = 50 if os.environ.get("SUPERCUTS_FUZZ") == "long" else 3

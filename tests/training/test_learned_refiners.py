@@ -83,7 +83,7 @@ def run(config, stop_after=None) -> list[dict[str, float]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LearnedTraining, "_step", recorded)
-        training.train(config)
+        training.train_refiner(config)
     return terms
 
 
@@ -143,12 +143,12 @@ def test_the_learning_rate_decays(folder, tmp_path, monkeypatch):
         lambda s, b, o: rates.append([g["lr"] for x in o for g in x.param_groups]) or step(s, b, o),
     )
     config = make_config(folder, tmp_path, "wnet", epochs=1, optimizer="sgd", lr_decay_steps=2, pictures=0)
-    training.train(config)
+    training.train_refiner(config)
     assert rates == [pytest.approx([r, r]) for r in (3e-3, 3e-3, 3e-4, 3e-4)]
 
 
 def test_wnet_segments_an_image_end_to_end(folder, tmp_path):
-    training.train(make_config(folder, tmp_path, "wnet", pictures=0, epochs=8))
+    training.train_refiner(make_config(folder, tmp_path, "wnet", pictures=0, epochs=8))
     image = np.array(Image.open(folder / "train/square/00.png"))
     network = load_learned(tmp_path / "model.safetensors")
     h = segment_by_maps(image, pixel_maps(image, class_probabilities(image, network)), 40)
@@ -177,10 +177,10 @@ def test_a_side_that_does_not_fit_the_model_is_refused(folder, tmp_path):
 def test_a_classifier_needs_the_classes_of_its_data(folder, tmp_path):
     config = make_config(folder, tmp_path, "classifier", model=ClassifierConfig(classes=16, image_classes=10))
     with pytest.raises(InputError, match=r"image_classes=10, but the data have 2 classes and 0 of 64 images without"):
-        training.train(config)
+        training.train_refiner(config)
     data = LearnedDataConfig(dataset="folder", root=folder / "train/disc")
     with pytest.raises(InputError, match=r"have 0 classes and 32 of 32 images without one.*take method autoencoder"):
-        training.train(make_config(folder, tmp_path, "classifier", data=data))
+        training.train_refiner(make_config(folder, tmp_path, "classifier", data=data))
 
 
 @pytest.mark.dataset

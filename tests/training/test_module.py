@@ -8,7 +8,6 @@ from supercuts.networks.ssn_config import PretrainedConfig, SSNConfig
 from supercuts.superpixels.grid import Grid
 from supercuts.superpixels.kmeans_torch import CellLayout, make_layout, to_cells
 from supercuts.training import ssn as training
-from supercuts.training.config import LossConfig
 from supercuts.training.module import (
     SSNTraining,
     boundary_loss,
@@ -19,6 +18,7 @@ from supercuts.training.module import (
     superpixel_losses,
 )
 from supercuts.training.samples import CropStream, TrainingSample
+from supercuts.training.training_config import LossConfig
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero(training_root, tmp_path, make_train_config):

@@ -9,16 +9,15 @@ from PIL import Image
 
 import supercuts
 from supercuts.core.errors import FileFormatError
-from supercuts.datasets.base import Sample
 from supercuts.datasets.bsds500 import BSDS500, read_segmentations
 from supercuts.datasets.label_folder import read_label_maps
+from supercuts.datasets.sample import Sample
 from supercuts.evaluate.superpixels import score_superpixels
 from supercuts.images.io import read_image
 from supercuts.model import Model
 from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.training import ssn
-from supercuts.training.config import DataConfig
 from supercuts.training.samples import (
     CropStream,
     Judged,
@@ -26,14 +25,15 @@ from supercuts.training.samples import (
     TrainingSample,
     ValidationImages,
     collate,
+    draw_judged,
     judge,
     make_dataset,
-    picture,
     random_crop,
     region_boundaries,
     training_samples,
     validation_samples,
 )
+from supercuts.training.training_config import DataConfig
 
 PLAIN = DataConfig(crop_px=24, color_jitter=0)  # colours stay what they are
 
@@ -387,7 +387,7 @@ def test_a_network_of_five_channels_is_trained_and_segments(five_bands, tmp_path
         model=SSNConfig(channels=5, head_channels=(4, 4, 4, 4), embedding_channels=3),
         max_steps=3,
     )
-    model = supercuts.load(ssn.train(config))
+    model = supercuts.load(ssn.train_ssn(config))
     assert model.network.config.channels == 5
     path = five_bands / "images" / "0.npy"
     h = model.segment(path, superpixels=12)
@@ -431,12 +431,12 @@ def test_images_of_other_bands_are_judged_too():
     image = np.random.default_rng(0).random((32, 32, 5), dtype=np.float32)
     judged = judge(network, image, [np.repeat(np.arange(2, dtype=np.int32), 16)[None].repeat(32, 0)], (8,))
     assert 0.5 <= judged.asa <= 1
-    assert picture([judged]).shape == (32, 32, 3)
+    assert draw_judged([judged]).shape == (32, 32, 3)
 
 
 def test_pictures_of_any_width_are_stacked():
     small, wide = (Judged(np.full((6, n, 3), 90, np.uint8), np.zeros((6, n), np.int32), {}, 1.0) for n in (5, 9))
-    sheet = picture([small, wide])
+    sheet = draw_judged([small, wide])
     assert sheet.shape == (12, 9, 3)
     assert (sheet[:6, 5:] == 0).all()
     assert (sheet[6:] == 90).all()

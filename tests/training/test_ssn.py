@@ -15,10 +15,10 @@ from supercuts.networks.files import load_network, save_network
 from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.training import ssn as training
-from supercuts.training.config import DataConfig, TrainConfig, ValidationConfig
 from supercuts.training.module import SSNTraining
 from supercuts.training.samples import CropStream, ValidationImages, judge
 from supercuts.training.ssn import write_card
+from supercuts.training.training_config import DataConfig, TrainConfig, ValidationConfig
 
 STEPS = 4
 NETWORK = SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=3)
@@ -54,7 +54,7 @@ def finished(training_root, make_train_config, tmp_path_factory):
     config = make_train_config(training_root, tmp_path_factory.mktemp("run"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SSNTraining, "training_step", recorded)
-        path = training.train(config)
+        path = training.train_ssn(config)
     return config, losses, path
 
 
@@ -113,11 +113,11 @@ def test_the_score_is_that_of_the_averaged_weights(finished, training_root):
 def test_a_run_that_gets_no_better_stops_early_and_stays_so(training_root, tmp_path, make_train_config):
     judged = ValidationConfig(every_steps=1, superpixels=(1,), patience=2)  # one region: its ASA never changes
     config = make_train_config(training_root, tmp_path / "run", validation=judged, max_steps=50)
-    path = training.train(config)
+    path = training.train_ssn(config)
     curve = (config.out / "validation.csv").read_text()
     assert len(curve.splitlines()) == 1 + 3
     expected = read_weights(path)
-    training.train(config)
+    training.train_ssn(config)
     assert (config.out / "validation.csv").read_text() == curve
     assert_same_weights(path, expected)
 
@@ -127,7 +127,7 @@ def test_accumulated_parts_see_the_crops_of_the_whole_batch(training_root, tmp_p
     fetch = CropStream.__getitem__
     monkeypatch.setattr(CropStream, "__getitem__", lambda self, index: fetched.append(index) or fetch(self, index))
     config = make_train_config(training_root, tmp_path / "run", accumulate=2, batch_size=4, max_steps=2)
-    training.train(config)
+    training.train_ssn(config)
     assert fetched[:8] == list(range(8))
     assert read_checkpoint(config)["global_step"] == 2
     assert len((config.out / "validation.csv").read_text().splitlines()) == 1 + 2  # after each step, not each part
@@ -135,14 +135,14 @@ def test_accumulated_parts_see_the_crops_of_the_whole_batch(training_root, tmp_p
 
 def test_a_batch_that_cannot_be_shared_is_refused(training_root, tmp_path, make_train_config):
     with pytest.raises(InputError, match=r"batch_size=2 cannot be shared by 1 processes in accumulate=4 parts.*of 4\."):
-        training.train(make_train_config(training_root, tmp_path / "run", accumulate=4))
+        training.train_ssn(make_train_config(training_root, tmp_path / "run", accumulate=4))
     assert not (tmp_path / "run").exists()
 
 
 def test_training_on_the_validation_images_judges_nothing(training_root, tmp_path, make_train_config):
     data = DataConfig(root=training_root, split="train+val", crop_px=48, workers=0)
     config = make_train_config(training_root, tmp_path / "run", data=data, max_steps=2)
-    training.train(config)
+    training.train_ssn(config)
     assert not (config.out / "validation.csv").exists()
     assert "No validation" in (config.out / "model.md").read_text()
 
@@ -172,7 +172,7 @@ def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(
     with monkeypatch.context() as patch:
         patch.setattr(CropStream, "__getitem__", cut_in_the_fourth_batch)
         with pytest.raises(PowerCut):
-            training.train(config)
+            training.train_ssn(config)
     assert read_checkpoint(config)["global_step"] == 2
     assert not (config.out / "model.safetensors").exists()
 
@@ -183,7 +183,7 @@ def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(
         return fetch(self, index)
 
     monkeypatch.setattr(CropStream, "__getitem__", recorded)
-    resumed = training.train(config)
+    resumed = training.train_ssn(config)
     assert fetched[0] == 2 * config.batch_size
     assert_same_weights(resumed, read_weights(path))
     assert (config.out / "validation.csv").read_text() == (finished[0].out / "validation.csv").read_text()
@@ -192,7 +192,7 @@ def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(
 def test_a_finished_run_started_again_keeps_its_weights(finished):
     config, losses, path = finished
     expected = read_weights(path)
-    assert training.train(config) == path
+    assert training.train_ssn(config) == path
     assert len(losses) == STEPS
     assert_same_weights(path, expected)
 
@@ -225,7 +225,7 @@ def test_a_larger_model_takes_over_weights_and_a_smaller_one_is_refused(training
 def test_a_missing_data_set_is_refused_before_anything_is_written(tmp_path, make_train_config):
     config = make_train_config(tmp_path / "nowhere", tmp_path / "run")
     with pytest.raises(FileFormatError, match="No BSDS500 in"):
-        training.train(config)
+        training.train_ssn(config)
     assert not config.out.exists()
 
 

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from supercuts.core.config import load_config, save_resolved
 from supercuts.core.errors import ConfigError
-from supercuts.training.config import DataConfig, LossConfig, TrainConfig
+from supercuts.training.training_config import DataConfig, LossConfig, TrainConfig
 
 
 def write(folder, text):

@@ -6,9 +6,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from supercuts.core.errors import FileFormatError
-from supercuts.refine.config import NetworkConfig, RefineConfig
 from supercuts.refine.fit import Example, fit, respond
-from supercuts.refine.network import KanezakiCNN, Normalise, choose_precision, load_network, save_network
+from supercuts.refine.refine_config import NetworkConfig, RefineConfig
+from supercuts.refine.refiner import KanezakiCNN, Normalise, choose_precision, load_refiner, save_refiner
 
 SMALL = NetworkConfig(n_features=6, n_classes=9, n_convolutions=3)
 
@@ -70,8 +70,8 @@ def test_a_network_read_answers_as_it_did(tmp_path, statistics):
     config = RefineConfig(n_features=6, n_classes=5, epochs=3, statistics=statistics)
     image = np.random.default_rng(0).random((9, 8, 4), dtype=np.float32)
     network = fit([Example(image)], config)
-    save_network(tmp_path / "a.safetensors", network, config, ["x.png"])
-    found, settings, images = load_network(tmp_path / "a.safetensors")
+    save_refiner(tmp_path / "a.safetensors", network, config, ["x.png"])
+    found, settings, images = load_refiner(tmp_path / "a.safetensors")
     assert (settings, images) == (config, ["x.png"])
     torch.testing.assert_close(respond(found, image), respond(network, image))
 
@@ -79,10 +79,10 @@ def test_a_network_read_answers_as_it_did(tmp_path, statistics):
 def test_other_files_are_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(FileFormatError, match="Fit one again"):
-        load_network(tmp_path / "other.safetensors")
+        load_refiner(tmp_path / "other.safetensors")
     (tmp_path / "cut.safetensors").write_bytes(b"12")
     with pytest.raises(FileFormatError, match="copied completely"):
-        load_network(tmp_path / "cut.safetensors")
+        load_refiner(tmp_path / "cut.safetensors")
 
 
 HEIGHT, WIDTH, CHANNELS = 90, 101, 19  # more pixels than a part has, channels that fill no vector

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 
-class LossConfig(BaseModel, frozen=True, extra="forbid"):
+class ObjectiveConfig(BaseModel, frozen=True, extra="forbid"):
     """The weights of L = mu * similarity + nu * (nu_y * L_y + nu_x * L_x) + M * L_max + m * L_min."""
 
     mu: NonNegativeFloat = 1.0  # cross-entropy of the response with the targets
@@ -50,7 +50,7 @@ class PreprocessConfig(BaseModel, frozen=True, extra="forbid"):
     clahe_tiles: PositiveInt = 8  # in each direction
 
 
-class RefineConfig(LossConfig, NetworkConfig, frozen=True, extra="forbid"):
+class RefineConfig(ObjectiveConfig, NetworkConfig, frozen=True, extra="forbid"):
     """A refinement; the defaults are those published for ST, but for the seed."""
 
     method: Literal["sp", "st"] = "st"

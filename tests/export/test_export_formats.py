@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from supercuts.core.errors import InputError, MissingDependencyError
-from supercuts.export import npz, registry
+from supercuts.export import export_formats, npz
+from supercuts.export.export_formats import export
 from supercuts.export.npz import read
-from supercuts.export.registry import export
 from supercuts.export.sam import masks
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
@@ -16,19 +16,19 @@ from supercuts.images.formats.array_files import read_variables
 from supercuts.model import Model
 
 
-@pytest.mark.parametrize("format", registry.FORMATS.values(), ids=list(registry.FORMATS))
+@pytest.mark.parametrize("format", export_formats.FORMATS.values(), ids=list(export_formats.FORMATS))
 def test_every_writer_can_be_called(format):
     assert callable(format.write())
 
 
 def test_export_dispatches_by_name(small, tmp_path):
-    registry.export(tmp_path / "h.npz", small, "npz")
+    export_formats.export(tmp_path / "h.npz", small, "npz")
     assert npz.read(tmp_path / "h.npz").n_leaves == 3
 
 
 def test_an_unknown_format_lists_the_known_ones(small, tmp_path):
     with pytest.raises(InputError, match=r"format='tiff' is unknown. Choose one of: npz, ucm, labels"):
-        registry.export(tmp_path / "h.tiff", small, "tiff")
+        export_formats.export(tmp_path / "h.tiff", small, "tiff")
 
 
 SUFFIXES = {
@@ -55,12 +55,12 @@ NEEDS = {"coco": "pycocotools", "sam": "pycocotools", "gpkg": "pyogrio", "ome-za
 
 
 def test_formats_that_need_libraries_name_their_extra():
-    assert {name: format.extra for name, format in registry.FORMATS.items() if format.extra} == dict.fromkeys(
+    assert {name: format.extra for name, format in export_formats.FORMATS.items() if format.extra} == dict.fromkeys(
         NEEDS, "export"
     )
 
 
-@pytest.fixture(params=list(registry.FORMATS))
+@pytest.fixture(params=list(export_formats.FORMATS))
 def format(request):
     pytest.importorskip(NEEDS.get(request.param, "numpy"))
     return request.param

@@ -7,8 +7,8 @@ from supercuts.core.errors import InputError
 from supercuts.graph.rag import build_rag, region_statistics
 from supercuts.merging.affinity import feature_names
 from supercuts.merging.agglomerative import merge_tree
-from supercuts.merging.gnn import EdgeGNN, to_data
-from supercuts.merging.registry import MergingConfig, Regions, merge
+from supercuts.merging.gnn import EdgeGNN, statistics_data
+from supercuts.merging.mergers import MergingConfig, Regions, merge
 from supercuts.networks.maps import PixelMaps
 from supercuts.training.affinity import by_boundary
 
@@ -63,7 +63,7 @@ def test_an_unknown_method_is_refused():
 
 def test_a_graph_neural_network_must_have_been_learned(described):
     graph, statistics = described
-    data = to_data(graph, statistics)
+    data = statistics_data(graph, statistics)
     config = MergingConfig(method="gnn")
     network = EdgeGNN(data.x.shape[1], data.edge_attr.shape[1]).eval()
     assert merge(Regions(graph, config, statistics, gnn=network)).parents.size == 2 * graph.n_nodes - 1

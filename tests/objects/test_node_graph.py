@@ -5,8 +5,8 @@ from scipy import ndimage
 
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import build_rag
-from supercuts.objects import graphs
-from supercuts.objects.graphs import (
+from supercuts.objects import node_graph
+from supercuts.objects.node_graph import (
     check_features,
     cosines,
     first_largest,
@@ -178,7 +178,7 @@ def random_affinity(n, seed):
 @pytest.mark.parametrize("n", [2, 7, 30])
 @pytest.mark.parametrize("solver", ["dense", "sparse"])
 def test_pairs_are_those_of_the_generalised_problem(monkeypatch, n, solver):
-    monkeypatch.setattr(graphs, "_DENSE", 200 if solver == "dense" else 0)
+    monkeypatch.setattr(node_graph, "_DENSE", 200 if solver == "dense" else 0)
     w, k = random_affinity(n, n), min(n - 1, 4)
     d = np.diag(w.sum(1))
     values, vectors = scipy.linalg.eigh(d - w, d, subset_by_index=[1, k])

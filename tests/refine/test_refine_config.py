@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from supercuts.core.config import load_config
 from supercuts.core.errors import ConfigError
-from supercuts.refine.config import RefineConfig
+from supercuts.refine.refine_config import RefineConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 

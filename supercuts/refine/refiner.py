@@ -26,7 +26,7 @@ from supercuts.core.private_torch import fastest
 from supercuts.core.threads import in_threads
 from supercuts.networks.backbones.weights import check_extent
 from supercuts.refine import _kernels
-from supercuts.refine.config import NetworkConfig, RefineConfig
+from supercuts.refine.refine_config import NetworkConfig, RefineConfig
 
 Statistics = Literal["batch", "running"]
 _ROWS = 8192
@@ -191,7 +191,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 FORMAT_VERSION = "1"
 
 
-def save_network(path: Path, network: KanezakiCNN, config: RefineConfig, images: Sequence[str] = ()) -> None:
+def save_refiner(path: Path, network: KanezakiCNN, config: RefineConfig, images: Sequence[str] = ()) -> None:
     """Write the network with its settings and the names of the images it was fitted to."""
     metadata = {
         "format_version": FORMAT_VERSION,
@@ -205,7 +205,7 @@ def save_network(path: Path, network: KanezakiCNN, config: RefineConfig, images:
         temporary.write_bytes(save(tensors, metadata=metadata))
 
 
-def load_network(path: Path, device: torch.device | str = "cpu") -> tuple[KanezakiCNN, RefineConfig, list[str]]:
+def load_refiner(path: Path, device: torch.device | str = "cpu") -> tuple[KanezakiCNN, RefineConfig, list[str]]:
     """Return the network in eval mode, its settings and the names of the images it was fitted to."""
     device = torch.device(device)
     try:

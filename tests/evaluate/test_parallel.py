@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from supercuts.core.errors import InputError, SuperCutsError
-from supercuts.datasets.base import Sample
+from supercuts.datasets.sample import Sample
 from supercuts.evaluate.hierarchies import HierarchyScores, score_contour_map, score_soft_map
-from supercuts.evaluate.run import (
+from supercuts.evaluate.parallel import (
+    ScoringTask,
     Store,
-    Task,
     bootstrap_95,
     check_truths,
     clear,
@@ -59,7 +59,7 @@ def make_samples(folder, *names):
 
 def make_tasks(samples, **keywords):
     score = functools.partial(size, **keywords) if keywords else size
-    return [Task("method/a", sample, score) for sample in samples]
+    return [ScoringTask("method/a", sample, score) for sample in samples]
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
@@ -85,7 +85,7 @@ class Counting:
 
 def test_an_interrupted_run_goes_on(tmp_path):
     count = Counting([])
-    tasks = [Task("a", sample, count) for sample in make_samples(tmp_path, "one", "second", "third")]
+    tasks = [ScoringTask("a", sample, count) for sample in make_samples(tmp_path, "one", "second", "third")]
     store = Store(tmp_path / "parts", Size)
     running = run(tasks, 1, store)
     next(running)
@@ -104,7 +104,7 @@ def vanish(sample):
 
 
 def test_a_killed_worker_ends_the_run_with_a_remedy(tmp_path):
-    tasks = [Task("a", sample, vanish) for sample in make_samples(tmp_path, "one", "second", "third")]
+    tasks = [ScoringTask("a", sample, vanish) for sample in make_samples(tmp_path, "one", "second", "third")]
     with pytest.raises(SuperCutsError, match=r"want of memory with 2 workers\. Give the command again with fewer"):
         list(run(tasks, 2))
 
@@ -112,8 +112,8 @@ def test_a_killed_worker_ends_the_run_with_a_remedy(tmp_path):
 WAITING = """
 import time
 from pathlib import Path
-from supercuts.datasets.base import Sample
-from supercuts.evaluate.run import Task, run
+from supercuts.datasets.sample import Sample
+from supercuts.evaluate.parallel import Task, run
 
 def wait(sample):
     Path(sample.name).touch()
@@ -143,8 +143,8 @@ def test_no_worker_outlives_a_killed_run(tmp_path):
 COUNTING = """
 from pathlib import Path
 import torch
-from supercuts.datasets.base import Sample
-from supercuts.evaluate.run import Task, run
+from supercuts.datasets.sample import Sample
+from supercuts.evaluate.parallel import Task, run
 
 def threads(sample):
     return torch.get_num_threads()
@@ -206,15 +206,15 @@ def test_names_with_slashes_are_stored_and_cleared(tmp_path):
     store = Store(folder, Size)
     [sample] = make_samples(tmp_path, "a")
     nested = Sample("001.Finch/a.b", sample.image_path, sample.truth_path, no_truths)
-    [outcome] = run([Task("m", nested, size)], 1, store)
-    assert store.read(Task("m", nested, size)).n_bytes == outcome.score.n_bytes
+    [outcome] = run([ScoringTask("m", nested, size)], 1, store)
+    assert store.read(ScoringTask("m", nested, size)).n_bytes == outcome.score.n_bytes
     clear(folder)
     assert not folder.exists()
 
 
 def test_an_annotation_file_of_all_images_is_read_once_and_again_when_it_changes(tmp_path):
     [sample] = make_samples(tmp_path, "a")
-    store, task = Store(tmp_path / "parts", Size), Task("m", sample, size)
+    store, task = Store(tmp_path / "parts", Size), ScoringTask("m", sample, size)
     list(run([task], 1, store))
     assert store.read(task) is not None
     sample.truth_path.write_bytes(b"other")

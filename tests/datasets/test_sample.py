@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supercuts.datasets.base import Sample, data_root
+from supercuts.datasets.sample import Sample, data_root
 
 
 def test_truths_are_read_from_the_truth_path_at_every_access():

@@ -23,7 +23,7 @@ from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.core.files import atomic_path
 from supercuts.core.memory import keep_freed_memory
 from supercuts.core.version import package_version
-from supercuts.datasets.base import AnySample, Sample
+from supercuts.datasets.sample import AnySample, Sample
 from supercuts.images.io import read_image
 from supercuts.metrics.superpixel import check_label_map
 
@@ -70,7 +70,7 @@ _Score = TypeVar("_Score")
 
 
 @dataclass(frozen=True, slots=True)
-class Task(Generic[_Score]):
+class ScoringTask(Generic[_Score]):
     """One image to be scored by one method.
 
     method  name in tables, unique within the run
@@ -89,7 +89,7 @@ class Task(Generic[_Score]):
 class Outcome(Generic[_Score]):
     """What became of a task: either its score, or why there is none."""
 
-    task: Task[_Score]
+    task: ScoringTask[_Score]
     score: _Score | None = None
     error: str | None = None
 
@@ -101,7 +101,7 @@ class Store(Generic[_Score]):
     folder: Path
     kind: type[_Score]
 
-    def read(self, task: Task[_Score]) -> _Score | None:
+    def read(self, task: ScoringTask[_Score]) -> _Score | None:
         """Return the stored score of a task, or None."""
         try:
             record = json.loads(self._path(task).read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ class Store(Generic[_Score]):
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # not there, damaged, or of another version: the image is scored anew
 
-    def write(self, task: Task[_Score], score: _Score) -> None:
+    def write(self, task: ScoringTask[_Score], score: _Score) -> None:
         """Store a score."""
         record = {"origin": _origin(task), "score": to_plain(score)}
         with atomic_path(self._path(task)) as temporary:
@@ -120,7 +120,7 @@ class Store(Generic[_Score]):
         # a method's name may hold any character, slashes of a path too
         return self.folder / hashlib.sha256(method.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
-    def _path(self, task: Task[_Score]) -> Path:
+    def _path(self, task: ScoringTask[_Score]) -> Path:
         return self.folder_of(task.method) / f"{task.sample.name}.json"
 
 
@@ -133,7 +133,9 @@ def clear(folder: Path) -> None:
             emptied.rmdir()
 
 
-def run(tasks: Sequence[Task[_Score]], n_workers: int, store: Store[_Score] | None = None) -> Iterator[Outcome[_Score]]:
+def run(
+    tasks: Sequence[ScoringTask[_Score]], n_workers: int, store: Store[_Score] | None = None
+) -> Iterator[Outcome[_Score]]:
     """Yield the outcome of every task: first of those stored, then of the others as they are done."""
     waiting = []
     for task in tasks:
@@ -147,12 +149,12 @@ def run(tasks: Sequence[Task[_Score]], n_workers: int, store: Store[_Score] | No
         yield outcome
 
 
-def _score_here(tasks: Sequence[Task[_Score]]) -> Iterator[Outcome[_Score]]:
+def _score_here(tasks: Sequence[ScoringTask[_Score]]) -> Iterator[Outcome[_Score]]:
     for task in tasks:
         yield _attempt(task)
 
 
-def _score_in_parallel(tasks: Sequence[Task[_Score]], n_workers: int) -> Iterator[Outcome[_Score]]:
+def _score_in_parallel(tasks: Sequence[ScoringTask[_Score]], n_workers: int) -> Iterator[Outcome[_Score]]:
     # spawn: a fork of a process whose thread pools run may hang
     others = set(active_children())
     pool = ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"), initializer=begin_worker)
@@ -172,7 +174,7 @@ def _score_in_parallel(tasks: Sequence[Task[_Score]], n_workers: int) -> Iterato
         pool.shutdown(cancel_futures=True)
 
 
-def _attempt(task: Task[Any]) -> Outcome[Any]:
+def _attempt(task: ScoringTask[Any]) -> Outcome[Any]:
     try:
         return Outcome(task, task.score(task.sample))
     except SuperCutsError as error:
@@ -200,7 +202,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _origin(task: Task[Any]) -> dict[str, Any]:
+def _origin(task: ScoringTask[Any]) -> dict[str, Any]:
     """Return what a score depends on: two equal origins mean equal scores."""
     return {
         "version": package_version(),

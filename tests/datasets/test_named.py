@@ -1,7 +1,7 @@
 import pytest
 
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.datasets.registry import OBJECTS, PARTS, open_objects, open_parts
+from supercuts.datasets.named import OBJECTS, PARTS, open_objects, open_parts
 
 
 @pytest.mark.parametrize(("open_one", "name"), [(open_objects, n) for n in OBJECTS] + [(open_parts, n) for n in PARTS])
