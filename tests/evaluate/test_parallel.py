@@ -113,7 +113,7 @@ WAITING = """
 import time
 from pathlib import Path
 from supercuts.datasets.sample import Sample
-from supercuts.evaluate.parallel import Task, run
+from supercuts.evaluate.parallel import ScoringTask, run
 
 def wait(sample):
     Path(sample.name).touch()
@@ -122,7 +122,7 @@ def wait(sample):
 if __name__ == "__main__":
     path = Path(__file__)
     samples = [Sample(f"{path.parent}/{i}.begun", path, path, None) for i in range(1000)]
-    list(run([Task("a", sample, wait) for sample in samples], 2))
+    list(run([ScoringTask("a", sample, wait) for sample in samples], 2))
 """
 
 
@@ -144,7 +144,7 @@ COUNTING = """
 from pathlib import Path
 import torch
 from supercuts.datasets.sample import Sample
-from supercuts.evaluate.parallel import Task, run
+from supercuts.evaluate.parallel import ScoringTask, run
 
 def threads(sample):
     return torch.get_num_threads()
@@ -152,7 +152,7 @@ def threads(sample):
 if __name__ == "__main__":
     path = Path(__file__)
     samples = [Sample(name, path, path, None) for name in "ab"]
-    print([outcome.score for outcome in run([Task("a", sample, threads) for sample in samples], 2)])
+    print([outcome.score for outcome in run([ScoringTask("a", sample, threads) for sample in samples], 2)])
 """
 
 
