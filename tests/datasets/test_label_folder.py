@@ -11,6 +11,9 @@ from PIL import Image
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.datasets.label_folder import LabelFolder, read_label_maps
+from supercuts.images.formats import array_files
+from supercuts.images.formats.stored import upright
+from supercuts.images.io import read_pixels
 
 LABELS = np.array([[7, 7, 300], [0, 7, 300]], np.uint16)
 RELABELLED = [[1, 1, 2], [0, 1, 2]]
@@ -220,6 +223,28 @@ def test_a_split_without_its_folder_is_refused_with_the_remedy(folder):
 def test_impossible_arguments_are_refused(folder, split, fraction, message):
     with pytest.raises(InputError, match=message):
         LabelFolder(folder, split, fraction)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_images_and_labels_are_turned_upright_alike(tmp_path, suffix, orientation):
+    values = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    exif = Image.Exif()
+    exif[274] = orientation
+    for part in ("images", "labels"):
+        path = tmp_path / part / f"a{suffix}"
+        path.parent.mkdir()
+        if suffix == ".tif":
+            tifffile.imwrite(path, values, extratags=[(274, "H", 1, orientation, True)], metadata=None)
+        else:
+            Image.fromarray(values).save(path, exif=exif)
+    data = LabelFolder(tmp_path, "train+val")
+    data.check()
+    (sample,) = data
+    turned = upright(values, orientation)
+    np.testing.assert_array_equal(read_pixels(sample.image_path)[..., 0], turned)
+    np.testing.assert_array_equal(sample.truths[0], turned)
+    assert array_files.read_shape(sample.truth_path) == turned.shape
 
 
 def test_other_files_are_left_alone(folder):

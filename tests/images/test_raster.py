@@ -12,8 +12,10 @@ from PIL import Image
 
 from supercuts.core.errors import ImageError
 from supercuts.images.convert import preview, to_unit
-from supercuts.images.io import read_bands, read_image, read_pixels
+from supercuts.images.formats.stored import upright
+from supercuts.images.io import read_bands, read_channels, read_image, read_pixels
 from supercuts.images.raster import read_shape
+from supercuts.images.scenes import read_scene
 
 SHAPE = (6, 9, 5)
 CONTIG = {"photometric": "minisblack", "planarconfig": "contig"}
@@ -226,3 +228,33 @@ def test_the_shape_of_a_png_is_that_of_the_upright_picture(tmp_path, place):
     path.write_bytes(content[:8] + b"".join(parts.values()))
     assert read_bands(path).shape == (5, 3, 3)
     assert read_shape(path) == (5, 3, 3)
+
+
+LAYOUTS = {
+    "grey": ((6, 9), {}),
+    "RGB": ((6, 9, 3), {"photometric": "rgb"}),
+    "RGBA": ((6, 9, 4), {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
+    "planes": ((3, 6, 9), {"photometric": "rgb", "planarconfig": "separate"}),
+    "inks": ((6, 9, 4), {"photometric": "separated"}),
+    "palette": ((6, 9), {"photometric": "palette", "colormap": np.arange(768, dtype=np.uint16).reshape(3, 256)}),
+    "pages": ((3, 6, 9), {"photometric": "minisblack"}),
+    "five bands": ((6, 9, 5), CONTIG),
+    "a codec that GDAL lacks": ((6, 9, 3), {"photometric": "rgb", "compression": "jpeg2000"}),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_is_trained_on_is_what_is_segmented_and_what_the_header_says(tmp_path, layout, orientation):
+    shape, options = LAYOUTS[layout]
+    path = tmp_path / "a.tif"
+    values = some_bands("uint8", shape)
+    tags = [(274, "H", 1, orientation, True)]
+    tifffile.imwrite(path, values, metadata=None, extratags=tags, **options)
+    tifffile.imwrite(tmp_path / "flat.tif", values, metadata=None, **options)
+    pixels = read_pixels(path)
+    np.testing.assert_array_equal(pixels, upright(read_pixels(tmp_path / "flat.tif"), orientation))
+    assert read_shape(path) == read_channels(path).shape == pixels.shape
+    n_bands = pixels.shape[2]
+    scene = read_scene(path, channels=n_bands, bands=range(1, n_bands + 1))
+    np.testing.assert_array_equal(to_unit(scene.pixels), to_unit(pixels))

@@ -13,7 +13,7 @@ from supercuts.core.errors import FileFormatError, SuperCutsError
 from supercuts.core.files import check_members
 from supercuts.images.formats import arrays, pillow, tiff
 from supercuts.images.formats.mat_files import read_mat
-from supercuts.images.formats.stored import MAX_PIXELS
+from supercuts.images.formats.stored import MAX_PIXELS, upright
 
 _PNG_MODES = ("1", "L", "I;16", "I;16B", "I", "P")
 _TIFF_RGB, _TIFF_PALETTE = 2, 3
@@ -50,12 +50,11 @@ def read_shape(path: Path) -> tuple[int, ...]:
         if suffix == ".npy":
             return tuple(arrays.open_npy(path).shape)
         if suffix in (".tif", ".tiff"):
-            with _open_tiff(path, True) as series:
-                return tuple(series.shape)
-        with _open_png(path, True) as image:
-            shape = (image.height, image.width)
-            image.verify()  # checksums alone: a file that was cut is found, nothing is decoded
-            return shape
+            with _open_tiff(path, True) as (series, orientation):
+                shape = tuple(series.shape)
+                return shape[::-1] if len(shape) == 2 and orientation in (5, 6, 7, 8) else shape
+        with _open_png(path, True):
+            return pillow.read_size(path)
 
 
 def describe(variables: Mapping[str, np.ndarray]) -> str:
@@ -129,7 +128,8 @@ def _check_claim(name: str, file: Any, n_bytes: int) -> None:
 
 def _read_png(path: Path, accepts_palette: bool) -> dict[str, np.ndarray]:
     with _open_png(path, accepts_palette) as image:
-        return {_UNNAMED: np.array(image)}
+        values = np.array(image)
+        return {_UNNAMED: np.ascontiguousarray(upright(values, pillow.orientation(image)))}
 
 
 @contextmanager
@@ -144,20 +144,21 @@ def _open_png(path: Path, accepts_palette: bool) -> Iterator[Any]:
 
 
 def _read_tiff(path: Path, accepts_palette: bool) -> dict[str, np.ndarray]:
-    with _open_tiff(path, accepts_palette) as series:
-        return {_UNNAMED: series.asarray()}
+    with _open_tiff(path, accepts_palette) as (series, orientation):
+        values = series.asarray()
+    return {_UNNAMED: np.ascontiguousarray(upright(values, orientation)) if values.ndim == 2 else values}
 
 
 @contextmanager
-def _open_tiff(path: Path, accepts_palette: bool) -> Iterator[Any]:
-    with tiff.open_labels(path) as series:
+def _open_tiff(path: Path, accepts_palette: bool) -> Iterator[tuple[Any, int]]:
+    with tiff.open_labels(path) as (series, orientation):
         _check_n_values(path, series.shape)
         photometric = getattr(series.keyframe, "photometric", None)
         if photometric == _TIFF_PALETTE and not accepts_palette:
             _refuse_palette(path)
         if photometric == _TIFF_RGB:
             raise FileFormatError(f"{path} is a TIFF of colours. {_COLOURS}")
-        yield series
+        yield series, orientation
 
 
 def _check_n_values(path: Path, shape: tuple[int, ...]) -> None:

@@ -75,14 +75,14 @@ def read_image(image: Image.Image, name: str, max_pixels: int, page: int | None 
     limit = Image.MAX_IMAGE_PIXELS
     with _without_bomb_warning(limit is not None and image.height * image.width > limit):
         image.load()
-    orientation = _orientation(image)
+    turn = orientation(image)
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
-        values = upright(np.asarray(image)[..., None], orientation)
+        values = upright(np.asarray(image)[..., None], turn)
         return Raster(np.array(values, values.dtype.newbyteorder("="), order="C"), name=name, is_picture=True)
     is_transparent = image.mode in _ALPHA_MODES and image.has_transparency_data
     if image.mode == "La":  # premultiplied grey: Pillow takes it to LA only
         image = image.convert("LA")
-    values = upright(np.asarray(image.convert("RGBA" if is_transparent else "RGB")), orientation)
+    values = upright(np.asarray(image.convert("RGBA" if is_transparent else "RGB")), turn)
     rgb, alpha = np.array(values[..., :3], order="C"), values[..., 3] if is_transparent else None
     return Raster(rgb, alpha=alpha, name=name, is_picture=True, is_rgb=True)
 
@@ -98,7 +98,7 @@ def read_size(path: Path) -> tuple[int, int]:
             # asked for its EXIF block, a PNG is decoded unless one comes before the pixels
             is_late = is_png and "exif" not in image.info and _holds_orientation(path)
             has_exif = not is_png or "exif" in image.info or is_late
-            is_turned = has_exif and _orientation(image) in (5, 6, 7, 8)
+            is_turned = has_exif and orientation(image) in (5, 6, 7, 8)
             if is_png and not is_late:
                 image.verify()  # checksums alone: a file that was cut is found, nothing is decoded
     return (width, height) if is_turned else (height, width)
@@ -149,11 +149,12 @@ def _read_deep_png(file: IO[bytes], image: Image.Image, name: str) -> Raster:
         raise ValueError(f"its pixels are {values.shape}, its header claims {image.height} rows of {image.width}")
     if any(mark in content for mark in _ORIENTED):
         image.load()  # the EXIF block may come after the pixels
-    values = np.ascontiguousarray(upright(values, _orientation(image)))
+    values = np.ascontiguousarray(upright(values, orientation(image)))
     return Raster(values, name=name, is_picture=True, is_rgb=True)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """Return which way up a decoded image is, as EXIF numbers it."""
     try:
         # asked after load(): the TIFF plugin turns the picture itself then and forgets the tag
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))

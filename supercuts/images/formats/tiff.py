@@ -73,10 +73,11 @@ def read_tiff(
         if axes is not None and header.has_more:
             is_ordered = len(tiff.series) == 1
         if header.has_more and (is_ordered or stacks.is_stack(tiff) or stacks.is_named(tiff)):
-            return stacks.read_stack(tiff, name, max_pixels, page, axes and axes.upper(), as_bands)
+            stack = stacks.read_stack(tiff, name, max_pixels, page, axes and axes.upper(), as_bands)
+            return _turned(stack, header.orientation)
         if header.has_more and page is None:
             if stacks.is_trailing(tiff):
-                return stacks.read_stack(tiff, name, max_pixels)
+                return _turned(stacks.read_stack(tiff, name, max_pixels), header.orientation)
             stacks.warn_of_rest(name, "several pages", "")
         number = _number_of_page(tiff, name, page)
         if number > 0:
@@ -98,23 +99,24 @@ def read_shape(path: Path) -> tuple[int, int, int]:
         header = _read_header(tiff, path, MAX_PIXELS)
         check_type(str(path), np.dtype(tiff.pages.first.dtype or "V1"))
         if header.has_more:
-            return stacks.read_shape(tiff, str(path))
-    height, width = header.size if header.orientation < 5 else header.size[::-1]
-    is_picture = header.photometric in (_PALETTE, _INKS, _YCBCR, *_LABS)
-    return height, width, 3 if is_picture else header.n_samples
+            height, width, n_samples = stacks.read_shape(tiff, str(path))
+        else:
+            is_picture = header.photometric in (_PALETTE, _INKS, _YCBCR, *_LABS)
+            (height, width), n_samples = header.size, 3 if is_picture else header.n_samples
+    return (width, height, n_samples) if header.orientation in (5, 6, 7, 8) else (height, width, n_samples)
 
 
 @contextlib.contextmanager
-def open_labels(path: Path) -> Iterator[Any]:
-    """Yield tifffile's series of a TIFF of one array, whatever it means; colours are refused, a palette gives indices.
+def open_labels(path: Path) -> Iterator[tuple[Any, int]]:
+    """Yield tifffile's series of a TIFF of one array, whatever it means, and its orientation as EXIF numbers them.
 
-    Its page has the attribute photometric.
+    A palette gives indices. The page of the series has the attribute photometric.
     """
     with _tifffile(path) as tiff:
         stacks.check_pages(tiff)
         if len(tiff.series) != 1:
             raise FileFormatError(f"{path} holds {len(tiff.series)} series of images. Expected one: save it alone.")
-        yield tiff.series[0]
+        yield tiff.series[0], int(tiff.pages.first.tags.valueof(_ORIENTATION, default=1))
 
 
 def read_map(path: str | Path) -> tuple[Georeference | None, tuple[int, int]]:
