@@ -41,6 +41,9 @@ _LINKS = re.compile(r"^import .*?;\n|^export (?=\w)", flags=re.MULTILINE | re.DO
 _FRAME_PX = 640
 MAX_PIXELS = 32_000_000  # a page of more is larger than browsers open
 _JPEG_QUALITY = 92
+_MOST_FRAMED_BYTES = 1_900_000  # of a cell of a notebook, which saves it
+_MOST_FRAMED_PIXELS = 3_000_000  # pages of more are never as small
+_PREVIEW_PX = 720
 
 
 def write_html(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
@@ -71,10 +74,33 @@ def check_viewable(hierarchy: Hierarchy) -> None:
 
 
 def frame(hierarchy: Hierarchy) -> str:
-    """Return the page as a frame that a notebook shows."""
-    return (
-        f'<iframe srcdoc="{html.escape(page(hierarchy))}" width="100%" height="{_FRAME_PX}" style="border:0"></iframe>'
-    )
+    """Return the page as a frame that a notebook shows, or a preview of what would make the notebook large.
+
+    Nothing is raised: a notebook would show a traceback in place of the value.
+    """
+    height, width = hierarchy.shape
+    what = f"Hierarchy of {width}x{height} pixels and {hierarchy.n_leaves} superpixels"
+    try:
+        if height * width <= _MOST_FRAMED_PIXELS:
+            text = html.escape(page(hierarchy))
+            if len(text) < _MOST_FRAMED_BYTES:
+                return f'<iframe srcdoc="{text}" width="100%" height="{_FRAME_PX}" style="border:0"></iframe>'
+        remedy = "show() opens the viewer" if height * width <= MAX_PIXELS else 'export("scene.gpkg", "gpkg") writes it'
+        note = f"{what}, with which a notebook would become large: this is a preview; {remedy}."
+        return f'<figure><img src="{_jpeg_url(_preview(hierarchy))}"><figcaption>{note}</figcaption></figure>'
+    except Exception as error:
+        return f"<p>{what}, which cannot be shown ({html.escape(str(error)[:500])}).</p>"
+
+
+def _preview(hierarchy: Hierarchy) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Return a small picture of the image with the borders of its superpixels."""
+    from supercuts.images.draw import draw_boundaries, random_colors
+
+    step = -(-max(hierarchy.shape) // _PREVIEW_PX)
+    labels = np.ascontiguousarray(hierarchy.labels[::step, ::step])
+    if hierarchy.image is None:
+        return random_colors(labels)
+    return draw_boundaries(np.array(Image.fromarray(hierarchy.image).reduce(step)), labels)
 
 
 def show(hierarchy: Hierarchy) -> Path:

@@ -314,6 +314,27 @@ def test_notebooks_get_a_frame(small):
     assert html.unescape(inner) == html_viewer.page(small)
 
 
+@pytest.mark.parametrize("has_image", [True, False])
+@pytest.mark.parametrize("shape", [(1400, 1500), (1, 5_000_000), (2500, 2500), (6000, 6000)])
+def test_notebooks_get_a_preview_of_what_is_large(shape, has_image):
+    rng = np.random.default_rng(0)
+    labels = np.minimum(np.arange(shape[1]) * 9 // shape[1], 8).astype(np.int32) + np.zeros((shape[0], 1), np.int32)
+    image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8) if has_image else None
+    h = Hierarchy(
+        labels, np.array([9] * 9 + [9], np.int32), np.r_[np.zeros(9), 1].astype("f4"), np.zeros((9, 0), "f4"), image
+    )
+    shown = h._repr_html_()
+    assert len(shown.encode()) < 2_000_000
+    is_framed = shape == (1400, 1500) and not has_image
+    assert shown.startswith("<iframe" if is_framed else "<figure>")
+    assert is_framed or f"{shape[1]}x{shape[0]} pixels" in shown
+
+
+def test_notebooks_show_what_cannot_be_shown_in_words(small, monkeypatch):
+    monkeypatch.setattr(html_viewer, "page", lambda _: 1 / 0)
+    assert small._repr_html_().endswith("superpixels, which cannot be shown (division by zero).</p>")
+
+
 def test_show_opens_a_page_that_stays(small, monkeypatch):
     opened = []
     monkeypatch.setattr(html_viewer.webbrowser, "open", opened.append)

@@ -137,7 +137,7 @@ def _tiffs() -> Iterator[Forged]:
             *((273, v) for v in (0, 2**32 - 1)),  # where the strip is
         ):
             content = _with_tag(plain, tag, value)
-            for kind in ("picture", "bands", "label map"):
+            for kind in ("picture", "bands", "scene", "label map"):
                 yield kind, f"a TIFF of {deep.__name__} whose tag {tag} is {value}", {"a.tif": content}, "a.tif"
     looped = bytearray(_tiff(np.zeros((8, 24), np.uint16)))
     start = struct.unpack_from("<I", looped, 4)[0]
@@ -146,7 +146,7 @@ def _tiffs() -> Iterator[Forged]:
     for name, after in (("the next page is the first", start), ("the next page is the next page", empty)):
         struct.pack_into("<I", looped, start + 2 + 12 * count, after)
         content = bytes(looped).ljust(empty, b"\0") + struct.pack("<HI", 0, empty)
-        for kind in ("picture", "bands", "label map"):
+        for kind in ("picture", "bands", "scene", "label map"):
             yield kind, f"a TIFF of which {name}", {"a.tif": content}, "a.tif"
 
 

@@ -52,6 +52,23 @@ def read_bands(path: Path) -> None:
     assert values.max() <= 1
 
 
+def read_scene(path: Path) -> None:
+    from supercuts.core.errors import SuperCutsError
+    from supercuts.images.raster import ReadOptions
+    from supercuts.images.scenes import read_scene
+
+    for options in (ReadOptions(), ReadOptions(page=2), ReadOptions(axes="CHW", stretch="minmax")):
+        try:
+            scene = read_scene(path, options=options)
+        except SuperCutsError:
+            if options == ReadOptions():
+                raise
+            continue
+        assert scene.pixels.dtype == np.uint8
+        assert scene.pixels.shape[:2] == scene.bands.shape[:2]
+        assert scene.valid is None or scene.valid.any()
+
+
 def read_result(path: Path) -> None:
     from supercuts.evaluate.results import read_hierarchy_result
 
@@ -217,6 +234,7 @@ READERS: dict[str, Callable[[Path], None]] = {
     "hierarchy": read_hierarchy,
     "picture": read_picture,
     "bands": read_bands,
+    "scene": read_scene,
     "result": read_result,
     "label map": read_label_map,
     "config": read_config,

@@ -10,6 +10,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import scipy.io
 import tifffile
@@ -65,10 +66,52 @@ def pictures() -> list[Seed]:
         "tiled.tif": _tiff(rng.integers(0, 65536, (40, 50, 3), np.uint16), tile=(16, 16), photometric="rgb"),
         "big.tif": _tiff(grey16, bigtiff=True),
         "deflated.tif": _tiff(rng.random((9, 13, 5), dtype=np.float32), compression="zlib", planarconfig="contig"),
+        "inks.tif": _saved(image.convert("CMYK"), "TIFF"),
+        "lab.tif": _saved(image.convert("LAB"), "TIFF"),
+        "colors.tif": _saved(image.convert("P"), "TIFF"),
+        "alpha.tif": _saved(image.convert("RGBA"), "TIFF"),
+        "j2k.tif": _tiff(rgb, photometric="rgb", compression="jpeg2000"),
+        "deep_rgb.png": imagecodecs.png_encode(rng.integers(0, 65536, (9, 13, 3), np.uint16)),
         "bands.npy": npy(rng.random((9, 13, 5), dtype=np.float32)),
         "grey.npy": npy(grey16),
     }
     return [one(name, content) for name, content in files.items()]
+
+
+def stacks() -> list[Seed]:
+    """Return TIFFs of several planes, and on maps: each with what its reader has to look at."""
+    rng = np.random.default_rng(2)
+    planes = rng.integers(0, 65536, (3, 2, 9, 13), np.uint16)
+    files = {
+        "stack.ome.tif": _tiff(planes, ome=True, metadata={"axes": "ZCYX"}, photometric="minisblack"),
+        "stack.tif": _tiff(planes, imagej=True, metadata={"axes": "ZCYX"}),
+        "named.tif": _tiff(planes[0], metadata={"axes": "CYX"}, photometric="minisblack", compression="zlib"),
+        "pages.tif": _tiff(planes[:, 0], metadata=None, photometric="minisblack", tile=(16, 16)),
+        "rows.tif": _tiff(np.moveaxis(planes[0], 0, -1), metadata=None, photometric="minisblack"),
+        "map.tif": _map(nodata=0),
+        "sparse.tif": _map(tiled=True, blockxsize=16, blockysize=16, sparse_ok=True, count=5, dtype="float32"),
+        "mask.tif": _map(mask=True, compress="deflate", interleave="pixel"),
+        "overviews.tif": _map(overviews=[2], nodata=255, compress="lzw", predictor=2),
+    }
+    return [one(name, content) for name, content in files.items()]
+
+
+def _map(mask: bool = False, overviews: list[int] = [], **options) -> bytes:  # noqa: B006 (it is only read)
+    import rasterio
+    from rasterio.io import MemoryFile
+
+    profile = {"driver": "GTiff", "height": 40, "width": 48, "count": 3, "dtype": "uint8", "crs": "EPSG:32632"}
+    values = np.random.default_rng(3).integers(0, 200, (5, 16, 48)).astype(np.float64) / 200
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
+        with memory.open(**profile | options, transform=rasterio.Affine(2, 0, 5e5, 0, -2, 5e6)) as target:
+            scale = 1 if target.dtypes[0] == "float32" else 255
+            target.write((values[: target.count] * scale).astype(target.dtypes[0]), window=((0, 16), (0, 48)))
+            if mask:
+                target.write_mask(np.arange(40)[:, None] + np.zeros(48) > 3)
+            if overviews:
+                target.build_overviews(overviews)
+        content: bytes = memory.read()
+    return content
 
 
 def arrays() -> list[Seed]:
@@ -260,7 +303,8 @@ def georeferences() -> list[Seed]:
 SEEDS = {
     "hierarchy": hierarchies,
     "picture": pictures,
-    "bands": pictures,
+    "bands": lambda: [*pictures(), *stacks()],
+    "scene": lambda: [*pictures(), *stacks()],
     "result": arrays,
     "label map": arrays,
     "config": configs,
