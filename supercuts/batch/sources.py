@@ -3,17 +3,21 @@
 import codecs
 import glob
 import hashlib
+import importlib.util
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from supercuts.core.errors import InputError, MissingDependencyError
+from supercuts.core.errors import ImageWarning, InputError, MissingDependencyError
 from supercuts.core.files import printable
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_HEIF = (".heic", ".heif", ".hif")
+_SKIPPED = () if importlib.util.find_spec("pillow_heif") else _HEIF
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", *(() if _SKIPPED else _HEIF))
 LISTS = (".txt", ".lst")
 _MOST_BYTES = 255 - 8  # of a name in a folder, less a number that tells equal names apart
 _NO_TEXT = "the list is no text in UTF-8"
@@ -82,6 +86,18 @@ def _problem(source: Source) -> str:
     if is_usable and "\\" not in source.name and "\0" not in source.address + source.name:
         return ""
     return f"{source.address}: {source.name!r} is no name for its outputs. Write another behind a tab in a list."
+
+
+def warn_of_skipped(paths: Iterable[str]) -> None:
+    """Warn of images in a folder that would be read if another package were there."""
+    skipped = [path for path in paths if PurePosixPath(path).suffix.lower() in _SKIPPED]
+    if skipped:
+        more = f" and {len(skipped) - 1} more like it" if len(skipped) > 1 else ""
+        warnings.warn(
+            f"{skipped[0]}{more}: HEIC is skipped; pip install pillow-heif, which reads it, or convert it to JPEG.",
+            ImageWarning,
+            stacklevel=2,
+        )
 
 
 def fitting(name: str, suffixes: Iterable[str]) -> str:
@@ -160,6 +176,7 @@ def _found(given: str) -> list[Source]:
         root, paths = _fixed_part(path_there), [one for one in files.glob(path) if not files.isdir(one)]
     else:
         raise InputError(f"{given}: no such file or folder. Check the path; it is taken relative to {Path.cwd()}.")
+    warn_of_skipped(path for path in paths if not PurePosixPath(path).name.startswith("."))
     return sorted(_sources(files, root, paths, is_url(given)), key=lambda source: source.address)
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 import supercuts
 from supercuts.batch.outputs import REGIONS, keyword_of, suffixes, write_outputs
-from supercuts.batch.sources import SUFFIXES, fitting
+from supercuts.batch.sources import SUFFIXES, fitting, warn_of_skipped
 from supercuts.cli.common import (
     FAILED,
     Axes,
@@ -162,11 +162,9 @@ def _place(path: Path) -> Path:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+    warn_of_skipped(map(str, files))
+    found = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not found:
         raise InputError(f"{folder} holds no image ({' '.join(SUFFIXES)}). Give a folder of images or single files.")
     return found

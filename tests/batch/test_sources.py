@@ -5,8 +5,10 @@ from pathlib import Path, PurePosixPath
 import fsspec
 import pytest
 
+from supercuts.batch import sources
 from supercuts.batch.sources import Source, check_names, find_sources, fitting, is_url, read_bytes
-from supercuts.core.errors import InputError, MissingDependencyError
+from supercuts.cli.segment import find_images
+from supercuts.core.errors import ImageWarning, InputError, MissingDependencyError
 
 
 @pytest.fixture
@@ -144,6 +146,20 @@ def test_lists_of_other_systems_are_read_and_what_is_wrong_in_them_is_named(tmp_
     assert "Save it as UTF-8" in said[0]
     assert all("is no name for its outputs" in problem for problem in said[1:])
     assert len(said) == 4
+
+
+def test_heic_in_a_folder_is_named_as_skipped_with_the_remedy(tree, monkeypatch):
+    for name in ("a.HEIC", "in/e.heif", ".b.heic"):
+        (tree / name).write_bytes(b"x")
+    monkeypatch.setattr(sources, "_SKIPPED", (".heic", ".heif"))
+    for module in ("batch.sources", "cli.segment"):
+        monkeypatch.setattr(f"supercuts.{module}.SUFFIXES", (".jpg", ".png", ".tif"))
+    for find in (lambda: find_sources(str(tree)), lambda: find_sources(f"{tree}/**")):
+        with pytest.warns(ImageWarning, match=r"HEIC and 1 more like it: HEIC is skipped; pip install pillow-heif"):
+            assert sorted(one.name for one in find()) == ["a", "b", "in/c", "in/deep/a"]
+    (tree / "a.HEIC").rename(tree / "z.heic")
+    with pytest.warns(ImageWarning, match=r"photos/z\.heic: HEIC is skipped; pip install pillow-heif"):
+        assert [path.name for path in find_images([tree])] == ["a.JPG", "b.png"]
 
 
 @pytest.mark.parametrize("name", ["x" * 251, "é" * 125, "in/" + "x" * 251])

@@ -36,13 +36,14 @@ _PLUGINS: dict[bytes, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     b"BM": BmpImagePlugin.BmpImageFile,
     b"GIF8": GifImagePlugin.GifImageFile,
 }
+_HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _ALPHA_MODES = ("1", "L", "RGB", "P", "LA", "La", "PA", "RGBA", "RGBa")  # modes Pillow turns into RGBA
 _bomb_filter_lock = threading.Lock()
 
 
 def is_known(start: bytes) -> bool:
     """Return whether a file that starts so is a picture that Pillow reads."""
-    return start.startswith(tuple(_PLUGINS))
+    return start.startswith(tuple(_PLUGINS)) or start.startswith(_HEIF, 4)
 
 
 def read_file(file: IO[bytes], start: bytes, name: str, max_pixels: int, page: int | None = None) -> Raster:
@@ -121,10 +122,23 @@ def pillow_limit(name: str) -> str:
 
 def _open(file: IO[bytes], start: bytes) -> ImageFile.ImageFile:
     plugin = next((plugin for magic, plugin in _PLUGINS.items() if start.startswith(magic)), None)
+    if start.startswith(_HEIF, 4):
+        plugin = _heif_plugin()
     if plugin is None:
         raise ImageError(f"is no picture: it starts with {start!r}. Convert it to PNG or JPEG.")
     with _without_bomb_warning(start.startswith(b"GIF8")):  # this plugin warns while it reads the header
         return plugin(file)
+
+
+def _heif_plugin() -> Callable[[IO[bytes]], ImageFile.ImageFile]:
+    try:
+        from pillow_heif import as_plugin
+    except ImportError as error:
+        raise ImageError(
+            "HEIC is read by another package: pip install pillow-heif. Or convert the image to JPEG or PNG."
+        ) from error
+    plugin: Callable[[IO[bytes]], ImageFile.ImageFile] = as_plugin.HeifImageFile
+    return plugin
 
 
 def _choose_frame(image: Image.Image, name: str, page: int | None) -> None:

@@ -1,14 +1,17 @@
 import struct
+import sys
 import zlib
+from importlib.util import find_spec
+from types import ModuleType
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import BmpImagePlugin, Image
 
 from supercuts.core.errors import ImageError, InputError
 from supercuts.images.formats.pillow import is_known, read_inks, read_size
 from supercuts.images.io import read_image
-from supercuts.images.raster import ReadOptions, read_raster
+from supercuts.images.raster import ReadOptions, read_raster, read_shape
 
 COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels
 
@@ -121,3 +124,43 @@ def test_frames_are_chosen_by_number(tmp_path):
     frames[0].save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"page=2: .* has 1 page"):
         read_raster(tmp_path / "a.png", ReadOptions(page=2))
+
+
+HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(99)
+
+
+def test_heic_without_its_package_is_refused_with_the_remedy(tmp_path, monkeypatch):
+    (tmp_path / "a.heic").write_bytes(HEIC)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match=r"a\.heic: HEIC is read by another package: pip install pillow-heif"):
+        read_image(tmp_path / "a.heic")
+    with pytest.raises(ImageError, match=r"a\.heic.*pip install pillow-heif"):
+        read_shape(tmp_path / "a.heic")
+
+
+def test_heic_is_read_by_its_package(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(HEIC)  # whatever the name
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    plugin = ModuleType("pillow_heif.as_plugin")
+    plugin.HeifImageFile = lambda _: BmpImagePlugin.BmpImageFile(tmp_path / "a.bmp")
+    Image.fromarray(pixels).save(tmp_path / "a.bmp")
+    package = ModuleType("pillow_heif")
+    package.as_plugin = plugin
+    monkeypatch.setitem(sys.modules, "pillow_heif", package)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), pixels)
+    assert read_shape(tmp_path / "a.jpg") == pixels.shape
+
+
+@pytest.mark.skipif(find_spec("pillow_heif") is None, reason="pillow-heif is not installed")
+def test_a_true_heic_is_upright_and_as_it_was(tmp_path):
+    import pillow_heif
+
+    y, x = np.mgrid[:40, :60]
+    pixels = np.stack([x * 4, y * 6, 255 - x * 2], axis=2).astype(np.uint8)
+    exif = Image.Exif()
+    exif[274] = 6
+    file = pillow_heif.from_pillow(Image.fromarray(pixels))
+    file.save(tmp_path / "a.heic", quality=100, exif=exif.tobytes())
+    image = read_image(tmp_path / "a.heic")
+    assert read_shape(tmp_path / "a.heic") == image.shape == (60, 40, 3)
+    assert np.abs(image.astype(int) - np.rot90(pixels, -1)).max() < 12
