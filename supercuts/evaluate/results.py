@@ -113,13 +113,31 @@ def _scaled(path: Path, array: np.ndarray) -> Float[np.ndarray, "height width"]:
 
 
 def read_result_hierarchy(path: Path) -> Hierarchy | None:
-    """Return the hierarchy of an .npz written by SuperCuts, None of any other file."""
+    """Return the hierarchy of an .npz written by SuperCuts, whole, None of any other file."""
     if path.suffix.lower() != ".npz":
         return None
     with refusing_damage(path):
         with zipfile.ZipFile(path) as archive:
             is_hierarchy = "format_version.npy" in archive.namelist()
-        return npz.read(path) if is_hierarchy else None
+        return _whole(npz.read(path)) if is_hierarchy else None
+
+
+def _whole(h: Hierarchy) -> Hierarchy:
+    """Return the hierarchy with the pixels that a mask left out as one more superpixel, which merges last."""
+    if not h.is_masked:
+        return h
+    n, n_nodes = h.n_leaves, h.parents.size + 2
+    parents = np.insert(h.parents + (h.parents >= n), n, n_nodes - 1)  # numbers of inner nodes grow by one
+    parents[n_nodes - 2 if h.parents.size > 1 else 0] = n_nodes - 1  # where the root was
+    altitudes = np.append(np.insert(h.altitudes, n, 0), np.float32(1))
+    return Hierarchy(
+        labels=np.where(h.labels < 0, np.int32(n), h.labels),
+        parents=np.append(parents, n_nodes - 1).astype(np.int32),
+        altitudes=altitudes.astype(np.float32),
+        embeddings=np.pad(h.embeddings, ((0, 1), (0, 0))),
+        image=h.image,
+        levels=h.levels,
+    )
 
 
 Form = Literal["auto", "ucm", "soft", "segmentations"]

@@ -270,3 +270,42 @@ def test_every_hierarchy_is_cut(run, tmp_path, kind):
     np.testing.assert_array_equal(np.where(labels == 65535, -1, labels.astype(int)), h.cut(regions=n))
     assert run("cut", file, "--granularity", 1, "--start", 1, "-o", tmp_path / "d.png").exit_code == 0
     np.testing.assert_array_equal(read_variables(tmp_path / "d.png")["array"], h.cut(granularity=1) + 1)
+
+
+@pytest.mark.parametrize("kind", HIERARCHIES)
+def test_every_hierarchy_is_seen_and_exported(run, tmp_path, kind):
+    h = HIERARCHIES[kind]()
+    file = tmp_path / "h.npz"
+    h.save(file)
+    assert run("view", file, "--no-open", "-o", tmp_path / "v.html").exit_code == 0
+    refused = {name for name, why in (("geotiff", h.georeference is None), ("linkage", h.n_leaves == 1)) if why}
+    refused |= set() if h.levels else {"masks"}
+    for name, format in FORMATS.items():
+        result = run("export", file, "--format", name, "-o", tmp_path / f"h{format.suffix}.x{format.suffix}")
+        assert result.exit_code == (2 if name in refused else 0), (name, result.stderr)
+        assert (name in refused) == result.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("kind", HIERARCHIES)
+def test_every_hierarchy_has_objects_parts_and_scores(run, tmp_path, kind):
+    h = HIERARCHIES[kind]()
+    h.save(tmp_path / "results/1.npz")
+    for command in ("objects", "parts"):
+        result = run(command, tmp_path / "results/1.npz", "-o", tmp_path / "out", "--json")
+        assert result.exit_code == 0, result.stderr
+        labels = read_variables(tmp_path / f"out/1_{command}.png")["array"]
+        assert labels.shape == h.shape
+        assert not labels[h.labels < 0].any()
+    data = tmp_path / "data/BSDS500/data"
+    for folder in ("images/val", "groundTruth/val"):
+        (data / folder).mkdir(parents=True)
+    Image.fromarray(np.zeros((*h.shape, 3), np.uint8)).save(data / "images/val/1.jpg")
+    cells = np.empty((1, 1), object)
+    truth = np.indices(h.shape).sum(axis=0) // 20
+    cells[0, 0] = {"Segmentation": (truth + 1).astype(np.uint16), "Boundaries": np.zeros(h.shape, np.uint8)}
+    scipy.io.savemat(data / "groundTruth/val/1.mat", {"groundTruth": cells})
+    for what in ("superpixels", "hierarchy"):
+        options = ("--data", tmp_path / "data", "--results", tmp_path / "results", "--workers", 1, "--json")
+        result = run("evaluate", what, *options)
+        assert result.exit_code == 0, result.stderr
+        assert result.json()["methods"][0]["n_scored"] == 1

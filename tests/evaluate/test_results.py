@@ -256,6 +256,20 @@ def test_labels_of_a_hierarchy_are_its_leaves(saved_tree):
         read_labels(saved_tree, (3, 2))
 
 
+@pytest.mark.parametrize("n_leaves", [1, 2])
+def test_pixels_of_no_leaf_are_one_more_region_which_merges_last(tmp_path, n_leaves):
+    labels = np.array([[0, n_leaves - 1, -1]], np.int32)
+    parents = np.array([2, 2, 2] if n_leaves == 2 else [0], np.int32)
+    altitudes = np.array([0, 0, 0.5] if n_leaves == 2 else [0], np.float32)
+    h = Hierarchy(labels, parents, altitudes, np.ones((n_leaves, 1), np.float32))
+    h.save(tmp_path / "a.npz")
+    assert read_labels(tmp_path / "a.npz", (1, 3)).tolist() == [[0, n_leaves - 1, n_leaves]]
+    whole = read_hierarchy_result(tmp_path / "a.npz", (1, 3))
+    assert whole.cut(regions=2).tolist() == [[0, 0, 1]]
+    assert whole.cut(altitude=0.5).tolist() == [[0, 0, 1]]
+    assert whole.cut(regions=1).tolist() == [[0, 0, 0]]
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
