@@ -236,6 +236,7 @@ def make_folder(out: Path, files: Iterable[Path]) -> None:
 def _warnings_as_notes() -> Iterator[None]:
     """Print our own warnings as notes; those of other libraries stay what they are."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(PIL|tifffile|rasterio|pyogrio)\b")  # of files, which are read
         warnings.simplefilter("always", ImageWarning)
         show = warnings.showwarning
 

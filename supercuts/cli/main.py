@@ -1,6 +1,7 @@
 """The command `supercuts`: its name, its options and the list of its commands."""
 
 import io
+import logging
 import sys
 import time
 from typing import Annotated
@@ -91,6 +92,8 @@ def options(
 ) -> None:
     """Turn images into hierarchies of superpixels: segment once, cut at any granularity."""
     keep_freed_memory()
+    if not logging.getLogger().handlers:  # else log lines of libraries go to stderr
+        logging.getLogger().addHandler(logging.NullHandler())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names may hold what the terminal, or UTF-8, has no characters for
             stream.reconfigure(errors="backslashreplace")

@@ -5,6 +5,7 @@ Out  Raster: values as stored, which are valid, where they lie; (H, W, C) of a f
 Not  no conversion (convert.py); no format (formats/)
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,6 +96,10 @@ def read_shape(path: Path) -> tuple[int, int, int]:
 @contextmanager
 def image_errors(name: str) -> Iterator[None]:
     """Turn whatever a reader of a file raises into an ImageError that names it."""
+    for library in ("PIL", "tifffile"):
+        log = logging.getLogger(library)
+        if not log.handlers:  # else complaints of damaged tags go to stderr where nobody set up logging
+            log.addHandler(logging.NullHandler())
     try:
         yield
     except ImageError as error:

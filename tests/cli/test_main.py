@@ -88,6 +88,24 @@ def test_says_how_long_it_took(run):
     assert result.stdout.startswith("ready after ")
 
 
+def test_log_lines_and_warnings_of_libraries_do_not_reach_stderr(tmp_path):
+    code = (
+        "import sys, logging, warnings; from supercuts.cli import cut, main; h = cut.read_hierarchy\n"
+        "def read(path):\n"
+        "    for name in ('rasterio', 'tifffile', 'PIL', 'matplotlib', 'lightning'):\n"
+        "        logging.getLogger(name + '.part').warning('a log line')\n"
+        "    warnings.warn_explicit('corrupt EXIF', UserWarning, 'x.py', 1, module='PIL.Image')\n"
+        "    return h(path)\n"
+        "cut.read_hierarchy = read\n"
+        f"sys.argv = ['supercuts', 'cut', {str(tmp_path / 'no.npz')!r}, '--regions', '2', '-o', 'a.png']\n"
+        "main.app()"
+    )
+    done = run_process("-c", code)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {tmp_path / 'no.npz'}: no such file. ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_commands_keep_freed_memory(run, monkeypatch):
     calls = []
     monkeypatch.setattr("supercuts.cli.main.keep_freed_memory", lambda: calls.append(True))

@@ -230,6 +230,18 @@ def test_the_shape_of_a_png_is_that_of_the_upright_picture(tmp_path, place):
     assert read_shape(path) == (5, 3, 3)
 
 
+def test_log_lines_of_readers_do_not_reach_stderr(tmp_path, capfd):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 6), np.uint8))
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    at = content.index(b"\x31\x01\x02\0")  # the tag Software, whose text lies beyond the file now
+    content[at + 4 : at + 12] = b"\xff\xff\0\0\xff\xff\xff\x7f"
+    (tmp_path / "a.tif").write_bytes(content)
+    assert read_image(tmp_path / "a.tif").shape == (4, 6, 3)
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg", exif=b"Exif\0\0no block")
+    assert read_image(tmp_path / "a.jpg").shape == (4, 6, 3)
+    assert capfd.readouterr().err == ""
+
+
 LAYOUTS = {
     "grey": ((6, 9), {}),
     "RGB": ((6, 9, 3), {"photometric": "rgb"}),

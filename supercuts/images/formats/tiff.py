@@ -5,7 +5,6 @@ tifffile reads the header. Inks and CIE Lab go to Pillow, stacks of planes to st
 
 import contextlib
 import itertools
-import logging
 import math
 import threading
 import warnings
@@ -156,9 +155,6 @@ def open_gdal(path: str | Path, driver: str = "GTiff", page: int | None = None, 
 def _tifffile(path: Path) -> Iterator[Any]:
     import tifffile  # slow to import, and few images need it
 
-    log = logging.getLogger("tifffile")
-    if not log.handlers:  # else its complaints of damaged tags go to stderr where nobody set up logging
-        log.addHandler(logging.NullHandler())
     with tifffile.TiffFile(path, _multifile=False) as tiff:  # no other files: an OME-TIFF names them as it likes
         yield tiff
 
