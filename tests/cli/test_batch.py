@@ -1,6 +1,8 @@
 import json
 
+import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 import supercuts
@@ -40,6 +42,27 @@ def test_failures_are_told_and_the_exit_code_is_1(run, folder, tmp_path):
     assert "error: 1 of 3 images failed" in result.stderr
     listed = json.loads((tmp_path / "out" / "failures.json").read_text())
     assert [one["source"] for one in listed] == [str(folder / "bad.png")]
+
+
+def test_images_of_every_shape_and_georeferenced_ones_are_done(run, tmp_path):
+    folder, rng = tmp_path / "in", np.random.default_rng(0)
+    folder.mkdir()
+    for shape in ((1, 40), (40, 1), (1, 1)):
+        Image.fromarray(rng.integers(0, 256, (*shape, 3), np.uint8)).save(folder / f"{shape[0]}x{shape[1]}.png")
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(folder / "flat.png")
+    values = rng.integers(1, 255, (3, 40, 50), np.uint8)
+    values[:, :, :10] = 0
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(2, 0, 5e5, 0, -2, 5e6), "nodata": 0}
+    profile = {"driver": "GTiff", "height": 40, "width": 50, "count": 3, "dtype": "uint8", **place}
+    with rasterio.open(folder / "map.tif", "w", **profile) as target:
+        target.write(values)
+    formats = [part for name in ("masks", "coco", "geojson", "svg", "html") for part in ("--format", name)]
+    result = run("batch", folder, tmp_path / "out", "--workers", 1, "--overlays", *formats)
+    assert (result.exit_code, result.stderr) == (0, "")
+    h = supercuts.read(tmp_path / "out/map.npz")
+    assert (h.labels[:, :10] < 0).all()
+    assert h.georeference.crs == "EPSG:32633"
+    assert supercuts.read(tmp_path / "out/1x1.npz").n_leaves == 1
 
 
 def test_odd_names_are_done_or_named_and_not_tried_for_ever(run, folder, tmp_path):
