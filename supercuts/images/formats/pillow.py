@@ -1,4 +1,4 @@
-"""Read pictures with Pillow: PNG, JPEG, WebP, BMP, GIF, the inks and CIE Lab of TIFF, and images that Pillow holds."""
+"""Read pictures with Pillow: PNG, JPEG, WebP, BMP, GIF, HEIC, inks and CIE Lab of TIFF, and what Pillow holds."""
 
 import threading
 import warnings
