@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -134,9 +135,12 @@ class _EndedBySignals:
             print_note(self._message(self.received))
         raise typer.Exit(128 + self.received)
 
-    def _interrupt(self, number: int, _: object) -> None:
-        if not self.received:  # others would disturb the cleaning up
-            self.received = number
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.received:  # others would disturb the cleaning up
+            return
+        self.received = number
+        # around a fork nothing can be raised: the second thread ends the process
+        if frame is None or frame.f_code not in (self._hold.__code__, self._release.__code__):
             raise KeyboardInterrupt
 
     def _restore(self) -> None:
@@ -151,8 +155,7 @@ class _EndedBySignals:
 
     def _release(self) -> None:
         if self.mask is not None:
-            with suppress(KeyboardInterrupt):  # nothing may be raised here: the second thread ends the process
-                signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
     def _begin_child(self) -> None:
         self._restore()
