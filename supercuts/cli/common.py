@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -140,7 +141,8 @@ class _EndedBySignals:
             return
         self.received = number
         # around a fork nothing can be raised: the second thread ends the process
-        if frame is None or frame.f_code not in (self._hold.__code__, self._release.__code__):
+        around = (self._hold.__code__, self._release.__code__)
+        if not any(caller.f_code in around for caller, _ in traceback.walk_stack(frame)):
             raise KeyboardInterrupt
 
     def _restore(self) -> None:

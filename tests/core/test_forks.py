@@ -56,6 +56,11 @@ if engine == "torch":
 
     loader = DataLoader(Images(), num_workers=2, multiprocessing_context="fork")
     check([labels for batch in loader for labels in batch.numpy()])
+import joblib
+
+for backend in ("threading", "multiprocessing"):  # loky's processes begin anew
+    with joblib.parallel_config(backend, n_jobs=2):
+        check(joblib.Parallel()(joblib.delayed(segment)(i) for i in range(2)))
 check([segment(0)])  # the parent goes on as before
 print("done")
 """
