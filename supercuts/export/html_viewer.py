@@ -27,8 +27,7 @@ from supercuts.hierarchy.tree import Hierarchy
 _SOURCES = Path(__file__).with_name("viewer")
 _SCRIPTS = (
     "tree",
-    "inflate",
-    "npz",
+    "packed",
     "session",
     "files",
     "draw",

@@ -74,8 +74,7 @@ def edit(h, n_edits, seed):
 
 @needs_node
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("without", [[], ["DecompressionStream"]], ids=["browser", "own"])
-def test_cuts_keep_to_edits(voronoi, tmp_path, seed, without):
+def test_cuts_keep_to_edits(voronoi, tmp_path, seed):
     h = voronoi(3)
     locked = next(node for node in h.cut_nodes(regions=6).tolist() if node >= h.n_leaves)
     edited = h.lock(locked)
@@ -89,7 +88,7 @@ def test_cuts_keep_to_edits(voronoi, tmp_path, seed, without):
         *({"level": name} for name in h.levels),
     ]
     assert len(cuts) >= 20
-    answer = ask(edited, tmp_path, cuts=cuts, without=without)
+    answer = ask(edited, tmp_path, cuts=cuts)
     for how, labels, nodes in zip(cuts, answer["cuts"], answer["nodes"], strict=True):
         np.testing.assert_array_equal(np.reshape(labels, h.shape), edited.cut(**how), err_msg=str(how))
         np.testing.assert_array_equal(nodes, edited.cut_nodes(**how))
@@ -143,53 +142,6 @@ def test_what_else_a_file_holds_is_no_matter(voronoi, tmp_path):
     h = replace(voronoi(3), georeference=Georeference((2, 0, 100, 0, -2, 50), "EPSG:4326"))
     answer = ask(h, tmp_path, cuts=[{"regions": 7}])
     np.testing.assert_array_equal(np.reshape(answer["cuts"][0], h.shape), h.cut(regions=7))
-
-
-def inflate_all(streams):
-    asked = [[base64.b64encode(content).decode(), form] for content, form in streams]
-    done = subprocess.run(
-        [shutil.which("node"), QUERIES], input=json.dumps({"packed": asked}), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return [answer if isinstance(answer, dict) else base64.b64decode(answer) for answer in json.loads(done.stdout)]
-
-
-def deflate(content, level=6, strategy=zlib.Z_DEFAULT_STRATEGY, wbits=15, flush_every=None):
-    packer = zlib.compressobj(level, zlib.DEFLATED, wbits, 9, strategy)
-    steps = [content[i : i + flush_every] for i in range(0, len(content), flush_every)] if flush_every else [content]
-    packed = b"".join(packer.compress(step) + packer.flush(zlib.Z_FULL_FLUSH) for step in steps)
-    return packed + packer.flush()
-
-
-@needs_node
-def test_our_own_inflate_gives_what_zlib_packed():
-    rng = np.random.default_rng(0)
-    contents = [
-        b"",
-        b"a",
-        b"abc" * 100_000,
-        rng.bytes(200_000),
-        np.sort(rng.integers(0, 900, 70_000)).astype(np.int32).tobytes(),
-        rng.geometric(0.2, 100_000).clip(0, 255).astype(np.uint8).tobytes(),
-    ]
-    streams, expected = [], []
-    for content in contents:
-        for level in (0, 1, 9):
-            for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY, zlib.Z_RLE):
-                for wbits, form in ((15, "deflate"), (-15, "deflate-raw"), (9, "deflate")):
-                    streams.append((deflate(content, level, strategy, wbits, 30_000 if level == 1 else None), form))
-                    expected.append(content)
-    assert inflate_all(streams) == expected
-
-
-@needs_node
-def test_our_own_inflate_refuses_damage():
-    content = np.sort(np.random.default_rng(1).integers(0, 900, 3000)).astype(np.int32).tobytes()
-    packed = zlib.compress(content)
-    cut = [packed[:n] for n in (0, 1, 5, 40, len(packed) - 5, len(packed) - 1)]
-    flipped = [packed[:i] + bytes([packed[i] ^ 0x10]) + packed[i + 1 :] for i in range(0, len(packed), 9)]
-    for answer in inflate_all([(bad, "deflate") for bad in [*cut, *flipped]]):
-        assert answer == {"error": "The compressed data are damaged."}
 
 
 @needs_node

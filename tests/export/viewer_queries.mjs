@@ -1,18 +1,11 @@
 // Answer queries on an .npz with the viewer's own modules: JSON on stdin, JSON on stdout; test_html_viewer.py compares.
 import { readFileSync } from "node:fs";
 import { polygonsOf, cocoDocument } from "../../supercuts/export/viewer/files.mjs";
-import { inflateBytes } from "../../supercuts/export/viewer/inflate.mjs";
 import { readNpz } from "../../supercuts/export/viewer/npz.mjs";
 import { EMPTY_SESSION, clickNode, record, redo, startHistory, undo } from "../../supercuts/export/viewer/session.mjs";
 import * as trees from "../../supercuts/export/viewer/tree.mjs";
 
-const { path, without = [], packed, cuts = [], strokes, points = [], masks = [], clicks = [] } = JSON.parse(readFileSync(0));
-for (const name of without) delete globalThis[name];
-if (packed) {
-  const answer = JSON.stringify(inflateAll(packed));
-  await new Promise((written) => process.stdout.write(answer, written)); // a pipe may take it in parts
-  process.exit();
-}
+const { path, cuts = [], strokes, points = [], masks = [], clicks = [] } = JSON.parse(readFileSync(0));
 const bytes = readFileSync(path);
 const hierarchy = await readNpz(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
 const tree = trees.makeTree(hierarchy);
@@ -29,17 +22,6 @@ function scribbled() {
   for (const [pixel, label] of drawn) map[pixel] = label;
   const spread = trees.spreadScribbles(tree, drawn);
   return { drawn: [...map], spread: spread && [...trees.paint(spread, tree.labels)] };
-}
-
-// Each [base64 of a stream, format] as the base64 of its content, or the message of the error.
-function inflateAll(streams) {
-  return streams.map(([text, format]) => {
-    try {
-      return Buffer.from(inflateBytes(Buffer.from(text, "base64"), format)).toString("base64");
-    } catch (error) {
-      return { error: error.message };
-    }
-  });
 }
 
 function history() {

@@ -6,7 +6,7 @@
 
 import { Viewer } from "./app.mjs";
 import { Painter } from "./draw.mjs";
-import { unpackArray } from "./npz.mjs";
+import { unpackArray } from "./packed.mjs";
 import { bindPanel, keyActions } from "./panel.mjs";
 import { bindStage } from "./stage.mjs";
 import { makeTree } from "./tree.mjs";

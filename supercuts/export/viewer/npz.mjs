@@ -1,35 +1,12 @@
-// Read a hierarchy file (.npz) or the arrays embedded in a page.
+// Read a hierarchy file (.npz) in other programs; pages do without it.
 //
-// In   the bytes of a file that Hierarchy.save wrote; base64 of deflated arrays
+// In   the bytes of a file that Hierarchy.save wrote
 // Out  {labels, parents, altitudes, height, width, levels, nForced, nFrozen, image}, for makeTree of tree.mjs
 // Not  no network, no other .npz: what is not a hierarchy is refused with an Error that says why
 
-import { inflateBytes } from "./inflate.mjs";
+import { inflate } from "./packed.mjs";
 
 const NPZ_ARRAYS = { i8: BigInt64Array, i4: Int32Array, f4: Float32Array, f8: Float64Array, u1: Uint8Array };
-
-// Inflate bytes; format is "deflate" (zlib) or "deflate-raw" (zip).
-export async function inflate(bytes, format) {
-  const decompression = decompressionStream(format);
-  if (!decompression) return inflateBytes(bytes, format);
-  const stream = new Blob([bytes]).stream().pipeThrough(decompression);
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
-// The browser's own; null of one that has none, or none of this format (deflate-raw came two years later).
-function decompressionStream(format) {
-  try {
-    return new DecompressionStream(format);
-  } catch {
-    return null;
-  }
-}
-
-// Base64 of a zlib stream as an array of the given kind.
-export async function unpackArray(base64, kind) {
-  const packed = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-  return new kind((await inflate(packed, "deflate")).buffer);
-}
 
 // Read a hierarchy file given as an ArrayBuffer.
 export async function readNpz(buffer) {
