@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from supercuts.core.private_torch import autocast
-from supercuts.networks.ssn import SSN, color_features, pixel_features
+from supercuts.networks.ssn import SSN, color_features
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels.grid import make_grid
-from supercuts.superpixels.kmeans_torch import make_layout, soft_kmeans, to_cells
+from supercuts.superpixels.kmeans_torch import make_layout, pixel_features, soft_kmeans, to_cells
 from supercuts.training.module import boundary_loss, superpixel_losses
 from supercuts.training.samples import TrainingSample
 from supercuts.training.training_config import LossConfig

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -20,7 +21,7 @@ from supercuts.merging.priors import (
     check_priors,
 )
 from supercuts.networks.maps import is_large
-from supercuts.networks.network import VIEWS, Network, Pixels, is_on_gpu, open_network, read_calibration, weights_path
+from supercuts.networks.network import VIEWS, Network, Pixels, is_on_gpu, read_calibration, weights_path
 from supercuts.networks.predict import filled, predict_many
 from supercuts.objects.result import Objects, Parts
 from supercuts.pipeline import segment
@@ -322,3 +323,15 @@ def load(
         gnn,
         Perceptrons.from_arrays(figure_ground) if figure_ground else None,
     )
+
+
+def open_network(path: Path, engine: str = "torch") -> tuple[Network, dict[str, float]]:
+    """Return the network of a file, run by torch or by ONNX Runtime ("onnx"), and its levels."""
+    check_choice("engine", engine, ("torch", "onnx"))
+    if engine == "onnx":
+        from supercuts.networks.onnx_network import load_onnx
+
+        return load_onnx(path)
+    from supercuts.networks.files import load_network
+
+    return load_network(path)

@@ -15,10 +15,10 @@ from supercuts.core.errors import FileFormatError, ImageError, InputError
 from supercuts.images.io import read_channels
 from supercuts.model import Model
 from supercuts.networks import maps as maps_module
-from supercuts.networks.files import save_network
+from supercuts.networks.files import make_ssn, save_network
 from supercuts.networks.network import EMBEDDED, ViewsConfig, weights_path
 from supercuts.networks.predict import predict
-from supercuts.networks.ssn import SSN, make_ssn
+from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.objects.discover import discover
 from supercuts.objects.features import dino_keys

@@ -20,8 +20,8 @@ from supercuts.networks.network import (
     parse_config,
     parse_levels,
 )
-from supercuts.networks.ssn import make_ssn
-from supercuts.networks.ssn_config import OriginalConfig
+from supercuts.networks.ssn import SSN
+from supercuts.networks.ssn_config import OriginalConfig, SSNConfig
 from supercuts.networks.torch_network import TorchNetwork
 
 
@@ -138,3 +138,12 @@ def load_original(path: str | os.PathLike[str], original: OriginalConfig | None 
 def _some(names: Iterable[str]) -> str:
     first, *others = sorted(names)
     return f"{first} and {len(others)} more" if others else first
+
+
+def make_ssn(config: SSNConfig) -> TorchNetwork:
+    """Return the network of a config, with random weights."""
+    if config.head == "original":
+        from supercuts.networks.original import OriginalSSNDINO  # imports timm
+
+        return OriginalSSNDINO(config)
+    return SSN(config)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, runtime_checkable
@@ -12,7 +12,6 @@ from jaxtyping import Float32, Shaped, UInt8
 from pydantic import BaseModel, Field, PositiveFloat, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.networks.ssn_config import DINO, SSNConfig
 
@@ -186,27 +185,6 @@ class Network(Protocol):
     def weights(self) -> Iterable[np.ndarray]:
         """Return the weights, always in the same order."""
         ...
-
-
-def _load_torch(path: Path) -> tuple[Network, dict[str, float]]:
-    from supercuts.networks.files import load_network
-
-    return load_network(path)
-
-
-def _load_onnx(path: Path) -> tuple[Network, dict[str, float]]:
-    from supercuts.networks.onnx_network import load_onnx
-
-    return load_onnx(path)
-
-
-ENGINES: dict[str, Callable[[Path], tuple[Network, dict[str, float]]]] = {"torch": _load_torch, "onnx": _load_onnx}
-
-
-def open_network(path: Path, engine: str = "torch") -> tuple[Network, dict[str, float]]:
-    """Return the network of a file, run by torch or by ONNX Runtime ("onnx"), and its levels."""
-    check_choice("engine", engine, ENGINES)
-    return ENGINES[engine](path)
 
 
 def is_on_gpu(network: Network | None) -> bool:

@@ -77,8 +77,8 @@ class OriginalSSNDINO(TorchNetwork):
     def pixel_features(self, images: torch.Tensor, n_superpixels: int) -> torch.Tensor:
         """Return the original's features (B, 3 + 2 + D, H, W) for so many superpixels: colour, (row, col), learned.
 
-        In the order of superpixels.ssn.pixel_features; the original has the learned channels first, which no distance
-        sees. Its position scale counts floor(sqrt(n_superpixels)) cells along both axes.
+        In the order of kmeans_torch.pixel_features; the original has the learned channels first, which no distance
+        depends on. Its position scale counts floor(sqrt(n_superpixels)) cells along both axes.
         """
         height, width = images.shape[-2:]
         with torch.autocast(images.device.type, enabled=False):

@@ -20,7 +20,6 @@ from supercuts.networks.backbones.compact import CompactCNN, conv_bn_relu
 from supercuts.networks.backbones.efficientnet_lite import SHAPES, EfficientNetLite
 from supercuts.networks.ssn_config import PretrainedConfig, SSNConfig
 from supercuts.networks.torch_network import PixelPrediction, TorchNetwork
-from supercuts.superpixels.grid import Grid
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "compact": CompactCNN,
@@ -152,30 +151,6 @@ class SSN(TorchNetwork):
         shown = (..., slice((height + stride - 1) // stride), slice((width + stride - 1) // stride))
         strength, regions = (x[shown].float() for x in of_regions)
         return strength, regions
-
-
-def make_ssn(config: SSNConfig) -> TorchNetwork:
-    """Return the network of a config, with random weights."""
-    if config.head == "original":
-        from supercuts.networks.original import OriginalSSNDINO  # imports timm
-
-        return OriginalSSNDINO(config)
-    return SSN(config)
-
-
-def pixel_features(color: torch.Tensor, embeddings: torch.Tensor | None, grid: Grid, config: SSNConfig) -> torch.Tensor:
-    """Return the SSN features (B, C + 2 + D, H, W): scaled colour, scaled (row, col), learned channels.
-
-    `color` (B, C, H, W) is what images.convert.color_features gives.
-    The position scale is `position_scale * max(rows / H, cols / W)`, so one model serves any number of superpixels
-    (Jampani et al.). Without embeddings this is SSN_pix.
-    """
-    b, _, height, width = color.shape
-    scale = config.position_scale * max(grid.rows / height, grid.cols / width)
-    ys = torch.arange(height, device=color.device, dtype=color.dtype).view(1, 1, height, 1) * scale
-    xs = torch.arange(width, device=color.device, dtype=color.dtype).view(1, 1, 1, width) * scale
-    parts = [config.color_scale * color, ys.expand(b, 1, height, width), xs.expand(b, 1, height, width)]
-    return torch.cat(parts if embeddings is None else [*parts, embeddings], dim=1)
 
 
 # IEC 61966-2-1: linear sRGB to XYZ, relative to the D65 white

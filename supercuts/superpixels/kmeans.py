@@ -4,7 +4,7 @@ In   PixelMaps, a Grid
 Out  SSN features and the weights of each pixel's nine candidates, a strip of cells after the other; the centres
 Not  no gradient, no hard labels
 
-The values are those of ssn.pixel_features and soft_kmeans.soft_kmeans, bit for bit. The features of an image that is
+The values are those of kmeans_torch.pixel_features and soft_kmeans, bit for bit. The features of an image that is
 not large are made once; those of a large one anew for each iteration, so that memory holds those of a few strips.
 """
 
@@ -75,7 +75,7 @@ class Cells:
         return self._is_pixel[strip]
 
     def features(self, strip: Strip, thread: int) -> Float32[np.ndarray, "cells channels pixels"]:
-        """Return the SSN features of the pixels, those of ssn.pixel_features, until the thread asks for others."""
+        """Return the SSN features of the pixels, those of kmeans_torch.pixel_features, until the thread asks for others."""
         if self._features.ndim == 3:
             return self._features[self.own(strip)]
         cells = self._features[thread, : (strip[1] - strip[0]) * self.grid.cols]

@@ -17,6 +17,7 @@ from einops import rearrange, reduce, repeat
 from torch.autograd.function import once_differentiable
 
 from supercuts.core.checks import check_in_range
+from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels._kernels import kmeans as _kernels
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table
 
@@ -278,3 +279,18 @@ def _back_through_logits(
     share = 2 * to_logits.sum(3, keepdim=True)
     toward = 2 * by_image(torch.bmm(flat, by_cell(cells).mT), len(cells))
     return scatter_to_candidates(toward - share * near, layout) + (share * own - toward).sum(2)
+
+
+def pixel_features(color: torch.Tensor, embeddings: torch.Tensor | None, grid: Grid, config: SSNConfig) -> torch.Tensor:
+    """Return the SSN features (B, C + 2 + D, H, W): scaled colour, scaled (row, col), learned channels.
+
+    `color` (B, C, H, W) is what images.convert.color_features gives.
+    The position scale is `position_scale * max(rows / H, cols / W)`, so one model serves any number of superpixels
+    (Jampani et al.). Without embeddings this is SSN_pix.
+    """
+    b, _, height, width = color.shape
+    scale = config.position_scale * max(grid.rows / height, grid.cols / width)
+    ys = torch.arange(height, device=color.device, dtype=color.dtype).view(1, 1, height, 1) * scale
+    xs = torch.arange(width, device=color.device, dtype=color.dtype).view(1, 1, 1, width) * scale
+    parts = [config.color_scale * color, ys.expand(b, 1, height, width), xs.expand(b, 1, height, width)]
+    return torch.cat(parts if embeddings is None else [*parts, embeddings], dim=1)

@@ -11,11 +11,19 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.utils.data import DataLoader, Dataset
 
-from supercuts.networks.ssn import color_features, pixel_features
+from supercuts.networks.ssn import color_features
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.networks.torch_network import TorchNetwork
 from supercuts.superpixels.grid import make_grid
-from supercuts.superpixels.kmeans_torch import CellLayout, make_layout, pool, soft_kmeans, spread, to_cells
+from supercuts.superpixels.kmeans_torch import (
+    CellLayout,
+    make_layout,
+    pixel_features,
+    pool,
+    soft_kmeans,
+    spread,
+    to_cells,
+)
 from supercuts.training.samples import (
     CropStream,
     Judged,

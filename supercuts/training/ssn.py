@@ -27,8 +27,7 @@ from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path, remove_leftovers
 from supercuts.core.private_torch import fastest
 from supercuts.core.version import package_version
-from supercuts.networks.files import load_network, save_network
-from supercuts.networks.ssn import make_ssn
+from supercuts.networks.files import load_network, make_ssn, save_network
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.networks.torch_network import TorchNetwork
 from supercuts.training.callbacks import Averaging, KeepBest, KeepLast, SafeCheckpoints, StopEarly, ValidationReport

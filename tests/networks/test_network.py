@@ -4,11 +4,11 @@ import torch
 from safetensors.numpy import save_file
 
 from supercuts.core.errors import FileFormatError, InputError
+from supercuts.model import open_network
 from supercuts.networks.files import save_network
 from supercuts.networks.network import (
     Calibration,
     is_on_gpu,
-    open_network,
     parse_config,
     parse_levels,
     read_calibration,

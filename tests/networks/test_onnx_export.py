@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from supercuts.core.errors import InputError
+from supercuts.networks.files import make_ssn
 from supercuts.networks.network import weights_path
 from supercuts.networks.onnx_export import export_onnx
 from supercuts.networks.onnx_network import CONFIG_KEY
-from supercuts.networks.ssn import SSN, make_ssn
+from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import SSNConfig
 
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from skimage.color import rgb2lab
 
 from supercuts.core.errors import InputError
+from supercuts.networks.files import make_ssn
 from supercuts.networks.original import OriginalSSNDINO, config_of, rename
-from supercuts.networks.ssn import SSN, make_ssn
+from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import OriginalConfig, PretrainedConfig, SSNConfig
 
 CONFIG = SSNConfig(

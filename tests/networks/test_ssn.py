@@ -6,10 +6,10 @@ from pydantic import ValidationError
 from skimage.color import rgb2lab
 
 from supercuts.core.errors import InputError
-from supercuts.networks.ssn import SSN, pixel_features, rgb_to_lab
+from supercuts.networks.ssn import SSN, rgb_to_lab
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels.grid import Grid
-from supercuts.superpixels.kmeans_torch import make_layout, soft_kmeans, to_cells
+from supercuts.superpixels.kmeans_torch import make_layout, pixel_features, soft_kmeans, to_cells
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from supercuts.networks import maps as maps_module
-from supercuts.networks import ssn
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels import kmeans_torch
@@ -41,7 +40,7 @@ def test_values_are_those_of_the_differentiable_form(monkeypatch, shape, n_learn
     with torch.inference_mode():
         layout = kmeans_torch.make_layout(grid)
         tensors = [torch.from_numpy(x)[None] for x in (color, embeddings)]
-        expected = ssn.pixel_features(*tensors, grid, config)
+        expected = kmeans_torch.pixel_features(*tensors, grid, config)
         features = kmeans_torch.to_cells(expected, layout)
         soft = kmeans_torch.soft_kmeans(features, layout, 4)
     for strip in cells.strips:
