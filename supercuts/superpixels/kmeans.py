@@ -75,7 +75,7 @@ class Cells:
         return self._is_pixel[strip]
 
     def features(self, strip: Strip, thread: int) -> Float32[np.ndarray, "cells channels pixels"]:
-        """Return the SSN features of the pixels, those of kmeans_torch.pixel_features, until the thread asks for others."""
+        """Return the SSN features of the pixels, as kmeans_torch.pixel_features, until the thread asks for others."""
         if self._features.ndim == 3:
             return self._features[self.own(strip)]
         cells = self._features[thread, : (strip[1] - strip[0]) * self.grid.cols]
