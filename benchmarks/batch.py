@@ -29,8 +29,7 @@ from common import markdown_facts, markdown_table, positive_int, run_facts
 
 from supercuts.batch.local import physical_cores
 from supercuts.batch.run import Engine, run_batch
-from supercuts.batch.sources import Source
-from supercuts.batch.task import Settings
+from supercuts.batch.sources import Settings, Source
 from supercuts.batch.workspace import FOLDER
 from supercuts.datasets.sample import data_root
 

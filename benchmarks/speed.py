@@ -36,7 +36,7 @@ def main() -> None:
     """Measure and print; a child process measures one program at one size."""
     arguments = parse()
     if arguments.child:
-        from supercuts.core.memory import keep_freed_memory
+        from supercuts.core.threads import keep_freed_memory
 
         keep_freed_memory()  # as the command line does
         print(json.dumps(measure(arguments)))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -10,9 +11,10 @@ from jaxtyping import Float32
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
+from supercuts.core.files import printable
 from supercuts.core.progress import Progress
-from supercuts.hierarchy.georeferenced import georeferenced
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.georeference import Georeference
 from supercuts.images.raster import ReadOptions
 from supercuts.images.scenes import Scene, all_bands, read_scene
 from supercuts.merging.affinity import Affinity, Perceptrons
@@ -239,7 +241,7 @@ class Model:
         scene = read_scene(image, self._channels, bands, mask, options)
         masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape, scene.valid)
         h = segment(scene, self._learned, wanted, self.config, masks, tile)
-        return georeferenced(h if refine is None else refine(h, all_bands(scene)), scene.georeference, image)
+        return _georeferenced(h if refine is None else refine(h, all_bands(scene)), scene.georeference, image)
 
     def _segment_together(self, sources: list[ImageSource], wanted: int) -> Iterator[tuple[int, Hierarchy]]:
         together: list[tuple[int, Scene]] = []
@@ -257,7 +259,7 @@ class Model:
         for i, _, maps in predict_many(pixels(), self.network, self.config.views):
             number, scene = together[i]
             h = segment(scene, self._learned, wanted, self.config, maps=maps)
-            yield number, georeferenced(h, scene.georeference, sources[number])
+            yield number, _georeferenced(h, scene.georeference, sources[number])
         yield from ((number, self.segment(sources[number], wanted)) for number in alone)
 
     @property
@@ -335,3 +337,19 @@ def open_network(path: Path, engine: str = "torch") -> tuple[Network, dict[str, 
     from supercuts.networks.files import load_network
 
     return load_network(path)
+
+
+def _georeferenced(h: Hierarchy, georeference: Georeference | None, source: object = None) -> Hierarchy:
+    """Return the hierarchy with a georeference and the name of the file that was segmented, as far as there are any."""
+    name = _file_name(source)
+    if georeference is None and name is None:
+        return h
+    return replace(h, georeference=georeference or h.georeference, source_name=name or h.source_name)
+
+
+def _file_name(source: object) -> str | None:
+    """Return the name of a path, or of the file of a PIL image; bytes that are no UTF-8 become the sign for that."""
+    path = source if isinstance(source, str | os.PathLike) else getattr(source, "filename", None)
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        return None
+    return printable(Path(os.fsdecode(path)).name) or None

@@ -22,9 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from supercuts.batch.task import FAILED, Result, Task
+from supercuts.batch.sources import FAILED, Result, Task
 from supercuts.core.errors import SuperCutsError
-from supercuts.core.memory import keep_freed_memory
+from supercuts.core.threads import keep_freed_memory
 
 TRIES = 2  # of a task whose worker dies
 DIED = "WorkerDied"

@@ -11,8 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from supercuts.batch.sources import SUFFIXES, is_url, read_bytes
-from supercuts.batch.task import DONE, FAILED, FULL, READING, UNCHANGED, UNUSABLE, Result, Settings, Task
+from supercuts.batch.sources import (
+    DONE,
+    FAILED,
+    FULL,
+    READING,
+    SUFFIXES,
+    UNCHANGED,
+    UNUSABLE,
+    Result,
+    Settings,
+    Task,
+    is_url,
+    read_bytes,
+)
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import ImageError, ImageWarning, InputError, MissingDependencyError
 from supercuts.core.files import printable
@@ -70,8 +82,8 @@ def write_outputs(
 
 
 def _write_pictures(folder: Path, name: str, path: Path, h: "Hierarchy") -> dict[str, Path]:
-    from supercuts.export._overlays import overlay, overview, sampled
     from supercuts.hierarchy.contours import contour_map
+    from supercuts.images.draw import overlay, overview, sampled
     from supercuts.images.io import read_image, write_png
 
     photo = read_image(path) if h.image is None else h.image

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from supercuts.batch.local import DIED, TRIES, make_work, physical_cores, worker_environment
-from supercuts.batch.task import FAILED, Result, Task
+from supercuts.batch.sources import FAILED, Result, Task
 from supercuts.core.checks import check_installed
-from supercuts.core.memory import keep_freed_memory
+from supercuts.core.threads import keep_freed_memory
 
 
 class Actor:

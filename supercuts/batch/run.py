@@ -7,8 +7,19 @@ from pathlib import Path
 
 from supercuts.batch.local import physical_cores, run_local
 from supercuts.batch.outputs import is_full, suffixes
-from supercuts.batch.sources import Source, fitting, is_url, read_bytes
-from supercuts.batch.task import DONE, FULL, UNCHANGED, UNUSABLE, Result, Settings, Task
+from supercuts.batch.sources import (
+    DONE,
+    FULL,
+    UNCHANGED,
+    UNUSABLE,
+    Result,
+    Settings,
+    Source,
+    Task,
+    fitting,
+    is_url,
+    read_bytes,
+)
 from supercuts.batch.workspace import Workspace, open_workspace
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import InputError, SuperCutsError

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
-from supercuts.batch.task import Result
+from supercuts.batch.sources import Result
 from supercuts.core.errors import InputError
 from supercuts.core.version import package_version
 

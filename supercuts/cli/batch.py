@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from supercuts.batch.outputs import ALSO
-from supercuts.batch.task import Settings
+from supercuts.batch.sources import Settings
 from supercuts.cli.common import (
     FAILED,
     Axes,

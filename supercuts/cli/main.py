@@ -20,7 +20,7 @@ from supercuts.cli.refine import add_old_names
 from supercuts.cli.refine import app as refine
 from supercuts.cli.segment import segment
 from supercuts.cli.train import calibrate, onnx, train
-from supercuts.core.memory import keep_freed_memory
+from supercuts.core.threads import keep_freed_memory
 
 
 def warmup() -> None:

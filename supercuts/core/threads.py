@@ -1,10 +1,13 @@
 """Run compiled loops in several threads."""
 
+import ctypes
+import functools
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Part = TypeVar("Part")
 
@@ -128,3 +131,64 @@ def in_waves(work: Callable[[Part], bool], parts: Sequence[Part], n_rounds: int,
             go_on(number, len(parts))
 
     in_threads(run, range(1, n_rounds + 1), n_threads)
+
+
+KEPT_BYTES = 256 * 2**20  # at most so much stays with the process once it is freed
+_LARGEST_ON_HEAP = 32 * 2**20  # larger arrays are mapped and go back at once; the largest value glibc accepts
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+# what people set who know better
+_SETTINGS = (
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_TOP_PAD_",
+    "GLIBC_TUNABLES",
+)
+
+
+def keep_freed_memory() -> bool:
+    """Let up to KEPT_BYTES of freed memory stay with the process; return whether that was done.
+
+    Nothing is done where the C library is not glibc, or where the environment already says how it should allocate.
+    """
+    glibc = _glibc()
+    if glibc is None or any(name in os.environ for name in _SETTINGS):
+        return False
+    # both: setting either one stops glibc from adapting the other
+    return bool(glibc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_ON_HEAP)) and bool(
+        glibc.mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+    )
+
+
+def give_freed_memory_back() -> None:
+    """Let what is free go back to the system, before work that needs all there is."""
+    glibc = _glibc()
+    if glibc is not None:
+        glibc.malloc_trim(0)
+
+
+def _glibc() -> Any:
+    """Return the C library if it is glibc, else None."""
+    try:
+        is_glibc = sys.platform.startswith("linux") and (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+        return ctypes.CDLL(None) if is_glibc else None
+    except (ValueError, OSError):  # another C library
+        return None
+
+
+@functools.cache
+def prepare_for_forks() -> None:
+    """Let torch work with one thread in every child that this process forks from now on.
+
+    A forked child has none of the threads that its parent's OpenMP believes to have, and would wait for them for ever.
+    With one thread it waits for nobody. `multiprocessing` forks by default on Linux up to Python 3.13, and so do
+    servers that load an application before they fork, such as gunicorn with --preload and celery.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_use_one_thread)
+
+
+def _use_one_thread() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)

@@ -21,7 +21,7 @@ import numpy as np
 
 from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.core.files import atomic_path
-from supercuts.core.memory import keep_freed_memory
+from supercuts.core.threads import keep_freed_memory
 from supercuts.core.version import package_version
 from supercuts.datasets.sample import AnySample, Sample
 from supercuts.images.io import read_image

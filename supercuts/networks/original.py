@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from supercuts.core.errors import InputError
-from supercuts.networks.backbones.base import Features
-from supercuts.networks.backbones.compact import conv_bn_relu
+from supercuts.networks.backbones.base import Features, conv_bn_relu
 from supercuts.networks.backbones.pretrained import PretrainedViT
 from supercuts.networks.layers import WholeImage
 from supercuts.networks.ssn import rgb_to_lab

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32, Shaped
 from supercuts.core.arrays import channels_last
 from supercuts.core.checks import check_in_range, check_whole
 from supercuts.core.errors import InputError
-from supercuts.core.memory import give_freed_memory_back
+from supercuts.core.threads import give_freed_memory_back
 from supercuts.images.convert import color_features, to_unit
 from supercuts.networks.maps import PixelMaps, as_half, color_maps, halved_pixels, is_large, precision
 from supercuts.networks.network import Maps, Network, Pixels, Sized, Tile, ViewsConfig, is_on_gpu

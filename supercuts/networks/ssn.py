@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from supercuts.core.errors import InputError
-from supercuts.networks.backbones.base import Backbone
-from supercuts.networks.backbones.compact import CompactCNN, conv_bn_relu
+from supercuts.networks.backbones.base import Backbone, CompactCNN, conv_bn_relu
 from supercuts.networks.backbones.efficientnet_lite import SHAPES, EfficientNetLite
 from supercuts.networks.ssn_config import PretrainedConfig, SSNConfig
 from supercuts.networks.torch_network import PixelPrediction, TorchNetwork

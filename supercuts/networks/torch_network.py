@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Shaped
 
 from supercuts.core.errors import InputError
-from supercuts.core.forks import prepare_for_forks
 from supercuts.core.private_torch import autocast, sigmoid
+from supercuts.core.threads import prepare_for_forks
 from supercuts.networks.backbones.base import Backbone
 from supercuts.networks.folded import Foldable
 from supercuts.networks.layers import Layers

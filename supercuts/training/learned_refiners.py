@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from supercuts.core.config import save_resolved
 from supercuts.core.errors import InputError
-from supercuts.datasets.labelled_images import UNLABELLED, LabelledImage, LabelledImages, open_labelled
+from supercuts.datasets.label_folder import UNLABELLED, LabelledImage, LabelledImages, open_labelled
 from supercuts.datasets.sample import data_root
 from supercuts.selftaught.classifier import (
     SIDE_PX,

@@ -9,7 +9,7 @@ import pytest
 STUB = '''
 import hashlib, os, signal, time
 from pathlib import Path
-from supercuts.batch.task import Result
+from supercuts.batch.sources import Result
 
 class Stub:
     """Copies a file; the first word of its text says what else is to happen."""

@@ -9,7 +9,7 @@ import pytest
 
 from supercuts.batch import local
 from supercuts.batch.local import make_work, physical_cores, run_local, worker_environment
-from supercuts.batch.task import Result, Task
+from supercuts.batch.sources import Result, Task
 from supercuts.core.errors import SuperCutsError
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 import supercuts
 from supercuts.batch import outputs
 from supercuts.batch.outputs import ALSO, REGIONS, Segmenter, is_full, keyword_of, suffixes, write_outputs
-from supercuts.batch.task import Task
+from supercuts.batch.sources import Task
 from supercuts.core.errors import InputError, MissingDependencyError
 from supercuts.export.export_formats import FORMATS
 from supercuts.hierarchy.tree import Hierarchy

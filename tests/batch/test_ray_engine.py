@@ -11,8 +11,7 @@ pytest.importorskip("pyarrow")
 
 from supercuts.batch.ray_engine import run_ray
 from supercuts.batch.run import Engine, run_batch
-from supercuts.batch.sources import find_sources
-from supercuts.batch.task import Settings
+from supercuts.batch.sources import Settings, find_sources
 from supercuts.core.errors import MissingDependencyError
 
 pytestmark = [

@@ -8,8 +8,7 @@ import pytest
 
 from supercuts.batch import run as module
 from supercuts.batch.run import Engine, check_targets, leave_out_outputs, run_batch
-from supercuts.batch.sources import Source, find_sources
-from supercuts.batch.task import Settings
+from supercuts.batch.sources import Settings, Source, find_sources
 from supercuts.batch.workspace import FOLDER, Workspace
 from supercuts.core.errors import InputError, SuperCutsError
 

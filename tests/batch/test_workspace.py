@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supercuts.batch.task import DONE, Result
+from supercuts.batch.sources import DONE, Result
 from supercuts.batch.workspace import FOLDER, Journal, Record, open_workspace
 from supercuts.core.errors import InputError
 

@@ -127,7 +127,7 @@ def test_an_interrupted_batch_exits_with_130(run, folder, tmp_path, monkeypatch)
 
 def test_a_batch_that_was_stopped_exits_with_1(run, folder, tmp_path, monkeypatch):
     from supercuts.batch.run import Engine
-    from supercuts.batch.task import Result
+    from supercuts.batch.sources import Result
 
     monkeypatch.setattr(Engine, "run", lambda *_: iter([Result(0, "full", message="No space left on device")]))
     result = run("batch", folder, tmp_path / "out")

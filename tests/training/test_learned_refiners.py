@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from supercuts.core.config import load_config
 from supercuts.core.errors import InputError
-from supercuts.datasets.labelled_images import LabelledImage, LabelledImages
+from supercuts.datasets.label_folder import LabelledImage, LabelledImages
 from supercuts.pipeline import segment_by_maps
 from supercuts.selftaught.classifier import AutoencoderConfig, ClassifierConfig, TargetConfig
 from supercuts.selftaught.learned import class_probabilities, load_learned, pixel_maps

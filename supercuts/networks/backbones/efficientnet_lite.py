@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from supercuts.core.errors import FileFormatError
-from supercuts.networks.backbones.base import Backbone, Features
-from supercuts.networks.backbones.compact import conv_bn_relu
+from supercuts.networks.backbones.base import Backbone, Features, conv_bn_relu
 from supercuts.networks.backbones.weights import efficientnet_layers, read_state_dict, rename_layers, weights_file
 
 EPS = 1e-3  # of BatchNorm, as in TensorFlow

@@ -19,8 +19,7 @@ from torch import nn
 
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import InputError
-from supercuts.networks.backbones.base import IMAGENET_STATISTICS, Backbone, Features
-from supercuts.networks.backbones.compact import conv_bn_relu
+from supercuts.networks.backbones.base import IMAGENET_STATISTICS, Backbone, Features, conv_bn_relu
 from supercuts.networks.backbones.weights import load_weights, weights_file
 from supercuts.networks.ssn_config import DINO, TIMM, Facet, Interpolation, PretrainedConfig
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 import supercuts
 from supercuts.core.errors import InputError
-from supercuts.hierarchy.georeferenced import georeferenced
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.model import _georeferenced
 
 SHAPE = (24, 32)
 
@@ -85,7 +85,7 @@ def test_maps_in_geojson_and_arrays_without_one(model, scene, tmp_path):
     h.export(tmp_path / "a.json", "geojson", regions=1)
     document = json.loads((tmp_path / "a.json").read_text())
     assert document["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32632"
-    assert georeferenced(h, None) is h
+    assert _georeferenced(h, None) is h
     bare = model.segment(h.image, superpixels=4)
     assert bare.georeference is None
     np.testing.assert_array_equal(bare.labels, h.labels)
@@ -105,7 +105,7 @@ def test_maps_in_geojson_and_arrays_without_one(model, scene, tmp_path):
 def test_a_hierarchy_keeps_the_name_of_its_image(tmp_path, source, expected):
     one = np.zeros(1, np.float32)
     h = Hierarchy(np.zeros((2, 2), np.int32), np.zeros(1, np.int32), one, one[:, None][:, :0])
-    h = georeferenced(h, None, source)
+    h = _georeferenced(h, None, source)
     assert h.source_name == expected
     h.save(tmp_path / "a.npz")
     assert supercuts.read(tmp_path / "a.npz").source_name == expected
