@@ -1,7 +1,7 @@
-"""The export formats, one line each: writer, suffixes, extra.
+"""Registry of the export formats: writer, suffix and extra of each.
 
-A writer takes the options that it has parameters for: how (to cut), like, every_node, start; one that writes a folder
-takes force, files are replaced here.
+A writer accepts the options that are its parameters: how (to cut), like, every_node, start. Writers of folders also
+accept force; for single files, export() checks it.
 """
 
 import errno
@@ -23,11 +23,11 @@ if TYPE_CHECKING:  # the command line lists the formats without importing numba
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a format is written.
+    """An export format.
 
     writer  module:function, imported only when the format is written
-    suffix  added to the name of an image to name its file or folder, as batches do
-    extra   of this package, whose libraries the writer needs; empty if it needs none
+    suffix  ending that batches add to an image's name to name the output file or folder
+    extra   optional dependency group of this package that the writer needs; empty if it needs none
     """
 
     writer: str
@@ -79,7 +79,7 @@ def export(
     force: bool = False,
     start: int | None = None,
 ) -> None:
-    """Write the hierarchy in one of the formats of FORMATS; what is at `path` is replaced with force only."""
+    """Write the hierarchy in one of the formats of FORMATS; replace an existing output only with force=True."""
     check_choice("format", format, FORMATS)
     write = FORMATS[format].write()
     taken = inspect.signature(write).parameters

@@ -20,7 +20,7 @@ from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.georeference import Georeference
 
 FORMAT_VERSION = 1
-EDITED_VERSION = 2  # of a hierarchy with edits: programs that would not keep to them refuse it
+EDITED_VERSION = 2  # format of a hierarchy with edits: older programs, which would ignore the edits, reject it
 _AXES = {
     "format_version": ("i8", 0),
     "labels": ("i4", 2),
@@ -31,30 +31,30 @@ _AXES = {
     "level_altitudes": ("f8", 1),
     "image": ("u1", 3),
     "georeference_transform": ("f8", 1),
-    "georeference_crs": ("U", 0),  # empty: not known
+    "georeference_crs": ("U", 0),  # empty if unknown
     "source_name": ("U", 0),
 }
-_GEOREFERENCE = {"georeference_transform.npy", "georeference_crs.npy"}  # both or none
+_GEOREFERENCE = {"georeference_transform.npy", "georeference_crs.npy"}  # a file holds both or neither
 _OPTIONAL = {"image.npy", "edit_limits.npy", "source_name.npy"} | _GEOREFERENCE
 _EDIT_AXES = {
     "before_parents": ("i4", 1),
     "before_altitudes": ("f4", 1),
-    "edit_kinds": ("U", 1),  # of each edit
-    "edit_groups": ("i8", 1),  # how many groups of leaves each has
-    "edit_sizes": ("i8", 1),  # how many leaves each group has
+    "edit_kinds": ("U", 1),  # one per edit
+    "edit_groups": ("i8", 1),  # number of groups of leaves per edit
+    "edit_sizes": ("i8", 1),  # number of leaves per group
     "edit_leaves": ("i4", 1),
-    "edit_limits": ("i8", 1),  # n_forced, n_frozen: for readers that do not do the edits again
+    "edit_limits": ("i8", 1),  # n_forced, n_frozen: for readers that do not replay the edits
 }
-# what zipfile and numpy raise of damaged, encrypted or forged members; OSError: of places beyond the file
+# exceptions of zipfile and numpy for damaged, encrypted or forged members; OSError for offsets beyond the file
 _UNREADABLE = (
     *(ValueError, EOFError, OSError, zlib.error, NotImplementedError, RuntimeError, MemoryError),
-    *(tokenize.TokenError, SyntaxError),  # of headers, which numpy takes for Python
+    *(tokenize.TokenError, SyntaxError),  # numpy parses headers as Python literals
 )
 _REMEDY = "Write it again with Hierarchy.save."
 
 
 def write_npz(path: str | os.PathLike[str], hierarchy: Hierarchy, image: bool = True) -> None:
-    """Write the hierarchy, with its image unless image=False; equal hierarchies give equal bytes."""
+    """Write the hierarchy, with its image unless image=False; equal hierarchies give identical bytes."""
     arrays = {
         "format_version": np.array(FORMAT_VERSION, dtype=np.int64),
         "labels": hierarchy.labels,
@@ -77,16 +77,17 @@ def write_npz(path: str | os.PathLike[str], hierarchy: Hierarchy, image: bool = 
         for name, array in arrays.items():
             member = io.BytesIO()
             np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
-            # ZipInfo without a date: the bytes do not depend on the clock; level 1: label maps shrink as well, faster
+            # ZipInfo without a date: the bytes do not depend on the clock
+            # level 1: label maps compress as well as at higher levels, and faster
             info = zipfile.ZipInfo(f"{name}.npy")
             archive.writestr(info, member.getbuffer(), compress_type=zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
 def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Hierarchy:
-    """Read a hierarchy; a file that is not one is refused with what is wrong, whatever its content.
+    """Read a hierarchy; raise FileFormatError if the file is not a valid one, whatever its content.
 
-    A path that cannot be opened at all raises the operating system's error. A file that unpacks to more than max_bytes
-    is refused before it is.
+    A path that cannot be opened raises the operating system's error. A file that would unpack to more than max_bytes
+    is rejected before it is unpacked.
     """
     with Path(path).open("rb") as file:
         return _read_open(path, file, max_bytes)
@@ -141,10 +142,10 @@ def _limits(edited: Edits | Tree) -> np.ndarray:
 
 
 def _edit_again(hierarchy: Hierarchy, arrays: dict[str, np.ndarray]) -> Hierarchy:
-    """Return the hierarchy with its edits, which are done again: they must lead to the tree in the file."""
+    """Return the hierarchy with its edits; raise ValueError unless replaying them gives the tree in the file."""
     before = replace(hierarchy, parents=arrays["before_parents"], altitudes=arrays["before_altitudes"])  # validates
     leaves, sizes, counts = arrays["edit_leaves"], arrays["edit_sizes"], arrays["edit_groups"]
-    # each size is checked by itself: a sum of forged ones may come out right
+    # each size is checked on its own: forged sizes may have a correct sum
     if (
         ((sizes < 1) | (sizes > leaves.size)).any()
         or ((counts < 1) | (counts > sizes.size)).any()
@@ -176,7 +177,7 @@ def _read_members(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
         )
     axes = _AXES if version == FORMAT_VERSION else _AXES | _EDIT_AXES
     known = {f"{name}.npy" for name in axes}
-    # the names are not covered by a checksum: a damaged "image.npy" must not pass for a file without an image
+    # no checksum covers the names: a damaged name of "image.npy" must not look like a file without an image
     if unknown := present - known:
         raise ValueError(f"it holds {', '.join(sorted(unknown))}, which format_version {version} does not have")
     is_georeferenced = bool(present & _GEOREFERENCE)
@@ -193,7 +194,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, axes: dict[str, tuple[str,
         shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(member)
         _check_header(name, shape, dtype, axes)
         n_bytes = math.prod(shape) * dtype.itemsize
-        # the header is only a claim: without this line it decides how much memory is asked for
+        # the header may be forged: without this check it would decide how much memory is allocated
         if archive.getinfo(f"{name}.npy").file_size - member.tell() != n_bytes:
             raise ValueError(f"{name} does not hold the {n_bytes} bytes that its header promises")
         flat = np.frombuffer(member.read(), dtype=dtype)

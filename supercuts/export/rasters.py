@@ -34,9 +34,9 @@ SUPERPIXELS = "superpixels"
 class Partition:
     """A cut and its name.
 
-    name    scene, object, part; superpixels: the leaves; cut: any other
+    name    scene, object or part for a level, superpixels for the leaves, cut for any other cut
     labels  (H, W) int32  0..R-1, -1 where the hierarchy has no leaf
-    nodes   (R,) int32    the tree node of each region
+    nodes   (R,) int32    tree node of each region
     """
 
     name: str
@@ -46,12 +46,12 @@ class Partition:
     def region_of_leaf(self, hierarchy: Hierarchy) -> Int32[np.ndarray, " leaves"]:
         """Return the region of each superpixel."""
         region = np.empty(hierarchy.n_leaves + 1, np.int32)
-        region[hierarchy.labels] = self.labels  # -1 to the last, which is no leaf
+        region[hierarchy.labels] = self.labels  # invalid pixels (-1) write to the extra last element
         return region[:-1]
 
 
 def partitions(hierarchy: Hierarchy, how: Granularity | None = None) -> list[Partition]:
-    """Return the one that `how` asks for; without it each calibrated level, coarsest first, and the superpixels."""
+    """Return the cut that `how` defines; if None, each calibrated level, coarsest first, and the superpixels."""
     if how is not None:
         return [_cut(hierarchy, how, how.level or "cut")]
     levels = [_cut(hierarchy, Granularity(level=level), level) for level in hierarchy.levels]
@@ -66,9 +66,10 @@ def _cut(hierarchy: Hierarchy, how: Granularity, name: str) -> Partition:
 def write_labels(
     path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None, start: int = 0
 ) -> None:
-    """Write one cut; without one the superpixels to a PNG, every level and the superpixels to a TIFF.
+    """Write one cut as a label map.
 
-    start  the id of the first region, 0 or 1; with 1, pixels that are not valid are 0, else the highest value
+    how    cut to write; if None, a PNG holds the superpixels, a TIFF every level and the superpixels
+    start  id of the first region, 0 or 1; invalid pixels are 0 if start is 1, else the highest value
     """
     suffix = Path(path).suffix.lower()
     check_choice("suffix of a label map", suffix, (".png", ".tif", ".tiff"))
@@ -83,7 +84,7 @@ def write_labels(
 def write_labels_tiff(
     path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None, start: int = 1
 ) -> None:
-    """Write one cut, without one the superpixels, as the one page of a TIFF; ids count from 1, 0 is no region."""
+    """Write one cut (superpixels if `how` is None) as a TIFF of one page; ids start at 1, and 0 marks no region."""
     check_choice("suffix of a label TIFF", Path(path).suffix.lower(), (".tif", ".tiff"))
     _write_pages(path, hierarchy, partitions(hierarchy, how)[-1:], start)
 
@@ -107,23 +108,23 @@ def check_start(start: int) -> int:
 
 
 def _counted(labels: np.ndarray, start: int, dtype: type[np.unsignedinteger]) -> np.ndarray:
-    """Return labels from `start`; -1 becomes 0 if they count from 1, else the highest value."""
+    """Return labels that count from `start`; -1 becomes 0 if start is 1, else the highest value of dtype."""
     return (labels + np.int32(check_start(start))).astype(dtype)
 
 
 def label_type(hierarchy: Hierarchy) -> type[np.unsignedinteger]:
-    """Return the smaller type that GIS and microscopy programs read which holds every region id and one more."""
+    """Return uint16 if it holds every region id and one more value, else uint32; GIS and microscopy read both."""
     return np.uint16 if hierarchy.n_leaves < np.iinfo(np.uint16).max else np.uint32
 
 
 def write_ucm(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
-    """Write the contour map in the format that the suffix names."""
+    """Write the contour map in the format given by the suffix, .npy or .mat."""
     suffix = Path(path).suffix
     check_choice("suffix of a contour map file", suffix, (".npy", ".mat"))
     contours = hierarchy.ucm()
     with atomic_path(path) as temporary:
         if suffix == ".npy":
-            buffer = io.BytesIO()  # numpy itself counts the bytes that a full disk does not take, but does not say why
+            buffer = io.BytesIO()  # on a full disk, np.save to a file reports a byte count but not the cause
             np.save(buffer, contours, allow_pickle=False)
             temporary.write_bytes(buffer.getbuffer())
         else:
@@ -131,7 +132,7 @@ def write_ucm(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
 
 
 def write_masks(path: str | os.PathLike[str], hierarchy: Hierarchy, *, force: bool = False) -> None:
-    """Write the masks to a folder that appears whole or not at all; force replaces an older folder of masks."""
+    """Write the masks to a folder atomically; force replaces an existing folder of masks."""
     if not hierarchy.levels:
         raise InputError(
             f"{Path(path)}: masks are written per level and this hierarchy has none: segment with a model that carries "
@@ -157,7 +158,7 @@ def _write_level_masks(folder: Path, level: str, hierarchy: Hierarchy, table: Re
     for region, node in enumerate(hierarchy.cut_nodes(level=level).tolist()):
         name = f"{level}/{region:04d}.png"
         mask = (labels == region).astype(np.uint8) * 255
-        Image.fromarray(mask).save(folder / name, compress_level=1)  # nearly as small for masks, much faster
+        Image.fromarray(mask).save(folder / name, compress_level=1)  # for masks much faster and nearly as small
         entries.append(
             {
                 "file": name,
@@ -180,9 +181,10 @@ def write_geotiff(
     like: str | os.PathLike[str] | None = None,
     start: int = 0,
 ) -> None:
-    """Write one cut, without one every level and the superpixels, where `like`, else the hierarchy, says they lie.
+    """Write one cut as a GeoTIFF; if `how` is None, write every level and the superpixels, one band each.
 
-    start  as write_labels takes it; what is not valid is the nodata value of the file
+    like   georeferenced image that gives the map coordinates; if None, those of the hierarchy
+    start  as in write_labels; invalid pixels get the file's nodata value
     """
     check_choice("suffix of a GeoTIFF", Path(path).suffix.lower(), (".tif", ".tiff"))
     if like is None and hierarchy.georeference is None:
@@ -197,10 +199,10 @@ def write_geotiff(
     parts = partitions(hierarchy, how)
     (height, width), dtype = hierarchy.shape, label_type(hierarchy)
     profile = {"driver": "GTiff", "count": len(parts), "height": height, "width": width, "compress": "deflate"}
-    # written in memory: GDAL reports a full disk as a warning, if at all
+    # written in memory, because GDAL reports a full disk as a warning or not at all
     with rasterio.MemoryFile() as memory:
         transform = rasterio.Affine(*place.transform)
-        nowhere = np.iinfo(dtype).max if check_start(start) == 0 else 0  # what -1 becomes
+        nowhere = np.iinfo(dtype).max if check_start(start) == 0 else 0  # value that replaces -1
         nodata = nowhere if hierarchy.is_masked else None
         with memory.open(**profile, dtype=dtype, crs=crs, transform=transform, nodata=nodata) as target:
             for band, part in enumerate(parts, start=1):
@@ -218,7 +220,7 @@ _CHANNEL_COLORS = ("FF0000", "00FF00", "0000FF")
 def write_ome_zarr(
     path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None, *, force: bool = False
 ) -> None:
-    """Write one cut; without one every level and the superpixels; force replaces an older OME-Zarr."""
+    """Write one cut (if None, every level and the superpixels); force replaces an existing OME-Zarr."""
     if hierarchy.image is None:
         raise InputError("OME-Zarr labels belong to an image, and the hierarchy holds none: save it with image=True.")
     check_installed(("zarr",), extra="export")
@@ -253,9 +255,9 @@ def _channels() -> dict[str, Any]:
 
 
 def to_data_array(hierarchy: Hierarchy, how: Granularity | None = None, like: Any = None) -> "xarray.DataArray":
-    """Return the regions of one cut, without one the superpixels, with the axes and coordinates of `like`.
+    """Return the regions of one cut (superpixels if `how` is None) with the axes and coordinates of `like`.
 
-    Coordinates of its bands are left out, all others are kept.
+    Coordinates along the band axis are dropped, all others are kept.
     """
     check_installed(("xarray",), extra="export")
     import xarray

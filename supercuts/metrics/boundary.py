@@ -14,19 +14,19 @@ from supercuts.metrics._kernels import boundary as _kernels
 from supercuts.metrics.inputs import check_thresholds, common_thresholds
 from supercuts.metrics.region import THRESHOLDS
 
-TOLERANCE = 0.0075  # the benchmark's: matched pixels are at most this share of the image diagonal apart
+TOLERANCE = 0.0075  # largest distance of matched pixels, as a share of the image diagonal; the benchmark's value
 _COUNTS = ("n_truth", "n_truth_matched", "n_predicted", "n_predicted_matched")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoundaryScores:
-    """What one image contributes to the benchmark: pixel counts that add over images, at T thresholds.
+    """Pixel counts of one image at T thresholds; the benchmark adds them over images.
 
     thresholds           (T,) float64  ascending
     n_truth              (T,) int64    boundary pixels of all annotators together
-    n_truth_matched      (T,) int64    those with a predicted pixel of their own; annotators are matched separately
+    n_truth_matched      (T,) int64    truth pixels matched to a predicted pixel; annotators are matched separately
     n_predicted          (T,) int64    predicted boundary pixels
-    n_predicted_matched  (T,) int64    those matched with a pixel of at least one annotator
+    n_predicted_matched  (T,) int64    predicted pixels matched to a pixel of at least one annotator
     """
 
     thresholds: np.ndarray
@@ -36,7 +36,7 @@ class BoundaryScores:
     n_predicted_matched: np.ndarray
 
     def __post_init__(self) -> None:
-        """Refuse series of different length."""
+        """Raise InputError if the series differ in length."""
         series = [getattr(self, name) for name in _COUNTS]
         if any(values.shape != self.thresholds.shape for values in series):
             raise InputError(
@@ -58,7 +58,7 @@ class BoundaryScores:
 
     @property
     def f(self) -> np.ndarray:
-        """The (T,) harmonic mean of recall and precision; 0 when both are."""
+        """The (T,) harmonic mean of recall and precision; 0 when both are 0."""
         return _f_measure(self.recall, self.precision)
 
 
@@ -97,11 +97,11 @@ def map_scores(
 ) -> BoundaryScores:
     """Score a soft boundary map: pixels of strength >= threshold are thinned, then matched with each annotator's.
 
-    Maps after non-maximum suppression are scored the same way: thinning leaves their lines as they are. Thresholds
-    rise and are compared in the precision of the map; the scores at one do not depend on the others.
+    Maps after non-maximum suppression are scored the same way: thinning does not change their lines. Thresholds must
+    ascend; they are compared in the precision of the map. Scores at one threshold do not depend on the others.
 
-    A line found at strength 0.5, one column beside the annotator's; the diagonal of 20 x 100 allows 0.76 pixels at the
-    benchmark's tolerance and 1.02 at 0.01:
+    Example: a line of strength 0.5 lies one column beside the annotator's line. The image is 20 x 100, so matched
+    pixels may be 0.76 pixels apart at the benchmark's tolerance and 1.02 at a tolerance of 0.01:
 
     >>> truth, strength = np.zeros((20, 100), bool), np.zeros((20, 100))
     >>> truth[:, 40], strength[:, 41] = True, 0.5
@@ -123,7 +123,7 @@ def ucm_scores(
     thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
     tolerance: float = TOLERANCE,
 ) -> BoundaryScores:
-    """Score a (2H + 1, 2W + 1) ultrametric contour map: map_scores of its strengths at the pixels' lower right corners.
+    """Score a (2H + 1, 2W + 1) ultrametric contour map: map_scores of its values at each pixel's lower right corner.
 
     >>> ucm = np.zeros((3, 5))
     >>> ucm[:, 2] = 0.5  # one contour between two pixels
@@ -139,7 +139,7 @@ def boundary_label_scores(
     thresholds: Float[np.ndarray, " thresholds"] | None = None,
     tolerance: float = TOLERANCE,
 ) -> BoundaryScores:
-    """Score any list of segmentations of one image by their boundaries. Without thresholds they are 1, 2, ....
+    """Score a list of segmentations of one image by their boundaries; default thresholds are 1, 2, ....
 
     >>> labels = np.array([[0, 0, 1, 1]])
     >>> label_scores([labels], [np.array([[False, True, False, False]])]).f.tolist()
@@ -158,7 +158,7 @@ def boundary_label_scores(
 
 
 def ucm_strength(ucm: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "height width"]:
-    """Return the boundary strength (H, W) of a contour map (2H + 1, 2W + 1): pixel (y, x) takes [2y + 2, 2x + 2].
+    """Return the boundary strength (H, W) of a contour map (2H + 1, 2W + 1): pixel (y, x) reads [2y + 2, 2x + 2].
 
     >>> ucm_strength(np.arange(15.0).reshape(3, 5)).tolist()
     [[12.0, 14.0]]
@@ -172,10 +172,10 @@ def ucm_strength(ucm: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "h
 
 
 def label_boundaries(labels: Int[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Mark the pixels whose lower right corner lies on a boundary: their block of 2 x 2 pixels is not of one label.
+    """Mark the pixels whose lower right corner lies on a boundary: labels differ within the 2 x 2 block around it.
 
-    The benchmark's seg2bdry(..., 'imageSize'). The last row and column, without a block, have the boundaries between
-    their own pixels; the last pixel is never marked.
+    Equals the benchmark's seg2bdry(..., 'imageSize'). The last row and column have no such block, so only differences
+    along that row or column count; the last pixel is never marked.
 
     >>> label_boundaries(np.array([[0, 0, 0], [0, 0, 1], [0, 0, 1]])).astype(int).tolist()
     [[0, 1, 1], [0, 1, 0], [0, 1, 0]]
@@ -190,7 +190,7 @@ def label_boundaries(labels: Int[np.ndarray, "height width"]) -> Bool[np.ndarray
 
 
 def thin_boundaries(labels: Int[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Return label_boundaries, thinned: the `Boundaries` that BSDS500 stores beside each annotator's `Segmentation`.
+    """Return the thinned label_boundaries: the `Boundaries` that BSDS500 stores with each annotator's `Segmentation`.
 
     >>> thin_boundaries(np.array([[0, 0, 1], [0, 0, 1], [2, 2, 2]])).astype(int).tolist()
     [[0, 0, 0], [1, 1, 1], [0, 0, 0]]
@@ -199,9 +199,9 @@ def thin_boundaries(labels: Int[np.ndarray, "height width"]) -> Bool[np.ndarray,
 
 
 def thin(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Thin lines to one pixel without breaking them, as MATLAB's bwmorph(mask, 'thin', inf).
+    """Thin lines to a width of one pixel without breaking them, as MATLAB's bwmorph(mask, 'thin', inf) does.
 
-    Parallel thinning with two subiterations, until nothing changes (Lam, Lee and Suen, PAMI 1992, page 879).
+    Runs parallel thinning with two subiterations until nothing changes (Lam, Lee and Suen, PAMI 1992, page 879).
 
     >>> mask = np.zeros((5, 7), bool)
     >>> mask[1:4, 1:6] = True
@@ -217,13 +217,13 @@ def match_boundaries(
     truth: Bool[np.ndarray, "height width"],
     tolerance: float = TOLERANCE,
 ) -> tuple[Bool[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]:
-    """Return which pixels of the prediction and of the truth are matched: one to one and as many as possible.
+    """Return masks of the matched pixels of the prediction and of the truth: as many one-to-one pairs as possible.
 
-    Pixels up to `tolerance` of the image diagonal apart may be matched. The benchmark's correspondPixels minimises the
-    sum of distances, where a pixel without a match costs a hundred times the allowed distance, but may leave a few
-    pixels unmatched that could be. Here near pixels are preferred too, without a guarantee for the sum.
+    Two pixels may be matched if they are at most `tolerance` times the image diagonal apart. The benchmark's
+    correspondPixels minimises the sum of distances, where an unmatched pixel costs a hundred times the allowed
+    distance; it may miss a few possible pairs. This function also prefers near pixels, but does not minimise the sum.
 
-    Columns 1 and 2 both lie near column 1, but only one pixel is there to be matched in each row:
+    Example: predicted columns 1 and 2 both lie near column 1 of the truth, which has only one pixel to match:
 
     >>> predicted, truth = np.array([[0, 1, 1, 0]], bool), np.array([[0, 1, 0, 0]], bool)
     >>> [side.astype(int).tolist() for side in match_boundaries(predicted, truth, 0.5)]
@@ -237,9 +237,9 @@ def match_boundaries(
 
 
 def best_point(scores: BoundaryScores) -> BoundaryPoint:
-    """Return the point of largest F on the curve, which is drawn linearly, in 100 steps, between thresholds.
+    """Return the point of largest F on the curve, interpolated linearly in 100 steps between thresholds.
 
-    Recall 1 and precision 0.5 at one threshold, the reverse at the next: half way both are 0.75, the best F.
+    Example: recall is 1 and precision 0.5 at one threshold, the reverse at the next. Both are 0.75 halfway: the best F.
 
     >>> two, four = np.array([4, 4]), np.array([8, 4])
     >>> point = best_point(BoundaryScores(np.array([0.2, 0.4]), two, np.array([4, 2]), four, np.array([4, 4])))
@@ -252,9 +252,9 @@ def best_point(scores: BoundaryScores) -> BoundaryPoint:
 def aggregate_boundary(scores: Sequence[BoundaryScores]) -> BoundarySummary:
     """Return the benchmark's figures over images: counts are added, then divided.
 
-    ODS is the best point of the curve of all images, drawn as in best_point; OIS adds the counts of each image at its
-    own best threshold (not interpolated, the highest of equally good ones); AP is the area below the precision at
-    recalls 0, 0.01, ... 1, which is interpolated, and 0 where the curve does not reach.
+    ODS is the best point of the curve of all images, interpolated as in best_point. OIS adds the counts of each image
+    at its own best threshold, not interpolated; ties take the highest threshold. AP is the area below the precision,
+    interpolated at recalls 0, 0.01, ... 1; precision is 0 at recalls that the curve does not reach.
 
     >>> three, four = np.array([3, 3]), np.array([4, 4])
     >>> summary = aggregate_boundary([BoundaryScores(np.array([0.3, 0.6]), four, three, four, four)])
@@ -278,12 +278,12 @@ def aggregate_boundary(scores: Sequence[BoundaryScores]) -> BoundarySummary:
 
 
 def _at(scores: BoundaryScores, index: int) -> BoundaryScores:
-    """Return the scores at one threshold, which no longer counts: it is called 0."""
+    """Return the scores at one threshold; its value is set to 0, because it no longer matters."""
     return BoundaryScores(np.zeros(1), *(getattr(scores, name)[index : index + 1] for name in _COUNTS))
 
 
 def total_boundary(scores: Sequence[BoundaryScores]) -> BoundaryScores:
-    """Return the scores of all images as if they were one."""
+    """Return the sum of the scores of all images."""
     totals = (np.sum([getattr(image, name) for image in scores], axis=0) for name in _COUNTS)
     return BoundaryScores(scores[0].thresholds, *totals)
 
@@ -291,9 +291,9 @@ def total_boundary(scores: Sequence[BoundaryScores]) -> BoundaryScores:
 def _mask_scores(
     masks: np.ndarray, truths: Sequence[np.ndarray], thresholds: np.ndarray, tolerance: float
 ) -> BoundaryScores:
-    """Match each of the (T, H, W) masks with each annotator and count."""
+    """Match each of the (T, H, W) masks with each annotator and count the matched pixels."""
     offsets = _offsets(masks.shape[1:], tolerance)
-    matched = np.zeros(masks.shape, bool)  # by any annotator so far
+    matched = np.zeros(masks.shape, bool)  # predicted pixels matched by any annotator so far
     n_matched = np.zeros((len(truths), len(masks)), np.int64)
     for truth, row in zip(truths, n_matched, strict=True):
         _kernels.match_all(masks, np.ascontiguousarray(truth), offsets, matched, row)
@@ -307,7 +307,7 @@ def _mask_scores(
 
 
 def _offsets(shape: tuple[int, ...], tolerance: float) -> np.ndarray:
-    """Return (K, 2) int64 steps to the pixels within reach, nearest first."""
+    """Return the (K, 2) int64 offsets (row, column) to the pixels within the tolerance, nearest first."""
     reach = tolerance * math.hypot(*shape)
     side = np.arange(-math.floor(reach), math.floor(reach) + 1)
     steps = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -359,11 +359,11 @@ def suppress_non_maxima(
     """Keep boundary strength where nothing within radius_px across the boundary is `tolerance` times as strong.
 
     The orientation comes from second derivatives of the map smoothed by a triangle of radius 4; neighbours are
-    interpolated linearly. What is kept is the map smoothed by a triangle of radius 1, faded out linearly over the outer
-    margin_px pixels, where the orientation is unreliable. Source: edgesNms of Dollar and Zitnick, Fast Edge Detection
-    Using Structured Forests (PAMI 2015).
+    interpolated linearly. The returned values come from the map smoothed by a triangle of radius 1. They fade out
+    linearly over the outer margin_px pixels, where the orientation is unreliable. Source: edgesNms of Dollar and
+    Zitnick, Fast Edge Detection Using Structured Forests (PAMI 2015).
 
-    A ridge of three columns keeps its crest, which the smoothing has lowered:
+    Example: only the crest of a ridge of three columns remains; smoothing has lowered it from 0.8 to 0.6:
 
     >>> strength = np.zeros((20, 21))
     >>> strength[:, 9:12] = 0.4, 0.8, 0.4
@@ -390,7 +390,7 @@ def _across(smooth: np.ndarray) -> np.ndarray:
     by_row, by_column = _gradient(_smooth(smooth, 4))
     row_row, row_column = _gradient(by_row)
     _, column_column = _gradient(by_column)
-    # a sign of 0 would turn the angle of an exactly horizontal boundary by 90 degrees
+    # not np.sign: its 0 would turn the angle of an exactly horizontal boundary by 90 degrees
     turned = np.where(row_column > 0, -row_row, row_row)
     angle: np.ndarray = np.mod(np.arctan(turned / (column_column + 1e-5)), np.pi)
     return angle
@@ -406,12 +406,12 @@ def _smooth(values: np.ndarray, radius_px: int) -> np.ndarray:
 
 
 def _gradient(values: np.ndarray) -> list[np.ndarray]:
-    # numpy's needs two values on each axis; a line of one pixel does not change along itself
+    # np.gradient needs two values on each axis; along an axis of one pixel the gradient is 0
     return [np.gradient(values, axis=axis) if n > 1 else np.zeros_like(values) for axis, n in enumerate(values.shape)]
 
 
 def _fade(length: int, margin_px: int) -> np.ndarray:
-    """Return (length,) factors that rise from 0 at both ends to 1 at margin_px, or half the length if that is less."""
+    """Return (length,) factors that rise from 0 at both ends to 1 at min(margin_px, length // 2)."""
     margin = max(min(margin_px, length // 2), 1)
     place = np.arange(length)
     factors: np.ndarray = np.minimum(np.minimum(place, length - 1 - place) / margin, 1)

@@ -1,9 +1,10 @@
 """Upper bounds of a tree: how well its nodes and its best cut match each true region.
 
 J(G, R) = |G n R| / |G u R|. The best node is the Jaccard index at instance level of Pont-Tuset et al. ("Multiscale
-combinatorial grouping", PAMI 2017), with the nodes as proposals; the best cut is the same with the regions of one cut.
-Truth regions without a pixel have index 0 and count in no mean. The rows may be a selection of the truth regions, the
-objects without the background say: then give `areas`, the pixels of each leaf, which the columns no longer add up to.
+combinatorial grouping", PAMI 2017), with the nodes as proposals; the best cut takes only the regions of one cut.
+Truth regions without a pixel have index 0 and are left out of all means. Tables may hold only some truth regions, such
+as the objects without the background. Their columns then no longer add up to the leaves' pixels: pass `areas`, the
+number of pixels of each leaf.
 """
 
 from collections.abc import Sequence
@@ -21,9 +22,9 @@ from supercuts.metrics.inputs import check_tree, stack_tables
 def node_counts(
     table: Int[np.ndarray, "truths leaves"], parents: Int[np.ndarray, " nodes"]
 ) -> Int[np.ndarray, "nodes truths"]:
-    """Return how many pixels of each truth region lie in each node: a node's counts are the sums of its children's.
+    """Return the number of pixels of each truth region in each node: a node's counts are the sums of its children's.
 
-    Two leaves below a root:
+    Example: a root with two leaves:
 
     >>> node_counts(np.array([[3, 0], [1, 2]]), np.array([2, 2, 2])).tolist()
     [[3, 1], [0, 2], [3, 3]]
@@ -40,12 +41,12 @@ def lifetimes(
     n_leaves: int,
     thresholds: Float[np.ndarray, " thresholds"],
 ) -> tuple[Int[np.ndarray, " nodes"], Int[np.ndarray, " nodes"]]:
-    """Return the cut in which each node is first a region, and the one in which it no longer is, as indices 0..T.
+    """Return the first cut in which each node is a region, and the first later cut in which it is not: indices 0..T.
 
-    The cut of threshold a consists of the maximal nodes of altitude <= a and of the leaves below none; thresholds rise
-    and are compared in the precision of the altitudes. A node whose two indices are equal is in no cut.
+    The cut at threshold a consists of the maximal nodes of altitude <= a and of the leaves below no such node.
+    Thresholds must ascend; they are compared in the precision of the altitudes. A node with equal indices is in no cut.
 
-    Leaves 0, 1, 2; node 3 joins 0 and 1 at 0.2, the root is at 0.6:
+    Example: leaves are 0, 1 and 2. Node 3 joins 0 and 1 at 0.2, the root is at 0.6:
 
     >>> births, deaths = lifetimes(
     ...     np.array([3, 3, 4, 4, 4]), np.array([0, 0, 0, 0.2, 0.6]), 3, np.array([0.1, 0.3, 0.5, 0.7])
@@ -64,15 +65,15 @@ def lifetimes(
 class NodeScores:
     """Mean over each annotator's truth regions of the best Jaccard index; best_cut <= best_node.
 
-    best_node  (A,) float64  of any node of the tree: each truth region chooses its own
-    best_cut   (A,) float64  of any region of one cut, which is the best for this annotator
+    best_node  (A,) float64  index with the best node of the tree for each truth region
+    best_cut   (A,) float64  index with the best region of one cut, the best cut for this annotator
     """
 
     best_node: np.ndarray
     best_cut: np.ndarray
 
     def __post_init__(self) -> None:
-        """Refuse series of different length."""
+        """Raise InputError if the series differ in length."""
         if self.best_node.shape != self.best_cut.shape:
             raise InputError(
                 f"best_node {self.best_node.shape} and best_cut {self.best_cut.shape} differ in shape: give one value "
@@ -93,7 +94,7 @@ def flat_jaccard(
 ) -> Float[np.ndarray, " truths"]:
     """Return the best Jaccard index of each truth region with any region of a segmentation, in 0..1.
 
-    Truth regions of 2 and 2 pixels, predicted 1 and 3: 1/2 and 2/3.
+    Example: truth regions have 2 and 2 pixels, predicted ones 1 and 3; the indices are 1/2 and 2/3.
 
     >>> flat_jaccard(np.array([[1, 1], [0, 2]])).round(4).tolist()
     [0.5, 0.6667]
@@ -109,7 +110,7 @@ def best_node_jaccard(
 ) -> Float[np.ndarray, " truths"]:
     """Return the best Jaccard index of each truth region with any node of the tree, leaves and root included.
 
-    Leaves of 3, 1 and 4 pixels; the first two, joined, are the first truth region, the third is the second one:
+    Example: leaves have 3, 1 and 4 pixels. The first two together are one truth region, the third is the other:
 
     >>> best_node_jaccard(np.array([[3, 1, 0], [0, 0, 4]]), np.array([3, 3, 4, 4, 4])).tolist()
     [1.0, 1.0]
@@ -127,10 +128,10 @@ def best_cut_jaccard(
 ) -> float:
     """Return the maximum over all cuts of the mean over truth regions of the best Jaccard index with a region.
 
-    The cuts are the partition into leaves and, for each altitude, the maximal nodes no higher than it.
+    The cuts are the partition into leaves and, for each altitude, the maximal nodes at or below it.
 
-    The truth regions of best_node_jaccard are the regions of one cut, or not: with the third leaf joined to the second
-    one first, the best cut is the leaves, which hold 3 of 4 pixels of the first truth region.
+    Example: the truth regions are those of best_node_jaccard. In the first tree they are the regions of one cut. The
+    second tree merges leaves 1 and 2 first; its best cut is the leaves, with 3 of 4 pixels of the first truth region.
 
     >>> table = np.array([[3, 1, 0], [0, 0, 4]])
     >>> best_cut_jaccard(table, np.array([3, 3, 4, 4, 4]), np.array([0, 0, 0, 0.2, 0.6]))
@@ -149,9 +150,9 @@ def tree_nodes(
 ) -> NodeScores:
     """Score a tree against each annotator: means of best_node_jaccard and best_cut_jaccard.
 
-    contingencies: one (truths, leaves) table per annotator; leaves are nodes 0..n-1.
+    contingencies holds one (truths, leaves) table per annotator; leaves are nodes 0..n-1.
 
-    Truth regions of 4 and 4 pixels, each a leaf; the second annotator sees one region, which is the root:
+    Example: the first annotator drew two regions of 4 pixels, each a leaf; the second drew one region, the root:
 
     >>> tree = np.array([2, 2, 2]), np.array([0.0, 0.0, 0.5])
     >>> scores = tree_nodes([np.array([[4, 0], [0, 4]]), np.array([[4, 4]])], *tree)
@@ -174,7 +175,7 @@ def tree_nodes(
 
 
 def aggregate_nodes(scores: Sequence[NodeScores]) -> NodeSummary:
-    """Return the means over images; every image weighs the same, however many annotators it has.
+    """Return the means over images; every image has the same weight, whatever its number of annotators.
 
     >>> one, two = NodeScores(np.array([1.0]), np.array([0.5])), NodeScores(np.array([0.4, 0.6]), np.array([0.2, 0.4]))
     >>> summary = aggregate_nodes([one, two])
@@ -190,14 +191,14 @@ def aggregate_nodes(scores: Sequence[NodeScores]) -> NodeSummary:
 
 
 def _best_of_nodes(counts: np.ndarray, node_areas: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Return the best index (truths,) with any of the nodes, which count as regions of one cut, though they overlap."""
+    """Return each truth region's best index (truths,) with any node; overlapping nodes are passed as one cut."""
     births = np.zeros(node_areas.size, np.int64)
     best: np.ndarray = _kernels.best_jaccard(counts, node_areas, table.sum(axis=1), births, births + 1, 1)
     return best[:, 0]
 
 
 def _stack(contingencies: Sequence[np.ndarray], areas: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the tables on top of each other, the areas of their columns and the first row of each table."""
+    """Return the stacked tables, the areas of their columns, and the first row of each table."""
     if areas is None or not contingencies:
         table, starts = stack_tables(contingencies)
         return table, table[: starts[1]].sum(axis=0), starts

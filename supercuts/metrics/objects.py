@@ -1,7 +1,7 @@
 """Quality of object masks, boxes and parts that were predicted without labels.
 
-Definitions are those of unsupervised object discovery: CorLoc, mask and saliency metrics of TokenCut (Wang et al., CVPR
-2022), agreement of parts with keypoints of Choudhury et al. (NeurIPS 2021).
+Definitions are those of unsupervised object discovery. CorLoc, mask and saliency metrics follow TokenCut (Wang et al.,
+CVPR 2022); agreement of parts with keypoints follows Choudhury et al. (NeurIPS 2021).
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from supercuts.metrics.nodes import lifetimes, node_counts
 from supercuts.metrics.region import THRESHOLDS
 from supercuts.metrics.superpixel import check_label_map
 
-BETA_SQUARED = 0.3  # below 1: precision weighs more than recall
+BETA_SQUARED = 0.3  # weight of recall against precision in F-beta; below 1, precision weighs more
 N_THRESHOLDS = 255
 MIN_IOU = 0.5
 
@@ -39,7 +39,7 @@ def mask_iou(predicted: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray
 
     In 0..1 and symmetric. Data sets report its mean over images.
 
-    One pixel in common, three in either:
+    Example: the masks share one of three pixels:
 
     >>> round(mask_iou(np.array([[True, True, False]]), np.array([[False, True, True]])), 4)
     0.3333
@@ -52,7 +52,7 @@ def mask_iou(predicted: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray
 def mask_accuracy(predicted: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]) -> float:
     """Return the share of pixels on which two masks agree, |P = T| / (H W).
 
-    In 0..1 and symmetric; so 1 when both are empty. Data sets report its mean over images.
+    In 0..1 and symmetric; 1 when both are empty. Data sets report its mean over images.
 
     >>> round(mask_accuracy(np.array([[True, True, False]]), np.array([[False, True, False]])), 4)
     0.6667
@@ -67,12 +67,12 @@ def f_beta_curve(
     """Return F = (1 + b) p r / (b p + r), b = beta^2 = 0.3, of the masks saliency > k/255 for k = 0..254.
 
     p and r are precision and recall over pixels. An empty prediction has precision 1, an empty truth recall 1, and F is
-    0 where p = r = 0: so F is 1 where both are empty and 0 where only one is. Thresholds, comparison and conventions
-    are those of TokenCut's metric.py. Thresholds are rounded to the precision of the saliency, so a pixel j/255 of an
-    8-bit map does not exceed threshold j.
+    0 if p = r = 0: F is 1 if both masks are empty and 0 if only one is. Thresholds, comparison and conventions are
+    those of TokenCut's metric.py. Thresholds are rounded to the precision of the saliency, so a pixel j/255 of an 8-bit
+    map does not exceed threshold j.
 
-    Up to k = 127 both bright pixels are predicted: p = 1/2, r = 1, F = 1.3 * 0.5 / (0.3 * 0.5 + 1). Above it, only the
-    right one is.
+    Example: up to k = 127, both bright pixels are predicted: p = 1/2, r = 1, F = 1.3 * 0.5 / (0.3 * 0.5 + 1). From
+    k = 128 on, only the true pixel is predicted.
 
     >>> curve = f_beta_curve(np.array([[1.0, 0.5, 0.0]]), np.array([[True, False, False]]))
     >>> curve[[0, 127, 128, 254]].round(4).tolist()
@@ -86,11 +86,11 @@ def f_beta_curve(
         )
     thresholds = (np.arange(N_THRESHOLDS) / N_THRESHOLDS).astype(saliency.dtype)
     nearest = np.minimum(np.rint(saliency * N_THRESHOLDS), N_THRESHOLDS - 1).astype(np.int64)
-    n_exceeded = nearest + (saliency > thresholds[nearest])  # 0..255; all thresholds before the nearest lie below
+    n_exceeded = nearest + (saliency > thresholds[nearest])  # 0..255; thresholds before the nearest are exceeded
     n_bins = N_THRESHOLDS + 1
     histogram = np.bincount((n_exceeded + n_bins * truth).ravel(), minlength=2 * n_bins).reshape(2, n_bins)
     wrong, right = histogram[:, :0:-1].cumsum(axis=1)[:, ::-1]  # [k]: pixels that exceed more than k thresholds
-    # F without p and r; written so that equal masks give exactly 1
+    # F in terms of counts instead of p and r, so that equal masks give exactly 1
     total = right + wrong + BETA_SQUARED * histogram[1].sum()
     curve = np.ones(N_THRESHOLDS)
     np.divide(right + BETA_SQUARED * right, total, out=curve, where=total > 0)
@@ -100,9 +100,9 @@ def f_beta_curve(
 def max_f_beta(curves: Float[np.ndarray, "images 255"]) -> float:
     """Return max_k mean_i F_i(k): the curves of f_beta_curve averaged over images, then the best common threshold.
 
-    TokenCut's metric.py; in 0..1, and at most the mean of the images' own maxima.
+    Defined as in TokenCut's metric.py. In 0..1, and at most the mean of the images' own maxima.
 
-    Two images whose best thresholds differ: no threshold serves both.
+    Example: the best thresholds of two images differ, so no threshold is best for both.
 
     >>> curves = np.zeros((2, 255))
     >>> curves[0, 10], curves[1, 20] = 1.0, 0.5
@@ -117,20 +117,20 @@ def max_f_beta(curves: Float[np.ndarray, "images 255"]) -> float:
 def box_iou(
     predicted_yxyx: Real[np.ndarray, "predicted 4"], truth_yxyx: Real[np.ndarray, "truths 4"]
 ) -> Float64[np.ndarray, "predicted truths"]:
-    """Return the intersection over union of the areas of each predicted with each true box, in 0..1.
+    """Return the intersection over union, in 0..1, of each predicted box with each true box.
 
     A box is y0, x0, y1, x1 in pixels, half-open: it holds rows y0..y1 - 1 and columns x0..x1 - 1, and its area is
-    (y1 - y0) (x1 - x0). One without area overlaps nothing: 0, with itself too. VOC gives 1-based xmin, ymin, xmax, ymax
-    and counts the last pixel in: its box is (ymin - 1, xmin - 1, ymax, xmax) here, so xmin = 1, xmax = W spans a row.
+    (y1 - y0) (x1 - x0). A box without area has IoU 0 with every box, itself included. VOC boxes are 1-based xmin, ymin,
+    xmax, ymax and include the last pixel; convert them to (ymin - 1, xmin - 1, ymax, xmax).
 
-    Boxes of 2 x 2 that share one column of two pixels:
+    Example: boxes of 2 x 2 pixels; the first true box shares one column with the predicted box:
 
     >>> box_iou(np.array([[0, 0, 2, 2]]), np.array([[0, 1, 2, 3], [0, 0, 2, 2], [0, 2, 2, 4]])).round(4).tolist()
     [[0.3333, 1.0, 0.0]]
     """
     _check_boxes("predicted_yxyx", predicted_yxyx)
     _check_boxes("truth_yxyx", truth_yxyx)
-    # float64 first: products of small integers would wrap round
+    # converted to float64 first: products of small integer types would overflow
     ours, theirs = predicted_yxyx.astype(np.float64)[:, None], truth_yxyx.astype(np.float64)[None]
     sides = np.minimum(ours[..., 2:], theirs[..., 2:]) - np.maximum(ours[..., :2], theirs[..., :2])
     intersection = np.maximum(sides, 0).prod(axis=-1)
@@ -144,9 +144,9 @@ def box_iou(
 def is_localised(predicted_yxyx: Real[np.ndarray, "4"], truth_yxyx: Real[np.ndarray, "truths 4"]) -> bool:
     """Return whether the one predicted box of an image has IoU >= 0.5 with any true box; False without true boxes.
 
-    CorLoc counts these; boxes as in box_iou, IoU of exactly 0.5 included.
+    CorLoc is the share of images for which this holds. Boxes are as in box_iou.
 
-    The upper half of a box, then its upper third:
+    Example: the prediction is the upper half of a true box, then its upper third:
 
     >>> truth = np.array([[0, 0, 6, 4], [8, 8, 9, 9]])
     >>> is_localised(np.array([0, 0, 3, 4]), truth), is_localised(np.array([0, 0, 2, 4]), truth)
@@ -156,7 +156,7 @@ def is_localised(predicted_yxyx: Real[np.ndarray, "4"], truth_yxyx: Real[np.ndar
 
 
 def corloc(hits: Bool[np.ndarray, " images"]) -> float:
-    """Return CorLoc, the share of images whose predicted box is localised, in 0..1 (published tables: per cent).
+    """Return CorLoc, the share of images whose predicted box is localised, in 0..1 (published tables use per cent).
 
     >>> corloc(np.array([True, False, True, True]))
     0.75
@@ -167,15 +167,15 @@ def corloc(hits: Bool[np.ndarray, " images"]) -> float:
 
 
 def clustering_agreement(truth: Int[np.ndarray, " points"], predicted: Int[np.ndarray, " points"]) -> ClusteringScores:
-    """Return how well predicted labels agree with true ones over all points of a data set, whatever the labels' ids.
+    """Return the agreement of predicted and true labels over all points of a data set; ids need not correspond.
 
     NMI = I(T; P) / ((H(T) + H(P)) / 2); ARI = (sum of pairs together in both - expected) / (maximum - expected),
-    Hubert and Arabie, 1985, with the maximum averaged over both sides. scikit-learn computes both, also for single
-    clusters and no points (1 if both sides are equal, 0 otherwise). Symmetric.
+    Hubert and Arabie, 1985, with the maximum averaged over both sides. Both are symmetric. scikit-learn computes them,
+    also for single clusters and no points (1 if both sides are equal, 0 otherwise).
     Parts are scored at the visible keypoints of all images, concatenated; a mean over images is another figure.
 
-    Truth {a b} {c d}, prediction {a b} {c} {d}: I = H(T) = log 2, H(P) = 1.5 log 2. Of six pairs one is together in
-    both, two in the truth, one in the prediction; 2 * 1 / 6 are expected: (1 - 1/3) / (3/2 - 1/3).
+    Example: truth {a b} {c d}, prediction {a b} {c} {d}. I = H(T) = log 2 and H(P) = 1.5 log 2. One of six pairs is
+    together in both, two in the truth, one in the prediction; 2 * 1 / 6 are expected: (1 - 1/3) / (3/2 - 1/3).
 
     >>> scores = clustering_agreement(np.array([7, 7, 9, 9]), np.array([0, 0, 1, 2]))
     >>> round(scores.nmi, 4), round(scores.ari, 4)
@@ -206,10 +206,10 @@ def _check_boxes(name: str, boxes: np.ndarray) -> None:
         )
 
 
-GAMMA_OBJECT = 0.9  # share of a region that lies in another one, to count as inside
-GAMMA_PART = 0.25  # share of a whole that its part fills at least
-BETA = 0.1  # worth of a part, an object being 1
-CANDIDATE_PERCENT = 99  # of the image, covered by the regions that count
+GAMMA_OBJECT = 0.9  # smallest share of a region within another one to count as inside
+GAMMA_PART = 0.25  # smallest share of an object that a part fills
+BETA = 0.1  # worth of a part, relative to 1 for an object
+CANDIDATE_PERCENT = 99  # percentage of the image that the candidate regions, the largest ones, cover
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -217,8 +217,8 @@ class ObjectsPartsScores:
     """Precision and recall of one image at T thresholds, in 0..1.
 
     thresholds  (T,) float64  ascending
-    precision   (T,) float64  worth of the predicted regions, per region
-    recall      (T,) float64  worth of the truth regions of all annotators, per region
+    precision   (T,) float64  mean worth of the predicted candidate regions
+    recall      (T,) float64  mean worth of the candidate truth regions of all annotators
     """
 
     thresholds: np.ndarray
@@ -226,7 +226,7 @@ class ObjectsPartsScores:
     recall: np.ndarray
 
     def __post_init__(self) -> None:
-        """Refuse series of different length."""
+        """Raise InputError if the series differ in length."""
         if not self.thresholds.shape == self.precision.shape == self.recall.shape:
             raise InputError(
                 f"precision {self.precision.shape} and recall {self.recall.shape} differ from thresholds "
@@ -235,7 +235,7 @@ class ObjectsPartsScores:
 
     @property
     def f(self) -> np.ndarray:
-        """The (T,) harmonic mean of precision and recall; 0 when both are."""
+        """The (T,) harmonic mean of precision and recall; 0 when both are 0."""
         return _f_measure(self.precision, self.recall)
 
 
@@ -243,7 +243,7 @@ class ObjectsPartsScores:
 class ObjectsPartsSummary:
     """Means of precision and recall over images and the F of these means; higher is better.
 
-    ods: one threshold for all images; ois: the threshold of each image at which its own F is best.
+    ods: one threshold for all images; ois: for each image, the threshold of its own best F.
     """
 
     ods_threshold: float
@@ -261,11 +261,12 @@ def tree_objects_parts(
     altitudes: Float[np.ndarray, " nodes"],
     thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
 ) -> ObjectsPartsScores:
-    """Score the cuts of a tree, which are those of region.tree_scores; one (truths, leaves) table per annotator.
+    """Score the cuts of a tree, defined as in region.tree_scores; each annotator has one (truths, leaves) table.
 
-    Truth regions of 8 and 8 pixels. Leaf 0 is the first one, leaves 1 and 2 are halves of the second one, joined at
-    0.4; the root is at 0.8. Leaves: an object and two parts, 1.2 / 3; an object and a region that is filled, 2 / 2.
-    Root: it is filled by two truth regions, each of which is only a part, 0.2 / 2.
+    Example: truth regions have 8 and 8 pixels. Leaf 0 is the first one; leaves 1 and 2 are halves of the second one and
+    merge at 0.4; the root is at 0.8. In the cut into leaves, precision is 1.2 / 3 (an object and two parts) and recall
+    is 2 / 2 (an object and a region that the parts fill). In the cut at the root, two truth regions fill the root, so
+    precision is 1; each is only a part of it, so recall is 0.2 / 2.
 
     >>> tree = np.array([4, 3, 3, 4, 4]), np.array([0, 0, 0, 0.4, 0.8])
     >>> scores = tree_objects_parts([np.array([[8, 0, 0], [0, 4, 4]])], *tree, np.array([0.1, 0.5, 0.9]))
@@ -286,9 +287,9 @@ def label_objects_parts(
     truths: Sequence[Int[np.ndarray, "height width"]],
     thresholds: Float[np.ndarray, " thresholds"] | None = None,
 ) -> ObjectsPartsScores:
-    """Score any list of segmentations of one image; regions hold ids from 0. Without thresholds they are 1, 2, ....
+    """Score a list of segmentations of one image, with region ids from 0; default thresholds are 1, 2, ....
 
-    Truth regions of 2 and 2 pixels; the second map is one region, which both fill, and which makes both of them parts:
+    Example: truth regions have 2 and 2 pixels. The second map is one region; both truth regions fill it as its parts:
 
     >>> truth = np.array([[0, 0, 1, 1]])
     >>> scores = label_objects_parts([truth, np.zeros((1, 4), np.int32)], [truth])
@@ -309,9 +310,9 @@ def label_objects_parts(
 
 
 def aggregate_objects_parts(scores: Sequence[ObjectsPartsScores]) -> ObjectsPartsSummary:
-    """Return the figures over images: precision and recall are averaged, then F is taken; first of equal thresholds.
+    """Return the figures over images: precision and recall are averaged, then F is computed from these means.
 
-    F of the means and not the mean of the Fs; every image weighs the same, however many annotators it has.
+    Every image has the same weight, whatever its number of annotators. The first of equally good thresholds is taken.
 
     >>> sharp = ObjectsPartsScores(np.array([0.2, 0.6]), np.array([0.5, 1.0]), np.array([0.5, 0.5]))
     >>> summary = aggregate_objects_parts([sharp])
@@ -324,7 +325,7 @@ def aggregate_objects_parts(scores: Sequence[ObjectsPartsScores]) -> ObjectsPart
     best = int(mean.f.argmax())
     images, own = np.arange(len(scores)), _f_measure(precision, recall).argmax(axis=1)
     chosen = (series[images, own].mean(keepdims=True) for series in (precision, recall))
-    ois = ObjectsPartsScores(np.zeros(1), *chosen)  # at one threshold, which no longer counts
+    ois = ObjectsPartsScores(np.zeros(1), *chosen)  # the threshold no longer matters: 0
     return ObjectsPartsSummary(
         ods_threshold=float(thresholds[best]),
         ods_precision=float(mean.precision[best]),
@@ -339,13 +340,13 @@ def aggregate_objects_parts(scores: Sequence[ObjectsPartsScores]) -> ObjectsPart
 def _precision_recall(
     table: np.ndarray, starts: np.ndarray, counts: np.ndarray, lives: tuple[np.ndarray, np.ndarray], n_cuts: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return precision and recall (cuts,) of regions with counts (regions, truths) that live in the cuts given."""
+    """Return precision and recall (cuts,) of regions; counts is (regions, truths), lives their first and end cuts."""
     n_annotators, truth_areas = starts.size - 1, table.sum(axis=1)
-    areas = counts[:, : starts[1]].sum(axis=1)  # the same for each annotator
+    areas = counts[:, : starts[1]].sum(axis=1)  # equal for all annotators
     n_pixels = truth_areas[: starts[1]].sum()
     annotator = np.repeat(np.arange(n_annotators), np.diff(starts))
     smallest = _kernels.smallest_candidates
-    # annotators take the place of cuts: each truth region lives in one of them
+    # annotators play the role of cuts: each truth region belongs to exactly one annotator
     is_candidate = (
         truth_areas
         >= smallest(truth_areas, annotator, annotator + 1, n_pixels, CANDIDATE_PERCENT, n_annotators)[annotator]
@@ -371,11 +372,11 @@ def _f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
 
 
 def matched_iou(table: Int[np.ndarray, "_ _"]) -> Float[np.ndarray, " parts"]:
-    """Return the IoU of each true part with the part matched to it, one to one, so that the sum is highest.
+    """Return the IoU of each true part with its predicted part in the one-to-one matching of highest total IoU.
 
-    table: pixels of each true and each found label; row and column 0 are background, which nothing is matched to.
+    table counts the pixels of each pair of true and predicted label; row and column 0, background, are not matched.
 
-    Two true parts, of which the first is found in two pieces:
+    Example: the first of two true parts was found in two pieces:
 
     >>> matched_iou(np.array([[9, 0, 0], [0, 3, 1], [2, 0, 2]])).round(4).tolist()
     [0.75, 0.4]
@@ -392,7 +393,7 @@ def matched_iou(table: Int[np.ndarray, "_ _"]) -> Float[np.ndarray, " parts"]:
 
 
 def share_nested(parts: Int[np.ndarray, "height width"], objects: Bool[np.ndarray, "height width"]) -> float:
-    """Return the share of the predicted parts 1..P that lie within the predicted objects; 1 without parts.
+    """Return the share of the predicted parts 1..P that lie entirely within the predicted objects; 1 without parts.
 
     >>> share_nested(np.array([[1, 1, 2, 2]]), np.array([[True, True, True, False]]))
     0.5
@@ -403,7 +404,7 @@ def share_nested(parts: Int[np.ndarray, "height width"], objects: Bool[np.ndarra
 
 
 def labels_at(labels: Int[np.ndarray, "height width"], places_yx: Float[np.ndarray, "points 2"]) -> np.ndarray:
-    """Return the (V,) int64 labels at the nearest pixels; a keypoint on or beyond the far edge takes the last pixel.
+    """Return the (V,) int64 labels at the nearest pixels; keypoints outside the image read the pixel at its edge.
 
     >>> labels_at(np.array([[1, 2], [3, 4]]), np.array([[0.4, 0.6], [2.0, -1.0]])).tolist()
     [2, 3]
@@ -415,7 +416,7 @@ def labels_at(labels: Int[np.ndarray, "height width"], places_yx: Float[np.ndarr
 
 
 def nearest_part(labels: Int32[np.ndarray, "height width"]) -> Int32[np.ndarray, "height width"]:
-    """Return the label of the nearest part for each pixel of background; all background stays so.
+    """Return the labels with each background pixel set to the nearest part; an image without parts is unchanged.
 
     >>> nearest_part(np.array([[1, 0, 0, 0, 2]], np.int32)).tolist()[0][1::2]
     [1, 2]

@@ -19,14 +19,14 @@ THRESHOLDS = np.arange(1, 100) / 100  # the benchmark's 99 thresholds
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionScores:
-    """What one image contributes to the benchmark: sums that add over images, at T thresholds.
+    """Region scores of one image at T thresholds; the benchmark adds or averages them over images.
 
     thresholds                (T,) float64  ascending
-    overlap                   (T,) float64  sum over annotators and their regions of area x best overlap
+    overlap                   (T,) float64  sum of area x best overlap over all regions of all annotators, in pixels
     rand_index                (T,) float64  mean over annotators
     variation_of_information  (T,) float64  mean over annotators, in bits
-    n_regions                 (T,) int64    regions of the prediction
-    best_overlap              float         as overlap, each truth region free to choose its threshold
+    n_regions                 (T,) int64    number of predicted regions
+    best_overlap              float         the same sum, with each truth region at its own best threshold
     area                      float         sum of the areas of all truth regions: annotators x pixels
     """
 
@@ -39,7 +39,7 @@ class RegionScores:
     area: float
 
     def __post_init__(self) -> None:
-        """Refuse series of different length."""
+        """Raise InputError if the series differ in length."""
         series = (self.overlap, self.rand_index, self.variation_of_information, self.n_regions)
         if any(values.shape != self.thresholds.shape for values in series):
             raise InputError(
@@ -57,7 +57,7 @@ class RegionScores:
 class RegionSummary:
     """The benchmark's figures over a set of images; covering and PRI: higher is better, VI: lower is better.
 
-    ods: one threshold for all images; ois: the best threshold of each image; best: the best of each truth region.
+    ods: one threshold for all images; ois: the best threshold of each image; best: that of each truth region.
     """
 
     covering_ods: float
@@ -75,9 +75,10 @@ class RegionSummary:
 def segmentation_covering(contingency: Int[np.ndarray, "truths regions"]) -> float:
     """Return how well predicted regions cover the truth: (1/N) sum_i |G_i| max_j |G_i n S_j| / |G_i u S_j|.
 
-    PAMI 2011, section 3.1.2, truth covered by prediction. 1 for equal partitions; empty rows and columns count nothing.
+    Defined in PAMI 2011, section 3.1.2 (truth covered by prediction). Equal partitions score 1; empty rows and columns
+    are ignored.
 
-    Truth regions of 2 and 2 pixels, predicted 1 and 3: (2 * 1/2 + 2 * 2/3) / 4.
+    Example: truth regions have 2 and 2 pixels, predicted ones 1 and 3; the covering is (2 * 1/2 + 2 * 2/3) / 4.
 
     >>> round(segmentation_covering(np.array([[1, 1], [0, 2]])), 4)
     0.5833
@@ -90,9 +91,9 @@ def rand_index(contingency: Int[np.ndarray, "truths regions"]) -> float:
     """Return the share of pixel pairs on which truth and prediction agree (together in both, or apart in both).
 
     RI = 1 - ((sum_i |G_i|^2 + sum_j |S_j|^2) / 2 - sum_ij n_ij^2) / (N (N - 1) / 2). The probabilistic Rand index
-    (Unnikrishnan et al., PAMI 2007) is its mean over annotators. A single pixel has no pairs: 1.
+    (Unnikrishnan et al., PAMI 2007) is its mean over annotators. A single pixel has no pairs and scores 1.
 
-    Truth {a b} {c d}, prediction {a} {b c d}: of six pairs only c-d, a-c and a-d agree.
+    Example: truth {a b} {c d}, prediction {a} {b c d}. Three of six pairs agree: c-d, a-c and a-d.
 
     >>> round(rand_index(np.array([[1, 1], [0, 2]])), 4)
     0.5
@@ -104,9 +105,9 @@ def rand_index(contingency: Int[np.ndarray, "truths regions"]) -> float:
 def variation_of_information(contingency: Int[np.ndarray, "truths regions"]) -> float:
     """Return H(G|S) + H(S|G) = H(G) + H(S) - 2 I(G; S) in bits (Meila, 2005); 0 for equal partitions.
 
-    The BSDS500 benchmark takes logarithms to base 2.
+    Logarithms are to base 2, as in the BSDS500 benchmark.
 
-    Truth of one region, prediction of two halves: only H(S|G) = 1 bit remains.
+    Example: the truth is one region, the prediction two halves; only H(S|G) = 1 bit remains.
 
     >>> variation_of_information(np.array([[2, 2]]))
     1.0
@@ -121,12 +122,12 @@ def tree_scores(
     altitudes: Float[np.ndarray, " nodes"],
     thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
 ) -> RegionScores:
-    """Score the cuts of a tree: at threshold a the regions are the maximal nodes of altitude <= a, or leaves.
+    """Score the cuts of a tree: the regions at threshold a are the maximal nodes of altitude <= a, or leaves.
 
-    contingencies: one (truths, leaves) table per annotator; leaves are nodes 0..n-1. Thresholds rise and are compared
-    in the precision of the altitudes. Pixels are not touched: columns of leaves are added up region by region.
+    contingencies holds one (truths, leaves) table per annotator; leaves are nodes 0..n-1. Thresholds must ascend; they
+    are compared in the precision of the altitudes. Pixels are not read: the tables' columns are added per region.
 
-    Two leaves that are the two truth regions, merged at 0.5: perfect below it, half covered from there on.
+    Example: two leaves equal the two truth regions and merge at 0.5. Covering is 1 below 0.5, and 1/2 from 0.5 on.
 
     >>> scores = tree_scores([np.array([[2, 0], [0, 2]])], np.array([2, 2, 2]), np.array([0.0, 0.0, 0.5]))
     >>> scores.covering[[0, 48, 49, 98]].tolist()
@@ -154,7 +155,7 @@ def region_label_scores(
     truths: Sequence[Int[np.ndarray, "height width"]],
     thresholds: Float[np.ndarray, " thresholds"] | None = None,
 ) -> RegionScores:
-    """Score any list of segmentations of one image; regions hold ids from 0. Without thresholds they are 1, 2, ....
+    """Score a list of segmentations of one image, with region ids from 0; default thresholds are 1, 2, ....
 
     >>> truth = np.array([[0, 0, 1, 1]])
     >>> label_scores([truth, np.zeros((1, 4), np.int32)], [truth]).covering.tolist()
@@ -184,9 +185,9 @@ def region_label_scores(
 
 
 def ucm_labels(ucm: Float[np.ndarray, "rows columns"], threshold: float) -> Int32[np.ndarray, "height width"]:
-    """Return the regions 0..R-1 of a (2H + 1, 2W + 1) ultrametric contour map at a threshold, as the benchmark cuts it.
+    """Return the regions 0..R-1 of a (2H + 1, 2W + 1) ultrametric contour map at a threshold, as the benchmark does.
 
-    Components of ucm <= threshold (8-connected, MATLAB's bwlabel), read at the pixels, which have odd indices.
+    Regions are the 8-connected components of ucm <= threshold (MATLAB's bwlabel), read at the odd indices: the pixels.
 
     >>> ucm = np.zeros((3, 5))
     >>> ucm[:, 2] = 0.5  # one contour between two pixels
@@ -205,7 +206,7 @@ def ucm_labels(ucm: Float[np.ndarray, "rows columns"], threshold: float) -> Int3
 def aggregate(scores: Sequence[RegionScores]) -> RegionSummary:
     """Return the benchmark's figures over images: covering adds overlaps and areas, PRI and VI average over images.
 
-    So an image with more annotators weighs more in the covering. The first of equally good thresholds is reported.
+    Images with more annotators therefore weigh more in the covering. The first of equally good thresholds is reported.
 
     >>> truth = np.array([[0, 0, 1, 1]])
     >>> summary = aggregate([label_scores([truth, np.zeros((1, 4), np.int32)], [truth])])
@@ -240,7 +241,7 @@ def _score_one(contingency: np.ndarray) -> tuple[float, float, float]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PooledIoU:
-    """What one image contributes: sums that add over images, at T thresholds, of each of A annotators.
+    """Sums of best IoUs of one image, per annotator (A) and threshold (T); they are added over images.
 
     thresholds  (T,) float64    ascending
     sums        (A, T) float64  sum over the annotator's regions of the best IoU
@@ -252,7 +253,7 @@ class PooledIoU:
     n_regions: np.ndarray
 
     def __post_init__(self) -> None:
-        """Refuse sums that do not belong to the annotators and thresholds, and annotators without regions."""
+        """Raise InputError unless sums is (annotators, thresholds) and every annotator has a region."""
         if self.sums.shape != (self.n_regions.size, self.thresholds.size) or not (self.n_regions > 0).all():
             raise InputError(
                 f"sums {self.sums.shape} of annotators with {self.n_regions} regions at {self.thresholds.size} "
@@ -261,21 +262,21 @@ class PooledIoU:
 
     @property
     def fine(self) -> int:
-        """The annotator with most regions, the first of several: the choice of the published evaluation."""
+        """Index of the annotator with most regions; ties take the first, as in the published evaluation."""
         return int(self.n_regions.argmax())
 
     @property
     def coarse(self) -> int:
-        """The annotator with fewest regions, the first of several: the choice of the published evaluation."""
+        """Index of the annotator with fewest regions; ties take the first, as in the published evaluation."""
         return int(self.n_regions.argmin())
 
 
 @dataclass(frozen=True, slots=True)
 class PooledIoUSummary:
-    """The figures over a set of images, higher is better: one threshold for all of them, the best for `mean`.
+    """The figures over a set of images at the one threshold that is best for `mean`; higher is better.
 
-    mean_ois is the `mean` with, for each image, the threshold that is best for the mean of its own three values. These
-    weigh the image's regions otherwise than pooling does, so that mean_ois can fall below `mean`, by little.
+    mean_ois is `mean` with a threshold per image: the best for the mean of the image's own three values. That mean
+    weighs regions differently from pooling, so mean_ois can be slightly lower than `mean`.
     """
 
     all: float
@@ -292,9 +293,9 @@ def tree_pooled_iou(
     altitudes: Float[np.ndarray, " nodes"],
     thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
 ) -> PooledIoU:
-    """Score the cuts of a tree, which are those of region.tree_scores; one (truths, leaves) table per annotator.
+    """Score the cuts of a tree, defined as in region.tree_scores; each annotator has one (truths, leaves) table.
 
-    Two leaves that are the two truth regions, merged at 0.5: each is matched by 1, then by 1/2.
+    Example: two leaves equal the two truth regions and merge at 0.5. Each best IoU is 1 below 0.5, and 1/2 from 0.5 on.
 
     >>> scores = tree_pooled_iou([np.array([[2, 0], [0, 2]])], np.array([2, 2, 2]), np.array([0.0, 0.0, 0.5]))
     >>> scores.sums[0, [0, 48, 49, 98]].tolist(), scores.n_regions.tolist()
@@ -318,9 +319,9 @@ def label_pooled_iou(
     truths: Sequence[Int[np.ndarray, "height width"]],
     thresholds: Float[np.ndarray, " thresholds"] | None = None,
 ) -> PooledIoU:
-    """Score any list of segmentations of one image; regions hold ids from 0. Without thresholds they are 1, 2, ....
+    """Score a list of segmentations of one image, with region ids from 0; default thresholds are 1, 2, ....
 
-    Truth regions of 2 and 2 pixels; the second map cuts off one pixel of the first: 1/2 and 2/3.
+    Example: truth regions have 2 and 2 pixels. The second map cuts one pixel off the first region: IoUs 1/2 and 2/3.
 
     >>> truth = np.array([[0, 0, 1, 1]])
     >>> label_pooled_iou([truth, np.array([[0, 1, 1, 1]])], [truth]).sums.round(4).tolist()
@@ -344,7 +345,8 @@ def label_pooled_iou(
 def aggregate_pooled_iou(scores: Sequence[PooledIoU]) -> PooledIoUSummary:
     """Return the figures over images; the first of equally good thresholds is taken.
 
-    One image, one annotator of two regions, IoUs that add up to 1.5 and 1; another of one region and IoU 0.5, then 1:
+    Example: two images of one annotator each. The first has two regions with IoUs adding up to 1.5, then 1; the second
+    has one region with IoU 0.5, then 1:
 
     >>> two = PooledIoU(np.array([0.2, 0.6]), np.array([[1.5, 1.0]]), np.array([2]))
     >>> one = PooledIoU(np.array([0.2, 0.6]), np.array([[0.5, 1.0]]), np.array([1]))
@@ -377,14 +379,14 @@ def _sums(
     lives: tuple[np.ndarray, np.ndarray],
     n_cuts: int,
 ) -> np.ndarray:
-    """Return each annotator's sums (A, cuts) of best IoUs with regions (counts, areas) that live in the cuts given."""
+    """Return the (A, cuts) sums of each annotator's best IoUs; `lives` holds each region's first and end cut."""
     best = _kernels.best_jaccard(counts, areas, table.sum(axis=1), *lives, n_cuts)
     sums: np.ndarray = np.add.reduceat(best, starts[:-1], axis=0)
     return sums
 
 
 def _three(image: PooledIoU) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sums (3, T) and the numbers of regions (3,) of all annotators, the fine and the coarse one."""
+    """Return sums (3, T) and numbers of regions (3,): of all annotators together, the fine one, the coarse one."""
     rows = [image.fine, image.coarse]
     return (
         np.concatenate([image.sums.sum(axis=0)[None], image.sums[rows]]),

@@ -1,4 +1,4 @@
-"""Quality of superpixels, against one annotation or by themselves.
+"""Quality of superpixels, with or without comparison to one annotation.
 
 Definitions follow Stutz et al., "Superpixels: an evaluation of the state of the art" (CVIU 2018), unless a docstring
 says otherwise.
@@ -19,7 +19,7 @@ def achievable_segmentation_accuracy(contingency: Int[np.ndarray, "truths superp
 
     In (0, 1]; 1 when no superpixel crosses a truth boundary.
 
-    Superpixels of 1 and 3 pixels; the second leaks one pixel:
+    Example: superpixels have 1 and 3 pixels; the second leaks one pixel:
 
     >>> achievable_segmentation_accuracy(np.array([[1, 1], [0, 2]]))
     0.75
@@ -31,8 +31,7 @@ def achievable_segmentation_accuracy(contingency: Int[np.ndarray, "truths superp
 def undersegmentation_error(contingency: Int[np.ndarray, "truths superpixels"]) -> float:
     """Return UE_NP = (1/N) sum_i sum_j min(|S_j n G_i|, |S_j - G_i|) (Neubert and Protzel, 2012).
 
-    In 0..1; 0 when no superpixel crosses a truth boundary. A pixel that leaks is counted for both of the regions
-    concerned.
+    In 0..1; 0 when no superpixel crosses a truth boundary. A leaking pixel is counted for both regions concerned.
 
     >>> undersegmentation_error(np.array([[1, 1], [0, 2]]))
     0.5
@@ -61,10 +60,10 @@ def boundary_recall(
     """Return the share of truth boundary pixels with a superpixel boundary pixel within radius_px rows and columns.
 
     A pixel is on a boundary when one of its 4 neighbours has another label, so a boundary is two pixels wide. The
-    default radius is 0.0025 of the image diagonal, rounded: 1 pixel at 481 x 321. A truth of one region has no boundary
-    to miss: 1, whatever the superpixels.
+    default radius is 0.0025 of the image diagonal, rounded: 1 pixel at 481 x 321. The recall is 1 if the truth is one
+    region, which has no boundary to miss.
 
-    The truth changes after column 1, the superpixels after column 3: columns 2 and 3 are at most one column apart.
+    Example: the truth changes after column 1, the superpixels after column 3. Columns 2 and 3 are one column apart.
 
     >>> truth, labels = np.array([[0, 0, 1, 1, 1]]), np.array([[0, 0, 0, 0, 1]])
     >>> [boundary_recall(truth, labels, radius) for radius in (0, 1, 2)]
@@ -77,9 +76,9 @@ def boundary_recall(
 def boundary_recalls(
     truth: Int[np.ndarray, "height width"], labels: Int[np.ndarray, "height width"], radii_px: Sequence[int]
 ) -> Float64[np.ndarray, " radii"]:
-    """Return boundary_recall at each radius, in the order given, drawing the boundaries once.
+    """Return boundary_recall at each radius, in the given order; the boundaries are computed once.
 
-    With swapped roles it is boundary_precision.
+    Swap the two label maps to compute boundary_precision.
 
     >>> truth, labels = np.array([[0, 0, 1, 1, 1]]), np.array([[0, 0, 0, 0, 1]])
     >>> boundary_recalls(truth, labels, [2, 0, 1]).tolist()
@@ -96,7 +95,7 @@ def boundary_recalls(
     recalls, reach = np.ones(len(radii_px)), 0
     if n_wanted == 0:
         return recalls
-    for index in np.argsort(radii_px):  # each radius grows from the one before
+    for index in np.argsort(radii_px):  # ascending: each dilation continues the previous one
         found, reach = _dilate(found, radii_px[index] - reach), radii_px[index]
         recalls[index] = np.count_nonzero(wanted & found) / n_wanted
     return recalls
@@ -107,8 +106,8 @@ def boundary_precision(
 ) -> float:
     """Return the share of superpixel boundary pixels near a truth boundary pixel: boundary_recall with swapped roles.
 
-    A single superpixel draws no boundary: 1. Stutz et al. count true positives on the truth's pixels instead; then
-    swapping the arguments would not give recall.
+    The precision is 1 for a single superpixel, which has no boundary. Stutz et al. count true positives on the truth's
+    pixels instead; with their definition, swapping the arguments would not give recall.
 
     >>> truth, labels = np.array([[0, 0, 1, 1, 1, 1]]), np.array([[0, 0, 1, 1, 2, 2]])
     >>> boundary_precision(truth, labels, 0), boundary_recall(truth, labels, 0)
@@ -118,7 +117,7 @@ def boundary_precision(
 
 
 def boundary_mask(labels: Int[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Mark the pixels of which a 4-neighbour has another label, on both sides of a boundary.
+    """Mark the pixels with a 4-neighbour of another label, on both sides of a boundary.
 
     >>> boundary_mask(np.array([[0, 0, 1, 1]])).astype(int).tolist()
     [[0, 1, 1, 0]]
@@ -128,7 +127,7 @@ def boundary_mask(labels: Int[np.ndarray, "height width"]) -> Bool[np.ndarray, "
 
 
 def default_radius_px(shape: tuple[int, int]) -> int:
-    """Return 0.0025 of the diagonal, rounded half up.
+    """Return 0.0025 of the image diagonal in pixels, rounded half up.
 
     >>> default_radius_px((321, 481))
     1
@@ -137,12 +136,12 @@ def default_radius_px(shape: tuple[int, int]) -> int:
 
 
 def compactness(labels: Int[np.ndarray, "height width"]) -> float:
-    """Return CO = sum_j |S_j|/N * 4 pi |S_j| / P_j^2 (Schick et al., 2012): area over a disc's of the same perimeter.
+    """Return CO = sum_j |S_j|/N * 4 pi |S_j| / P_j^2 (Schick et al., 2012).
 
-    P_j counts pixel sides that face another label or the image border, so a square reaches pi/4 = 0.785 and nothing
-    exceeds it.
+    Each term divides an area by that of a disc of the same perimeter. P_j counts pixel sides that face another label
+    or the image border, so the maximum is pi/4 = 0.785, reached by squares.
 
-    A square of 2 x 2 beside a line of 2 x 1: (4 * 4 pi 4 / 8^2 + 2 * 4 pi 2 / 6^2) / 6.
+    Example: a square of 2 x 2 beside a line of 2 x 1 scores (4 * 4 pi 4 / 8^2 + 2 * 4 pi 2 / 6^2) / 6.
 
     >>> round(compactness(np.array([[0, 0, 1], [0, 0, 1]])), 4)
     0.7563
@@ -157,9 +156,9 @@ def compactness(labels: Int[np.ndarray, "height width"]) -> float:
 def explained_variation(
     image_lab: Float[np.ndarray, "height width channels"], labels: Int[np.ndarray, "height width"]
 ) -> float:
-    """Return EV = sum_j |S_j| |mu_j - mu|^2 / sum_p |x_p - mu|^2 (Moore et al., CVPR 2008), mu the mean colours.
+    """Return EV = sum_j |S_j| |mu_j - mu|^2 / sum_p |x_p - mu|^2 (Moore et al., CVPR 2008), where mu are mean colours.
 
-    In 0..1: 0 for one superpixel, 1 when each is of one colour, as it is on an image of one colour.
+    In 0..1: 0 for one superpixel, 1 when each superpixel has one colour. Always 1 on an image of one colour.
 
     >>> image = np.array([0.0, 0.0, 1.0, 1.0]).reshape(1, 4, 1)
     >>> explained_variation(image, np.array([[0, 0, 1, 1]])), explained_variation(image, np.array([[0, 1, 0, 1]]))
@@ -181,7 +180,7 @@ def explained_variation(
 
 
 def n_fragments(labels: Int[np.ndarray, "height width"]) -> int:
-    """Return the number of 4-connected components less the number of labels present: 0 when each label is connected.
+    """Return the number of 4-connected components minus the number of labels; 0 when each label is connected.
 
     >>> n_fragments(np.array([[0, 1, 0]])), n_fragments(np.array([[0, 1, 1]]))
     (1, 0)
@@ -196,7 +195,7 @@ def _dilate(mask: np.ndarray, radius_px: int) -> np.ndarray:
     for turn in (np.asarray, np.transpose):  # down and up, then right and left
         reach = 0
         while reach < min(radius_px, len(turn(mask))):
-            # a longer step would leave a gap beside the border, where the shifted copy of its other side is cut off
+            # a longer step would leave a gap next to the border: the mask is cut off there before it is shifted
             step = min(radius_px - reach, reach + 1)
             grown = mask.copy()
             turn(grown)[step:] |= turn(mask)[:-step]
@@ -214,7 +213,7 @@ def _check_table(table: np.ndarray) -> None:
 
 
 def check_label_map(name: str, labels: np.ndarray) -> None:
-    """Refuse a label map that is empty or has ids below 0 or above its pixel count."""
+    """Raise InputError if a label map is empty or has ids below 0 or above its pixel count."""
     if labels.size == 0 or labels.min() < 0 or labels.max() >= labels.size:
         held = f"holds ids {labels.min()}..{labels.max()}" if labels.size else "is empty"
         raise InputError(
