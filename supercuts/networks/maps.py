@@ -1,11 +1,11 @@
 """PixelMaps: the per-pixel inputs of grouping, passed from a network to the region graph.
 
-In   colour, what a network says of each pixel, which pixels are valid
-Out  PixelMaps; rows of them as numbers; the arrays that kernels look pixels up in
-Not  no network, no superpixels
+In   colour, a network's predictions for each pixel, the mask of valid pixels
+Out  PixelMaps; rows of them as float32; arrays in the layout that kernels read
+Not  networks, superpixels
 
-Images of up to 2 megapixels keep float32. Larger ones keep what takes fewer bytes: RGB instead of Lab, embeddings as
-float16, and where even that is too much one embedding for several pixels.
+Images of up to 2 megapixels are stored as float32. Larger ones are stored in fewer bytes: RGB instead of Lab,
+embeddings as float16 and, in the largest images, one embedding for several pixels.
 """
 
 from collections.abc import Iterator
@@ -21,30 +21,30 @@ from supercuts.core.threads import in_threads
 from supercuts.images._kernels import halve
 from supercuts.images.convert import color_features, to_unit
 
-_WHOLE_PIXELS = 2_000_000  # images of more are large
-STRIP_PIXELS = 1 << 20  # large ones are worked on in strips of about so many pixels
-# larger images keep the mean embedding of 2 x 2 pixels (from twice that on 4 x 4), and the other maps as float16: the
-# 57 bytes a pixel of float32 are too many
+_WHOLE_PIXELS = 2_000_000  # pixels; images with more are large
+STRIP_PIXELS = 1 << 20  # pixels in a strip of a large image, approximately
+# images with more pixels store the mean embedding of 2 x 2 pixels (4 x 4 above twice this number) and the other maps
+# as float16, because float32 would take 57 bytes per pixel
 _FINE_PIXELS = 32_000_000
-_ROWS = 256  # halved at once; even
+_ROWS = 256  # rows halved at once; even
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelMaps:
-    """What is known of each pixel before it is grouped.
+    """Colour and predictions for each pixel of an image: the input of grouping.
 
-    color       (C, H, W) float32  CIE Lab of RGB; of C other bands 100 times each (images.convert.color_features). Or
-                                   (3, H, W) uint8, RGB whose Lab is meant; (0, H, W) where colour is the bands alone
+    color       (C, H, W) float32  CIE Lab for RGB, else 100 times each of C bands (images.convert.color_features); or
+                                   (3, H, W) uint8, RGB to be compared as Lab; or (0, H, W) if only `bands` count
     boundary    (H, W)             boundary probability, 0..1; or (1, 1): the same everywhere
     embeddings  (D, h, w)          learned channels, one value for embedding_stride x embedding_stride pixels; D = 0
-                                   without a network. Best laid out in memory as (h, w, D)
+                                   without a network. Fastest if laid out in memory as (h, w, D)
 
-    Of networks with region_channels, one value for region_stride x region_stride pixels:
-    strength  (h, w)     share of people who draw a boundary nearby, 0..1
+    Networks with region_channels also predict one value for region_stride x region_stride pixels:
+    strength  (h, w)     share of annotators who draw a boundary nearby, 0..1
     regions   (R, h, w)  region embedding
 
-    bands  (K, H, W)     uint8, uint16 or float32 in 0..1: what counts as colour beside RGB that is stored as bytes
-    valid  (H, W) bool   which pixels superpixels are made of; None if all are
+    bands  (K, H, W)     uint8, uint16 or float32 in 0..1: further channels of colour
+    valid  (H, W) bool   mask of the pixels that superpixels cover; None if all
 
     boundary, embeddings, strength and regions are float32 or float16.
     """
@@ -60,7 +60,7 @@ class PixelMaps:
     valid: Bool[np.ndarray, "height width"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse maps of different images: kernels do not check bounds."""
+        """Raise InputError if the maps differ in size, because kernels do not check bounds."""
         expected = {
             "boundary": (self.boundary.shape if self.boundary.shape == (1, 1) else self.shape, self.boundary),
             "embeddings": (_coarse(self.shape, self.embedding_stride), self.embeddings),
@@ -84,31 +84,31 @@ class PixelMaps:
 
     @property
     def n_valid(self) -> int:
-        """Number of pixels that superpixels are made of."""
+        """Number of valid pixels."""
         height, width = self.shape
         return height * width if self.valid is None else int(np.count_nonzero(self.valid))
 
     @property
     def n_bands(self) -> int:
-        """Channels of the colour that are no Lab."""
+        """Number of colour channels other than Lab."""
         of_color = len(self.color) if self.color.dtype != np.uint8 and len(self.color) != 3 else 0
         return of_color + (0 if self.bands is None else len(self.bands))
 
     @property
     def n_colors(self) -> int:
-        """Channels of the colour."""
+        """Number of colour channels."""
         return len(self.color) + (0 if self.bands is None else len(self.bands))
 
     @property
     def band_scale(self) -> np.float32:
-        """What a stored band value is multiplied by as a colour, on the scale of L."""
+        """Factor from a stored band value to a colour value in 0..100, the range of L."""
         name = "" if self.bands is None else self.bands.dtype.name
         return np.float32(100 / {"uint8": 255, "uint16": 65535}.get(name, 1))
 
     def looked_up(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return what kernels look single pixels up in: colour, bands (H, W, K), embeddings (h, w, D).
+        """Return the arrays that kernels read single pixels from: colour, bands (H, W, K), embeddings (h, w, D).
 
-        Colour is (C, H, W) float32 or (H, W, 3) uint8; embeddings of float16 are their bits, int16.
+        Colour is (C, H, W) float32 or (H, W, 3) uint8. Embeddings stored as float16 are viewed as int16.
         """
         nothing = np.zeros((*self.shape, 0), np.uint8)
         is_rgb = self.color.dtype == np.uint8
@@ -120,9 +120,9 @@ class PixelMaps:
         )
 
     def color_rows(self, top: int, bottom: int) -> tuple[Float32[np.ndarray, "channels rows width"], int]:
-        """Return the colour of rows top..bottom-1 at least, and which row of the image its first is.
+        """Return the colour of at least the rows top..bottom-1, and the image row of the first row returned.
 
-        That is all of it where it is stored as it is compared.
+        If `color` needs no conversion, the whole array is returned.
         """
         if self.color.dtype != np.uint8 and self.bands is None:
             return np.ascontiguousarray(self.color), 0
@@ -135,7 +135,7 @@ class PixelMaps:
         return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts)), top
 
     def boundary_rows(self, top: int, bottom: int) -> tuple[Float32[np.ndarray, "rows width"], int]:
-        """Return the boundary probability of rows top..bottom-1 at least, and which row of the image its first is."""
+        """Return the boundary of at least the rows top..bottom-1, and the image row of the first row returned."""
         if self.boundary.shape == (1, 1) != self.shape:
             return np.full((bottom - top, self.shape[1]), self.boundary[0, 0], np.float32), top
         if self.boundary.dtype == np.float32:
@@ -145,7 +145,7 @@ class PixelMaps:
     def strips(self) -> Iterator[tuple[int, int]]:
         """Yield the first row of each strip and the row after its last; an image that is not large is one strip.
 
-        The first is a multiple of 8.
+        First rows are multiples of 8.
         """
         height, width = self.shape
         n_rows = max(STRIP_PIXELS // width // 8 * 8, 8) if is_large(self.shape) else height
@@ -154,14 +154,14 @@ class PixelMaps:
 
 
 def is_large(shape: tuple[int, int]) -> bool:
-    """Return whether an image has more than 2 megapixels: less is then kept of each pixel."""
+    """Return whether an image has more than 2 megapixels, so that it is stored in fewer bytes per pixel."""
     return shape[0] * shape[1] > _WHOLE_PIXELS
 
 
 def precision(shape: tuple[int, int]) -> tuple[int, type[np.floating], type[np.floating]]:
-    """Return how many pixels a side share a stored embedding, and the types of embeddings and of the other maps.
+    """Return the stride of stored embeddings in pixels, their type, and the type of the other maps.
 
-    The size of the image alone decides.
+    They depend only on the size of the image.
     """
     n_pixels = shape[0] * shape[1]
     if not is_large(shape):
@@ -176,10 +176,10 @@ def color_maps(
     bands: Shaped[np.ndarray, "height width _"] | None = None,
     valid: Bool[np.ndarray, "height width"] | None = None,
 ) -> PixelMaps:
-    """Return the maps of colour alone, stored as the image's size asks for.
+    """Return maps with colour only, at a precision that depends on the size of the image.
 
-    pixels  RGB of bytes, or bands in 0..1, which then come before the others
-    bands   further ones, or None
+    pixels  RGB as bytes; or bands in 0..1, which are put before `bands`
+    bands   further bands, or None
     """
     height, width = pixels.shape[:2]
     is_rgb, has_bands = pixels.dtype == np.uint8 and pixels.shape[2] == 3, bands is not None and bands.shape[2] > 0
@@ -198,7 +198,10 @@ def color_maps(
 def check_valid(
     valid: Bool[np.ndarray, "height width"] | None, shape: tuple[int, int]
 ) -> Bool[np.ndarray, "height width"] | None:
-    """Return the mask, None if it leaves nothing out; refuse one of another size or without a pixel."""
+    """Return the mask, or None if all pixels are valid.
+
+    Raise InputError if its size or type does not fit the image, or if no pixel is valid.
+    """
     if valid is None:
         return None
     if valid.shape != shape or valid.dtype != np.bool_:
@@ -212,7 +215,7 @@ def check_valid(
 
 
 def as_half(values: Float32[np.ndarray, "..."]) -> Float16[np.ndarray, "..."]:
-    """Return values as float16, as values.astype(np.float16) does."""
+    """Return values as float16; the result equals values.astype(np.float16)."""
     flat = np.ascontiguousarray(values).ravel()
     half = np.empty(flat.size, np.uint16)
     to_half(flat, flat.view(np.int32), half)
@@ -222,7 +225,7 @@ def as_half(values: Float32[np.ndarray, "..."]) -> Float16[np.ndarray, "..."]:
 def halved_pixels(
     values: Shaped[np.ndarray, "height width bands"], valid: Bool[np.ndarray, "height width"] | None = None
 ) -> Shaped[np.ndarray, "h w bands"]:
-    """Return the means of 2 x 2 valid pixels, of the type of the values; the last line of an odd side counts twice."""
+    """Return the means of 2 x 2 valid pixels, in the type of `values`; the last line of an odd side counts twice."""
     height, width, n = values.shape
     half = np.empty((-(-height // 2), -(-width // 2), n), values.dtype)
     rounding = 0.0 if values.dtype.kind == "f" else 0.5
@@ -233,11 +236,11 @@ def halved_pixels(
         counted = nothing if valid is None else valid[rows]
         halve(values[rows], counted, rounding, half[top // 2 : (top + _ROWS) // 2])
 
-    if n:  # numba would compile anew for arrays of nothing
+    if n:  # numba would compile the kernel again for an empty array
         in_threads(halve_strip, range(0, height, _ROWS))
     return half
 
 
 def _coarse(shape: tuple[int, int], stride: int) -> tuple[int, int]:
-    """Return height and width of what holds one value for stride x stride pixels."""
+    """Return height and width of a map with one value for stride x stride pixels."""
     return -(-shape[0] // stride), -(-shape[1] // stride)

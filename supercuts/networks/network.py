@@ -21,17 +21,17 @@ else:
     PretrainedViT = Any  # naming it would import torch
 
 FORMAT_VERSION = 1
-LEARNED = ("affinity.", "gnn.", "figure_ground.")  # prefixes of arrays that are no weights of the network
-TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")  # of the original's checkpoints
+LEARNED = ("affinity.", "gnn.", "figure_ground.")  # prefixes of arrays that are not weights of the network
+TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")  # suffixes of checkpoints of the original SSN_DINO
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What is learned for a trained network, and kept with it.
+    """Parameters learned for a trained network and stored with it.
 
     levels      name -> altitude
-    arrays      those of the affinity as affinity.NAME, of the graph neural network as gnn.NAME, of what tells objects
-                from background as figure_ground.NAME
+    arrays      affinity.NAME for the affinity, gnn.NAME for the graph neural network, figure_ground.NAME for the
+                classifier of objects and background
     source      the images it was learned on
     gnn_config  the settings of the graph neural network, as JSON
     """
@@ -42,13 +42,13 @@ class Calibration:
     gnn_config: str = "{}"
 
     def of(self, kind: str) -> dict[str, np.ndarray]:
-        """Return the arrays of "affinity", "gnn" or "figure_ground"; none if it has not been learned."""
+        """Return the arrays of "affinity", "gnn" or "figure_ground"; empty if that part has not been learned."""
         prefix = f"{kind}."
         return {name.removeprefix(prefix): x for name, x in self.arrays.items() if name.startswith(prefix)}
 
 
 def read_calibration(path: str | os.PathLike[str]) -> Calibration:
-    """Return what a file that load_network reads was calibrated to; an original's checkpoint has nothing."""
+    """Return the calibration in a file that load_network reads; it is empty for a checkpoint of the original."""
     path = Path(path)
     if path.suffix in TORCH_SUFFIXES:
         return Calibration()
@@ -57,17 +57,17 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
             metadata = file.metadata() or {}
             names = [name for name in file.keys() if name.startswith(LEARNED)]  # noqa: SIM118 (no mapping)
             arrays = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # TypeError: of bfloat16, unknown to numpy
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # TypeError: numpy has no bfloat16
         raise FileFormatError(f"{path}: its calibration cannot be read ({error}). Calibrate it again.") from error
     levels = parse_levels(path, metadata.get("levels", "{}"))
     return Calibration(levels, arrays, metadata.get("calibrated_on", ""), metadata.get("gnn_config", "{}"))
 
 
 def parse_levels(path: Path, text: str) -> dict[str, float]:
-    """Return level name -> altitude; FileFormatError names the file."""
+    """Return level name -> altitude; raise FileFormatError, which names the file, if `text` is not that."""
     try:
         levels = {str(name): float(altitude) for name, altitude in json.loads(text).items()}
-        if not all(0 <= altitude <= 1 for altitude in levels.values()):  # NaN is not
+        if not all(0 <= altitude <= 1 for altitude in levels.values()):  # also False for NaN
             raise ValueError("an altitude outside 0..1")
         return levels
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -77,7 +77,7 @@ def parse_levels(path: Path, text: str) -> dict[str, float]:
 
 
 def parse_config(path: Path, metadata: dict[str, str]) -> SSNConfig:
-    """Return the config in a file's metadata; FileFormatError names the file."""
+    """Return the config in a file's metadata; raise FileFormatError, which names the file, if it does not fit."""
     version = metadata.get("format_version")
     if version != str(FORMAT_VERSION):
         raise FileFormatError(
@@ -90,26 +90,26 @@ def parse_config(path: Path, metadata: dict[str, str]) -> SSNConfig:
         raise FileFormatError(f"{path}: its config is not an SSN's ({error}).") from error
 
 
-EMBEDDED = ("compact",)  # models whose weights are in the package
+EMBEDDED = ("compact",)  # models whose weights are part of the package
 
 Pixels = UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width bands"]  # RGB, or bands in 0..1
-Sized = UInt8[np.ndarray, "_ _ 3"] | Float32[np.ndarray, "_ _ _"]  # the same of images whose sizes may differ
-# boundary (H, W), embeddings (D, H, W) and, of networks with regions, strength (h, w) and region embeddings (R, h, w)
+Sized = UInt8[np.ndarray, "_ _ 3"] | Float32[np.ndarray, "_ _ _"]  # the same, for images whose sizes may differ
+# boundary (H, W), embeddings (D, H, W) and, if the network has regions, strength (h, w), region embeddings (R, h, w)
 Maps = list[Float32[np.ndarray, "..."]]
 
 
 class ViewsConfig(BaseModel, frozen=True, extra="forbid"):
-    """How often the network sees the image: predictions of all views are averaged, time is their sum."""
+    """Views of the image that the network runs on. Predictions are averaged over views; run times add up."""
 
-    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)  # of the image's sides
-    flip: bool = False  # each also mirrored left to right
+    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)  # factors of the image's sides
+    flip: bool = False  # whether each scale is also mirrored left to right
 
     def each(self) -> Iterator[tuple[float, bool]]:
-        """Return scale and whether mirrored, of each view."""
+        """Return, for each view, its scale and whether it is mirrored."""
         return ((scale, flip) for scale in self.scales for flip in ((False, True) if self.flip else (False,)))
 
 
-VIEWS = {  # by name: "many" takes nine times the network's time and draws better boundaries
+VIEWS = {  # by name; "many" takes nine times the network's time for better boundaries
     "one": ViewsConfig(),
     "flip": ViewsConfig(flip=True),
     "many": ViewsConfig(scales=(0.7, 1.0, 1.4), flip=True),
@@ -130,7 +130,7 @@ class Window(NamedTuple):
     """The part of an image that decides the maps inside a tile.
 
     margin    pixels around the tile, a multiple of `multiple`
-    multiple  tiles start at multiples of it, where the network's coarsest pixels start
+    multiple  pixels; tiles start at multiples of it, because the network's coarsest pixels do
     """
 
     margin: int
@@ -141,10 +141,10 @@ class Window(NamedTuple):
 class Network(Protocol):
     """A network in eval mode.
 
-    config        what defines it
-    stride        pixels a side for each value of the maps of regions
-    channels      of the images
-    device        where it runs, such as "cpu" or "cuda:0"
+    config        its settings
+    stride        stride of the region maps, in pixels
+    channels      number of channels of the images
+    device        the device that it runs on, such as "cpu" or "cuda:0"
     has_boundary  False if its boundary map is 0 everywhere
     transformer   the vision transformer whose keys describe patches, or None
     """
@@ -167,19 +167,19 @@ class Network(Protocol):
     def transformer(self) -> PretrainedViT | None: ...  # noqa: D102
 
     def ready(self) -> "Network":
-        """Return the network, laid out in memory for inference."""
+        """Return the network with its weights laid out in memory for inference."""
         ...
 
     def maps(self, images: Sequence[Sized], views: ViewsConfig) -> list[Maps]:
-        """Return the maps of each of several images of one size and type: the means over all views."""
+        """Return the maps of each image, averaged over the views; all images have the same size and type."""
         ...
 
     def rows(self, pixels: Shaped[np.ndarray, "height width bands"]) -> Iterator[tuple[Tile, Maps]]:
-        """Yield tiles from top to bottom and their maps, in memory that does not grow with the image."""
+        """Yield tiles from top to bottom with their maps; memory does not grow with the image height."""
         ...
 
     def window(self) -> Window:
-        """Return the part of an image that decides a tile; raise InputError if that is all of it."""
+        """Return the part of an image that decides a tile; raise InputError if that is the whole image."""
         ...
 
     def weights(self) -> Iterable[np.ndarray]:
@@ -188,12 +188,12 @@ class Network(Protocol):
 
 
 def is_on_gpu(network: Network | None) -> bool:
-    """Return whether a network runs on another device than the CPU."""
+    """Return whether the network runs on a device other than the CPU."""
     return network is not None and network.device != "cpu"
 
 
 def weights_path(model: str | os.PathLike[str]) -> Path:
-    """Return the file of a model's weights: one of the package by name, else the path itself."""
+    """Return the file of a model's weights: a file of the package for the name of a model, else the path itself."""
     name = os.fspath(model)
     if name in EMBEDDED:
         return Path(__file__).parents[1] / "weights" / f"{name}.safetensors"

@@ -2,7 +2,7 @@
 
 In   an image (H, W, C), a network in eval mode or None, the views
 Out  PixelMaps
-Not  no superpixels, no reading of files; how a network runs is up to its engine
+Not  superpixels, reading files, running the network itself (each engine implements `Network`)
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,14 +20,14 @@ from supercuts.images.convert import color_features, to_unit
 from supercuts.networks.maps import PixelMaps, as_half, color_maps, halved_pixels, is_large, precision
 from supercuts.networks.network import Maps, Network, Pixels, Sized, Tile, ViewsConfig, is_on_gpu
 
-_TOGETHER, _PIXELS_TOGETHER = 8, 4_000_000  # more cost memory and win nothing
-_WAITING = 32
+_TOGETHER, _PIXELS_TOGETHER = 8, 4_000_000  # images and pixels in a batch; more cost memory and save no time
+_WAITING = 32  # images
 
 
 def predict(image: Pixels, network: Network | None, views: ViewsConfig | None = None) -> PixelMaps:
-    """Return colour, boundary probability and embeddings of each pixel; without a network colour alone.
+    """Return colour, boundary probability and embeddings of each pixel; without a network, colour only.
 
-    Of several views, probabilities and embeddings are averaged.
+    Probabilities and embeddings are averaged over the views.
     """
     color = color_features(image)
     if network is None:
@@ -38,11 +38,10 @@ def predict(image: Pixels, network: Network | None, views: ViewsConfig | None = 
 def predict_many(
     images: Iterable[Sized], network: Network | None, views: ViewsConfig | None = None
 ) -> Iterator[tuple[int, Sized, PixelMaps]]:
-    """Yield the number, the pixels and what `predict` gives of each image.
+    """Yield the number, the pixels and the result of `predict` for each image, in the order of completion.
 
-    A network on a GPU sees those of one size and type together, which may change the last bits of its maps.
-
-    The order is that in which they are done. At most 32 images wait for others of their size.
+    A network on a GPU runs on images of one size and type in batches, which may change the last bits of its maps.
+    At most 32 images wait for others of their size.
     """
     waiting: dict[tuple[object, ...], list[tuple[int, Sized]]] = {}
     for numbered in enumerate(images):
@@ -60,7 +59,7 @@ def predict_many(
 def _predict_together(
     group: list[tuple[int, Sized]], network: Network | None, views: ViewsConfig | None
 ) -> Iterator[tuple[int, Sized, PixelMaps]]:
-    # on CPUs a batch takes as long, and its size may change the last bits of a convolution
+    # on CPUs a batch saves no time, and its size may change the last bits of a convolution
     if len(group) == 1 or not is_on_gpu(network):
         yield from ((number, image, predict(image, network, views)) for number, image in group)
         return
@@ -83,14 +82,15 @@ def network_maps(image: Pixels, network: Network, views: ViewsConfig) -> Maps:
 
 Way = int | Literal["rows"] | None  # in tiles of this side, row by row, at once
 
-TILE = 1024  # side in pixels unless the caller says
-_ROWS_STORED = 16  # rows of embeddings that are rounded at once
+TILE = 1024  # default side of a tile, in pixels
+_ROWS_STORED = 16  # rows of embeddings that are stored at once
 
 
 def choose_tile(tile: int | None, shape: tuple[int, int], network: Network | None, views: ViewsConfig) -> Way:
-    """Return how the image is seen; `tile` is what the caller asked for, 0 for the whole image.
+    """Return how the network runs over the image: in tiles, in rows or at once.
 
-    Unless asked for tiles, a network that can sees large images in rows.
+    `tile` is the requested side of a tile, or 0 for the whole image at once. If None, large images are processed in
+    rows, provided that the network and the views permit it.
     """
     if tile is None:
         return "rows" if is_large(shape) and _why_not_in_tiles(network, views) is None else None
@@ -117,7 +117,7 @@ def _why_not_in_tiles(network: Network | None, views: ViewsConfig) -> str | None
 
 
 def tiles_of(shape: tuple[int, int], side: int) -> list[Tile]:
-    """Return tiles that cover the image, row by row; those at the lower and right ends may be smaller."""
+    """Return tiles that cover the image, row by row; tiles at the lower and right edges may be smaller."""
     height, width = shape
     return [
         Tile(top, min(top + side, height), left, min(left + side, width))
@@ -129,9 +129,10 @@ def tiles_of(shape: tuple[int, int], side: int) -> list[Tile]:
 def predict_tiles(
     pixels: Shaped[np.ndarray, "height width bands"], network: Network, tile: int
 ) -> Iterator[tuple[Tile, Maps]]:
-    """Yield each tile and what the network says of it: boundary, embeddings, and strength and regions if it has them.
+    """Yield each tile with its maps: boundary, embeddings and, if the network has them, strength and regions.
 
-    The side is rounded up to a multiple of the network's largest stride. Strength and regions have their own stride.
+    `tile`, the side, is rounded up to a multiple of the network's largest stride. Strength and regions have the stride
+    `network.stride`.
     """
     check_in_range("tile", tile, 1, np.inf, remedy="Give the side of a tile in pixels.")
     halo, multiple = network.window()
@@ -158,21 +159,21 @@ def predict_stored(
     valid: Bool[np.ndarray, "height width"] | None = None,
     embedding_stride: int = 1,
 ) -> PixelMaps:
-    """Return the maps of an image, stored as its size asks for; without a network colour alone.
+    """Return the maps of an image, at a precision that depends on its size; without a network, colour only.
 
-    The network sees `pixels`; three of bytes are RGB, whose colour is Lab.
+    The network runs on `pixels`. Three bands of bytes are RGB and are compared as Lab.
 
-    bands  what is compared as colour beside the pixels
-    tile   how the image is seen, at once in the views
-    embedding_stride  1, 2 or 4 pixels a side share a stored embedding, or more in images whose memory asks for it
+    bands             further bands to compare as colour
+    tile              how the network runs over the image (see choose_tile); `views` apply to the whole image at once
+    embedding_stride  1, 2 or 4: pixels per side that share a stored embedding; large images may use more
 
-    What pixels that are not valid hold does not matter: the network sees the mean of the others there.
+    Values of invalid pixels are ignored: the network receives the mean of the valid ones in their place.
     """
     maps = color_maps(pixels, bands, valid)
     if network is None:
         return maps
     shown, views = pixels if maps.valid is None else filled(pixels, maps.valid), views or ViewsConfig()
-    if tile is None and not is_large(maps.shape):  # as they are, without a copy
+    if tile is None and not is_large(maps.shape):  # keep the network's arrays, without a copy
         boundary, embeddings, *of_regions = network.maps([shown], views)[0]
         strength, regions = of_regions or (None, None)
         return replace(
@@ -219,7 +220,7 @@ def _seen(pixels: np.ndarray, network: Network, tile: Way, views: ViewsConfig) -
 def filled(
     pixels: Shaped[np.ndarray, "height width bands"], valid: Bool[np.ndarray, "height width"]
 ) -> Shaped[np.ndarray, "height width bands"]:
-    """Return the image with the mean of its valid pixels where it is not valid."""
+    """Return a copy of the image with each invalid pixel set to the mean of the valid ones."""
     copy = pixels.copy()
     for band in range(pixels.shape[2]):
         mean = np.mean(pixels[..., band], where=valid, dtype=np.float64)
@@ -235,8 +236,8 @@ def _coarse(tile: Tile, stride: int) -> tuple[slice, slice]:
 
 
 def _store(values: np.ndarray, stride: int, out: np.ndarray) -> None:
-    """Set out (h, w, D) to the means of stride x stride pixels of values (D, H, W), the last repeated at the ends."""
-    for top in range(0, len(out), _ROWS_STORED):  # small arrays are used again
+    """Set out (h, w, D) to the means of stride x stride pixels of values (D, H, W); edges repeat the last pixel."""
+    for top in range(0, len(out), _ROWS_STORED):  # few rows at a time, so that their memory is reused
         rows = channels_last(values[:, top * stride : (top + _ROWS_STORED) * stride])
         for _ in range(stride.bit_length() - 1):
             rows = halved_pixels(rows)

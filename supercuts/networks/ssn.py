@@ -2,7 +2,7 @@
 
 In   images (B, C, H, W) float in 0..1, any size
 Out  PixelPrediction: embeddings (B, D, H, W) and boundary logits (B, 1, H, W)
-Not  no clustering (soft_kmeans), no hard labels (leaves), no files
+Not  clustering (soft_kmeans), hard labels (leaves), files
 
 Deep maps are projected at their own resolution, then upsampled and fused with the shallow full-resolution stem.
 """
@@ -27,7 +27,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 
 
 def make_backbone(name: str, config: PretrainedConfig | None = None, channels: int = 3) -> Backbone:
-    """Return a new backbone for images of so many channels: compact; only for 3, one of DINO, or timm:NAME."""
+    """Return a new backbone for images of `channels` channels; DINO and timm:NAME take only 3."""
     if name in BACKBONES:
         return BACKBONES[name](in_channels=channels)
     from supercuts.networks.backbones.pretrained import make_pretrained
@@ -36,7 +36,7 @@ def make_backbone(name: str, config: PretrainedConfig | None = None, channels: i
 
 
 class Context(nn.Module):
-    """Dilated convolutions beside an identity: a wide view for few weights (Su et al., PiDiNet, ICCV 2021)."""
+    """Dilated convolutions next to an identity: a wide view for few weights (Su et al., PiDiNet, ICCV 2021)."""
 
     dilations = (2, 4, 6, 8)
 
@@ -46,7 +46,7 @@ class Context(nn.Module):
         self.wide = nn.ModuleList(nn.Conv2d(n_hidden, n_hidden, 3, 1, d, d, bias=False) for d in self.dilations)
         self.expand = nn.Conv2d(n_hidden, n_channels, 1, bias=False)
         self.norm = nn.BatchNorm2d(n_channels)
-        nn.init.zeros_(self.norm.weight)  # starts as the identity
+        nn.init.zeros_(self.norm.weight)  # the block starts as the identity
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a map of the input's shape."""
@@ -56,7 +56,7 @@ class Context(nn.Module):
 
 
 class RegionHead(nn.Module):
-    """What tells regions apart rather than pixels, read from the two finest maps of the top-down path."""
+    """Predict boundary strength and region embeddings from the two finest maps of the top-down path."""
 
     def __init__(self, head_channels: Sequence[int], n_channels: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class RegionHead(nn.Module):
         self.embedding = nn.Conv2d(head_channels[min(1, len(head_channels) - 1)], n_channels, 1)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return strength logits (B, 1, h, w) and embeddings (B, R, h, w) of the size of the finest map."""
+        """Return strength logits (B, 1, h, w) and embeddings (B, R, h, w) at the size of the finest map."""
         finest = maps[0]
         return self.strength(finest), _resize(self.embedding(maps[min(1, len(maps) - 1)]), finest)
 
@@ -89,7 +89,7 @@ class TopDownHead(nn.Module):
         stem = backbone.stem_channels
         self.to_stem = nn.Conv2d(widths[0], stem, 1, bias=False)
         self.fuse = nn.Sequential(*(conv_bn_relu(stem, stem) for _ in range(config.fuse_convolutions)))
-        self.output = nn.Conv2d(stem, config.embedding_channels + 1, 1)  # and the boundary
+        self.output = nn.Conv2d(stem, config.embedding_channels + 1, 1)  # + 1: the boundary
 
     def forward(self, stem: torch.Tensor, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return (B, n_outputs, H, W) and the maps of the path, finest first."""
@@ -129,12 +129,12 @@ class SSN(TorchNetwork):
                 f"{self.config.channels} channels, or train with model.channels={images.shape[1]}."
             )
         height, width = images.shape[-2:]
-        # replicated borders look like neither an object nor a boundary; the crop undoes them
+        # replicated borders look neither like an object nor like a boundary; the result is cropped below
         padded = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         output, *of_regions = self.dense(padded)
         output = output[..., :height, :width]
         strength, regions = self._shown(of_regions, images) if of_regions else (None, None)
-        # apart, so that the embeddings of a pixel lie side by side in memory
+        # two tensors, so that the embeddings of a pixel are contiguous in memory
         return PixelPrediction(output[:, :-1].float(), output[:, -1:].float(), strength, regions)
 
     def dense(self, padded: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -144,9 +144,9 @@ class SSN(TorchNetwork):
         return (output,) if self.regions is None else (output, *self.regions(path))
 
     def _shown(self, of_regions: list[torch.Tensor], images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        height, width = images.shape[-2:]  # symbols, not numbers, while the network is exported
+        height, width = images.shape[-2:]  # symbols instead of numbers during ONNX export
         stride = self.stride
-        # rounded up; of positive numbers, as ONNX divides towards zero
+        # rounded up; the dividend is positive because ONNX rounds a quotient towards zero
         shown = (..., slice((height + stride - 1) // stride), slice((width + stride - 1) // stride))
         strength, regions = (x[shown].float() for x in of_regions)
         return strength, regions
@@ -158,7 +158,7 @@ _WHITE = (0.95047, 1.0, 1.08883)
 
 
 def rgb_to_lab(images: torch.Tensor) -> torch.Tensor:
-    """Return CIE Lab under D65 (B, 3, H, W) of sRGB in 0..1, on the device of the images.
+    """Return CIE Lab under D65 (B, 3, H, W) for sRGB in 0..1, on the device of the images.
 
     >>> rgb_to_lab(torch.ones(1, 3, 1, 1)).flatten().round().abs().tolist()
     [100.0, 0.0, 0.0]
@@ -171,5 +171,5 @@ def rgb_to_lab(images: torch.Tensor) -> torch.Tensor:
 
 
 def color_features(images: torch.Tensor) -> torch.Tensor:
-    """Return what is compared as colour, as images.convert.color_features does: Lab of RGB, 100 times other bands."""
+    """Return the colour features of images.convert.color_features: Lab for RGB, 100 times each band otherwise."""
     return rgb_to_lab(images) if images.shape[1] == 3 else 100 * images

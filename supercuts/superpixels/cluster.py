@@ -2,11 +2,11 @@
 
 In   PixelMaps and a number of cells
 Out  Superpixels: at least one for each cell with a valid pixel, connected, ids in scan order
-Not  no exact count (merging brings it down to one), no network
+Not  an exact count (merging reduces to it), networks
 
-SSN decides the cores, the pixels that lie inside a superpixel beyond doubt; between cores the label arrives by the
-cheapest path, where crossing a boundary is dear. So the last pixels are decided by the boundary map, and a superpixel
-keeps SSN's size and place.
+SSN determines the cores, the pixels that clearly lie inside a superpixel. Between cores, pixels take the label that
+reaches them by the cheapest path; crossing a boundary is expensive. The boundary map thus decides the remaining
+pixels, and each superpixel keeps SSN's size and place.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from supercuts.superpixels.kmeans import Cells, Strip, assign
 class Superpixels:
     """A partition of an image into connected superpixels.
 
-    labels  (H, W) int32  ids 0..N-1 in scan order, each one 4-connected component; -1 where a pixel is not valid
+    labels  (H, W) int32  ids 0..N-1 in scan order, each one 4-connected component; -1 for invalid pixels
     n       int           N
     """
 
@@ -36,16 +36,16 @@ class Superpixels:
 
 
 class ClusterConfig(BaseModel, frozen=True, extra="forbid"):
-    """How SSN's soft assignment becomes hard superpixels; costs are in steps over a flat pixel."""
+    """Settings that turn SSN's soft assignment into hard superpixels; the unit of cost is a step onto a flat pixel."""
 
-    iterations: PositiveInt = 5  # of the soft k-means, at most
-    tolerance: NonNegativeFloat = 0.0  # they end once centres move no farther in the mean; 0: never early
-    core_boundary: float = Field(default=0.85, ge=0, le=1)  # a core pixel's boundary probability is at most this
-    core_weight: float = Field(default=0.7, ge=0, le=1)  # and its weight in its superpixel is at least this
-    boundary_cost: NonNegativeFloat = 32.0  # of entering a pixel of boundary probability 1
-    boundary_power: PositiveFloat = 3.0  # to which the probability is raised first: dear on the ridge, cheap beside it
-    feature_cost: NonNegativeFloat = 0.5  # of entering a pixel, times its squared SSN feature distance to the centre
-    max_feature_distance: NonNegativeFloat = 32.0  # that squared distance is capped: an outlier pixel must not block
+    iterations: PositiveInt = 5  # maximum number of soft k-means iterations
+    tolerance: NonNegativeFloat = 0.0  # stops early once centres move at most this far on average; 0: never
+    core_boundary: float = Field(default=0.85, ge=0, le=1)  # maximum boundary probability of a core pixel
+    core_weight: float = Field(default=0.7, ge=0, le=1)  # minimum weight of a core pixel in its superpixel
+    boundary_cost: NonNegativeFloat = 32.0  # cost of entering a pixel of boundary probability 1
+    boundary_power: PositiveFloat = 3.0  # exponent of the probability: expensive on the ridge, cheap next to it
+    feature_cost: NonNegativeFloat = 0.5  # cost of entering a pixel per squared SSN feature distance to the centre
+    max_feature_distance: NonNegativeFloat = 32.0  # cap of that squared distance, so that outlier pixels do not block
     seed_search_px: NonNegativeInt = 2  # a superpixel without a core starts at the flattest pixel this near its centre
 
 
@@ -66,7 +66,7 @@ def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig
     centers = assign(cells, config.iterations, config.tolerance, mark)
     for strip in cells.strips:
         boundary, first = maps.boundary_rows(*cells.span(strip))
-        # each lies in its own cell, so that they are distinct: no superpixel is lost
+        # each seed lies in its own cell, so seeds are distinct and no superpixel is lost
         _kernels.flattest_near_centers(
             boundary, first, valid, maps.shape, (grid.rows, grid.cols), strip, config.seed_search_px, seeds
         )
@@ -74,14 +74,14 @@ def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig
     most = int(1 + config.boundary_cost + config.feature_cost * config.max_feature_distance) + 1
     costs = _steps(maps, config), config.feature_cost, config.max_feature_distance, most
     _kernels.grow(labels, centers, cells.looked_up, cells.scales, lab_tables(), costs)
-    if maps.valid is not None:  # what no core reaches
+    if maps.valid is not None:  # pixels that no core reaches
         labels[labels == _kernels.FREE] = grid.n_cells
         labels[~maps.valid] = -1
     return Superpixels(*connected(labels))
 
 
 def _steps(maps: PixelMaps, config: ClusterConfig) -> Int[np.ndarray, "_ _"]:
-    """Return what entering each pixel costs, (1, 1) where that is the same everywhere."""
+    """Return the cost of entering each pixel; (1, 1) if it is the same everywhere."""
     is_flat = maps.boundary.shape == (1, 1)
     steps = np.empty(maps.boundary.shape, np.int16 if config.boundary_cost < 2**15 - 1 else np.int32)
     for top, bottom in [(0, 1)] if is_flat else maps.strips():

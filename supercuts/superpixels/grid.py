@@ -15,7 +15,7 @@ N_CANDIDATES = 9  # a pixel's own cell and its 8 neighbours; candidate o lies at
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A regular grid: pixel (y, x) belongs to cell (y * rows // height, x * cols // width).
+    """A regular grid in which pixel (y, x) belongs to cell (y * rows // height, x * cols // width).
 
     height, width   image size in pixels
     rows, cols      cells along each axis, 1..height and 1..width
@@ -33,7 +33,7 @@ class Grid:
 
     @property
     def n_cells(self) -> int:
-        """Number of cells, the superpixels of this grid."""
+        """Number of cells, which is the number of superpixels."""
         return self.rows * self.cols
 
     @property
@@ -45,8 +45,8 @@ class Grid:
 def make_grid(height: int, width: int, n_cells: float) -> Grid:
     """Return a grid of nearly square cells whose number is near `n_cells`.
 
-    The sides of SSN's grid, floor(sqrt(K * W / H)) and its transpose (Jampani et al. 2018), may fall short of K by a
-    quarter; here each side is also tried one larger, and a nearer product is weighed against squarer cells.
+    SSN's grid, floor(sqrt(K * W / H)) and its transpose (Jampani et al. 2018), may have a quarter fewer than K cells.
+    This function also tries each side one larger, and balances the error in the number against squareness of cells.
     """
     check_in_range("n_cells", n_cells, 1, height * width, remedy="Ask for between one cell and one cell a pixel.")
     rows, cols = math.sqrt(n_cells * height / width), math.sqrt(n_cells * width / height)
@@ -68,9 +68,9 @@ def make_grid(height: int, width: int, n_cells: float) -> Grid:
 
 
 def cell_table(length: int, n_cells: int) -> tuple[Int[np.ndarray, "cells pixels"], Bool[np.ndarray, "cells pixels"]]:
-    """Return, for one axis, the pixel coordinates of each cell, and which entries are real.
+    """Return, for one axis, the pixel coordinates of each cell, and a mask that is False on padding.
 
-    A cell shorter than the longest is padded with its own last pixel.
+    Cells shorter than the longest are padded with their own last pixel.
     """
     cell = np.arange(length) * n_cells // length
     first = np.searchsorted(cell, np.arange(n_cells))
@@ -87,7 +87,7 @@ def cell_labels(grid: Grid) -> Int[np.ndarray, "height width"]:
     return (row[:, None] * grid.cols + col[None, :]).astype(np.int32)
 
 
-_ROWS = 256  # renamed at a time
+_ROWS = 256  # rows renumbered at once
 
 
 def connected(labels: Int32[np.ndarray, "height width"]) -> tuple[Int32[np.ndarray, "height width"], int]:
@@ -111,7 +111,7 @@ def connected(labels: Int32[np.ndarray, "height width"]) -> tuple[Int32[np.ndarr
 def connected_pieces(
     labels: Int32[np.ndarray, "height width"], cells: Int32[np.ndarray, "height width"]
 ) -> Int32[np.ndarray, "height width"]:
-    """Return the 4-connected pieces of equal label and equal cell, 0..P-1; both count from 0, labels of -1 stay.
+    """Return the 4-connected pieces of equal label and equal cell, 0..P-1; labels and cells start at 0, -1 stays.
 
     >>> connected_pieces(np.array([[0, 0, 0, 1]], np.int32), np.array([[0, 1, 0, 0]], np.int32)).tolist()
     [[0, 1, 2, 3]]

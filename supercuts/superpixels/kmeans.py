@@ -1,11 +1,11 @@
-"""SSN's soft k-means of one image in compiled kernels: kmeans_torch.py without gradients, batches or torch.
+"""SSN's soft k-means for one image in compiled kernels: kmeans_torch.py without gradients, batches or torch.
 
 In   PixelMaps, a Grid
-Out  SSN features and the weights of each pixel's nine candidates, a strip of cells after the other; the centres
-Not  no gradient, no hard labels
+Out  SSN features and the weights of each pixel's nine candidates, one strip of cells after the other; the centres
+Not  gradients, hard labels
 
-The values are those of kmeans_torch.pixel_features and soft_kmeans, bit for bit. The features of an image that is
-not large are made once; those of a large one anew for each iteration, so that memory holds those of a few strips.
+The values equal those of kmeans_torch.pixel_features and soft_kmeans bit for bit. Features of large images are computed
+again in each iteration, so that memory holds only a few strips; those of other images are computed once.
 """
 
 from collections.abc import Callable
@@ -21,17 +21,17 @@ from supercuts.superpixels._kernels import cluster as _kernels_cluster
 from supercuts.superpixels._kernels import kmeans as _kernels
 from supercuts.superpixels.grid import N_CANDIDATES, Grid, cell_table
 
-_ROWS = 4  # of cells, which a thread takes at once
-_STRIP_PIXELS = 1 << 18  # fewer rows where they are longer, whose features then stay in the cache
-_SCRATCH_BYTES = 300_000_000  # of the features and weights that threads work on at once
-Strip = tuple[int, int]  # first row of cells, and the one after the last
+_ROWS = 4  # maximum rows of cells in a strip, the work of a thread
+_STRIP_PIXELS = 1 << 18  # maximum pixels in a strip of several rows, so that its features stay in the cache
+_SCRATCH_BYTES = 300_000_000  # bytes of features and weights that all threads hold at once
+Strip = tuple[int, int]  # first row of cells, and the row after the last
 
 
 class Cells:
-    """The pixels of an image in the cells of a grid, a strip of grid rows after the other.
+    """The pixels of an image in the cells of a grid, accessed by strips of grid rows.
 
-    near    (N, 9)  the candidates of each cell, N where there is none or it has no valid pixel
-    scales  of colour, position and bands, and the stride of embeddings, as kernels take them
+    near    (N, 9)  the candidates of each cell; N if there is none or it has no valid pixel
+    scales  scales of colour, position and bands, and the stride of embeddings, in the order that kernels expect
     """
 
     def __init__(self, maps: PixelMaps, grid: Grid, ssn: SSNConfig) -> None:
@@ -52,7 +52,7 @@ class Cells:
         self.near = self._candidates()
         n_bytes = 4 * n_rows * grid.cols * n_pixels * (self.n_features + N_CANDIDATES)
         self.n_threads = max(min(thread_count(), len(self.strips), _SCRATCH_BYTES // n_bytes), 1)
-        # those of large images, and weights, are of the strip that a thread works on
+        # weights, and the features of large images, are kept only for the strip that a thread works on
         of_thread = (self.n_threads, n_rows * grid.cols)
         n_kept = of_thread if is_large(maps.shape) else (grid.n_cells,)
         self._features = np.empty((*n_kept, self.n_features, n_pixels), np.float32)
@@ -61,21 +61,21 @@ class Cells:
             in_threads(lambda _, strip: self._fill(strip, self._features[self.own(strip)]), self.strips)
 
     def own(self, strip: Strip) -> slice:
-        """Return the cells of a strip."""
+        """Return the slice of the cells of a strip."""
         return slice(strip[0] * self.grid.cols, strip[1] * self.grid.cols)
 
     def span(self, strip: Strip) -> tuple[int, int]:
-        """Return the first image row of a strip and the one after its last."""
+        """Return the first image row of a strip and the row after its last."""
         return int(self.ys[strip[0], 0]), int(self.ys[strip[1] - 1, -1]) + 1
 
     def is_pixel(self, strip: Strip) -> Bool[np.ndarray, "cells pixels"]:
-        """Return which entries of the cells are valid pixels."""
+        """Return a mask of the entries of the cells that are valid pixels."""
         if self._is_pixel is None:
             return self._find_pixels(strip)
         return self._is_pixel[strip]
 
     def features(self, strip: Strip, thread: int) -> Float32[np.ndarray, "cells channels pixels"]:
-        """Return the SSN features of the pixels, as kmeans_torch.pixel_features, until the thread asks for others."""
+        """Return SSN features as kmeans_torch.pixel_features; the thread's next call may overwrite them."""
         if self._features.ndim == 3:
             return self._features[self.own(strip)]
         cells = self._features[thread, : (strip[1] - strip[0]) * self.grid.cols]
@@ -83,7 +83,7 @@ class Cells:
         return cells
 
     def weights(self, strip: Strip, thread: int) -> Float32[np.ndarray, "cells candidates pixels"]:
-        """Return where weights of the pixels go, until the thread asks for others."""
+        """Return the thread's buffer for the weights of the pixels; its next strip uses the same memory."""
         return self._weights[thread, : (strip[1] - strip[0]) * self.grid.cols]
 
     def _fill(self, strip: Strip, cells: np.ndarray) -> None:
@@ -112,8 +112,8 @@ def assign(
 ) -> Float32[np.ndarray, "cells channels"]:
     """Run the iterations of assignment and centre update from the mean features of each cell; return the centres.
 
-    They end early once centres move by no more than the tolerance in the mean, unless that is 0. use(strip, weights)
-    is told the weights (S, 9, P) of pixels in iterations that may be the last: 1 in all, 0 on padding.
+    Stops early once centres move by at most `tolerance` on average; 0 disables early stopping. Every iteration that
+    may be the last calls use(strip, weights) with weights (S, 9, P), which sum to 1 over candidates, 0 on padding.
     """
     grid = cells.grid
     centers = np.empty((grid.n_cells, cells.n_features), np.float32)
@@ -144,7 +144,7 @@ def assign(
 
 
 def candidates(grid: Grid) -> Int64[np.ndarray, "cells 9"]:
-    """Return the nine candidates of each cell; the number of cells where there is none."""
+    """Return the nine candidates of each cell; entries without a candidate hold the number of cells."""
     ids = np.arange(grid.n_cells, dtype=np.int64).reshape(grid.rows, grid.cols)
     ids = np.pad(ids, 1, constant_values=grid.n_cells)
     shifted = [ids[i : i + grid.rows, j : j + grid.cols].ravel() for i in range(3) for j in range(3)]

@@ -1,10 +1,10 @@
 """SSN's differentiable soft k-means in cell-major form: batched matrix products and sums over neighbours.
 
-Jampani et al., "Superpixel Sampling Networks", ECCV 2018, equations 3 to 5. Every pixel of a cell has the same nine
-candidates (its cell and the 8 around it), so distances of a cell are one (9, C) x (C, P) product and the centre update
-is its transpose; nothing of size pixels x 9 x C is ever gathered. Pixels are the last axis, where the softmax over
-candidates vectorises best. Any device and dtype, differentiable; float32 on the CPU runs in compiled kernels that keep
-a cell in the processor's cache, to the same values.
+Jampani et al., "Superpixel Sampling Networks", ECCV 2018, equations 3 to 5. All pixels of a cell share nine candidates
+(the cell and the 8 around it). Distances within a cell are therefore one (9, C) x (C, P) product, and the centre update
+is its transpose; no array of size pixels x 9 x C is built. Pixels are the last axis, because the softmax over
+candidates vectorises best that way. Works on any device and dtype and is differentiable; float32 on the CPU runs in
+compiled kernels that keep a cell in the processor's cache and return the same values.
 """
 
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ OUTSIDE = -1e16  # logit of a candidate outside the grid: weight 0 without the N
 
 @dataclass(frozen=True, slots=True)
 class CellLayout:
-    """Where each pixel lies in the cell-major layout of a grid, on one device.
+    """Index tables of the cell-major layout of a grid, on one device.
 
     ys, xs     (rows, ph), (cols, pw) int64   pixel coordinates along each axis, padded by repetition
     is_pixel   (N, P) bool                    False on padding; P = ph * pw
     is_padded  bool                           whether there is padding
-    outside    (N, 9) float                   0, or OUTSIDE where the candidate is not in the grid
-    near       (N, 9) int64                   the candidates; N where there is none
-    givers     (N, 9) int64                   9 m + k for each cell m whose candidate k this is; 9 N where there is none
+    outside    (N, 9) float                   0, or OUTSIDE if the candidate is not in the grid
+    near       (N, 9) int64                   the candidates; N if there is none
+    givers     (N, 9) int64                   9 m + k for each cell m whose candidate k this is; 9 N if there is none
     """
 
     grid: Grid
@@ -51,7 +51,7 @@ class SoftAssignment:
     """Soft superpixels: Q sums to one over candidates, and to zero on padding.
 
     weights  (B, N, 9, P)  Q
-    centers  (B, N, C)     mean features by Q
+    centers  (B, N, C)     mean features, weighted by Q
     mass     (B, N)        sum of Q, in pixels
     """
 
@@ -76,7 +76,7 @@ def make_layout(grid: Grid, device: torch.device | str = "cpu", dtype: torch.dty
 
 
 def to_cells(maps: torch.Tensor, layout: CellLayout) -> torch.Tensor:
-    """Lay (B, C, H, W) out as (B, N, C, P); padded entries repeat a pixel of the cell."""
+    """Return maps (B, C, H, W) in cell-major layout (B, N, C, P); padded entries repeat a pixel of the cell."""
     b, c = maps.shape[:2]
     if b == 1 and _is_compiled(maps) and not maps.requires_grad:
         cells = maps.new_empty(1, layout.grid.n_cells, c, layout.is_pixel.shape[1])
@@ -90,7 +90,7 @@ def to_cells(maps: torch.Tensor, layout: CellLayout) -> torch.Tensor:
 
 
 def to_pixels(cells: torch.Tensor, layout: CellLayout) -> torch.Tensor:
-    """Bring (B, N, C, P) back to (B, C, H, W): the inverse of `to_cells`."""
+    """Return cells (B, N, C, P) as maps (B, C, H, W): the inverse of `to_cells`."""
     (rows, ph), (cols, _) = layout.ys.shape, layout.xs.shape
     tall = rearrange(cells, "b (rows cols) c (ph pw) -> b c (rows ph) (cols pw)", rows=rows, cols=cols, ph=ph)
     return tall[:, :, _real(layout.ys)][:, :, :, _real(layout.xs)]
@@ -105,7 +105,7 @@ def _real(table: torch.Tensor) -> torch.Tensor:
 
 
 def by_cell(values: torch.Tensor) -> torch.Tensor:
-    """Return (B, N, ...) as (B * N, ...), the batch of a matrix product: a view if it is contiguous."""
+    """Return (B, N, ...) as (B * N, ...), the batch of a matrix product; a view if `values` is contiguous."""
     return rearrange(values, "b n ... -> (b n) ...")
 
 
@@ -121,18 +121,18 @@ def candidate_centers(centers: torch.Tensor, layout: CellLayout) -> torch.Tensor
 
 
 def scatter_to_candidates(sums: torch.Tensor, layout: CellLayout) -> torch.Tensor:
-    """Add (B, N, 9, C), what each cell gives to its candidates, up to (B, N, C)."""
+    """Sum the contributions (B, N, 9, C) of each cell to its candidates; return (B, N, C)."""
     given = F.pad(rearrange(sums, "b n near c -> b (n near) c"), (0, 0, 0, 1))
     received = given.index_select(1, layout.givers.flatten())
     return reduce(received, "b (n givers) c -> b n c", "sum", givers=N_CANDIDATES)
 
 
 def assign(cells: torch.Tensor, centers: torch.Tensor, layout: CellLayout) -> torch.Tensor:
-    """Return Q (B, N, 9, P) = softmax over candidates of minus the squared distance (equation 3 there)."""
+    """Return Q (B, N, 9, P) = softmax over candidates of minus the squared distance (Jampani et al., equation 3)."""
     b = len(cells)
     own = centers[:, :, None]
     # measured from the cell's own centre s0: -|f - s|^2 + |f - s0|^2 = 2 f.d - |d|^2 - 2 s0.d with d = s - s0. The
-    # softmax does not see |f - s0|^2, one product suffices, and small d keep float32 exact wherever the features lie
+    # softmax cancels |f - s0|^2, one product suffices, and small d keep float32 exact for features of any magnitude
     delta = candidate_centers(centers, layout) - own
     bias = layout.outside - (delta * (delta + 2 * own)).sum(-1)
     logits = torch.baddbmm(by_cell(bias[..., None]), by_cell(delta), by_cell(cells), alpha=2)
@@ -141,7 +141,7 @@ def assign(cells: torch.Tensor, centers: torch.Tensor, layout: CellLayout) -> to
 
 
 def pool(weights: torch.Tensor, cells: torch.Tensor, layout: CellLayout) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (B, N, C) means of cell-major values by Q, and the mass (B, N) of each superpixel."""
+    """Return the means (B, N, C) of cell-major values weighted by Q, and the mass (B, N) of each superpixel."""
     b, _, c, _ = cells.shape
     sums = by_image(torch.bmm(by_cell(weights), by_cell(cells).mT), b)
     both = torch.cat([sums, weights.sum(3, keepdim=True)], dim=3)
@@ -150,7 +150,7 @@ def pool(weights: torch.Tensor, cells: torch.Tensor, layout: CellLayout) -> tupl
 
 
 def spread(weights: torch.Tensor, values: torch.Tensor, layout: CellLayout) -> torch.Tensor:
-    """Return (B, N, C, P): at each pixel, the mean of superpixel values (B, N, C) by Q; the transpose of `pool`."""
+    """Return, at each pixel, the mean of superpixel values (B, N, C) by Q: (B, N, C, P); the transpose of `pool`."""
     near = by_cell(candidate_centers(values, layout))
     return by_image(torch.bmm(near.mT, by_cell(weights)), len(values))
 
@@ -158,8 +158,8 @@ def spread(weights: torch.Tensor, values: torch.Tensor, layout: CellLayout) -> t
 def soft_kmeans(cells: torch.Tensor, layout: CellLayout, n_iterations: int) -> SoftAssignment:
     """Run T iterations of assignment and centre update from the mean features of each cell.
 
-    cells (B, N, C, P) from `to_cells`. As in the original, iteration t assigns, then updates; the centres returned are
-    the last update's and Q is the last assignment.
+    cells (B, N, C, P) are those of `to_cells`. As in the original, each iteration assigns, then updates. The result
+    holds the centres of the last update and Q of the last assignment.
     """
     check_in_range("n_iterations", n_iterations, 1, 1000, remedy="Five to ten iterations are usual.")
     if _is_compiled(cells):
@@ -216,10 +216,10 @@ def _tables(layout: CellLayout) -> tuple[np.ndarray, ...]:
 
 
 class _Iterations(torch.autograd.Function):
-    """All iterations as one step of the graph.
+    """All iterations as one step of the autograd graph.
 
-    Autograd would write the gradient of the features, the largest tensor, anew in each product and add it up; here
-    every product adds to it in place.
+    Autograd would allocate the gradient of the features, the largest tensor, in each product and sum the results.
+    Here every product adds to it in place.
     """
 
     @staticmethod
@@ -241,23 +241,23 @@ class _Iterations(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         cells, first, *saved = list[torch.Tensor](ctx.saved_tensors)
         befores = [first, *saved[1::3]]  # the centres that each iteration starts from
-        to_cells = cells.new_zeros(cells.shape)  # contiguous, whatever the cells are
+        to_cells = cells.new_zeros(cells.shape)  # contiguous even if the cells are not
         for t in reversed(range(len(saved) // 3)):
             weights, centers, mass = saved[3 * t : 3 * t + 3]
-            # centers = sums / mass, both added up from what each cell gives to its candidates
+            # centers = sums / mass, both summed over the contributions of cells to their candidates
             to_sums = to_centers / mass.clamp_min(1e-16)[..., None]
             to_given = torch.cat([to_sums, (to_mass - (to_sums * centers).sum(-1))[..., None]], dim=2)
             to_weights = _back_through_pool(to_given, weights, cells, to_cells, ctx.layout) + to_weights
             to_logits = (to_weights - (weights * to_weights).sum(2, keepdim=True)).mul_(weights)
             to_centers = _back_through_logits(to_logits, befores[t], cells, to_cells, ctx.layout)
-            to_mass, to_weights = torch.zeros_like(to_mass), weights.new_zeros(())  # only the last ones are returned
+            to_mass, to_weights = torch.zeros_like(to_mass), weights.new_zeros(())  # only the last are returned
         return to_cells, to_centers, None, None
 
 
 def _back_through_pool(
     to_given: torch.Tensor, weights: torch.Tensor, cells: torch.Tensor, to_cells: torch.Tensor, layout: CellLayout
 ) -> torch.Tensor:
-    """Return the gradient of Q from that of sums and mass (B, N, C + 1); add that of the cells to `to_cells`."""
+    """Return the gradient of Q, given that of sums and mass (B, N, C + 1); add that of the cells to `to_cells`."""
     c = cells.shape[2]
     near = by_cell(candidate_centers(to_given, layout))
     sums = near[..., :c].contiguous()  # products of strided factors take many times as long
@@ -268,7 +268,7 @@ def _back_through_pool(
 def _back_through_logits(
     to_logits: torch.Tensor, centers: torch.Tensor, cells: torch.Tensor, to_cells: torch.Tensor, layout: CellLayout
 ) -> torch.Tensor:
-    """Return the gradient of the centres that `assign` took; add that of the cells to `to_cells`.
+    """Return the gradient of the centres passed to `assign`; add that of the cells to `to_cells`.
 
     logits = 2 f.d - d.(d + 2 s0) with d = s - s0, so their derivative by a candidate s is 2 (f - s), by s0 2 (s0 - f).
     """
@@ -284,9 +284,9 @@ def _back_through_logits(
 def pixel_features(color: torch.Tensor, embeddings: torch.Tensor | None, grid: Grid, config: SSNConfig) -> torch.Tensor:
     """Return the SSN features (B, C + 2 + D, H, W): scaled colour, scaled (row, col), learned channels.
 
-    `color` (B, C, H, W) is what images.convert.color_features gives.
-    The position scale is `position_scale * max(rows / H, cols / W)`, so one model serves any number of superpixels
-    (Jampani et al.). Without embeddings this is SSN_pix.
+    `color` (B, C, H, W) is the result of images.convert.color_features. The position scale is
+    `position_scale * max(rows / H, cols / W)`, so one model serves any number of superpixels (Jampani et al.). Without
+    embeddings this is SSN_pix.
     """
     b, _, height, width = color.shape
     scale = config.position_scale * max(grid.rows / height, grid.cols / width)

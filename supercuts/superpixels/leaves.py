@@ -1,10 +1,10 @@
 """Superpixels of one image, exactly as many as requested: the leaves of its tree.
 
-In   PixelMaps, a network's settings, LeavesConfig; cells that no superpixel may leave
-Out  labels (H, W), -1 where a pixel is not valid; the RegionGraph of the superpixels
-Not  no tree (merging/)
+In   PixelMaps, a network's settings, LeavesConfig; optional cells that superpixels must not cross
+Out  labels (H, W), -1 for invalid pixels; the RegionGraph of the superpixels
+Not  the tree (merging/)
 
-Superpixels of large images are found at half the size, or less, as far as the number asked for allows.
+Superpixels of large images are computed at half the size, repeatedly halved while cells keep enough pixels.
 """
 
 import numpy as np
@@ -23,19 +23,19 @@ from supercuts.superpixels.cluster import ClusterConfig, cluster
 from supercuts.superpixels.grid import connected, connected_pieces
 from supercuts.superpixels.smooth import SmoothConfig, smooth
 
-_CELL_PIXELS = 256  # that a cell of the grid keeps; with 128, boundary recall fell by 0.02
-_LINES = 256  # worked on at once; even
+_CELL_PIXELS = 256  # least pixels per grid cell after halving; with 128, boundary recall fell by 0.02
+_LINES = 256  # rows halved at once; even
 
 
 def is_halved(shape: tuple[int, int], n_cells: int) -> bool:
-    """Return whether superpixels from a grid of so many cells are found at half the size: in large images alone."""
+    """Return whether superpixels from a grid of `n_cells` cells are computed at half the size; only in large images."""
     return is_large(shape) and shape[0] * shape[1] >= 4 * _CELL_PIXELS * n_cells
 
 
 def halved(maps: PixelMaps) -> PixelMaps:
-    """Return the maps of half the size, whose pixels are the means of 2 x 2 valid ones, without those of regions.
+    """Return the maps at half the size: means of 2 x 2 valid pixels, without strength and regions.
 
-    A pixel is valid if any of its four is.
+    A pixel is valid if any of its four pixels is.
     """
     is_flat = maps.boundary.shape == (1, 1)
     return PixelMaps(
@@ -49,7 +49,7 @@ def halved(maps: PixelMaps) -> PixelMaps:
 
 
 def doubled(labels: Int32[np.ndarray, "h w"], shape: tuple[int, int]) -> Int32[np.ndarray, "height width"]:
-    """Return labels of an image of this shape, each of which covers 2 x 2 pixels."""
+    """Return labels of the given shape in which each input label covers 2 x 2 pixels."""
     whole = np.empty(shape, np.int32)
     _kernels.double(labels, whole)
     return whole
@@ -58,7 +58,7 @@ def doubled(labels: Int32[np.ndarray, "h w"], shape: tuple[int, int]) -> Int32[n
 def _halved_maps(
     maps: Shaped[np.ndarray, "channels height width"], valid: Bool[np.ndarray, "height width"] | None = None
 ) -> Shaped[np.ndarray, "channels h w"]:
-    """Return the means of 2 x 2 pixels, of the type of the maps, which for float16 is none of numba's."""
+    """Return the means of 2 x 2 pixels, in the type of the maps; numba has no float16, so they go through float32."""
     if maps.dtype != np.float16:
         return halved_pixels(channels_last(maps), valid).transpose(2, 0, 1)
     n, height, width = maps.shape
@@ -76,33 +76,33 @@ def _any_of_four(valid: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "h
 
 Cells = Int32[np.ndarray, "height width"]
 _Found = tuple[Int32[np.ndarray, "height width"], np.ndarray, np.ndarray]  # labels; mean colours and embeddings
-_ROWS = 256  # renamed at a time
+_ROWS = 256  # rows renamed at once
 
 
 class LeavesConfig(BaseModel, frozen=True, extra="forbid"):
-    """What decides the leaves besides the maps."""
+    """Settings of make_leaves."""
 
-    oversampling: float = Field(default=3.0, ge=1)  # cells of the SSN grid for each leaf asked for
+    oversampling: float = Field(default=3.0, ge=1)  # cells of the SSN grid per requested leaf
     cluster: ClusterConfig = ClusterConfig()
-    # from cells down to the leaves: strongly by size, so leaves are even and none is a sliver
+    # merges cells into leaves; a strong weight on size makes leaves even and avoids slivers
     leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.8, small_area=0.01)
     smooth: SmoothConfig = SmoothConfig()
 
 
 def map_stride(shape: tuple[int, int], n_valid: int, n_leaves: int, config: LeavesConfig) -> int:
-    """Return the stride at which embeddings are needed for so many leaves: 2 where superpixels are found halved."""
+    """Return the stride of the embeddings that `n_leaves` leaves need: 2 if superpixels are computed at half size."""
     return 2 if is_halved(shape, count_cells(shape, n_valid, n_leaves, config.oversampling)) else 1
 
 
 def make_leaves(
     maps: PixelMaps, n_leaves: int, network: Network | None, config: LeavesConfig, cells: Cells | None = None
 ) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
-    """Return labels of exactly `n_leaves` superpixels and their graph: a finer grid, of which the most alike merge.
+    """Return labels of exactly `n_leaves` superpixels and their graph.
 
-    There are more only where valid pixels fall into more connected pieces, and fewer only if there are fewer pixels.
-
-    Borders are smoothed before the merging, which then compares truer superpixels, and after it. No superpixel crosses
-    a border of the cells; with cells only the first smoothing is done, which comes before they cut.
+    Superpixels of a finer grid are merged, most similar first. There are more than `n_leaves` only if the valid pixels
+    form more connected pieces, and fewer only if there are fewer pixels. Borders are smoothed before merging, which
+    makes the merged superpixels more accurate, and again after it. If `cells` are given, no superpixel crosses a
+    border of a cell, and borders are smoothed only before the cells cut them.
     """
     ssn, n_leaves = SSNConfig() if network is None else network.config, min(n_leaves, maps.n_valid)
     labels = _find(maps, n_leaves, ssn, config)[0] if cells is None else _within(cells, maps, n_leaves, ssn, config)
@@ -110,13 +110,13 @@ def make_leaves(
 
 
 def count_cells(shape: tuple[int, int], n_valid: int, n_leaves: int, oversampling: float) -> int:
-    """Return the cells of a grid that covers the whole image: those without a valid pixel are not counted on."""
+    """Return the number of grid cells for the whole image, raised to make up for cells without a valid pixel."""
     n_pixels = shape[0] * shape[1]
     return min(int(np.ceil(oversampling * n_leaves * (n_pixels / n_valid))), n_pixels)
 
 
 def _find(maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig) -> _Found:
-    """Return labels of so many superpixels, and the means that their smoothing went by."""
+    """Return labels of `n_leaves` superpixels, and the mean colours and embeddings used to smooth them."""
     if not is_halved(maps.shape, count_cells(maps.shape, maps.n_valid, n_leaves, config.oversampling)):
         labels = _smooth(_start(maps, n_leaves, ssn, config), maps, config)
         return _merge_down(labels, graph_of_maps(labels, maps), maps, n_leaves, config)
@@ -124,23 +124,23 @@ def _find(maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig) 
     labels = doubled(coarse, maps.shape)
     if maps.valid is None:
         return smooth(labels, maps, color, embedding, config.smooth, in_place=True), color, embedding
-    labels[~maps.valid] = -1  # which may cut superpixels into pieces
+    labels[~maps.valid] = -1  # may cut superpixels into pieces
     labels, _ = connected(labels)
     return _merge_down(labels, graph_of_maps(labels, maps), maps, n_leaves, config)
 
 
 def _within(cells: Cells, maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig) -> np.ndarray:
-    """Return labels of so many superpixels, each in one cell."""
+    """Return labels of `n_leaves` superpixels, each inside one cell."""
     fine = connected_pieces(_smooth(_start(maps, n_leaves, ssn, config), maps, config), cells)
     graph = graph_of_maps(fine, maps)
     cell = np.empty(graph.n_nodes + 1, np.int32)
-    cell[fine] = cells  # of pixels that are not valid the last one, of no node
+    cell[fine] = cells  # invalid pixels, -1, write to the last entry, which belongs to no node
     graph = within_cells(graph, cell[:-1], n_leaves)
     return _rename(fine, _merge(graph, n_leaves, maps, config))
 
 
 def _start(maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig) -> np.ndarray:
-    """Return more superpixels than leaves; the pixels themselves where leaves are nearly as many."""
+    """Return at least `n_leaves` superpixels; single pixels if clustering yields fewer."""
     n_cells = count_cells(maps.shape, maps.n_valid, n_leaves, config.oversampling)
     found = cluster(maps, n_cells, config.cluster, ssn)
     if found.n >= n_leaves:
@@ -155,7 +155,7 @@ def _smooth(labels: np.ndarray, maps: PixelMaps, config: LeavesConfig) -> np.nda
 
 
 def _merge_down(labels: np.ndarray, graph: RegionGraph, maps: PixelMaps, n_leaves: int, config: LeavesConfig) -> _Found:
-    """Merge the most alike superpixels, and smooth the borders by the means of what they make."""
+    """Merge the most similar superpixels, then smooth the borders of the merged regions by their means."""
     region = _merge(graph, n_leaves, maps, config)
     color, embedding = grouped_means(graph, region)
     labels = smooth(_rename(labels, region), maps, color, embedding, config.smooth, in_place=True)
@@ -170,7 +170,7 @@ def _merge(graph: RegionGraph, n_leaves: int, maps: PixelMaps, config: LeavesCon
 
 def _rename(labels: np.ndarray, region: np.ndarray) -> np.ndarray:
     """Replace each label by its region in place, a few rows at a time."""
-    new = np.append(region, -1).astype(np.int32)  # -1, the last, stays
+    new = np.append(region, -1).astype(np.int32)  # the last entry keeps -1
     for top in range(0, len(labels), _ROWS):
         labels[top : top + _ROWS] = new[labels[top : top + _ROWS]]
     return labels

@@ -1,11 +1,11 @@
-"""Smooth the borders of superpixels where no boundary holds them.
+"""Smooth the borders of superpixels where no image boundary supports them.
 
 In   labels (H, W) of connected superpixels, PixelMaps, the superpixels' mean colours and embeddings
-Out  labels of as many connected superpixels, with shorter borders
-Not  no new superpixels, no counts; nothing is random
+Out  labels of the same number of connected superpixels, with shorter borders
+Not  new superpixels, changes of their number, randomness
 
-Growth along cheapest paths leaves ragged borders where the image is flat. Here each border pixel weighs how well it
-fits the colour and embedding of the superpixels it touches against the length of the border: iterated conditional modes
+Growth along cheapest paths leaves ragged borders where the image is flat. Smoothing balances, for each border pixel,
+the fit to colour and embedding of the adjacent superpixels against the length of the border: iterated conditional modes
 (Besag, 1986) on a Potts energy, with moves that keep every superpixel connected.
 """
 
@@ -19,17 +19,17 @@ from supercuts.images.convert import lab_tables
 from supercuts.networks.maps import PixelMaps
 from supercuts.superpixels._kernels import pixels as _kernels
 
-_ROWS = 64  # that a sweep goes through at once; their differences stay in the cache
+_ROWS = 64  # rows processed at once; their differences stay in the cache
 
 
 class SmoothConfig(BaseModel, frozen=True, extra="forbid"):
-    """What a border pixel weighs; a neighbour of another superpixel costs 1 where the boundary probability is 0."""
+    """Weights of the energy; a neighbour in another superpixel costs 1 where the boundary probability is 0."""
 
-    sweeps: NonNegativeInt = 10  # at most; 0 leaves superpixels as they are
+    sweeps: NonNegativeInt = 10  # maximum number of sweeps; 0 disables smoothing
     color: NonNegativeFloat = 0.0012  # cost of a squared colour distance of 1 to the superpixel's mean
     embedding: NonNegativeFloat = 0.04  # cost of a squared embedding distance of 1 to the superpixel's mean
-    boundary_power: NonNegativeFloat = 1.0  # neighbours cost (1 - boundary probability) to this power
-    diagonal: NonNegativeFloat = 0.7  # cost of a diagonal neighbour, of that of a side neighbour
+    boundary_power: NonNegativeFloat = 1.0  # exponent: neighbours cost (1 - boundary probability) to this power
+    diagonal: NonNegativeFloat = 0.7  # cost of a diagonal neighbour relative to a side neighbour
 
 
 def smooth(
@@ -41,9 +41,9 @@ def smooth(
     *,
     in_place: bool = False,
 ) -> Int32[np.ndarray, "height width"]:
-    """Return the labels after smoothing; every superpixel of 4-connected pixels stays, and stays 4-connected.
+    """Return smoothed labels; every 4-connected superpixel is kept and stays 4-connected.
 
-    Pixels that are not valid keep -1. in_place: whether the labels given may be written to.
+    Invalid pixels keep -1. If `in_place`, `labels` is overwritten.
     """
     if labels.shape != maps.shape:
         raise InputError(f"labels {labels.shape} and maps {maps.shape} differ in size: give maps of one image.")
@@ -57,7 +57,7 @@ def smooth(
     is_due = _at_borders(labels)
     due, height = is_due.view(np.uint64), len(labels)
     weights = (config.color, config.embedding, config.diagonal, config.boundary_power)
-    # colours as they are, and positions that are not compared
+    # scale 1 for colour, 0 for position, which is not compared
     scales = (np.float32(1), np.float32(0), maps.band_scale, maps.embedding_stride)
     looked_up, tables = maps.looked_up(), lab_tables()
 
@@ -76,10 +76,10 @@ def smooth(
 
 
 def _at_borders(labels: Int32[np.ndarray, "height width"]) -> Bool[np.ndarray, "height columns"]:
-    """Return which pixels share a side with one of another label, false in columns that fill up the last word of 8."""
+    """Return a mask of pixels that share a side with another label; rows are padded with False to words of 8 pixels."""
     height, width = labels.shape
     is_at = np.zeros((height, -(-width // 8) * 8), np.bool_)
-    for top in range(0, height, _ROWS):  # differences that stay in the cache
+    for top in range(0, height, _ROWS):  # few rows at a time, so that differences stay in the cache
         bottom = min(top + _ROWS, height)
         across = labels[top:bottom, 1:] != labels[top:bottom, :-1]
         is_at[top:bottom, 1:width] |= across

@@ -1,6 +1,6 @@
 """numba kernels of hard superpixels: features, connected components, cores, geodesic growth.
 
-What numpy has is written as loops where an array expression takes numba seconds to compile.
+Loops replace array expressions where these take numba seconds to compile.
 """
 
 import numpy as np
@@ -9,9 +9,9 @@ from supercuts.core._kernels import _as_number, _find
 from supercuts.core.compiled import allocating_helper, helper, inlined_helper, kernel
 from supercuts.superpixels._kernels.pixels import _squared_distance
 
-FREE, MASKED = -1, -2  # of a map of cores: still to be labelled, never
-_NO_CORE = -(2**31)  # label of a pixel that is not valid, until cores are found
-_FAR = 2**31 - 1
+FREE, MASKED = -1, -2  # entries of a map of cores: still to be labelled; never labelled
+_NO_CORE = -(2**31)  # label of an invalid pixel until cores are found
+_FAR = 2**31 - 1  # distance of a pixel that no path has reached
 
 
 @kernel
@@ -29,7 +29,7 @@ def label_components(labels):
                 root = _find(parent, component[y - 1, x])
                 if same_left:
                     other = _find(parent, component[y, x - 1])
-                    if other != root:  # the smaller id stays the root: provisional ids ascend in scan order
+                    if other != root:  # the smaller id stays the root, because provisional ids ascend in scan order
                         low, high = min(root, other), max(root, other)
                         parent[high] = low
                         root = low
@@ -57,15 +57,15 @@ def label_components(labels):
 
 @kernel
 def fill_cells(color, first, embeddings, scales, ys, xs, cells):
-    """Set cells (S, C, P) to the SSN features of pixels, those that _look_up gives.
+    """Set cells (S, C, P) to the SSN features of pixels, the same as those of _look_up.
 
-    color (B, h, W) holds the rows from `first` on; embeddings and scales are what _look_up takes; ys, xs (rows, ph),
-    (cols, pw) hold the pixels' coordinates.
+    color (B, h, W) starts at row `first` of the image; embeddings and scales are those of _look_up; ys (rows, ph) and
+    xs (cols, pw) hold the pixels' coordinates.
     """
     color_scale, position_scale, stride = scales[0], scales[1], scales[3]
     (rows, ph), (cols, pw) = ys.shape, xs.shape
     at = color.shape[0]
-    coarse = np.empty((cols, pw), np.int64)  # divisions would take longer than all the rest
+    coarse = np.empty((cols, pw), np.int64)  # computed once: divisions in the loops would take most of the time
     for k in range(cols):
         for j in range(pw):
             coarse[k, j] = xs[k, j] // stride
@@ -81,7 +81,7 @@ def fill_cells(color, first, embeddings, scales, ys, xs, cells):
                     cell[at, i * pw + j] = np.float32(y) * position_scale
                     cell[at + 1, i * pw + j] = np.float32(xs[k, j]) * position_scale
                 line = embeddings[y // stride]
-                if stride == 1 and xs[k, pw - 1] == xs[k, 0] + pw - 1:  # views: compilers see what lies side by side
+                if stride == 1 and xs[k, pw - 1] == xs[k, 0] + pw - 1:  # contiguous views, which compilers vectorise
                     row = line[xs[k, 0] : xs[k, 0] + pw]
                     for c in range(embeddings.shape[2]):
                         filled = cell[at + 2 + c, i * pw : (i + 1) * pw]
@@ -95,11 +95,11 @@ def fill_cells(color, first, embeddings, scales, ys, xs, cells):
 
 @kernel
 def mark_cores(weights, ys, is_y, xs, is_x, first_row, boundary, first, valid, limits, marked):
-    """Set marked (H, W) to the cell of each pixel's heaviest candidate, of nine, where it is a core, else to -1 - cell.
+    """Set marked (H, W) to the cell of each pixel's heaviest candidate, of nine, in a core, else to -1 - cell.
 
-    That is done for some rows of cells, the first of which is row `first_row` of the grid. weights (N, 9, P)
-    cell-major; ys, is_y and xs, is_x as cell_table gives them. In a core the boundary, which starts at row `first`, is
-    at most the first of the limits and the weight at least the second. valid (H, W) bool, or (0, 0) if all are.
+    The kernel processes rows of cells from row `first_row` of the grid on. weights (N, 9, P) are cell-major; ys, is_y
+    and xs, is_x are tables of cell_table. Pixels are in a core if the boundary, which starts at row `first`, is at most
+    limits[0] and the weight at least limits[1]. valid is (H, W) bool, or (0, 0) if all pixels are valid.
     """
     rows, ph = ys.shape
     cols, pw = xs.shape
@@ -127,11 +127,11 @@ def mark_cores(weights, ys, is_y, xs, is_x, first_row, boundary, first, valid, l
 
 @kernel
 def flattest_near_centers(boundary, first, valid, shape, grid, rows, search, seeds):
-    """Set seeds (N, 2) of some rows of the grid to the pixels of lowest boundary near the centres of their cells.
+    """Set seeds (N, 2), for some rows of the grid, to the pixels of lowest boundary near the centres of their cells.
 
-    They lie within `search` of the centre, never outside the cell. boundary starts at row `first`; valid (H, W) bool,
-    or (0, 0) if all are; shape is that of the image, grid its rows and columns. A cell without a valid pixel so near
-    its centre takes its first valid one, without any -1.
+    They lie within `search` pixels of the centre and inside the cell. If no pixel there is valid, the seed is the first
+    valid pixel of the cell, or -1 if there is none. boundary starts at row `first`; valid is (H, W) bool, or (0, 0) if
+    all pixels are valid; shape is the shape of the image, grid the number of rows and columns of the grid.
     """
     (height, width), (n_rows, n_cols) = shape, grid
     for r in range(rows[0], rows[1]):
@@ -159,10 +159,11 @@ def flattest_near_centers(boundary, first, valid, shape, grid, rows, search, see
 
 @kernel
 def keep_cores(marked, valid, seeds, n_labels):
-    """Turn marked (H, W), labels of pixels that may be cores and -1 - label elsewhere, into cores in place.
+    """Turn marked (H, W), which holds the label of a core pixel and -1 - label elsewhere, into cores in place.
 
-    Each label keeps its largest 4-connected core; all else is FREE, or MASKED where valid (H, W) bool, or (0, 0) if all
-    are, says so. A label without a core pixel keeps its seed, so no label is lost; seeds (N, 2), without any -1.
+    Each label keeps its largest 4-connected core. Other pixels become FREE, or MASKED if invalid; valid is (H, W) bool,
+    or (0, 0) if all are valid. A label without a core pixel keeps its seed, so no label is lost; seeds (N, 2) are -1
+    for labels without one.
     """
     height, width = marked.shape
     component, n_components = label_components(marked)
@@ -193,7 +194,7 @@ def keep_cores(marked, valid, seeds, n_labels):
             n_pixels[i] = size[best[i]]
     for i in range(n_labels):
         k = i
-        # a seed may take the last core pixel of another label, which then starts at its own seed: seeds are distinct
+        # a seed may take the last core pixel of another label, which then starts at its own seed; seeds are distinct
         while k >= 0 and n_pixels[k] == 0 and seeds[k, 0] >= 0:
             taken_from = marked[seeds[k, 0], seeds[k, 1]]
             marked[seeds[k, 0], seeds[k, 1]] = k
@@ -205,14 +206,14 @@ def keep_cores(marked, valid, seeds, n_labels):
 
 @helper
 def _place(at, wide):
-    """Return row and column of entry `at` of an array that is `wide` a row, with a row and a column before them."""
-    row = np.int64(np.uint32(at) // np.uint32(wide))  # much sooner than of 64 bits
+    """Return row and column of entry `at` of a flat array of rows of length `wide`, padded by one row and column."""
+    row = np.int64(np.uint32(at) // np.uint32(wide))  # much faster than division of 64-bit integers
     return row - 1, at - row * wide - 1
 
 
 @inlined_helper
 def _cost(y, x, label, step, pixels, centers, feature_weight, feature_cap, max_step, feature):
-    """Return what entering pixel (y, x) with a label costs, beside `step` for how unlike its centre the pixel is."""
+    """Return the cost of entering pixel (y, x) with a label: step plus the weighted feature distance to its centre."""
     maps, scales, tables = pixels
     total = _squared_distance(y, x, label, maps, scales, tables, centers, feature)
     return min(int(step + feature_weight * min(total, feature_cap)), max_step)
@@ -220,7 +221,7 @@ def _cost(y, x, label, step, pixels, centers, feature_weight, feature_cap, max_s
 
 @allocating_helper
 def _doubled(entries):
-    """Return the entries with room for as many more."""
+    """Return the entries in an array of twice the size."""
     more = np.empty(2 * entries.size, entries.dtype)
     for i in range(entries.size):
         more[i] = entries[i]
@@ -229,18 +230,18 @@ def _doubled(entries):
 
 @kernel
 def grow(labels, centers, maps, scales, tables, costs):
-    """Grow cores over FREE pixels in place, cheapest path first; what none reaches stays FREE.
+    """Grow cores over FREE pixels in place, cheapest path first; pixels that no core reaches stay FREE.
 
-    maps, scales and tables are what _look_up takes. costs are those of entering each pixel (H, W) or (1, 1), and the
-    weight and cap of the feature distance, and the highest: entering pixel p with label i costs
-    costs[0][p] + weight * min(|f_p - s_i|^2, cap), a whole number of at most that. So a ring of more buckets than that
-    is an exact priority queue (Dial 1969) and the growth is linear in the pixels.
+    maps, scales and tables are those of _look_up. costs holds the step of each pixel, (H, W) or (1, 1), the weight and
+    the cap of the feature distance, and the maximum cost: entering pixel p with label i costs
+    step[p] + weight * min(|f_p - s_i|^2, cap), truncated to an integer of at most the maximum. A ring of more buckets
+    than the maximum is therefore an exact priority queue (Dial 1969), and growth is linear in the number of pixels.
     """
     height, width = labels.shape
     steps, feature_weight, feature_cap, max_step = costs
     last_row, last_column = steps.shape[0] - 1, steps.shape[1] - 1
-    # a column before each row, and a row above and below, take no offer; nor do cores, pixels that are not valid, and
-    # those that were reached
+    # offers are never made to the padding (a column before each row, a row above and below), to cores, to invalid
+    # pixels and to pixels already reached
     wide = width + 1
     best = np.empty((height + 2) * wide + 1, np.int32)
     best[:] = -1
@@ -255,15 +256,15 @@ def grow(labels, centers, maps, scales, tables, costs):
     ring = n_buckets - 1
     bucket = np.empty(n_buckets, np.int32)
     bucket[:] = -1
-    room = min(4 * height * width, 1 << 20)  # each border between two pixels makes at most one offer a side
+    room = min(4 * height * width, 1 << 20)  # each border between two pixels causes at most one offer per side
     entry_pixel, entry_label, entry_next = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
     feature = np.empty(3, np.float32)
     pixels = (maps, scales, tables)
-    done = np.int64(-1)  # the first entry that may be used again
+    done = np.int64(-1)  # first entry of the list of free entries
     n_entries, n_waiting, distance = 0, 0, 0
     y, x = 0, -1
     while y < height or n_waiting > 0:
-        if y < height:  # first what borders cores is offered, in scan order
+        if y < height:  # first make offers to the neighbours of cores, in scan order
             x += 1
             if x == width:
                 y, x = y + 1, -1
@@ -292,7 +293,7 @@ def grow(labels, centers, maps, scales, tables, costs):
             row, column = _place(to, wide)
             step = np.int64(steps[min(row, last_row), min(column, last_column)])
             if distance + min(step, max_step) >= best[to]:
-                continue  # however alike: most pixels are offered once from each side
+                continue  # too expensive even at feature distance 0; most pixels get one offer from each side
             cost = _cost(row, column, label, step, pixels, centers, feature_weight, feature_cap, max_step, feature)
             cost += distance
             if cost < best[to]:

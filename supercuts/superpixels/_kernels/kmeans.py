@@ -1,11 +1,11 @@
-"""numba kernels of the soft k-means and its gradient, a cell at a time.
+"""numba kernels of the soft k-means and its gradient, one cell at a time.
 
-A cell's features, its nine weights a pixel and their gradients stay in the processor's cache from the distances to the
-sums, where batched products of nine rows pass over memory for each. Scratch rows are a whole number of vectors long;
-what lies beyond the cell's pixels weighs nothing. Products take three rows at once and keep their sums in registers.
+A cell's features, its nine weights per pixel and their gradients stay in the processor's cache from the distances to
+the sums; batched products of nine rows would pass over memory each time. Scratch rows are padded to a multiple of the
+vector length; padding has weight 0. Products take three rows at once and keep their sums in registers.
 
-All is one function, inlined by numba: of helpers with sums in any order, code that was just compiled and code that was
-read from the cache round differently, and a run that goes on would not repeat the one that was not interrupted.
+numba inlines all helpers into one function. Helpers that may reorder sums would round differently when just compiled
+and when read from the cache, so that a resumed run would differ from an uninterrupted one.
 """
 
 import numpy as np
@@ -13,17 +13,17 @@ import numpy as np
 from supercuts.core._kernels import _exp2
 from supercuts.core.compiled import inlined_helper, kernel, sum_kernel
 
-_LANES = 16  # float32 in the widest vectors
+_LANES = 16  # number of float32 in the widest vectors
 _OUTSIDE = np.float32(-1e16)
 _LOG2_E = np.float32(1.4426950408889634)
 _LEAST_MASS = np.float32(1e-16)
-_LEAST = np.float32(-126)  # 2 to a smaller power is no normal number
+_LEAST = np.float32(-126)  # 2 to a smaller power is not a normal number
 _MANTISSA_BITS = np.int32(23)
 
 
 @kernel
 def lay_out(maps, ys, xs, cells):
-    """Set cells (N, C, P) to the pixels of maps (C, H, W); ys, xs (rows, ph), (cols, pw) hold their coordinates."""
+    """Set cells (N, C, P) to the pixels of maps (C, H, W) at the coordinates ys (rows, ph) and xs (cols, pw)."""
     (rows, ph), (cols, pw) = ys.shape, xs.shape
     for c in range(maps.shape[0]):
         for r in range(rows):
@@ -127,7 +127,7 @@ def _set_dots(rows, f, n_channels, out):
 
 @inlined_helper
 def _softmax(rows, mask):
-    """Turn nine rows of logits into weights times mask, to 6e-6 of each."""
+    """Turn nine rows of logits into weights times mask, with a relative error of at most 6e-6."""
     width = rows.shape[1]
     bits = rows.view(np.int32)
     top, total = np.empty(width, np.float32), np.empty(width, np.float32)
@@ -144,7 +144,7 @@ def _softmax(rows, mask):
             r = x - whole
             rows[k, q] = _exp2(r)
             bits[k, q] += np.int32(whole) << _MANTISSA_BITS  # times 2 to the whole part
-            rows[k, q] = rows[k, q] if x > _LEAST else np.float32(0)  # nothing outside the grid
+            rows[k, q] = rows[k, q] if x > _LEAST else np.float32(0)  # weight 0 outside the grid
             total[q] += rows[k, q]
     for q in range(width):
         total[q] = mask[q] / total[q]
@@ -155,7 +155,7 @@ def _softmax(rows, mask):
 
 @inlined_helper
 def _set_rows(rows, values):
-    """Set the start of rows to values; what is beyond stays."""
+    """Copy values to the start of rows; padding is unchanged."""
     for c in range(values.shape[0]):
         for q in range(values.shape[1]):
             rows[c, q] = values[c, q]
@@ -163,10 +163,10 @@ def _set_rows(rows, values):
 
 @inlined_helper
 def _iterate(cells, centers, weights, is_kept, given, near, is_pixel, start):
-    """Set weights (M, 9, P) to Q, if it is kept, and given (M, 9, C + 1) to what each cell adds to its candidates.
+    """Set weights (M, 9, P) to Q, if it is kept, and given (M, 9, C + 1) to each cell's contributions to candidates.
 
-    That is sums and mass. cells (M, C, P) may be a part of all, from cell `start` on, with is_pixel of that part;
-    centers and near are of all.
+    Contributions are sums and mass. cells (M, C, P) may be a part of all cells, from cell `start` on, with is_pixel of
+    that part; centers and near are those of all cells.
     """
     n = near.shape[0]
     n_channels, n_pixels = cells.shape[1:]
@@ -180,7 +180,7 @@ def _iterate(cells, centers, weights, is_kept, given, near, is_pixel, start):
     bias = np.empty(9, np.float32)
     for i in range(cells.shape[0]):
         own = start + i
-        first = own - own % n  # of the image
+        first = own - own % n  # first cell of the image
         for k in range(9):
             m = near[own - first, k]
             if m == n:
@@ -212,11 +212,11 @@ def _iterate(cells, centers, weights, is_kept, given, near, is_pixel, start):
 
 @inlined_helper
 def _iterate_backward(cells, centers, to_given, to_weights, weights, to_cells, given, near):
-    """Add the gradient of the cells to to_cells, and set what gives that of the centres.
+    """Add the gradient of the cells to to_cells, and set given, from which that of the centres follows.
 
-    to_given (M + images, C + 1) is the gradient of the sums and mass of each superpixel, N + 1 an image, of which the
-    last is zero; to_weights (M, 9, P) that of Q beyond them, or (0, 9, P) for none. given (M, 9, C + 1) is set to the
-    sums over pixels of 2 g f and of 2 g, for the gradient g of the logits.
+    to_given (M + images, C + 1) is the gradient of the sums and mass of each superpixel: N + 1 rows per image, the last
+    of them zero. to_weights (M, 9, P) is the further gradient of Q, or (0, 9, P) for none. given (M, 9, C + 1) is set
+    to the sums over pixels of 2 g f and of 2 g, for the gradient g of the logits.
     """
     n = near.shape[0]
     n_channels, n_pixels = cells.shape[1:]
@@ -266,11 +266,11 @@ def _iterate_backward(cells, centers, to_given, to_weights, weights, to_cells, g
 
 @inlined_helper
 def _receive(given, near, i, received):
-    """Set received (C + 1,) to the sum of what the cells around cell i give to it."""
+    """Set received (C + 1,) to the sum of the contributions of nearby cells to cell i."""
     n = near.shape[0]
     received[:] = 0
     for k in range(9):
-        m = near[i % n, 8 - k]  # of which i is candidate k
+        m = near[i % n, 8 - k]  # the cell whose candidate k is i
         if m < n:
             for c in range(received.size):
                 received[c] += given[i - i % n + m, k, c]
@@ -278,7 +278,7 @@ def _receive(given, near, i, received):
 
 @sum_kernel
 def mean_of_cells(cells, is_pixel, centers):
-    """Set centers (S, C) to the mean features of cells (S, C, P); 0 of a cell without pixels."""
+    """Set centers (S, C) to the mean features of cells (S, C, P); 0 for a cell without pixels."""
     n, n_channels = is_pixel.shape[0], cells.shape[1]
     for i in range(cells.shape[0]):
         for c in range(n_channels):
@@ -291,13 +291,13 @@ def mean_of_cells(cells, is_pixel, centers):
 
 @sum_kernel
 def iterate(cells, centers, weights, is_kept, given, near, is_pixel, start):
-    """Assign the pixels of S cells, of which the first is cell `start` of centers (N, C) and near (N, 9)."""
+    """Assign the pixels of S cells, the first being cell `start` of centers (N, C) and near (N, 9)."""
     _iterate(cells, centers, weights, is_kept, given, near, is_pixel, start)
 
 
 @sum_kernel
 def update(given, near, centers):
-    """Set centers (N, C) to the means of what cells have given (N, 9, C + 1); one that gets nothing stays."""
+    """Set centers (N, C) to means of the contributions given (N, 9, C + 1); a centre without any is unchanged."""
     n_channels = centers.shape[1]
     received = np.empty(n_channels + 1, np.float32)
     for i in range(centers.shape[0]):
@@ -310,10 +310,10 @@ def update(given, near, centers):
 
 @sum_kernel
 def run(cells, weights, centers, mass, near, is_pixel):
-    """Iterate from the mean features of each cell, as often as mass (T, M) has rows.
+    """Run T iterations from the mean features of each cell, one for each row of mass (T, M).
 
-    Sets centers (T + 1, M, C), from those of the start on, mass and Q, of all iterations in weights (T, M, 9, P) or of
-    the last in (1, M, 9, P).
+    Sets centers (T + 1, M, C), starting with the initial ones, mass, and weights to Q: (T, M, 9, P) for that of all
+    iterations, (1, M, 9, P) for that of the last.
     """
     n_iterations, n_cells = mass.shape
     n, n_channels = near.shape[0], cells.shape[1]
@@ -328,7 +328,7 @@ def run(cells, weights, centers, mass, near, is_pixel):
     received = np.empty(n_channels + 1, np.float32)
     for t in range(n_iterations):
         row = min(t, weights.shape[0] - 1)
-        is_kept = t == row or t == n_iterations - 1  # else the next iteration would write over it
+        is_kept = t == row or t == n_iterations - 1  # else the next iteration would overwrite it
         _iterate(cells, centers[t], weights[row], is_kept, given, near, is_pixel, 0)
         for i in range(n_cells):
             _receive(given, near, i, received)
@@ -340,9 +340,9 @@ def run(cells, weights, centers, mass, near, is_pixel):
 
 @sum_kernel
 def run_backward(cells, weights, centers, mass, to_weights, to_centers, to_mass, to_cells, near, is_pixel):
-    """Set to_cells (M, C, P) to the gradient of the cells from those of the last Q, centres and mass.
+    """Set to_cells (M, C, P) to the gradient of the cells, given those of the last Q, centres and mass.
 
-    to_centers (M, C) and to_mass (M,) are used up.
+    to_centers (M, C) and to_mass (M,) are overwritten.
     """
     n_iterations, n_cells = mass.shape
     n, n_channels = near.shape[0], cells.shape[1]
@@ -359,7 +359,7 @@ def run_backward(cells, weights, centers, mass, to_weights, to_centers, to_mass,
                 # centers = sums / mass
                 row[c] = to_centers[i, c] / max(mass[t, i], _LEAST_MASS)
                 row[n_channels] -= row[c] * centers[t + 1, i, c]
-        beyond = to_weights if t == n_iterations - 1 else nothing  # of Q and mass, only the last ones are returned
+        beyond = to_weights if t == n_iterations - 1 else nothing  # only the last Q and mass are returned
         to_mass[:] = 0
         _iterate_backward(cells, centers[t], to_given, beyond, weights[t], to_cells, given, near)
         for i in range(n_cells):

@@ -10,7 +10,7 @@ from supercuts.core.compiled import fast_helper, helper, inlined_helper, kernel
 
 @fast_helper
 def _lab(red, green, blue, tables, out):
-    """Set out (3,) to Lab of bytes, to the last bit as images._kernels.lab_from_rgb."""
+    """Set out (3,) to the Lab colour of RGB bytes, identical in every bit to images._kernels.lab_from_rgb."""
     linear, mix, curve = tables
     n_steps = np.float32(curve.size - 2)
     red, green, blue = linear[red], linear[green], linear[blue]
@@ -27,7 +27,7 @@ def _lab(red, green, blue, tables, out):
 
 
 def _set_color(color, y, x, tables, out):
-    """Set the start of out to the colour of a pixel; return how many channels that are."""
+    """Set the start of out to the colour of a pixel; return its number of channels."""
     raise NotImplementedError
 
 
@@ -62,7 +62,7 @@ def _look_up(y, x, maps, scales, tables, out):
         out[at + c] = color_scale * (np.float32(bands[y, x, c]) * band_scale)
     at += bands.shape[2]
     row, column = y, x
-    if stride > 1:  # divisions would take longer than all the rest
+    if stride > 1:  # skipped otherwise, because the divisions would take most of the time
         row, column = y // stride, x // stride
     out[at] = np.float32(y) * position_scale
     out[at + 1] = np.float32(x) * position_scale
@@ -102,7 +102,7 @@ def _color_distance_of_its_type(color, y, x, scale, tables, lab, centers, label)
 
 @inlined_helper
 def _squared_distance(y, x, label, maps, scales, tables, centers, lab):
-    """Return the squared distance of a pixel's SSN features, those of _look_up, to a centre; lab (3,) is scratch."""
+    """Return the squared distance of a pixel's SSN features (as in _look_up) to a centre; lab (3,) is scratch."""
     color, bands, embeddings = maps
     color_scale, position_scale, band_scale, stride = scales
     total = _color_distance(color, y, x, color_scale, tables, lab, centers, label)
@@ -126,7 +126,7 @@ def _squared_distance(y, x, label, maps, scales, tables, centers, lab):
 
 @kernel
 def double(labels, out):
-    """Set out (H, W) to labels (h, w), each of which covers 2 x 2 pixels."""
+    """Set out (H, W) to labels (h, w), so that each label covers 2 x 2 pixels."""
     height, width = out.shape
     for y in range(height):
         line = labels[y // 2]
@@ -134,14 +134,14 @@ def double(labels, out):
             out[y, x] = line[x // 2]
 
 
-# the 8 neighbours in a ring from above, clockwise: even ones share a side with the pixel
+# the 8 neighbours in a ring, clockwise from above; even ones share a side with the pixel
 _DY = (-1, -1, 0, 1, 1, 1, 0, -1)
 _DX = (0, 1, 1, 1, 0, -1, -1, -1)
 
 
 @helper
 def _is_at_border(labels, y, x):
-    """Tell whether a pixel shares a side with one of another region, of 0..N-1."""
+    """Return whether a pixel shares a side with a pixel of another region in 0..N-1."""
     own = labels[y, x]
     left = labels[y, x - 1] if x > 0 else own
     right = labels[y, x + 1] if x + 1 < labels.shape[1] else own
@@ -157,7 +157,7 @@ def _is_at_border(labels, y, x):
 
 @helper
 def _is_simple(ring, label):
-    """Tell whether a region stays connected without the pixel: its side neighbours are one piece within the ring."""
+    """Return whether a region stays connected without the pixel: its side neighbours are one piece of the ring."""
     n_sides, n_links = 0, 0
     for i in range(0, 8, 2):
         if ring[i] == label:
@@ -182,22 +182,22 @@ def _distance(feature, color, embedding, region, weights):
 
 @inlined_helper
 def _pull(boundary, power):
-    """Return what a neighbour of another region costs."""
+    """Return the cost of a neighbour in another region."""
     pull = np.float32(1) - boundary
     return pull if power == 1 else pull**power
 
 
 @kernel
 def smooth_rows(labels, is_due, due, rows, boundary, first, maps, scales, tables, color, embedding, weights):
-    """Sweep once over some rows: give border pixels to the neighbouring region of lowest energy.
+    """Sweep once over some rows, move border pixels to the adjacent region of lowest energy, and return their number.
 
-    Returns how many pixels moved. boundary starts at row `first`; maps, scales and tables are what _look_up takes;
-    weights are those of colour, embedding and diagonal, and the power of the pull.
+    boundary starts at row `first`; maps, scales and tables are those of _look_up; weights holds the weights of colour,
+    embedding and diagonal neighbours, and the power of the pull.
 
     The energy of pixel p in region i is its distance to the means of i, plus min(pull_p, pull_q) for each of its 8
-    neighbours q outside i (times `diagonal` for the diagonal ones). A pixel moves only if its old region stays
-    connected and keeps a pixel. is_due (H, 8 w) says which pixels to look at, a few in a hundred and fewer in each
-    sweep, for those around one that moved are due again; due (H, w) is the same as words of eight.
+    neighbours q outside i (times `diagonal` for diagonal ones). A pixel moves only if its old region stays connected
+    and keeps a pixel. is_due (H, 8 w) marks the pixels to visit: a few percent, fewer in each sweep, because only those
+    around a moved pixel become due again. due (H, w) is the same array in words of eight.
     """
     diagonal, power = weights[2], np.float32(weights[3])
     feature = np.empty(color.shape[1] + 2 + embedding.shape[1], np.float32)
@@ -240,7 +240,7 @@ def smooth_rows(labels, is_due, due, rows, boundary, first, maps, scales, tables
                             gain += pulls[j]
                         elif ring[j] == other:
                             gain -= pulls[j]
-                    if gain < lowest - 1e-6:  # rounding must not move pixels to and fro
+                    if gain < lowest - 1e-6:  # rounding must not move pixels back and forth
                         best, lowest = other, gain
                 if best != own:
                     labels[y, x] = best
