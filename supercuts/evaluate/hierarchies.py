@@ -22,7 +22,7 @@ from supercuts.metrics.superpixel import check_label_map
 
 @runtime_checkable  # the tests check annotations at run time
 class TreeArrays(Protocol):
-    """What the regions of a tree are scored by: leaf ids of pixels, parents and altitudes, leaves first."""
+    """A tree whose regions can be scored: leaf ids of pixels, parents and altitudes, leaves first."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -47,13 +47,13 @@ class ContouredTree(TreeArrays, Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HierarchyScores:
-    """What one image contributes to every benchmark; None where the result has no such thing, or it was not asked for.
+    """Scores of one image for every benchmark; None where they are undefined or were not requested.
 
     regions        covering, PRI, VI; None for soft boundary maps
     objects_parts  F of objects and parts; None for soft boundary maps
     pooled_iou     mIoU of Kim and Kanezaki; None for soft boundary maps
-    nodes          best node and best cut; None for what is no tree
-    boundaries     matched boundary pixels; None when left out
+    nodes          best node and best cut; None for results that are not a tree
+    boundaries     matched boundary pixels; None if not requested
     """
 
     regions: RegionScores | None = None
@@ -75,14 +75,14 @@ _PREFIX = {"objects_parts": "objects_parts_", "pooled_iou": "miou_", "boundaries
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HierarchyTable:
-    """Hierarchy scores over a dataset; names and scores (one per image) are in the order of the samples."""
+    """Hierarchy scores over a dataset; names and scores, one per image, are in the order of the samples."""
 
     names: tuple[str, ...]
     scores: tuple[HierarchyScores, ...]
 
     @property
     def figures(self) -> dict[str, float]:
-        """Every figure over all images by name: `covering_ods`, `boundary_ods_f`, `boundary_ap`, ...."""
+        """All figures over all images by name: `covering_ods`, `boundary_ods_f`, `boundary_ap`, ...."""
         return summarise(self.scores)
 
     def interval_95(self) -> dict[str, tuple[float, float]]:
@@ -121,7 +121,7 @@ def score_contour_map(
 def score_segmentations(
     label_maps: Sequence[Int[np.ndarray, "_ _"]], truths: Sequence[np.ndarray], boundaries: bool = True
 ) -> HierarchyScores:
-    """Score a list of segmentations of one image, nested or not; their thresholds are 1, 2, ...."""
+    """Score a list of segmentations of one image, nested or not, at the thresholds 1, 2, ...."""
     if len(label_maps) == 0:
         raise InputError("There are no segmentations: give at least one label map of the image.")
     for labels in label_maps:
@@ -142,7 +142,7 @@ def score_soft_map(
     thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
     nms: bool = False,
 ) -> HierarchyScores:
-    """Score a soft boundary map, after non-maximum suppression if asked for: thick responses need it."""
+    """Score a soft boundary map; nms=True applies non-maximum suppression first, which thick responses need."""
     check_truths(strength.shape, truths)
     drawn = [thin_boundaries(truth) for truth in truths]
     strength = suppress_non_maxima(strength) if nms else strength
@@ -152,7 +152,7 @@ def score_soft_map(
 def score_regions(
     tree: TreeArrays, truths: Sequence[np.ndarray], thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS
 ) -> RegionScores:
-    """Score covering, PRI and VI of a tree alone."""
+    """Return only the covering, PRI and VI of a tree."""
     return region.tree_scores(_tables(tree, truths), tree.parents, tree.altitudes, thresholds)
 
 
@@ -162,7 +162,7 @@ def evaluate_hierarchies(
     thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
     boundaries: bool = True,
 ) -> HierarchyTable:
-    """Score hierarchies, one per sample in the same order, or made one at a time by a function of the RGB image."""
+    """Score hierarchies: one per sample in the same order, or those that a function returns for each RGB image."""
     scores = []
     for sample, _, hierarchy in pair(predictions, samples):
         with naming(sample.name):
@@ -171,7 +171,7 @@ def evaluate_hierarchies(
 
 
 def summarise(scores: Sequence[HierarchyScores]) -> dict[str, float]:
-    """Return the figures of every benchmark that all the images contribute to."""
+    """Return the figures of every benchmark for which all images have scores."""
     if len(scores) == 0:
         raise InputError("There are no images to summarise: give the scores of at least one.")
     figures: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Write the report of an evaluation: one JSON document and CSV tables beside it."""
+"""Write the report of an evaluation: one JSON document and CSV tables next to it."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ _Score = TypeVar("_Score")
 
 
 def run_facts(data: str, n_images: int) -> dict[str, str]:
-    """Return what figures must be quoted with."""
+    """Return the facts to quote with the figures: date, versions, data, number of images, kind of intervals."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "version": f"supercuts {package_version()}, Python {platform.python_version()}",
@@ -36,7 +36,7 @@ def run_facts(data: str, n_images: int) -> dict[str, str]:
 
 
 def superpixel_document(facts: Mapping[str, str], results: Sequence[MethodResult[SuperpixelScores]]) -> dict[str, Any]:
-    """Return figures and intervals over mean, best and worst annotator, and the scores of each image."""
+    """Return figures and intervals for the mean, best and worst annotator, and the scores of each image."""
     methods = []
     for result in results:
         entry = _describe(result)
@@ -50,7 +50,7 @@ def superpixel_document(facts: Mapping[str, str], results: Sequence[MethodResult
 
 
 def hierarchy_document(facts: Mapping[str, str], results: Sequence[MethodResult[HierarchyScores]]) -> dict[str, Any]:
-    """Return figures and intervals, and the figures of each image by itself, where ODS and OIS are the same."""
+    """Return figures and intervals, and the figures of each single image, for which ODS equals OIS."""
     methods = []
     for result in results:
         entry = _describe(result)
@@ -69,7 +69,7 @@ def figures_document(
     results: Sequence[MethodResult[_Score]],
     summarise: Callable[[Sequence[_Score]], Mapping[str, float]],
 ) -> dict[str, Any]:
-    """Return figures and intervals of any scores, and each image's own figures; those that are NaN are left out."""
+    """Return figures and intervals of scores of any kind, and each image's own figures; NaN figures are left out."""
     methods = []
     for result in results:
         entry = _describe(result)
@@ -117,7 +117,7 @@ def write_hierarchies(
 
 
 def _superpixel_rows(results: Sequence[MethodResult[SuperpixelScores]]) -> Iterable[dict[str, Any]]:
-    """Yield one row per method, image, and mean, best or worst annotator."""
+    """Yield one row per method, image and reduction over annotators (mean, best, worst)."""
     for result in results:
         for name, scores in result.scores.items():
             for over in ANNOTATORS:
@@ -125,7 +125,7 @@ def _superpixel_rows(results: Sequence[MethodResult[SuperpixelScores]]) -> Itera
 
 
 def _image_rows(document: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    """Yield one row per method and image of a document of one row of figures per image."""
+    """Yield one row per method and image of a document that has one set of figures per image."""
     for entry in document["methods"]:
         for name, figures in entry.get("images", {}).items():
             yield {"method": entry["method"], "image": name, **figures}
@@ -142,13 +142,13 @@ def _threshold_rows(results: Sequence[MethodResult[HierarchyScores]]) -> Iterabl
 
 
 def write_report(path: Path, document: object) -> None:
-    """Write a JSON file; a figure that is not a number becomes null, which standard JSON has instead."""
+    """Write a JSON file; NaN and infinite figures become null, because standard JSON has no such numbers."""
     standard = json.loads(json.dumps(document), parse_constant=lambda _: None)
     files.write_json(path, standard, indent=1)
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows under the union of their columns, in the order in which those first appear."""
+    """Write rows as CSV; the columns are the union of the rows' columns, in order of first appearance."""
     listed = list(rows)
     columns = list(dict.fromkeys(name for row in listed for name in row))
     with (

@@ -1,4 +1,4 @@
-"""Score superpixels: one label map against all annotators, and the means over a dataset."""
+"""Score superpixels: one label map against all annotators, and means over a dataset."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -20,17 +20,17 @@ _LOWER_IS_BETTER = ("undersegmentation_error", "undersegmentation_error_correcte
 
 @dataclass(frozen=True, slots=True)
 class SuperpixelFigures:
-    """Scores as single numbers: of one image over its annotators, or the mean of that over images.
+    """Scores as single numbers: those of one image, reduced over its annotators, or their means over images.
 
     asa                                in (0, 1], higher is better
     undersegmentation_error            Neubert and Protzel, lower is better
     undersegmentation_error_corrected  Van den Bergh et al., 1 - asa
     boundary_recall, boundary_precision  within 0.0025 of the diagonal, rounded: 1 pixel for BSDS500
-    boundary_recall_1px, boundary_recall_2px  within that radius
+    boundary_recall_1px, boundary_recall_2px  within 1 and 2 pixels
     compactness                        in (0, pi/4]
     explained_variation                in [0, 1], of the Lab colours; NaN without an image
-    n_superpixels                      ids present
-    n_fragments                        4-connected components beyond one per id
+    n_superpixels                      number of different ids
+    n_fragments                        number of 4-connected components beyond one per id
     """
 
     asa: float
@@ -63,7 +63,7 @@ class SuperpixelScores:
     n_fragments: int
 
     def over(self, annotators: str) -> SuperpixelFigures:
-        """Return the mean over annotators, or each score against the annotator that it is best or worst with."""
+        """Return the mean of each score over annotators, or its best or worst value."""
         check_choice("annotators", annotators, ANNOTATORS)
 
         def reduce(name: str, values: np.ndarray | float) -> float:
@@ -79,13 +79,13 @@ class SuperpixelScores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SuperpixelTable:
-    """Superpixel scores over a dataset; names and scores (one per image) are in the order of the samples."""
+    """Superpixel scores over a dataset; names and scores, one per image, are in the order of the samples."""
 
     names: tuple[str, ...]
     scores: tuple[SuperpixelScores, ...]
 
     def mean(self, annotators: str = "mean") -> SuperpixelFigures:
-        """Return the mean over images of each figure over annotators."""
+        """Return the means over images of the figures that `over(annotators)` gives."""
         return SuperpixelFigures(*np.mean(self._values(annotators), axis=0).tolist())
 
     def interval_95(self, annotators: str = "mean") -> dict[str, tuple[float, float]]:
@@ -138,7 +138,7 @@ def score_superpixels(
 def evaluate_superpixels(
     predictions: Callable[[np.ndarray], np.ndarray] | Iterable[np.ndarray], samples: Sequence[Sample]
 ) -> SuperpixelTable:
-    """Score label maps, one per sample in the same order, or made one at a time by a function of the RGB image."""
+    """Score label maps: one per sample in the same order, or those that a function returns for each RGB image."""
     scores = []
     for sample, image, labels in pair(predictions, samples):
         with naming(sample.name):

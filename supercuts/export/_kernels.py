@@ -1,4 +1,4 @@
-"""Compiled walk around the pixels of a region."""
+"""Compiled loops that trace the outlines of regions."""
 
 import numpy as np
 
@@ -7,13 +7,13 @@ from supercuts.core.compiled import allocating_helper, kernel
 
 @kernel
 def order_leaves(parents, n_leaves):
-    """Return (M,) first and last + 1 rank of the leaves below each node; a leaf's own rank is its first."""
+    """Return (M,) first and last + 1 rank of the leaves below each node; a leaf's first rank is its own rank."""
     n_below = np.zeros(parents.size, np.int64)
     n_below[:n_leaves] = 1
     for node in range(parents.size - 1):
         n_below[parents[node]] += n_below[node]
     first = np.zeros(parents.size, np.int64)
-    following = np.zeros(parents.size, np.int64)  # rank that the next child gets
+    following = np.zeros(parents.size, np.int64)  # rank offset of the next child
     for node in range(parents.size - 2, -1, -1):
         parent = parents[node]
         first[node] = first[parent] + following[parent]
@@ -23,7 +23,7 @@ def order_leaves(parents, n_leaves):
 
 @kernel
 def mark_corners(labels):
-    """Return (H+1, W+1) bool: the pixel corners where a border between superpixels, or the frame, is not straight."""
+    """Return (H+1, W+1) bool: the pixel corners where superpixel borders or the image frame bend or meet."""
     height, width = labels.shape
     is_corner = np.zeros((height + 1, width + 1), np.bool_)
     for y in range(height + 1):
@@ -38,7 +38,7 @@ def mark_corners(labels):
 
 @allocating_helper
 def _number_pieces(labels, rank, low, high, box):
-    """Return the 4-connected piece 1, 2, ... of each pixel of the node in its box, 0 outside, with a frame of 0."""
+    """Return the 4-connected piece 1, 2, ... of each pixel in the node's box, 0 outside the node, zero-padded by 1."""
     height, width = box[2] - box[0], box[3] - box[1]
     piece = np.zeros((height + 2, width + 2), np.int32)
     for y in range(height):
@@ -69,9 +69,10 @@ def _number_pieces(labels, rank, low, high, box):
 
 @kernel
 def trace(labels, is_corner, rank, low, high, box):
-    """Return the corners (P, 2) x y of all rings of a node, and per ring its end in them and its piece.
+    """Return the corners (P, 2), x y, of all rings of a node; per ring, the index of its end and its piece.
 
-    A ring has its piece on the right as one looks at the picture: outer rings run clockwise, those of holes against it.
+    The piece lies to the right of its rings in the displayed image: outer rings run clockwise, rings of holes
+    counter-clockwise.
     """
     piece = _number_pieces(labels, rank, low, high, box)
     height, width = piece.shape
@@ -82,14 +83,14 @@ def trace(labels, is_corner, rank, low, high, box):
             n_tops += piece[y, x] > 0 and piece[y - 1, x] != piece[y, x]
     corners = np.empty((n_sides, 2), np.int32)
     ends, pieces = np.empty(n_tops, np.int64), np.empty(n_tops, np.int32)
-    is_walked = np.zeros(piece.shape, np.bool_)  # along the top of the pixel: every ring goes east somewhere
+    is_walked = np.zeros(piece.shape, np.bool_)  # top side of each pixel: every ring has a side that runs east
     n_corners, n_rings = 0, 0
     for top in range(1, height):
         for start in range(1, width):
             own = piece[top, start]
             if own == 0 or piece[top - 1, start] == own or is_walked[top, start]:
                 continue
-            y, x, dy, dx = top, start, 0, 1  # the corner (y, x) is the upper left one of the pixel (y, x)
+            y, x, dy, dx = top, start, 0, 1  # corner (y, x) is the upper left corner of pixel (y, x)
             while not (dx == 1 and is_walked[y, x]):
                 if dx == 1:
                     is_walked[y, x] = True
@@ -97,11 +98,11 @@ def trace(labels, is_corner, rank, low, high, box):
                     corners[n_corners, 0], corners[n_corners, 1] = x - 1 + box[1], y - 1 + box[0]
                     n_corners += 1
                 y, x = y + dy, x + dx
-                # the pixels ahead: left and right of the way
+                # the pixels ahead, left and right of the path
                 left_y, left_x = y + (dy - dx - 1) // 2, x + (dx + dy - 1) // 2
                 right_y, right_x = y + (dy + dx - 1) // 2, x + (dx - dy - 1) // 2
-                # where the piece meets itself at a corner it closes a hole there, which gets a ring of its own: keeping
-                # left walks around one of the two, so that no ring touches itself
+                # a piece that meets itself at a corner encloses a hole there, which gets its own ring: turning left
+                # follows only one of the two rings, so that no ring touches itself
                 if piece[left_y, left_x] == own:
                     dy, dx = -dx, dy
                 elif piece[right_y, right_x] != own:

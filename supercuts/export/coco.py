@@ -14,7 +14,7 @@ from supercuts.hierarchy.tree import Hierarchy
 
 
 def node_rles(hierarchy: Hierarchy) -> list[dict[str, Any]]:
-    """Return the compressed run lengths of each of the M nodes; an inner node's are merged from its children's."""
+    """Return the compressed run lengths of each of the M nodes; those of inner nodes merge their children's."""
     check_installed(("pycocotools",), extra="export")
     from pycocotools import mask
 
@@ -29,7 +29,7 @@ def node_rles(hierarchy: Hierarchy) -> list[dict[str, Any]]:
 
 
 def _leaf_counts(hierarchy: Hierarchy) -> list[dict[str, Any]]:
-    """Return the uncompressed run lengths of each leaf: pixels outside, inside, outside, ... down the columns."""
+    """Return the uncompressed run lengths of each leaf, column by column: pixels outside, inside, outside, ...."""
     flat = hierarchy.labels.ravel(order="F")
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     ends = np.concatenate([starts[1:], [flat.size]])
@@ -45,7 +45,7 @@ def _leaf_counts(hierarchy: Hierarchy) -> list[dict[str, Any]]:
 
 
 def write_coco(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
-    """Write one annotation a node, leaves first, root last; the root's parent_id is None."""
+    """Write one annotation per node, leaves first, root last; the root's parent_id is None."""
     check_choice("suffix of a COCO file", Path(path).suffix.lower(), (".json",))
     height, width = hierarchy.shape
     name = hierarchy.source_name or Path(path).stem
@@ -80,7 +80,7 @@ def _annotations(hierarchy: Hierarchy) -> list[dict[str, object]]:
 
 
 def altitude_spans(hierarchy: Hierarchy) -> Float64[np.ndarray, " nodes"]:
-    """Return over which part of the altitudes 0..1 a node is a region of cut(altitude=): its own up to its parent's."""
+    """Return each node's parent's altitude minus its own: the share of 0..1 where cut(altitude=) has it as a region."""
     altitudes = hierarchy.altitudes.astype(np.float64)
     above = altitudes[hierarchy.parents]
     above[-1] = 1

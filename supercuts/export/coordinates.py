@@ -1,4 +1,4 @@
-"""Coordinates of an export: pixels, or a map's reference system."""
+"""Coordinates of an export: pixels or map coordinates."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from supercuts.core.errors import FileFormatError, InputError
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.georeference import Georeference
 
-PIXELS = Georeference()  # of an image that is not georeferenced
+PIXELS = Georeference()  # pixel coordinates, for images that are not georeferenced
 _CODE = re.compile(r"(EPSG|ESRI|OGC|IGNF|IAU_2015|urn:ogc:def:crs):[\w.:+-]+|WGS84|WGS72|NAD27|NAD83", re.IGNORECASE)
 _WKT = re.compile(
     r"\s*(GEOGCS|GEOCCS|PROJCS|VERT_CS|COMPD_CS|FITTED_CS|LOCAL_CS|(GEOD|GEODETIC|GEOG|GEOGRAPHIC|PROJ|PROJECTED|VERT|"
@@ -20,14 +20,14 @@ _REMEDY = 'Name the image that was segmented: like="scene.tif" (--like).'
 
 
 def georeference_of(hierarchy: Hierarchy, like: str | os.PathLike[str] | None) -> Georeference:
-    """Return where `like` says that the pixels lie, else what the hierarchy knows of the image, else PIXELS."""
+    """Return the georeference of `like`; if None, that of the hierarchy, or PIXELS if it has none."""
     if like is not None:
         return read_georeference(like, hierarchy.shape)
     return hierarchy.georeference or PIXELS
 
 
 def read_georeference(path: str | os.PathLike[str], shape: tuple[int, int]) -> Georeference:
-    """Return where the pixels of a file lie that rasterio reads, such as a GeoTIFF of the image that was segmented."""
+    """Return the georeference of a file that rasterio reads, such as a GeoTIFF of the segmented image."""
     from supercuts.images.formats.tiff import read_map  # slow to import
 
     try:
@@ -45,7 +45,7 @@ def read_georeference(path: str | os.PathLike[str], shape: tuple[int, int]) -> G
 
 
 def epsg_number(crs: str) -> int | None:
-    """Return the EPSG number of a coordinate reference system; of one given as WKT the one that it is most like."""
+    """Return the EPSG number of a coordinate reference system; for WKT, the best match, or None if there is none."""
     if number := re.fullmatch(r"EPSG:(\d+)", crs):
         return int(number[1])
     code = crs_of_rasterio(crs).to_epsg()
@@ -53,13 +53,13 @@ def epsg_number(crs: str) -> int | None:
 
 
 def check_crs(crs: str) -> None:
-    """Raise InputError unless text is a code or a definition: GDAL opens anything else as a file, or an address."""
+    """Raise InputError unless crs is a code or a definition: GDAL opens any other text as a file or a URL."""
     if not (_CODE.fullmatch(crs) or _WKT.match(crs) or _PROJ.fullmatch(crs)):
         raise InputError(f'crs={crs!r:.200} is neither a code such as "EPSG:32632" nor WKT. {_REMEDY}')
 
 
 def crs_of_rasterio(crs: str | None) -> Any:
-    """Return the CRS that rasterio writes; refuse what it does not know."""
+    """Return the CRS object that rasterio writes; raise InputError if rasterio does not recognise it."""
     if crs is None:
         return None
     check_crs(crs)

@@ -1,4 +1,4 @@
-"""The regions of a hierarchy as a graph, its tree as a graph or linkage matrix: networkx, scipy, PyTorch Geometric."""
+"""Export regions and trees as graphs or linkage matrices, for networkx, scipy and PyTorch Geometric."""
 
 import io
 import json
@@ -32,7 +32,7 @@ def region_graph(hierarchy: Hierarchy, part: Partition) -> RegionGraph:
 
 
 def write_rag(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None) -> None:
-    """Write the graph of one cut's regions, without one that of the superpixels."""
+    """Write the graph of one cut's regions; if `how` is None, that of the superpixels."""
     check_graphml(path)
     part = partitions(hierarchy, how)[-1]
     graph = region_graph(hierarchy, part).to_networkx()
@@ -42,12 +42,12 @@ def write_rag(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granulari
 
 
 def check_graphml(path: str | os.PathLike[str]) -> None:
-    """Refuse what is neither GraphML nor JSON."""
+    """Raise InputError unless the suffix is that of GraphML or JSON."""
     check_choice("suffix of a graph", Path(path).suffix.lower(), (".graphml", ".json"))
 
 
 def write_graph(path: str | os.PathLike[str], graph: "nx.Graph") -> None:
-    """Write a graph in the format that the suffix names."""
+    """Write a graph in the format given by the suffix, .graphml or .json."""
     import networkx as nx
 
     for _, attributes in graph.nodes(data=True):
@@ -65,7 +65,7 @@ def _plain(value: Any) -> Any:
 
 
 def _flat(graph: "nx.Graph") -> "nx.Graph":
-    """Return the graph with one attribute per number of a list: GraphML has no lists."""
+    """Return the graph with each list attribute split into one attribute per number: GraphML has no lists."""
     flat = graph.copy()
     for _, attributes in flat.nodes(data=True):
         for name in [name for name, value in attributes.items() if isinstance(value, list)]:
@@ -74,13 +74,13 @@ def _flat(graph: "nx.Graph") -> "nx.Graph":
 
 
 def write_tree(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
-    """Write the whole tree."""
+    """Write the whole tree as a directed graph."""
     check_graphml(path)
     write_graph(path, tree_graph(hierarchy))
 
 
 def tree_graph(hierarchy: Hierarchy) -> "nx.DiGraph":
-    """Return the tree; nodes carry area, bbox_yxyx, centroid_yx, altitude and level."""
+    """Return the tree, edges from parent to child; nodes have area, bbox_yxyx, centroid_yx, altitude and level."""
     import networkx as nx
 
     columns = hierarchy.region_table().to_dict()
@@ -93,19 +93,19 @@ def tree_graph(hierarchy: Hierarchy) -> "nx.DiGraph":
 
 
 def write_linkage(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
-    """Write the matrix as a .npy file."""
+    """Write the linkage matrix as a .npy file."""
     check_choice("suffix of a linkage matrix", Path(path).suffix.lower(), (".npy",))
     matrix = to_linkage(hierarchy)
     with atomic_path(path) as temporary:
-        buffer = io.BytesIO()  # numpy itself counts the bytes that a full disk does not take, but does not say why
+        buffer = io.BytesIO()  # on a full disk, np.save to a file reports a byte count but not the cause
         np.save(buffer, matrix, allow_pickle=False)
         temporary.write_bytes(buffer.getbuffer())
 
 
 def to_linkage(hierarchy: Hierarchy) -> Float64[np.ndarray, "merges 4"]:
-    """Return the matrix: fcluster(matrix, a, "distance") groups superpixels as cut(altitude=a) does.
+    """Return the linkage matrix: fcluster(matrix, a, "distance") groups superpixels as cut(altitude=a) does.
 
-    Rows rise, equals by node id. A node of more than two children becomes several merges at its altitude.
+    Rows ascend by altitude, ties by node id. A node of more than two children becomes several merges at its altitude.
 
     >>> h = Hierarchy(
     ...     labels=np.array([[0, 1, 2]], dtype=np.int32),
@@ -121,13 +121,13 @@ def to_linkage(hierarchy: Hierarchy) -> Float64[np.ndarray, "merges 4"]:
         raise InputError("a tree of one superpixel has no merge to write: segment with more superpixels.")
     inner = n_leaves + np.argsort(
         hierarchy.altitudes[n_leaves:], kind="stable"
-    )  # children first: they never lie higher
+    )  # children come first: they are never higher than their parent
     place = np.empty(hierarchy.n_nodes, np.int64)
     place[inner] = np.arange(inner.size)
     child = np.argsort(place[parents[:-1]], kind="stable")  # all nodes but the root, grouped by their parents
     parent = parents[child]
     is_first = np.diff(parent, prepend=-1) != 0
-    row = np.cumsum(~is_first) - 1  # the merge that adds this child to the ones before it in its group
+    row = np.cumsum(~is_first) - 1  # merge that adds this child to the earlier ones of its group
     cluster = np.arange(hierarchy.n_nodes)
     is_last = np.roll(is_first, -1)
     cluster[parent[is_last]] = n_leaves + row[is_last]
@@ -135,20 +135,20 @@ def to_linkage(hierarchy: Hierarchy) -> Float64[np.ndarray, "merges 4"]:
     before = np.where(follows_first, cluster[np.roll(child, 1)], n_leaves + row - 1)
     size = _kernels.sum_to_root(parents, np.ones(n_leaves, np.int64))[child]
     total = np.cumsum(size)
-    total -= (total - size)[np.flatnonzero(is_first)[np.cumsum(is_first) - 1]]  # counted within each group
+    total -= (total - size)[np.flatnonzero(is_first)[np.cumsum(is_first) - 1]]  # sums restart with each group
     ends = np.sort(np.stack([before, cluster[child]], axis=1), axis=1)
     matrix: np.ndarray = np.column_stack([ends, hierarchy.altitudes[parent], total])[~is_first].astype(np.float64)
     return matrix
 
 
 def write_pyg(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None) -> None:
-    """Write the graph of one cut's regions, without one that of the superpixels."""
+    """Write the graph of one cut's regions; if `how` is None, that of the superpixels."""
     check_graph_suffix(path)
     write_dict(path, to_data(hierarchy, partitions(hierarchy, how)[-1]).to_dict())
 
 
 def to_data(hierarchy: Hierarchy, part: Partition) -> "Data":
-    """Return the graph as Data: what merging.gnn.graph_data gives, and node (R,), the tree node of each region."""
+    """Return the graph as Data: the fields of merging.gnn.graph_data, and node (R,), the tree node of each region."""
     import torch
 
     from supercuts.merging.gnn import graph_data
@@ -159,7 +159,7 @@ def to_data(hierarchy: Hierarchy, part: Partition) -> "Data":
 
 
 def check_graph_suffix(path: str | os.PathLike[str]) -> None:
-    """Refuse another suffix than torch's."""
+    """Raise InputError unless the suffix is .pt or .pth."""
     check_choice("suffix of a torch file", Path(path).suffix.lower(), (".pt", ".pth"))
 
 
@@ -167,7 +167,7 @@ def write_dict(path: str | os.PathLike[str], values: dict[Any, Any]) -> None:
     """Write a dict of tensors."""
     import torch
 
-    content = io.BytesIO()  # torch reports a full disk as a RuntimeError of its own
+    content = io.BytesIO()  # written in memory: torch reports a full disk as a RuntimeError instead of an OSError
     torch.save(values, content)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.getbuffer())
@@ -182,7 +182,7 @@ def write_pyg_levels(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None
 def to_hetero_data(hierarchy: Hierarchy) -> "HeteroData":
     """Return the levels as HeteroData.
 
-    node types  scene, object, part, superpixels, each with x, pos and node as in pyg.to_data
+    node types  scene, object, part, superpixels, each with x, pos and node as in to_data
     edge types  (level, "touches", level) with edge_index and edge_attr, (finer, "in", coarser) and
                 (coarser, "holds", finer) with edge_index, between each level and the next
     """
@@ -200,7 +200,7 @@ def to_hetero_data(hierarchy: Hierarchy) -> "HeteroData":
         data[part.name, "touches", part.name].edge_attr = graph.edge_attr
     for coarse, fine in pairwise(parts):
         parent = np.empty(fine.nodes.size + 1, np.int64)
-        parent[fine.labels] = coarse.labels  # -1 to the last, which is no region
+        parent[fine.labels] = coarse.labels  # invalid pixels (-1) write to the extra last element
         parent = parent[:-1]
         inside = torch.from_numpy(np.stack([np.arange(parent.size), parent]))
         data[fine.name, "in", coarse.name].edge_index = inside

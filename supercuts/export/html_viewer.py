@@ -1,6 +1,6 @@
-"""Write the interactive viewer: one HTML page that holds the hierarchy, its image and the program.
+"""Write the interactive viewer: one HTML page that contains the hierarchy, its image and the scripts.
 
-The sources are joined into one script: a browser does not load modules beside a page that it opens from a file.
+The sources are joined into one script, because browsers do not load modules for a page opened from a file.
 """
 
 import base64
@@ -35,13 +35,13 @@ _SCRIPTS = (
     "stage",
     "panel",
     "main",
-)  # each uses earlier ones only
+)  # in order of dependency: each uses only earlier ones
 _LINKS = re.compile(r"^import .*?;\n|^export (?=\w)", flags=re.MULTILINE | re.DOTALL)
 _FRAME_PX = 640
-MAX_PIXELS = 32_000_000  # a page of more is larger than browsers open
+MAX_PIXELS = 32_000_000  # browsers do not open the pages of larger images
 _JPEG_QUALITY = 92
-_MOST_FRAMED_BYTES = 1_900_000  # of a cell of a notebook, which saves it
-_MOST_FRAMED_PIXELS = 3_000_000  # pages of more are never as small
+_MOST_FRAMED_BYTES = 1_900_000  # largest page in a notebook cell, which is saved with the notebook
+_MOST_FRAMED_PIXELS = 3_000_000  # pages of larger images always exceed _MOST_FRAMED_BYTES
 _PREVIEW_PX = 720
 
 
@@ -52,18 +52,18 @@ def write_html(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
 
 
 def page(hierarchy: Hierarchy, name: str = "SuperCuts") -> str:
-    """Return the page as text; name is its title and begins the names of files saved from it."""
+    """Return the page as text; name is its title and the prefix of the names of files saved from it."""
     check_viewable(hierarchy)
     template = Template((_SOURCES / "template.html").read_text(encoding="utf-8"))
     script = "".join((_SOURCES / f"{module}.mjs").read_text(encoding="utf-8") for module in _SCRIPTS)
-    # "<" is written as an escape: no name can end the element that holds it
+    # "<" is escaped, so that no name can close the script element that contains it
     payload = json.dumps(_payload(hierarchy, name)).replace("<", "\\u003c")
     style = (_SOURCES / "style.css").read_text(encoding="utf-8")
     return template.substitute(title=html.escape(name), style=style, payload=payload, script=_LINKS.sub("", script))
 
 
 def check_viewable(hierarchy: Hierarchy) -> None:
-    """Refuse what the viewer does not show: images that no browser holds."""
+    """Raise InputError if the image is too large for browsers to show."""
     height, width = hierarchy.shape
     if height * width > MAX_PIXELS:
         raise InputError(
@@ -73,9 +73,9 @@ def check_viewable(hierarchy: Hierarchy) -> None:
 
 
 def frame(hierarchy: Hierarchy) -> str:
-    """Return the page as a frame that a notebook shows, or a preview of what would make the notebook large.
+    """Return the page as an iframe for a notebook; if it would make the notebook large, return a preview.
 
-    Nothing is raised: a notebook would show a traceback in place of the value.
+    No error is raised, because a notebook would show its traceback instead of the value.
     """
     height, width = hierarchy.shape
     what = f"Hierarchy of {width}x{height} pixels and {hierarchy.n_leaves} superpixels"
@@ -92,7 +92,7 @@ def frame(hierarchy: Hierarchy) -> str:
 
 
 def _preview(hierarchy: Hierarchy) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return a small picture of the image with the borders of its superpixels."""
+    """Return a reduced copy of the image with the borders of its superpixels."""
     from supercuts.images.draw import draw_boundaries, random_colors
 
     step = -(-max(hierarchy.shape) // _PREVIEW_PX)
@@ -111,19 +111,19 @@ def show(hierarchy: Hierarchy) -> Path:
 
 
 def temporary_path(name: str) -> Path:
-    """Return where a page goes that nobody named: a folder of its own, which stays, because the browser reads later."""
+    """Return the path of an unnamed page in a new temporary folder, which stays: the browser reads it later."""
     return Path(tempfile.mkdtemp(prefix="supercuts-"), f"{name}.html")
 
 
 def open_in_browser(path: Path) -> None:
-    """Open a page in the user's browser."""
+    """Open a page in the default browser."""
     webbrowser.open(path.absolute().as_uri())
 
 
 def _payload(hierarchy: Hierarchy, name: str) -> dict[str, object]:
-    from supercuts.images.draw import random_colors  # compiles when imported: only who looks at colours waits for it
+    from supercuts.images.draw import random_colors  # compiles when imported: only callers that need colours wait
 
-    is_small = hierarchy.n_leaves <= np.iinfo(np.uint16).max and not hierarchy.is_masked  # -1 needs a sign
+    is_small = hierarchy.n_leaves <= np.iinfo(np.uint16).max and not hierarchy.is_masked  # -1 needs a signed type
     kind = np.uint16 if is_small else np.int32
     limits = hierarchy.edits.limits if hierarchy.edits else None
     height, width = hierarchy.shape

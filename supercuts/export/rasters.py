@@ -84,7 +84,7 @@ def write_labels(
 def write_labels_tiff(
     path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None, start: int = 1
 ) -> None:
-    """Write one cut (superpixels if `how` is None) as a TIFF of one page; ids start at 1, and 0 marks no region."""
+    """Write one cut (superpixels if `how` is None) as a TIFF of one page; if ids count from 1, 0 marks no region."""
     check_choice("suffix of a label TIFF", Path(path).suffix.lower(), (".tif", ".tiff"))
     _write_pages(path, hierarchy, partitions(hierarchy, how)[-1:], start)
 

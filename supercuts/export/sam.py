@@ -1,6 +1,6 @@
 """Export masks in the format of Segment Anything's automatic mask generator.
 
-Coarsest level first; the masks of a level are disjoint and cover the image.
+Masks are listed from the coarsest level to the finest; the masks of a level are disjoint and cover the image.
 """
 
 import json
@@ -24,14 +24,14 @@ MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 
 @runtime_checkable
 class ImageSegmenter(Protocol):
-    """What supercuts.load returns, or anything that makes hierarchies of images."""
+    """A model as returned by supercuts.load, or any object that segments images into hierarchies."""
 
     def segment(self, image: Any) -> Hierarchy:
         """Return the hierarchy of an RGB image (H, W, 3) uint8."""
 
 
 class SuperCutsMaskGenerator:
-    """Takes the place of an automatic mask generator: generate(image) gives a list of dicts, see `masks`.
+    """Replacement for an automatic mask generator: generate(image) returns a list of dicts, see `masks`.
 
     >>> import supercuts
     >>> generator = SuperCutsMaskGenerator(supercuts.load("compact"), levels=("object", "part"))
@@ -47,7 +47,7 @@ class SuperCutsMaskGenerator:
         min_mask_region_area: int = 0,
         output_mode: str = "binary_mask",
     ) -> None:
-        """Take a model and how to list what it finds; the options are those of `masks`."""
+        """Store the model and the options, which are those of `masks`."""
         check_choice("output_mode", output_mode, MODES)
         self.model = model
         self.levels = levels
@@ -61,7 +61,7 @@ class SuperCutsMaskGenerator:
 
 
 def write_sam(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
-    """Write the masks of every level and the superpixels to a .json file, as run lengths of pycocotools."""
+    """Write the masks of every level and the superpixels to a .json file, as pycocotools run lengths."""
     check_choice("suffix of a list of masks", Path(path).suffix.lower(), (".json",))
     listed = masks(hierarchy, [*hierarchy.levels, SUPERPIXELS], output_mode="coco_rle")
     with atomic_path(path) as temporary:
@@ -74,16 +74,17 @@ def masks(
     min_mask_region_area: int = 0,
     output_mode: str = "binary_mask",
 ) -> list[dict[str, Any]]:
-    """Return one dict a region of each level.
+    """Return one dict per region of each level.
 
-    levels                scene, object, part, superpixels; without them those that are calibrated, or superpixels
-    min_mask_region_area  smaller regions stay in the one they are part of, so that masks still cover the image
-    output_mode           binary_mask: (H, W) bool; coco_rle: run lengths of pycocotools; uncompressed_rle: lists
+    levels                scene, object, part, superpixels; if None, the calibrated levels, or superpixels without any
+    min_mask_region_area  in pixels; smaller regions stay merged in a larger one, so that masks still cover the image
+    output_mode           binary_mask: (H, W) bool; coco_rle: pycocotools run lengths; uncompressed_rle: lists
 
     segmentation, area, bbox (x, y, width, height), point_coords (one pixel [x, y] of the mask) and crop_box are as
-    elsewhere. predicted_iou is the altitude at which the region joins another, the probability that people draw its
-    border; stability_score the part of the altitudes 0..1 over which it is a region. level, node (in the tree), and
-    parent, the index in the list of the mask of the next coarser level that holds it (None at the coarsest).
+    in Segment Anything. predicted_iou is the altitude at which the region joins another: the probability that
+    annotators draw its border. stability_score is the share of the altitudes 0..1 over which it is a region. level
+    and node (in the tree) identify it; parent is the list index of the mask of the next coarser level that contains
+    it (None at the coarsest).
     """
     check_choice("output_mode", output_mode, MODES)
     wanted = list(levels) if levels is not None else list(hierarchy.levels) or [SUPERPIXELS]
@@ -91,7 +92,7 @@ def masks(
         check_choice("level", level, (*LEVELS, SUPERPIXELS))
     rles = node_rles(hierarchy) if output_mode == "coco_rle" else []
     listed: list[dict[str, Any]] = []
-    coarser: np.ndarray | None = None  # index in the list of the mask of each pixel
+    coarser: np.ndarray | None = None  # list index of each pixel's mask at the next coarser level
     for level in sorted(wanted, key=(*LEVELS, SUPERPIXELS).index):
         labels, nodes = _cut(hierarchy, level, min_mask_region_area)
         start = len(listed)

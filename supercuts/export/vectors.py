@@ -28,7 +28,7 @@ Polygon = list[np.ndarray]  # rings (P, 2): the outer one, then holes; the first
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outline:
-    """A node and its polygons: one of a connected region, several of one in pieces."""
+    """A node and its polygons, one per connected piece of the region."""
 
     node: int
     polygons: list[Polygon]
@@ -37,9 +37,9 @@ class Outline:
 def outlines(hierarchy: Hierarchy, nodes: Int32[np.ndarray, " nodes"]) -> Iterator[Outline]:
     """Yield the outline of each node.
 
-    Rings have a point wherever a border between superpixels bends or meets another, and only there: neighbours, and the
-    parts of a region, have the same points along what they share, so no rounding opens a gap. Rings are simple, outer
-    ones clockwise as one looks at the picture, those of holes against it.
+    Rings have points exactly where a border between superpixels bends or meets another. Neighbours, and regions and
+    their parts, therefore have the same points along shared borders, so rounding opens no gaps. Rings are simple; in
+    the displayed image, outer rings run clockwise and rings of holes counter-clockwise.
 
     >>> h = Hierarchy(
     ...     labels=np.array([[0, 1, 1]], dtype=np.int32),
@@ -57,7 +57,7 @@ def outlines(hierarchy: Hierarchy, nodes: Int32[np.ndarray, " nodes"]) -> Iterat
     _, boxes, _ = _kernels.measure(hierarchy.labels, hierarchy.parents, hierarchy.n_leaves)
     for node in nodes.tolist():
         corners, ends, pieces = _outlines.trace(hierarchy.labels, is_corner, first, first[node], end[node], boxes[node])
-        # rows are searched from above: the first ring of a piece is its outer one
+        # tracing starts at the top row, so the first ring of a piece is its outer ring
         polygons: dict[int, Polygon] = {}
         for ring, piece in zip(np.split(corners, ends[:-1]), pieces.tolist(), strict=True):
             polygons.setdefault(piece, []).append(ring)
@@ -71,10 +71,10 @@ Ring = list[list[float]]
 class Feature:
     """One region.
 
-    properties   layer (the name of the cut, or nodes), region (its number in it), node, parent, level (the coarsest
+    properties   layer (name of the cut, or nodes), region (its index in the layer), node, parent, level (the coarsest
                  level that has it as a region, or ""), area_px, altitude
-    coordinates  polygons of closed rings [x, y], as in a GeoJSON MultiPolygon: outer rings against the clock, holes
-                 clockwise, with x right and y up
+    coordinates  polygons of closed rings [x, y], as in a GeoJSON MultiPolygon: with x right and y up, outer rings run
+                 counter-clockwise, holes clockwise
     """
 
     properties: dict[str, str | int | float]
@@ -84,7 +84,7 @@ class Feature:
 def features(
     hierarchy: Hierarchy, place: Georeference, how: Granularity | None, every_node: bool
 ) -> Iterator[tuple[str, list[Feature]]]:
-    """Yield the name and features of each layer: one cut, every level and the superpixels, or all nodes of the tree."""
+    """Yield the name and features of each layer: one cut; if None, every level and the superpixels; or all nodes."""
     if every_node and how is not None:
         raise InputError("every_node writes the whole tree: leave out regions, level, altitude and granularity.")
     if every_node:
@@ -119,7 +119,7 @@ def _close_ring(ring: np.ndarray, place: Georeference) -> Ring:
     return points
 
 
-_WGS84 = 4326  # what GeoJSON without "crs" is in
+_WGS84 = 4326  # EPSG number of the reference system of GeoJSON without "crs"
 
 
 def write_geojson(
@@ -129,7 +129,7 @@ def write_geojson(
     like: str | os.PathLike[str] | None = None,
     every_node: bool = False,
 ) -> None:
-    """Write one cut; without one every level and the superpixels, told apart by "layer"; or every node of the tree."""
+    """Write one cut; if None, every level and the superpixels, distinguished by "layer"; or every node of the tree."""
     check_choice("suffix of a GeoJSON file", Path(path).suffix.lower(), (".geojson", ".json"))
     place = georeference_of(hierarchy, like)
     document: dict[str, object] = {"type": "FeatureCollection", **_crs_member(place)}
@@ -169,12 +169,12 @@ def write_geopackage(
     like: str | os.PathLike[str] | None = None,
     every_node: bool = False,
 ) -> None:
-    """Write a layer for one cut; without one for every level and the superpixels; or for all nodes of the tree."""
+    """Write a layer of one cut; if None, a layer per level and one of superpixels; or a layer of all nodes."""
     check_choice("suffix of a GeoPackage", Path(path).suffix.lower(), (".gpkg",))
     check_installed(("pyogrio", "shapely"), extra="export")
     place = georeference_of(hierarchy, like)
     with atomic_path(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="'crs' was not provided")  # there is none where pixels are the unit
+        warnings.filterwarnings("ignore", message="'crs' was not provided")  # pixel coordinates have no CRS
         for name, layer in features(hierarchy, place, how, every_node):
             _add_layer(temporary, name, layer, place.crs)
 
@@ -190,7 +190,7 @@ def _add_layer(path: Path, name: str, layer: list[Feature], crs: str | None) -> 
     try:
         pyogrio.raw.write(path, _to_wkb(layer), columns, fields, layer=name, **options)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
-        # GDAL reports a full disk as the statement, of any length, or the commit that failed
+        # on a full disk, GDAL reports the SQL statement, of any length, or the commit that failed
         raise OSError(errno.EIO, f"{str(error)[:60]}...; is the disk full?") from error
 
 
@@ -202,10 +202,10 @@ def _to_wkb(layer: list[Feature]) -> np.ndarray:
 
 
 def write_svg(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None) -> None:
-    """Write one cut; without one every level and the superpixels, each a group whose id is its name."""
+    """Write one cut; if None, every level and the superpixels. Each cut is a group with the cut's name as id."""
     check_choice("suffix of a drawing", Path(path).suffix.lower(), (".svg",))
     height, width = hierarchy.shape
-    # crispEdges: antialiasing would show seams between regions that touch
+    # crispEdges: antialiasing would show seams between adjacent regions
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'fill-rule="evenodd" shape-rendering="crispEdges">'
@@ -221,7 +221,7 @@ def _group(hierarchy: Hierarchy, part: Partition) -> list[str]:
     lines = [f'<g id="{part.name}">']
     for region, outline in enumerate(outlines(hierarchy, part.nodes)):
         fill = "#{:02x}{:02x}{:02x}".format(*colors[region])
-        # the id of a node may stand in several groups: ids of a document are unique, data- attributes are not
+        # data- attributes, because a node may appear in several groups and ids must be unique in a document
         lines.append(
             f'<path data-node="{outline.node}" data-region="{region}" fill="{fill}" d="{_path(outline.polygons)}"/>'
         )
@@ -229,7 +229,7 @@ def _group(hierarchy: Hierarchy, part: Partition) -> list[str]:
 
 
 def mean_colors(hierarchy: Hierarchy, part: Partition) -> Float64[np.ndarray, "regions 3"]:
-    """Return the mean RGB of each region, of a hierarchy without an image greys that tell regions apart."""
+    """Return the mean RGB of each region; without an image, return greys that distinguish regions."""
     n_regions = part.nodes.size
     if hierarchy.image is None:
         greys = 64 + 37 * np.arange(n_regions) % 160

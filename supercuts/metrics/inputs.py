@@ -1,4 +1,4 @@
-"""Checks that the metrics share: the tables of several annotators, trees, thresholds, images to aggregate."""
+"""Input checks shared by the metrics: tables of several annotators, trees, thresholds, images to aggregate."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -21,7 +21,7 @@ class ThresholdScores(Protocol):
 def stack_tables(
     contingencies: Sequence[Int[np.ndarray, "_ regions"]],
 ) -> tuple[Int[np.ndarray, "truths regions"], Int[np.ndarray, " starts"]]:
-    """Return the annotators' tables on top of each other, int64, and the first row of each with the row count last.
+    """Return the annotators' tables, stacked and int64, and the first row of each, followed by the row count.
 
     >>> table, starts = stack_tables([np.array([[1, 1], [0, 2]]), np.array([[1, 3]])])
     >>> table.tolist(), starts.tolist()
@@ -44,14 +44,14 @@ def stack_tables(
 
 
 def check_tree(parents: Int[np.ndarray, " _"], altitudes: Float[np.ndarray, " _"], n_leaves: int) -> None:
-    """Refuse arrays that are no tree of n_leaves leaves, leaves first and root last, with altitudes that rise."""
+    """Raise InputError unless the arrays are a tree of n_leaves leaves: leaves first, root last, rising altitudes."""
     n_nodes = parents.size
     if altitudes.size != n_nodes or n_nodes < max(n_leaves, 1):
         raise InputError(
             f"{n_nodes} parents, {altitudes.size} altitudes and {n_leaves} leaves do not make a tree: expected as many "
             "parents as altitudes and at least one node per leaf. Build the tables from the tree's own labels."
         )
-    first = np.maximum(np.arange(1, n_nodes), n_leaves)  # lowest id that the parent of a node may have
+    first = np.maximum(np.arange(1, n_nodes), n_leaves)  # lowest valid id of each node's parent
     if parents[-1] != n_nodes - 1 or (parents[:-1] < first).any() or (parents[:-1] >= n_nodes).any():
         raise InputError(
             f"parents[i] must exceed i and be none of the {n_leaves} leaves, and the last node be its own parent: "
@@ -62,13 +62,13 @@ def check_tree(parents: Int[np.ndarray, " _"], altitudes: Float[np.ndarray, " _"
 
 
 def check_thresholds(thresholds: Num[np.ndarray, " _"]) -> None:
-    """Refuse thresholds that are none, NaN or do not rise."""
+    """Raise InputError if there are no thresholds, one is NaN, or they do not ascend strictly."""
     if thresholds.size == 0 or not (np.diff(thresholds) > 0).all() or np.isnan(thresholds).any():
         raise InputError(f"thresholds={thresholds} must hold one value or more and rise: sort them.")
 
 
 def map_thresholds(thresholds: Num[np.ndarray, " thresholds"] | None, n_maps: int) -> Float[np.ndarray, " {n_maps}"]:
-    """Return the thresholds that n_maps segmentations of one image are listed at: the ones given, or 1, 2, ....
+    """Return the thresholds of n_maps segmentations of one image, one each; if None, 1, 2, ....
 
     >>> map_thresholds(None, 3).tolist()
     [1.0, 2.0, 3.0]
@@ -84,7 +84,7 @@ def map_thresholds(thresholds: Num[np.ndarray, " thresholds"] | None, n_maps: in
 
 
 def common_thresholds(scores: Sequence[ThresholdScores]) -> Num[np.ndarray, " thresholds"]:
-    """Return the thresholds of all images; refuse none, or images scored at different ones."""
+    """Return the thresholds of all images; raise InputError without images or if their thresholds differ."""
     if not scores:
         raise InputError("There are no images to aggregate: give the scores of at least one.")
     for index, image in enumerate(scores):

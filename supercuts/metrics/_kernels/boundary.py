@@ -10,7 +10,7 @@ _RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 
 @kernel
 def removable_codes():
-    """Tell for each subiteration and each neighbourhood (bit i is x(i + 1)) whether its centre is removed."""
+    """Return (2, 256) whether each subiteration removes the centre of each neighbourhood (bit i is x(i + 1))."""
     table = np.zeros((2, 256), np.bool_)
     x = np.zeros(9, np.int64)  # x[8] is x1 again
     for code in range(256):
@@ -31,9 +31,9 @@ def removable_codes():
 
 @kernel
 def thin(mask):
-    """Remove border pixels, the two subiterations in turn, until nothing changes."""
+    """Remove border pixels by alternating the two subiterations until nothing changes."""
     height, width = mask.shape
-    padded = np.zeros((height + 2, width + 2), np.bool_)  # outside the image is background
+    padded = np.zeros((height + 2, width + 2), np.bool_)  # pixels outside the image count as background
     padded[1:-1, 1:-1] = mask
     flat = padded.ravel()
     steps = np.empty(8, np.int64)
@@ -43,7 +43,7 @@ def thin(mask):
     pixels = np.flatnonzero(flat)
     n_pixels = pixels.size
     removed = np.empty(n_pixels, np.int64)
-    n_idle = 0  # subiterations in a row that removed nothing
+    n_idle = 0  # number of consecutive subiterations that removed nothing
     subiteration = 0
     while n_idle < 2:
         n_removed, n_kept = 0, 0
@@ -58,7 +58,7 @@ def thin(mask):
             else:
                 pixels[n_kept] = pixel
                 n_kept += 1
-        # only now: all pixels of a subiteration are judged on the same mask
+        # removed only now: a subiteration evaluates all pixels on the same mask
         for i in range(n_removed):
             flat[removed[i]] = False
         n_pixels = n_kept
@@ -69,7 +69,7 @@ def thin(mask):
 
 @kernel
 def threshold_and_thin(strength, thresholds):
-    """Return the thinned mask of strength >= threshold for each of the rising thresholds."""
+    """Return the thinned mask of strength >= threshold for each of the ascending thresholds."""
     n_thresholds = thresholds.size
     height, width = strength.shape
     masks = np.empty((n_thresholds, height, width), np.bool_)
@@ -77,7 +77,7 @@ def threshold_and_thin(strength, thresholds):
     for t in range(n_thresholds):
         above = strength >= thresholds[t]
         n_now = np.count_nonzero(above)
-        if n_now == n_above:  # masks are nested: as many pixels are the same pixels
+        if n_now == n_above:  # masks are nested: an equal number means the same pixels
             masks[t] = masks[t - 1]
         else:
             masks[t] = thin(above)
@@ -89,8 +89,9 @@ def threshold_and_thin(strength, thresholds):
 def reachable(union, truth, offsets):
     """List the truth pixels within reach of each union pixel, nearest first.
 
-    Returns the flat indices of the union pixels that reach any, where each one's list starts (and the last ends), the
-    lists as numbers of truth pixels, the square distances beside them, and the flat indices of the truth pixels.
+    Returns the flat indices of the union pixels with a truth pixel within reach; the start of each pixel's list, and
+    the end of the last; the lists, as numbers of truth pixels; the squared distance of each list entry; and the flat
+    indices of the truth pixels.
     """
     height, width = union.shape
     numbers = np.full((height, width), -1, np.int32)
@@ -123,10 +124,10 @@ def reachable(union, truth, offsets):
 
 @kernel
 def match_all(masks, truth, offsets, matched, matched_truth):
-    """Match each of the masks (T, H, W) one to one with the truth; or the matched pixels into `matched`.
+    """Match each of the masks (T, H, W) one to one with the truth; add the matched pixels to `matched` by logical or.
 
-    Every mask is matched on its own, so a score depends on its threshold alone; only equal masks share the work. The
-    number of matched pixels is written to `matched_truth` (T,); the truth pixels matched by masks[0] are returned.
+    Every mask is matched independently, so a score depends only on its own threshold; equal masks reuse the result.
+    Writes the number of matched pixels to `matched_truth` (T,); returns the truth pixels matched by masks[0].
     """
     n_masks, height, width = masks.shape
     union = masks[0].copy()
@@ -189,8 +190,8 @@ def match_greedily(starts, lists, squares, active, mates, truth_mates):
 
 @kernel
 def prefer_nearer(starts, lists, squares, active, mates, truth_mates):
-    """Hand truth pixels to nearer pixels that have no mate until none is nearer; the number of pairs stays."""
-    distances = np.zeros(truth_mates.size, np.int32)  # square distance of each truth pixel to its mate
+    """Rematch truth pixels to nearer unmatched pixels until none is nearer; the number of pairs stays the same."""
+    distances = np.zeros(truth_mates.size, np.int32)  # squared distance of each truth pixel to its mate
     for pixel in range(mates.size):
         if mates[pixel] >= 0:
             for k in range(starts[pixel], starts[pixel + 1]):
@@ -214,10 +215,10 @@ def prefer_nearer(starts, lists, squares, active, mates, truth_mates):
 
 @kernel
 def augment(starts, lists, active, mates, truth_mates):
-    """Enlarge a matching to the largest possible (Hopcroft and Karp, 1973); matched pixels stay matched."""
+    """Extend a matching to a maximum one (Hopcroft and Karp, 1973); matched pixels stay matched."""
     n_pixels = mates.size
     level = np.empty(n_pixels, np.int32)
-    nearest_first = starts[:-1].copy()  # how far each pixel's list is used up in this phase
+    nearest_first = starts[:-1].copy()  # next entry to read in each pixel's list in this phase
     queue = np.empty(n_pixels, np.int32)
     path = np.empty(n_pixels, np.int32)
     while True:
@@ -251,7 +252,7 @@ def augment(starts, lists, active, mates, truth_mates):
 
 @kernel
 def is_augmentable(starts, lists, truth_mates, level, queue, n_free):
-    """Number pixels by their distance along alternating paths; tell whether a free truth pixel is reached."""
+    """Write to `level` each pixel's distance along alternating paths; return whether a free truth pixel is reached."""
     head, tail = 0, n_free
     last_level = np.int32(level.size)
     is_found = False
@@ -272,7 +273,7 @@ def is_augmentable(starts, lists, truth_mates, level, queue, n_free):
 
 @kernel
 def flip(path, depth, nearest_first, lists, mates, truth_mates):
-    """Give every pixel of an augmenting path the truth pixel its list was last read at."""
+    """Match every pixel of an augmenting path with the truth pixel that was last read from its list."""
     for i in range(depth, -1, -1):
         truth = lists[nearest_first[path[i]] - 1]
         mates[path[i]] = truth

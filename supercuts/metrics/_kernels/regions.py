@@ -8,7 +8,7 @@ from supercuts.core.compiled import helper, kernel
 
 @kernel
 def boundary_mask(labels):
-    """Mark the pixels of which a 4-neighbour has another label."""
+    """Mark the pixels with a 4-neighbour of another label."""
     height, width = labels.shape
     mask = np.zeros((height, width), np.bool_)
     for y in range(height):
@@ -69,10 +69,10 @@ def count_components(labels):
 
 @kernel
 def score_table(table, starts, best):
-    """Score one segmentation against all annotators; raise best (truths,) to the overlaps found.
+    """Score one segmentation against all annotators; increase best (truths,) in place to any higher overlap.
 
     table (truths, regions) stacks the annotators' contingency tables; annotator k owns rows starts[k]:starts[k + 1].
-    Returns sum of truth area x best overlap, mean Rand index, mean variation of information.
+    Returns the sum of truth area x best overlap, the mean Rand index and the mean variation of information.
     """
     n_annotators = starts.size - 1
     areas = table[: starts[1]].sum(axis=0)
@@ -101,7 +101,7 @@ def score_table(table, starts, best):
 
 @helper
 def _best_overlap(row, truth_area, areas):
-    """Return the highest intersection over union of one truth region with any region; row holds the intersections."""
+    """Return the highest intersection over union of one truth region with any region; row holds intersections."""
     best = 0.0
     for j in range(row.size):
         if row[j] > 0:
@@ -145,7 +145,7 @@ def score_cuts(table, starts, parents, altitudes, thresholds, best):
     scores = np.zeros((4, thresholds.size))
     for t in range(thresholds.size):
         n_regions = cut_leaves(parents, altitudes, n_leaves, thresholds[t], region)
-        if t > 0 and n_regions == scores[3, t - 1]:  # cuts are nested: as many regions means the same regions
+        if t > 0 and n_regions == scores[3, t - 1]:  # cuts are nested: an equal number means the same regions
             scores[:, t] = scores[:, t - 1]
             continue
         merged = np.zeros((n_truths, n_regions), table.dtype)
@@ -173,8 +173,8 @@ def sum_to_root(values, parents):
 def best_jaccard(counts, node_areas, truth_areas, births, deaths, n_cuts):
     """Return (truths, cuts): the highest intersection over union of each truth region with a region of each cut.
 
-    A node is visited once and not once per cut, and most share pixels with few truth regions: this costs less than
-    adding up a table per cut.
+    Each node is visited once, not once per cut, and most nodes share pixels with few truth regions. This is faster
+    than computing a table per cut.
     """
     n_nodes, n_truths = counts.shape
     best = np.zeros((n_truths, n_cuts))
@@ -192,7 +192,7 @@ def best_jaccard(counts, node_areas, truth_areas, births, deaths, n_cuts):
 
 @kernel
 def smallest_candidates(areas, births, deaths, n_pixels, percent, n_cuts):
-    """Return (cuts,): the area of the smallest region when the largest are taken until percent of the pixels are.
+    """Return (cuts,) the area of the smallest candidate: the largest regions that together cover percent of the pixels.
 
     A region is in the cuts births..deaths - 1. Regions as large as the smallest are candidates too.
     """
@@ -202,7 +202,7 @@ def smallest_candidates(areas, births, deaths, n_pixels, percent, n_cuts):
         covered = 0
         for region in largest_first:
             if births[region] <= cut < deaths[region]:
-                if 100 * covered >= percent * n_pixels:  # in integers: no rounding at the limit
+                if 100 * covered >= percent * n_pixels:  # integers: no rounding errors at the limit
                     break
                 covered += areas[region]
                 smallest[cut] = areas[region]
@@ -211,11 +211,11 @@ def smallest_candidates(areas, births, deaths, n_pixels, percent, n_cuts):
 
 @kernel
 def objects_and_parts(counts, areas, truth_areas, truth_is_candidate, births, deaths, smallest, setting, n_annotators):
-    """Return what precision and recall are made of, for regions that live in the cuts births..deaths - 1.
+    """Return the terms of precision and recall for regions that exist in the cuts births..deaths - 1.
 
-    found (2, cuts)        worth of the candidate regions, their number
+    found (2, cuts)        total worth of the candidate regions, their number
     matched (truths, cuts) worth of a truth region as an object or part, 0 when it is neither
-    pieces (truths, cuts)  share of a truth region that regions which lie in it cover
+    pieces (truths, cuts)  share of a truth region covered by the regions within it
     """
     gamma_object, gamma_part, beta = setting
     n_truths, n_cuts = truth_areas.size, smallest.size
@@ -245,7 +245,7 @@ def objects_and_parts(counts, areas, truth_areas, truth_is_candidate, births, de
                 worth = beta if precision >= gamma_part else 0.0
             for cut in range(births[region], deaths[region]):
                 if areas[region] >= smallest[cut]:
-                    matched[i, cut] = worth  # no other region of the cut holds most of this truth region
+                    matched[i, cut] = worth  # not overwritten: only one region per cut holds most of a truth region
         if is_object:
             region_worth = 1.0
         elif is_part:
