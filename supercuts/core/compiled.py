@@ -1,16 +1,16 @@
-"""numba options of this package: unused wrappers, which take compile time, are left out.
+"""Decorators that compile functions with this package's numba options, and the cache of machine code.
 
-Numba writes, optimises and stores two further functions around each one, to call it from Python and from C. A helper
-needs neither, a kernel not the one for C. A helper is not cached on its own either: the kernel that calls it holds it,
-and so is the same whether it was just compiled or read from the cache. Divisions follow numpy: a check for zero at each
-would make every loop longer. Other threads run on while a kernel does.
+Numba generates two wrappers around each function, to call it from Python and from C. They take compile time, so a
+helper gets neither and a kernel only the one for Python. Helpers are not cached separately: a kernel's cached code
+contains its helpers, so a kernel is the same whether compiled or read from the cache. Divisions follow numpy, because a
+check for zero at each would lengthen every loop. Kernels release the GIL.
 
-Numba also counts who holds an array, at each call that writes to one, with instructions that lock the memory: small
-helpers take several times as long. A helper only borrows its caller's arrays and counts nothing; one that makes arrays
-is an allocating_helper, which numba demands by an error.
+Numba counts references to arrays with atomic instructions at each call, which makes small helpers several times
+slower. A helper only borrows its caller's arrays, so counting is off. A helper that creates arrays must be an
+allocating_helper; numba raises an error otherwise.
 
-Machine code is kept beside the package, where an installation puts what it has compiled, or in a folder of the user's.
-What cannot be read there is compiled again, and what cannot be kept there is compiled in every process.
+Machine code is stored next to the package, where an installation puts compiled files, or in a folder of the user.
+Code that cannot be read is compiled again. Code that cannot be stored is compiled in every process.
 """
 
 import functools
@@ -35,7 +35,7 @@ from supercuts.core.files import atomic_path
 
 
 def known_options(**options: bool) -> dict[str, Any]:
-    """Return those of some undocumented options that this numba has; without them it compiles longer.
+    """Return the undocumented options that the installed numba supports; without them compilation takes longer.
 
     Written for numba 0.61 to 0.68.
     """
@@ -47,11 +47,11 @@ def known_options(**options: bool) -> dict[str, Any]:
 
 
 _OPTIONS: dict[str, Any] = {**known_options(no_cfunc_wrapper=True), "error_model": "numpy"}
-IN_ANY_ORDER = {"reassoc", "nsz", "arcp", "contract"}  # sums are; infinities and NaN keep their meaning
+IN_ANY_ORDER = {"reassoc", "nsz", "arcp", "contract"}  # reorders sums; infinities and NaN stay exact
 
 _HELPER: dict[str, Any] = {**_OPTIONS, **known_options(no_cpython_wrapper=True)}
 _BORROWS: dict[str, Any] = {**_HELPER, **known_options(_nrt=False)}
-_config: Any = numba.config  # made of the environment
+_config: Any = numba.config  # read from the environment
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -61,7 +61,7 @@ def _kernel(function: Any, **options: Any) -> Any:
         return dispatcher
     try:
         dispatcher._cache = _cache_class()(function)
-    except ImportError:  # of a numba with other private modules, whose cache needs a folder to write to
+    except ImportError:  # numba with other private modules: use its own cache, which needs a writable folder
         with suppress(RuntimeError):
             dispatcher.enable_caching()
     return dispatcher
@@ -69,37 +69,37 @@ def _kernel(function: Any, **options: Any) -> Any:
 
 kernel = _kernel
 sum_kernel = functools.partial(_kernel, fastmath=IN_ANY_ORDER)
-fast_kernel = functools.partial(_kernel, fastmath=True)  # of finite numbers
+fast_kernel = functools.partial(_kernel, fastmath=True)  # finite numbers only
 helper = njit(**_BORROWS)
 fast_helper = njit(fastmath=True, **_BORROWS)
-inlined_helper = njit(inline="always", **_HELPER)  # written into its caller, which saves passing arrays
+inlined_helper = njit(inline="always", **_HELPER)  # inlined into its caller, which saves passing arrays
 allocating_helper = njit(**_HELPER)
 
 
 @functools.cache
 def _cache_class() -> type:
-    """Return the class of caches that dispatchers take. Written for numba 0.61 to 0.68."""
+    """Return the cache class for numba's dispatchers. Written for numba 0.61 to 0.68."""
     from numba.core import caching, compiler, serialize
 
     class KernelCache(caching.NullCache):
-        """Keeps the machine code of one kernel, in a file for each signature and processor."""
+        """Stores the machine code of one kernel, in one file per signature and processor."""
 
         def __init__(self, function: FunctionType) -> None:
             self.function = function
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
-            """Return the code for a signature, or None if it has to be compiled."""
+            """Return the stored code for a signature, or None if it must be compiled."""
             target_context.refresh()
             name, identity = _identify(self.function, sig, target_context.codegen())
             for folder in _folders(self.function)[0] if identity else ():
-                with suppress(Exception):  # whatever is wrong with a file: the code is compiled and replaces it
+                with suppress(Exception):  # a damaged file is ignored: the code is compiled and replaces it
                     data = (folder / name).read_bytes()
                     if data[:_DIGEST] == hashlib.sha256(identity + data[_DIGEST:]).digest():
                         return compiler.CompileResult._rebuild(target_context, *pickle.loads(data[_DIGEST:]))
             return None
 
         def save_overload(self, sig: Any, result: Any) -> None:
-            """Keep the code for a signature in the first folder that takes it."""
+            """Store the code for a signature in the first writable folder."""
             name, identity = _identify(self.function, sig, result.codegen)
             if not identity or result.lifted or result.library.has_dynamic_globals:
                 return
@@ -114,7 +114,7 @@ def _cache_class() -> type:
 
 
 def _identify(function: FunctionType, sig: Any, codegen: Any) -> tuple[str, bytes]:
-    """Return the name of the file of a signature, and what its code depends on: nothing if that cannot be told."""
+    """Return the file name for a signature and a description of all its code depends on, empty if it is unknown."""
     code = function.__code__
     target = repr((sig, codegen.magic_tuple()))
     python = f"py{sys.version_info[0]}{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
@@ -128,30 +128,30 @@ def _identify(function: FunctionType, sig: Any, codegen: Any) -> tuple[str, byte
 
 
 def _folders(function: FunctionType) -> tuple[list[Path], list[Path]]:
-    """Return where code is looked for, and where it is kept if it may be written there."""
+    """Return the folders to read code from, and the folders to try to write it to, in order."""
     from numba.core import caching
 
     kinds: Any = (caching.UserProvidedCacheLocator, caching.InTreeCacheLocator, caching.UserWideCacheLocator)
     given, package, user = (Path(kind(function, function.__code__.co_filename).get_cache_path()) for kind in kinds)
     if (name := _config.CACHE_DIR) and not name.startswith("~") and _takes_files(given):
-        # in place of a package's folder that fills as well, beside one that only its owner fills
+        # the given folder replaces a writable package folder and supplements a read-only one
         return [given] if os.access(package, os.W_OK) else [package, given], [given]
-    # without a home the user's folder would be one called "~"
+    # without a home directory the user's folder would be a relative one called "~"
     return (places := [package, user] if user.is_absolute() else [package]), places
 
 
 def _sources(function: FunctionType) -> list[str]:
-    """Return digests of the files of a kernel and of all that it calls, and the constants that these use.
+    """Return digests of the source files of a kernel and of the functions it calls, and the constants they use.
 
-    Raise OSError if one is no file. Numba on its own does not notice when what a kernel calls in another file changes.
+    Raise OSError if a source is not a file. Numba's own cache does not notice changes to functions in other files.
     """
-    found, left = {_digest_of(__file__)}, [function]  # this file has the options
+    found, left = {_digest_of(__file__)}, [function]  # this file sets the options
     for current in left:
         found.add(_digest_of(current.__code__.co_filename))
         cells = zip(current.__code__.co_freevars, current.__closure__ or (), strict=True)
         values = current.__globals__ | {name: cell.cell_contents for name, cell in cells}
         for name in _names_in(current.__code__) & values.keys():
-            value = getattr(values[name], "py_func", values[name])  # of a helper
+            value = getattr(values[name], "py_func", values[name])  # the Python function of a helper
             if isinstance(value, FunctionType) and value not in left:
                 left.append(value)
             elif isinstance(value, int | float | str | tuple | np.generic):
@@ -179,7 +179,7 @@ def _takes_files(folder: Path) -> bool:
     return True
 
 
-@functools.cache  # which says it once
+@functools.cache  # warns once
 def _warn_of_memory() -> None:
     warnings.warn(
         "compiled loops cannot be kept, neither in the package's folder nor in the user's, so every process compiles "

@@ -1,4 +1,4 @@
-"""Atomic writing: a reader sees the old file or folder or the complete new one. Checks of zip archives."""
+"""Write files and folders atomically: readers get the old or the complete new one. Check zip archives."""
 
 import errno
 import json
@@ -15,9 +15,9 @@ from typing import Any
 
 from supercuts.core.errors import InputError
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # nothing more can be written there
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.\w+)?")  # what atomic_path calls them
-_SURROGATES = re.compile("[\ud800-\udfff]")  # bytes of a name that are not UTF-8, as Python holds them
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # errors after which nothing more can be written
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.\w+)?")  # names that atomic_path creates
+_SURROGATES = re.compile("[\ud800-\udfff]")  # Python's form of bytes in a name that are not UTF-8
 _LONGEST_SUFFIX = 24
 _unfinished: set[Path] = set()  # temporary files and folders of this process
 
@@ -26,11 +26,11 @@ _unfinished: set[Path] = set()  # temporary files and folders of this process
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with its suffix; move it into place when the block ends without an error.
 
-    The folder is created. On an error the temporary file is removed and what was at `path` stays.
+    Creates the folder. On an error, removes the temporary file and leaves `path` unchanged.
     """
     target = Path(path)
-    # same folder: replacing is atomic only within one file system; same suffix: writers choose the format by it. The
-    # rest of the name may be as long as the file system takes, or no UTF-8, which some writers refuse
+    # same folder: replacing is atomic only within one file system; same suffix: writers choose the format by it; a new
+    # name: the target's may be of the greatest length, or not UTF-8, which some writers reject
     suffix = printable(target.suffix) if len(target.suffix) <= _LONGEST_SUFFIX else ""
     temporary = target.with_name(f".supercuts.{secrets.token_hex(6)}{suffix}")
     _unfinished.add(temporary)
@@ -47,7 +47,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_paths(paths: Iterable[str | os.PathLike[str]]) -> Iterator[list[Path]]:
-    """Yield a temporary path for each path; move all into place, the last one last, unless the block has an error."""
+    """Yield a temporary path for each path; move all into place in order, unless the block raises an error."""
     with ExitStack() as stack:
         yield [stack.enter_context(atomic_path(path)) for path in reversed(list(paths))][::-1]
 
@@ -65,27 +65,27 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_unfinished() -> None:
-    """Remove what is not yet in place, before a process ends that cannot end these writers by an error."""
+    """Remove temporary files and folders, before the process exits without unwinding its writers."""
     for path in list(_unfinished):
         _remove(path)
 
 
 def _remove(temporary: Path) -> None:
-    with suppress(OSError):  # a file where a folder should be: there is nothing to remove
+    with suppress(OSError):  # such as a file in place of the parent folder: there is nothing to remove
         temporary.unlink(missing_ok=True)
     shutil.rmtree(temporary, ignore_errors=True)
     _unfinished.discard(temporary)
 
 
 def write_json(path: str | os.PathLike[str], document: Any, indent: int = 2) -> None:
-    """Write a document as UTF-8; bytes of names that are not UTF-8 are written as JSON's escapes of surrogates."""
+    """Write a document as JSON in UTF-8; bytes of names that are not UTF-8 become JSON escapes of surrogates."""
     text = json.dumps(document, indent=indent, ensure_ascii=False) + "\n"
     with atomic_path(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def printable(name: str) -> str:
-    """Return a name with the sign for unknown characters in place of bytes that are not UTF-8.
+    """Return a name with the replacement character in place of bytes that are not UTF-8.
 
     >>> printable("caf\\udce9.png")
     'caf\ufffd.png'
@@ -94,7 +94,7 @@ def printable(name: str) -> str:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a writer that was killed left in a folder; only where no other process writes."""
+    """Remove the temporary files of killed writers from a folder. Call it only if no other process writes there."""
     for path in folder.glob(".*"):
         if _TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
@@ -104,8 +104,8 @@ def remove_leftovers(folder: Path) -> None:
 def atomic_folder(path: str | os.PathLike[str], marker: str, force: bool = False) -> Iterator[Path]:
     """Yield a new folder beside `path`; move it into place when the block ends without an error.
 
-    What is at `path` may be an empty folder; with force also a folder that holds the file `marker`, which tells that
-    the same writer made it: a folder of anything else is never replaced.
+    An empty folder at `path` is replaced. With `force`, a folder that holds the file `marker` is replaced too, because
+    the same writer made it. Any other folder is never replaced: InputError.
     """
     target = Path(path)
     _check_replaceable(target, marker, force)
@@ -132,7 +132,7 @@ def atomic_folder(path: str | os.PathLike[str], marker: str, force: bool = False
 
 
 def name_target(error: OSError, target: Path, temporary: Path) -> None:
-    """Let an error of writing name the path that the caller knows, not a temporary one, a folder above it, or none."""
+    """Make a write error name the caller's path instead of a temporary one, a parent folder or no path."""
     at = None if error.filename is None else Path(os.fsdecode(error.filename))
     if error.errno is not None and (at is None or at.is_relative_to(temporary) or target.is_relative_to(at)):
         error.filename = str(target)
@@ -155,15 +155,15 @@ def _check_replaceable(folder: Path, marker: str, force: bool) -> None:
         )
 
 
-MAX_BYTES = 4 << 30  # of all members together, unpacked
-_MOST_DEFLATED = 1032  # bytes that one byte of deflate can stand for, at most
+MAX_BYTES = 4 << 30  # largest unpacked size of all members together
+_MOST_DEFLATED = 1032  # largest number of bytes that one byte of deflate data unpacks to
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def check_members(archive: zipfile.ZipFile, max_bytes: int = MAX_BYTES) -> None:
-    """Refuse members of one name, packed in other ways than deflate, or larger than they can be or may be.
+    """Raise ValueError for duplicate names, packing other than stored or deflate, impossible or too large sizes.
 
-    A reader that takes the first of two members of one name sees another file than one that takes the last.
+    Duplicates are rejected because some readers take the first of two members of one name, and others the last.
     """
     members = archive.infolist()
     twice = [name for name, count in Counter(member.filename for member in members).items() if count > 1]

@@ -13,7 +13,7 @@ Part = TypeVar("Part")
 
 
 def thread_count() -> int:
-    """Return how many threads to use: OMP_NUM_THREADS, which torch obeys as well, else one for each core."""
+    """Return the number of threads to use: OMP_NUM_THREADS (torch obeys it as well), else one per core."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdecimal() and int(given) > 0:
         return int(given)
@@ -21,14 +21,14 @@ def thread_count() -> int:
 
 
 def in_threads(work: Callable[[int, Part], None], parts: Sequence[Part], n_threads: int | None = None) -> None:
-    """Call work(number of the thread, part) for each part, in thread_count() threads unless given.
+    """Call work(thread number, part) for each part, in `n_threads` threads, by default thread_count().
 
-    An error of one part is raised once the others have ended.
+    An exception of one part is raised after the other parts have ended.
     """
     n, left = min(thread_count() if n_threads is None else n_threads, len(parts)), iter(parts)
 
     def run(thread: int) -> None:
-        for part in left:  # which all threads share: whoever is done takes the next one
+        for part in left:  # all threads share this iterator: a free thread takes the next part
             work(thread, part)
 
     if n <= 1:
@@ -39,7 +39,7 @@ def in_threads(work: Callable[[int, Part], None], parts: Sequence[Part], n_threa
     try:
         run(0)
     finally:
-        # one that did not begin has nothing left to do: others of the process had all threads
+        # a call that can still be cancelled waited for threads busy with other calls; no parts are left for it
         begun = [other for other in others if not other.cancel()]
         wait(begun)
     for other in begun:
@@ -47,9 +47,9 @@ def in_threads(work: Callable[[int, Part], None], parts: Sequence[Part], n_threa
 
 
 class _WaitingThreads:
-    """Threads of one process that wait for work, since starting them takes longer than many parts.
+    """Pool of waiting threads for one process, because starting threads takes longer than many parts.
 
-    There are as many as the largest number that a call has asked for.
+    The pool has the largest number of threads that any call has requested.
     """
 
     def __init__(self) -> None:
@@ -59,11 +59,11 @@ class _WaitingThreads:
         self.lock = threading.Lock()
 
     def start(self, run: Callable[[int], None], n: int) -> "list[Future[None]]":
-        """Call run(1), ... run(n), each in a thread of its own."""
+        """Call run(1), ... run(n), each in its own thread."""
         with self.lock:
             if self.pool is None or self.n_threads < n:
                 if self.pool is not None:
-                    self.pool.shutdown(wait=False)  # other callers' parts are still worked on
+                    self.pool.shutdown(wait=False)  # other callers' parts still finish
                 self.pool, self.n_threads = ThreadPoolExecutor(n, thread_name_prefix="supercuts"), n
             return [self.pool.submit(run, thread) for thread in range(1, n + 1)]
 
@@ -79,23 +79,23 @@ _threads = _WaitingThreads()
 
 def _waiting_threads() -> _WaitingThreads:
     global _threads
-    if _threads.process != os.getpid():  # a fork has none of them, and the lock may be held for ever
+    if _threads.process != os.getpid():  # a forked process has no threads, and its lock may be held forever
         _threads = _WaitingThreads()
     return _threads
 
 
 def close_threads() -> None:
-    """End the threads that wait for work; a later call of in_threads starts new ones. Not to be called from a part."""
+    """End the waiting threads; a later call of in_threads starts new ones. Never call this from within a part."""
     _waiting_threads().close()
 
 
 def in_waves(work: Callable[[Part], bool], parts: Sequence[Part], n_rounds: int, n_threads: int | None = None) -> None:
-    """Call work(part) for the parts in order, n_rounds times; a round in which no call returned true is the last.
+    """Call work(part) for the parts in order, n_rounds times; stop after a round in which no call returned true.
 
-    In threads a round follows the one before two parts behind, to the same result: a call may see and change what
-    belongs to its part, and of the parts beside it what is nearest, but nothing beyond.
+    Rounds are pipelined: round r may process part i once round r-1 has finished part i+1, so the result equals the
+    sequential one. A call may therefore access only its own part and the adjacent edges of the two parts beside it.
     """
-    # with fewer than three parts for each, threads wait longer for one another than they work
+    # with fewer than three parts per thread, threads wait for each other longer than they work
     n_threads = min(thread_count() if n_threads is None else n_threads, len(parts) // 3)
     if n_threads <= 1:
         for _ in range(n_rounds):
@@ -103,7 +103,7 @@ def in_waves(work: Callable[[Part], bool], parts: Sequence[Part], n_rounds: int,
             if not any(changed):
                 break
         return
-    n_done = [len(parts), *[0] * n_rounds]  # parts, of each round; what comes before the first is done
+    n_done = [len(parts), *[0] * n_rounds]  # finished parts of each round; round 0 is a dummy that is complete
     is_changed = [True, *[False] * n_rounds]
     moved_on, is_broken = threading.Condition(), threading.Event()
 
@@ -133,10 +133,10 @@ def in_waves(work: Callable[[Part], bool], parts: Sequence[Part], n_rounds: int,
     in_threads(run, range(1, n_rounds + 1), n_threads)
 
 
-KEPT_BYTES = 256 * 2**20  # at most so much stays with the process once it is freed
-_LARGEST_ON_HEAP = 32 * 2**20  # larger arrays are mapped and go back at once; the largest value glibc accepts
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-# what people set who know better
+KEPT_BYTES = 256 * 2**20  # most freed memory that the process keeps
+_LARGEST_ON_HEAP = 32 * 2**20  # larger arrays are mapped and returned at once; glibc accepts no more
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # constants of malloc.h
+# environment variables by which users configure malloc themselves
 _SETTINGS = (
     "MALLOC_TRIM_THRESHOLD_",
     "MALLOC_MMAP_THRESHOLD_",
@@ -147,9 +147,9 @@ _SETTINGS = (
 
 
 def keep_freed_memory() -> bool:
-    """Let up to KEPT_BYTES of freed memory stay with the process; return whether that was done.
+    """Let the process keep up to KEPT_BYTES of freed memory; return whether the setting was applied.
 
-    Nothing is done where the C library is not glibc, or where the environment already says how it should allocate.
+    Does nothing if the C library is not glibc, or if the environment already configures allocation.
     """
     glibc = _glibc()
     if glibc is None or any(name in os.environ for name in _SETTINGS):
@@ -161,7 +161,7 @@ def keep_freed_memory() -> bool:
 
 
 def give_freed_memory_back() -> None:
-    """Let what is free go back to the system, before work that needs all there is."""
+    """Return freed memory to the system, before work that needs all of it."""
     glibc = _glibc()
     if glibc is not None:
         glibc.malloc_trim(0)
@@ -178,11 +178,11 @@ def _glibc() -> Any:
 
 @functools.cache
 def prepare_for_forks() -> None:
-    """Let torch work with one thread in every child that this process forks from now on.
+    """Make torch use one thread in every child that this process forks from now on.
 
-    A forked child has none of the threads that its parent's OpenMP believes to have, and would wait for them for ever.
-    With one thread it waits for nobody. `multiprocessing` forks by default on Linux up to Python 3.13, and so do
-    servers that load an application before they fork, such as gunicorn with --preload and celery.
+    A forked child lacks its parent's OpenMP threads, but OpenMP would wait for them forever. With one thread it waits
+    for none. `multiprocessing` forks by default on Linux up to Python 3.13, and so do servers that load an application
+    before they fork, such as gunicorn with --preload and celery.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_use_one_thread)

@@ -13,9 +13,9 @@ from supercuts.images.formats.stored import STRETCH_REMEDY, Raster, check_type
 STRETCHES = ("none", "percentile", "minmax")
 _PERCENTILES = (0.1, 99.9)
 _NARROW = 0.1  # share of its type's range below which an image is stretched
-_SAMPLE = 1 << 20  # values that decide about a stretch; of more, every n-th row and column counts
-_ROWS = 512  # converted at a time
-_ROUNDING = 1e-6  # beyond 0..1, which callers cannot see
+_SAMPLE = 1 << 20  # values examined to decide on a stretch; larger images are subsampled by rows and columns
+_ROWS = 512  # rows converted at a time
+_ROUNDING = 1e-6  # accepted excess beyond 0..1: rounding error
 # IEC 61966-2-1: linear sRGB to XYZ, and the D65 white of the 2 degree observer
 _XYZ_FROM_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _WHITE = (0.95047, 1.0, 1.08883)
@@ -29,10 +29,10 @@ Stored = (
 
 
 def to_rgb(raster: Raster) -> UInt8[np.ndarray, "height width 3"]:
-    """Return RGB bytes: grey is spread, transparency laid over white, 16 bits and floats are scaled.
+    """Return RGB bytes: repeat grey, blend transparency over white, scale 16-bit and float values to 0..255.
 
-    An image of RGB bytes is returned as it is. Raise ImageError for other than 1 or 3 channels, and for values without
-    a fixed range.
+    RGB bytes are returned unchanged. Raise ImageError unless there are 1 or 3 channels, and if the type of the values
+    has no fixed range.
     """
     values = raster.values[..., :3] if raster.is_rgb else raster.values
     if values.shape[2] not in (1, 3):
@@ -52,7 +52,7 @@ def to_rgb(raster: Raster) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def to_bands(raster: Raster) -> Stored:
-    """Return the bands in the smallest type that holds them; of pictures RGB bytes; transparency counts as a band."""
+    """Return the bands in the smallest type that holds them, transparency as the last band; for pictures RGB bytes."""
     if raster.is_picture:
         return to_rgb(raster)
     values = raster.values
@@ -63,7 +63,7 @@ def to_bands(raster: Raster) -> Stored:
 
 
 def as_stored(values: np.ndarray) -> Stored:
-    """Return values that check_range accepted as contiguous uint8, uint16 or float32 in 0..1."""
+    """Return values that passed check_range as contiguous uint8, uint16 or float32 in 0..1."""
     if values.dtype.kind == "b":
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "u":
@@ -72,13 +72,13 @@ def as_stored(values: np.ndarray) -> Stored:
 
 
 def to_unit(values: Stored) -> Float32[np.ndarray, "height width bands"]:
-    """Return uint8 and uint16 scaled to 0..1, floats as they are."""
+    """Return uint8 and uint16 values scaled to 0..1, floats unchanged."""
     full = {"uint8": 255, "uint16": 65535}.get(values.dtype.name, 1)
     return values if full == 1 else values.astype(np.float32) / np.float32(full)
 
 
 def to_bytes(values: np.ndarray) -> np.ndarray:
-    """Return values that check_range accepted scaled to 0..255, of any shape."""
+    """Return values that passed check_range, of any shape, scaled to 0..255."""
     kind, n_bytes = values.dtype.kind, values.dtype.itemsize
     if kind == "u" and n_bytes == 1:
         return values
@@ -86,13 +86,15 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
         return values.astype(np.uint8) * np.uint8(255)
     if kind == "u":
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    wide = values.astype(np.float32) if n_bytes < 4 else values  # float16 is too coarse to be multiplied by 255
+    wide = values.astype(np.float32) if n_bytes < 4 else values  # float16 is too coarse for values up to 255
     scaled: np.ndarray = np.rint(np.clip(wide, 0, 1) * 255).astype(np.uint8)
     return scaled
 
 
 def preview(bands: Stored) -> UInt8[np.ndarray, "height width 3"]:
-    """Return a picture of the first three bands, of fewer bands the first in grey; uint8 of three bands as it is.
+    """Return a picture of the first three bands, or of the first in grey if there are fewer than three.
+
+    Three uint8 bands are returned unchanged.
 
     >>> preview(np.array([[[0.0, 1.0]]], np.float32)).tolist()
     [[[0, 0, 0]]]
@@ -103,7 +105,7 @@ def preview(bands: Stored) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def check_range(raster: Raster) -> None:
-    """Raise ImageError if the type of the values has no fixed range, or floats that are valid lie outside 0..1."""
+    """Raise ImageError if the type of the values has no fixed range, or if valid floats lie outside 0..1."""
     check_type(raster.name, raster.values.dtype)
     if raster.values.dtype.kind != "f":
         return
@@ -125,13 +127,13 @@ def check_range(raster: Raster) -> None:
 
 
 def stretched(raster: Raster, how: str | None = None) -> tuple[Raster, str]:
-    """Return the image with its values stretched to 0..65535 and what was done, in words; "" and the image if nothing.
+    """Return the image with its values stretched to 0..65535, and a message about it; unchanged and "" if not needed.
 
-    how  percentile (from the 0.1 to the 99.9 percentile of valid values), minmax, none; None: percentile where values
-         have no fixed range or use less than a tenth of it, but of 8-bit colours none
+    how  percentile (from the 0.1 to the 99.9 percentile of valid values), minmax, none; None: percentile if values
+         have no fixed range or use less than a tenth of it, but none for 8-bit colours
 
-    Three channels that the source calls RGB are stretched together, so that colours keep their balance; others each by
-    itself.
+    RGB channels are stretched together, so that colours keep their balance. All other channels are stretched
+    separately.
     """
     if how is not None:
         check_choice("stretch", how, STRETCHES)
@@ -156,14 +158,14 @@ def _to_16_bits(alpha: np.ndarray) -> np.ndarray:
 
 
 def _full_range(dtype: np.dtype[Any]) -> float | None:
-    """Return the highest value of a type whose range says what is black and white."""
+    """Return the value that stands for white in a type with a fixed range, or None if the type has no fixed range."""
     return 1.0 if dtype.kind == "f" else {"uint8": 255.0, "uint16": 65535.0}.get(dtype.name)
 
 
 def _is_narrow(raster: Raster) -> bool:
-    """Return whether values have no fixed range, or use, without being constant, less than a tenth of it.
+    """Return whether values have no fixed range, or use less than a tenth of it without being constant.
 
-    Dark and hazy photographs use little of 8 bits as well and are meant so: 8-bit colours are never narrow.
+    8-bit colours are never narrow: dark and hazy photographs use little of their range by intent.
     """
     dtype = raster.values.dtype
     if dtype.itemsize == 1 and dtype.kind == "u" and (raster.is_picture or raster.is_rgb):
@@ -175,12 +177,12 @@ def _is_narrow(raster: Raster) -> bool:
         low, high = _extent(raster.values, raster.valid)
         if np.isfinite(low + high) and not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
             return True
-    limits = _limits(raster, _PERCENTILES)  # a hot pixel is no use of the range
+    limits = _limits(raster, _PERCENTILES)  # ignores single hot pixels
     return bool(0 < limits.max() - limits.min() < _NARROW * full)
 
 
 def _limits(raster: Raster, percentiles: tuple[float, float]) -> np.ndarray:
-    """Return the lowest and highest value that counts, (2, C)."""
+    """Return the lower and upper percentile of the valid values for each channel, (2, C)."""
     step = _step(raster.values) if percentiles != (0, 100) else 1
     values, valid = raster.values[::step, ::step], _every(raster.valid, step)
     counted = values.reshape(-1, values.shape[2]) if valid is None else values[valid]
@@ -189,7 +191,7 @@ def _limits(raster: Raster, percentiles: tuple[float, float]) -> np.ndarray:
     is_joint = raster.is_rgb and values.shape[2] == 3
     limits = np.percentile(counted, percentiles, axis=None if is_joint else 0).astype(np.float64)
     flat = limits[0] == limits[1]
-    if np.any(flat):  # fewer than one value in a thousand stands out
+    if np.any(flat):  # fewer than one value in a thousand differs: use the extremes
         ends = np.percentile(counted, (0, 100), axis=None if is_joint else 0)
         limits = np.where(flat, ends, limits)
     return np.broadcast_to(limits.reshape(2, -1), (2, values.shape[2]))
@@ -204,7 +206,7 @@ def _every(valid: np.ndarray | None, step: int) -> np.ndarray | None:
 
 
 def _extent(values: np.ndarray, valid: np.ndarray | None) -> tuple[float, float]:
-    """Return the lowest and highest of the valid values, 0 and 0 if there are none."""
+    """Return the lowest and highest valid value; 0 and 0 if no pixel is valid."""
     low, high = np.inf, -np.inf
     with np.errstate(invalid="ignore"):
         for top in range(0, len(values), _ROWS):
@@ -222,7 +224,7 @@ def _over_white(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def rgb_to_lab(image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "height width 3"]:
-    """Return CIE Lab under D65: L in 0..100, a and b about -108..98, exact to 0.01.
+    """Return CIE Lab under D65: L in 0..100, a and b about -108..98, accurate to 0.01.
 
     >>> rgb_to_lab(np.array([[[255, 255, 255]]], dtype=np.uint8)).round(1).tolist()[0][0][0]
     100.0
@@ -239,7 +241,7 @@ def rgb_to_lab(image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray
 
 
 def lab_tables() -> tuple[Float32[np.ndarray, "256"], Float32[np.ndarray, "3 3"], Float32[np.ndarray, " samples"]]:
-    """Return what kernels compute Lab by: the light of each value, the mix to XYZ over white, the curve of Lab."""
+    """Return the tables of the Lab kernels: linear light per byte, matrix from RGB to XYZ over white, the Lab curve."""
     mix = (np.array(_XYZ_FROM_RGB) / np.array(_WHITE)[:, None]).astype(np.float32)
     return _linear_light(), mix, _lab_curve()
 
@@ -247,7 +249,7 @@ def lab_tables() -> tuple[Float32[np.ndarray, "256"], Float32[np.ndarray, "3 3"]
 def color_features(
     image: UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width bands"],
 ) -> Float32[np.ndarray, "bands height width"]:
-    """Return what is compared as colour: CIE Lab of RGB bytes; of bands in 0..1 100 times each, as L is.
+    """Return the channels in which colours are compared: CIE Lab for RGB bytes, bands in 0..1 times 100 (like L).
 
     >>> color_features(np.full((1, 1, 2), 0.5, np.float32)).ravel().tolist()
     [50.0, 50.0]
@@ -257,9 +259,9 @@ def color_features(
 
 
 def oklch_to_rgb(lch: Float[np.ndarray, "colors 3"]) -> UInt8[np.ndarray, "colors 3"]:
-    """Return sRGB of OkLCh colours (lightness 0..1, chroma 0..0.4, hue in turns); beyond sRGB is clipped.
+    """Return sRGB for OkLCh colours (lightness 0..1, chroma 0..0.4, hue in turns), clipped to the sRGB gamut.
 
-    After Ottosson, "A perceptual color space for image processing" (2020).
+    Follows Ottosson, "A perceptual color space for image processing" (2020).
     """
     lightness, chroma, turns = lch.astype(np.float64).T
     a, b = chroma * np.cos(2 * np.pi * turns), chroma * np.sin(2 * np.pi * turns)

@@ -20,10 +20,10 @@ _MAX_LABEL = 65535
 def read_image(source: object, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "height width 3"]:
     """Return the picture in `source` as a new C-contiguous RGB array.
 
-    A str or path names a PNG, JPEG, WebP, BMP, TIFF or GIF file (of several frames, the first). Arrays are (H, W),
-    (H, W, 1), (H, W, 3) or (H, W, 4), torch tensors (C, H, W) with C in 1, 3, 4; both hold uint8, uint16, bool or
-    float in 0..1. Files and PIL images are turned upright by their EXIF tag, transparency is laid over white, 16-bit
-    and float values are scaled to 0..255. Anything else raises one ImageError that names the source and the remedy.
+    A str or path names a PNG, JPEG, WebP, BMP, TIFF or GIF file; the first of several frames is read. Arrays are
+    (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), torch tensors (C, H, W) with C in 1, 3, 4; both hold uint8, uint16, bool
+    or float in 0..1. Files and PIL images are turned upright by their EXIF tag, transparency is blended over white,
+    16-bit and float values are scaled to 0..255. Raise ImageError, which names the source and the remedy, otherwise.
 
     >>> read_image(np.array([[0.0, 1.0]])).tolist()
     [[[0, 0, 0], [255, 255, 255]]]
@@ -38,9 +38,9 @@ def read_image(source: object, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndar
 def read_bands(source: object) -> Float32[np.ndarray, "height width bands"]:
     """Return the bands of an image in 0..1, as a new array.
 
-    A path to a .npy of (H, W) or (H, W, C), to a TIFF of any bands, or to a picture that read_image knows, which gives
-    RGB. Arrays are (H, W) or (H, W, C), torch tensors (C, H, W). Values are uint8, uint16, bool, or float in 0..1.
-    Anything else raises one ImageError that names the source and the remedy.
+    A path names a .npy of shape (H, W) or (H, W, C), a TIFF with any number of bands, or a picture that read_image
+    reads, which yields RGB. Arrays are (H, W) or (H, W, C), torch tensors (C, H, W). Values are uint8, uint16, bool,
+    or float in 0..1. Raise ImageError, which names the source and the remedy, for anything else.
 
     >>> read_bands(np.array([[[0, 255, 51, 102]]], np.uint8)).round(1).tolist()
     [[[0.0, 1.0, 0.20000000298023224, 0.4000000059604645]]]
@@ -49,7 +49,7 @@ def read_bands(source: object) -> Float32[np.ndarray, "height width bands"]:
 
 
 def read_pixels(source: object) -> Stored:
-    """Return what read_bands reads in the smallest type that holds it; of three bands RGB as uint8, as read_image."""
+    """Return the bands of an image in the smallest type that holds them; three bands become uint8, as in read_image."""
     stored = _read_stored(source)
     return read_image(stored) if stored.shape[2] == 3 and stored.dtype != np.uint8 else stored
 
@@ -57,10 +57,10 @@ def read_pixels(source: object) -> Stored:
 def read_channels(
     source: object, channels: int | None = None
 ) -> UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width bands"]:
-    """Return uint8 RGB of an image of three channels, else its channels as float32 in 0..1.
+    """Return uint8 RGB if the image has three channels, else its channels as float32 in 0..1.
 
-    Arrays and files are as read_image and read_bands take them. An image of another number of channels than asked for
-    is refused; asked for three, pictures are turned into RGB as read_image does.
+    Accepts the arrays and files that read_image and read_bands accept. Raise ImageError if the image does not have
+    `channels` channels. If `channels` is 3, pictures are converted to RGB by read_image.
     """
     is_npy = isinstance(source, str | os.PathLike) and os.fsdecode(source).lower().endswith(".npy")
     if channels == 3 and not is_npy:
@@ -101,7 +101,7 @@ def write_labels_png(
 ) -> None:
     """Write a label map as a 16-bit grey PNG whose pixel values are the ids 0..65535, atomically.
 
-    nowhere: what pixels of label -1 become, which must be no id; without it -1 is refused.
+    `nowhere` is the value stored for pixels of label -1 and must be above all ids; without it -1 raises InputError.
     """
     if labels.ndim != 2 or labels.dtype.kind not in "iu" or labels.size == 0:
         raise InputError(
@@ -128,5 +128,5 @@ def _read_stored(source: object) -> Stored:
 
 
 def _is_new(source: object) -> bool:
-    """Return whether what is read of a source shares no memory with it."""
+    """Return whether an image read from the source shares no memory with it."""
     return isinstance(source, str | os.PathLike | Image.Image)

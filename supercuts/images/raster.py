@@ -1,8 +1,8 @@
-"""Raster: any image source, read once.
+"""Read any image source once, as a Raster.
 
 In   a path, PIL image, numpy or masked array, torch tensor, xarray DataArray
-Out  Raster: values as stored, which are valid, where they lie; (H, W, C) of a file from its header
-Not  no conversion (convert.py); no format (formats/)
+Out  Raster: values as stored, the mask of valid pixels, the georeference; (H, W, C) of a file from its header
+Not  conversion (convert.py) or file formats (formats/)
 """
 
 import logging
@@ -36,14 +36,14 @@ _NPY_START = b"\x93NUMPY"
 
 
 class ReadOptions(NamedTuple):
-    """How to read what can be read in several ways.
+    """Options for sources that can be read in several ways.
 
-    axes      of an array, a .npy or a TIFF that does not name its own: "HWC", "CHW" or "HW"; None: (H, W, C), of
-              tensors (C, H, W)
-    page      the page or frame of a file, or the plane of a stack, counted from 1; None: the first, of TIFFs with a
-              warning if there are more
-    stretch   of values: none, percentile or minmax; None: percentile where they use less than a tenth of their range
-    as_bands  whether pages of a TIFF without a meaning of their own are bands
+    axes      order of axes of an array, a .npy or a TIFF that does not name its own: "HWC", "CHW" or "HW"; None:
+              (H, W, C), for tensors (C, H, W)
+    page      the page or frame of a file, or the plane of a stack, counted from 1; None: the first, with a warning
+              if a TIFF has more
+    stretch   none, percentile or minmax; None: percentile if the values use less than a tenth of their range
+    as_bands  whether TIFF pages without a meaning of their own are bands
     """
 
     axes: str | None = None
@@ -58,7 +58,7 @@ AS_USUAL = ReadOptions()
 def read_raster(source: object, options: ReadOptions = AS_USUAL, max_pixels: int = MAX_PIXELS) -> Raster:
     """Return the image in a source, upright.
 
-    Raise ImageError, which names the source and the remedy, for anything else.
+    Raise ImageError, which names the source and the remedy, if the source cannot be read as an image.
     """
     check_options(options)
     if isinstance(source, str | os.PathLike):
@@ -74,7 +74,7 @@ def read_raster(source: object, options: ReadOptions = AS_USUAL, max_pixels: int
 
 
 def read_shape(path: Path) -> tuple[int, int, int]:
-    """Return (H, W, C) of a file as read_bands gives it, from its header alone."""
+    """Return the shape (H, W, C) that read_bands returns for a file, from the file's header alone."""
     name = os.fsdecode(path)
     check_is_file(name)
     with image_errors(name):
@@ -95,10 +95,10 @@ def read_shape(path: Path) -> tuple[int, int, int]:
 
 @contextmanager
 def image_errors(name: str) -> Iterator[None]:
-    """Turn whatever a reader of a file raises into an ImageError that names it."""
+    """Turn every exception of a file reader into an ImageError that names the file."""
     for library in ("PIL", "tifffile"):
         log = logging.getLogger(library)
-        if not log.handlers:  # else complaints of damaged tags go to stderr where nobody set up logging
+        if not log.handlers:  # without a handler, messages about damaged tags go to stderr
             log.addHandler(logging.NullHandler())
     try:
         yield
@@ -111,7 +111,7 @@ def image_errors(name: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ImageError(pillow.pillow_limit(name)) from error
     except OSError as error:
-        if error.errno is None:  # a decoder's own complaint, not the operating system's
+        if error.errno is None:  # raised by a decoder, not by the operating system
             raise ImageError(f"{name}: cannot be decoded ({error}). {DAMAGED}") from error
         raise ImageError(f"{name}: cannot be read ({error.strerror}). Check the file's permissions.") from error
     except Exception as error:  # damaged bytes: decoders raise struct, syntax, key, memory and other errors
@@ -167,7 +167,7 @@ def _from_memory(source: object, options: ReadOptions) -> Raster:
 
 
 def check_options(options: ReadOptions) -> None:
-    """Raise InputError if an option has a value that does not exist."""
+    """Raise InputError if an option has an unknown value."""
     if options.axes is not None:
         check_choice("axes", str(options.axes).upper(), arrays.AXES)
     if options.stretch is not None:
@@ -189,7 +189,7 @@ def _from_pil(image: Image.Image, page: int | None, max_pixels: int) -> Raster:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(pillow.pillow_limit(name)) from error
-    except Exception as error:  # it may decode only now: see image_errors
+    except Exception as error:  # PIL may decode only now: see image_errors
         raise ImageError(
             f"{name}: cannot be decoded ({describe_error(error)}). Pass an open image from an undamaged file, of a "
             'usual mode such as image.convert("RGB").'
