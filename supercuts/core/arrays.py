@@ -1,4 +1,4 @@
-"""Small label-array tools that every stage shares."""
+"""Small array functions that several stages share."""
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -13,9 +13,9 @@ def relabel_consecutive(labels: Int[np.ndarray, "..."]) -> tuple[Int[np.ndarray,
 
 
 def channels_last(maps: Shaped[np.ndarray, "channels height width"]) -> Shaped[np.ndarray, "height width channels"]:
-    """Return maps with all channels of a pixel side by side in memory; no copy where they lie so already.
+    """Return maps with all channels of a pixel adjacent in memory; copies only if necessary.
 
-    What visits pixels here and there reads one place in memory for each, not one for each channel.
+    Scattered access to pixels then reads one place in memory per pixel, not one per channel.
     """
     return np.ascontiguousarray(maps.transpose(1, 2, 0))
 
@@ -23,9 +23,9 @@ def channels_last(maps: Shaped[np.ndarray, "channels height width"]) -> Shaped[n
 def contingency(
     truth: Int[np.ndarray, "..."], prediction: Int[np.ndarray, "..."]
 ) -> Int[np.ndarray, "truths predictions"]:
-    """Return the int64 table whose [i, j] counts the pixels of truth region i and predicted region j.
+    """Return the int64 table with [i, j] the number of pixels of truth region i and predicted region j.
 
-    Both inputs hold ids 0..n-1; rows and columns reach to the highest id of each.
+    Both inputs hold ids 0..n-1; rows and columns extend to the highest id of each.
 
     >>> contingency(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])).tolist()
     [[1, 1], [0, 2]]

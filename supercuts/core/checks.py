@@ -8,13 +8,13 @@ from supercuts.core.errors import InputError, MissingDependencyError
 
 
 def check_in_range(name: str, value: float, low: float, high: float, *, remedy: str) -> None:
-    """Refuse a number outside the closed range low..high (NaN is outside every range)."""
+    """Raise InputError unless a number is in the closed range low..high; NaN is outside every range."""
     if not low <= value <= high:
         raise InputError(f"{name}={value} is outside {low}..{high}. {remedy}")
 
 
 def check_whole(name: str, value: object, *, remedy: str) -> None:
-    """Refuse what is no integer of Python or numpy; 2.0 is none either, lest 2.7 be cut to 2 elsewhere."""
+    """Raise InputError unless `value` is an integer. Floats, even 2.0, are rejected, so that 2.7 is never truncated."""
     try:
         operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -22,14 +22,14 @@ def check_whole(name: str, value: object, *, remedy: str) -> None:
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
-    """Refuse a value that is not one of the choices."""
+    """Raise InputError unless `value` is one of the choices."""
     choices = list(choices)
     if value not in choices:
         raise InputError(f"{name}={value!r} is unknown. Choose one of: {', '.join(map(str, choices))}.")
 
 
 def check_exactly_one(what: str, given: Mapping[str, object]) -> str:
-    """Return the name of the one keyword that is not None; refuse none or several."""
+    """Return the name of the only keyword that is not None; raise InputError if there are none or several."""
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:
         got = ", ".join(f"{name}={given[name]!r}" for name in named) or "nothing"
@@ -38,7 +38,7 @@ def check_exactly_one(what: str, given: Mapping[str, object]) -> str:
 
 
 def check_installed(packages: Iterable[str], extra: str) -> None:
-    """Refuse to start when an optional package is not installed."""
+    """Raise MissingDependencyError if an optional package is not installed."""
     if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
         raise MissingDependencyError(
             f'{", ".join(missing)} not installed, needed for this: pip install "supercuts[{extra}]"'

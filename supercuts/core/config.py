@@ -1,4 +1,4 @@
-"""Read YAML configuration into frozen pydantic models, and record the values a run used."""
+"""Read YAML configuration into frozen pydantic models; write the values that a run used."""
 
 import difflib
 import os
@@ -18,16 +18,16 @@ from supercuts.core.version import package_version
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-MAX_BYTES = 1 << 20  # of a file
+MAX_BYTES = 1 << 20  # largest file
 _MAX_VALUES = 100_000
 PROVENANCE = "provenance"  # top-level key that save_resolved adds and load_config skips
 
 
 def load_config(path: str | os.PathLike[str] | None, model_cls: type[ModelT], overrides: Sequence[str] = ()) -> ModelT:
-    """Return the model that the file describes after the overrides, applied in order; without a file the defaults.
+    """Return the model of the file's values, or of the defaults if `path` is None, with overrides applied in order.
 
     An override is `key.sub=value`, its value read as YAML: `ssn.superpixels=200`, `widths=[16, 32]`, `init=null`.
-    A file written by save_resolved loads as is. Every problem found is one line of a ConfigError.
+    A file written by save_resolved loads unchanged. Raise ConfigError, with one line per problem, for invalid values.
     """
     assert model_cls.model_config.get("extra") == "forbid", f"{model_cls.__name__} must refuse unknown keys"
     assert model_cls.model_config.get("frozen"), f"{model_cls.__name__} must be frozen"
@@ -48,9 +48,9 @@ def load_config(path: str | os.PathLike[str] | None, model_cls: type[ModelT], ov
 
 
 def save_resolved(config: BaseModel, path: str | os.PathLike[str], *, seed: int | None = None) -> None:
-    """Write every field, defaults included, with the package version and the seed, as YAML that load_config reads.
+    """Write every field, including defaults, with the package version and the seed, as YAML that load_config reads.
 
-    Without `seed`, the model's own field of that name is recorded, or null.
+    If `seed` is None, the model's field `seed` is recorded, or null if it has none.
     """
     recorded = getattr(config, "seed", None) if seed is None else seed
     document = {**config.model_dump(mode="json"), PROVENANCE: {"supercuts": package_version(), "seed": recorded}}
@@ -59,7 +59,7 @@ def save_resolved(config: BaseModel, path: str | os.PathLike[str], *, seed: int 
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """The safe loader, except that a repeated key is an error instead of a silent overwrite."""
+    """Safe loader that raises an error for a repeated key instead of overwriting silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -81,14 +81,14 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}{_place(error)}") from error
     if values is None:
-        return {}  # an empty file asks for the defaults
+        return {}  # an empty file means the defaults
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds {_shorten(values)}; expected keys and values such as 'name: value'")
     return values
 
 
 def _parse(text: str | bytes) -> Any:
-    """Return plain values; yaml.YAMLError says what is wrong with the text."""
+    """Return the text as plain values; raise yaml.YAMLError if it is not valid."""
     if len(text) > MAX_BYTES:
         raise yaml.YAMLError(f"{len(text)} bytes, above the limit of {MAX_BYTES}: is it a configuration?")
     loader = _UniqueKeyLoader(text)  # a subclass of SafeLoader: builds no objects
@@ -101,7 +101,7 @@ def _parse(text: str | bytes) -> Any:
         return loader.construct_document(node)
     except RecursionError as error:
         raise yaml.YAMLError("nested too deeply: write it flatter") from error
-    # what PyYAML raises of values that contradict their tag or their form, such as 2001-99-99
+    # PyYAML raises these for values that contradict their tag or form, such as 2001-99-99
     except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         raise yaml.YAMLError(f"a value that YAML cannot read ({error}): quote it") from error
     finally:
@@ -109,9 +109,9 @@ def _parse(text: str | bytes) -> Any:
 
 
 def _extent(node: yaml.Node, known: dict[int, int]) -> int:
-    """Return how many values a node stands for: aliases of aliases may be billions in a few lines."""
+    """Return the number of values that a node expands to; nested aliases may be billions in a few lines."""
     if id(node) not in known:
-        known[id(node)] = _MAX_VALUES + 1  # while it is counted: what holds itself has no end
+        known[id(node)] = _MAX_VALUES + 1  # until counted: a node that contains itself is infinite
         items = node.value if isinstance(node, yaml.CollectionNode) else ()
         inner = [one for item in items for one in (item if isinstance(item, tuple) else (item,))]
         known[id(node)] = 1 + sum(_extent(one, known) for one in inner)
@@ -170,7 +170,7 @@ def _explain(
 
 
 def _written_keys(loc: tuple[int | str, ...], values: object, *, is_missing: bool) -> tuple[int | str, ...]:
-    """Return the part of a pydantic location that stands in the file: without the tags of union members."""
+    """Return the keys of a pydantic location that are in the file, without the tags of union members."""
     kept = []
     for key in loc[: len(loc) - is_missing]:
         is_written = key in values if isinstance(values, dict) else isinstance(values, list) and isinstance(key, int)

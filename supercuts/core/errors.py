@@ -1,8 +1,8 @@
-"""The exceptions a caller may want to catch."""
+"""Exceptions and warnings that callers can catch."""
 
 
 class SuperCutsError(Exception):
-    """Anything SuperCuts refuses: the message gives the value, what was expected and the remedy."""
+    """Base class of all errors; the message gives the value, the expectation and the remedy."""
 
 
 class InputError(SuperCutsError, ValueError):
@@ -10,7 +10,7 @@ class InputError(SuperCutsError, ValueError):
 
 
 class ConstraintError(InputError):
-    """An edit of a hierarchy contradicts an earlier one, or a cut the edits."""
+    """An edit of a hierarchy contradicts an earlier edit, or a cut contradicts the edits."""
 
 
 class ImageError(SuperCutsError, ValueError):
@@ -18,7 +18,7 @@ class ImageError(SuperCutsError, ValueError):
 
 
 class ImageWarning(UserWarning):
-    """An image was read, and part of it was left out or changed; the message says how to have it otherwise."""
+    """Part of an image was omitted or changed during reading; the message gives the alternative."""
 
 
 class CacheWarning(UserWarning):
@@ -26,12 +26,12 @@ class CacheWarning(UserWarning):
 
 
 class FileFormatError(SuperCutsError, ValueError):
-    """A file (hierarchy, weights, data set) does not hold what its kind must hold."""
+    """The content of a file (hierarchy, weights, data set) does not match its format."""
 
 
 class ConfigError(SuperCutsError, ValueError):
-    """A configuration has an unknown key or a value out of range."""
+    """A configuration has an unknown key or a value that is out of range."""
 
 
 class MissingDependencyError(SuperCutsError, ImportError):
-    """An optional package is needed; the message names the extra that installs it."""
+    """A required optional package is not installed; the message names the extra that installs it."""

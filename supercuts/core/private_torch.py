@@ -1,7 +1,7 @@
-"""Private functions of torch, each with a public fallback; the number type in which convolutions are fastest.
+"""Use private functions of torch, each with a public fallback, and choose the fastest number type for convolutions.
 
-Written for torch 2.6 to 2.14. A later version that lacks one of these functions is slower, or loses the promise that
-`stable_conv2d` makes; results stay right.
+Written for torch 2.6 to 2.14. If a later version lacks one of these functions, results stay correct, but computation is
+slower or `stable_conv2d` loses its fixed order of sums.
 """
 
 import functools
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 def has_bfloat16() -> bool:
-    """Return whether the processor has instructions for bfloat16 and oneDNN, which convolves for torch, uses them."""
-    import torch  # takes long
+    """Return whether the processor has bfloat16 instructions and oneDNN, torch's convolution library, uses them."""
+    import torch  # slow to import
 
     capabilities = getattr(torch.cpu, "get_capabilities", None)  # public since torch 2.11
     if capabilities is not None:
         has_instructions = bool(capabilities().get("avx512_bf16", False))
     else:
         has_instructions = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
-    # torch's own compiler asks this; ONEDNN_MAX_CPU_ISA decides it as well
+    # torch's compiler calls this too; its result also depends on ONEDNN_MAX_CPU_ISA
     return has_instructions and bool(getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)())
 
 
 @functools.cache
 def fused_conv2d() -> Any:
-    """Return the convolution of oneDNN that applies an elementwise function to its result; None if there is none.
+    """Return oneDNN's convolution that applies an elementwise function to its result, or None if there is none.
 
-    Torch's own compiler calls it. None too if it takes other arguments than this torch is known to take.
+    Torch's compiler calls this function. Return None too if its arguments are not those of torch 2.6 to 2.14.
     """
     import torch
 
@@ -40,7 +40,7 @@ def fused_conv2d() -> Any:
     x, weight = torch.ones(1, 1, 2, 2, device="cpu"), torch.ones(1, 1, 1, 1, device="cpu")
     try:
         results = [function(x, sign * weight, None, [0, 0], [1, 1], [1, 1], 1, "relu", [], "") for sign in (1, -1)]
-    except Exception:  # a later torch may raise whatever it likes
+    except Exception:  # a later torch may raise any type
         return None
     return function if torch.equal(results[0], x) and not results[1].any() else None
 
@@ -50,12 +50,12 @@ def stable_conv2d(
     padding: str | Sequence[int], dilation: Sequence[int], groups: int, function: str = "none",
     bounds: Sequence[float] = (),
 ) -> "torch.Tensor":  # fmt: skip
-    """Return torch.nn.functional.conv2d, with sums whose order depends neither on threads nor on the size of the map.
+    """Return torch.nn.functional.conv2d with an order of sums that depends on neither threads nor the map's size.
 
     In float32 torch chooses between two libraries by the number of threads and the size of the map, and oneDNN chooses
-    the order of a dilated convolution by how much of a map is padding. In bfloat16 there is only oneDNN.
+    the order of a dilated convolution by the share of padding in the map. In bfloat16 only oneDNN is available.
 
-    function, bounds  applied to the result: "none", "relu", or "hardtanh" with its bounds
+    function, bounds  function applied to the result: "none", "relu", or "hardtanh" with its bounds
     """
     import torch
     import torch.nn.functional as F
@@ -74,12 +74,12 @@ def stable_conv2d(
 
 
 def is_watched(module: "nn.Module") -> bool:
-    """Return whether hooks watch the calls of a module."""
+    """Return whether a module has forward hooks."""
     return any(getattr(module, name, None) for name in ("_forward_hooks", "_forward_pre_hooks"))
 
 
 def tensors_of(modules: "Sequence[nn.Module]") -> "list[torch.Tensor]":
-    """Return parameters and buffers of the modules themselves, several times faster than nn.Module.parameters()."""
+    """Return the modules' own parameters and buffers, several times faster than nn.Module.parameters()."""
     tensors: list[torch.Tensor] = []
     for module in modules:
         parameters, buffers = getattr(module, "_parameters", None), getattr(module, "_buffers", None)
@@ -91,21 +91,21 @@ def tensors_of(modules: "Sequence[nn.Module]") -> "list[torch.Tensor]":
 
 
 def version_of(tensor: "torch.Tensor") -> int:
-    """Return a number that grows with each change of a tensor in place; 0 where changes are not counted."""
+    """Return a number that grows with each in-place change of a tensor; 0 if torch does not count changes."""
     return 0 if tensor.is_inference() else int(getattr(tensor, "_version", 0))
 
 
-# fewer values than torch divides among threads, and a multiple of the number that it computes at once
+# fewer values than torch splits among threads; a multiple of the vector length
 _PIECE, _AT_ONCE = 1 << 14, 64
 
 
 def fastest(device: "torch.device") -> "torch.dtype":
-    """Return bfloat16 where there are instructions for it, else float32.
+    """Return bfloat16 if the device has instructions for it, else float32.
 
-    Without them torch emulates bfloat16: on processors that have AVX2 alone that takes eight times as long as float32.
-    ONEDNN_MAX_CPU_ISA can keep oneDNN, which convolves for torch, from using them.
+    Without them torch emulates bfloat16, which takes eight times as long as float32 on processors with only AVX2.
+    ONEDNN_MAX_CPU_ISA can prevent oneDNN, torch's convolution library, from using them.
     """
-    import torch  # takes long
+    import torch  # slow to import
 
     if device.type == "cuda":
         is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -115,7 +115,7 @@ def fastest(device: "torch.device") -> "torch.dtype":
 
 
 def autocast(device: "torch.device") -> AbstractContextManager[None]:
-    """Return a context in which torch computes in the fastest type, whatever the caller's context says."""
+    """Return a context in which torch computes in the fastest type, whatever the caller's context."""
     import torch
 
     dtype = fastest(device)
@@ -125,8 +125,8 @@ def autocast(device: "torch.device") -> AbstractContextManager[None]:
 def sigmoid(logits: "torch.Tensor") -> "torch.Tensor":
     """Return the sigmoid of float32 logits, rounded the same for any layout, number of values and number of threads.
 
-    Torch computes most values several at once. The last ones of each thread, and those of maps whose pixels do not lie
-    side by side, it computes one by one, which rounds 4 % of them differently.
+    Torch computes most values in vectors. It computes the last values of each thread, and those of non-contiguous maps,
+    one by one, which rounds 4 % of them differently.
     """
     import torch
 

@@ -2,4 +2,4 @@
 
 from collections.abc import Callable
 
-Progress = Callable[[int, int], None]  # called with the steps done, and all
+Progress = Callable[[int, int], None]  # progress(done, total), in steps

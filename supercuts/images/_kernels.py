@@ -9,8 +9,8 @@ from supercuts.core.compiled import fast_kernel, kernel
 def lab_from_rgb(pixels, linear, mix, curve):
     """Convert (P, 3) uint8 sRGB to (P, 3) float32 Lab.
 
-    linear (256,) is the linear light of each value, mix (3, 3) leads to XYZ over white, and curve (n + 2,) holds the
-    Lab curve f at 0, 1/n, ... 1, and once more the last value, which interpolation at 1 touches.
+    linear (256,) is the linear light of each value. mix (3, 3) maps linear RGB to XYZ over white. curve (n + 2,) holds
+    the Lab curve f at 0, 1/n, ... 1, with the last value repeated because interpolation at 1 reads it.
     """
     n_steps = np.float32(curve.size - 2)
     lab = np.empty((pixels.shape[0], 3), dtype=np.float32)
@@ -31,7 +31,7 @@ def lab_from_rgb(pixels, linear, mix, curve):
 
 @kernel
 def region_means(pixels, labels, n_regions):
-    """Return the (R, 3) uint8 rounded mean of pixels (P, 3) over labels (P,); 0 for an id without pixels."""
+    """Return the rounded mean of pixels (P, 3) per label in labels (P,), as (R, 3) uint8; 0 for ids without pixels."""
     sums = np.zeros((n_regions, 3), dtype=np.int64)
     counts = np.zeros(n_regions, dtype=np.int64)
     for p in range(labels.size):
@@ -49,9 +49,9 @@ def region_means(pixels, labels, n_regions):
 
 @kernel
 def own_label_share(labels, weights):
-    """Return (H, W) float32: the weighted share, in 0..1, of the window around each pixel that has its label.
+    """Return, for each pixel, the weighted share in 0..1 of the window around it that has its label: (H, W) float32.
 
-    weights (2r + 1, 2r + 1) is the window; the part outside the image does not count.
+    weights (2r + 1, 2r + 1) is the window; its part outside the image is ignored.
     """
     height, width = labels.shape
     radius = weights.shape[0] // 2
@@ -74,8 +74,8 @@ def own_label_share(labels, weights):
 def halve(values, valid, rounding, out):
     """Set out (h, w, C) to the means of 2 x 2 pixels of values (H, W, C); the last line of an odd side counts twice.
 
-    valid (H, W) bool says which pixels count, (0, 0) that all do; where none does the mean is 0. rounding is 0.5 for
-    whole numbers, 0 for others.
+    valid (H, W) bool is the mask of pixels to average; shape (0, 0) means all. The mean of no pixels is 0. rounding is
+    0.5 for integers, else 0.
     """
     height, width, n_channels = values.shape
     weights = np.full(4, 0.25)

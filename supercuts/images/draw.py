@@ -14,13 +14,13 @@ from supercuts.images import _kernels
 from supercuts.images.convert import oklch_to_rgb
 
 _GOLDEN, _PLASTIC = 0.618033988749895, 0.7548776662466927  # inverse golden ratio and inverse plastic number
-_BLUR_PX = 1.1  # smooths the staircase of a slanted boundary and keeps its corners
+_BLUR_PX = 1.1  # sigma; smooths the staircase of a slanted boundary and keeps its corners
 _HALO_PX, _HALO_OPACITY = 1.1, 0.55
 _GAP_PX = 12
 _PAPER, _INK = (255, 255, 255), (48, 48, 48)
-_NOWHERE = 128  # grey of pixels in no region
-_STRIP_PIXELS = 1 << 22  # lines are drawn on so many at a time: 60 bytes each are needed
-_REACH_PX = 2  # of the window that finds boundaries
+_NOWHERE = 128  # grey value of pixels in no region
+_STRIP_PIXELS = 1 << 22  # pixels per strip when drawing lines; 60 bytes of memory each
+_REACH_PX = 2  # radius of the window that finds boundaries
 
 
 def mean_color(
@@ -33,14 +33,14 @@ def mean_color(
     """
     _check_picture("image", image)
     ids = _checked_labels(labels, image.shape[:2])
-    ids = ids + 1 if ids.min() < 0 else ids  # pixels in no region are one more
+    ids = ids + 1 if ids.min() < 0 else ids  # pixels in no region (-1) form one more region
     pixels = np.ascontiguousarray(image).reshape(-1, 3)
     means: np.ndarray = _kernels.region_means(pixels, ids.ravel(), int(ids.max()) + 1)
     return np.take(means, ids, axis=0)
 
 
 def random_colors(labels: Integer[np.ndarray, "height width"], seed: int = 0) -> UInt8[np.ndarray, "height width 3"]:
-    """Return the regions in colours that depend only on id and seed, and differ well between ids less than 50 apart."""
+    """Return regions in colours that depend only on id and seed; ids less than 50 apart get clearly different ones."""
     ids = _checked_labels(labels, labels.shape)
     start = np.random.default_rng(seed).random(2)
     steps = np.arange(int(ids.max()) + 1)
@@ -60,7 +60,7 @@ def draw_boundaries(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Return the picture with an antialiased line, 1 or 2 pixels wide, on every region boundary.
 
-    A faint line of the opposite lightness runs along both sides, so that it shows on any ground.
+    A faint halo of the opposite lightness on both sides keeps the line visible on any background.
     """
     _check_picture("image", image)
     check_choice("width", width, (1, 2))
@@ -113,7 +113,7 @@ def blend(
 def contact_sheet(
     pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], captions: Sequence[str], columns: int
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Return one picture of all pictures in rows, on white, with a small gap and a centred caption under each.
+    """Return a sheet with all pictures in rows on white, with a small gap and a centred caption under each.
 
     All cells have the size of the largest picture; captions wider than their cell end in an ellipsis.
     """
@@ -145,15 +145,15 @@ def contact_sheet(
 
 
 def _boundary_distance(labels: Int32[np.ndarray, "height width"]) -> Float32[np.ndarray, "height width"]:
-    """Return about the distance in pixels from each pixel's centre to the nearest region boundary, above 3 if beyond 2.
+    """Return the approximate distance in pixels from each pixel's centre to the nearest boundary; above 3 if beyond 2.
 
-    The share of its own label under a Gaussian window is Phi(distance / sigma) beside a straight boundary of any
-    direction; where regions meet or are thin the distance may be negative, which draws as a full line.
+    Next to a straight boundary of any direction, the share of the pixel's own label under a Gaussian window is
+    Phi(distance / sigma). At junctions and in thin regions the distance may be negative, which draws as a full line.
     """
     bell = np.exp(-0.5 * (np.arange(-2, 3) / _BLUR_PX) ** 2)
     window = np.outer(bell, bell)
     share = _kernels.own_label_share(labels, (window / window.sum()).astype(np.float32))
-    # through a table: ndtri on every pixel takes longer than the window; its ends are kept finite
+    # a table, because ndtri on every pixel takes longer than the window; its ends stay finite
     table = (_BLUR_PX * ndtri(np.linspace(1e-3, 1 - 1e-3, 1024))).astype(np.float32)
     distance: np.ndarray = table[(share * 1023).astype(np.int32)]
     return distance
@@ -200,7 +200,7 @@ def _checked_labels(labels: np.ndarray, shape: tuple[int, ...]) -> Int32[np.ndar
     return np.ascontiguousarray(labels, dtype=np.int32)
 
 
-COLORS = {  # light on any photo, and one colour per view so that the files are told apart at a glance
+COLORS = {  # light enough for any photo; one colour per view to distinguish the files
     "superpixels": (255, 255, 255),
     "part": (255, 224, 102),
     "object": (88, 222, 255),
@@ -227,7 +227,7 @@ def overview(
 ) -> UInt8[np.ndarray, "sheet_height sheet_width 3"]:
     """Return two rows: photo and boundaries per view; contour strength and filled regions per view.
 
-    Cuts may be `sampled` ones; their numbers of regions are then in `counts`.
+    If the cuts are already `sampled`, `counts` gives their numbers of regions.
     """
 
     small = _resized(photo)
@@ -250,8 +250,8 @@ def _contour_picture(contours: Float32[np.ndarray, "rows columns"]) -> UInt8[np.
     rows, columns = contours.shape
     pairs = contours[:-1, :-1].reshape(rows // 2, 2, columns // 2, 2)
     strength = pairs.max(axis=(1, 3))  # a pixel and its boundaries above and to the left
-    strength[0], strength[:, 0] = 0, 0  # the frame of a contour map is no boundary
-    # relative to the strongest, square root: the lines of the lower merges stay visible
+    strength[0], strength[:, 0] = 0, 0  # the frame of a contour map is not a boundary
+    # the square root, relative to the strongest boundary, keeps the lines of low merges visible
     grey = np.rint(255 * (1 - np.sqrt(strength / max(float(strength.max()), 1e-6)))).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
 
@@ -260,12 +260,12 @@ def _tile_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     height, width = shape[:2]
     scale = _TILE_PX / max(height, width)
     if scale > 1:
-        scale = max(1, int(scale))  # whole steps keep the pixels of a small picture square
+        scale = max(1, int(scale))  # integer scales keep the pixels of a small picture square
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def sampled(labels: Int32[np.ndarray, "height width"]) -> Int32[np.ndarray, "rows columns"]:
-    """Return a label map of the size of a picture in the overview."""
+    """Return a label map resampled to the size of a picture in the overview."""
     (height, width), (rows, columns) = labels.shape, _tile_shape(labels.shape)
     y, x = (np.arange(rows) * 2 + 1) * height // (2 * rows), (np.arange(columns) * 2 + 1) * width // (2 * columns)
     picked: np.ndarray = labels[y[:, None], x]

@@ -14,17 +14,17 @@ Affine = tuple[float, float, float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Georeference:
-    """An affine map and what its coordinates mean.
+    """Affine transform from pixels to map coordinates, and their coordinate reference system.
 
     transform  a b c d e f: the corner (x, y) lies at (a x + b y + c, d x + e y + f)
-    crs        coordinate reference system as "EPSG:32632" or WKT, or None where it is not known
+    crs        coordinate reference system as "EPSG:32632" or WKT, or None if unknown
     """
 
     transform: Affine = (1, 0, 0, 0, 1, 0)
     crs: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what maps pixels to no area."""
+        """Raise InputError if the transform maps pixels to no area, or if the crs is not text."""
         transform = tuple(float(number) for number in self.transform)
         a, b, _, d, e, _ = (*transform, *(0,) * 6)[:6]
         if len(transform) != 6 or not all(map(math.isfinite, transform)) or a * e == b * d:
@@ -38,7 +38,7 @@ class Georeference:
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether what is clockwise in pixels runs against the clock in coordinates with x right and y up, too."""
+        """Whether a clockwise turn in pixels is also clockwise in map coordinates (x right, y up)."""
         a, b, _, d, e, _ = self.transform
         return a * e - b * d > 0
 
@@ -52,9 +52,9 @@ class Georeference:
 def fit_points(
     pixels: Float64[np.ndarray, "points 2"], places: Float64[np.ndarray, "points 2"], crs: str | None, name: str
 ) -> Georeference | None:
-    """Return the affine map that fits ground control points (x, y) best; warn if it misses them by over half a pixel.
+    """Return the affine map that fits ground control points (x, y) best; warn if it misses one by over half a pixel.
 
-    None, with a warning, if they lie on a line, or are fewer than three.
+    Return None, with a warning, if the points lie on a line or are fewer than three.
     """
     columns = np.column_stack([pixels, np.ones(len(pixels))])
     solution, _, rank, _ = np.linalg.lstsq(columns, places, rcond=None)

@@ -1,4 +1,4 @@
-"""Scene: an image as the pipeline segments it, with the network's input, further bands and valid pixels."""
+"""Read an image as a Scene for the pipeline: the network's input, further bands, valid pixels, georeference."""
 
 import os
 import warnings
@@ -18,12 +18,12 @@ from supercuts.images.raster import AS_USUAL, Raster, ReadOptions, read_raster
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """An image.
+    """An image as the pipeline segments it.
 
-    pixels        (H, W, 3) uint8 RGB, or (H, W, C) float32 in 0..1: what the network sees
-    bands         (H, W, K) uint8, uint16 or float32 in 0..1: what it does not, K = 0 of pictures
-    valid         (H, W) bool, or None if all pixels are
-    georeference  where its pixels lie on Earth, or None
+    pixels        (H, W, 3) uint8 RGB, or (H, W, C) float32 in 0..1: the network's input
+    bands         (H, W, K) uint8, uint16 or float32 in 0..1: bands that the network does not use; K = 0 for pictures
+    valid         (H, W) bool mask of valid pixels, or None if all are valid
+    georeference  transform to map coordinates, or None
     """
 
     pixels: UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width _"]
@@ -39,12 +39,12 @@ class Scene:
 
     @property
     def is_plain(self) -> bool:
-        """Whether every pixel is valid and the network sees every band."""
+        """Whether every pixel is valid and the network uses every band."""
         return self.valid is None and self.bands.shape[2] == 0
 
 
 def all_bands(scene: Scene) -> Float32[np.ndarray, "height width bands"]:
-    """Return all bands of an image in 0..1: those that the network sees, then the others."""
+    """Return all bands of an image in 0..1: first the network's input, then the other bands."""
     return np.concatenate([to_unit(scene.pixels), to_unit(scene.bands)], axis=2)
 
 
@@ -55,13 +55,13 @@ def read_scene(
     mask: Bool[np.ndarray, "height width"] | str | os.PathLike[str] | None = None,
     options: ReadOptions = AS_USUAL,
 ) -> Scene:
-    """Return the image for a network of so many channels.
+    """Return the image as a Scene for a network with the given number of channels.
 
-    bands  those that the network sees, in its order, counted from 1; unless given, the first ones of an image that
-           has more than the network. Arrays of four are RGB and transparency unless `bands` is given
-    mask   true where pixels are valid, or a file of it: a picture or array that is not 0 there
+    bands  the bands for the network, in its order, counted from 1; if None, the first ones. Without `bands`, arrays of
+           four channels are RGB and transparency
+    mask   true where pixels are valid, or a file of the mask: a picture or array that is nonzero where pixels are valid
 
-    Pixels without data, NaN, and of a TIFF those that are transparent throughout are not valid either.
+    Nodata pixels, NaN and, in a TIFF, fully transparent pixels are invalid too.
     """
     as_bands = bands is not None or channels not in (None, 3)
     raster = without_nan(read_raster(source, options._replace(as_bands=as_bands)))
@@ -70,18 +70,18 @@ def read_scene(
     if options.axes is None and raster.values.shape[2] != channels and _names_no_axes(source, raster.name):
         check_order(raster, is_tensor(source))
     raster = _with_channels(replace(raster, valid=valid), source, channels, bands)
-    # a network of other channels saw values as they are stored while it was trained
+    # a network of another number of channels was trained on values as stored
     raster, note = stretched(raster, "none" if options.stretch is None and channels != 3 else options.stretch)
     for message in filter(None, (found, note if options.stretch is None else "")):
         warnings.warn(message, ImageWarning, stacklevel=3)
     pixels, others = _split(raster, channels, bands)
-    if not isinstance(source, str | os.PathLike | Image.Image):  # an array that its owner may change
+    if not isinstance(source, str | os.PathLike | Image.Image):  # the owner of an array may change it
         pixels = pixels.copy() if np.may_share_memory(pixels, raster.values) else pixels
     return Scene(pixels, others, valid, raster.georeference)
 
 
 def read_mask(path: str | os.PathLike[str]) -> Bool[np.ndarray, "height width"]:
-    """Return where a picture or an array of one band is not 0."""
+    """Return the mask of nonzero pixels of a picture or an array in a file."""
     raster = read_raster(path)
     pixels = to_rgb(raster) if raster.is_picture else raster.values
     return np.asarray((pixels != 0).any(axis=2))
@@ -90,7 +90,7 @@ def read_mask(path: str | os.PathLike[str]) -> Bool[np.ndarray, "height width"]:
 def _joined(
     valid: np.ndarray | None, mask: np.ndarray | str | os.PathLike[str] | None, shape: tuple[int, int]
 ) -> Bool[np.ndarray, "height width"] | None:
-    """Return the pixels that are valid and that the mask keeps, None if all are."""
+    """Return the mask of pixels that are valid and true in `mask`, or None if all are."""
     if mask is not None:
         given = mask if isinstance(mask, np.ndarray) else read_mask(mask)
         if given.dtype != np.bool_ or given.shape != shape:
@@ -108,7 +108,7 @@ def _joined(
 
 
 def _with_channels(raster: Raster, source: object, channels: int | None, bands: Sequence[int] | None) -> Raster:
-    """Return the image with transparency apart or among its channels, as they are counted."""
+    """Return the image with transparency separate, or as a channel if `channels` or `bands` count it."""
     is_array = isinstance(source, np.ndarray) or is_tensor(source)
     n_channels = raster.values.shape[2]
     if _names_no_axes(source, raster.name):
@@ -129,7 +129,7 @@ def _names_no_axes(source: object, name: str) -> bool:
 
 
 def _split(raster: Raster, channels: int | None, bands: Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the network sees and the other bands."""
+    """Return the network's input and the other bands."""
     height, width = raster.shape
     n_bands = 3 if raster.is_picture else raster.values.shape[2]
     wanted = n_bands if channels is None else channels
@@ -152,7 +152,7 @@ def _split(raster: Raster, channels: int | None, bands: Sequence[int] | None) ->
 def _seen(raster: Raster, channels: int) -> np.ndarray:
     """Return RGB bytes for a network of three channels, else bands in 0..1."""
     if channels == 3:
-        if raster.values.shape[2] == 2:  # as two channels of a microscope are shown: red and green
+        if raster.values.shape[2] == 2:  # shown in red and green, like two channels of a microscope
             empty = np.zeros((*raster.shape, 1), raster.values.dtype)
             raster = replace(raster, values=np.concatenate([raster.values, empty], axis=2))
         return to_rgb(raster)

@@ -1,4 +1,4 @@
-"""Read the arrays of label and result files (.npy, .npz, .mat, HDF5), also from damaged files."""
+"""Read the arrays of label and result files (.npy, .npz, .mat, .png, .tif); damaged files raise FileFormatError."""
 
 import math
 import zipfile
@@ -17,7 +17,7 @@ from supercuts.images.formats.stored import MAX_PIXELS, upright
 
 _PNG_MODES = ("1", "L", "I;16", "I;16B", "I", "P")
 _TIFF_RGB, _TIFF_PALETTE = 2, 3
-_UNNAMED = "array"  # what the one array is called in formats without names
+_UNNAMED = "array"  # name of the one array in formats without names
 _REMEDIES = {
     ".mat": "Expected a whole MATLAB file of version 7 or older: write it again with save(file, 'name', '-v7').",
     ".npy": "Expected a whole file of numbers: write it again with np.save(file, array) of an integer or float array.",
@@ -32,9 +32,9 @@ _COLOURS = (
 
 
 def read_variables(path: Path, accepts_palette: bool = True) -> dict[str, np.ndarray]:
-    """Return the arrays of a file by name, `array` where the format has none; a MATLAB cell is an array of objects.
+    """Return the arrays of a file by name, `array` if the format has no names; a MATLAB cell is an array of objects.
 
-    Of a palette image the values are the indices, not colours; accepts_palette=False refuses it.
+    The values of a palette image are indices, not colours; with accepts_palette=False it raises FileFormatError.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -44,7 +44,7 @@ def read_variables(path: Path, accepts_palette: bool = True) -> dict[str, np.nda
 
 
 def read_shape(path: Path) -> tuple[int, ...]:
-    """Return the shape of the one array in a .npy, .png or .tif without decoding it; a palette gives indices."""
+    """Return the shape of the one array in a .npy, .png or .tif without decoding it; palette images have indices."""
     suffix = path.suffix.lower()
     with refusing_damage(path):
         if suffix == ".npy":
@@ -69,14 +69,14 @@ def describe(variables: Mapping[str, np.ndarray]) -> str:
 
 @contextmanager
 def refusing_damage(path: Path) -> Iterator[None]:
-    """Turn whatever a reader of this file raises into a FileFormatError."""
+    """Turn every exception of a reader of this file into a FileFormatError."""
     suffix = path.suffix.lower().replace("tiff", "tif")
     try:
         yield
     except SuperCutsError:
         raise
     except OSError as error:
-        if error.errno is None:  # the reader's own complaint, not the operating system's
+        if error.errno is None:  # raised by the reader, not by the operating system
             raise FileFormatError(f"{path} is damaged or not {suffix} ({error}). {_REMEDIES[suffix]}") from error
         raise FileFormatError(
             f"{path} cannot be read ({error.strerror}). Expected a readable file: check its path and permissions."
@@ -116,7 +116,7 @@ def _read_npz(path: Path, _: bool) -> dict[str, np.ndarray]:
 
 
 def _check_claim(name: str, file: Any, n_bytes: int) -> None:
-    """Refuse an array that claims to be larger than its file: by that claim numpy asks for memory."""
+    """Raise ValueError if an array claims to be larger than its file, because numpy allocates memory by that claim."""
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)
     if version not in read:
@@ -162,7 +162,7 @@ def _open_tiff(path: Path, accepts_palette: bool) -> Iterator[tuple[Any, int]]:
 
 
 def _check_n_values(path: Path, shape: tuple[int, ...]) -> None:
-    """Refuse a claimed size before memory is asked for: a few compressed bytes may claim any."""
+    """Raise FileFormatError if a file claims too many values, because a few compressed bytes may claim any size."""
     if math.prod(shape) > MAX_PIXELS:
         raise FileFormatError(
             f"{path} claims {' x '.join(map(str, shape))} values. Expected at most {MAX_PIXELS}: save the result at "

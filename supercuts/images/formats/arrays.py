@@ -1,4 +1,4 @@
-"""Arrays in memory and in .npy files as images: numpy, masked arrays, torch tensors, xarray."""
+"""Read arrays in memory and in .npy files as images: numpy, masked arrays, torch tensors, xarray."""
 
 import math
 import warnings
@@ -15,9 +15,9 @@ from supercuts.images.formats.stored import Raster, describe_error
 
 AXES = ("HW", "HWC", "CHW")
 _BAND_AXES = ("band", "bands", "channel", "channels", "c", "wavelength")
-_NO_FLOAT = 1e19  # no quantity is as large: -3.4e38, 1e20 and 9.97e36 stand for no data
+_NO_FLOAT = 1e19  # magnitudes from here on mean no data, such as -3.4e38, 1e20 and 9.97e36
 _SENTINELS = (-9999.0, -99999.0, -32768.0, -32767.0)
-_NODATA = ("_FillValue", "nodata", "missing_value", "nodatavals")  # names that xarray's readers and rioxarray use
+_NODATA = ("_FillValue", "nodata", "missing_value", "nodatavals")  # names in xarray's readers and rioxarray
 
 
 def is_tensor(source: object) -> bool:
@@ -31,7 +31,9 @@ def is_data_array(source: object) -> bool:
 
 
 def from_array(array: np.ndarray, axes: str | None = None, name: str | None = None) -> Raster:
-    """Return an array (H, W) or (H, W, C), or of the axes named; what a masked array masks in all bands is not valid.
+    """Return an array (H, W) or (H, W, C), or with the given axes, as a Raster.
+
+    Pixels that a masked array masks in all bands are invalid.
 
     >>> from_array(np.zeros((3, 20, 30)), axes="CHW").values.shape
     (20, 30, 3)
@@ -52,7 +54,7 @@ def from_array(array: np.ndarray, axes: str | None = None, name: str | None = No
 
 
 def from_tensor(tensor: Any, axes: str | None = None) -> Raster:
-    """Return a tensor (C, H, W), or of the axes named."""
+    """Return a tensor (C, H, W), or with the given axes, as a Raster."""
     shape = tuple(tensor.shape)
     name = f"tensor of shape {shape} and dtype {tensor.dtype}"
     if axes is None and len(shape) != 3:
@@ -63,7 +65,7 @@ def from_tensor(tensor: Any, axes: str | None = None) -> Raster:
         values = tensor.detach().cpu()
         # numpy has no bfloat16
         array = (values.float() if values.is_floating_point() else values).numpy()
-    except Exception as error:  # sparse, quantised, meta and functional tensors, each with its own type
+    except Exception as error:  # sparse, quantised, meta and functional tensors raise different types
         raise ImageError(
             f"{name}: has no numpy form ({describe_error(error)}). Pass a dense, strided tensor."
         ) from error
@@ -71,7 +73,7 @@ def from_tensor(tensor: Any, axes: str | None = None) -> Raster:
 
 
 def from_data_array(source: Any) -> Raster:
-    """Return a DataArray of axes y, x and, in any place, bands; NaN and its fill values are not valid."""
+    """Return a DataArray with axes y, x and optionally bands, in any order, as a Raster; NaN and fill are invalid."""
     order = image_axes(source)
     values = source.transpose(*order, ...).to_numpy()
     values = values[..., None] if values.ndim == 2 else values
@@ -84,7 +86,7 @@ def from_data_array(source: Any) -> Raster:
 
 
 def as_colors(raster: Raster, is_tensor: bool = False) -> Raster:
-    """Return an array of 1, 3 or 4 channels as grey, RGB, or RGB and its transparency; raise ImageError for others."""
+    """Return an array of 1, 3 or 4 channels as grey, RGB, or RGB with transparency; else raise ImageError."""
     height, n_channels = raster.values.shape[0], raster.values.shape[2]
     if n_channels == 4:
         return replace(raster, values=raster.values[..., :3], alpha=raster.values[..., 3], is_rgb=True)
@@ -100,11 +102,11 @@ def as_colors(raster: Raster, is_tensor: bool = False) -> Raster:
 
 
 def check_order(raster: Raster, is_tensor: bool = False) -> None:
-    """Raise ImageError if an array of unnamed axes is rather (C, H, W) than (H, W, C), or a tensor the other way round.
+    """Raise ImageError if an array of unnamed axes looks like (C, H, W), or a tensor of unnamed axes like (H, W, C).
 
-    An axis looks like channels if it has at most 4 of them, is at most half as long as each of the other two, or these
-    two are of one length. The axis that holds channels by convention is taken for them if it looks so or is the
-    shortest; if only the other one looks so, the array is refused; if neither does, convention decides, with a warning.
+    An axis looks like channels if its length is at most 4 or at most half of each other axis, or if the other two have
+    equal lengths. The convention holds if the axis that it names looks like channels or is the shortest. If only the
+    other candidate looks like channels, ImageError is raised. If neither does, the convention holds, with a warning.
     """
     height, width, n_channels = raster.values.shape
     shape, at = ((n_channels, height, width), 0) if is_tensor else ((height, width, n_channels), 2)
@@ -134,23 +136,23 @@ def _looks_like_channels(shape: tuple[int, int, int], at: int) -> bool:
 
 
 def read_npy(path: Path, axes: str | None = None) -> Raster:
-    """Return the array in a .npy; its size is compared with the file's before memory is asked for."""
+    """Return the array in a .npy; its size is checked against the file's before memory is allocated."""
     mapped = open_npy(path)
     raster = from_array(mapped, axes, str(path))
     return replace(raster, values=np.array(raster.values))
 
 
 def open_npy(path: Path) -> np.ndarray:
-    """Return the array in a .npy, mapped, not read."""
-    # mapped: the size that the header claims is compared with the file's before memory is asked for
+    """Return the array in a .npy, memory-mapped."""
+    # mapping checks the size in the header against the file's before memory is allocated
     mapped = np.lib.format.open_memmap(path, mode="r")
-    if mapped.dtype.itemsize == 0:  # of such any number fits a file
+    if mapped.dtype.itemsize == 0:  # any number of them fits in a file
         raise ValueError(f"values of type {mapped.dtype} have no bytes")
     return np.asarray(mapped)
 
 
 def image_axes(source: Any) -> tuple[str, str]:
-    """Return the names of the axes of a DataArray that count rows and columns; a third may count bands."""
+    """Return the names of the row and column axes of a DataArray, which may also have an axis of bands."""
     names = [str(name) for name in getattr(source, "dims", ())]
     axes = [name for name in names if name.lower() not in _BAND_AXES]
     if len(axes) != 2 or len(names) > 3 or not hasattr(source, "to_numpy"):
@@ -162,7 +164,7 @@ def image_axes(source: Any) -> tuple[str, str]:
 
 
 def is_nodata(values: np.ndarray, nodata: tuple[float | None, ...]) -> Bool[np.ndarray, "height width"]:
-    """Return which pixels hold in every band the value that stands for no data there; None: the band has none."""
+    """Return the mask of pixels that hold the nodata value in every band; None if a band has no such value."""
     is_empty = np.ones(values.shape[:2], np.bool_)
     for band, value in enumerate(nodata):
         if value is None or not _fits(value, values.dtype):
@@ -172,7 +174,7 @@ def is_nodata(values: np.ndarray, nodata: tuple[float | None, ...]) -> Bool[np.n
 
 
 def without_nan(raster: Raster) -> Raster:
-    """Return the image with what is NaN or infinite not valid, and floats that are not valid 0."""
+    """Return the image with NaN and infinite pixels invalid, and the floats of invalid pixels set to 0."""
     if raster.values.dtype.kind != "f":
         return raster if raster.valid is None or not raster.valid.all() else replace(raster, valid=None)
     finite = np.isfinite(raster.values).all(axis=2)
@@ -184,10 +186,10 @@ def without_nan(raster: Raster) -> Raster:
 
 
 def without_sentinels(raster: Raster) -> tuple[Raster, str]:
-    """Return the image with what stands for no data, though nothing says so, not valid; and what was found, in words.
+    """Return the image with undeclared nodata pixels invalid, and a message about them ("" if there are none).
 
-    Floats of 1e19 and beyond, and of signed numbers the lowest value if it is one of those that programs write for no
-    data and lies further below all others than these span.
+    Nodata are floats of magnitude 1e19 or more. The lowest value of signed types is nodata too, if programs commonly
+    write it for no data and it lies further below all other values than these span.
     """
     values = raster.values
     if values.dtype.kind not in "if":
@@ -214,7 +216,7 @@ def without_sentinels(raster: Raster) -> tuple[Raster, str]:
 
 
 def check_axes(name: str, axes: str | None, n_axes: int) -> str | None:
-    """Return the order of axes in capitals, None where none is named; raise InputError if it does not fit."""
+    """Return the order of axes in capitals, or None if `axes` is None; raise InputError if it does not fit."""
     if axes is None:
         return None
     order = axes.upper()
@@ -229,9 +231,9 @@ def _bands_last(array: np.ndarray, order: str) -> np.ndarray:
 
 
 def _fill_values(source: Any, n_bands: int) -> list[tuple[float | None, ...]]:
-    """Return the values that stand for no data, of each band, from the attributes and from how it was stored."""
+    """Return the nodata values of each band, from the attributes and the encoding."""
     found = []
-    # what was unpacked by scale and offset is NaN already, and the fill value is of packed numbers
+    # unpacked nodata (scale and offset) is NaN already, and the encoding's fill value applies to packed numbers
     is_packed = {"scale_factor", "add_offset"} & source.encoding.keys()
     for notes in (source.attrs,) if is_packed else (source.attrs, source.encoding):
         for key in _NODATA:
@@ -243,11 +245,11 @@ def _fill_values(source: Any, n_bands: int) -> list[tuple[float | None, ...]]:
 
 
 def _fits(value: float, dtype: np.dtype[Any]) -> bool:
-    """Return whether a type of numbers holds a value; NaN is found as what is not finite."""
+    """Return whether a numeric type can hold a value; False for NaN, which without_nan handles."""
     if not math.isfinite(value):
         return dtype.kind == "f" and math.isinf(value)
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
         return float(value).is_integer() and info.min <= value <= info.max
-    with np.errstate(over="ignore"):  # text such as -3.4028235e+38 lies a little beyond float32 and is rounded to it
+    with np.errstate(over="ignore"):  # -3.4028235e+38, read from text, lies just beyond float32 and rounds to it
         return dtype.kind in "bf" and bool(np.isfinite(np.asarray(value).astype(dtype)))

@@ -1,7 +1,7 @@
-"""Read MATLAB files of version 7 and older, also damaged ones.
+"""Read MATLAB files of version 7 and older; damaged ones raise FileFormatError.
 
-scipy looks up how to read numbers by the type that the file gives, without a check: a damaged file ends the process. So
-the elements of a file, which say how long each is and what it holds, are gone through first.
+scipy does not check the number types that a file declares, so a damaged file crashes the process. Therefore this module
+first checks the type and length of every element of the file.
 """
 
 import io
@@ -14,22 +14,22 @@ from typing import Any
 from supercuts.core.errors import FileFormatError
 from supercuts.images.formats.stored import MAX_PIXELS
 
-MAX_BYTES = 8 * MAX_PIXELS  # unpacked: numbers of 8 bytes for each pixel of the largest image
-_MAX_DEPTH = 16  # of cells in cells
+MAX_BYTES = 8 * MAX_PIXELS  # unpacked size: one 8-byte number per pixel of the largest image
+_MAX_DEPTH = 16  # nesting of cells
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEADER = 128
 _COMPRESSED, _MATRIX, _INT8, _INT32, _UINT32 = 15, 14, 1, 5, 6
 _NUMBERS = (1, 2, 3, 4, 5, 6, 7, 9, 12, 13)  # types of elements that hold numbers
-_KNOWN = (*_NUMBERS, _MATRIX, 16, 17, 18)  # besides, those that hold text
+_KNOWN = (*_NUMBERS, _MATRIX, 16, 17, 18)  # the last three hold text
 _SPARSE, _NUMERIC = 5, range(6, 16)  # classes of matrices
 _COMPLEX = 0x800  # flag of a matrix
 _REMEDY = "Expected a whole MATLAB file of version 7 or older: write it again with save(file, 'name', '-v7')."
 
 
 def read_mat(path: Path, **options: Any) -> dict[str, Any]:
-    """Return the variables of a file; FileFormatError says why there are none.
+    """Return the variables of a file; raise FileFormatError if it cannot be read.
 
-    options  of scipy.io.loadmat
+    options  options of scipy.io.loadmat
     """
     try:
         content = path.read_bytes()
@@ -55,9 +55,9 @@ def read_mat(path: Path, **options: Any) -> dict[str, Any]:
 
 
 def _unpack(content: bytes) -> bytes:
-    """Return a file of version 5 to 7 without compression and checked, one of version 4 as it is."""
+    """Return a file of version 5 to 7 checked and decompressed; return one of version 4 unchanged."""
     if len(content) < _HEADER or content[126:128] not in (b"IM", b"MI"):
-        return content  # version 4 has no such mark; scipy's reader of it checks sizes itself
+        return content  # version 4 has no such mark, and scipy checks its sizes
     order = "<" if content[126:128] == b"IM" else ">"
     parts, n_bytes = [content[:_HEADER]], _HEADER
     for kind, start, end, after in _elements(content, _HEADER, len(content), order):
@@ -82,12 +82,12 @@ def _inflate(packed: bytes, limit: int) -> bytes:
 
 
 def _elements(content: bytes, start: int, end: int, order: str) -> Iterator[tuple[int, int, int, int]]:
-    """Yield type, start and end of the data, and start of the next, of the elements in content[start:end]."""
+    """Yield type, start and end of data, and start of the next element, for each element in content[start:end]."""
     while start < end:
         if end - start < 8:
             raise ValueError("the file ends within an element")
         kind, n_bytes = struct.unpack_from(f"{order}2I", content, start)
-        if kind >> 16:  # a small element: its data are in its tag
+        if kind >> 16:  # a small element holds its data in its tag
             kind, n_bytes, first, after = kind & 0xFFFF, kind >> 16, start + 4, start + 8
         else:
             first = start + 8
@@ -99,7 +99,7 @@ def _elements(content: bytes, start: int, end: int, order: str) -> Iterator[tupl
 
 
 def _check_matrix(content: bytes, start: int, end: int, order: str, depth: int) -> None:
-    """Refuse a matrix whose elements are not those of its class; an empty one has none."""
+    """Raise ValueError if the elements of a matrix do not fit its class; an empty matrix has none."""
     if start == end:
         return
     if depth > _MAX_DEPTH:

@@ -1,4 +1,4 @@
-"""Read pictures with Pillow: PNG, JPEG, WebP, BMP, GIF, HEIC, inks and CIE Lab of TIFF, and what Pillow holds."""
+"""Read pictures with Pillow: PNG, JPEG, WebP, BMP, GIF, HEIC, TIFF of inks or CIE Lab, and PIL images."""
 
 import threading
 import warnings
@@ -24,11 +24,11 @@ from supercuts.core.errors import ImageError, InputError
 from supercuts.images.formats.stored import Raster, check_size, upright
 
 _EXIF_ORIENTATION = 274
-_ORIENTED = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # where Pillow looks for it in a PNG
-_DEEP_RGB = "RGB;16B"  # how Pillow names what is in the file
+_ORIENTED = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # names of PNG data in which Pillow looks for it
+_DEEP_RGB = "RGB;16B"  # Pillow's name for 16-bit RGB in a file
 
-# The plugins are called directly because Image.open tries every format it knows (one starts Ghostscript) and warns of
-# large images by a limit that only a global of Pillow can change.
+# The plugins are called directly because Image.open tries every format (one starts Ghostscript) and warns about large
+# images by a limit that only a global of Pillow can change.
 _PLUGINS: dict[bytes, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
     b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
@@ -42,12 +42,12 @@ _bomb_filter_lock = threading.Lock()
 
 
 def is_known(start: bytes) -> bool:
-    """Return whether a file that starts so is a picture that Pillow reads."""
+    """Return whether the first bytes of a file are those of a picture that Pillow reads."""
     return start.startswith(tuple(_PLUGINS)) or start.startswith(_HEIF, 4)
 
 
 def read_file(file: IO[bytes], start: bytes, name: str, max_pixels: int, page: int | None = None) -> Raster:
-    """Return the picture in an open file; of several frames the first, or the one that `page` counts from 1."""
+    """Return the picture in an open file: the first frame, or frame `page`, counted from 1."""
     with _open(file, start) as image:
         stored = image.tile[0][3] if start.startswith(b"\x89PNG") and image.tile else None
         if stored == _DEEP_RGB and not image.has_transparency_data:
@@ -58,7 +58,7 @@ def read_file(file: IO[bytes], start: bytes, name: str, max_pixels: int, page: i
 
 
 def read_tiff(file: IO[bytes], name: str, max_pixels: int) -> Raster:
-    """Return a TIFF of inks or CIE Lab, 8 bits a sample, as RGB."""
+    """Return a TIFF of inks or CIE Lab, 8 bits per sample, as RGB."""
     return read_image(TiffImagePlugin.TiffImageFile(file), name, max_pixels)
 
 
@@ -70,7 +70,7 @@ def read_inks(values: Shaped[np.ndarray, "height width 4"], name: str) -> Raster
 
 
 def read_image(image: Image.Image, name: str, max_pixels: int, page: int | None = None) -> Raster:
-    """Return an image of Pillow, upright."""
+    """Return a PIL image as an upright Raster."""
     check_size(name, image.height, image.width, max_pixels)
     _choose_frame(image, name, page)
     limit = Image.MAX_IMAGE_PIXELS
@@ -81,7 +81,7 @@ def read_image(image: Image.Image, name: str, max_pixels: int, page: int | None 
         values = upright(np.asarray(image)[..., None], turn)
         return Raster(np.array(values, values.dtype.newbyteorder("="), order="C"), name=name, is_picture=True)
     is_transparent = image.mode in _ALPHA_MODES and image.has_transparency_data
-    if image.mode == "La":  # premultiplied grey: Pillow takes it to LA only
+    if image.mode == "La":  # premultiplied grey: Pillow converts it to LA only
         image = image.convert("LA")
     values = upright(np.asarray(image.convert("RGBA" if is_transparent else "RGB")), turn)
     rgb, alpha = np.array(values[..., :3], order="C"), values[..., 3] if is_transparent else None
@@ -89,31 +89,31 @@ def read_image(image: Image.Image, name: str, max_pixels: int, page: int | None 
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return (H, W) of a picture as it is read, upright, from its header; of a PNG all checksums are verified."""
+    """Return the upright size (H, W) of a picture from its header; verifies all checksums of a PNG."""
     with path.open("rb") as file:
         start = file.read(16)
         file.seek(0)
         with _open(file, start) as image:
             height, width = image.height, image.width
             is_png = start.startswith(b"\x89PNG")
-            # asked for its EXIF block, a PNG is decoded unless one comes before the pixels
+            # reading the EXIF block decodes a PNG, unless the block precedes the pixels
             is_late = is_png and "exif" not in image.info and _holds_orientation(path)
             has_exif = not is_png or "exif" in image.info or is_late
             is_turned = has_exif and orientation(image) in (5, 6, 7, 8)
             if is_png and not is_late:
-                image.verify()  # checksums alone: a file that was cut is found, nothing is decoded
+                image.verify()  # checksums detect a truncated file without decoding it
     return (width, height) if is_turned else (height, width)
 
 
 @contextmanager
 def open_png(path: Path) -> Iterator[Image.Image]:
-    """Yield a PNG, not decoded."""
+    """Yield a PNG without decoding it."""
     with path.open("rb") as file, PngImagePlugin.PngImageFile(file) as image:
         yield image
 
 
 def pillow_limit(name: str) -> str:
-    """Return what a DecompressionBombError means."""
+    """Return the error message for a DecompressionBombError."""
     return (
         f"{name}: has more pixels than Pillow decodes. Shrink or tile the image, or raise PIL.Image.MAX_IMAGE_PIXELS "
         "together with max_pixels."
@@ -153,7 +153,7 @@ def _choose_frame(image: Image.Image, name: str, page: int | None) -> None:
 
 
 def _read_deep_png(file: IO[bytes], image: Image.Image, name: str) -> Raster:
-    """Return an RGB PNG of 16 bits, of which Pillow keeps 8."""
+    """Return a 16-bit RGB PNG with all 16 bits; Pillow keeps 8."""
     import imagecodecs  # slow to import, and few images need it
 
     file.seek(0)
@@ -168,24 +168,24 @@ def _read_deep_png(file: IO[bytes], image: Image.Image, name: str) -> Raster:
 
 
 def orientation(image: Image.Image) -> int:
-    """Return which way up a decoded image is, as EXIF numbers it."""
+    """Return the EXIF orientation of a decoded image, 1 if it has none."""
     try:
-        # asked after load(): the TIFF plugin turns the picture itself then and forgets the tag
+        # read after load(), where the TIFF plugin turns the picture itself and removes the tag
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # a damaged EXIF block raises nearly any type, and does not spoil the picture
+    except Exception:  # a damaged EXIF block raises nearly any type; the picture is intact
         return 1
 
 
 def _holds_orientation(path: Path) -> bool:
-    """Return whether a PNG may say, before its pixels or after, which way up it is; compressed bytes may look so."""
+    """Return whether a PNG may hold an orientation before or after its pixels; compressed bytes may match by chance."""
     content = path.read_bytes()
     return any(mark in content for mark in _ORIENTED)
 
 
 @contextmanager
 def _without_bomb_warning(is_needed: bool) -> Iterator[None]:
-    """Silence Pillow's warning of large images: max_pixels has been checked instead."""
-    if not is_needed:  # warning filters belong to the whole process: leave them alone for all but huge images
+    """Silence Pillow's warning about large images, because max_pixels has been checked."""
+    if not is_needed:  # warning filters are global to the process: change them for huge images only
         yield
         return
     with _bomb_filter_lock, warnings.catch_warnings():

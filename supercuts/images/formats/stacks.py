@@ -1,4 +1,4 @@
-"""TIFF stacks of microscopes and ImageJ: find the channel axis, choose a plane and a frame."""
+"""Read TIFF stacks of microscopes and ImageJ: find the channel axis, choose a plane."""
 
 import math
 import warnings
@@ -12,8 +12,8 @@ from supercuts.images.formats.arrays import check_axes, without_nan
 from supercuts.images.formats.stored import Raster, check_size
 
 MAX_PAGES = 50_000
-_UNNAMED = "QI"  # axes that a file does not name
-_TRAILING = 16  # columns that are channels rather than a page
+_UNNAMED = "QI"  # tifffile's letters for unnamed axes
+_TRAILING = 16  # longest last axis that can be channels
 _CHANNELS = "CS"
 _NAMES = {"T": "times", "Z": "depths", "Q": "pages", "I": "pages", "R": "scenes", "P": "positions", "A": "angles"}
 _KINDS = ("is_ome", "is_imagej", "is_lsm", "is_stk", "is_micromanager", "is_fluoview", "is_mmstack", "is_nih")
@@ -21,19 +21,19 @@ _RGB = 2
 
 
 def is_stack(tiff: Any) -> bool:
-    """Return whether a microscope or ImageJ wrote the file, and names its axes."""
+    """Return whether a microscope or ImageJ wrote the file, with names of its axes."""
     return any(getattr(tiff, kind, False) for kind in _KINDS)
 
 
 def is_named(tiff: Any) -> bool:
-    """Return whether tifffile wrote the file, one image, and was told the axes."""
+    """Return whether tifffile wrote the file as one image with named axes."""
     return bool(tiff.is_shaped) and len(tiff.series) == 1 and not set(_UNNAMED) & set(tiff.series[0].axes)
 
 
 def walk(tiff: Any) -> Iterator[Any]:
-    """Yield the pages of a file; raise ValueError if they come round again, along which tifffile would go for ever."""
+    """Yield the pages of a file; raise ValueError if they form a loop, which tifffile would follow forever."""
     seen = set[int]()
-    tiff.pages.useframes = True  # a few tags of each
+    tiff.pages.useframes = True  # reads a few tags of each page
     try:
         for index in range(MAX_PAGES + 1):
             try:
@@ -49,14 +49,14 @@ def walk(tiff: Any) -> Iterator[Any]:
 
 
 def check_pages(tiff: Any) -> None:
-    """Raise ValueError if the pages of a file have no end."""
+    """Raise ValueError if the pages of a file form a loop or are too many."""
     if tiff.pages.is_multipage:
         for _ in walk(tiff):
             pass
 
 
 def is_trailing(tiff: Any) -> bool:
-    """Return whether a file without names of axes holds an array (H, W, C), of which each page is a row."""
+    """Return whether a file without named axes holds an array (H, W, C), with each row stored as a page."""
     shape = tiff.series[0].shape
     is_unnamed = len(tiff.series) == 1 and len(shape) == 3 and tiff.series[0].axes[0] in _UNNAMED
     return bool(is_unnamed and shape[2] <= _TRAILING and 2 * shape[2] <= min(shape[:2]))
@@ -65,9 +65,9 @@ def is_trailing(tiff: Any) -> bool:
 def read_stack(
     tiff: Any, name: str, max_pixels: int, page: int | None = None, order: str | None = None, as_bands: bool = False
 ) -> Raster:
-    """Return one plane of the first image, with all its channels; unless `page` names it, the first, with a warning.
+    """Return plane `page` of the first image, with all its channels; if None, the first plane, with a warning.
 
-    order  of the axes of a file that does not name its own: HWC or CHW
+    order  axes of a file that does not name them: HWC or CHW
     """
     series, axes = _series(tiff, name, order, as_bands)
     sizes = dict(zip(axes, series.shape, strict=True))
@@ -90,7 +90,7 @@ def read_stack(
 
 
 def read_shape(tiff: Any, name: str) -> tuple[int, int, int]:
-    """Return (H, W, C) of what read_stack gives with as_bands."""
+    """Return the shape (H, W, C) that read_stack returns with as_bands."""
     series, axes = _series(tiff, name, None, True)
     sizes = dict(zip(axes, series.shape, strict=True))
     n_channels = math.prod(sizes.get(axis, 1) for axis in _CHANNELS)
@@ -99,7 +99,7 @@ def read_shape(tiff: Any, name: str) -> tuple[int, int, int]:
 
 
 def warn_of_rest(name: str, what: str, of: str) -> None:
-    """Warn that the first plane or page was taken of several."""
+    """Warn that only the first of several planes or pages is read."""
     bands = "; bands=(1, 2, 3) (--bands 1,2,3) takes pages for bands" if what.endswith("pages") else ""
     warnings.warn(
         f"{name}: holds {what}; the first{of} is taken. page=2 (--page 2) takes the second, and so on{bands}.",
@@ -109,7 +109,7 @@ def warn_of_rest(name: str, what: str, of: str) -> None:
 
 
 def _series(tiff: Any, name: str, order: str | None, as_bands: bool) -> tuple[Any, str]:
-    """Return the first image and the letters of its axes, in which C is what has been taken for channels."""
+    """Return the first image and the letters of its axes; C is the axis chosen as channels."""
     check_pages(tiff)
     if len(tiff.series) > 1 and (as_bands or not is_stack(tiff)):
         shapes = ", ".join(str(series.shape) for series in tiff.series[:9])
@@ -128,7 +128,7 @@ def _series(tiff: Any, name: str, order: str | None, as_bands: bool) -> tuple[An
             raise ImageError(
                 f"{name}: {len(shape)} axes. Give (H, W) or (H, W, C); of a batch or video pass one image."
             )
-        # in a file that does not name its axes, bands are the shorter end
+        # in a file without named axes, bands are the shorter of the first and last axis
         axes = "CYX" if axes[2] in _CHANNELS or shape[0] <= shape[2] else "YXC"
         if series.axes[2] in _CHANNELS:
             raise ImageError(
@@ -140,7 +140,7 @@ def _series(tiff: Any, name: str, order: str | None, as_bands: bool) -> tuple[An
 
 
 def _plane(series: Any, axes: str, at: dict[str, Any]) -> np.ndarray:
-    """Return (H, W, C) of the plane at these places of the further axes, and read no other."""
+    """Return the plane (H, W, C) at the given positions of the other axes; reads no other plane."""
     index = tuple(int(at[axis]) if axis in at else slice(None) for axis in axes)
     rest = "".join(axis for axis in axes if axis not in at)
     shape = tuple(n for axis, n in zip(axes, series.shape, strict=True) if axis not in at)
@@ -157,7 +157,7 @@ def _plane(series: Any, axes: str, at: dict[str, Any]) -> np.ndarray:
 
 
 def _by_pages(series: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> np.ndarray:
-    """Return the part of a series that `index` takes, decoding the pages in it alone."""
+    """Return the part of a series that `index` selects; decodes only the pages in it."""
     n_pages = len(series.pages)
     leading = next((i for i in range(len(series.shape) + 1) if math.prod(series.shape[:i]) == n_pages), None)
     if leading is None or any(not isinstance(part, slice) for part in index[leading:]):
@@ -169,6 +169,6 @@ def _by_pages(series: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> np
     values = np.zeros((numbers.size, *inner), series.dtype)
     for place, number in enumerate(numbers.ravel().tolist()):
         page = series.pages[number]
-        if page is not None:  # a file that was cut lacks planes
+        if page is not None:  # a truncated file lacks planes
             values[place] = page.asarray().reshape(inner)
     return values.reshape(shape)

@@ -1,4 +1,4 @@
-"""The result of a format's reader, and the checks that all readers share."""
+"""Raster, the result of every format's reader, and the checks that all readers share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from supercuts.core.errors import ImageError
 from supercuts.images.georeference import Georeference
 
 MAX_PIXELS = 150_000_000
-MAX_BYTES = 3 << 30  # of all values of an image: the rest of the work has to fit beside them
+MAX_BYTES = 3 << 30  # largest size of an image's values, which leaves memory for the rest of the work
 DAMAGED = "The file is truncated or damaged: copy or download it again, or re-save it from another program."
 STRETCH_REMEDY = 'or let values be stretched (stretch="percentile", --stretch percentile).'
 _DTYPES = "uint8, uint16, bool, or float in 0..1"
@@ -32,13 +32,13 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF orientati
 class Raster:
     """An image as its source stores it, upright.
 
-    values        (H, W, C) of any type of numbers; where a pixel is not valid a float is 0
-    valid         (H, W) bool, or None if all pixels are
-    alpha         (H, W) of the type of values, what the source calls transparency, or None
-    georeference  where its pixels lie on Earth, or None
-    name          of the source, for messages
-    is_picture    whether the format holds colours alone: grey is then shown as RGB, 8 bits are enough
-    is_rgb        whether the source calls the first three channels red, green and blue
+    values        (H, W, C) of any numeric type; floats are 0 at invalid pixels
+    valid         (H, W) bool mask of valid pixels, or None if all are valid
+    alpha         (H, W) opacity, of the type of values, or None
+    georeference  transform to map coordinates, or None
+    name          name of the source, for messages
+    is_picture    whether the format holds colours only: grey is then shown as RGB, and 8 bits are enough
+    is_rgb        whether the source declares the first three channels to be red, green and blue
     """
 
     values: Shaped[np.ndarray, "height width channels"]
@@ -73,7 +73,7 @@ def check_size(name: str, height: int, width: int, max_pixels: int = MAX_PIXELS,
 
 
 def check_type(name: str, dtype: np.dtype[Any]) -> None:
-    """Raise ImageError if a type of numbers has no fixed range."""
+    """Raise ImageError if a numeric type has no fixed range."""
     if not (dtype.kind in "bf" or (dtype.kind == "u" and dtype.itemsize <= 2)):
         raise ImageError(
             f"{name}: values of type {dtype} have no fixed range; accepted are {_DTYPES}. If they are 0..255 pass "
@@ -83,12 +83,12 @@ def check_type(name: str, dtype: np.dtype[Any]) -> None:
 
 
 def check_is_file(name: str) -> None:
-    """Raise ImageError unless a path names a file that holds something."""
+    """Raise ImageError unless a path names a regular file that is not empty."""
     try:
         path = Path(name)
         is_there, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
         is_empty = is_file and path.stat().st_size == 0
-    except (OSError, ValueError) as error:  # a name too long, a NUL inside it, a folder that may not be entered
+    except (OSError, ValueError) as error:  # a name that is too long or contains NUL, or a folder without access
         raise ImageError(f"{name!r:.200}: is not a usable path ({error}). Check the path.") from error
     if not is_there:
         hint = " Download it first: only local files are read." if "://" in name else ""
@@ -108,7 +108,7 @@ def upright(values: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the type and message of an error, cut to a line.
+    """Return the type and message of an error, at most 200 characters.
 
     >>> describe_error(KeyError("a"))
     "KeyError: 'a'"

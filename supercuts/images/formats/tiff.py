@@ -1,6 +1,6 @@
-"""Read TIFFs, the only place that opens one: GDAL reads maps and pictures, tifffile reads stacks.
+"""Read TIFFs; only this module opens them. GDAL reads maps and pictures, tifffile reads stacks.
 
-tifffile reads the header. Inks and CIE Lab go to Pillow, stacks of planes to stacks.py, all else to GDAL.
+tifffile reads the header. Pillow reads inks and CIE Lab, stacks.py stacks of planes, GDAL everything else.
 """
 
 import contextlib
@@ -26,27 +26,27 @@ from supercuts.images.georeference import Georeference, fit_points
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MIN_IS_WHITE, _RGB, _PALETTE, _INKS, _YCBCR, _LABS = 0, 2, 3, 5, 6, (8, 9, 10)
 _PREMULTIPLIED = 1  # kind of extra sample
-_REDUCED_OR_MASK = 5  # bits of NewSubfileType: the page is a smaller copy, or a mask, of another
+_REDUCED_OR_MASK = 5  # bits of NewSubfileType: the page is a smaller copy or a mask of another page
 _ORIENTATION = 274
 _GDAL_NODATA = 42113
-_STRIP_BYTES = 32 << 20  # read at a time
+_STRIP_BYTES = 32 << 20  # bytes read at a time
 _MOST_BANDS = 4096
-_CACHE_MB = 64  # of blocks, which GDAL keeps while a file is open
-# drivers of files that hold an image and refer to no other, by how these begin
+_CACHE_MB = 64  # size of GDAL's block cache while a file is open
+# drivers of self-contained image files, by the first bytes of the file
 _DRIVERS = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"\0\0\0\x0cjP": "JP2OpenJPEG"}
 _ALONE = {"GDAL_PAM_ENABLED": "NO", "CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}  # no .aux.xml, no addresses
 _warnings_lock = threading.Lock()
 
 
 class _Header(NamedTuple):
-    """Facts of a page: what GDAL does not report, or what decides who reads the file."""
+    """Properties of a page that GDAL does not report or that select the reader."""
 
     size: tuple[int, int]
     n_samples: int
     photometric: int
     orientation: int
     extra: tuple[int, ...]
-    is_absent: Bool[np.ndarray, "down across"] | None  # of each window of the page, whether the file leaves it out
+    is_absent: Bool[np.ndarray, "down across"] | None  # windows of the page that the file omits
     window: tuple[int, int]
     has_more: bool  # whether planes follow the first page
 
@@ -61,9 +61,9 @@ def read_tiff(
 ) -> Raster:
     """Return the image in a TIFF.
 
-    page      the page, or the plane of a stack (over its times and depths, all channels of it), counted from 1
-    axes      HWC or CHW, of a file of several pages that does not name its own
-    as_bands  take pages without a meaning of their own for bands; else the first is taken, with a warning
+    page      the page, or the plane of a stack (counted over times and depths, with all its channels), counted from 1
+    axes      HWC or CHW, the axes of a file of several pages that does not name them
+    as_bands  whether pages without a meaning of their own are bands; if not, the first is read, with a warning
     """
     name = str(path)
     with _tifffile(path) as tiff:
@@ -93,7 +93,7 @@ def read_tiff(
 
 
 def read_shape(path: Path) -> tuple[int, int, int]:
-    """Return (H, W, C) of a TIFF as read_tiff(path, as_bands=True) and to_bands give it, from its header."""
+    """Return the shape (H, W, C) that read_tiff(path, as_bands=True) and to_bands return, from the header alone."""
     with _tifffile(path) as tiff:
         header = _read_header(tiff, path, MAX_PIXELS)
         check_type(str(path), np.dtype(tiff.pages.first.dtype or "V1"))
@@ -107,9 +107,9 @@ def read_shape(path: Path) -> tuple[int, int, int]:
 
 @contextlib.contextmanager
 def open_labels(path: Path) -> Iterator[tuple[Any, int]]:
-    """Yield tifffile's series of a TIFF of one array, whatever it means, and its orientation as EXIF numbers them.
+    """Yield tifffile's series of a TIFF with one array, whatever its meaning, and its EXIF orientation.
 
-    A palette gives indices. The page of the series has the attribute photometric.
+    The values of a palette image are indices. The page of the series has the attribute photometric.
     """
     with _tifffile(path) as tiff:
         stacks.check_pages(tiff)
@@ -119,7 +119,7 @@ def open_labels(path: Path) -> Iterator[tuple[Any, int]]:
 
 
 def read_map(path: str | Path) -> tuple[Georeference | None, tuple[int, int]]:
-    """Return where the pixels of a file lie that GDAL reads, and their (H, W)."""
+    """Return the georeference of a file that GDAL reads, and its shape (H, W)."""
     with Path(path).open("rb") as file:
         start = file.read(16)
     driver = next((name for known, name in _DRIVERS.items() if start.startswith(known)), "GTiff")
@@ -129,21 +129,21 @@ def read_map(path: str | Path) -> tuple[Georeference | None, tuple[int, int]]:
 
 @contextlib.contextmanager
 def open_gdal(path: str | Path, driver: str = "GTiff", page: int | None = None, **options: Any) -> Iterator[Any]:
-    """Yield rasterio's dataset, without its warning of images that are on no map.
+    """Yield rasterio's dataset, without the warning about images that have no georeference.
 
-    options  of the driver
+    options  options of the GDAL driver
     """
     import rasterio  # slow to import
 
     with contextlib.ExitStack() as stack:
-        name = str(Path(path).absolute())  # a relative one could be taken for an address, or a part of an archive
+        name = str(Path(path).absolute())  # GDAL could take a relative one for an address or an archive member
         try:
             name.encode()
-        except UnicodeEncodeError:  # GDAL takes names in UTF-8 alone
+        except UnicodeEncodeError:  # GDAL accepts UTF-8 names only
             name = f"/dev/fd/{stack.enter_context(Path(path).open('rb')).fileno()}"
         if page is not None:
             name = f"GTIFF_DIR:{page}:{name}"
-        # siblings such as world files are looked for by name, not in a list of the whole folder
+        # looks up siblings such as world files by name instead of listing the whole folder
         stack.enter_context(rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_MB, **_ALONE))
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
@@ -155,14 +155,14 @@ def open_gdal(path: str | Path, driver: str = "GTiff", page: int | None = None, 
 def _tifffile(path: Path) -> Iterator[Any]:
     import tifffile  # slow to import, and few images need it
 
-    with tifffile.TiffFile(path, _multifile=False) as tiff:  # no other files: an OME-TIFF names them as it likes
+    with tifffile.TiffFile(path, _multifile=False) as tiff:  # an OME-TIFF may name any other files: do not open them
         yield tiff
 
 
 def _read_header(tiff: Any, path: Path, max_pixels: int, number: int = 0) -> _Header:
     page: Any = tiff.pages.get(number).aspage() if number else tiff.pages.first
     height, width, n_samples = page.imagelength, page.imagewidth, page.samplesperpixel
-    if n_samples > _MOST_BANDS:  # GDAL takes long to open such a file
+    if n_samples > _MOST_BANDS:  # GDAL opens such a file slowly
         raise ImageError(f"{path}: {n_samples} bands; at most {_MOST_BANDS} are accepted. Choose fewer of its bands.")
     n_bytes = n_samples * (page.dtype.itemsize if page.dtype is not None else 8)
     check_size(str(path), height, width, max_pixels, n_bytes)
@@ -181,7 +181,7 @@ def _read_header(tiff: Any, path: Path, max_pixels: int, number: int = 0) -> _He
 
 
 def _own_pages(tiff: Any) -> Iterator[int]:
-    """Yield the numbers of the pages, counted from 0, that are not smaller copies or masks of another."""
+    """Yield the numbers of the pages, counted from 0, without smaller copies and masks of other pages."""
     yield 0
     if tiff.pages.is_multipage:
         for page in stacks.walk(tiff):
@@ -190,16 +190,16 @@ def _own_pages(tiff: Any) -> Iterator[int]:
 
 
 def _has_more_pages(tiff: Any) -> bool:
-    """Return whether planes follow the first page, as pages or within its data."""
+    """Return whether more planes follow the first page, as pages or within its data."""
     if len(list(itertools.islice(_own_pages(tiff), 2))) > 1:
-        stacks.check_pages(tiff)  # tifffile's list of series would not end
+        stacks.check_pages(tiff)  # else tifffile's list of series may be endless
         return True
     is_described = stacks.is_stack(tiff) or tiff.is_shaped
     return bool(is_described and math.prod(tiff.series[0].shape) > math.prod(tiff.pages.first.shape))
 
 
 def _number_of_page(tiff: Any, name: str, page: int | None) -> int:
-    """Return the number, counted from 0, of the page that `page` counts from 1; raise InputError if there is none."""
+    """Return the index, from 0, of page `page`, counted from 1; raise InputError if it does not exist."""
     if page in (None, 1):
         return 0
     numbers = list(itertools.islice(_own_pages(tiff), max(page, 0)))
@@ -210,7 +210,7 @@ def _number_of_page(tiff: Any, name: str, page: int | None) -> int:
 
 
 def _absent_windows(page: Any) -> np.ndarray | None:
-    """Return which windows hold no byte in any plane, in rows and columns; None if none."""
+    """Return the mask of windows, in rows and columns, that hold no byte in any plane; None if all hold bytes."""
     counts = np.asarray(page.databytecounts)
     if page.imagedepth != 1 or counts.size == 0 or counts.all():
         return None
@@ -223,7 +223,7 @@ def _absent_windows(page: Any) -> np.ndarray | None:
 
 
 def _read_by_tifffile(path: Path, header: _Header, number: int) -> Raster:
-    """Return a page compressed in a way that GDAL lacks, such as JPEG 2000; its place on Earth is not read."""
+    """Return a page in a compression that GDAL lacks, such as JPEG 2000; its georeference is not read."""
     with _tifffile(path) as tiff:
         page = tiff.pages.get(number).aspage()
         values = page.asarray().reshape([n for n, axis in zip(page.shape, page.axes, strict=True) if axis in "SYX"])
@@ -254,7 +254,7 @@ def _read_gdal(path: Path, header: _Header, max_pixels: int, number: int) -> Ras
                 present[top : top + header.window[0], left : left + header.window[1]] = False
             valid = present if valid is None else valid & present
         raster = _interpret(values, source, header, str(path))
-        georeference = _georeference(source) if header.orientation == 1 else None  # else pixels are turned
+        georeference = _georeference(source) if header.orientation == 1 else None  # lost if pixels are turned
     if raster.alpha is not None:
         is_seen = raster.alpha != 0
         valid = is_seen if valid is None else valid & is_seen
@@ -268,7 +268,7 @@ def _read_gdal(path: Path, header: _Header, max_pixels: int, number: int) -> Ras
 
 
 def _read_values(source: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return (H, W, C) as stored and which pixels hold data, None for all; read a few rows of windows at a time."""
+    """Return the values (H, W, C) as stored and the mask of pixels with data (None: all); reads strip by strip."""
     from rasterio.enums import ColorInterp, MaskFlags
     from rasterio.windows import Window
 
@@ -297,7 +297,7 @@ def _read_values(source: Any) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _strips(source: Any, row_bytes: int) -> Iterator[tuple[int, int]]:
-    """Yield the first row and the number of rows of strips, whole windows of the file where these are not too large."""
+    """Yield the first row and the number of rows of each strip; strips are whole windows unless these are too large."""
     height, n_rows = source.height, source.block_shapes[0][0]
     fitting = max(_STRIP_BYTES // row_bytes, 1)
     step = max(fitting // n_rows, 1) * n_rows if n_rows <= 4 * fitting else fitting
@@ -306,7 +306,7 @@ def _strips(source: Any, row_bytes: int) -> Iterator[tuple[int, int]]:
 
 
 def _interpret(values: np.ndarray, source: Any, header: _Header, name: str) -> Raster:
-    """Return the image that the samples mean: colours of a palette, light, transparency apart."""
+    """Return the image that the samples encode: palette colours resolved, 0 black, transparency separate."""
     from rasterio.enums import ColorInterp
 
     if header.photometric == _PALETTE:
@@ -322,7 +322,7 @@ def _interpret(values: np.ndarray, source: Any, header: _Header, name: str) -> R
         return pillow.read_inks(values, name)
     at = [i for i, kind in enumerate(source.colorinterp) if kind == ColorInterp.alpha]
     if at and header.photometric in (_INKS, _YCBCR, *_LABS) and not header.extra:
-        values = np.ascontiguousarray(np.delete(values, at[0], axis=2))  # GDAL adds it where it converts colours
+        values = np.ascontiguousarray(np.delete(values, at[0], axis=2))  # GDAL adds alpha where it converts colours
         at = []
     is_rgb = header.photometric in (_RGB, _YCBCR, *_LABS, _INKS) and values.shape[2] - len(at[:1]) >= 3
     if not at:
@@ -337,7 +337,7 @@ def _interpret(values: np.ndarray, source: Any, header: _Header, name: str) -> R
 
 
 def _full_scale(values: np.ndarray, n_bits: int) -> np.ndarray:
-    """Return unsigned values of fewer bits than their type at its full range: 1 of 1 bit is 255 of 8."""
+    """Return unsigned values of fewer bits than their type scaled to its full range: 1 in 1 bit becomes 255 in 8."""
     if values.dtype.kind != "u" or not 0 < n_bits < 8 * values.itemsize or values.itemsize > 2:
         return values
     table = np.arange(1 << n_bits, dtype=np.uint32) * np.iinfo(values.dtype).max // ((1 << n_bits) - 1)
@@ -356,7 +356,7 @@ def _turned(raster: Raster, orientation: int) -> Raster:
 
 
 def _georeference(source: Any) -> Georeference | None:
-    """Return where the pixels lie, from a transform or else from ground control points; None if nothing says it."""
+    """Return the georeference from the transform, else from ground control points, or None if there are neither."""
     crs = source.crs
     if not source.transform.is_identity or crs is not None:
         return Georeference(tuple(source.transform)[:6], crs.to_string() if crs else None)
