@@ -20,23 +20,23 @@ _LISTED = 10  # files named in one error
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectTruth:
-    """The true objects of one image, as masks, as boxes or as both; none at all is possible.
+    """The true objects of one image, as masks, boxes or both; there may be none.
 
-    masks       (K, H, W) bool   may overlap; None where the dataset draws boxes only
-    boxes_yxyx  (K, 4) int64     rows and columns y0, x0, y1, x1, ends exclusive; None where it draws masks only
+    masks       (K, H, W) bool   may overlap; None if the dataset has boxes only
+    boxes_yxyx  (K, 4) int64     rows and columns y0, x0, y1, x1, ends exclusive; None if the dataset has masks only
     """
 
     masks: Bool[np.ndarray, "objects height width"] | None = None
     boxes_yxyx: Int64[np.ndarray, "boxes 4"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a truth that says nothing."""
+        """Raise InputError if there are neither masks nor boxes."""
         if self.masks is None and self.boxes_yxyx is None:
             raise InputError("An ObjectTruth without masks and without boxes: give one of them, empty if need be.")
 
     @property
     def mask(self) -> Bool[np.ndarray, "height width"] | None:
-        """The (H, W) mask of all objects together."""
+        """Union of the masks of all objects, (H, W)."""
         return None if self.masks is None else np.asarray(self.masks.any(axis=0))
 
 
@@ -44,10 +44,10 @@ class ObjectTruth:
 class PartTruth:
     """The true parts of the object in one image, as regions or as keypoints.
 
-    names         P of them       of parts 1..P; names may repeat: two wheels are two parts
-    labels        (H, W) int32    0 outside all parts, 1..P; None where the dataset has keypoints only
-    keypoints_yx  (P, 2) float64  row, column of each part's keypoint; None where it has regions only
-    visible       (P,) bool       keypoints that can be seen; the others have no position
+    names         P strings       names of parts 1..P; names may repeat: two wheels are two parts
+    labels        (H, W) int32    1..P, 0 outside all parts; None if the dataset has keypoints only
+    keypoints_yx  (P, 2) float64  row, column of each part's keypoint; None if the dataset has regions only
+    visible       (P,) bool       whether the keypoint is visible; the others have no position
     box_yxyx      (4,) int64      the object's box, ends exclusive, or None
     """
 
@@ -58,7 +58,7 @@ class PartTruth:
     box_yxyx: Int64[np.ndarray, "4"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse regions and keypoints that do not fit the names."""
+        """Raise InputError if regions or keypoints do not fit the names."""
         n_parts = len(self.names)
         if self.labels is not None and not (self.labels.min() >= 0 and self.labels.max() <= n_parts):
             raise InputError(
@@ -71,12 +71,12 @@ class PartTruth:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedSample(Generic[_Truth]):
-    """One image of a dataset with its annotation, which is read when asked for.
+    """One image of a dataset with its annotation, which is read on access.
 
-    name        unique within the dataset
+    name        name, unique within the dataset
     image_path  the photograph
-    truth_path  the file that holds the annotation, perhaps that of other images too
-    read_truth  turns truth_path into the annotation; picklable
+    truth_path  the file with the annotation, possibly shared with other images
+    read_truth  reads the annotation from truth_path; picklable
     """
 
     name: str
@@ -99,7 +99,7 @@ class AnnotatedSequence(SampleSequence[AnnotatedSample[_Truth]]):
     """The annotated samples of a dataset; subclasses set `samples`."""
 
     def check(self) -> None:
-        """Refuse a dataset without images, or in which a file is missing, and name the first ones; decodes nothing."""
+        """Raise FileFormatError if the dataset has no images or files are missing; decodes nothing."""
         if not self.samples:
             raise FileFormatError(
                 f"{self} has no image with an object or part that counts: unpack the dataset again, or ask for less."
@@ -115,9 +115,9 @@ class AnnotatedSequence(SampleSequence[AnnotatedSample[_Truth]]):
 
 
 def read_mask_pixels(path: Path) -> Bool[np.ndarray, "height width"]:
-    """Return the pixels above half of full scale: 255, or 1 in a file that holds 0 and 1 only.
+    """Return the mask of pixels above half of full scale: 255, or 1 in a file that holds only 0 and 1.
 
-    So the soft border of a mask, and one that only some annotators drew, is object where most of it is.
+    Pixels of a soft border, or marked by only some annotators, are object if the majority of their weight is.
     """
     values = read_image(path).max(axis=2)
     full = 1 if values.max() <= 1 else 255
@@ -131,7 +131,7 @@ IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 def find_layout(
     root: str | os.PathLike[str], layouts: Iterable[Sequence[str]], title: str, expected: str
 ) -> tuple[Path, ...]:
-    """Return the paths of the first layout of which all exist; the error shows the trees that are expected."""
+    """Return the paths of the first layout whose paths all exist; else raise FileFormatError with the layouts."""
     for layout in layouts:
         paths = tuple(Path(root) / part for part in layout)
         if all(path.exists() for path in paths):
@@ -140,7 +140,7 @@ def find_layout(
 
 
 def list_images(folder: Path, expected: str) -> list[Path]:
-    """Return the pictures in a folder in the order of their names, hidden files left out; refuse none."""
+    """Return the pictures in a folder, sorted by name, without hidden files; raise FileFormatError if none exist."""
     found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGES and not path.name.startswith(".")]
     if not found:
         raise FileFormatError(f"No picture in {folder.absolute()}.\n{expected}")
@@ -148,17 +148,17 @@ def list_images(folder: Path, expected: str) -> list[Path]:
 
 
 def find_partner(image: Path, folder: Path, suffixes: Sequence[str]) -> Path:
-    """Return the file in a folder that is named as the image is, with the first suffix that exists, else the first.
+    """Return the file in a folder with the image's name and the first suffix that exists, else with the first suffix.
 
     >>> find_partner(Path("img/a.b.jpg"), Path("gt"), (".png", ".bmp")).as_posix()
     'gt/a.b.png'
     """
-    candidates = [folder / f"{image.stem}{suffix}" for suffix in suffixes]  # a stem keeps the dots within a name
+    candidates = [folder / f"{image.stem}{suffix}" for suffix in suffixes]  # a stem keeps dots within the name
     return next((path for path in candidates if path.is_file()), candidates[0])
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file that are not blank, stripped."""
+    """Return the stripped lines of a text file, without blank ones."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -167,7 +167,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 _TITLES = {"ecssd": "ECSSD", "duts": "DUTS-TE", "omron": "DUT-OMRON"}
-_LAYOUTS = {  # images, masks; the sets of TokenCut name them img and gt
+_LAYOUTS = {  # folders of images and masks; TokenCut's copies call them img and gt
     "ecssd": (
         ("ECSSD/images", "ECSSD/ground_truth_mask"),
         ("ECSSD-data/images/images", "ECSSD-data/ground_truth_mask/ground_truth_mask"),
@@ -197,7 +197,7 @@ _MASK_FOLDERS = (".png", ".bmp", ".jpg")
 
 @dataclass(frozen=True)
 class ObjectMasks(AnnotatedSequence[ObjectTruth]):
-    """The samples of "ecssd", "duts" or "omron"; a pixel is object where its mask is above half of full scale.
+    """The samples of "ecssd", "duts" or "omron"; pixels with mask values above half of full scale are object.
 
     >>> data = ObjectMasks("data", "ecssd")                     # doctest: +SKIP
     >>> data[0].name, data[0].truth.mask.shape                  # doctest: +SKIP
@@ -219,7 +219,7 @@ class ObjectMasks(AnnotatedSequence[ObjectTruth]):
 
 
 def read_object_mask(path: Path) -> ObjectTruth:
-    """Return the truth of one mask file; no object at all when no pixel is above half."""
+    """Return the truth of one mask file; without objects if no pixel is above half of full scale."""
     mask = read_mask_pixels(path)
     return ObjectTruth(mask[None] if mask.any() else mask[None][:0])
 

@@ -25,7 +25,7 @@ Get BSR_bsds500.tgz from https://www2.eecs.berkeley.edu/Research/Projects/CS/vis
 
 @dataclass(frozen=True)
 class BSDS500(SampleSequence[Sample]):
-    """The samples of one split ("train", "val", "test" or "train+val"), in numeric order of their names.
+    """The samples of one split ("train", "val", "test" or "train+val"), in numerical order of their names.
 
     >>> data = BSDS500("data", "val")                           # doctest: +SKIP
     >>> sample = data[0]                                        # doctest: +SKIP
@@ -44,7 +44,7 @@ class BSDS500(SampleSequence[Sample]):
         object.__setattr__(self, "samples", _list_samples(folder, _SPLITS[self.split]))
 
     def check(self) -> None:
-        """Refuse a split in which a photograph has no annotation file; decodes nothing."""
+        """Raise FileFormatError if a photograph has no annotation file; decodes nothing."""
         missing = [sample for sample in self.samples if not sample.truth_path.is_file()]
         if missing:
             names = ", ".join(sample.name for sample in missing[:10]) + (", ..." if len(missing) > 10 else "")
@@ -64,7 +64,7 @@ def find_folder(root: str | os.PathLike[str]) -> Path:
 
 
 def load_truths(sample: Sample) -> list[Int32[np.ndarray, "height width"]]:
-    """Return one segmentation per annotator, regions numbered 0..R-1, of the size of the photograph."""
+    """Return one segmentation per annotator, of the photograph's size, with regions numbered 0..R-1."""
     truths = read_segmentations(sample.truth_path)
     for truth in truths:
         _check_size(sample, truth.shape)
@@ -72,7 +72,7 @@ def load_truths(sample: Sample) -> list[Int32[np.ndarray, "height width"]]:
 
 
 def load_boundaries(sample: Sample) -> list[Bool[np.ndarray, "height width"]]:
-    """Return one boundary map per annotator, as drawn by the dataset, of the size of the photograph."""
+    """Return one boundary map per annotator, of the photograph's size, as stored in the dataset."""
     boundaries = [drawn != 0 for drawn in _read_field(sample.truth_path, "Boundaries")]
     for boundary in boundaries:
         _check_size(sample, boundary.shape)
@@ -105,7 +105,7 @@ def _read_field(path: Path, name: str) -> list[np.ndarray]:
     try:
         annotations = read_mat(path)["groundTruth"].ravel()
         arrays = [np.asarray(annotation[name][0, 0]) for annotation in annotations]
-    except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:  # of other variables than expected
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:  # unexpected variables
         raise FileFormatError(
             f"{path} is not a BSDS500 annotation ({type(error).__name__}: {error}). Expected a MATLAB 5 file whose "
             f"groundTruth{{i}}.{name} is a matrix; unpack the dataset again."

@@ -1,4 +1,4 @@
-"""CCP: photographs of clothed people, each pixel labelled with a piece of clothing (Yang, Luo and Lin, CVPR 2014)."""
+"""CCP: photographs of people with each pixel labelled with a piece of clothing (Yang, Luo and Lin, CVPR 2014)."""
 
 import os
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _EXPECTED = f"""Expected one of {", ".join("ROOT" if f == "." else f"ROOT/{f}" f
 
 @dataclass(frozen=True)
 class CCP(AnnotatedSequence[PartTruth]):
-    """The photographs with pixel labels; those with image-level tags only are left out.
+    """The photographs with pixel labels; those with only image-level tags are omitted.
 
     >>> data = CCP("data")                                      # doctest: +SKIP
     >>> data[0].truth.names                                     # doctest: +SKIP
@@ -51,7 +51,7 @@ class CCP(AnnotatedSequence[PartTruth]):
 
 
 def read_clothes(path: Path, names: tuple[str, ...]) -> PartTruth:
-    """Return the labels of one file, those present numbered 1, 2, ...; names are those of labels 0, 1, ...."""
+    """Return the labels of one file as parts 1, 2, ... without gaps; `names` are the names of labels 0, 1, ...."""
     values = _read(path, "groundtruth")
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "iu" or values.max() >= len(names):
         raise FileFormatError(

@@ -1,4 +1,4 @@
-"""Data sets with COCO annotations: the boxes of COCO20k; parts as in PartImageNet, CarParts and annotation tools."""
+"""Data sets with COCO annotations: boxes of COCO20k; parts of PartImageNet, CarParts and annotation tools."""
 
 import itertools
 import json
@@ -25,14 +25,13 @@ from supercuts.datasets.annotations import (
 )
 from supercuts.images.raster import MAX_PIXELS
 
-_MOST_SHIFT = 60  # five bits a character: numbers of 64 bits
+_MOST_SHIFT = 60  # bits; with five bits per character, numbers fit 64 bits
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int) -> Bool[np.ndarray, "{height} {width}"]:
-    """Return the mask of a list of polygons [x0, y0, x1, y1, ...], joined, or of {"size": [H, W], "counts": ...}.
+    """Return the mask of {"size": [H, W], "counts": ...}, or the union of a list of polygons [x0, y0, x1, y1, ...].
 
-    A pixel belongs to a polygon when its centre does; the pixel in the corner of the image has its centre at
-    (0.5, 0.5).
+    A pixel belongs to a polygon if its centre does. The first pixel of the image has its centre at (0.5, 0.5).
 
     >>> decode_segmentation([[0, 0, 2, 0, 2, 1, 0, 1]], 2, 3).astype(int).tolist()
     [[1, 1, 0], [0, 0, 0]]
@@ -56,18 +55,18 @@ def _draw_polygons(polygons: Any, height: int, width: int) -> np.ndarray:
     mask = np.zeros((height, width), bool)
     for corners in polygons:
         xy = np.array(corners, np.float64).reshape(-1, 2)
-        if len(xy) > 2:  # annotation tools leave clicks behind
+        if len(xy) > 2:  # annotation tools leave stray clicks
             mask[polygon(xy[:, 1] - 0.5, xy[:, 0] - 0.5, mask.shape)] = True
     return mask
 
 
 def _decode_runs(encoding: dict[str, Any], height: int, width: int) -> np.ndarray:
-    """Return the mask of runs of 0, 1, 0, ... down the columns."""
+    """Return the mask of alternating runs of 0 and 1, column by column."""
     if list(encoding["size"]) != [height, width]:
         raise ValueError(f"its size is {encoding['size']}")
     counts = encoding["counts"]
     runs = np.array(_unpack(counts) if isinstance(counts, str | bytes) else counts, np.int64)
-    # each by itself: a sum of forged ones may come out right
+    # check each run: the sum of forged runs may be right
     if ((runs < 0) | (runs > height * width)).any() or runs.sum() != height * width:
         raise ValueError(f"its runs are of {runs.sum()} pixels")
     values = np.arange(runs.size) % 2 == 1
@@ -75,9 +74,9 @@ def _decode_runs(encoding: dict[str, Any], height: int, width: int) -> np.ndarra
 
 
 def _unpack(text: str | bytes) -> list[int]:
-    """Return the runs in COCO's text form: five bits a character, lowest first, from the third run on as differences.
+    """Decode runs from COCO's text: five bits per character, lowest first; differences from the third run on.
 
-    Bit 32 says that more follow, bit 16 of the last one is the sign.
+    Bit 32 is set if more characters follow. Bit 16 of the last character is the sign.
     """
     runs: list[int] = []
     value, shift = 0, 0
@@ -109,12 +108,12 @@ _PARTS_EXPECTED = """Expected one of
   ROOT/JPEGImages/*.jpg                     and  ROOT/annotations.json
   ROOT/images/test/*, images/* or test/*    and  ROOT/annotations/test.json or ROOT/test.json
 where test is the split; a JSON file has images, annotations and categories, as COCO has."""
-_KEYS = {  # of a COCO file, and what each of their entries must have; annotations a box or a mask besides
+_KEYS = {  # keys of a COCO file, and required keys of their entries; annotations also need a box or a mask
     "images": ("id", "file_name", "height", "width"),
     "annotations": ("image_id", "category_id"),
     "categories": ("id", "name"),
 }
-_TYPES: dict[str, Callable[[object], bool]] = {  # what tells a usable value
+_TYPES: dict[str, Callable[[object], bool]] = {  # checks of values, by key
     **dict.fromkeys(("id", "image_id", "category_id"), lambda value: isinstance(value, int | str)),
     **dict.fromkeys(("file_name", "name"), lambda value: isinstance(value, str) and value != ""),
     **dict.fromkeys(("height", "width"), lambda value: isinstance(value, int) and value > 0),
@@ -127,9 +126,9 @@ Record = dict[str, Any]  # an entry of a COCO file
 
 @dataclass(frozen=True)
 class COCO20k(AnnotatedSequence[ObjectTruth]):
-    """The 19817 images of COCO train2014 that object discovery is reported on, with the boxes of their objects.
+    """The 19817 images of COCO train2014 on which object discovery is reported, with the boxes of their objects.
 
-    Crowds (iscrowd) are not counted, and images without another object are left out. Corners are rounded.
+    Crowds (iscrowd) are ignored, and images without other objects are omitted. Corners are rounded.
 
     >>> data = COCO20k("data")                                  # doctest: +SKIP
     >>> len(data), data[0].truth.boxes_yxyx.shape[1]            # doctest: +SKIP
@@ -159,10 +158,10 @@ class COCO20k(AnnotatedSequence[ObjectTruth]):
 
 @dataclass(frozen=True)
 class CocoParts(AnnotatedSequence[PartTruth]):
-    """The images of a COCO file whose annotations are parts of one object; the object is all of them together.
+    """The images of a COCO file whose annotations are parts of one object; the object is the union of its parts.
 
-    Each annotation is a part of its own: two wheels are two parts. Where parts overlap, the smaller one lies on top;
-    what is wholly covered is left out, as are crowds, the category "background", and images without parts.
+    Each annotation is a separate part: two wheels are two parts. Smaller parts cover larger ones where they overlap.
+    Parts that are covered completely, crowds, the category "background" and images without parts are omitted.
 
     >>> data = CocoParts("data", "carparts")                    # doctest: +SKIP
     >>> data[0].truth.names[:3]                                 # doctest: +SKIP
@@ -200,13 +199,13 @@ class CocoParts(AnnotatedSequence[PartTruth]):
 
 
 def boxes_of_image(_: Path, boxes: tuple[tuple[float, float, float, float], ...]) -> ObjectTruth:
-    """Return boxes x, y, width, height as y0, x0, y1, x1, rounded; the first argument is not used."""
+    """Return boxes x, y, width, height as y0, x0, y1, x1, rounded; the first argument is unused."""
     x, y, width, height = np.array(boxes, np.float64).reshape(-1, 4).T
     return ObjectTruth(boxes_yxyx=np.rint(np.stack([y, x, y + height, x + width], axis=1)).astype(np.int64))
 
 
 def parts_of_image(_: Path, shape: tuple[int, int], parts: tuple[tuple[str, Any], ...]) -> PartTruth:
-    """Return parts (name, segmentation) drawn over each other, large ones first; the first argument is not used."""
+    """Return parts (name, segmentation) drawn over each other, large ones first; the first argument is unused."""
     masks = [decode_segmentation(segmentation, *shape) for _name, segmentation in parts]
     drawn = np.zeros(shape, np.int32)
     for index in np.argsort([-np.count_nonzero(mask) for mask in masks], kind="stable"):
@@ -219,7 +218,7 @@ def parts_of_image(_: Path, shape: tuple[int, int], parts: tuple[tuple[str, Any]
 
 
 def _of_images(document: Record, ids: dict[str, int], wanted: Any) -> list[tuple[str, list[Record]]]:
-    """Return the annotations of each wanted image, without crowds, in the order of the file."""
+    """Return the annotations of each image in `wanted`, without crowds, in the order of the file."""
     by_id: dict[int, list[Record]] = defaultdict(list)
     for record in document["annotations"]:
         if not record.get("iscrowd"):
@@ -248,7 +247,7 @@ def _read_json(path: Path, needed: str) -> Record:
 
 
 def _is_place(value: object) -> bool:
-    return isinstance(value, int | float) and abs(value) < 1e9  # NaN is not
+    return isinstance(value, int | float) and abs(value) < 1e9  # false for NaN too
 
 
 def _safe_name(file_name: str, path: Path) -> str:

@@ -20,9 +20,9 @@ from supercuts.datasets.annotations import (
 )
 
 _FOLDERS = ("CUB/CUB_200_2011", "CUB_200_2011", ".")
-_SPLITS = {"train": ("1",), "test": ("0",), "train+test": ("0", "1")}  # the flag says: is training image
+_SPLITS = {"train": ("1",), "test": ("0",), "train+test": ("0", "1")}  # values of the flag IS_TRAINING
 _LISTS = ("images.txt", "images", "train_test_split.txt", "bounding_boxes.txt")
-_MOST = 1e9  # any pixel's row and any image's number are below
+_MOST = 1e9  # bound above all pixel coordinates and image numbers
 _EXPECTED = f"""Expected one of {", ".join("ROOT" if f == "." else f"ROOT/{f}" for f in _FOLDERS)} to hold
   images.txt               IMAGE_ID CLASS/NAME.jpg
   images/CLASS/NAME.jpg
@@ -36,7 +36,7 @@ _EXPECTED = f"""Expected one of {", ".join("ROOT" if f == "." else f"ROOT/{f}" f
 class CUBObjects(AnnotatedSequence[ObjectTruth]):
     """The birds' masks and boxes of one split: "train", "test" (flag 0, 5794 images) or "train+test".
 
-    Masks are graded by how many annotators drew a pixel: it is object above half.
+    Mask values are the share of annotators who marked the pixel; pixels above half are object.
 
     >>> data = CUBObjects("data")                               # doctest: +SKIP
     >>> len(data), data[0].truth.boxes_yxyx.shape               # doctest: +SKIP
@@ -62,7 +62,7 @@ class CUBObjects(AnnotatedSequence[ObjectTruth]):
 
 @dataclass(frozen=True)
 class CUBParts(AnnotatedSequence[PartTruth]):
-    """The 15 keypoints of the birds of one split, as CUBObjects has them.
+    """The 15 keypoints of each bird of one split; splits are those of CUBObjects.
 
     >>> data = CUBParts("data")                                 # doctest: +SKIP
     >>> data[0].truth.names[:3], data[0].truth.visible.shape    # doctest: +SKIP
@@ -92,13 +92,13 @@ class CUBParts(AnnotatedSequence[PartTruth]):
 
 
 def read_bird(path: Path, box: np.ndarray) -> ObjectTruth:
-    """Return the mask of one file with a box y0, x0, y1, x1."""
+    """Return the mask in a file, with the given box y0, x0, y1, x1, as the truth of one image."""
     mask = read_mask_pixels(path)
     return ObjectTruth(mask[None] if mask.any() else mask[None][:0], box[None])
 
 
 def bird_parts(_: Path, names: tuple[str, ...], rows: np.ndarray, box: np.ndarray) -> PartTruth:
-    """Return the keypoints of rows x, y, visible (P, 3) as row, column; the first argument is not used."""
+    """Return the keypoints in rows x, y, visible (P, 3) as row, column; the first argument is unused."""
     return PartTruth(names=names, keypoints_yx=rows[:, 1::-1].copy(), visible=rows[:, 2] != 0, box_yxyx=box)
 
 
@@ -119,7 +119,7 @@ def _listed(lists: list[Path], split: str) -> list[tuple[int, str, Path]]:
 
 
 def _pairs(path: Path) -> list[tuple[str, str]]:
-    """Return the number and the rest of each line."""
+    """Return the first word, a number, and the rest of each line."""
     found = [line.split(maxsplit=1) for line in read_lines(path)]
     if wrong := [pair for pair in found if len(pair) != 2]:
         raise FileFormatError(f"{path} has a line {wrong[0][0][:80]!r}, which is no pair.\n{_EXPECTED}")
@@ -127,7 +127,7 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
 
 
 def _boxes(path: Path) -> dict[int, np.ndarray]:
-    """Return the box y0, x0, y1, x1 of each image, from rows of its number, x, y, width, height."""
+    """Return the box y0, x0, y1, x1 of each image number, from rows of number, x, y, width, height."""
     key, x, y, width, height = _numbers(path, 5).T
     corners = np.rint(np.stack([y, x, y + height, x + width], axis=1)).astype(np.int64)
     return dict(zip(key.astype(int).tolist(), corners, strict=True))
@@ -144,7 +144,7 @@ def _numbers(path: Path, columns: int) -> np.ndarray:
         rows = np.loadtxt(path, dtype=np.float64, ndmin=2)
     except (OSError, ValueError) as error:
         raise FileFormatError(f"{path} is not a table of numbers ({error}).\n{_EXPECTED}") from error
-    if not (np.abs(rows) < _MOST).all():  # NaN is not
+    if not (np.abs(rows) < _MOST).all():  # false for NaN too
         raise FileFormatError(f"{path} has numbers that no image has, such as {rows[~(np.abs(rows) < _MOST)][0]}.")
     if rows.shape[1] != columns:
         raise FileFormatError(f"{path} has {rows.shape[1]} columns, expected {columns}.\n{_EXPECTED}")

@@ -1,4 +1,4 @@
-"""A user's own folder of images and label maps, split by sub-folder or by name."""
+"""Read a user's folder of images and label maps, split by sub-folder or by name; open labelled images by data set."""
 
 import hashlib
 import itertools
@@ -26,8 +26,8 @@ from supercuts.images.io import read_image
 _SPLITS = {"train": ("train",), "val": ("val",), "train+val": ("train", "val")}
 _IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
 _LABELS = (".npy", ".png", ".tif", ".tiff")
-_ID_LIMIT = 2.0**53  # from there, floats do not tell integers apart
-_MOST_LISTED = 50  # problems named in one error
+_ID_LIMIT = 2.0**53  # from here on, floats cannot distinguish integers
+_MOST_LISTED = 50  # problems listed in one error
 _HELP = f"""Expected
   FOLDER/images/NAME.png        any of {", ".join(_IMAGES)}
   FOLDER/labels/NAME.png        its label map, any of {", ".join(_LABELS)}; or, by several people,
@@ -38,10 +38,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class LabelFolder(SampleSequence[Sample]):
-    """The samples of one split ("train", "val" or "train+val") of a folder, in the order of their names.
+    """The samples of one split ("train", "val" or "train+val") of a folder, sorted by name.
 
-    Without folders images/train or images/val, `val_fraction` of the images are "val": a hash of its name decides for
-    each image, so it stays where it is when others are added. If images are split at all, neither part is empty.
+    Without folders images/train and images/val, `val_fraction` of the images are "val". A hash of the name assigns each
+    image, so adding images does not move others. Neither part is empty if there are several images and `val_fraction`
+    is neither 0 nor 1.
 
     >>> data = LabelFolder("cells", "train")                    # doctest: +SKIP
     >>> data.check()                                            # doctest: +SKIP
@@ -60,7 +61,7 @@ class LabelFolder(SampleSequence[Sample]):
         object.__setattr__(self, "samples", tuple(_list_samples(Path(self.folder), self.split, self.val_fraction)))
 
     def check(self) -> None:
-        """Refuse a split with any problem, and name all of them; reads headers, decodes nothing."""
+        """Raise FileFormatError, which lists all problems of the split, if there are any; reads only file headers."""
         folder = Path(self.folder)
         problems = [*_misplaced(folder), *_mismatched(folder, self.split), *_unlabelled(self.samples)]
         shapes: dict[int, str] = {}
@@ -81,9 +82,9 @@ class LabelFolder(SampleSequence[Sample]):
 
 
 def read_label_maps(path: Path) -> list[Int32[np.ndarray, "height width"]]:
-    """Return the label map of a file, or those of the files in a folder in the order of their names.
+    """Return the label map in a file, or the label maps of all files in a folder, sorted by name.
 
-    Pixels of one id are one region, connected or not; regions are numbered 0..R-1 in ascending order of the ids.
+    Pixels with the same id are one region, connected or not. Regions are numbered 0..R-1 in ascending order of ids.
     """
     return [_read_label_map(file) for file in _label_files(path)]
 
@@ -96,7 +97,7 @@ def _read_label_map(path: Path) -> Int32[np.ndarray, "height width"]:
             "annotator's map in a file of its own."
         )
     if values.dtype.kind == "f":
-        is_whole = (np.abs(values) < _ID_LIMIT) & (values == np.rint(values))  # NaN is neither
+        is_whole = (np.abs(values) < _ID_LIMIT) & (values == np.rint(values))  # NaN fails both
         if not is_whole.all():
             y, x = np.argwhere(~is_whole)[0].tolist()
             raise FileFormatError(
@@ -154,7 +155,7 @@ def _of_names(folder: Path, split: str, val_fraction: float) -> list[Sample]:
 
 
 def _truth_path(folder: Path, name: str) -> Path:
-    """Return the label file of an image, or the folder of several; where there is none, the file that is expected."""
+    """Return the label file of an image, or its folder of label files; if there is neither, the expected file."""
     candidates = (folder / f"{name}{suffix}" for suffix in _LABELS)
     found = (path for path in itertools.chain(candidates, [folder / name]) if path.exists())
     return next(found, folder / f"{name}.png")
@@ -175,7 +176,7 @@ def _label_files(path: Path) -> list[Path]:
 
 
 def _misplaced(folder: Path) -> list[str]:
-    """Return images that lie beside the folders of a split, where nothing would read them."""
+    """Return a problem for each image beside the folders of the splits, which would never be read."""
     images = folder / "images"
     if not (parts := _sub_folders(images)):
         return []
@@ -186,7 +187,7 @@ def _misplaced(folder: Path) -> list[str]:
 
 
 def _mismatched(folder: Path, split: str) -> list[str]:
-    """Return labels without an image, and names that two files have."""
+    """Return a problem for each label without an image, and for each name shared by several files."""
     images, labels = folder / "images", folder / "labels"
     parts = [part for part in _SPLITS[split] if part in _sub_folders(images)] or ["."]
     problems = []
@@ -227,10 +228,10 @@ def _by_name(paths: list[Path]) -> dict[str, list[Path]]:
 
 
 def _label_problems(sample: Sample, shape: tuple[int, int, int] | None) -> list[str]:
-    """Return what is wrong with the label files of an image of that shape, of which only the headers are read."""
+    """Return the problems of the label files of an image of the given shape; reads only file headers."""
     problems: list[str] = []
     if not sample.truth_path.exists():
-        return problems  # named as an image without a label
+        return problems  # _unlabelled reports it
     files = _label_files(sample.truth_path)
     if not files:
         return [f"{sample.truth_path} holds no label map. Give one of {', '.join(_LABELS)} for each annotator."]
@@ -256,7 +257,7 @@ _ORIGINALS = {"cifar10": "cifar-10-batches-py", "stl10": "stl10_binary"}  # fold
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """One image: its name, its class (UNLABELLED: none) and the function that returns its (H, W, 3) uint8 pixels."""
+    """One image: name, class number (UNLABELLED: none) and the function that returns its (H, W, 3) uint8 pixels."""
 
     name: str
     label: int
@@ -265,7 +266,7 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """The images of a split, and the names of their classes, which are numbered in this order; () without classes.
+    """The images of a split, and the names of classes 0, 1, ...; () if there are no classes.
 
     >>> data = open_labelled("cifar10", "data", "train")        # doctest: +SKIP
     >>> data.class_names[data.samples[0].label]                 # doctest: +SKIP
@@ -280,13 +281,13 @@ class LabelledImages:
 
 
 def open_labelled(dataset: str, root: str | os.PathLike[str], split: str) -> LabelledImages:
-    """Return one split of a data set by its name; splits are those of the data set ("train", "test", "val", ...)."""
+    """Return one split ("train", "test", "val", ..., depending on the data set) of the named data set."""
     check_choice("dataset", dataset, OPENERS)
     return OPENERS[dataset](Path(root), split)
 
 
 def class_folders(folder: Path) -> LabelledImages:
-    """Return the images of FOLDER/CLASS/*, classes and images in the order of their names."""
+    """Return the images of FOLDER/CLASS/*, with classes and images sorted by name."""
     expected = f"Expected {folder}/CLASS/NAME.jpg, any of {', '.join(IMAGES)}, one folder for each class."
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not classes:
@@ -300,7 +301,7 @@ def class_folders(folder: Path) -> LabelledImages:
 
 
 def _open_small(dataset: str, root: Path, split: str) -> LabelledImages:
-    """Open CIFAR10 or STL10: class folders first, then torchvision's files."""
+    """Open CIFAR10 or STL10 from class folders, else from torchvision's files."""
     homes = [root / name for name in _FOLDERS[dataset]] + [root]
     for home in homes:
         if (home / split).is_dir():
@@ -316,8 +317,8 @@ def _open_small(dataset: str, root: Path, split: str) -> LabelledImages:
 
 
 def _originals(dataset: str, home: Path, split: str) -> LabelledImages:
-    """Read the original files by torchvision, which checks their MD5 sums before it unpickles anything."""
-    from torchvision import datasets  # torch stays unneeded for other data sets
+    """Read the original files with torchvision, which verifies their MD5 sums before unpickling."""
+    from torchvision import datasets  # other data sets do not need torch
 
     check_choice("split", split, ("train", "test") if dataset == "cifar10" else ("train", "test", "unlabeled"))
     try:
@@ -327,7 +328,7 @@ def _originals(dataset: str, home: Path, split: str) -> LabelledImages:
         else:
             found = datasets.STL10(str(home), split=split, download=False)
             pixels, labels = found.data.transpose(0, 2, 3, 1), found.labels
-    except (RuntimeError, OSError) as error:  # torchvision's word for files that lack or differ
+    except (RuntimeError, OSError) as error:  # raised by torchvision for missing or corrupted files
         raise FileFormatError(
             f"{home / _ORIGINALS[dataset]}: torchvision cannot read it ({error}). Unpack the original archive again."
         ) from error
@@ -339,7 +340,7 @@ def _originals(dataset: str, home: Path, split: str) -> LabelledImages:
 
 
 def _open_voc(root: Path, split: str) -> LabelledImages:
-    """Open VOC 2012, detection: the class of an image is that of the first object in its annotation."""
+    """Open VOC 2012; the class of an image is the class of the first object in its annotation."""
     samples = [
         LabelledImage(one.name, CLASSES.index(read_classes(one.truth_path)[0]), partial(read_image, one.image_path))
         for one in VOC(root, 2012, split).samples
@@ -352,7 +353,7 @@ def _open_bsds500(root: Path, split: str) -> LabelledImages:
 
 
 def _open_folder(root: Path, split: str) -> LabelledImages:
-    """Open ROOT/SPLIT, else ROOT/train, else ROOT: class folders, or images without classes."""
+    """Open ROOT/SPLIT, else ROOT/train, else ROOT, as class folders or as images without classes."""
     folder = next((one for one in (root / split, root / "train") if one.is_dir()), root)
     if not folder.is_dir():
         raise FileFormatError(f"{folder}: no such folder. Give one of images, or of one folder for each class.")

@@ -1,4 +1,4 @@
-"""Data sets of objects and parts by their names on the command line."""
+"""Open data sets of objects and parts by their names on the command line."""
 
 import os
 from collections.abc import Callable
@@ -31,7 +31,7 @@ PARTS: dict[str, Callable[[Root], AnnotatedSequence[PartTruth]]] = {
 
 
 def open_objects(name: str, root: Root, no_hard: bool = False) -> AnnotatedSequence[ObjectTruth]:
-    """Return a dataset of objects; no_hard leaves out difficult and truncated objects, which VOC alone marks.
+    """Return a dataset of objects; no_hard omits difficult and truncated objects, which only VOC marks.
 
     >>> open_objects("ecsdd", "data")
     Traceback (most recent call last):

@@ -1,4 +1,4 @@
-"""Interface of data sets: one image and the paths of its human annotations."""
+"""Interface of data sets: images with the paths of their human annotations."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -11,12 +11,12 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image of a dataset with its annotations, which are read when asked for.
+    """One image of a dataset with its annotations, which are read on access.
 
-    name         unique within the dataset
+    name         name, unique within the dataset
     image_path   the photograph
     truth_path   the annotation file
-    read_truths  turns truth_path into segmentations: (H, W) int32, regions numbered 0..R-1, one per annotator
+    read_truths  reads the segmentations from truth_path: (H, W) int32, regions numbered 0..R-1, one per annotator
     """
 
     name: str
@@ -32,7 +32,7 @@ class Sample:
 
 @runtime_checkable
 class AnySample(Protocol):
-    """What every kind of sample has: a name that is unique within the dataset, the image, the annotation file."""
+    """Attributes of every kind of sample: a name that is unique in the dataset, the image and the annotation file."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -47,7 +47,7 @@ _AnySample = TypeVar("_AnySample", bound=AnySample)
 
 @dataclass(frozen=True)
 class SampleSequence(Sequence[_AnySample]):
-    """The samples of a dataset's split, in the order of their names; subclasses set `samples`."""
+    """The samples of one split of a dataset, sorted by name; subclasses set `samples`."""
 
     samples: tuple[_AnySample, ...] = field(init=False, repr=False)
 
@@ -63,7 +63,7 @@ class SampleSequence(Sequence[_AnySample]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the samples, in their order."""
+        """Names of the samples, in the same order."""
         return tuple(sample.name for sample in self.samples)
 
 

@@ -16,16 +16,16 @@ CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-_MOST = 1e9  # any pixel is below
+_MOST = 1e9  # bound above all pixel coordinates
 _HARD = ("difficult", "truncated")
 
 
 @dataclass(frozen=True)
 class VOC(AnnotatedSequence[ObjectTruth]):
-    """The samples of one year (2007 or 2012) and split: "trainval" is what discovery is reported on.
+    """The samples of one year (2007 or 2012) and split; results of object discovery are reported on "trainval".
 
-    All objects count, difficult and truncated ones too, as in published CorLoc tables. With no_hard those are left out,
-    and with them the images that then have no object.
+    All objects count, including difficult and truncated ones, as in published CorLoc tables. no_hard omits difficult
+    and truncated objects, and images without other objects.
 
     >>> data = VOC("data", 2007)                                # doctest: +SKIP
     >>> data[0].name, data[0].truth.boxes_yxyx.shape[1]         # doctest: +SKIP
@@ -56,15 +56,15 @@ class VOC(AnnotatedSequence[ObjectTruth]):
 
 
 def read_boxes(path: Path, no_hard: bool = False) -> ObjectTruth:
-    """Return the boxes of one annotation file; its corners count from 1 and the last pixel belongs to the box."""
+    """Return the boxes of one annotation file, converted from its corners, which count from 1, ends inclusive."""
     try:
         objects = [one for one in ET.parse(path).getroot().iter("object") if not (no_hard and _is_hard(one))]
         corners = [
             [float(_text(one, f"bndbox/{side}")) for side in ("ymin", "xmin", "ymax", "xmax")] for one in objects
         ]
-        if not (np.abs(np.array(corners)) < _MOST).all():  # NaN is not
+        if not (np.abs(np.array(corners)) < _MOST).all():  # false for NaN too
             raise ValueError("a corner that no image has")
-    except (OSError, ET.ParseError, ValueError, LookupError) as error:  # LookupError: of an unknown encoding
+    except (OSError, ET.ParseError, ValueError, LookupError) as error:  # LookupError: unknown encoding
         raise FileFormatError(
             f"{path} is not a VOC annotation ({error}). Expected XML with annotation/object/bndbox of ymin, xmin, ymax "
             "and xmax; unpack the dataset again."
@@ -74,7 +74,7 @@ def read_boxes(path: Path, no_hard: bool = False) -> ObjectTruth:
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Return the class of each object in one annotation file, in its order; refuse a file without objects."""
+    """Return the class of each object in one annotation file, in order; raise FileFormatError if it has no objects."""
     try:
         classes = tuple(_text(one, "name") for one in ET.parse(path).getroot().iter("object"))
     except (OSError, ET.ParseError, ValueError, LookupError) as error:
@@ -92,7 +92,7 @@ def _is_hard(element: ET.Element) -> bool:
 
 
 def _text(element: ET.Element, path: str) -> str:
-    text = element.findtext(path)  # of the object itself: its parts (head, hand, foot) have boxes of their own
+    text = element.findtext(path)  # direct children only: parts (head, hand, foot) have their own boxes
     if text is None:
         raise ValueError(f"an object without {path}")
     return text
