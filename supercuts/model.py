@@ -1,4 +1,4 @@
-"""Model and load: a network and what was calibrated for it, ready to segment images."""
+"""Model and load: a network with its calibration, ready to segment images."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    # what read_image and read_bands take
+    # sources that read_image and read_bands accept
     ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
 else:
-    ImageSource = Any  # naming them would import torch, which the engine "onnx" does without
+    ImageSource = Any  # naming the types would import torch, which the engine "onnx" does not need
 
 Priors = Sequence[np.ndarray] | np.ndarray  # boolean masks (H, W)
 Refiner = str | RefineConfig
-Mask = np.ndarray | str | os.PathLike[str]  # (H, W) bool, or a file of it
+Mask = np.ndarray | str | os.PathLike[str]  # (H, W) bool, or the path of a mask file
 
 
 class Model:
@@ -63,7 +63,7 @@ class Model:
         gnn: GNN | None = None,
         figure_ground: Perceptrons | None = None,
     ) -> None:
-        """Take a network in eval mode (None: SSN_pix, which sees colour and position only)."""
+        """Set up a model from a network in eval mode; if None, SSN_pix, which uses only colour and position."""
         self.network = None if network is None else network.ready()
         self.levels = levels or {}
         self.affinity = affinity
@@ -113,29 +113,29 @@ class Model:
         page: int | None = None,
         stretch: str | None = None,
     ) -> Hierarchy | list[Hierarchy]:
-        """Return the hierarchy of an image: a path, PIL image, numpy array or torch tensor; a list gives a list.
+        """Return the hierarchy of an image: a path, PIL image, numpy array or torch tensor. A list returns a list.
 
-        An image has as many channels as the network was trained on: 3 are RGB, which grey pictures are turned into;
-        others come as (H, W, C) arrays, (C, H, W) tensors, .npy or .tif files.
+        The image has the number of channels that the network was trained on. Networks for 3 channels read RGB; grey
+        images are converted. Other numbers need (H, W, C) arrays, (C, H, W) tensors, .npy or .tif files.
 
-        The tree has exactly `superpixels` leaves (fewer only if the image has fewer pixels). The same input always
-        gives the same output; with another number of threads the last bit of an altitude may differ for a transformer.
+        The tree has exactly `superpixels` leaves, or fewer if the image has fewer pixels. The same input always gives
+        the same output. With a transformer, the last bit of an altitude may depend on the number of threads.
 
-        priors: boolean masks (H, W) that another tool drew, say a detector. Each is a union of leaves, and those that
-        nest or are disjoint are nodes of the tree; of masks that cross, the first ones are.
+        priors: boolean masks (H, W) from another tool, such as a detector. Each mask is a union of leaves. Masks that
+        are nested or disjoint are nodes of the tree; if masks cross, the earlier ones are nodes.
 
-        refiner: "sp", "st" or a RefineConfig: a network fitted to this image redraws the regions, in a minute or so;
-        the leaves are then fewer, and no priors are kept.
+        refiner: "sp", "st" or a RefineConfig. Fits a network to this image, in about a minute, and redraws the
+        regions. The tree then has fewer leaves and does not keep priors.
 
-        tile     the side of the tiles that the network sees one after the other, 0 for the whole image at once; unless
-                 given, images of more than 2 megapixels are seen row by row. The result is the same
-        mask     (H, W) bool, true where pixels are valid, or a file of it: elsewhere labels are -1
-        bands    of an image that has more than the network's: those it sees, counted from 1; the others count as colour
-        axes     "HWC", "CHW" or "HW": the order of the axes of an array, a tensor, a .npy, or a TIFF that names none
-        page     of a file of several pages, frames, times or depths the one to read, counted from 1; unless given the
-                 first, with a warning
-        stretch  of values, over the valid ones: "percentile" (0.1 to 99.9), "minmax" or "none"; unless given percentile
-                 where values of more than 8 bits use less than a tenth of their range, with a warning
+        tile     side in pixels of the tiles that the network predicts one by one; 0 predicts the whole image at once.
+                 If None, images of more than 2 megapixels are predicted row by row. The result is the same
+        mask     (H, W) bool, true on valid pixels, or the path of a mask file; other pixels get the label -1
+        bands    input bands of the network, counted from 1, for an image with more bands; the others count as colour
+        axes     "HWC", "CHW" or "HW": order of the axes of an array, tensor, .npy, or TIFF that does not name its axes
+        page     page, frame, time or depth to read from a file of several, counted from 1. If None, the first one,
+                 with a warning
+        stretch  stretch of the valid values: "percentile" (0.1 to 99.9), "minmax" or "none". If None, percentile if
+                 values of more than 8 bits use less than a tenth of their range, with a warning
         """
         options = ReadOptions(axes, page, stretch)
         if isinstance(image, list):
@@ -148,10 +148,10 @@ class Model:
     def segment_batch(
         self, images: Iterable[ImageSource], superpixels: int | None = None, *, progress: Progress | None = None
     ) -> list[Hierarchy]:
-        """Return the hierarchies of images. A network on a GPU sees those together whose sizes agree.
+        """Return the hierarchies of images. On a GPU, the network predicts images of equal size in one batch.
 
-        On CPUs, where that would win nothing, they equal those that `segment` gives; on a GPU the last bits of the
-        network's maps may differ. progress(done, total) is called after each.
+        On CPUs, batches bring no gain, so each result equals that of `segment`. On a GPU, the last bits of the
+        network's maps may differ from it. `progress(done, total)` is called after each image.
         """
         sources, wanted = list(images), self._check_superpixels(superpixels)
         if not is_on_gpu(self.network):
@@ -173,13 +173,15 @@ class Model:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Objects:
-        """Return at most `n` objects of an image or of its hierarchy, best first; n=1: all that stands out as one.
+        """Return at most `n` objects of an image or of its hierarchy, best first.
 
-        method    tree (what people would draw as a figure before a background), tokencut, deep_spectral, lost, deepcut
-                  or deepcut_cc; these compare the keys of a vision transformer if the model has one, else embeddings.
-                  Unless given, tree where it has been learned and tokencut elsewhere
-        seed      of deepcut, which optimises a network on the image
-        progress  is called after each of its steps: progress(step, total)
+        With the method "tree" and n=1, all salient regions together are one object.
+
+        method    "tree" (regions that annotators would draw as figure against the background), "tokencut",
+                  "deep_spectral", "lost", "deepcut" or "deepcut_cc". All but "tree" compare the keys of the model's
+                  vision transformer, or embeddings without one. If None, "tree" if it was learned, else "tokencut"
+        seed      seed of deepcut, which optimises a network on the image
+        progress  `progress(step, total)` is called after each step of deepcut
         """
         h = source if isinstance(source, Hierarchy) else self.segment(source)
         method = method or ("tokencut" if self.figure_ground is None else "tree")
@@ -200,10 +202,10 @@ class Model:
     ) -> Parts:
         """Return the parts of at most `n` objects of an image or of its hierarchy.
 
-        k        parts of each object; None: the method decides
-        method   tree (regions of the tree inside the object, unless given), spectral or deepcut
-        seed, progress  as in objects, which finds the objects first
-        objects  those to divide, found before; n is then ignored
+        k        number of parts per object; if None, the method decides
+        method   "tree" (regions of the tree inside the object), "spectral" or "deepcut"; if None, "tree"
+        seed, progress  passed to objects, which finds the objects first
+        objects  objects to divide; if given, `n` is ignored
         """
         h = source if isinstance(source, Hierarchy) else self.segment(source)
         found = objects or self.objects(h, n, seed=seed)
@@ -214,7 +216,7 @@ class Model:
         return find_parts(h, found, features, k, method, seed, progress)
 
     def leaf_features(self, h: Hierarchy) -> Float32[np.ndarray, "leaves channels"]:
-        """Return what leaves are compared by to find objects and parts: pooled keys of a transformer, or embeddings."""
+        """Return the features that objects and parts are found from: pooled keys of a transformer, or embeddings."""
         transformer = None if self.network is None else self.network.transformer
         if transformer is None:
             return h.embeddings
@@ -294,10 +296,10 @@ def load(
 ) -> Model:
     """Return a model: "compact", whose weights are in the package, or a .safetensors file of `supercuts train`.
 
-    A checkpoint (.pth, .pt, .ckpt) of the original SSN_DINO is read too. `merging` replaces how the tree is made:
-    "agglomerative", "spectral" or "gnn"; `views` how often the network sees an image: "one", "flip" or "many", whose
-    boundaries are the best and which takes several times as long. `engine` is what runs the network: "torch", or "onnx"
-    for ONNX Runtime, with which nothing imports torch.
+    Checkpoints (.pth, .pt, .ckpt) of the original SSN_DINO can also be loaded. `merging` overrides the method that
+    builds the tree: "agglomerative", "spectral" or "gnn". `views` overrides how often the network predicts each image:
+    "one", "flip" or "many", which gives the best boundaries but takes several times as long. `engine` runs the network:
+    "torch", or "onnx" for ONNX Runtime, which never imports torch.
     """
     path = weights_path(model)
     network, levels = open_network(path, engine)
@@ -328,7 +330,7 @@ def load(
 
 
 def open_network(path: Path, engine: str = "torch") -> tuple[Network, dict[str, float]]:
-    """Return the network of a file, run by torch or by ONNX Runtime ("onnx"), and its levels."""
+    """Load a network from a file, to run in torch or in ONNX Runtime ("onnx"); return it and its levels."""
     check_choice("engine", engine, ("torch", "onnx"))
     if engine == "onnx":
         from supercuts.networks.onnx_network import load_onnx
@@ -340,7 +342,7 @@ def open_network(path: Path, engine: str = "torch") -> tuple[Network, dict[str, 
 
 
 def _georeferenced(h: Hierarchy, georeference: Georeference | None, source: object = None) -> Hierarchy:
-    """Return the hierarchy with a georeference and the name of the file that was segmented, as far as there are any."""
+    """Return the hierarchy with the georeference and the name of the segmented file, if there are any."""
     name = _file_name(source)
     if georeference is None and name is None:
         return h
@@ -348,7 +350,7 @@ def _georeferenced(h: Hierarchy, georeference: Georeference | None, source: obje
 
 
 def _file_name(source: object) -> str | None:
-    """Return the name of a path, or of the file of a PIL image; bytes that are no UTF-8 become the sign for that."""
+    """Return the file name of a path or PIL image; bytes that are not UTF-8 become the replacement character."""
     path = source if isinstance(source, str | os.PathLike) else getattr(source, "filename", None)
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         return None

@@ -1,13 +1,13 @@
-"""From an image to its hierarchy: the one place where the stages are wired.
+"""From an image to its hierarchy: the only module that connects the stages.
 
-In   a Scene, a network and what was learned for it, the settings
-Out  Hierarchy with exactly the leaves asked for
+In   a Scene, a network with its calibration, the settings
+Out  Hierarchy with the requested number of leaves
 Not  no algorithms, no training, no files
 
     Scene -> predict_stored -> PixelMaps -> make_leaves (cluster, smooth, merge) -> RegionGraph -> merge -> Hierarchy
 
-Regions merge by the affinity that was learned for the network (supercuts calibrate); without one by hand-made
-distances.
+Regions merge by the affinity that was learned for the network (supercuts calibrate), or by hand-made distances
+without one.
 """
 
 import importlib
@@ -39,12 +39,12 @@ def segment(
     tile: int | None = None,
     maps: PixelMaps | None = None,
 ) -> Hierarchy:
-    """Return the hierarchy of an image with at most n_leaves leaves, which respects the masks of priors.
+    """Return the hierarchy of an image with n_leaves leaves; every mask of the priors is a union of leaves.
 
-    There are fewer leaves only if there are fewer valid pixels, and more only if those are in more pieces.
+    There are fewer leaves only if there are fewer valid pixels, and more only if these form more connected pieces.
 
-    tile  as Model.segment takes it
-    maps  predictions for the image, if they have been made before
+    tile  see Model.segment
+    maps  predictions for the image; if None, the network computes them
     """
     learned, config = adapted_to_bands(learned, config, scene.bands.shape[2])
     maps = _predict(scene, learned.network, n_leaves, config, tile) if maps is None else maps
@@ -62,7 +62,7 @@ def segment(
 def _predict(
     scene: Scene, network: Network | None, n_leaves: int, config: PipelineConfig, tile: int | None
 ) -> PixelMaps:
-    """Return the maps of an image, predicted whole, in tiles or in rows as asked or as suits its size."""
+    """Return the maps of an image, predicted whole, in tiles or in rows, depending on `tile` and the image size."""
     way = choose_tile(tile, scene.shape, network, config.views)
     n_valid = int(np.prod(scene.shape) if scene.valid is None else np.count_nonzero(scene.valid))
     stride = map_stride(scene.shape, n_valid, n_leaves, config)
@@ -72,7 +72,7 @@ def _predict(
 def segment_by_maps(
     image: UInt8[np.ndarray, "height width 3"], maps: PixelMaps, n_leaves: int, config: PipelineConfig = CLASS_CONFIG
 ) -> Hierarchy:
-    """Return the hierarchy with min(n_leaves, H * W) leaves that another network's maps of the image give."""
+    """Return the hierarchy of an image with min(n_leaves, H * W) leaves, from maps of another network."""
     check_in_range("n_leaves", n_leaves, 1, np.inf, remedy="Ask for at least one superpixel.")
     labels, graph = make_leaves(maps, n_leaves, None, config)
     tree = merge(Regions(graph, config.merging))
@@ -80,6 +80,6 @@ def segment_by_maps(
 
 
 def __getattr__(name: str) -> Any:
-    if name != "Model":  # supercuts.Model, which was documented here before
+    if name != "Model":  # supercuts.Model, documented at this path in earlier versions
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module("supercuts.model").Model

@@ -1,4 +1,4 @@
-"""Settings of the pipeline with their defaults for each kind of network, and the bundle of a network's calibration."""
+"""Pipeline settings with defaults for each kind of network, and the bundle of a network with its calibration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
     GNN = nn.Module
 else:
-    GNN = Any  # naming it would import torch, which the engine "onnx" does without
+    GNN = Any  # naming the type would import torch, which the engine "onnx" does not need
 
 
 class PipelineConfig(LeavesConfig, frozen=True, extra="forbid"):
-    """Everything that decides a hierarchy besides the weights."""
+    """All settings that determine a hierarchy, besides the weights."""
 
-    superpixels: PositiveInt = 600  # leaves when the caller does not say
+    superpixels: PositiveInt = 600  # number of leaves if the caller gives none
     views: ViewsConfig = ViewsConfig()
-    merging: MergingConfig = MergingConfig()  # from the leaves to the root
+    merging: MergingConfig = MergingConfig()  # how leaves merge up to the root
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """A network and what was calibrated for it.
+    """A network and its calibration.
 
-    network        None: colour and position alone (SSN_pix)
+    network        if None, SSN_pix, which uses only colour and position
     levels         altitudes of the named levels
     affinity       predicts the probability that annotators separate two regions
-    gnn            an EdgeGNN, which predicts it for all pairs of regions at once
+    gnn            EdgeGNN that predicts this probability for all edges together
     figure_ground  predicts the probability that a region is figure
     """
 
@@ -47,13 +47,15 @@ class Learned:
     figure_ground: Perceptrons | None = None
 
 
-# without a network the boundary map is empty: regions are told apart by colour
+# without a network the boundary map is empty, so regions are compared by colour
 _BY_COLOR = LinkageConfig(boundary=0.0, color=1.0)
 PIXEL_CONFIG = PipelineConfig(leaves=_BY_COLOR, merging=MergingConfig(linkage=_BY_COLOR))
-# nor has the original SSN_DINO one; its embedding counts as it does in SSN, beside 0.26 Lab (colour is Lab / 100)
+# the original SSN_DINO has no boundary map either; as in SSN, its embedding has weight 1 next to 0.26 Lab, which is
+# 1/26 here because colour is Lab / 100 with weight 1
 _BY_EMBEDDING = LinkageConfig(boundary=0.0, color=1.0, embedding=1 / 26)
 ORIGINAL_CONFIG = PipelineConfig(leaves=_BY_EMBEDDING, merging=MergingConfig(linkage=_BY_EMBEDDING))
-# a network that tells classes apart (selftaught/learned.py): two that no pixel shares are 7 apart; colour decides ties
+# a network that predicts classes (selftaught/learned.py): embeddings of two classes without common pixels differ by 7;
+# colour decides ties
 _BY_CLASS = LinkageConfig(boundary=0.5, color=0.1, embedding=0.5 / 7)
 CLASS_CONFIG = PipelineConfig(
     leaves=_BY_CLASS.model_copy(update={"color": 1.0, "small_exponent": 0.8, "small_area": 0.01}),
@@ -62,20 +64,21 @@ CLASS_CONFIG = PipelineConfig(
 
 
 def default_config(network: Network | None) -> PipelineConfig:
-    """Return the settings for a network: those for colours and embeddings alone if it has no boundary map."""
+    """Return the default settings for a network; without a boundary map, they use only colours and embeddings."""
     if network is None:
         return PIXEL_CONFIG
     return PipelineConfig() if network.has_boundary else ORIGINAL_CONFIG
 
 
-# bands that the network does not see show in the colour alone, which has to count
+# bands that are not network input only enter the colour, so colour needs a high weight
 _WITH_BANDS = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.3, small_area=0.005)
 
 
 def adapted_to_bands(learned: Learned, config: PipelineConfig, n_bands: int) -> tuple[Learned, PipelineConfig]:
-    """Return what regions merge by, for images with n_bands bands that the network does not see.
+    """Adapt the calibration and settings to images with n_bands bands that are not input of the network.
 
-    Those count as colour, beside the boundaries. What was learned has never met them, and there are no levels.
+    These bands count as colour, in addition to the boundaries. The learned affinity was trained without them, so it is
+    dropped, and so are the levels.
     """
     if n_bands == 0:
         return learned, config

@@ -26,13 +26,13 @@ _SHAPE, _STRIDE = (64, 96), 2
 
 
 class _Noise(OnnxNetwork):
-    """A network that predicts noise."""
+    """Network that predicts noise."""
 
     def __init__(self, config: SSNConfig) -> None:
         self.config, self.channels, self.stride = config, config.channels, _STRIDE
 
     def maps(self, images: Sequence[Sized], views: ViewsConfig) -> list[Maps]:
-        """Return maps of the types and sizes of a network's."""
+        """Return noise maps with the types and sizes of real ones."""
         return [self._noise(image.shape[:2]) for image in images]
 
     def _noise(self, shape: tuple[int, int]) -> Maps:
@@ -43,9 +43,9 @@ class _Noise(OnnxNetwork):
 
 
 def _ask(h: Hierarchy, judge: Perceptrons) -> None:
-    """Ask a hierarchy every kind of question, and what Model.objects and Model.parts ask, which import torch."""
+    """Run every kind of query, and the kernels of Model.objects and Model.parts, which themselves import torch."""
     y, x = (n // 3 for n in _SHAPE)
-    for one in (h, h.merge(0, h.n_leaves - 1)):  # what edits make can be written to, which is another type
+    for one in (h, h.merge(0, h.n_leaves - 1)):  # edits return writeable arrays, which numba compiles separately
         one.cut(regions=5, min_area=9)
         one.cut(regions=9, focus=(y, x))
         one.ucm()
@@ -63,7 +63,7 @@ def _ask(h: Hierarchy, judge: Perceptrons) -> None:
 
 
 def compile_kernels() -> None:
-    """Segment images of noise as `supercuts segment` does, small and large, query them, and throw the results away."""
+    """Segment and query small and large noise images as `supercuts segment` does, and discard the results."""
     weights = weights_path("compact")
     with safe_open(weights, framework="np") as file:
         network = _Noise(parse_config(weights, file.metadata()))
@@ -80,7 +80,7 @@ def compile_kernels() -> None:
         h = model.segment(path, superpixels=40)
         _ask(h, judge)
         write_outputs(Path(folder), "noise", path, h, ("html", "svg"), overlays=True)
-    # what large images are stored as
+    # the storage types of large images
     height, width = _SHAPE
     rng = np.random.default_rng(0)
     maps = PixelMaps(

@@ -1,4 +1,4 @@
-"""numba kernels of the region adjacency graph: one pass over the pixels, a hash table for the edges."""
+"""Numba kernels of the region adjacency graph: one pass over the pixels, a hash table for the edges."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from supercuts.core.compiled import helper, kernel
 
 @kernel
 def count_border_pairs(labels):
-    """Return how many pairs of valid pixels lie side by side in two regions."""
+    """Return the number of pairs of adjacent valid pixels in different regions."""
     height, width = labels.shape
     count = 0
     for y in range(height):
@@ -23,9 +23,9 @@ def count_border_pairs(labels):
 
 @helper
 def _find_or_insert(table, keys, n_edges, key):
-    """Return the edge id of key, inserting it as edge n_edges when new; table holds edge ids or -1."""
+    """Return the edge id of key; a new key becomes edge n_edges. table holds edge ids or -1."""
     mask = table.size - 1
-    # Fibonacci hashing: the high bits of the product are well mixed whatever the labels' order
+    # Fibonacci hashing: the high bits of the product are well mixed for any order of labels
     slot = np.int64((np.uint64(key) * np.uint64(11400714819323198485)) >> np.uint64(20)) & mask
     while table[slot] >= 0:
         if keys[table[slot]] == key:
@@ -40,8 +40,8 @@ def _find_or_insert(table, keys, n_edges, key):
 def add_edges(labels, top, bottom, boundary, first, n_nodes, table, keys, length, total, n_edges):
     """Add border lengths and boundary sums of rows top..bottom-1 to edges; return the number of edges so far.
 
-    Edges are numbered as they appear; keys are i * n_nodes + j (i < j). table, of -1 at first, has a power of two of
-    entries, more than there are edges.
+    Edges are numbered in order of appearance; keys are i * n_nodes + j (i < j). table initially holds -1; its size is
+    a power of two larger than the number of edges.
     """
     height, width = labels.shape
     for y in range(top, bottom):
@@ -64,7 +64,7 @@ def add_edges(labels, top, bottom, boundary, first, n_nodes, table, keys, length
 
 @kernel
 def measure_nodes(labels, n_nodes):
-    """Return area (N,), sums of y and x (N, 2) and bounding boxes y0 x0 y1 x1, ends exclusive (N, 4)."""
+    """Return areas (N,), sums of y and x (N, 2), and bounding boxes (N, 4) y0 x0 y1 x1, ends exclusive."""
     height, width = labels.shape
     area = np.empty(n_nodes, np.int64)
     area[:] = 0
@@ -90,12 +90,12 @@ def measure_nodes(labels, n_nodes):
 
 @kernel
 def add_channels(labels, top, bottom, maps, first, sums):
-    """Add to sums (N, C) those of maps (C, rows, W) over each label, of rows top..bottom-1."""
+    """Add the values of maps (C, rows, W) in rows top..bottom-1 to the sums (N, C) of each label."""
     n_channels = maps.shape[0]
     width = labels.shape[1]
     for y in range(top, bottom):
         start = 0
-        while start < width:  # one run of pixels of a label after the other: its sums stay in registers
+        while start < width:  # run by run of equal labels, so that sums stay in registers
             label = labels[y, start]
             end = start + 1
             while end < width and labels[y, end] == label:
@@ -112,7 +112,7 @@ def add_channels(labels, top, bottom, maps, first, sums):
 
 @helper
 def _add_row(labels, pixels, sums, squares, line, square):
-    """Add a row of pixels (W, C) to what add_pixels sums up; labels (W,), line and square (C,) are scratch."""
+    """Add a row of pixels (W, C) with labels (W,) to the sums of add_pixels; line and square (C,) are scratch."""
     width, n_channels = pixels.shape
     start = 0
     while start < width:
@@ -137,7 +137,7 @@ def _add_row(labels, pixels, sums, squares, line, square):
 
 @helper
 def _add_row_of_means(labels, means, stride, sums, squares, line, square):
-    """Add what _add_row adds, where means (w, C) hold those of `stride` pixels each."""
+    """Add a row to the sums like _add_row, from means (w, C) of `stride` pixels each."""
     width, n_channels = labels.size, means.shape[1]
     start = 0
     while start < width:
@@ -162,9 +162,9 @@ def _add_row_of_means(labels, means, stride, sums, squares, line, square):
 
 @kernel
 def add_pixels(labels, pixels, stride, sums, squares):
-    """Add to sums (N, C) those of pixels (h, w, C) over each label, and to squares (N,) those of all squares.
+    """Add pixels (h, w, C) to the sums (N, C) of each label, and their squares over all channels to squares (N,).
 
-    Pixels hold one value for stride x stride pixels of labels, float32 or bits of float16.
+    Each pixel covers stride x stride pixels of labels; values are float32 or the bits of float16.
     """
     n_channels = pixels.shape[2]
     line, square = np.empty(n_channels, np.float64), np.empty(n_channels, np.float64)
@@ -177,7 +177,7 @@ def add_pixels(labels, pixels, stride, sums, squares):
 
 @kernel
 def edge_distances(edges, values):
-    """Return the Euclidean distance between the (N, C) values of the two ends of each edge."""
+    """Return the Euclidean distance between the values (N, C) of the two nodes of each edge."""
     n_edges = edges.shape[0]
     out = np.empty(n_edges, np.float32)
     for e in range(n_edges):
@@ -193,11 +193,11 @@ def edge_distances(edges, values):
 def sum_nodes(
     labels, rows, boundary, first, strength, regions, stride, first_coarse, color, first_color, ranges, sizes
 ):
-    """Return (N, K) sums over the pixels of some rows; what is summed up along borders and embeddings stays 0.
+    """Return (N, K) sums over the pixels of rows[0]..rows[1]-1; the columns of borders and embeddings stay 0.
 
-    boundary and color start at rows `first` and `first_color` of the image; strength (h, w) and regions (R, h, w) hold
-    one value for stride x stride pixels, from `first_coarse` of their own rows on. ranges (2, C) are the ends of the
-    histograms of colours; sizes: channels of the embedding, bins, nodes.
+    boundary and color start at rows `first` and `first_color` of the image. strength (h, w) and regions (R, h, w) hold
+    one value for stride x stride pixels and start at their own row `first_coarse`. ranges (2, C) holds the ends of the
+    colour histograms. sizes holds the numbers of embedding channels, bins and nodes.
     """
     width = labels.shape[1]
     n_embedding, n_bins, n_nodes = sizes
@@ -214,7 +214,7 @@ def sum_nodes(
     for y in range(rows[0], rows[1]):
         coarse_y = y // stride - first_coarse
         end = 0
-        while end < width:  # one run of pixels of a region after the other: sums stay in registers
+        while end < width:  # run by run of equal labels, so that sums stay in registers
             start = end
             label = labels[y, start]
             end = start + 1
@@ -224,7 +224,7 @@ def sum_nodes(
                 continue
             row = sums[label]
             row[0] += end - start
-            # the coarse pixels that the run covers, the outer in part
+            # coarse pixels under the run; the first and last may be covered only in part
             left, right = start // stride, (end - 1) // stride
             missing_left, missing_right = start - left * stride, (right + 1) * stride - end
             inside, strong = 0.0, 0.0
@@ -261,7 +261,7 @@ def sum_nodes(
 
 @helper
 def _place(keys, key):
-    """Return where key is among the ascending keys, which hold it."""
+    """Return the index of key in the ascending keys, which contain it."""
     low, high = 0, keys.size - 1
     while low < high:
         middle = (low + high) // 2
@@ -274,9 +274,9 @@ def _place(keys, key):
 
 @kernel
 def add_borders(labels, top, bottom, boundary, first, strength, stride, keys, limits, sums, frame):
-    """Add to sums (E, 5 + T) what lies along borders of rows top..bottom-1, and to frame (N,) what ends there.
+    """Add the borders in rows top..bottom-1 to sums (E, 5 + T), and pixel sides on the frame to frame (N,).
 
-    A side without a valid neighbour is frame to its region. strength (h, w) is that of the whole image.
+    A pixel side without a valid neighbour is part of the frame. strength (h, w) covers the whole image.
     """
     height, width = labels.shape
     n_nodes = frame.size

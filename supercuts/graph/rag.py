@@ -1,7 +1,7 @@
-"""The region adjacency graph of a label map, with the attributes of its nodes and edges.
+"""Region adjacency graph of a label map, with the attributes of its nodes and edges.
 
-In   labels (H, W), -1 where a pixel is not valid, and PixelMaps
-Out  RegionGraph: edges in lexicographic order, one linear pass over the pixels, a strip of rows after the other
+In   labels (H, W), -1 on invalid pixels, and PixelMaps
+Out  RegionGraph, edges in lexicographic order; computed in one linear pass over the pixels, strip by strip
 Not  no dissimilarity (merging), no torch
 """
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionGraph:
-    """Superpixels (nodes) that share a border (edges); 4-connectivity: a diagonal contact shares no border.
+    """Graph of superpixels (nodes) and shared borders (edges); 4-connectivity, so diagonal contacts are not borders.
 
     edges               (E, 2) int32    node ids i < j, rows in lexicographic order
     border_length       (E,) float32    pixel pairs along the shared border
     boundary            (E,) float32    mean boundary probability along the border, 0..1
-    color_distance      (E,) float32    between mean colours
-    embedding_distance  (E,) float32    between mean embeddings
+    color_distance      (E,) float32    distance between mean colours
+    embedding_distance  (E,) float32    distance between mean embeddings
     area                (N,) int64      pixels
     centroid_yx         (N, 2) float32  pixels
     bbox                (N, 4) int32    y0 x0 y1 x1, ends exclusive
-    color               (N, C) float32  mean colour: Lab of RGB images
+    color               (N, C) float32  mean colour; Lab for RGB images
     embedding           (N, D) float32  mean embedding
-    embedding_variance  (N,) float32    mean squared distance of the pixels' embeddings from it
+    embedding_variance  (N,) float32    mean squared distance of pixel embeddings from the mean
     """
 
     edges: Int32[np.ndarray, "edges 2"]
@@ -58,7 +58,7 @@ class RegionGraph:
 
     @property
     def n_edges(self) -> int:
-        """Number of pairs that share a border."""
+        """Number of pairs of superpixels that share a border."""
         return len(self.edges)
 
     def neighbors(self) -> tuple[Int64[np.ndarray, " nodes_plus_1"], Int32[np.ndarray, " twice_edges"]]:
@@ -70,7 +70,7 @@ class RegionGraph:
         return starts, np.ascontiguousarray(both[:, 1])
 
     def to_networkx(self) -> "nx.Graph":
-        """Return a networkx Graph; node and edge attributes have the names of the fields."""
+        """Return a networkx Graph; its node and edge attributes are named like the fields."""
         import networkx as nx
 
         graph = nx.Graph()
@@ -97,7 +97,7 @@ def build_rag(
     color: Float32[np.ndarray, "bands height width"],
     embeddings: Float32[np.ndarray, "channels height width"],
 ) -> RegionGraph:
-    """Return the graph of `labels`, whose ids are 0..N-1, all present; a single region gives no edges."""
+    """Return the graph of `labels`, whose ids are 0..N-1, all present; a single region has no edges."""
     # the kernels do not check bounds
     if {boundary.shape, color.shape[1:], embeddings.shape[1:]} != {labels.shape}:
         raise InputError(
@@ -108,9 +108,9 @@ def build_rag(
 
 
 def graph_of_maps(labels: Int32[np.ndarray, "height width"], maps: PixelMaps, is_connected: bool = True) -> RegionGraph:
-    """Return the graph of `labels`, whose ids are 0..N-1, all present; pixels of -1 have no part in it.
+    """Return the graph of `labels`, whose ids are 0..N-1, all present; pixels with -1 are ignored.
 
-    is_connected: whether each region is, which takes less memory.
+    is_connected: whether each region is connected; this bounds the number of edges and saves memory.
     """
     n_nodes = _count_regions(labels, maps)
     area, position, bbox = _kernels.measure_nodes(labels, n_nodes)
@@ -128,8 +128,8 @@ def graph_of_maps(labels: Int32[np.ndarray, "height width"], maps: PixelMaps, is
 def sum_borders(
     labels: Int32[np.ndarray, "height width"], maps: PixelMaps, n_nodes: int, is_connected: bool
 ) -> tuple[Int64[np.ndarray, " edges"], Int64[np.ndarray, " edges"], Float64[np.ndarray, " edges"]]:
-    """Return keys i * n_nodes + j of the pairs i < j that share a border, ascending, its length and boundary sum."""
-    # the graph of connected regions is planar: at most 3 N - 6 edges
+    """Return ascending keys i * n_nodes + j of pairs i < j with a shared border, its length, its boundary sum."""
+    # connected regions form a planar graph, with at most 3 N - 6 edges
     most = max(3 * n_nodes if is_connected else _kernels.count_border_pairs(labels), 1)
     keys, length, total = np.empty(most, np.int64), np.zeros(most, np.int64), np.zeros(most)
     table, n_edges = np.full(1 << max(2 * most - 1, 15).bit_length(), -1, np.int64), 0
@@ -143,7 +143,7 @@ def sum_borders(
 def region_means(
     labels: Int32[np.ndarray, "height width"], maps: PixelMaps
 ) -> tuple[Float32[np.ndarray, "regions bands"], Float32[np.ndarray, "regions channels"]]:
-    """Return the mean colours and embeddings of the regions 0..R-1, all present, as graph_of_maps does."""
+    """Return the mean colours and embeddings of the regions 0..R-1, all present; equal to those of graph_of_maps."""
     n_regions = _count_regions(labels, maps)
     area = np.zeros(n_regions, np.int64)
     for top, bottom in maps.strips():
@@ -167,7 +167,7 @@ def _count_regions(labels: np.ndarray, maps: PixelMaps) -> int:
 def _sum_channels(
     labels: np.ndarray, maps: PixelMaps, n_nodes: int, meanwhile: Callable[[], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return sums of colour (N, C) and embedding (N, D) over the pixels of each label, and of its squares (N,)."""
+    """Return the sums of colours (N, C), embeddings (N, D) and squared embeddings (N,) over each label's pixels."""
     colors, learned = np.zeros((n_nodes, maps.n_colors)), np.zeros((n_nodes, len(maps.embeddings)))
     squares = np.zeros(n_nodes)
 
@@ -178,7 +178,7 @@ def _sum_channels(
         for top, bottom in maps.strips():
             _kernels.add_channels(labels, top, bottom, *maps.color_rows(top, bottom), colors)
 
-    # each adds in the order of the pixels, whatever the number of threads; the longest comes first
+    # each task adds pixels in order, so sums do not depend on the number of threads; the longest task starts first
     others = [add_colors] if meanwhile is None else [meanwhile, add_colors]
     in_threads(lambda _, add: add(), [add_embeddings, *others])
     return colors, learned, squares
@@ -191,11 +191,11 @@ def graph_of_sums(
     embeddings: np.ndarray,
     squares: np.ndarray,
 ) -> RegionGraph:
-    """Return the graph of what was summed over pixels.
+    """Return the graph made from sums over pixels.
 
-    borders     (E,) each, in the order of their keys low * N + high: keys, lengths, sums of the boundary
-    nodes       area (N,), sums of positions (N, 2), bounding boxes (N, 4)
-    colors      (N, C) sums, as embeddings (N, D); squares (N,) those of the squares of all embedding channels
+    borders     keys low * N + high, lengths, and boundary sums, (E,) each, in ascending order of keys
+    nodes       areas (N,), sums of positions (N, 2), bounding boxes (N, 4)
+    colors      (N, C) sums; embeddings (N, D) sums; squares (N,) sums over all squared embedding channels
     """
     (keys, length, total), (area, position, bbox), n_nodes = borders, nodes, nodes[0].size
     edges = np.stack([keys // n_nodes, keys % n_nodes], axis=1).astype(np.int32)
@@ -219,7 +219,7 @@ def graph_of_sums(
 
 
 def contract(graph: RegionGraph, region: Int32[np.ndarray, " nodes"]) -> RegionGraph:
-    """Return the graph of the regions 0..R-1 that `region` groups the nodes into, as build_rag(region[labels]) does."""
+    """Return the graph after grouping nodes into regions 0..R-1; equal to build_rag of region[labels]."""
     if region.shape != (graph.n_nodes,) or region.min() < 0:
         raise InputError(f"region {region.shape} must name a region 0..R-1 for each of the {graph.n_nodes} nodes.")
     n_regions = int(region.max()) + 1
@@ -229,7 +229,7 @@ def contract(graph: RegionGraph, region: Int32[np.ndarray, " nodes"]) -> RegionG
     total = np.bincount(edge_of, (graph.boundary * graph.border_length)[is_border], minlength=len(edges))
     area = np.bincount(region, graph.area, minlength=n_regions).astype(np.int64)
     color, embedding = grouped_means(graph, region)
-    # the variance within the nodes, and that of their means
+    # variance within the nodes plus the squared offset of their means
     squared = graph.embedding_variance + ((graph.embedding - embedding[region]) ** 2).sum(1)
     return RegionGraph(
         edges=edges,
@@ -249,7 +249,7 @@ def contract(graph: RegionGraph, region: Int32[np.ndarray, " nodes"]) -> RegionG
 def grouped_means(
     graph: RegionGraph, region: Int32[np.ndarray, " nodes"]
 ) -> tuple[Float32[np.ndarray, "regions bands"], Float32[np.ndarray, "regions channels"]]:
-    """Return the mean colours and embeddings of the regions 0..R-1 that `region` groups the nodes into."""
+    """Return the mean colours and embeddings after grouping nodes into regions 0..R-1."""
     area = np.bincount(region, graph.area)
     return (
         _mean_by_area(region, graph.color, graph.area, area),
@@ -260,9 +260,10 @@ def grouped_means(
 def group_edges(
     graph: RegionGraph, region: Int32[np.ndarray, " nodes"]
 ) -> tuple[Int32[np.ndarray, "grouped 2"], Int64[np.ndarray, " borders"], Bool[np.ndarray, " edges"]]:
-    """Return the edges between the regions that nodes are grouped into, in lexicographic order.
+    """Return the edges after grouping nodes into regions, in lexicographic order.
 
-    Also which of them each edge of the graph goes into, and which edges go into any (the others lie inside a region).
+    Also return the new edge of each old edge that stays, and the mask of old edges that stay. The others lie inside a
+    region.
     """
     n_regions = int(region.max()) + 1
     ends = np.sort(region[graph.edges].astype(np.int64), axis=1)
@@ -275,7 +276,7 @@ def group_edges(
 def join_boxes(
     bbox: Shaped[np.ndarray, "nodes 4"], region: Int32[np.ndarray, " nodes"]
 ) -> Shaped[np.ndarray, "regions 4"]:
-    """Return the bounding boxes y0 x0 y1 x1 of the regions that nodes are grouped into."""
+    """Return the bounding boxes y0 x0 y1 x1 after grouping nodes into regions."""
     joined = np.empty((int(region.max()) + 1, 4), bbox.dtype)
     for side, outermost in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
         joined[region, side] = bbox[:, side]
@@ -284,7 +285,7 @@ def join_boxes(
 
 
 def _mean_by_area(region: np.ndarray, values: np.ndarray, node_area: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """Return the (R, C) float32 means of (N, C) node values, each node weighing its pixels."""
+    """Return the (R, C) float32 means of node values (N, C), weighted by the node areas."""
     sums = np.zeros((area.size, values.shape[1]))
     np.add.at(sums, region, values * node_area[:, None])
     means: np.ndarray = (sums / area[:, None]).astype(np.float32)
@@ -299,19 +300,19 @@ def _check_none_missing(name: str, member: str, count: np.ndarray) -> None:
         )
 
 
-N_BINS = 8  # of the histogram of each band
-LIMITS = (0.1, 0.25, 0.5, 0.75, 0.9)  # boundary probabilities that border pixels are counted above
+N_BINS = 8  # bins of the histogram of each band
+LIMITS = (0.1, 0.25, 0.5, 0.75, 0.9)  # thresholds of boundary probability; border pixels above each are counted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionStatistics:
-    """Additive statistics: those of a union are the sums, but for the border that vanishes from the perimeter.
+    """Additive region statistics: a union has the sums, except that its perimeter loses the shared border.
 
-    nodes  (N, K) float64  area; perimeter, and the boundary probability along it; boundary and strength inside; each
-                           band's sum, then its squares, then its histogram of N_BINS; the embedding and its squared
+    nodes  (N, K) float64  sums: area; perimeter, and the boundary probability along it; boundary and strength inside;
+                           all bands, then their squares, then their histograms of N_BINS; the embedding and its squared
                            length; the region embedding and its squared length
-    edges  (E, 5 + T) float64  pixel pairs; their mean boundary probability, its square, the higher of the two; their
-                           strength; the pairs above each of the T LIMITS
+    edges  (E, 5 + T) float64  sums over pixel pairs: count; mean boundary probability, its square, the higher value;
+                           strength; pairs above each of the T LIMITS
     bbox   (N, 4) float64  y0 x0 y1 x1, ends exclusive
     sizes  (3,) int64      bands, channels of the embedding, channels of the region embedding
     """
@@ -325,7 +326,7 @@ class RegionStatistics:
 def region_statistics(
     labels: Int32[np.ndarray, "height width"], graph: RegionGraph, maps: PixelMaps
 ) -> RegionStatistics:
-    """Return the statistics of `graph`, which is that of `labels`; a side without a valid neighbour is frame."""
+    """Return the statistics of `graph`, the graph of `labels`; pixel sides without a valid neighbour are frame."""
     if labels.shape != maps.shape:
         raise InputError(f"labels {labels.shape} and maps {maps.shape} differ in size: give maps of one image.")
     n, strips = graph.n_nodes, list(maps.strips())
@@ -337,7 +338,7 @@ def region_statistics(
             _add_borders(labels, graph, maps, edges, frame)
             return
         waiting[strip[0]] = _sum_nodes(labels, maps, strip, n)
-        with lock:  # in the order of the strips, as many as are done: the sums are the same to the last bit
+        with lock:  # add finished strips in order, so that sums are the same to the last bit
             while strips and strips[0][0] in waiting:
                 one = waiting.pop(strips.pop(0)[0])
                 nodes[0] = one if nodes[0].size == 0 else np.add(nodes[0], one, out=nodes[0])
@@ -345,7 +346,7 @@ def region_statistics(
     in_threads(add, [None, *strips])
     sums = nodes[0]
     ends = graph.edges.ravel()
-    for column in range(2):  # borders are part of the perimeters on both sides
+    for column in range(2):  # borders count for the perimeters on both sides
         sums[:, 1 + column] = np.bincount(ends, np.repeat(edges[:, column], 2), minlength=n)
     sums[:, 1] += frame
     _set_embeddings(sums, graph, maps.n_colors)
@@ -366,7 +367,7 @@ def _add_borders(labels: np.ndarray, graph: RegionGraph, maps: PixelMaps, edges:
 
 
 def _sum_nodes(labels: np.ndarray, maps: PixelMaps, strip: tuple[int, int], n_nodes: int) -> np.ndarray:
-    """Return the (N, K) sums over the pixels of a strip, without those along borders and of embeddings."""
+    """Return the (N, K) sums over the pixels of a strip, except for borders and embeddings."""
     boundary, first = maps.boundary_rows(*strip)
     color, first_color = maps.color_rows(*strip)
     strength, regions, stride, first_coarse = boundary, np.zeros((0, 1, 1), np.float32), 1, first
@@ -376,7 +377,7 @@ def _sum_nodes(labels: np.ndarray, maps: PixelMaps, strip: tuple[int, int], n_no
         coarse = slice(first_coarse, -(-strip[1] // stride))
         strength = maps.strength[coarse].astype(np.float32, copy=False)
         regions = np.ascontiguousarray(maps.regions[:, coarse], np.float32)
-    lab = ([0, -40, -40], [100, 40, 40])  # a and b are seldom more
+    lab = ([0, -40, -40], [100, 40, 40])  # a and b rarely exceed 40
     n_lab = maps.n_colors - maps.n_bands
     ranges = np.array(
         [[*side[:n_lab], *([end] * maps.n_bands)] for side, end in zip(lab, (0, 100), strict=True)], np.float64
@@ -389,7 +390,7 @@ def _sum_nodes(labels: np.ndarray, maps: PixelMaps, strip: tuple[int, int], n_no
 
 
 def _set_embeddings(nodes: np.ndarray, graph: RegionGraph, n_colors: int) -> None:
-    """Set the embedding's sums, which are those of its mean and variance: no second pass over its maps."""
+    """Set the embedding sums from the graph's means and variances, which avoids a second pass over the maps."""
     at = 5 + (2 + N_BINS) * n_colors
     mean = graph.embedding.astype(np.float64)
     nodes[:, at : at + mean.shape[1]] = mean * graph.area[:, None]
@@ -399,16 +400,16 @@ def _set_embeddings(nodes: np.ndarray, graph: RegionGraph, n_colors: int) -> Non
 def contract_statistics(
     statistics: RegionStatistics, graph: RegionGraph, region: Int32[np.ndarray, " nodes"]
 ) -> RegionStatistics:
-    """Return the statistics of the regions 0..R-1 that `region` groups the nodes of `graph` into.
+    """Return the statistics after grouping the nodes of `graph` into regions 0..R-1.
 
-    They are those of rag.contract(graph, region), borders in the same order.
+    They match contract(graph, region), with borders in the same order.
     """
     grouped, edge_of, is_border = group_edges(graph, region)
     edges = np.zeros((len(grouped), statistics.edges.shape[1]))
     np.add.at(edges, edge_of, statistics.edges[is_border])
     nodes = np.zeros((int(region.max()) + 1, statistics.nodes.shape[1]))
     np.add.at(nodes, region, statistics.nodes)
-    # what lies inside a region is no part of its perimeter: its length, and the boundary along it
+    # borders inside a region leave its perimeter: subtract their length and the boundary along them
     inside = region[graph.edges[~is_border, 0]]
     np.subtract.at(nodes[:, 1:3], inside, 2 * statistics.edges[~is_border, :2])
     return RegionStatistics(nodes, edges, join_boxes(statistics.bbox, region), statistics.sizes)

@@ -15,9 +15,9 @@ from supercuts.networks.maps import color_maps
 class ContourTree:
     """A binary merge tree over the regions of a contour map.
 
-    labels     (H, W) int32      region of each pixel where no contour is crossed, 0..N-1
+    labels     (H, W) int32      leaf of each pixel, 0..N-1; its pixels connect without crossing a contour
     parents    (2N-1,) int32     parents[i] > i; the root is its own
-    altitudes  (2N-1,) floating  of the map's dtype: 0 at the leaves, else the contour that is crossed to merge
+    altitudes  (2N-1,) floating  the map's dtype; 0 at the leaves, else the strength of the contour removed by merging
     """
 
     labels: np.ndarray
@@ -26,10 +26,10 @@ class ContourTree:
 
 
 def contour_tree(ucm: Float[np.ndarray, "rows columns"]) -> ContourTree:
-    """Return the tree whose cut at any altitude a has the 8-connected components of ucm <= a as its regions.
+    """Return the tree whose regions, cut at any altitude a, are the 8-connected components of ucm <= a.
 
-    Those are the regions that the BSDS500 benchmark cuts from the map (metrics.region.ucm_labels), all thresholds at
-    once: one pass over the contour elements in rising order.
+    These are the regions that the BSDS500 benchmark cuts from the map (metrics.region.ucm_labels). One pass over the
+    contour elements in rising order covers all thresholds.
 
     >>> ucm = np.zeros((3, 7))
     >>> ucm[:, 2], ucm[:, 4] = 0.5, 0.25
@@ -51,7 +51,7 @@ def contour_tree(ucm: Float[np.ndarray, "rows columns"]) -> ContourTree:
 
 
 def check_contour_map(ucm: Float[np.ndarray, "rows columns"]) -> tuple[int, int]:
-    """Refuse what is no double-size contour map; return the image's height and width."""
+    """Return the image's height and width; raise InputError unless `ucm` is a double-size contour map."""
     if min(ucm.shape) < 3 or ucm.shape[0] % 2 == 0 or ucm.shape[1] % 2 == 0:
         raise InputError(
             f"ucm has shape {ucm.shape}: expected (2H + 1, 2W + 1), both odd, for an image (H, W). "
@@ -77,9 +77,9 @@ def contour_map(
     """Return the ultrametric contour map (UCM): the altitude at which neighbouring pixels join, drawn between them.
 
     Pixel (y, x) lies at [2y+1, 2x+1] and holds 0. An element between two 4-neighbours holds the altitude of the
-    lowest common ancestor of their leaves, 0 within a leaf, 1 where one of the pixels belongs to no leaf. A corner, at
-    even row and column, holds the highest of its four boundary elements. The outer frame copies the row or column
-    beside it, as in the `ucm2` of the BSDS benchmark.
+    lowest common ancestor of their leaves: 0 within a leaf, 1 if one of the pixels belongs to no leaf. A corner, at
+    even row and column, holds the maximum of its four boundary elements. The outer frame copies the adjacent row or
+    column, as in the `ucm2` of the BSDS benchmark.
 
     >>> labels = np.array([[0, 1]], dtype=np.int32)
     >>> contour_map(labels, np.array([2, 2, 2], dtype=np.int32), np.array([0, 0, 0.5], dtype=np.float32)).tolist()
@@ -97,10 +97,10 @@ def leaf_graph(
     embeddings: Float32[np.ndarray, "leaves features"],
     image: UInt8[np.ndarray, "height width 3"] | None = None,
 ) -> RegionGraph:
-    """Return the region adjacency graph of the leaves of a tree, measured from its labels, contour map and image.
+    """Return the region adjacency graph of a tree's leaves, measured from its labels, contour map and image.
 
-    boundary is the altitude at which the tree joins two leaves. color is the mean Lab, without columns if there is no
-    image. embedding is each leaf's own; its variance is not stored in a tree and counts as 0.
+    boundary is the altitude at which the tree joins two leaves. color is the mean Lab, or (N, 0) without an image.
+    embedding is that of the leaves. Its variance is set to 0, because trees do not store it.
     """
     pixels = np.zeros((*labels.shape, 0), np.uint8) if image is None else image
     graph = graph_of_maps(labels, color_maps(pixels, valid=labels >= 0), is_connected=False)
@@ -115,7 +115,7 @@ def leaf_graph(
 
 def _joining_altitudes(labels: np.ndarray, contours: np.ndarray, n_leaves: int) -> Float32[np.ndarray, " edges"]:
     """Return the altitude at which each pair of neighbours joins, pairs i < j in lexicographic order."""
-    # for each two pixels that touch: their leaves, and the contour between them
+    # for each pair of 4-neighbours: both leaves, and the contour between the pixels
     sides = [
         (labels[:, :-1], labels[:, 1:], contours[1::2, 2:-1:2]),
         (labels[:-1], labels[1:], contours[2:-1:2, 1::2]),

@@ -1,11 +1,11 @@
 """Cut a merge tree into regions at a chosen granularity.
 
-In   parents (M,) int32, altitudes (M,) float32 -- leaves first, root last; areas (M,) int64 where min_area is asked for
-Out  Cut: the region node per region (R,) and the region per leaf (N,); paint() takes values per leaf to pixels
-Not  no I/O, no torch, no randomness; the inputs are never written to
+In   parents (M,) int32, altitudes (M,) float32 -- leaves first, root last; areas (M,) int64 for min_area
+Out  Cut: the tree node of each region (R,) and the region of each leaf (N,); paint() maps leaf values to pixels
+Not  no I/O, no torch, no randomness; never writes to the inputs
 
-Every cut undoes a leading part of one order of the merges: highest altitude first, among equals the highest node id
-first. So any two cuts of a tree are nested, whichever keyword made them.
+Merges are sorted by altitude, highest first, and by node id, highest first, among equal altitudes. Every cut undoes
+the first merges of this order, so any two cuts of a tree are nested, whatever their keywords.
 """
 
 import math
@@ -34,11 +34,11 @@ def split_in_focus(
 ) -> Bool[np.ndarray, " nodes"]:
     """Return the merges to undo so that budget * n_regions regions, rounded half up, lie in the focus.
 
-    A region lies in the focus if more than half of its pixels do. Regions are split one after the other, whatever
-    n_regions is, so cuts of the same focus and budget are nested; each split adds a region on the side that is short,
-    the highest altitude first. The share is missed only where no region of the cut can be split to add to the side
-    that is short: at the first few splits, or when one side has only leaves left. The n_forced highest nodes come
-    first.
+    A region lies in the focus if more than half of its pixels do. Regions are split one by one in an order that does
+    not depend on n_regions, so cuts of the same focus and budget are nested. The n_forced highest nodes are split
+    first. Each later split adds a region to the side (in or out of the focus) that has too few, highest altitude first.
+    The share is missed only if no region can be split to add to that side: at the first few splits, or once one side
+    has only leaves.
     """
     if focus.dtype != np.bool_ or focus.shape != labels.shape:
         raise InputError(
@@ -59,7 +59,7 @@ LEVELS = ("scene", "object", "part")  # coarsest first
 
 
 def check_levels(levels: Mapping[str, float]) -> dict[str, float]:
-    """Return the levels coarsest first, as plain floats; refuse unknown names and altitudes outside 0..1."""
+    """Return the levels as floats, coarsest first; raise InputError for unknown names or altitudes not in 0..1."""
     for name, altitude in levels.items():
         check_choice("level name", name, LEVELS)
         check_in_range(f"levels[{name!r}]", altitude, 0, 1, remedy="A level is an altitude of the tree: recalibrate.")
@@ -67,7 +67,7 @@ def check_levels(levels: Mapping[str, float]) -> dict[str, float]:
 
 
 def altitude_of_level(levels: Mapping[str, float], level: str) -> float:
-    """Return the altitude to cut at: the level's own, raised to that of every finer level so that levels nest.
+    """Return the altitude to cut at: the highest of this level and all finer ones, so that levels nest.
 
     >>> altitude_of_level({"scene": 0.6, "object": 0.2, "part": 0.3}, "object")
     0.3
@@ -86,8 +86,8 @@ def altitude_of_level(levels: Mapping[str, float], level: str) -> float:
 class Cut:
     """One partition of the leaves; regions are numbered 0..R-1 in the order of their first (lowest) leaf.
 
-    nodes           (R,) int32   the tree node that is region r
-    region_of_leaf  (N,) int32   0..R-1
+    nodes           (R,) int32   tree node of each region
+    region_of_leaf  (N,) int32   region of each leaf, 0..R-1
     """
 
     nodes: Int32[np.ndarray, " regions"]
@@ -96,7 +96,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What edits allow: the n_forced highest nodes are always split, the n_frozen lowest inner nodes never."""
+    """Limits set by edits: the n_forced highest nodes are always split, the n_frozen lowest inner nodes never."""
 
     n_forced: int = 0
     n_frozen: int = 0
@@ -104,7 +104,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Focus:
-    """Where the regions shall be: `budget` (0..1) of them inside the mask (H, W)."""
+    """Share `budget` (0..1) of the regions to place inside the mask (H, W)."""
 
     mask: Bool[np.ndarray, "height width"]
     budget: float
@@ -112,7 +112,7 @@ class Focus:
 
 @dataclass(frozen=True, slots=True)
 class Granularity:
-    """How fine to cut: exactly one of the four, and min_area beside any of them."""
+    """Granularity of a cut: exactly one of the first four fields, optionally with min_area."""
 
     regions: int | None = None
     level: str | None = None
@@ -130,8 +130,8 @@ def cut_by_count(
 ) -> Cut:
     """Undo the n_regions - 1 highest merges; the regions that remain are the cut.
 
-    Where a node has more than two children the count may be out of reach: the nearest count below it is taken.
-    A merge that is not splittable stays, and all below it, which also lowers the count.
+    If nodes have more than two children, the count may be out of reach; the cut then has the nearest smaller count.
+    A merge that is not splittable stays, and so do all merges below it, which also lowers the count.
 
     >>> parents, altitudes = np.array([3, 3, 4, 4, 4], np.int32), np.array([0, 0, 0, 0.2, 0.9], np.float32)
     >>> cut_by_count(parents, altitudes, 3, 2).region_of_leaf.tolist()
@@ -140,7 +140,7 @@ def cut_by_count(
     n_regions = _whole_number("regions", n_regions)
     remedy = f"The tree has {n_leaves} leaves: ask for fewer regions or segment with a larger superpixels=."
     check_in_range("regions", n_regions, 1, n_leaves, remedy=remedy)
-    highest_first = n_leaves + np.argsort(altitudes[n_leaves:], kind="stable")[::-1]  # ties: a parent before its child
+    highest_first = n_leaves + np.argsort(altitudes[n_leaves:], kind="stable")[::-1]  # ties: parents before children
     n_new = np.bincount(parents[:-1], minlength=parents.size)[highest_first] - 1
     n_undone = int(np.searchsorted(np.cumsum(n_new), n_regions - 1, side="right"))
     is_split = np.zeros(parents.size, dtype=bool)
@@ -155,14 +155,14 @@ def cut_by_altitude(
     altitude: float,
     is_splittable: Bool[np.ndarray, " nodes"] | None = None,
 ) -> Cut:
-    """Return the maximal nodes whose altitude is at most `altitude` (compared in float32, as the tree stores it)."""
+    """Return the cut into the largest nodes of at most this altitude (compared in float32, as in the tree)."""
     check_in_range("altitude", altitude, 0, 1, remedy="0 undoes every merge above 0, 1 gives one region.")
     is_split = altitudes > np.float32(altitude)
     return _cut(parents, n_leaves, is_split if is_splittable is None else is_split & is_splittable)
 
 
 def count_of_granularity(granularity: float, n_leaves: int) -> int:
-    """Return the number of regions on a log scale from 1 (granularity 0) to all leaves (granularity 1).
+    """Return the number of regions for a granularity, on a log scale from 1 (0) to all leaves (1).
 
     >>> [count_of_granularity(g, 400) for g in (0, 0.25, 0.5, 1)]
     [1, 4, 20, 400]
@@ -174,7 +174,7 @@ def count_of_granularity(granularity: float, n_leaves: int) -> int:
 def splittable_nodes(
     parents: Int32[np.ndarray, " nodes"], areas: Int64[np.ndarray, " nodes"], min_area: float
 ) -> Bool[np.ndarray, " nodes"]:
-    """Return the nodes all of whose children have at least min_area pixels."""
+    """Return whether all children of a node have at least min_area pixels, for every node."""
     check_in_range(
         "min_area", min_area, 0, math.inf, remedy="Give the pixels of the smallest region that may be split off."
     )
@@ -192,9 +192,9 @@ def cut_tree(
     limits: Limits | None = None,
     focus: Focus | None = None,
 ) -> Cut:
-    """Cut by whichever keyword is given; with min_area a merge with a smaller child stays, and all below it.
+    """Cut by the keyword that is set; with min_area, a merge with a smaller child stays, and so do all below it.
 
-    A focus needs a number of regions. What edits force or forbid goes before all else.
+    A focus needs regions or granularity. The limits of edits take precedence over everything else.
     """
     given: dict[str, object] = {
         "regions": how.regions, "level": how.level, "altitude": how.altitude, "granularity": how.granularity
@@ -208,7 +208,7 @@ def cut_tree(
     forced = slice(parents.size - limits.n_forced, None)
     allowed[forced] = True
     altitudes = altitudes.copy()
-    altitudes[forced] = np.inf  # above every altitude that can be asked for
+    altitudes[forced] = np.inf  # above every possible altitude=, so always split
     if keyword in ("level", "altitude"):
         if focus is not None:
             raise InputError(f"focus shares out a number of regions: give regions= or granularity=, not {keyword}=.")
@@ -228,11 +228,11 @@ def cut_tree(
 
 
 def _within_limits(parents: np.ndarray, n_leaves: int, n_regions: int, limits: Limits, is_strict: bool) -> int:
-    """Return the count, moved into what edits allow; ConstraintError instead if the caller named the count."""
+    """Return the count clipped to the range that edits allow; if strict, raise ConstraintError instead of clipping."""
     n_regions = _whole_number("regions", n_regions)
     remedy = f"The tree has {n_leaves} leaves: ask for fewer regions or segment with a larger superpixels=."
     check_in_range("regions", n_regions, 1, n_leaves, remedy=remedy)
-    # a node of c children adds c - 1 regions
+    # splitting a node of c children adds c - 1 regions
     least = 1 + int((parents[:-1] >= parents.size - limits.n_forced).sum()) - limits.n_forced
     most = n_leaves - int((parents[:-1] < n_leaves + limits.n_frozen).sum()) + limits.n_frozen
     if is_strict and not least <= n_regions <= most:
@@ -246,7 +246,7 @@ def _within_limits(parents: np.ndarray, n_leaves: int, n_regions: int, limits: L
 def node_areas(
     labels: Int32[np.ndarray, "height width"], parents: Int32[np.ndarray, " nodes"], n_leaves: int
 ) -> Int64[np.ndarray, " nodes"]:
-    """Return the pixels of every node."""
+    """Return the area of every node in pixels."""
     areas: np.ndarray = _kernels.sum_to_root(parents, _kernels.count_pixels(labels, n_leaves))
     return areas
 
@@ -254,10 +254,10 @@ def node_areas(
 def paint(
     values: Shaped[np.ndarray, " leaves"], labels: Int[np.ndarray, "height width"]
 ) -> Shaped[np.ndarray, "height width"]:
-    """Return the (H, W) map of each pixel's leaf value, in the values' dtype; where no leaf is, -1 or False."""
+    """Return the (H, W) map of leaf values; pixels without a leaf are -1 for signed integers, else 0 or False."""
     out = np.empty(labels.shape, dtype=values.dtype)
     nowhere = np.array([-1 if values.dtype.kind == "i" else 0], values.dtype)
-    # mode="wrap" takes -1 to the last entry; the default mode would copy the output once more
+    # mode="wrap" maps -1 to the last entry; the default mode would copy the output once more
     return np.take(np.concatenate([values, nowhere]), labels, out=out, mode="wrap")
 
 

@@ -1,8 +1,8 @@
-"""Edit a merge tree by hand: merge, split and lock regions so that every cut respects it; undo.
+"""Edit a merge tree by hand: merge, split and lock regions so that every cut respects the edits; undo.
 
-merge  the union of two nodes becomes a node at the lowest altitude that it can have, in the place of the first
-split  the children of a node are never in one region: all but the largest hang from the root, by a merge always undone
-lock   a node is a region of every cut: nothing below it is divided, and it hangs from the root in the same way
+merge  the union of two nodes becomes a node in the place of the first, at its lowest possible altitude
+split  no region holds two children of a node: all but the largest move to the root, below a merge that is always undone
+lock   a node is a region of every cut: nothing below it is divided, and it moves to the root in the same way
 """
 
 from collections.abc import Sequence
@@ -26,19 +26,19 @@ _APART = "holds regions that are kept apart: undo() their split or lock first."
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edit:
-    """One edit, told by leaves: merge: those of the two nodes; split: of the children; lock: of the node."""
+    """One edit, stored as groups of leaves: one per node for merge and lock, one per child for split."""
 
     kind: str
-    groups: tuple[Int32[np.ndarray, " _"], ...]  # of different sizes
+    groups: tuple[Int32[np.ndarray, " _"], ...]  # leaf ids; groups differ in size
 
     def __str__(self) -> str:
-        """Return kind and sizes, for messages."""
+        """Return the kind and the group sizes, for error messages."""
         return f"{self.kind} of {' and '.join(str(group.size) for group in self.groups)} leaves"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tree:
-    """A tree and what edits allow of it.
+    """A tree and the limits that edits set for its cuts.
 
     parents    (M,) int32
     altitudes  (M,) float32
@@ -47,12 +47,12 @@ class Tree:
 
     parents: Int32[np.ndarray, " nodes"]
     altitudes: Float32[np.ndarray, " nodes"]
-    limits: Limits = Limits()  # noqa: RUF009 -- frozen
+    limits: Limits = Limits()  # noqa: RUF009 -- frozen, so sharing it is safe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edits:
-    """What was done to a tree: the tree before, the edits in their order, what they allow."""
+    """History of a tree: the original tree, the edits in order, and the limits that they set."""
 
     before: Tree
     steps: tuple[Edit, ...]
@@ -60,7 +60,7 @@ class Edits:
 
 
 def describe_edit(parents: Int32[np.ndarray, " nodes"], n_leaves: int, kind: str, nodes: Sequence[int]) -> Edit:
-    """Return the edit of these nodes of the present tree, told by leaves; refuse what is none."""
+    """Return the edit of nodes of the current tree, as groups of leaves; raise ConstraintError if it is impossible."""
     leaves = [regions.leaves_of(parents, n_leaves, node) for node in nodes]
     if kind == "merge" and np.intersect1d(leaves[0], leaves[1]).size:
         raise ConstraintError(
@@ -78,9 +78,9 @@ def describe_edit(parents: Int32[np.ndarray, " nodes"], n_leaves: int, kind: str
 
 
 def advance(tree: Tree, n_leaves: int, steps: Sequence[Edit], n_done: int = 0) -> Tree:
-    """Return the tree, which has the first n_done edits in it, after all of them.
+    """Return the tree after all edits; the given tree already contains the first n_done of them.
 
-    ConstraintError if one contradicts another: as edits come one by one, the last contradicts the one that is named.
+    Raise ConstraintError if two edits contradict each other. Edits arrive one by one, so one of the two is the last.
     """
     for step in steps[n_done:]:
         _check(step)
@@ -95,7 +95,7 @@ def advance(tree: Tree, n_leaves: int, steps: Sequence[Edit], n_done: int = 0) -
 
 
 def _check(edit: Edit) -> None:
-    """Refuse an edit of other groups than describe() makes: a file may hold one."""
+    """Raise InputError unless the groups are as from describe_edit(); edits from files may be invalid."""
     check_choice("kind", edit.kind, KINDS)
     least, most = _N_GROUPS[edit.kind]
     leaves = np.concatenate(edit.groups)
@@ -147,10 +147,10 @@ _APPLY = {"merge": _merge, "split": _split, "lock": _lock}
 
 
 def _holds(tree: Tree, n_leaves: int, edit: Edit) -> bool:
-    """Say whether a tree keeps to an edit."""
+    """Return whether a tree respects an edit."""
     is_forced = np.zeros(tree.parents.size, bool)
     is_forced[tree.parents.size - tree.limits.n_forced :] = True
-    part = _kernels.number_regions(tree.parents, is_forced, n_leaves)[1]  # what is kept apart in every cut
+    part = _kernels.number_regions(tree.parents, is_forced, n_leaves)[1]  # parts that every cut separates
     if edit.kind == "split":
         parts = np.concatenate([np.unique(part[group]) for group in edit.groups])
         return bool(np.unique(parts).size == parts.size)
@@ -160,7 +160,7 @@ def _holds(tree: Tree, n_leaves: int, edit: Edit) -> bool:
 
 
 def _find(parents: np.ndarray, n_leaves: int, leaves: np.ndarray) -> int | None:
-    """Return the lowest node that has exactly these leaves."""
+    """Return the lowest node with exactly these leaves, or None."""
     is_wanted = np.zeros(n_leaves, np.int64)
     is_wanted[leaves] = 1
     wanted, all_below = (_kernels.sum_to_root(parents, ones) for ones in (is_wanted, np.ones(n_leaves, np.int64)))
@@ -185,7 +185,7 @@ def _ranks(tree: Tree, n_leaves: int) -> np.ndarray:
 def _hang_from_root(
     parents: np.ndarray, altitudes: np.ndarray, rank: np.ndarray, n_leaves: int, nodes: list[int]
 ) -> Tree:
-    """Move each node to a new root, beside the old one, by a merge that is always undone."""
+    """Move each node to a new root, next to the old one; this merge is always undone."""
     root = parents.size - 1
     for node in nodes:
         parents = np.append(parents, parents.size)

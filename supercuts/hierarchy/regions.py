@@ -1,4 +1,4 @@
-"""Measure and walk the nodes of a merge tree."""
+"""Measure and traverse the nodes of a merge tree."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -21,7 +21,7 @@ class RegionTable:
     bbox_yxyx    (M, 4) int64    y0 x0 y1 x1, ends exclusive
     centroid_yx  (M, 2) float64  mean pixel coordinate
     altitude     (M,) float32
-    level        (M,) str        the coarsest level whose cut has this node as a region, '' if none has
+    level        (M,) str        coarsest level with this node as a region of its cut, or ''
     """
 
     node: Int32[np.ndarray, " nodes"]
@@ -44,7 +44,7 @@ def region_table(
     n_leaves: int,
     levels: Mapping[str, float],
 ) -> RegionTable:
-    """Measure every node."""
+    """Return the table of all nodes."""
     area, bbox, total = _kernels.measure(labels, parents, n_leaves)
     return RegionTable(
         node=np.arange(parents.size, dtype=np.int32),
@@ -60,25 +60,25 @@ def region_table(
 def level_of_nodes(
     parents: Int32[np.ndarray, " nodes"], altitudes: Float32[np.ndarray, " nodes"], levels: Mapping[str, float]
 ) -> Shaped[np.ndarray, " nodes"]:
-    """Return (M,) the coarsest level whose cut has the node as a region, '' if none has."""
+    """Return for each node the coarsest level with this node as a region of its cut, or '' if there is none."""
     names = np.zeros(parents.size, dtype=f"U{max(map(len, LEVELS))}")
     above = altitudes[parents]
     above[-1] = np.inf  # nothing lies above the root
-    for level in reversed([name for name in LEVELS if name in levels]):  # finest first: a coarser one overwrites it
+    for level in reversed([name for name in LEVELS if name in levels]):  # finest first: coarser ones overwrite it
         altitude = np.float32(altitude_of_level(levels, level))
         names[(altitudes <= altitude) & (above > altitude)] = level
     return names
 
 
 def check_node(n_nodes: int, node: int) -> None:
-    """Refuse a node id that the tree does not have."""
+    """Raise InputError unless the tree has a node with this id."""
     check_in_range("node", node, 0, n_nodes - 1, remedy="Leaves come first; the root is the last node.")
 
 
 def image_area(labels: Int32[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Return where the image is: every pixel; with a mask, those in a leaf and the holes between them.
+    """Return the mask of the image area: all pixels or, with a mask, the pixels of leaves and the holes among them.
 
-    Its sides are the frame of the image: what a mask left out in the middle of a region is no frame to it.
+    The outline of this area is the image frame, so a masked hole inside a region is not part of the frame.
 
     >>> image_area(np.array([[-1, 0, 0, 0], [-1, 0, -1, 0], [-1, 0, 0, 0]], np.int32)).astype(int).tolist()
     [[0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
@@ -92,7 +92,7 @@ def image_area(labels: Int32[np.ndarray, "height width"]) -> Bool[np.ndarray, "h
 
 
 def frame_contact(labels: Int32[np.ndarray, "height width"], n_leaves: int) -> Int64[np.ndarray, " leaves"]:
-    """Return how many sides of each leaf's pixels lie on the frame of the image; a corner has two."""
+    """Return the number of pixel sides of each leaf that lie on the image frame; a corner pixel has two."""
     if labels.min() >= 0:
         sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
     else:
@@ -110,13 +110,13 @@ def children(parents: Int32[np.ndarray, " nodes"], node: int) -> Int32[np.ndarra
 
 
 def ancestors(parents: Int32[np.ndarray, " nodes"], node: int) -> Int32[np.ndarray, " ancestors"]:
-    """Return the nodes above a node, nearest first, root last; empty for the root."""
+    """Return the ancestors of a node, nearest first, root last; empty for the root."""
     check_node(parents.size, node)
     path: np.ndarray = _kernels.climb(parents, node)
     return path
 
 
 def leaves_of(parents: Int32[np.ndarray, " nodes"], n_leaves: int, node: int) -> Int32[np.ndarray, " below"]:
-    """Return the leaves under a node, ascending; a leaf holds itself."""
+    """Return the leaves below a node, ascending; for a leaf, the leaf itself."""
     check_node(parents.size, node)
     return np.flatnonzero(_kernels.mark_descendants(parents, np.array([node]))[:n_leaves]).astype(np.int32)

@@ -1,8 +1,8 @@
-"""Select regions by a point, a box, scribbles or clicks, and the best union of nodes for a target.
+"""Select regions by a point, a box, scribbles or clicks; find the union of nodes that fits a target best.
 
 In   labels (H, W), parents (M,) of a valid tree; the user's marks in (y, x) pixels
 Out  mask (H, W) bool, or label map (H, W) int32
-Not  no granularity: the caller cuts first
+Not  no granularity: the caller computes the cut first
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ def best_union(
 ) -> Int32[np.ndarray, " chosen"]:
     """Return the 1..k disjoint nodes, ascending, whose union has the highest intersection over union with a target.
 
-    inside: pixels of the target in each leaf, areas: all pixels of it. Among equally good unions one of the fewest
-    nodes is taken. All sums are whole numbers, so the answer is exact; O(N k) steps a round, and a handful of rounds.
+    inside: target pixels in each leaf; areas: all pixels of each leaf. Among equally good unions, return one with the
+    fewest nodes. All sums are integers, so the result is exact. Takes a handful of rounds of O(N k) steps.
 
     >>> parents = np.array([4, 4, 5, 5, 6, 6, 6], np.int32)
     >>> best_union(parents, np.array([10, 10, 10, 0]), np.array([10, 10, 10, 10]), 2).tolist()
@@ -54,16 +54,16 @@ def best_union(
     while True:
         common = int(inside_below[chosen].sum())
         union = int(areas_below[chosen].sum()) + target - common
-        # above 0 in sum, together with the target, exactly where common / union is higher than it is now
+        # a union has a higher common / union than the chosen one exactly if its gains sum to more than theirs
         gain = inside_below * (union + common) - areas_below * common
         better = _queries.highest_gain(parents, gain, inside.size, min(k, inside.size)).astype(np.int32)
         is_best = gain[better].sum() <= gain[chosen].sum()
-        chosen = better  # of an equal sum, but of the fewest nodes
+        chosen = better  # if the sums are equal, this one has the fewest nodes
         if is_best:
             return chosen
 
 
-# coordinates are checked number by number: whole numbers and fractions of Python, numpy, pandas, torch and JSON
+# typed Any: each coordinate is checked separately; integers and floats of Python, numpy, pandas, torch, JSON are valid
 Point = Any  # (y, x)
 Box = Any  # (y0, x0, y1, x1)
 Points = Any  # {1: points, 2: points}
@@ -71,7 +71,7 @@ Strokes = Any  # {label: points of one stroke, or several such strokes}
 
 
 def check_selection_options(mark: str, grow: int, shrink: int, max_nodes: int, has_granularity: bool) -> None:
-    """Refuse keywords that say nothing about the mark that was given."""
+    """Raise InputError for keywords that have no effect on this kind of mark."""
     if mark != "point" and has_granularity:
         raise InputError(f"{mark}= finds its own granularity: leave out regions, level, altitude and granularity.")
     for name, value, least, of in (
@@ -92,9 +92,9 @@ def node_at_point(
     point: Point,
     steps: int,
 ) -> int:
-    """Return the node `steps` above the cut's region at pixel (y, x), or below it on the way to the pixel's leaf.
+    """Return the node `steps` above the cut's region at pixel (y, x); if negative, below it, towards the pixel's leaf.
 
-    Every step takes in or leaves out pixels; the root and the leaf are the ends.
+    Every step adds or removes pixels; steps end at the root and at the leaf.
     """
     y, x = pixel_of(labels.shape, point)
     leaf = labels[y, x]
@@ -106,9 +106,9 @@ def node_at_point(
 
 
 def pixel_of(shape: tuple[int, ...], point: Point) -> tuple[int, int]:
-    """Return the pixel (y, x) whose centre is nearest to a point; pixels have their centres at whole numbers.
+    """Return the pixel (y, x) whose centre is nearest to a point; pixel centres are at whole numbers.
 
-    Raise InputError, before any work, unless the point is two numbers inside the image.
+    Raise InputError unless the point is two numbers inside the image.
 
     >>> pixel_of((4, 5), (1.6, np.float32(2)))
     (2, 2)
@@ -121,14 +121,14 @@ def pixel_of(shape: tuple[int, ...], point: Point) -> tuple[int, int]:
 
 
 def _whole_numbers(name: str, given: object, n: int, remedy: str) -> list[int]:
-    """Return n numbers, rounded; raise InputError for another count, NaN, text and whatever else is no number."""
+    """Return n numbers, rounded; raise InputError for another count, NaN, text and other non-numbers."""
     try:
         values = np.asarray(given)
         if (
             values.dtype.kind == "O"
-        ):  # numbers of other libraries, such as Decimal; text in a list of them stays refused
+        ):  # numbers of other libraries, such as Decimal; text among them becomes NaN and is rejected below
             values = np.array([float(value) if not isinstance(value, str) else np.nan for value in values.ravel()])
-    except (TypeError, ValueError, RuntimeError):  # ragged lists, None, tensors of a GPU or with a gradient
+    except (TypeError, ValueError, RuntimeError):  # ragged lists, None, tensors on a GPU or with a gradient
         values = np.empty(0)
     if values.dtype.kind not in "iuf" or values.shape != (n,) or not np.isfinite(values).all():
         raise InputError(f"{name}={given!r:.80} is not {n} numbers. {remedy}")
@@ -142,10 +142,10 @@ def nodes_of_box(
     box: Box,
     max_nodes: int,
 ) -> Int32[np.ndarray, " chosen"]:
-    """Return the 1..max_nodes nodes whose pixels together overlap the box (y0, x0, y1, x1) most, by IoU.
+    """Return the 1..max_nodes nodes whose union has the highest IoU with the box (y0, x0, y1, x1).
 
-    The ends are exclusive; pixels that a mask left out count nowhere. Of equally good single nodes the lowest id is
-    taken, which is never above the others; of equally good unions one of the fewest nodes.
+    The ends are exclusive. Masked pixels do not count. Among equally good single nodes, return the lowest id, which is
+    never an ancestor of the others; among equally good unions, one with the fewest nodes.
     """
     height, width = labels.shape
     remedy = f"box is (y0, x0, y1, x1) in an image of {height} rows and {width} columns; the ends are exclusive."
@@ -174,17 +174,16 @@ def mask_of_nodes(
     n_leaves: int,
     nodes: Int32[np.ndarray, " chosen"],
 ) -> Bool[np.ndarray, "height width"]:
-    """Return the pixels of some tree nodes."""
+    """Return the (H, W) mask of the pixels in any of the nodes."""
     return paint(_kernels.mark_descendants(parents, nodes)[:n_leaves], labels)
 
 
 def clicked_leaves(
     labels: Int32[np.ndarray, "height width"], n_leaves: int, points: Points
 ) -> Int64[np.ndarray, " leaves"]:
-    """Return 1 for leaves clicked on the object, 2 for those beside it, 0 for others.
+    """Return 1 for leaves with clicks on the object, 2 for leaves with clicks next to it, 0 for others.
 
-    A leaf with both takes the label clicked more often, among equals 1: what is smaller than a leaf cannot be told
-    apart.
+    A leaf with both, which cannot be divided, gets the more frequent label, or 1 in a tie.
     """
     votes = np.zeros((n_leaves, 3), np.int64)
     remedy = "Give points={1: [(y, x), ...], 2: [...]}: 1 lies on the object, 2 beside it."
@@ -194,7 +193,7 @@ def clicked_leaves(
         check_choice("points label", label, (1, 2))
         for point in _rows(f"points[{label}]", of_label, remedy):
             y, x = pixel_of(labels.shape, point)
-            if labels[y, x] >= 0:  # clicks on masked pixels are ignored
+            if labels[y, x] >= 0:  # ignore clicks on masked pixels
                 votes[labels[y, x], label] += 1
     if not votes[:, 1].any():
         raise InputError(
@@ -205,10 +204,10 @@ def clicked_leaves(
 
 
 def draw_strokes(shape: tuple[int, ...], scribbles: Strokes) -> Int32[np.ndarray, "height width"]:
-    """Return scribbles (H, W) of strokes: straight lines, one pixel wide, from point (y, x) to point.
+    """Draw strokes as scribbles (H, W): straight lines, one pixel wide, between consecutive points (y, x).
 
-    scribbles names for each label from 1 up one stroke, a list of points, or several, a list of such lists; where
-    strokes cross, the last one drawn is seen.
+    scribbles maps each label, 1 or higher, to one stroke (a list of points) or several (a list of such lists). Later
+    strokes overwrite earlier ones.
 
     >>> draw_strokes((2, 4), {1: [(0, 0), (0, 2)], 2: [[(1, 3)], [(1, 0)]]}).tolist()
     [[1, 1, 1, 0], [2, 0, 0, 2]]
@@ -231,20 +230,20 @@ def draw_strokes(shape: tuple[int, ...], scribbles: Strokes) -> Int32[np.ndarray
 
 
 def _rows(name: str, given: Any, remedy: str) -> list[Any]:
-    """Return what a sequence, an array or a table holds, row by row."""
-    given = given.to_numpy() if hasattr(given, "to_numpy") else given  # a table of pandas iterates over its columns
+    """Return the rows of a sequence, an array or a table as a list."""
+    given = given.to_numpy() if hasattr(given, "to_numpy") else given  # a pandas table would iterate over its columns
     if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
         raise InputError(f"{name}={given!r:.80} is no list. {remedy}")
     try:
         return list(given)
-    except TypeError:  # an array without axes
+    except TypeError:  # a 0-d array
         raise InputError(f"{name}={given!r:.80} is no list. {remedy}") from None
 
 
 def _is_row_of_numbers(row: object) -> bool:
     try:
         return np.ndim(np.asarray(row)) <= 1 and np.asarray(row).size > 0
-    except ValueError:  # strokes of several lengths
+    except ValueError:  # strokes of different lengths
         return False
 
 
@@ -256,11 +255,11 @@ def segment_scribbles(
 ) -> Int32[np.ndarray, "height width"]:
     """Spread scribbles over the image along the tree; every pixel gets one of the labels.
 
-    Scribbles are an array (H, W), 0 = unlabelled, or strokes as draw_strokes takes them.
+    Scribbles are an array (H, W), 0 = unlabelled, or strokes for draw_strokes.
 
-    A leaf that is scribbled on takes the label with most pixels in it. Any other leaf looks at its lowest ancestor
-    that holds scribbles and takes its label; if that holds several, the one that covers most pixels of it once the
-    scribbled children are resolved in this way. Ties go to the lowest label.
+    A leaf with scribbles gets the label of most of its scribbled pixels. Any other leaf gets the label of its lowest
+    ancestor with scribbles. If that ancestor has several labels, the one that covers most of its pixels wins, after its
+    children with scribbles have been resolved in the same way. Ties go to the lowest label.
     """
     if isinstance(scribbles, Mapping):
         scribbles = draw_strokes(labels.shape, scribbles)
@@ -296,12 +295,13 @@ def _check_scribbles(shape: tuple[int, ...], scribbles: np.ndarray) -> None:
         raise InputError("scribbles are all 0 (unlabelled): mark at least one pixel with a label from 1 up.")
 
 
-# weights of 1 and of node_features: whether a node below a mixed one is mixed too; and foreground if it is not.
-# Logistic regression on 206 images of ECSSD (benchmarks/clicks.py --fit) without what counted little; those of "mixed"
-# are 0.6 of the fitted ones, its constant 1 higher: the highest mean IoU over ten clicks on the same images
+# Weights of a constant and of the four click_features. _MIXED predicts whether a child of a mixed node is mixed too,
+# _FOREGROUND whether an unmixed node is foreground. Fitted by logistic regression on 206 images of ECSSD
+# (benchmarks/clicks.py --fit); small weights are 0. The weights of _MIXED are then scaled by 0.6 and its constant is
+# raised by 1, which gives the highest mean IoU over ten clicks on the same images.
 _MIXED = np.array([2.0, 0.9, -0.75, 0.0, -0.2])
 _FOREGROUND = np.array([1.7, 0.0, 0.0, 0.27, -3.95])
-_LEAST_ALTITUDE = 0.002  # altitudes of 0 and 1 have no logit
+_LEAST_ALTITUDE = 0.002  # altitudes are clipped to this and 1 minus this: 0 and 1 have no finite logit
 _MOST_FRAME = 3.0
 
 
@@ -312,10 +312,10 @@ def foreground_probability(
     n_leaves: int,
     clicked: Int64[np.ndarray, " leaves"],
 ) -> Float64[np.ndarray, " leaves"]:
-    """Return the probability of each leaf; clicked: 1 where a leaf was clicked on, 2 beside the object, 0 elsewhere."""
+    """Return the foreground probability of each leaf; clicked is 1 on the object, 2 next to it, 0 without a click."""
     features = click_features(labels, parents, altitudes, n_leaves)
-    # a node that merges late but is made of what merged early is one thing; large nodes are foreground rather than
-    # small ones; what runs along the frame of the image is background
+    # a node that merges late but whose parts merged early is one object; large nodes tend to be foreground, nodes
+    # along the image frame background
     mixed, foreground = (1 / (1 + np.exp(-(w[0] + features @ w[1:]))) for w in (_MIXED, _FOREGROUND))
     probability: np.ndarray = _queries.foreground_of_leaves(parents, mixed, foreground, clicked)
     return probability
@@ -328,7 +328,7 @@ def object_at_clicks(
     n_leaves: int,
     clicked: Int64[np.ndarray, " leaves"],
 ) -> Bool[np.ndarray, " leaves"]:
-    """Return which leaves are more likely object than not; those clicked on always are, those beside it never."""
+    """Return a mask of the leaves that are probably object: always those with label 1, never those with label 2."""
     return foreground_probability(labels, parents, altitudes, n_leaves, clicked) > 0.5
 
 
@@ -338,9 +338,9 @@ def click_features(
     altitudes: Float32[np.ndarray, " nodes"],
     n_leaves: int,
 ) -> Float64[np.ndarray, "nodes 4"]:
-    """Return of each node: logits of its altitude and of its parent's, log of its share of the image, frame contact.
+    """Return for each node the logits of its altitude and its parent's, the log of its area share, its frame contact.
 
-    Frame contact is the pixels on the frame of the image over twice the side of a square of the node's area, at most 3.
+    Frame contact is the number of pixels on the image frame divided by 2 sqrt(area), at most 3.
     """
     area = _kernels.sum_to_root(parents, _kernels.count_pixels(labels, n_leaves))
     on_frame = _kernels.sum_to_root(parents, frame_contact(labels, n_leaves))

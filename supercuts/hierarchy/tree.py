@@ -2,7 +2,7 @@
 
 In   labels (H, W), parents (M,), altitudes (M,), embeddings (N, D), validated once
 Out  Hierarchy; its methods forward to cuts.py, selection.py, contours.py, regions.py and, for files, to export/
-Not  no merging, no torch; nothing is computed before it is asked for, nothing is cached
+Not  no merging, no torch; computes on demand and caches nothing
 """
 
 import os
@@ -45,17 +45,17 @@ _FAULTS = {
 class Hierarchy:
     """A merge tree whose leaves are superpixels; node ids run leaves first, root last.
 
-    labels      (H, W) int32    the leaf of each pixel, 0..N-1, every id present; -1 where a mask left the pixel out
-    parents     (M,) int32      parents[i] > i; the root is its own; inner nodes have 2 children or more, so M <= 2N-1
+    labels      (H, W) int32    leaf of each pixel, 0..N-1, every id present; -1 on masked pixels
+    parents     (M,) int32      parents[i] > i; the root is its own; inner nodes have 2 or more children, so M <= 2N-1
     altitudes   (M,) float32    0..1, 0 at the leaves, never above the parent's: an ultrametric
     embeddings  (N, D) float32  one row per leaf; (N, 0) without embeddings
-    image       (H, W, 3) uint8 RGB, or None: only pictures need it
+    image       (H, W, 3) uint8 RGB, or None; only needed to draw pictures
     levels      altitude per level name (scene, object, part), coarsest first; may be empty
-    edits       what merge, split and lock have done, or None
-    georeference  where on Earth the pixels lie, or None
-    source_name   the name of the file that was segmented, without its folder, or None
+    edits       history of merge, split and lock, or None
+    georeference  geographic position of the pixels, or None
+    source_name   name of the segmented file without its folder, or None
 
-    The arrays are kept as read-only views: copy one to change it.
+    The arrays are stored as read-only views. Copy an array to change it.
 
     >>> h = Hierarchy(
     ...     labels=np.array([[0, 1, 2, 3]], dtype=np.int32),
@@ -83,7 +83,7 @@ class Hierarchy:
     source_name: str | None = None
 
     def __post_init__(self) -> None:
-        """Validate, and keep read-only C-ordered views: the kernels do not check bounds."""
+        """Validate the arrays and store read-only C-ordered views; the kernels do not check bounds."""
         _check_arrays(self)
         for name in ("labels", "parents", "altitudes", "embeddings", "image"):
             if getattr(self, name) is not None:
@@ -95,7 +95,7 @@ class Hierarchy:
         _check_tree(self.parents, self.altitudes, self.n_leaves)
 
     def __repr__(self) -> str:
-        """Return size, leaves and levels on one line."""
+        """Return the image size, the number of leaves and the levels on one line."""
         levels = ", ".join(f"{name} {altitude:.2f}" for name, altitude in self.levels.items())
         height, width = self.shape
         return f"Hierarchy({height}x{width}, {self.n_leaves} leaves, {f'levels {levels}' if levels else 'no levels'})"
@@ -108,7 +108,7 @@ class Hierarchy:
 
     @property
     def is_masked(self) -> bool:
-        """Whether some pixels belong to no leaf: they lie in no region of any cut, whose labels are -1 there."""
+        """Whether some pixels belong to no leaf; these pixels are -1 in the labels of every cut."""
         return bool(self.labels.min() < 0)
 
     @property
@@ -137,19 +137,21 @@ class Hierarchy:
         focus: Bool[np.ndarray, "height width"] | selection.Point | None = None,
         budget: float = 0.7,
     ) -> Int32[np.ndarray, "height width"]:
-        """Return the (H, W) region labels 0..R-1 of one cut; give exactly one keyword, and min_area beside it.
+        """Return the (H, W) region labels 0..R-1 of one cut.
 
-        regions      exactly that many, 1..N (with a non-binary tree: the nearest count not above)
-        level        scene, object or part, where calibrated
-        altitude     0..1: the largest nodes that were merged at or below it
-        granularity  0 (one region) to 1 (all leaves), the count on a log scale
-        min_area     pixels: a merge with a smaller child is not undone, nor any below it; fewer regions may result
-        focus        (H, W) bool, or a point (y, x) that stands for what select(point=) gives: with regions or
-                     granularity, that share `budget` of the regions lies inside it (split_in_focus says how exactly)
+        Give exactly one of regions, level, altitude and granularity; min_area may be added to each of them.
 
-        Regions are numbered in the order of their lowest leaf. Cuts of one tree are nested, whatever the keyword
-        (with min_area: cuts of the same min_area, and each is nested in the cut without it; with focus: cuts of the
-        same focus and budget).
+        regions      number of regions, 1..N; if a non-binary tree cannot give it, the nearest smaller number
+        level        "scene", "object" or "part", if the model is calibrated for it
+        altitude     0..1; regions are the largest nodes merged at or below this altitude
+        granularity  0 (one region) to 1 (all leaves); the number of regions grows on a log scale
+        min_area     pixels; a merge with a smaller child is kept, and so are all merges below it, so the cut may
+                     have fewer regions
+        focus        (H, W) bool, or a point (y, x) for the mask that select(point=) returns. The share `budget` of
+                     the regions lies inside it. Needs regions or granularity; split_in_focus has the details
+
+        Regions are numbered in the order of their lowest leaf. Cuts of one tree are nested, also across keywords, if
+        they have the same min_area, focus and budget. A cut with min_area is nested in the cut without it.
         """
         how = cuts.Granularity(regions, level, altitude, granularity, min_area)
         return cuts.paint(self._cut(how, self._focus(focus, budget)).region_of_leaf, self.labels)
@@ -165,7 +167,7 @@ class Hierarchy:
         focus: Bool[np.ndarray, "height width"] | selection.Point | None = None,
         budget: float = 0.7,
     ) -> Int32[np.ndarray, " regions"]:
-        """Return the (R,) tree node of each region that cut() makes of the same keywords."""
+        """Return the (R,) tree node of each region of cut() with the same keywords."""
         how = cuts.Granularity(regions, level, altitude, granularity, min_area)
         return self._cut(how, self._focus(focus, budget)).nodes
 
@@ -184,18 +186,18 @@ class Hierarchy:
         altitude: float | None = None,
         granularity: float | None = None,
     ) -> Bool[np.ndarray, "height width"]:
-        """Return the (H, W) mask of what is pointed at; give exactly one of point, points, scribbles, box.
+        """Return the (H, W) mask selected by exactly one of point, points, scribbles and box.
 
-        Coordinates are whole numbers or fractions, which are rounded: the centres of pixels are at whole numbers.
+        Pixel centres are at whole numbers. Fractional coordinates are rounded.
 
-        point      (y, x): the region that holds it, at the granularity given by one of the other keywords; without
-                   one, level "object", or granularity 0.5 where that level is not calibrated. grow climbs that many
-                   steps in the tree, each to the next larger node, shrink goes back towards the leaf
-        points     {1: [(y, x), ...], 2: [...]}: the object that the clicks 1 lie on and the clicks 2 beside
-        scribbles  (H, W) whole numbers, 0 = unlabelled, 1 = foreground, 2 = background, or {1: strokes, 2: strokes},
-                   each a list of points (y, x) or several such lists: what segment_scribbles labels 1
-        box        (y0, x0, y1, x1), ends exclusive: the tree node of any size with the highest overlap (IoU), or with
-                   max_nodes the best union of up to so many nodes
+        point      (y, x); selects the region that contains it, at the granularity of regions, level, altitude or
+                   granularity. Without one: level "object", or granularity 0.5 if that level is not calibrated.
+                   `grow` climbs this number of steps in the tree, each to a larger node; `shrink` descends to the leaf
+        points     {1: [(y, x), ...], 2: [...]}; selects the object from clicks on it (1) and next to it (2)
+        scribbles  (H, W) integers, 0 = unlabelled, 1 = foreground, 2 = background, or {1: strokes, 2: strokes}, each
+                   a list of points (y, x) or several such lists; selects the pixels that segment_scribbles labels 1
+        box        (y0, x0, y1, x1), ends exclusive; selects the tree node with the highest overlap (IoU), or the best
+                   union of at most `max_nodes` nodes
         """
         marks: dict[str, object] = {"point": point, "points": points, "scribbles": scribbles, "box": box}
         mark = check_exactly_one("A selection", {name: _brief(value) for name, value in marks.items()})
@@ -218,23 +220,23 @@ class Hierarchy:
         return selection.mask_of_nodes(self.labels, self.parents, self.n_leaves, nodes)
 
     def segment_scribbles(self, scribbles: selection.Strokes) -> Int32[np.ndarray, "height width"]:
-        """Return the (H, W) label of every pixel after the scribbles have spread along the tree."""
+        """Return the (H, W) label of every pixel after spreading the scribbles along the tree."""
         return selection.segment_scribbles(self.labels, self.parents, self.n_leaves, scribbles)
 
     def merge(self, a: int, b: int) -> "Hierarchy":
-        """Return a hierarchy where two nodes are one region as soon as each is whole; b moves to where a is.
+        """Return a hierarchy where two nodes form one region once each is whole; b moves next to a.
 
-        An edit holds at every granularity and is kept in files. One that contradicts an earlier one raises
-        ConstraintError. Leaves keep their ids, other nodes are numbered anew.
+        The edit holds at every granularity and is saved in files. Leaves keep their ids; other nodes are renumbered.
+        Raise ConstraintError if it contradicts an earlier edit.
         """
         return self._edit("merge", a, b)
 
     def split(self, node: int) -> "Hierarchy":
-        """Return a hierarchy where the children of a node are never in one region: the smaller ones stand alone."""
+        """Return a hierarchy where no region holds two children of a node; all but the largest move to the root."""
         return self._edit("split", node)
 
     def lock(self, node: int) -> "Hierarchy":
-        """Return a hierarchy where a node is a region of every cut, neither divided nor merged with anything."""
+        """Return a hierarchy where a node is a region of every cut, never divided or merged with another region."""
         return self._edit("lock", node)
 
     def undo(self) -> "Hierarchy":
@@ -244,7 +246,7 @@ class Hierarchy:
         return self._with_edits(self.edits.before, self.edits.before, self.edits.steps[:-1])
 
     def ucm(self) -> Float32[np.ndarray, "rows columns"]:
-        """Return the (2H+1, 2W+1) ultrametric contour map; thresholded at a it gives the regions of cut(altitude=a)."""
+        """Return the (2H+1, 2W+1) ultrametric contour map; its threshold at a gives the regions of cut(altitude=a)."""
         return contours.contour_map(self.labels, self.parents, self.altitudes)
 
     def children(self, node: int) -> Int32[np.ndarray, " children"]:
@@ -257,24 +259,24 @@ class Hierarchy:
         return int(self.parents[node])
 
     def ancestors(self, node: int) -> Int32[np.ndarray, " ancestors"]:
-        """Return the nodes above a node, nearest first, root last; empty for the root."""
+        """Return the ancestors of a node, nearest first, root last; empty for the root."""
         return regions.ancestors(self.parents, node)
 
     def leaves_of(self, node: int) -> Int32[np.ndarray, " below"]:
-        """Return the leaves under a node, ascending; a leaf holds itself."""
+        """Return the leaves below a node, ascending; for a leaf, the leaf itself."""
         return regions.leaves_of(self.parents, self.n_leaves, node)
 
     def areas(self) -> Int64[np.ndarray, " nodes"]:
-        """Return the pixels of every node."""
+        """Return the area of every node in pixels."""
         return cuts.node_areas(self.labels, self.parents, self.n_leaves)
 
     def region_table(self) -> RegionTable:
-        """Return area, box, centroid, altitude, level and parent of every node."""
+        """Return a table of the area, box, centroid, altitude, level and parent of every node."""
         return regions.region_table(self.labels, self.parents, self.altitudes, self.n_leaves, self.levels)
 
     def save(self, path: str | os.PathLike[str], image: bool = True) -> None:
-        """Write the hierarchy to an .npz file, with the image unless image=False; read it with supercuts.read."""
-        from supercuts.export import npz  # export lies above this layer: imported when asked for
+        """Write the hierarchy to an .npz file, with the image unless image=False; supercuts.read reads it."""
+        from supercuts.export import npz  # imported on use: export is a higher layer
 
         npz.write_npz(path, self, image=image)
 
@@ -292,16 +294,16 @@ class Hierarchy:
         start: int | None = None,
         force: bool = False,
     ) -> None:
-        """Write the hierarchy in another program's format; docs/exports.md lists them.
+        """Write the hierarchy in the format of another program; docs/exports.md lists the formats.
 
-        regions .. granularity  one cut, where the format holds regions; without one every level and the superpixels
-        like                    a GeoTIFF whose coordinates to take; unless given, those of the image that was segmented
-        every_node              all regions of the tree, where the format holds polygons
-        start                   of label maps: 0 or 1, the id of the first region; with 1, 0 is no region. Unless given
-                                1 for labels-tiff, else 0
-        force                   replace what is at `path`
+        regions .. granularity  one cut, for formats that hold regions; if None, all levels and the superpixels
+        like                    GeoTIFF to copy the coordinates from; if None, those of the segmented image
+        every_node              write all regions of the tree, for formats that hold polygons
+        start                   id of the first region in label maps, 0 or 1; with 1, pixels of no region are 0. If
+                                None, 1 for labels-tiff and 0 for other formats
+        force                   overwrite the file at `path`
         """
-        from supercuts.export import export_formats  # export lies above this layer: imported when asked for
+        from supercuts.export import export_formats  # imported on use: export is a higher layer
 
         how = cuts.Granularity(regions, level, altitude, granularity)
         export_formats.export(
@@ -309,20 +311,20 @@ class Hierarchy:
         )
 
     def to_xarray(self, like: Any = None, **cut: Any) -> Any:
-        """Return the superpixels, or the regions of a cut (keywords of cut), as a DataArray placed as `like`."""
-        from supercuts.export import rasters  # export lies above this layer: imported when asked for
+        """Return the superpixels, or the regions of a cut (keywords of cut), as a DataArray on the grid of `like`."""
+        from supercuts.export import rasters  # imported on use: export is a higher layer
 
         return rasters.to_data_array(self, cuts.Granularity(**cut) if cut else None, like)
 
     def show(self) -> Path:
-        """Open the interactive viewer in the browser; return the temporary page, which stays."""
-        from supercuts.export import html_viewer  # export lies above this layer: imported when asked for
+        """Open the interactive viewer in the browser; return the path of its temporary page, which is not deleted."""
+        from supercuts.export import html_viewer  # imported on use: export is a higher layer
 
         return html_viewer.show(self)
 
     def _repr_html_(self) -> str:
-        """Return the interactive viewer for notebooks."""
-        from supercuts.export import html_viewer  # export lies above this layer: imported when asked for
+        """Return the interactive viewer as HTML for notebooks."""
+        from supercuts.export import html_viewer  # imported on use: export is a higher layer
 
         return html_viewer.frame(self)
 
@@ -356,7 +358,7 @@ def _brief(value: object) -> object:
 
 def _read_only(array: np.ndarray) -> np.ndarray:
     view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False  # the view's flag: the caller's own array stays as it is
+    view.flags.writeable = False  # only the view: the caller's array stays writeable
     return view
 
 

@@ -1,11 +1,11 @@
 """Merging by learned affinity: the probability that annotators separate two regions, updated after each merge.
 
 In   RegionGraph and RegionStatistics of the leaves, an Affinity
-Out  MergeTree; probabilities of edges; what was judged on the way, to learn from
+Out  MergeTree; probabilities of edges; features and nodes of the judged pairs, as training data
 Not  no training (training/affinity.py), no pixels
 
-Small perceptrons read features of both regions and of their border. Agglomeration that learns from what agglomeration
-meets: Nunez-Iglesias et al., "Machine learning of hierarchical clustering to segment 2D and 3D images", PLoS ONE 2013.
+Small perceptrons read features of both regions and of their border. They are trained on the pairs that agglomeration
+visits: Nunez-Iglesias et al., "Machine learning of hierarchical clustering to segment 2D and 3D images", PLoS ONE 2013.
 """
 
 from dataclasses import dataclass, fields
@@ -25,10 +25,10 @@ _Kind = TypeVar("_Kind", bound="Perceptrons")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Perceptrons:
-    """M perceptrons of two hidden layers, of whose mean logit the probability is made.
+    """M perceptrons with two hidden layers; their mean logit gives the probability.
 
-    mean, scale  (F,) float32            features are (x - mean) * scale
-    first        (M, F + 1, H) float32   weights; the last row holds the biases, here and below
+    mean, scale  (F,) float32            features are normalised to (x - mean) * scale
+    first        (M, F + 1, H) float32   weights; the last row holds the biases, also in the layers below
     second       (M, H + 1, H) float32
     last         (M, H + 1) float32
     """
@@ -40,12 +40,12 @@ class Perceptrons:
     last: Float32[np.ndarray, "members hidden_and_bias"]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the weights by name; from_arrays takes them back."""
+        """Return the weights by name; from_arrays reads them."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls: type[_Kind], arrays: dict[str, np.ndarray]) -> _Kind:
-        """Return the perceptrons of arrays(); FileFormatError if they are not of such."""
+        """Return the perceptrons made from arrays(); raise FileFormatError if the arrays are invalid."""
         names = [field.name for field in fields(cls)]
         if sorted(arrays) != sorted(names):
             raise FileFormatError(f"perceptrons have the arrays {', '.join(names)}, not {', '.join(arrays) or 'none'}.")
@@ -63,7 +63,7 @@ class Perceptrons:
         return cls(**taken)
 
     def check_features(self, n_features: int) -> None:
-        """Refuse features of another number than was learned on."""
+        """Raise InputError unless the number of features equals that of training."""
         if self.mean.size != n_features:
             raise InputError(
                 f"the perceptrons were learned on {self.mean.size} features, but there are {n_features}. Use them with "
@@ -78,22 +78,22 @@ class Perceptrons:
 
 
 class AffinityConfig(BaseModel, frozen=True, extra="forbid"):
-    """How probabilities order the merges."""
+    """Settings that turn probabilities into the order of merges."""
 
     small_exponent: NonNegativeFloat = 0.3  # probability * min(1, smaller area / reference area) ** exponent
-    small_area: NonNegativeFloat = 0.002  # the reference area, as a share of the image
-    growth: float = Field(default=1.02, ge=1)  # a border is judged again when its regions have grown by this factor
+    small_area: NonNegativeFloat = 0.002  # reference area as a share of the image
+    growth: float = Field(default=1.02, ge=1)  # a border is judged again once its regions grow by this factor
 
 
 class Affinity(Perceptrons):
-    """Perceptrons that say whether people separate two regions."""
+    """Perceptrons that predict whether annotators separate two regions."""
 
 
 class Judgements(NamedTuple):
-    """What was judged while merging.
+    """Pairs of regions judged while merging.
 
-    features  (S, F) float32
-    nodes     (S, 2) int64    the tree nodes compared
+    features  (S, F) float32  features of each pair
+    nodes     (S, 2) int64    tree nodes of each pair
     """
 
     features: np.ndarray
@@ -101,7 +101,7 @@ class Judgements(NamedTuple):
 
 
 def feature_names(statistics: RegionStatistics) -> tuple[str, ...]:
-    """Return what each feature of a pair of regions is; "smaller" and "larger" are of the two regions' values."""
+    """Return the name of each feature; "smaller" and "larger" refer to the values of the two regions."""
     n_bands, _, n_region = statistics.sizes.tolist()
     border = ("mean", "logit of the mean", "deviation", "mean of the higher side")
     spread = ("distance of means", "likeness of means", "smaller spread", "larger spread")
@@ -139,7 +139,7 @@ def edge_features(graph: RegionGraph, statistics: RegionStatistics) -> Float32[n
 
 
 def separation(features: Float32[np.ndarray, "pairs features"], affinity: Affinity) -> Float64[np.ndarray, " pairs"]:
-    """Return the probability, 0..1, that people separate each pair of regions."""
+    """Return the probability, 0..1, that annotators separate each pair of regions."""
     return affinity.probability(features)
 
 
@@ -148,8 +148,8 @@ def merge_by_affinity(
 ) -> MergeTree:
     """Merge until one region is left; altitudes are the probabilities at which regions merge, made ultrametric.
 
-    Probabilities of small regions are lowered as `config` says, so specks are absorbed early. Regions that never touch
-    merge last, at altitude 1.
+    `config` lowers the probabilities of small regions, so specks are absorbed early. Regions that never touch merge
+    last, at altitude 1.
     """
     merges, keys, _ = _agglomerate(graph, statistics, affinity, config or AffinityConfig(), 0)
     return to_tree(graph.n_nodes, merges, keys)
@@ -162,7 +162,7 @@ def merge_and_judge(
     config: AffinityConfig | None = None,
     most: int = 40_000,
 ) -> tuple[MergeTree, Judgements]:
-    """Return the tree of merge_by_affinity, and the first `most` pairs that were judged on the way."""
+    """Return the tree of merge_by_affinity, and the first `most` pairs that it judged."""
     merges, keys, judgements = _agglomerate(graph, statistics, affinity, config or AffinityConfig(), most)
     return to_tree(graph.n_nodes, merges, keys), judgements
 

@@ -1,13 +1,13 @@
 """Merging by a graph neural network: message passing over the region adjacency graph in several rounds.
 
 In   RegionGraph and RegionStatistics of the leaves, an EdgeGNN
-Out  the probability that people separate each edge's regions; MergeTree
+Out  the probability that annotators separate the regions of each edge; MergeTree
 Not  no training (training/graphs.py), no pixels
 
-What an edge means depends on the edges around it: each layer updates regions from their neighbours through gates that
-depend on the border (Bresson & Laurent, "Residual gated graph ConvNets", 2017), then borders from their two regions.
-The network judges the leaves, the most alike merge until three quarters of the regions are left, and it judges the
-coarser graph anew.
+The meaning of an edge depends on the edges around it. Each layer updates regions from their neighbours, with gates
+conditioned on the border (Bresson & Laurent, "Residual gated graph ConvNets", 2017), then borders from their regions.
+In each round, the network predicts the probabilities of all edges, and the most similar regions merge until three
+quarters of the regions are left.
 """
 
 import warnings
@@ -26,7 +26,7 @@ from supercuts.merging.agglomerative import MergeTree, merge_pairs, regions_afte
 from supercuts.networks.backbones.weights import check_extent
 
 with warnings.catch_warnings():
-    # torch_geometric scripts a class while it is imported, which newer torch deprecates
+    # importing torch_geometric calls torch.jit.script, which newer torch versions deprecate
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
     from torch_geometric.data import Data, HeteroData
     from torch_geometric.loader import DataLoader
@@ -36,11 +36,11 @@ __all__ = ["Data", "DataLoader", "HeteroData", "ResGatedGraphConv", "graph_data"
 
 
 def graph_data(graph: RegionGraph) -> Data:
-    """Return the graph as Data, each edge in both directions.
+    """Return the graph as PyG Data, with each edge in both directions.
 
     x           (N, C + D + 1) float32  mean colour, mean embedding, area as a share of the image
     pos         (N, 2) float32          centroid (y, x) in pixels
-    edge_index  (2, 2 E) int64          first all i < j in lexicographic order, then the same reversed
+    edge_index  (2, 2 E) int64          all i < j in lexicographic order, then the same edges reversed
     edge_attr   (2 E, 4) float32        border length in pixel pairs, mean boundary probability, distance of colours,
                                         distance of embeddings
     """
@@ -56,23 +56,23 @@ def graph_data(graph: RegionGraph) -> Data:
     )
 
 
-MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean
+MOST_DEVIATIONS = 6.0  # normalised features are clipped to plus or minus this
 
 
 class GNNConfig(BaseModel, frozen=True, extra="forbid"):
-    """The network, and how it merges."""
+    """Settings of the network and of its merging."""
 
     hidden: PositiveInt = 32  # channels of regions and of borders
     layers: PositiveInt = 3
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    # of merging
+    # settings of merging
     keep: float = Field(default=0.75, gt=0, lt=1)  # share of the regions left after a round
     small_exponent: NonNegativeFloat = 0.3  # probability * min(1, smaller area / reference area) ** exponent
-    small_area: NonNegativeFloat = 0.002  # the reference area, as a share of the image
+    small_area: NonNegativeFloat = 0.002  # reference area as a share of the image
 
 
 class EdgeGNN(nn.Module):
-    """Judges all edges of a graph together; features are normalised by the buffers, which training sets."""
+    """Network that predicts all edges of a graph together; training sets the buffers that normalise features."""
 
     node_mean: torch.Tensor
     node_scale: torch.Tensor
@@ -114,12 +114,12 @@ class EdgeGNN(nn.Module):
         return logits
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the weights by name; from_arrays takes them back, with the settings as JSON."""
+        """Return the weights by name; from_arrays reads them, together with the settings as JSON."""
         return {name: value.cpu().numpy() for name, value in self.state_dict().items()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], config: str) -> "EdgeGNN":
-        """Return the network of arrays() in eval mode; FileFormatError if they and the settings are not of one."""
+        """Return the network made from arrays(), in eval mode; raise FileFormatError if they do not fit `config`."""
         try:
             settings, sizes = (
                 GNNConfig.model_validate_json(config),
@@ -139,7 +139,7 @@ class EdgeGNN(nn.Module):
 
 
 def node_features(statistics: RegionStatistics) -> Float32[np.ndarray, "nodes features"]:
-    """Return what is known of each region alone: size, shape, boundary inside, and means and spreads of its values."""
+    """Return the features of single regions: size, shape, boundary inside, means and spreads of values."""
     n_bands, n_embedding, n_region = statistics.sizes.tolist()
     sums = statistics.nodes
     area, perimeter = sums[:, :1], sums[:, 1:2]
@@ -153,7 +153,7 @@ def node_features(statistics: RegionStatistics) -> Float32[np.ndarray, "nodes fe
     columns = [
         np.log(area / area.sum()),
         perimeter / np.sqrt(area),
-        sums[:, 2:3] / perimeter,  # boundary along it
+        sums[:, 2:3] / perimeter,  # boundary along the perimeter
         means[:, :2],  # boundary and strength inside
         area / box.prod(1, keepdims=True),
         color,
@@ -167,7 +167,7 @@ def node_features(statistics: RegionStatistics) -> Float32[np.ndarray, "nodes fe
 
 
 def statistics_data(graph: RegionGraph, statistics: RegionStatistics) -> Data:
-    """Return the graph as PyG's Data: x (N, F), edge_index (2, E) with i < j, edge_attr (E, G)."""
+    """Return the graph as PyG Data: x (N, F), edge_index (2, E) with i < j, edge_attr (E, G)."""
     return Data(
         x=torch.from_numpy(node_features(statistics)),
         edge_index=torch.from_numpy(graph.edges.T.astype(np.int64)),
@@ -178,7 +178,7 @@ def statistics_data(graph: RegionGraph, statistics: RegionStatistics) -> Data:
 def edge_probabilities(
     graph: RegionGraph, statistics: RegionStatistics, network: EdgeGNN
 ) -> Float64[np.ndarray, " edges"]:
-    """Return the probability, 0..1, that people separate the regions of each edge."""
+    """Return the probability, 0..1, that annotators separate the regions of each edge."""
     device = next(network.parameters()).device
     with torch.inference_mode():
         logits = network(statistics_data(graph, statistics).to(device))
@@ -187,14 +187,14 @@ def edge_probabilities(
 
 
 def merge_by_gnn(graph: RegionGraph, statistics: RegionStatistics, network: EdgeGNN) -> MergeTree:
-    """Merge until one region is left, judging all edges anew whenever a share of the regions is left.
+    """Merge in rounds until one region is left; each round predicts all edges again and keeps a share of the regions.
 
-    Within a round borders are judged by average linkage of the probabilities; altitudes never fall. `network` is in
+    Within a round, regions merge by average linkage of the probabilities. Altitudes never fall. `network` must be in
     eval mode. Regions that never touch merge last, at altitude 1.
     """
     config = network.config
     n_leaves, n_pixels = graph.n_nodes, float(graph.area.sum())
-    node_of = np.arange(n_leaves)  # tree node of each region of the present graph
+    node_of = np.arange(n_leaves)  # tree node of each region of the current graph
     pairs, heights = [np.empty((0, 2), np.int64)], [np.empty(0)]
     while graph.n_edges > 0:
         n_nodes = graph.n_nodes
@@ -203,7 +203,7 @@ def merge_by_gnn(graph: RegionGraph, statistics: RegionStatistics, network: Edge
         probability = edge_probabilities(graph, statistics, network)
         merges, keys = merge_pairs(graph, probability, area, exponent, left)
         region, last = regions_after(merges, n_nodes)
-        # nodes of this round: its regions, then its merges
+        # tree nodes of this round: its regions, then its merges
         names = np.concatenate([node_of, n_leaves + sum(map(len, pairs)) + np.arange(len(merges))])
         pairs.append(names[merges])
         heights.append(keys)

@@ -1,4 +1,4 @@
-"""The merging methods by name: each turns the graph of the leaves into a tree."""
+"""Merging methods by name; each turns the graph of the leaves into a tree."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ else:  # the mergers that need no torch do not import it
 
 
 class MergingConfig(BaseModel, frozen=True, extra="forbid"):
-    """Which merger, and the settings of each."""
+    """Name of the merging method, and the settings of each method."""
 
-    method: str = "agglomerative"  # a name of MERGERS
-    # by the learned affinity of a calibrated model
+    method: str = "agglomerative"  # a key of MERGERS
+    # used with the learned affinity of a calibrated model
     affinity: AffinityConfig = AffinityConfig()
-    # or without one by boundaries, but specks are absorbed early
+    # used without a learned affinity; merges by boundaries, but absorbs specks early
     linkage: LinkageConfig = LinkageConfig(boundary=1.0, color=0.1, small_exponent=0.3, small_area=0.005)
     spectral: SpectralConfig = SpectralConfig()
 
@@ -40,23 +40,23 @@ class MergingConfig(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Regions:
-    """What a merger works on; what is learned needs the statistics."""
+    """Input of a merging method; the learned affinity and gnn need the statistics."""
 
     graph: RegionGraph
     config: MergingConfig
     statistics: RegionStatistics | None = None
     affinity: Affinity | None = None
-    gnn: Module | None = None  # an EdgeGNN, whose module is slow to import
+    gnn: Module | None = None  # an EdgeGNN; typed Module because importing gnn.py is slow
 
     def probability(self) -> Float64[np.ndarray, " edges"]:
-        """Return for each edge the learned probability that people separate it, else the hand-made dissimilarity."""
+        """Return for each edge the learned probability of separation, or the hand-made dissimilarity without one."""
         if self.statistics is None or self.affinity is None:
             return dissimilarity(self.graph, self.config.linkage).clip(0, 1).astype(np.float64)
         return separation(edge_features(self.graph, self.statistics), self.affinity)
 
 
 def merge(regions: Regions) -> MergeTree:
-    """Return the tree over the regions that the method of their configuration makes."""
+    """Return the tree over the regions, made by the method in their settings."""
     return MERGERS[regions.config.method](regions)
 
 

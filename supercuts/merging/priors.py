@@ -1,4 +1,4 @@
-"""Merge so that masks given by another tool are regions of the tree."""
+"""Merge so that masks from another tool are regions of the tree."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ def check_priors(
 ) -> Masks:
     """Return the valid pixels of masks as one array (K, H, W).
 
-    What is not boolean, of another size, or without a valid pixel is refused.
+    Raise InputError if a mask is not boolean, has another size, or has no valid pixel.
     """
     for i, mask in enumerate(priors):
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != shape:
@@ -41,7 +41,7 @@ def check_priors(
 
 
 def cells_of_masks(masks: Masks) -> Int32[np.ndarray, "height width"]:
-    """Return the cell 0.. of each pixel: two pixels share one if and only if they lie in the same masks.
+    """Return the cell id of each pixel, from 0; two pixels share a cell exactly if they lie in the same masks.
 
     >>> cells_of_masks(np.array([[[True, True, False, False]], [[False, True, True, False]]])).tolist()
     [[1, 3, 2, 0]]
@@ -52,16 +52,16 @@ def cells_of_masks(masks: Masks) -> Int32[np.ndarray, "height width"]:
         inside = cells[mask]
         is_hit = np.zeros(n_cells, bool)
         is_hit[inside] = True
-        renamed = n_cells - 1 + np.cumsum(is_hit, dtype=np.int32)  # each cell that the mask meets gives a new one
+        renamed = n_cells - 1 + np.cumsum(is_hit, dtype=np.int32)  # each cell that meets the mask yields a new cell
         cells[mask] = renamed[inside]
         n_cells += int(is_hit.sum())
     return relabel_consecutive(cells)[0]
 
 
 def within_cells(graph: RegionGraph, cell: Int32[np.ndarray, " nodes"], n_regions: int) -> RegionGraph:
-    """Return the graph without the edges between different cells: what merges along it stays in its cell.
+    """Return the graph without edges between different cells, so that merged regions stay in their cell.
 
-    Refused if the cells are in more connected pieces than the regions wanted.
+    Raise InputError if the cells have more connected pieces than `n_regions`.
     """
     inside = _keep_edges(graph, cell[graph.edges[:, 0]] == cell[graph.edges[:, 1]])
     n_pieces = _n_parts(inside)
@@ -76,7 +76,7 @@ def within_cells(graph: RegionGraph, cell: Int32[np.ndarray, " nodes"], n_region
 def members_of_masks(
     masks: Masks, labels: Int32[np.ndarray, "height width"], n_leaves: int
 ) -> Bool[np.ndarray, "masks leaves"]:
-    """Return which leaves each mask consists of; no leaf crosses the border of a mask."""
+    """Return the leaves of each mask, (K, N) bool; no leaf crosses the border of a mask."""
     members = np.zeros((len(masks), n_leaves), bool)
     for k, mask in enumerate(masks):
         members[k, labels[mask]] = True
@@ -84,9 +84,9 @@ def members_of_masks(
 
 
 def nested_family(members: Bool[np.ndarray, "masks leaves"]) -> Int64[np.ndarray, " family"]:
-    """Return the masks that can all be nodes of one tree, smallest first: taken in order, unless one crosses another.
+    """Return the masks to make nodes of one tree, smallest first; skip masks that cross an earlier chosen one.
 
-    Two sets of leaves cross if they overlap and neither holds the other.
+    Two sets of leaves cross if they overlap and neither contains the other.
     """
     sizes = members.sum(axis=1)
     common = members.astype(np.float64) @ members.T.astype(np.float64)
@@ -100,11 +100,11 @@ def nested_family(members: Bool[np.ndarray, "masks leaves"]) -> Int64[np.ndarray
 
 
 def merge_with_priors(regions: Regions, members: Bool[np.ndarray, "masks leaves"]) -> MergeTree:
-    """Return the tree in which every mask of nested_family is a node; elsewhere the merger decides as it does without.
+    """Return the tree with every mask of nested_family as a node; elsewhere the merging method decides as usual.
 
-    Each mask is merged to one region, the innermost first, and then treated as one in what holds it. A mask in several
-    connected pieces joins them last. Where a mask meets its surroundings at a lower altitude than its own parts met,
-    theirs is lowered to it: the mask is whole before it is left.
+    Masks are merged to one region each, innermost first, and then act as one region in the enclosing mask or image. A
+    mask with several connected pieces joins them last. If a mask merges with its surroundings at a lower altitude than
+    its own parts did, the altitudes of its parts are lowered to it, so that the mask is complete first.
     """
     graph, statistics = regions.graph, regions.statistics
     n_leaves = graph.n_nodes
@@ -136,9 +136,9 @@ def merge_with_priors(regions: Regions, members: Bool[np.ndarray, "masks leaves"
 
 
 def _merge_inside(regions: Regions, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the merges (m - 1, 2) of m regions into one, merge k making node m + k, and their altitudes."""
+    """Return the merges (m - 1, 2) of m regions into one (merge k creates node m + k), and their altitudes."""
     n_inside, n_nodes = inside.size, regions.graph.n_nodes
-    # all else is one region that nothing merges with: the areas still add up to the image
+    # all other nodes form one region that never merges, so that areas still sum to the image
     region = np.full(n_nodes, n_inside, np.int32)
     region[inside] = np.arange(n_inside)
     graph, statistics = contract(regions.graph, region), regions.statistics
@@ -158,7 +158,7 @@ def _merge_inside(regions: Regions, inside: np.ndarray) -> tuple[np.ndarray, np.
         pairs[pairs >= graph.n_nodes] -= graph.n_nodes - n_inside
         heights = tree.altitudes[made]
     tops = np.setdiff1d(np.arange(n_inside + n_merges), pairs)
-    # pieces that do not touch: the first with the second, what that makes with the third, and so on
+    # join pieces that do not touch: the first two, their union with the third, and so on
     firsts = [tops[0], *range(n_inside + n_merges, 2 * n_inside - 2)][: tops.size - 1]
     joins = list(zip(firsts, tops[1:], strict=True))
     pairs = np.concatenate([pairs, np.array(joins, np.int64).reshape(-1, 2)])
@@ -171,7 +171,7 @@ def _keep_edges(graph: RegionGraph, keep: np.ndarray) -> RegionGraph:
 
 
 def _n_parts(graph: RegionGraph) -> int:
-    import scipy.sparse.csgraph  # changes the filters of warnings
+    import scipy.sparse.csgraph  # imported here: it changes the warning filters
 
     ends, n = (graph.edges[:, 0], graph.edges[:, 1]), graph.n_nodes
     matrix = scipy.sparse.coo_array((np.ones(graph.n_edges), ends), shape=(n, n))

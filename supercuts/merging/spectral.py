@@ -1,15 +1,15 @@
 """Spectral merging: eigenvectors of the region adjacency graph's normalised Laplacian.
 
-In   RegionGraph and the probability that its edges separate
-Out  a spectral embedding of the nodes; k-way clusters; how far apart neighbours lie in it; MergeTree
+In   RegionGraph and the probability that each edge separates
+Out  a spectral embedding of the nodes; distances of neighbours in it; k-way clusters; MergeTree
 Not  no learned probabilities (affinity.py), no pixels
 
-Shi & Malik, "Normalized cuts and image segmentation", PAMI 2000. The hierarchy takes the globalisation of Arbelaez et
-al., "Contour detection and hierarchical image segmentation", PAMI 2011, section 3.3, from pixels to regions: a border
-counts by how much the eigenvectors change across it, each divided by the root of its eigenvalue.
+Shi & Malik, "Normalized cuts and image segmentation", PAMI 2000. The hierarchy applies the globalisation of Arbelaez et
+al., "Contour detection and hierarchical image segmentation", PAMI 2011, section 3.3, to regions instead of pixels: the
+weight of a border is the change of the eigenvectors across it, each divided by the root of its eigenvalue.
 
-What a solver leaves open is fixed, so results repeat on every machine: signs, bases of equal eigenvalues, and the order
-of parts that share no border. Those are solved one by one.
+Results repeat on every machine: signs, bases of equal eigenvalues, and the order of components, all of which a solver
+leaves open, are fixed. Components of the graph are solved one by one.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,32 +28,32 @@ from supercuts.merging.agglomerative import MergeTree, merge_tree
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 else:
-    csr_array = Any  # importing scipy.sparse changes the filters of warnings
+    csr_array = Any  # importing scipy.sparse would change the warning filters
 
-_DENSE = 200  # nodes up to which a dense solver is quicker than a sparse one
-_SHIFT = -1e-3  # just below the smallest eigenvalue, which is 0: the shifted matrix can be factorised
-_LEAST_GAP = 1e-3  # eigenvalues below it count as zero
-_EQUAL = 1e-8  # eigenvalues closer than this share a space
-_LEAST_WEIGHT = 1e-6  # of an edge that surely separates: its two sides still belong to one graph
+_DENSE = 200  # nodes; for smaller graphs a dense solver is faster than a sparse one
+_SHIFT = -1e-3  # just below the smallest eigenvalue, 0, so that the shifted matrix can be factorised
+_LEAST_GAP = 1e-3  # eigenvalues below this count as zero
+_EQUAL = 1e-8  # eigenvalues closer than this count as equal
+_LEAST_WEIGHT = 1e-6  # lowest weight per border pixel pair, so that both sides of any edge stay connected
 
 
 class SpectralConfig(BaseModel, frozen=True, extra="forbid"):
-    """How probabilities become weights, and eigenvectors a tree."""
+    """Settings that turn probabilities into edge weights, and eigenvectors into a tree."""
 
     sigma: PositiveFloat = 0.05  # weight of an edge = border length * exp(-probability / sigma)
-    eigenvectors: PositiveInt = 16  # besides the constant one
-    share: float = Field(default=0.6, ge=0, le=1)  # of the spectral distance in the dissimilarity; the rest is local
-    # dissimilarities are lowered where a region is small, as in merging by affinity
+    eigenvectors: PositiveInt = 16  # number, without the constant one
+    share: float = Field(default=0.6, ge=0, le=1)  # share of the spectral distance; the rest is the edge's probability
+    # dissimilarities of small regions are lowered, as in AffinityConfig
     small_exponent: NonNegativeFloat = 0.3
     small_area: NonNegativeFloat = 0.002
 
 
 class SpectralEmbedding(NamedTuple):
-    """The smallest eigenpairs of I - D^-1/2 W D^-1/2, without the constant one.
+    """Smallest eigenpairs of I - D^-1/2 W D^-1/2, without the constant one.
 
-    values   (K,) float64    ascending, 0..2; 0 again for each further part of the graph
-    vectors  (N, K) float64  D^-1/2 times the eigenvectors (those of Shi & Malik's generalised problem), of largest
-                             entry 1
+    values   (K,) float64    ascending, 0..2; one more 0 for each further component of the graph
+    vectors  (N, K) float64  D^-1/2 times the eigenvectors (those of Shi & Malik's generalised problem), scaled to a
+                             largest entry of 1
     """
 
     values: np.ndarray
@@ -63,7 +63,7 @@ class SpectralEmbedding(NamedTuple):
 def edge_weights(
     graph: RegionGraph, probability: Float[np.ndarray, " edges"], sigma: float
 ) -> Float64[np.ndarray, " edges"]:
-    """Return the weight of each edge: the longer the border and the less it separates, the higher."""
+    """Return the weight of each edge, higher for longer borders and lower probabilities of separation."""
     if probability.shape != (graph.n_edges,) or not ((probability >= 0) & (probability <= 1)).all():
         raise InputError(
             f"probabilities of shape {probability.shape} must be {graph.n_edges} numbers in 0..1, one for each edge."
@@ -78,8 +78,8 @@ def spectral_embedding(
 ) -> SpectralEmbedding:
     """Return at most `n_vectors` eigenpairs (a graph of N nodes has N - 1) of a graph with positive weights.
 
-    The graph may have several parts. Memory grows with the edges: beyond 200 nodes the solver is sparse (shift-invert
-    Lanczos, scipy's eigsh).
+    The graph may have several components. Above 200 nodes the solver is sparse (shift-invert Lanczos, scipy's eigsh),
+    so memory grows only with the number of edges.
     """
     check_in_range("n_vectors", n_vectors, 1, np.inf, remedy="Ask for at least one.")
     if weights.shape != (len(edges),) or not np.isfinite(weights).all() or (weights <= 0).any():
@@ -107,7 +107,7 @@ def spectral_embedding(
 def spectral_distance(
     edges: Int32[np.ndarray, "edges 2"], embedding: SpectralEmbedding
 ) -> Float64[np.ndarray, " edges"]:
-    """Return how much the eigenvectors change across each edge, relative to the edge where they change most: 0..1."""
+    """Return the change of the eigenvectors across each edge, relative to the largest change: 0..1."""
     change = abs(embedding.vectors[edges[:, 0]] - embedding.vectors[edges[:, 1]])
     total = (change / np.sqrt(np.maximum(embedding.values, _EQUAL))).sum(1)
     highest: np.ndarray = total / max(total.max(initial=0), np.finfo(np.float64).tiny)
@@ -117,7 +117,7 @@ def spectral_distance(
 def merge_spectral(
     graph: RegionGraph, probability: Float[np.ndarray, " edges"], config: SpectralConfig | None = None
 ) -> MergeTree:
-    """Merge by average linkage over a mixture of each edge's probability and its spectral distance."""
+    """Merge by average linkage over a weighted mean of each edge's probability and spectral distance."""
     config = config or SpectralConfig()
     weights = edge_weights(graph, probability, config.sigma)
     embedding = spectral_embedding(graph.edges, weights, graph.n_nodes, config.eigenvectors)
@@ -136,13 +136,13 @@ def spectral_clusters(
 ) -> Int32[np.ndarray, "height width"]:
     """Partition the superpixels of a hierarchy by k-way normalised cuts of their region adjacency graph.
 
-    A cut of the tree decides each border by itself; spectral clustering weighs all borders of the graph at once. The
-    weight between two neighbours falls with the altitude at which the tree joins them.
+    A cut of the tree decides on each border separately; spectral clustering weighs all borders of the graph together.
+    The weight between two neighbours falls with the altitude at which the tree joins them.
 
     Parameters
     ----------
     hierarchy
-        Hierarchy whose altitudes are probabilities in 0..1, as those of `Model.segment` are.
+        Hierarchy whose altitudes are probabilities in 0..1, such as those from `Model.segment`.
     n_regions
         Number of clusters, 1 to the number of superpixels. If None, the largest gap between eigenvalues decides.
     method
@@ -212,10 +212,10 @@ def _clusters(
 
 
 def _eigengap(values: Float[np.ndarray, " vectors"]) -> int:
-    """Return the number of parts by the largest gap between the logarithms of eigenvalues (0, values...): at least 2.
+    """Return the number of clusters, at least 2, by the largest gap between logarithms of eigenvalues (0, values...).
 
-    On a logarithmic scale: the spectrum inside each part of a planar graph has gaps of its own, but there the
-    eigenvalues do not differ by orders of magnitude.
+    Logarithms are used because the spectrum inside each cluster of a planar graph has gaps too, but its eigenvalues do
+    not differ by orders of magnitude.
 
     >>> _eigengap(np.array([0.01, 0.02, 0.5, 0.9]))
     3
@@ -224,8 +224,8 @@ def _eigengap(values: Float[np.ndarray, " vectors"]) -> int:
 
 
 def _discretize(rows: Float64[np.ndarray, "nodes vectors"]) -> Int64[np.ndarray, " nodes"]:
-    """Return the parts of the rotation that brings unit rows (N, K) closest to indicators (Yu & Shi, 2003)."""
-    # starts from rows that are as orthogonal as can be
+    """Return the clusters from the rotation that brings unit rows (N, K) closest to indicators (Yu & Shi, 2003)."""
+    # start from rows that are as orthogonal as possible
     rotation = np.zeros((rows.shape[1], rows.shape[1]))
     nearness = np.zeros(len(rows))
     chosen = 0
@@ -245,7 +245,7 @@ def _discretize(rows: Float64[np.ndarray, "nodes vectors"]) -> Int64[np.ndarray,
 
 
 def _solve(matrix: csr_array, n_pairs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return at most n_pairs smallest eigenpairs of a connected graph, ascending, the constant one first."""
+    """Return the n_pairs (at most) smallest eigenpairs of a connected graph, ascending, the constant one first."""
     import scipy.sparse.linalg
 
     n = matrix.shape[0]
@@ -258,20 +258,20 @@ def _solve(matrix: csr_array, n_pairs: int) -> tuple[np.ndarray, np.ndarray]:
     if n <= _DENSE or n_pairs >= n - 1:
         values, vectors = scipy.linalg.eigh(laplacian.toarray(), subset_by_index=[0, n_pairs - 1])
     else:
-        # a start of our own: scipy's is random
+        # a fixed start vector, because scipy's default is random
         start = np.cos(np.arange(n))
         values, vectors = scipy.sparse.linalg.eigsh(laplacian.tocsc(), n_pairs, sigma=_SHIFT, v0=start)
         order = np.argsort(values)
         values, vectors = values[order], vectors[:, order]
     vectors = _fix_basis(values, vectors) / root[:, None]
     size = abs(vectors)
-    # rounding must not choose between entries of equal size and opposite signs
+    # scale by the first of the nearly largest entries, so that rounding cannot choose between opposite signs
     largest = vectors[(size >= (1 - 1e-6) * size.max(0)).argmax(0), np.arange(n_pairs)]
     return values.clip(0, 2), vectors / largest
 
 
 def _fix_basis(values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Replace the vectors of equal eigenvalues by a basis that depends on their space alone."""
+    """Replace the vectors of equal eigenvalues by a basis that depends only on the space that they span."""
     import scipy.linalg
 
     fixed = vectors.copy()
@@ -279,7 +279,7 @@ def _fix_basis(values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     for low, high in zip(starts, [*starts[1:], values.size], strict=True):
         if high - low > 1:
             space = vectors[:, low:high]
-            # columns of the projector space @ space.T; which ones, depends on the projector alone
+            # columns of the projector space @ space.T; the choice of columns depends only on the projector
             pivots = scipy.linalg.qr(space.T, mode="r", pivoting=True)[1][: high - low]
             fixed[:, low:high] = np.linalg.qr(space @ space[np.sort(pivots)].T)[0]
     return fixed

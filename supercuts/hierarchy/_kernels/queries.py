@@ -1,4 +1,4 @@
-"""numba kernels of queries: the split order of focused cuts, clicks, unions of nodes, edits."""
+"""Numba kernels of queries: the split order of focused cuts, clicks, unions of nodes, edits."""
 
 import heapq
 
@@ -9,17 +9,17 @@ from supercuts.core.compiled import helper, kernel
 
 @kernel
 def split_by_budget(parents, altitudes, n_leaves, is_inside, is_splittable, n_forced, n_regions, budget):
-    """Return (M,) bool: the merges undone for n_regions, of which round(budget * regions) shall lie inside.
+    """Return the merges (M,) bool to undo for n_regions, with a target of round(budget * n_regions) inside.
 
-    A split adds regions inside or outside, according to its node's children. At each count the kind that is short
-    is taken, the highest altitude first; if no region offers it, one that offers it further below; else the other.
-    The n_forced highest nodes are split first.
+    The children of a node decide whether its split adds regions inside or outside. The n_forced highest nodes are split
+    first. Then, at each count, split a region that adds to the side with too few regions, highest altitude first. If
+    there is none, split one with such a node further below; if there is none either, any region.
     """
     n_nodes = parents.size
     adds_inside = np.zeros(n_nodes, np.int64)
     adds_outside = np.zeros(n_nodes, np.int64)
     for node in range(n_nodes):
-        if node >= n_leaves:  # the region itself goes
+        if node >= n_leaves:  # the split removes the region itself
             adds_inside[node] -= is_inside[node]
             adds_outside[node] -= not is_inside[node]
         if node < n_nodes - 1:
@@ -27,7 +27,7 @@ def split_by_budget(parents, altitudes, n_leaves, is_inside, is_splittable, n_fo
             adds_outside[parents[node]] += not is_inside[node]
     first = np.full(n_nodes, -1, np.int64)  # children as linked lists
     following = np.full(n_nodes, -1, np.int64)
-    offers = np.zeros((n_nodes, 2), np.bool_)  # at or below the node, to add outside and to add inside
+    offers = np.zeros((n_nodes, 2), np.bool_)  # a split at or below the node adds [outside, inside]
     for node in range(n_nodes):
         is_open = node >= n_leaves and is_splittable[node]
         if is_open:
@@ -44,7 +44,7 @@ def split_by_budget(parents, altitudes, n_leaves, is_inside, is_splittable, n_fo
         is_split[node] = True
         inside += adds_inside[node]
         total += adds_inside[node] + adds_outside[node]
-    # by what the split itself adds, and whether the other kind is to be had below
+    # one queue for each side that the split adds to, times whether a split further below adds to the other side
     queues = [[(0.0, np.int64(0)) for _ in range(0)] for _ in range(4)]
     new = np.empty(n_nodes, np.int64)
     n_new = 0
@@ -98,15 +98,16 @@ def _log_add(a, b):
 
 @kernel
 def foreground_of_leaves(parents, mixed, foreground, clicked):
-    """Return (N,) the probability that each leaf is foreground, given the labels clicked: sum-product, O(M).
+    """Return the foreground probability (N,) of each leaf given the labels clicked, by sum-product in O(M).
 
-    mixed (M,): that a node whose parent is mixed is mixed too (a leaf never is). foreground (M,): that it is foreground
-    if it is not mixed; both strictly between 0 and 1. Sums run over logarithms: many clicks make them very small.
+    mixed (M,): probability that a node with a mixed parent is mixed too; leaves never are. foreground (M,): foreground
+    probability of an unmixed node. Both lie strictly between 0 and 1. Sums use logarithms, because many clicks make
+    probabilities very small.
     """
     n_leaves, n_nodes = clicked.size, parents.size
-    has = np.zeros((n_nodes, 2), np.bool_)  # a click for foreground, for background, at or below the node
+    has = np.zeros((n_nodes, 2), np.bool_)  # a foreground or background click at or below the node
     children = np.zeros(n_nodes)  # log of the product of the children's totals
-    whole = np.empty(n_nodes)  # log of what the clicks leave of "foreground, not mixed"
+    whole = np.empty(n_nodes)  # log of P(node is unmixed foreground, clicks below it)
     total = np.empty(n_nodes)
     for node in range(n_nodes):
         pure, beyond = 0.0, -np.inf
@@ -122,8 +123,8 @@ def foreground_of_leaves(parents, mixed, foreground, clicked):
             children[parent] += total[node]
             has[parent, 0] |= has[node, 0]
             has[parent, 1] |= has[node, 1]
-    reached = np.empty(n_nodes)  # that the node and all above it are mixed
-    is_foreground = np.empty(n_nodes)  # that the node or one above it is foreground as a whole
+    reached = np.empty(n_nodes)  # probability that the node and all its ancestors are mixed
+    is_foreground = np.empty(n_nodes)  # probability that the node or an ancestor is unmixed foreground
     for node in range(n_nodes - 1, -1, -1):
         above, share = 0.0, 1.0
         if node < n_nodes - 1:
@@ -137,13 +138,13 @@ def foreground_of_leaves(parents, mixed, foreground, clicked):
 
 @kernel
 def highest_gain(parents, gain, n_leaves, most):
-    """Return the fewest disjoint nodes, 1..most of them, with the highest sum of gains; ascending.
+    """Return the 1..most disjoint nodes with the highest sum of gains, ascending; the fewest nodes if sums are equal.
 
-    Tables hold for each node the highest sum of at most 0, 1, ... nodes below it. A child joins its parent's table as
-    soon as its own is complete, which takes O(N * most) steps in all.
+    The table of a node holds the highest sum of at most 0, 1, ... nodes in its subtree. A child joins its parent's
+    table once its own is complete, which takes O(N * most) steps overall.
     """
     n_nodes = parents.size
-    width = np.zeros(n_nodes, np.int64)  # most nodes that can be chosen below
+    width = np.zeros(n_nodes, np.int64)  # highest number of nodes to choose in the subtree
     for node in range(n_nodes):
         if node < n_leaves:
             width[node] = 1
@@ -153,17 +154,17 @@ def highest_gain(parents, gain, n_leaves, most):
     for node in range(n_nodes):
         width[node] = min(width[node], most)
         start[node + 1] = start[node] + width[node] + 1
-    best = np.zeros(start[-1], np.int64)  # of a budget of 0..width
-    given = np.zeros(2 * start[-1], np.int64)  # of a parent's budget, the child's part; rows as wide as needed
+    best = np.zeros(start[-1], np.int64)  # highest sum for each budget 0..width of each node
+    given = np.zeros(2 * start[-1], np.int64)  # the child's part of each budget of its parent
     given_start = np.zeros(n_nodes, np.int64)
-    used = np.zeros(n_nodes, np.int64)  # width of the children that have joined
+    used = np.zeros(n_nodes, np.int64)  # total width of the children joined so far
     is_whole = np.zeros(start[-1], np.bool_)
     joined = np.empty(most + 1, np.int64)
     end = 0
     for node in range(n_nodes):
         at = start[node]
         for budget in range(1, width[node] + 1):
-            if gain[node] > 0 and gain[node] >= best[at + budget]:  # the whole node rather than as good a part
+            if gain[node] > 0 and gain[node] >= best[at + budget]:  # in a tie, prefer the whole node
                 best[at + budget] = gain[node]
                 is_whole[at + budget] = True
         if node == n_nodes - 1:
@@ -187,7 +188,7 @@ def highest_gain(parents, gain, n_leaves, most):
         end += total + 1
         used[parent] = total
         best[of_parent : of_parent + total + 1] = joined[: total + 1]
-    left = np.zeros(n_nodes, np.int64)  # budget of a node, less that of its children from the last on
+    left = np.zeros(n_nodes, np.int64)  # remaining budget of a node after its visited children
     root = n_nodes - 1
     while left[root] < width[root] and best[start[root] + left[root]] < best[start[root + 1] - 1]:
         left[root] += 1
@@ -207,10 +208,10 @@ FROZEN, FREE, FORCED = 0, 1, 2
 
 @kernel
 def tidy(parents, altitudes, rank, n_leaves, root):
-    """Return parents, altitudes, and the numbers of frozen and of forced nodes, of the tree in order.
+    """Return a valid tree: its parents and altitudes, the number of frozen nodes, and the number of forced nodes.
 
-    Inner nodes with one child go, altitudes are raised to the highest below, and inner nodes are numbered by rank, then
-    altitude, then as they were, every child before its parent. No rank is above its parent's.
+    Inner nodes with one child are removed. Altitudes are raised to the highest one below. Inner nodes are renumbered by
+    rank, then altitude, then old id, children before parents. The rank of a node must not exceed its parent's.
     """
     n_nodes = parents.size
     first = np.full(n_nodes, -1, np.int64)
@@ -229,7 +230,7 @@ def tidy(parents, altitudes, rank, n_leaves, root):
             queue[n_queued] = child
             n_queued += 1
             child = following[child]
-    above = parents.astype(np.int64)  # the nearest ancestor that stays, -1 above the highest
+    above = parents.astype(np.int64)  # nearest ancestor that is kept, -1 if none
     above[root] = -1
     for i in range(1, n_queued):
         node = queue[i]
@@ -237,7 +238,7 @@ def tidy(parents, altitudes, rank, n_leaves, root):
             above[node] = above[above[node]]
     height = altitudes.copy()
     age = np.arange(n_nodes)
-    kept = np.empty(n_nodes, np.int64)  # inner nodes that stay, children first
+    kept = np.empty(n_nodes, np.int64)  # inner nodes that are kept, children first
     n_kept = 0
     for i in range(n_queued - 1, -1, -1):
         node = queue[i]
@@ -250,7 +251,7 @@ def tidy(parents, altitudes, rank, n_leaves, root):
             height[above[node]] = max(height[above[node]], height[node])
             age[above[node]] = max(age[above[node]], age[node])
     kept = kept[:n_kept]
-    # stable sorts, the last one of most weight: where all are equal children stay first
+    # stable sorts, the main key last: if all keys are equal, children stay before parents
     kept = kept[np.argsort(age[kept], kind="mergesort")]
     kept = kept[np.argsort(height[kept], kind="mergesort")]
     kept = kept[np.argsort(rank[kept], kind="mergesort")]

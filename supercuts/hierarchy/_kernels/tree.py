@@ -1,6 +1,6 @@
 """Numba loops over pixels and tree nodes.
 
-Rows are added and copied element by element: an array expression takes numba about two seconds longer to compile.
+Rows are added and copied element by element, because array expressions take about two seconds longer to compile.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ def first_bad_label(labels, n_leaves):
 
 @kernel
 def first_bad_node(parents, altitudes, n_leaves):
-    """Return (reason, node) of the first node that breaks the tree, (VALID, -1) when none does."""
+    """Return (reason, node) for the first invalid node, or (VALID, -1) if all are valid."""
     root = parents.size - 1
     if parents[root] != root:
         return ROOT_HAS_PARENT, root
@@ -46,7 +46,7 @@ def first_bad_node(parents, altitudes, n_leaves):
         if n_children[node] < 2:
             return TOO_FEW_CHILDREN, node
     for node in range(parents.size):
-        if not 0 <= altitudes[node] <= 1:  # the form that also catches NaN
+        if not 0 <= altitudes[node] <= 1:  # written so that NaN fails too
             return NOT_IN_RANGE, node
         if node < n_leaves and altitudes[node] != 0:
             return RAISED_LEAF, node
@@ -57,10 +57,10 @@ def first_bad_node(parents, altitudes, n_leaves):
 
 @kernel
 def number_regions(parents, is_split, n_leaves):
-    """Return the region node per region (R,) and the region per leaf (N,); regions count up with their first leaf."""
+    """Return the node of each region (R,) and the region of each leaf (N,); regions are numbered by first leaf."""
     root = parents.size - 1
     top = np.empty(parents.size, np.int32)
-    is_undone = np.zeros(parents.size, np.bool_)  # split, and so is every ancestor
+    is_undone = np.zeros(parents.size, np.bool_)  # the node and all its ancestors are split
     for node in range(root, -1, -1):  # root first: a parent is final before its children
         if node == root or is_undone[parents[node]]:
             top[node] = node
@@ -82,7 +82,7 @@ def number_regions(parents, is_split, n_leaves):
 
 @kernel
 def smallest_child(parents, areas):
-    """Return the area of each node's smallest child, (M,) int64; the largest int64 at leaves."""
+    """Return the area of each node's smallest child, (M,) int64; leaves get the largest int64."""
     smallest = np.full(parents.size, np.iinfo(np.int64).max, np.int64)
     for node in range(parents.size - 1):
         smallest[parents[node]] = min(smallest[parents[node]], areas[node])
@@ -91,7 +91,7 @@ def smallest_child(parents, areas):
 
 @kernel
 def sum_to_root(parents, leaf_values):
-    """Return (M,) int64: each node's sum over its leaves."""
+    """Return the sum of leaf values below each node, (M,) int64."""
     sums = np.zeros(parents.size, np.int64)
     for leaf in range(leaf_values.size):
         sums[leaf] = leaf_values[leaf]
@@ -102,7 +102,7 @@ def sum_to_root(parents, leaf_values):
 
 @kernel
 def sum_rows_to_root(parents, leaf_rows):
-    """Return (M, K) float64: each node's sums of the rows (N, K) of its leaves."""
+    """Return the sum of leaf rows (N, K) below each node, (M, K) float64."""
     sums = np.zeros((parents.size, leaf_rows.shape[1]))
     for leaf in range(leaf_rows.shape[0]):
         sums[leaf] = leaf_rows[leaf]
@@ -113,7 +113,7 @@ def sum_rows_to_root(parents, leaf_rows):
 
 @kernel
 def count_pixels(labels, n_leaves):
-    """Return (N,) int64 pixels per leaf."""
+    """Return the number of pixels of each leaf, (N,) int64."""
     counts = np.zeros(n_leaves, np.int64)
     for label in labels.ravel():
         if label >= 0:
@@ -123,7 +123,7 @@ def count_pixels(labels, n_leaves):
 
 @kernel
 def measure(labels, parents, n_leaves):
-    """Return area (M,), bbox (M, 4) y0 x0 y1 x1 with exclusive ends, and the sums of y and x (M, 2), all int64."""
+    """Return the areas (M,), boxes (M, 4) y0 x0 y1 x1 with exclusive ends, and sums of y and x (M, 2), all int64."""
     height, width = labels.shape
     area = np.zeros(parents.size, np.int64)
     total = np.zeros((parents.size, 2), np.int64)
@@ -155,7 +155,7 @@ def _extend(bbox, y0, x0, y1, x1):
 
 @kernel
 def mark_descendants(parents, nodes):
-    """Return (M,) bool: the nodes and everything below them."""
+    """Return a mask (M,) of the nodes and all their descendants."""
     is_below = np.zeros(parents.size, np.bool_)
     for node in nodes:
         is_below[node] = True
@@ -178,13 +178,13 @@ def climb(parents, node):
 
 @kernel
 def spread_labels(parents, leaf_areas, leaf_label, n_labels):
-    """Return (N,) labels: -1 leaves take the label that covers most of their lowest labelled ancestor.
+    """Return (N,) labels; leaves without one get the label that covers most of their lowest labelled ancestor.
 
-    leaf_label holds 0..n_labels-1, or -1 without a label; at least one leaf has one.
+    leaf_label is 0..n_labels-1, or -1 for leaves without a label; at least one leaf needs a label.
     """
     n_leaves = leaf_areas.size
     area = np.zeros(parents.size, np.int64)
-    cover = np.zeros((parents.size, n_labels), np.int64)  # pixels per label once the subtree is resolved
+    cover = np.zeros((parents.size, n_labels), np.int64)  # pixels of each label after resolving the subtree
     winner = np.full(parents.size, -1, np.int32)
     for leaf in range(n_leaves):
         area[leaf], winner[leaf] = leaf_areas[leaf], leaf_label[leaf]
@@ -192,7 +192,7 @@ def spread_labels(parents, leaf_areas, leaf_label, n_labels):
         covered, widest = 0, 0
         for label in range(n_labels):
             covered += cover[node, label]
-            if cover[node, label] > cover[node, widest]:  # the lowest label among equals
+            if cover[node, label] > cover[node, widest]:  # ties go to the lowest label
                 widest = label
         if covered > 0:
             winner[node] = widest
@@ -213,7 +213,7 @@ def contour_map(labels, parents, altitudes):
     """Return the (2H+1, 2W+1) float32 map of the altitudes at which neighbouring pixels join; its outer frame is 0."""
     height, width = labels.shape
     contours = np.zeros((2 * height + 1, 2 * width + 1), np.float32)
-    # a direct-mapped memo: pairs that collide overwrite each other and are climbed again, so it never fills up
+    # direct-mapped cache of altitudes: colliding pairs overwrite each other and are recomputed, so it never fills up
     n_slots = 64
     while n_slots < 4 * parents.size:
         n_slots *= 2
@@ -235,12 +235,12 @@ def contour_map(labels, parents, altitudes):
 @helper
 def _joining_altitude(leaf, other, parents, altitudes, known_pair, known_altitude):
     if leaf < 0 or other < 0:
-        return np.float32(1)  # a region ends where pixels are not valid, at every granularity
+        return np.float32(1)  # invalid pixels bound regions at every granularity
     low, high = np.int64(min(leaf, other)), np.int64(max(leaf, other))
     pair = low * parents.size + high
     slot = (low * 40503 + high) & (known_pair.size - 1)
     if known_pair[slot] != pair:
-        while low != high:  # parents[i] > i: the lower id is never above the common ancestor, so it may climb
+        while low != high:  # parents[i] > i: the lower id is below the common ancestor, so it climbs
             if low < high:
                 low = np.int64(parents[low])
             else:
@@ -261,7 +261,7 @@ def _fill_corners(contours):
 
 @kernel
 def flat_components(values):
-    """Join the 8-neighbours that are 0; return a parent pixel of each pixel: a forest for _find."""
+    """Join 8-neighbours that are 0; return the parent element of each element, a forest for _find."""
     height, width = values.shape
     forest = np.arange(height * width)
     for y in range(height):
@@ -276,7 +276,7 @@ def flat_components(values):
 
 @kernel
 def number_leaves(forest, height, width):
-    """Return the component (height, width) of each pixel, 0..N-1 in reading order; pixels have odd indices."""
+    """Return the component (height, width) of each pixel, 0..N-1 in scan order, N, and the component of each root."""
     n_columns = 2 * width + 1
     number = np.full(forest.size, -1, np.int64)
     labels = np.empty((height, width), np.int32)
@@ -293,9 +293,9 @@ def number_leaves(forest, height, width):
 
 @kernel
 def merge_across(values, rising, forest, node, n_leaves, parents, altitudes):
-    """Flood the contour elements in rising order; write a tree node wherever two nodes meet; return the node count.
+    """Flood the contour elements in rising order, write a tree node when two nodes meet; return the number of nodes.
 
-    rising: flat indices of the elements above 0. node: the tree node of each component's root pixel, or -1.
+    rising: flat indices of the elements above 0. node: tree node of each component's root element, or -1.
     """
     height, width = values.shape
     flat = values.ravel()
@@ -327,7 +327,7 @@ def merge_across(values, rising, forest, node, n_leaves, parents, altitudes):
 
 @helper
 def _join(forest, a, b):
-    """Join two components and return the root of the result, the lower of both roots."""
+    """Join two components and return the new root, the lower of the two roots."""
     a, b = _find(forest, a), _find(forest, b)
     low, high = min(a, b), max(a, b)
     forest[high] = low

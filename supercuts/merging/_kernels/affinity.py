@@ -1,6 +1,6 @@
-"""numba kernels of merging by learned affinity: features of a pair of regions, a perceptron, the merging itself.
+"""Numba kernels of merging by learned affinity: features of a pair of regions, perceptrons, and the merging itself.
 
-Rows are added and copied element by element: an array expression takes numba seconds longer to compile.
+Rows are added and copied element by element, because array expressions take seconds longer to compile.
 """
 
 import numpy as np
@@ -8,8 +8,8 @@ import numpy as np
 from supercuts.core.compiled import allocating_helper, helper, kernel
 from supercuts.merging._kernels.agglomerative import _absorb, _link, _pop, _push, _sift_down, _size_factor
 
-MOST_DEVIATIONS = 6.0  # features are cut off so far from their mean: a few borders are very unlike all others
-_LEAST_VARIANCE = 4.0  # of a band, in squared units of Lab: flat regions are not infinitely far apart
+MOST_DEVIATIONS = 6.0  # normalised features are clipped to plus or minus this, because a few borders are extreme
+_LEAST_VARIANCE = 4.0  # squared Lab units; added to a band's variances, so that distances of flat regions are finite
 
 
 @helper
@@ -20,7 +20,7 @@ def _logit(p):
 
 @helper
 def _compare_embeddings(one, other, at, size, out, k):
-    """Write how far apart the means of an embedding are and how wide it spreads in each region; return the next k."""
+    """Write the distance of an embedding's means and its spread in each region to out[k:]; return the next k."""
     squared = 0.0
     spread_one, spread_other = one[at + size] / one[0], other[at + size] / other[0]
     for c in range(size):
@@ -37,7 +37,7 @@ def _compare_embeddings(one, other, at, size, out, k):
 
 @helper
 def _describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
-    """Write the features of the pair of regions a, b (affinity.feature_names) that border `edge` separates."""
+    """Write the features (affinity.feature_names) of regions a and b, which share border `edge`."""
     one, other, border = nodes[a], nodes[b], edges[edge]
     area_one, area_other, length = one[0], other[0], border[0]
     mean = border[1] / length
@@ -99,10 +99,10 @@ def _describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out)
 
 @helper
 def _add_layer(row, weights, values):
-    """Add what a layer with weights (I, J) makes of values (I,) to row (J,), input by input."""
+    """Add the product of values (I,) and weights (I, J) to row (J,)."""
     n = values.size
     i = 0
-    while i + 8 <= n:  # at once, between which the row stays in registers
+    while i + 8 <= n:  # eight inputs at once, so that the row stays in registers
         a, b, c, d = values[i], values[i + 1], values[i + 2], values[i + 3]
         e, f, g, h = values[i + 4], values[i + 5], values[i + 6], values[i + 7]
         for j in range(row.size):
@@ -123,10 +123,10 @@ def _rectify(row):
 
 @helper
 def _separation(x, mean, scale, first, second, last, seen, hidden):
-    """Return the probability that people separate a pair with features x (F,): the mean logit of M perceptrons.
+    """Return the probability that annotators separate a pair with features x (F,): the mean logit of M perceptrons.
 
-    first (F + 1, M * H), second (M, H + 1, H), last (M, H + 1); the last row of each holds the biases. The first layer
-    is one for all perceptrons. seen (F,) and hidden (2, M * H) are written over.
+    first (F + 1, M * H), second (M, H + 1, H), last (M, H + 1); the last row of each holds the biases. first holds the
+    first layers of all perceptrons side by side. seen (F,) and hidden (2, M * H) are scratch.
     """
     n_features, width = x.size, last.shape[1] - 1
     for i in range(n_features):
@@ -150,7 +150,7 @@ def _separation(x, mean, scale, first, second, last, seen, hidden):
 
 @allocating_helper
 def _side_by_side(first):
-    """Return first layers (M, F, H) as one layer (F, M * H)."""
+    """Return the first layers (M, F, H) of all perceptrons as one layer (F, M * H)."""
     n, n_inputs, width = first.shape
     layer = np.empty((n_inputs, n * width), np.float32)
     for m in range(n):
@@ -169,7 +169,7 @@ def describe_edges(pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
 
 @kernel
 def separate_edges(features, weights):
-    """Return the probability of each row of features (E, F)."""
+    """Return the probability of separation for each row of features (E, F)."""
     mean, scale, first, second, last = weights
     layer = _side_by_side(first)
     normal, hidden = np.empty(mean.size, np.float32), np.empty((2, layer.shape[1]), np.float32)
@@ -181,8 +181,8 @@ def separate_edges(features, weights):
 
 @helper
 def _compact(keys, ids, size, is_alive, current):
-    """Drop entries that are out of date and restore the heap; return how many are left."""
-    left = size - size  # a plain 0 is a type of its own, for which numba compiles all that is called once more
+    """Drop outdated entries and restore the heap; return the number of entries left."""
+    left = size - size  # a literal 0 has its own type, for which numba would compile all called helpers again
     for i in range(size):
         if is_alive[ids[i]] and keys[i] == current[ids[i]]:
             keys[left], ids[left] = keys[i], ids[i]
@@ -196,15 +196,15 @@ def _compact(keys, ids, size, is_alive, current):
 def agglomerate(
     pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, weights, reference_area, exponent, growth, seen, seen_nodes
 ):
-    """Merge the pair of lowest key until one region (of each part of the graph) is left.
+    """Merge the pair with the lowest key until one region is left in each component of the graph.
 
-    key = probability that people separate the pair * min(1, smaller area / reference_area) ** exponent. After a merge
-    the borders of the new region are judged again: all that became longer, and those of which the two areas together
-    are more than `growth` times what they were when it was judged last, so a large region that swallows crumbs is not
-    described anew for each.
-    nodes, edges and bbox are used up. The features of the first judgements are written to seen (S, F), and the tree
-    nodes judged to seen_nodes (S, 2).
-    Returns merges (M, 2) of node ids (merge k makes node N + k), the keys (M,), and the number of judgements.
+    key = probability that annotators separate the pair * min(1, smaller area / reference_area) ** exponent. After a
+    merge, borders of the new region are judged again if they became longer, or if the total area of their two regions
+    exceeds `growth` times its value at the last judgement. A large region is thus not described again for each tiny
+    region that it absorbs.
+    nodes, edges and bbox are overwritten. Writes the features of the first judgements to seen (S, F) and their tree
+    nodes to seen_nodes (S, 2).
+    Returns merges (M, 2) of node ids (merge k creates node N + k), the keys (M,), and the number of judgements.
     """
     mean, scale, first, second, last = weights
     n_nodes, n_edges = nodes.shape[0], pairs.shape[0]
@@ -264,7 +264,7 @@ def agglomerate(
         done += 1
         for k in range(nodes.shape[1]):
             nodes[keep, k] += nodes[gone, k]
-        nodes[keep, 1] -= 2 * edges[edge, 0]  # the common border is inside now
+        nodes[keep, 1] -= 2 * edges[edge, 0]  # the common border leaves both perimeters
         nodes[keep, 2] -= 2 * edges[edge, 1]
         for i in range(2):
             bbox[keep, i] = min(bbox[keep, i], bbox[gone, i])
@@ -282,7 +282,7 @@ def agglomerate(
                     due[n_due] = e
                     n_due += 1
                 before = half
-            elif before < 0:  # what is gone is unlinked on the way
+            elif before < 0:  # unlink dead edges while traversing
                 head[keep] = after
             else:
                 following[before] = after

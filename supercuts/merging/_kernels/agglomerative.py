@@ -1,10 +1,10 @@
-"""numba kernel of agglomerative merging: a heap of edges, adjacency lists, a hash table of alive edges.
+"""Numba kernel of agglomerative merging: a heap of edges, adjacency lists, a hash table of alive edges.
 
-Every region keeps a slot. A merge moves the edges of the region with fewer of them to the other's slot, so an edge
+Every region has a slot. A merge moves the edges of the region with fewer edges to the slot of the other, so each edge
 moves O(log E) times; parallel edges become one. Heap entries are never updated in place: an entry is valid while its
 edge is alive and its key is the edge's current key.
 
-Rows are added and copied element by element: an array expression takes numba seconds longer to compile.
+Rows are added and copied element by element, because array expressions take seconds longer to compile.
 """
 
 import numpy as np
@@ -54,7 +54,7 @@ def _sift_down(keys, ids, size, parent):
 @helper
 def _pop(keys, ids, size):
     keys[0], ids[0] = keys[size - 1], ids[size - 1]
-    top = size - size  # a plain 0 is a type of its own, for which numba compiles all that is called once more
+    top = size - size  # a literal 0 has its own type, for which numba would compile all called helpers again
     _sift_down(keys, ids, size - 1, top)
     return size - 1
 
@@ -66,7 +66,7 @@ def _slot_of(key, mask):
 
 @helper
 def _table_find(table_keys, key):
-    """Return the slot that holds key, or the empty slot where it belongs."""
+    """Return the slot of key, or the empty slot to insert it at."""
     mask = table_keys.size - 1
     slot = _slot_of(key, mask)
     while table_keys[slot] != -1 and table_keys[slot] != key:
@@ -76,7 +76,7 @@ def _table_find(table_keys, key):
 
 @helper
 def _table_remove(table_keys, table_values, key):
-    """Remove key and close the gap (linear probing without tombstones: the table never fills up)."""
+    """Remove key and close the gap; linear probing without tombstones, so the table never fills up."""
     mask = table_keys.size - 1
     hole = _table_find(table_keys, key)
     slot = hole
@@ -85,7 +85,7 @@ def _table_remove(table_keys, table_values, key):
         if table_keys[slot] == -1:
             break
         home = _slot_of(table_keys[slot], mask)
-        # move back only what may live in the hole: its home is not cyclically in (hole, slot]
+        # an entry may move back to the hole only if its home is not cyclically in (hole, slot]
         if (slot - home) & mask >= (slot - hole) & mask:
             table_keys[hole] = table_keys[slot]
             table_values[hole] = table_values[slot]
@@ -106,7 +106,7 @@ def _size_factor(area_a, area_b, reference, exponent):
 
 @allocating_helper
 def _link(edges, n_nodes):
-    """Return the adjacency of the slots: ends (E, 2), head, following, degree, is_alive, table keys and values."""
+    """Return the adjacency of slots: ends (E, 2), head, following, degree, is_alive, table keys, table values."""
     n_edges = edges.shape[0]
     ends = edges.astype(np.int64)
     degree = np.empty(n_nodes, np.int64)
@@ -137,9 +137,9 @@ def _link(edges, n_nodes):
 
 @helper
 def _absorb(edge, keep, gone, links, sums, twins):
-    """Move the edges of slot `gone` to `keep`, which `edge` joins; sums (E, K) of edges that become one are added up.
+    """Move the edges of slot `gone` to `keep`, which `edge` joins; add up the sums (E, K) of edges that become one.
 
-    Returns how many edges of `keep` took up another one; their ids are in `twins`, once for each.
+    Returns the number of edges of `keep` that absorbed another one, and writes their ids to `twins`.
     """
     ends, head, following, degree, is_alive, table_keys, table_values = links
     n_nodes = head.size
@@ -156,7 +156,7 @@ def _absorb(edge, keep, gone, links, sums, twins):
             other = ends[e, 1 - s]
             _table_remove(table_keys, table_values, _pair_key(gone, other, n_nodes))
             slot = _table_find(table_keys, _pair_key(keep, other, n_nodes))
-            if table_keys[slot] >= 0:  # keep and gone both touch other: one longer border
+            if table_keys[slot] >= 0:  # keep and gone both touch other, so their borders join
                 twin = table_values[slot]
                 for k in range(sums.shape[1]):
                     sums[twin, k] += sums[e, k]
@@ -177,21 +177,21 @@ def _absorb(edge, keep, gone, links, sums, twins):
 
 @kernel
 def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_target):
-    """Merge the pair of lowest key until n_target regions are left.
+    """Merge the pair with the lowest key until n_target regions are left.
 
-    key = mean weight of the shared border * min(1, smaller area / reference_area) ** exponent: it never falls when
-    areas grow, so a heap entry made earlier is a lower bound and is corrected when it is popped.
-    Returns merges (N - n_target, 2) of node ids (merge k makes node N + k) and the keys (N - n_target,).
+    key = mean weight of the shared border * min(1, smaller area / reference_area) ** exponent. Keys never fall when
+    areas grow, so an older heap entry is a lower bound and is corrected when popped.
+    Returns merges (N - n_target, 2) of node ids (merge k creates node N + k) and the keys (N - n_target,).
     """
     n_nodes, n_edges = areas.size, edges.shape[0]
     links = _link(edges, n_nodes)
     ends, degree, is_alive = links[0], links[3], links[4]
-    sums = np.empty((n_edges, 2), np.float64)  # border length, and weights over it
+    sums = np.empty((n_edges, 2), np.float64)  # border length, and sum of weights along it
     for e in range(n_edges):
         sums[e, 0] = lengths[e]
         sums[e, 1] = weights[e] * sums[e, 0]
     area = areas.astype(np.float64)
-    node_of = np.empty(n_nodes, np.int64)  # tree node that a slot stands for
+    node_of = np.empty(n_nodes, np.int64)  # tree node of each slot
     for i in range(n_nodes):
         node_of[i] = i
     twins = np.empty(n_nodes, np.int64)
@@ -240,7 +240,7 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
 
 @kernel
 def regions_after(merges, n_nodes):
-    """Return the last node that each of the n_nodes leaves belongs to after the merges."""
+    """Return the topmost node above each of the n_nodes leaves after the merges."""
     top = np.empty(n_nodes + merges.shape[0], np.int64)
     for i in range(top.size):
         top[i] = i
@@ -252,6 +252,6 @@ def regions_after(merges, n_nodes):
 
 @kernel
 def cap_at_parents(parents, altitudes):
-    """Lower every altitude that is above its parent's; parents[i] > i."""
+    """Lower every altitude that exceeds its parent's; requires parents[i] > i."""
     for node in range(parents.size - 2, -1, -1):
         altitudes[node] = min(altitudes[node], altitudes[parents[node]])
