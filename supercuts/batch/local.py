@@ -1,7 +1,8 @@
 """Run tasks in worker processes on this machine.
 
-Workers are `python -m supercuts.batch.local`. Unlike multiprocessing's they import nothing of the program that starts
-them, whose __main__ need not be guarded, and they hold no file of it: their stdin ends when it does, however it ends.
+Workers are `python -m supercuts.batch.local`. Unlike those of multiprocessing, they import nothing from the program
+that starts them, so its __main__ needs no guard, and they inherit none of its open files. Their stdin closes when the
+program ends in any way, and they exit.
 """
 
 import faulthandler
@@ -26,9 +27,9 @@ from supercuts.batch.sources import FAILED, Result, Task
 from supercuts.core.errors import SuperCutsError
 from supercuts.core.threads import keep_freed_memory
 
-TRIES = 2  # of a task whose worker dies
+TRIES = 2  # attempts at a task whose worker dies
 DIED = "WorkerDied"
-_STARTS = 3  # of workers in a row that die before they are ready
+_STARTS = 3  # consecutive workers that die before they are ready, after which the batch fails
 _THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -39,7 +40,7 @@ _THREADS = (
 
 
 def physical_cores() -> int:
-    """Return how many cores this process may use, those of hyperthreading and of a container's limit left out."""
+    """Return the number of physical cores available to this process, within the limit of a container."""
     from joblib import cpu_count
 
     return max(1, int(cpu_count(only_physical_cores=True)))
@@ -48,10 +49,10 @@ def physical_cores() -> int:
 def run_local(
     tasks: Iterable[Task], factory: str, arguments: Mapping[str, Any], n_workers: int, threads: int | None = None
 ) -> Iterator[Result]:
-    """Yield the result of each task, in the order in which they end; closing the iterator ends the workers.
+    """Yield the result of each task, in order of completion; closing the iterator ends the workers.
 
-    factory  "module:name", called with the arguments (JSON) once in each worker; it returns a function of a Task
-    threads  of each worker; unless given the cores are shared out, one each if there are fewer
+    factory  "module:name", called with the arguments (JSON) once in each worker; returns a function from Task to Result
+    threads  threads per worker; if None, the cores are divided among the workers, at least one each
     """
     threads = threads or max(1, physical_cores() // n_workers)
     pool = _Pool(factory, arguments, threads)
@@ -76,7 +77,7 @@ def run_local(
 
 
 def _bury(worker: "_Worker", pool: "_Pool", waiting: deque[tuple[Task, int]]) -> Iterator[Result]:
-    """Replace a dead worker; put its task first in the queue, or yield that it failed."""
+    """Replace a dead worker; put its task first in the queue, or yield a failure if its tries are used up."""
     pool.remove(worker)
     if not worker.is_ready:
         pool.failed_starts += 1
@@ -95,16 +96,16 @@ def _bury(worker: "_Worker", pool: "_Pool", waiting: deque[tuple[Task, int]]) ->
 
 
 class _Worker:
-    """A process, the thread that reads its answers, and the task it has, with the number of the try."""
+    """A worker process, the thread that reads its answers, and its current task with the number of the try."""
 
     def __init__(self, order: str, environment: dict[str, str], events: "queue.Queue[tuple[_Worker, bytes | None]]"):
         self.task: tuple[Task, int] | None = None
         self.is_ready = False
         self.is_alive = True
         self.has_ended = False
-        self.last_words = ""  # why it died, as far as can be told
+        self.last_words = ""  # the reason why it died, if known
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
-        # a session of its own: Ctrl-C reaches this process only, which ends the worker by closing its stdin
+        # a separate session: Ctrl-C reaches only this process, which then ends the worker
         self.process = subprocess.Popen(
             [sys.executable, "-m", "supercuts.batch.local"],
             stdin=subprocess.PIPE,
@@ -118,14 +119,14 @@ class _Worker:
         self._reader.start()
 
     def give(self, task: Task, tries: int) -> None:
-        """Let it do a task."""
+        """Send a task to the worker."""
         self.task = (task, tries)
         self._tell(task.to_line())
 
     def end(self) -> None:
-        """End the process, whatever it does, unless it has ended."""
+        """Kill the process unless it has ended; record why it died."""
         self.is_alive = False
-        if self.has_ended:  # it died by itself: wait for its exit code
+        if self.has_ended:  # died without being killed: wait for its exit code
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(1)
         self.process.kill()
@@ -134,7 +135,7 @@ class _Worker:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdout.close()
-        with suppress(BrokenPipeError):  # what was not read yet
+        with suppress(BrokenPipeError):  # closing flushes data that the dead worker did not read
             self.process.stdin.close()
         with self._stderr:
             self._stderr.seek(0)
@@ -150,21 +151,21 @@ class _Worker:
 
     def _tell(self, line: str) -> None:
         assert self.process.stdin is not None
-        with suppress(OSError):  # it is dead, as the end of its answers will tell
+        with suppress(OSError):  # a dead worker: the end of its answers reports it
             self.process.stdin.write(line.encode() + b"\n")
             self.process.stdin.flush()
 
     def _listen(self, events: "queue.Queue[tuple[_Worker, bytes | None]]") -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if line.endswith(b"\n"):  # else it died while it wrote
+            if line.endswith(b"\n"):  # else it died while writing
                 events.put((self, line.strip()))
         self.has_ended = True
         events.put((self, None))
 
 
 class _Pool:
-    """The workers there are; all tell what happens to one queue."""
+    """The running workers, which put their answers and their ends into one queue of events."""
 
     def __init__(self, factory: str, arguments: Mapping[str, Any], threads: int) -> None:
         self.workers: list[_Worker] = []
@@ -177,7 +178,7 @@ class _Pool:
         self.workers.append(_Worker(self._order, self._environment, self._events))
 
     def occupy(self, worker: _Worker, waiting: deque[tuple[Task, int]]) -> None:
-        """Give it the next task; without one end it."""
+        """Give the worker the next task, or end it if there is none."""
         if waiting:
             worker.give(*waiting.popleft())
         else:
@@ -190,10 +191,10 @@ class _Pool:
     def next_event(self) -> tuple[_Worker, bytes | None]:
         while True:
             try:
-                worker, line = self._events.get(timeout=0.5)  # where waiting without end cannot be interrupted
+                worker, line = self._events.get(timeout=0.5)  # an endless wait cannot be interrupted everywhere
             except queue.Empty:
                 continue
-            if worker.is_alive:  # of one that was ended nothing more is wanted
+            if worker.is_alive:  # ignore events of workers that were ended
                 return worker, line
 
     def close(self) -> None:
@@ -202,14 +203,14 @@ class _Pool:
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """Return the environment of a worker: this one's, so many threads for every library, and this package's place."""
+    """Return the environment of a worker: this process's, with thread limits for all libraries and this package."""
     package = str(Path(__file__).resolve().parents[2])
     paths = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), package]
     return {
         **os.environ,
         **dict.fromkeys(_THREADS, str(threads)),
         "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONSAFEPATH": "1",  # -m would look in the current folder first, in which anything may lie
+        "PYTHONSAFEPATH": "1",  # else -m would import from the current folder first, which may contain anything
     }
 
 
@@ -217,7 +218,7 @@ READY = "ready"
 
 
 def serve(lines: "queue.Queue[bytes]", answers: IO[str]) -> None:
-    """Make the work of the first line and do the tasks of the others, for ever."""
+    """Create the work function from the first line, then perform the tasks of the other lines, forever."""
     work = make_work(json.loads(lines.get()))
     print(READY, file=answers, flush=True)
     while True:
@@ -225,7 +226,7 @@ def serve(lines: "queue.Queue[bytes]", answers: IO[str]) -> None:
 
 
 def make_work(order: dict[str, Any]) -> Callable[[Task], Result]:
-    """Return what the factory "module:name" gives for the arguments."""
+    """Return the work function that the factory "module:name" creates from the arguments."""
     module, _, name = order["factory"].partition(":")
     work: Callable[[Task], Result] = getattr(importlib.import_module(module), name)(**order["arguments"])
     return work
@@ -234,19 +235,19 @@ def make_work(order: dict[str, Any]) -> Callable[[Task], Result]:
 def _read_task(lines: "queue.Queue[bytes]") -> None:
     for line in sys.stdin.buffer:
         lines.put(line)
-    # the parent has closed the pipe or is gone; whatever the main thread does is of no use to anyone
+    # the parent has closed the pipe or has ended: nobody needs the main thread's result
     os._exit(0)
 
 
 def serve_stdin() -> None:
     """Serve the process that started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     faulthandler.enable()
     keep_freed_memory()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # a library that prints must not garble the answers
+    os.dup2(2, 1)  # keeps prints of libraries out of the answers
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # os._exit drops what waits to be written
+        sys.stdout.reconfigure(line_buffering=True)  # os._exit drops unflushed output
     lines: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_read_task, args=(lines,), daemon=True).start()
     try:
@@ -254,7 +255,7 @@ def serve_stdin() -> None:
     except Exception:
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(1)  # the interpreter's own end would wait for the thread that reads
+        os._exit(1)  # a normal exit would wait for the reading thread
 
 
 if __name__ == "__main__":

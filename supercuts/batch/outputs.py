@@ -1,4 +1,4 @@
-"""Write the outputs of one image: its hierarchy, pictures of its levels, other programs' formats."""
+"""Segment one image and write its outputs: its hierarchy, pictures of its levels, other programs' formats."""
 
 import errno
 import hashlib
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from supercuts.hierarchy.tree import Hierarchy
 
 
-REGIONS = {"part": 24, "object": 8, "scene": 3}  # finest first; the counts serve models without calibrated levels
+REGIONS = {"part": 24, "object": 8, "scene": 3}  # finest first; region counts for models without calibrated levels
 VIEWS = ("superpixels", *REGIONS)
 ALSO = tuple(name for name in FORMATS if name != "npz")  # formats beside the hierarchy itself
-HIERARCHY = FORMATS["npz"].suffix  # always written, and last
-_LARGE_PIXELS = 4_000_000  # the contours of larger images, 16 bytes a pixel, are drawn of a sample
+HIERARCHY = FORMATS["npz"].suffix  # suffix; always written, and last
+_LARGE_PIXELS = 4_000_000  # larger images draw contours from sampled labels; full contours take 16 bytes a pixel
 
 
 def suffixes(formats: Iterable[str], overlays: bool) -> list[str]:
-    """Return what is added to the name of an image to name its outputs, the hierarchy last."""
+    """Return the suffixes that outputs add to the name of an image, the hierarchy's last."""
     formats = list(formats)
     for name in formats:
         check_choice("--format", name, ALSO)
@@ -51,7 +51,7 @@ def suffixes(formats: Iterable[str], overlays: bool) -> list[str]:
 
 
 def keyword_of(h: "Hierarchy", level: str) -> dict[str, Any]:
-    """Return how to cut at a level; of a model without calibrated levels by number."""
+    """Return the keyword that cuts at a level: its name, or a region count if the model has no calibrated levels."""
     return {"level": level} if level in h.levels else {"regions": min(REGIONS[level], h.n_leaves)}
 
 
@@ -63,16 +63,16 @@ def write_outputs(
     formats: Iterable[str],
     overlays: bool = False,
 ) -> dict[str, Path]:
-    """Write the hierarchy of the image at `path` into an empty folder; return the files by their suffix, it last.
+    """Write the outputs of the image at `path` into an empty folder; return the files by suffix, the hierarchy last.
 
-    overlays: also pictures of its superpixels and levels.
+    If `overlays`, pictures of superpixels and levels are written too.
     """
     written: dict[str, Path] = {}
     if overlays:
         written |= _write_pictures(folder, name, path, h)
     for format in formats:
         suffix = FORMATS[format].suffix
-        # some writers put the file's stem into the file: it is the image's name, whatever the suffix
+        # some writers store the file's stem in the file, so it must be the image's name whatever the suffix
         target = folder / format / f"{name}{Path('x' + suffix).suffix}"
         h.export(target, format=format, like=path if format == "geotiff" else None)
         written[suffix] = target
@@ -88,7 +88,7 @@ def _write_pictures(folder: Path, name: str, path: Path, h: "Hierarchy") -> dict
 
     photo = read_image(path) if h.image is None else h.image
     cuts, written = {}, {f"_{view}.png": folder / f"{name}_{view}.png" for view in (*VIEWS, "overview")}
-    for view in VIEWS:  # one label map at a time: of large images each takes as much memory as the hierarchy
+    for view in VIEWS:  # one label map at a time: each takes as much memory as the hierarchy
         labels = h.labels if view == "superpixels" else h.cut(**keyword_of(h, view))
         write_png(written[f"_{view}.png"], overlay(photo, labels, view))
         cuts[view] = sampled(labels)
@@ -100,14 +100,14 @@ def _write_pictures(folder: Path, name: str, path: Path, h: "Hierarchy") -> dict
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-_SPARE_BYTES = 1 << 16  # writers of other libraries hide the reason; with less space than this it is the disk
+_SPARE_BYTES = 1 << 16  # free space below which a write error means a full disk; some writers hide the reason
 
 
 class Segmenter:
-    """A model and what is to be done with it; the model is loaded once an image needs it."""
+    """Segments images with one model and fixed settings; loads the model when the first image needs it."""
 
     def __init__(self, settings: dict[str, Any], stage: str, device: str = "cpu") -> None:
-        """Take the fields of Settings, as JSON has them."""
+        """Create from the fields of Settings in the form that JSON returns them."""
         bands = settings.get("bands")
         tuples = {"formats": tuple(settings.get("formats", ())), "bands": None if bands is None else tuple(bands)}
         self.settings = Settings(**settings | tuples)
@@ -116,7 +116,7 @@ class Segmenter:
         self._model: Any = None
 
     def __call__(self, task: Task) -> Result:
-        """Do one task; whatever goes wrong is a result."""
+        """Perform one task; return exceptions as results."""
         start = time.perf_counter()
         folder = self.stage / f"{task.number}-{secrets.token_hex(4)}"
         notes: list[str] = []
@@ -135,7 +135,7 @@ class Segmenter:
                 files = self._segment(task, path, folder, mask)
         except Exception as error:  # the other images may still succeed
             status = FULL if is_full(error, self.stage) else FAILED
-            status = UNUSABLE if isinstance(error, MissingDependencyError) else status  # of every image
+            status = UNUSABLE if isinstance(error, MissingDependencyError) else status  # concerns every image
             shutil.rmtree(folder, ignore_errors=True)
             return Result(task.number, status, error=type(error).__name__, message=_message(error, task))
         said = tuple(note.replace(str(path), task.address) for note in notes)  # a fetched file has another path
@@ -165,9 +165,9 @@ class Segmenter:
 
 
 def mask_of(given: str | None, name: str) -> Path | None:
-    """Return the mask of an image whose outputs have a name: the file that is given, or that of its name in a folder.
+    """Return the mask file of an image: `given` itself, or the file called `name` if `given` is a folder.
 
-    Raise InputError if the folder holds none.
+    Raise InputError if the folder holds no such file.
     """
     if given is None or not Path(given).is_dir():
         return None if given is None else Path(given)
@@ -182,7 +182,7 @@ def mask_of(given: str | None, name: str) -> Path | None:
 
 @contextmanager
 def collected(notes: list[str]) -> Iterator[None]:
-    """Add the warnings of images to notes, each once; others are dropped with what a worker prints."""
+    """Add the text of each distinct ImageWarning to notes; other warnings are dropped."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always", ImageWarning)
         try:
@@ -216,12 +216,12 @@ def _message(error: Exception, task: Task) -> str:
 
 @contextmanager
 def _source(task: Task, folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield a local path of the image and the hash of its bytes; what was fetched goes away again."""
+    """Yield a local path of the image and the hash of its bytes; remove a downloaded copy afterwards."""
     try:
         data = read_bytes(task.address) if task.data is None and is_url(task.address) else task.data
         if data is None:
             content = _hash(Path(task.address))
-    except Exception as error:  # clients of web servers and stores raise errors of their own
+    except Exception as error:  # clients of web servers and object stores raise their own types
         reason = getattr(error, "strerror", None) or error
         raise ImageError(
             f"{task.address}: cannot be read ({reason}). Check the address and who may read it."
@@ -230,7 +230,7 @@ def _source(task: Task, folder: Path) -> Iterator[tuple[Path, str]]:
         yield Path(task.address), content
         return
     (folder / "source").mkdir(parents=True)
-    # readers tell some formats by the suffix, and messages name the file
+    # readers identify some formats by suffix, and messages name the file
     path = folder / "source" / PurePosixPath(task.address.split("?")[0]).name
     try:
         path.write_bytes(data)

@@ -13,7 +13,7 @@ from supercuts.core.threads import keep_freed_memory
 
 
 class Actor:
-    """The work of a worker as Ray Data calls it: a batch of lines of one task each."""
+    """Worker as Ray Data calls it, with batches of lines of one task each."""
 
     def __init__(self, factory: str, arguments: Mapping[str, Any]) -> None:
         import ray
@@ -25,7 +25,7 @@ class Actor:
         self.work = make_work({"factory": factory, "arguments": arguments})
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """Return the lines of the results."""
+        """Return the results of a batch as lines."""
         return {"result": [self.work(Task.from_line(str(line))).to_line() for line in batch["task"]]}
 
 
@@ -36,10 +36,10 @@ def run_ray(
     n_workers: int | None = None,
     gpus: float | None = None,
 ) -> Iterator[Result]:
-    """Yield the result of each task, in the order in which they end.
+    """Yield the result of each task, in order of completion.
 
-    n_workers  actors; unless given one for each GPU that Ray knows of, or for each CPU
-    gpus       of each actor; unless given 1 if the cluster has any, else none
+    n_workers  number of actors; if None, one per share of `gpus` in the cluster's GPUs, or without GPUs one per CPU
+    gpus       GPUs per actor; if None, 1 if the cluster has GPUs, else 0
     """
     check_installed(("ray", "pyarrow"), extra="distributed")
     with _cluster():
@@ -55,7 +55,7 @@ def run_ray(
             result = Result.from_line(str(row["result"]))
             del by_number[result.number]
             yield result
-    for task in by_number.values():  # Ray Data leaves out what it tried in vain
+    for task in by_number.values():  # Ray Data omits tasks that failed
         message = f"{task.address}: worker died {TRIES} times, probably out of memory"
         yield Result(task.number, FAILED, error=DIED, message=message)
 
@@ -65,7 +65,7 @@ def _dataset(
 ) -> Any:
     import ray
 
-    # a block a task: a block is what is tried again, and its results come when all of it is done
+    # one task per block: Ray retries whole blocks, and returns results when a whole block is done
     rows = [{"task": task.to_line()} for task in tasks]
     lines = ray.data.from_items(rows, override_num_blocks=len(rows))
     environment = worker_environment(threads)
@@ -75,7 +75,7 @@ def _dataset(
         fn_constructor_args=(factory, dict(arguments)),
         batch_size=1,
         batch_format="numpy",
-        # one task at an actor: those that wait behind one that kills it would count as tried
+        # one task in flight per actor: tasks queued behind one that kills the actor would count as tried
         compute=ray.data.ActorPoolStrategy(size=n_workers, max_tasks_in_flight_per_actor=1),
         num_cpus=threads if not gpus else 1,
         num_gpus=gpus or None,
@@ -87,7 +87,7 @@ def _dataset(
 
 @contextmanager
 def _cluster() -> Iterator[None]:
-    """Connect to the cluster there is (RAY_ADDRESS, `ray start`), else start one here until the block ends."""
+    """Connect to an existing cluster (RAY_ADDRESS, `ray start`), else start a local one until the block ends."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
@@ -96,7 +96,7 @@ def _cluster() -> Iterator[None]:
         ray.init(log_to_driver=False, include_dashboard=False, num_cpus=physical_cores(), logging_level=logging.ERROR)
     context = ray.data.DataContext.get_current()
     before = (context.max_errored_blocks, context.enable_progress_bars)
-    context.max_errored_blocks = -1  # a task that failed for good is left out, the others go on
+    context.max_errored_blocks = -1  # a task that failed all tries is omitted, the others continue
     context.enable_progress_bars = False
     try:
         yield

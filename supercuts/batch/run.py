@@ -29,17 +29,17 @@ from supercuts.images.raster import ReadOptions, check_options
 ENGINES = ("local", "ray")
 FAILURES = "failures.json"
 FACTORY = "supercuts.batch.outputs:Segmenter"
-_IN_MEMORY = "memory://"  # fsspec's files that only their own process sees
+_IN_MEMORY = "memory://"  # fsspec's in-memory files, readable only in this process
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Who does the work.
+    """Engine that runs the tasks.
 
-    workers  processes, or actors; None: as many as there are physical cores, in a cluster as Ray has CPUs or GPUs
-    threads  of each process (local); None: the cores are shared out
-    gpus     of each actor (ray)
-    factory  of the work, "module:name"
+    workers  number of processes or actors; None: one per physical core (local), per GPU or CPU of the cluster (ray)
+    threads  threads per process (local); None: the cores are divided among the processes
+    gpus     GPUs per actor (ray)
+    factory  factory of the work function, "module:name"
     """
 
     name: str = "local"
@@ -49,13 +49,13 @@ class Engine:
     factory: str = FACTORY
 
     def __post_init__(self) -> None:
-        """Refuse an engine that does not exist."""
+        """Raise InputError for an unknown engine or an invalid number of workers."""
         check_choice("engine", self.name, ENGINES)
         if self.workers is not None:
             check_in_range("workers", self.workers, 1, 4096, remedy="Ask for at least one.")
 
     def run(self, tasks: Sequence[Task], settings: Settings, stage: Path) -> Iterator[Result]:
-        """Yield the result of each task as it comes."""
+        """Yield the result of each task, in order of completion."""
         arguments = {"settings": asdict(settings), "stage": str(stage.resolve())}
         if not tasks:
             return iter(())
@@ -68,7 +68,7 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An image that failed, and why."""
+    """An image that failed, with the type and message of the error."""
 
     source: str
     name: str
@@ -78,10 +78,10 @@ class Failure:
 
 @dataclass(slots=True)
 class Report:
-    """What became of the images of a batch, also of one that was stopped.
+    """Outcome of a batch, complete or stopped.
 
-    notes    what was left out or changed when images were read; each names its image
-    stopped  why it did not come to its end; "" if it did
+    notes    warnings about content omitted or changed while reading images; each names its image
+    stopped  reason why the batch stopped early; "" if it completed
     """
 
     total: int
@@ -94,7 +94,7 @@ class Report:
 
     @property
     def remaining(self) -> int:
-        """Return how many were not tried."""
+        """Number of images that were not tried."""
         return self.total - len(self.done) - len(self.unchanged) - len(self.failures)
 
 
@@ -106,9 +106,9 @@ def run_batch(
     force: bool = False,
     on_result: Callable[[Source, Result, Report], None] = lambda *_: None,
 ) -> Report:
-    """Segment all sources into `out` and return what became of them; on_result is told of each as it comes.
+    """Segment all sources into `out` and return a Report; `on_result` is called after each result.
 
-    A full disk and Ctrl-C end the batch early, with a Report that says so; the same call goes on where it stopped.
+    A full disk or Ctrl-C stops the batch early, with the reason in the Report. The same call resumes it.
     """
     settings, engine = settings or Settings(), engine or Engine()
     added = suffixes(settings.formats, settings.overlays)
@@ -147,7 +147,7 @@ def run_batch(
 
 
 def leave_out_outputs(sources: Sequence[Source], out: Path) -> Sequence[Source]:
-    """Return the sources without those in `out`, if it lies in the folder of images; of images in it alone all."""
+    """Return the sources that are not in `out`, which may lie within the folder of images; if all are in it, all."""
     root = out.resolve()
     others = [
         one
@@ -158,7 +158,7 @@ def leave_out_outputs(sources: Sequence[Source], out: Path) -> Sequence[Source]:
 
 
 def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> None:
-    """Refuse outputs that would replace a source, or each other."""
+    """Raise InputError if outputs would overwrite a source or each other, or be read as images by the next run."""
     added = suffixes(settings.formats, settings.overlays)
     if len(set(added)) != len(added):
         raise InputError(f"--format {' '.join(settings.formats)}: one is given twice. Give each once.")
@@ -185,7 +185,7 @@ def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> N
 
 
 class _Stop(Exception):
-    """Why the batch cannot go on."""
+    """Reason why the batch cannot continue."""
 
 
 def _take(result: Result, source: Source, workspace: Workspace, fingerprint: str, report: Report) -> None:
@@ -240,13 +240,13 @@ def _fingerprint(settings: Settings) -> str:
 
 
 def _write_failures(report: Report, out: Path) -> None:
-    """Write the list; without failures remove that of an earlier run."""
+    """Write the list of failures; if there are none, remove the list of an earlier run."""
     path = out / FAILURES
     if not report.failures:
         path.unlink(missing_ok=True)
         return
     try:
         write_json(path, [asdict(failure) for failure in report.failures])
-    except OSError:  # a full disk, which has been said; failures are also in the report
+    except OSError:  # a full disk, if already reported; the report holds the failures too
         if not report.stopped:
             raise

@@ -1,4 +1,4 @@
-"""Find the images of a batch: a file, a folder, a glob, a list in a text file, each local or at any fsspec URL."""
+"""Find the images of a batch: a file, a folder, a glob or a list in a text file, local or at any fsspec URL."""
 
 import base64
 import codecs
@@ -21,18 +21,18 @@ _HEIF = (".heic", ".heif", ".hif")
 _SKIPPED = () if importlib.util.find_spec("pillow_heif") else _HEIF
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", *(() if _SKIPPED else _HEIF))
 LISTS = (".txt", ".lst")
-_MOST_BYTES = 255 - 8  # of a name in a folder, less a number that tells equal names apart
+_MOST_BYTES = 255 - 8  # bytes of a file name, minus room for a number that makes equal names unique
 _NO_TEXT = "the list is no text in UTF-8"
-_WEB = ("http", "https")  # servers rarely list folders, and a ? begins the arguments of an address
+_WEB = ("http", "https")  # servers rarely list folders, and "?" starts the query of a URL
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An image to be segmented.
+    """An image to segment.
 
     address  a local path, or a URL that fsspec reads
-    name     of its outputs below the destination, without suffix; folders are divided by /
-    problem  why it cannot be done, though others can; "" if it can
+    name     name of its outputs below the destination, without suffix; folders are separated by /
+    problem  reason why this image cannot be segmented; "" if it can
     """
 
     address: str
@@ -41,15 +41,15 @@ class Source:
 
 
 def is_url(address: str) -> bool:
-    """Return whether an address names a protocol, as s3://bucket/photo.jpg does."""
+    """Return whether an address starts with a protocol, such as s3://bucket/photo.jpg."""
     return "://" in address
 
 
 def find_sources(given: str) -> list[Source]:
-    """Return the images meant, in the order of their addresses, those of a list in its order.
+    """Return the images that `given` stands for, sorted by address, or in the order of a list.
 
-    Outputs are named by the path below the folder, or below the part of a glob that has no wildcards. In a list each
-    line is a path or URL, relative to the list, which may be followed by a tab and the name of its outputs.
+    Outputs are named by the path below the folder, or below the part of a glob without wildcards. Each line of a list
+    is a path or URL, relative to the list, optionally followed by a tab and the name of its outputs.
     """
     is_list = PurePosixPath(_path_of(given)).suffix.lower() in LISTS
     found = _listed(given) if is_list and not _is_glob(given) else _found(given)
@@ -63,9 +63,9 @@ def find_sources(given: str) -> list[Source]:
 
 
 def check_names(sources: Iterable[Source]) -> None:
-    """Refuse names that leave the destination, and a name that two sources share (whatever the case).
+    """Raise InputError if a name leaves the destination, or if two sources share a name, ignoring case.
 
-    Sources that have a problem are left out.
+    Sources with a problem are ignored.
     """
     seen: dict[str, Source] = {}
     for source in sources:
@@ -82,8 +82,8 @@ def check_names(sources: Iterable[Source]) -> None:
 
 
 def _problem(source: Source) -> str:
-    """Return why a name cannot be that of outputs, "" if it can."""
-    # a name that begins with a dot could be the batch's own folder, and is hidden from whoever looks for it
+    """Return the reason why the name cannot be used for outputs, or "" if it can."""
+    # a name that starts with a dot is hidden and could be the batch's own folder
     is_usable = all(part and not part.startswith(".") for part in source.name.split("/"))
     if is_usable and "\\" not in source.name and "\0" not in source.address + source.name:
         return ""
@@ -91,7 +91,7 @@ def _problem(source: Source) -> str:
 
 
 def warn_of_skipped(paths: Iterable[str]) -> None:
-    """Warn of images in a folder that would be read if another package were there."""
+    """Warn about images that are skipped because an optional package is not installed."""
     skipped = [path for path in paths if PurePosixPath(path).suffix.lower() in _SKIPPED]
     if skipped:
         more = f" and {len(skipped) - 1} more like it" if len(skipped) > 1 else ""
@@ -103,7 +103,7 @@ def warn_of_skipped(paths: Iterable[str]) -> None:
 
 
 def fitting(name: str, suffixes: Iterable[str]) -> str:
-    """Return a name of outputs that file systems take with any of these suffixes: a longer one is cut and told apart.
+    """Return a name of outputs that fits file systems with all suffixes; too long names are cut and get a hash.
 
     >>> len(fitting("x" * 251, ["_overview.png"]))
     234
@@ -122,7 +122,7 @@ def filesystem(address: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of an address and its path there."""
     import fsspec
 
-    if not is_url(address):  # a path as it is: fsspec would take "~" for the home and "::" for a file in another
+    if not is_url(address):  # fsspec would interpret "~" as the home folder and "::" as a nested file
         return fsspec.filesystem("file"), os.path.abspath(address)  # noqa: PTH100 (a path keeps its links)
     protocol = address.split("://", 1)[0]
     try:
@@ -148,13 +148,13 @@ def _what_is_missing(protocol: str, error: ImportError) -> str:
     from fsspec.registry import known_implementations
 
     home = known_implementations.get(protocol, {}).get("class", "").split(".")[0]
-    # what fsspec itself implements needs another package, which its own message names
+    # protocols within fsspec need another package, which the error names
     package = (error.name or "").split(".")[0] if home in ("", "fsspec") else home
     return f"{protocol}:// needs a package: pip install {package}." if package else f"{protocol}:// needs: {error}."
 
 
 def _path_of(address: str) -> str:
-    """Return an address without what does not belong to the path: on the web, arguments behind ?."""
+    """Return the path of an address; for web addresses without the query after "?"."""
     if address.startswith(tuple(f"{protocol}://" for protocol in _WEB)):
         return unquote(urlsplit(address).path)
     return address
@@ -169,7 +169,7 @@ def _found(given: str) -> list[Source]:
     path_there = path.rstrip("/") or "/"
     is_image = PurePosixPath(_path_of(given)).suffix.lower() in SUFFIXES
     if is_url(given) and is_image and not _is_glob(given):
-        return [Source(given, PurePosixPath(_path_of(given)).stem)]  # the server need not tell what kind it is
+        return [Source(given, PurePosixPath(_path_of(given)).stem)]  # the server may not report its type
     if files.isdir(path):
         root, paths = path_there, files.find(path)
     elif files.isfile(path):
@@ -218,11 +218,11 @@ def _of_line(line: str, here: str) -> Source:
     address, _, name = (part.strip() for part in line.partition("\t"))
     path = PurePosixPath(_path_of(address).replace("\\", "/"))
     is_absolute = is_url(address) or Path(address).is_absolute()
-    # folders are kept of what lies below the list
+    # names keep the folders of images below the list's folder
     is_elsewhere = is_absolute or ".." in path.parts or not path.name
     default = path.stem if is_elsewhere else path.with_suffix("").as_posix()
     address = address if is_absolute or not here else f"{here}/{address}"
-    if "\\" in address and not is_url(address) and not _is_file(address):  # a list that was written on Windows
+    if "\\" in address and not is_url(address) and not _is_file(address):  # a list written on Windows
         address = address.replace("\\", "/")
     source = Source(address, name or default)
     problem = _problem(source)
@@ -234,14 +234,14 @@ def _of_line(line: str, here: str) -> Source:
 def _is_file(address: str) -> bool:
     try:
         return Path(address).is_file()
-    except (OSError, ValueError):  # too long, or a NUL in it
+    except (OSError, ValueError):  # too long, or contains NUL
         return False
 
 
 def _decoded(content: bytes) -> str:
-    """Return the text of a list: UTF-16 with its mark, as Windows' shell writes it, else UTF-8.
+    """Return the text of a list: UTF-16 if it has a byte order mark, as Windows' shell writes it, else UTF-8.
 
-    Bytes that are no UTF-8 stay, because file names may hold them.
+    Bytes that are not UTF-8 are kept, because file names may contain them.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", "replace")
@@ -249,17 +249,17 @@ def _decoded(content: bytes) -> str:
 
 
 DONE, UNCHANGED, FAILED = "done", "unchanged", "failed"
-READING = ("mask", "bands", "axes", "page", "stretch")  # fields of Settings that say how an image is read
-FULL, UNUSABLE = "full", "unusable"  # these stop the batch: the disk, or a model that no worker can load
+READING = ("mask", "bands", "axes", "page", "stretch")  # fields of Settings that control reading
+FULL, UNUSABLE = "full", "unusable"  # these stop the batch: a full disk, or a model that no worker can load
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How every image is segmented and what is written of it.
+    """Options of segmentation and outputs, the same for every image.
 
-    formats  of supercuts.batch.outputs, besides the hierarchy
-    mask     a file for all images, or a folder with one for each, called as its outputs are
-    bands, axes, page, stretch  as Model.segment takes them
+    formats  output formats of supercuts.batch.outputs, in addition to the hierarchy
+    mask     one mask file for all images, or a folder with one per image, named like its outputs
+    bands, axes, page, stretch  arguments of Model.segment
     """
 
     model: str = "compact"
@@ -275,16 +275,16 @@ class Settings:
     stretch: str | None = None
 
     def fingerprint(self, weights: str, format_version: int) -> str:
-        """Return the hash of all that decides the outputs of an image; weights: the hash of the model's file.
+        """Return the hash of everything that determines an image's outputs; `weights` is the hash of the model's file.
 
         >>> Settings(formats=("svg", "html")).fingerprint("", 1) == Settings(formats=("html", "svg")).fingerprint("", 1)
         True
         """
         given = asdict(self)
-        # options that are not given leave the hash as it was before they existed
+        # unset options are left out, so that the hash equals that of versions before they existed
         kept = {name: value for name, value in given.items() if name not in READING or value is not None}
         values = kept | {
-            "model": weights,  # not its name: a file may be another one tomorrow
+            "model": weights,  # not the model's name: the file behind it may change
             "formats": sorted(set(self.formats)),
             "format_version": format_version,
         }
@@ -293,10 +293,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One image to do.
+    """One image to process.
 
-    known  the hash of the source whose outputs are there already; None: whatever it is, it is done
-    data   the source's bytes, if only this process can read them
+    known  hash of the source whose outputs exist already; None: process the image unconditionally
+    data   bytes of the source, if only this process can read them
     """
 
     number: int
@@ -312,21 +312,21 @@ class Task:
 
     @classmethod
     def from_line(cls, line: str | bytes) -> "Task":
-        """Return the task of a line."""
+        """Return the task that a line encodes."""
         number, address, name, known, data = json.loads(line)
         return cls(number, address, name, known, None if data is None else base64.b64decode(data))
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a task.
+    """Outcome of a task.
 
-    status          done, unchanged, failed; full or unusable, which concern all
-    content         the hash of the source
-    folder          below the stage, that holds what was written; the parent removes it
-    files           by suffix, in the order in which they are to be put in place: paths below the folder
-    error, message  the class of what was raised, and what it says
-    notes           what was left out or changed when the image was read
+    status          done, unchanged or failed; full or unusable, which stop the batch
+    content         hash of the source
+    folder          folder below the stage with the written files; the parent removes it
+    files           paths below the folder by suffix, in the order in which to move them into place
+    error, message  class name and message of the exception
+    notes           warnings about content omitted or changed while reading the image
     """
 
     number: int
@@ -345,6 +345,6 @@ class Result:
 
     @classmethod
     def from_line(cls, line: str | bytes) -> "Result":
-        """Return the result of a line."""
+        """Return the result that a line encodes."""
         values: dict[str, Any] = json.loads(line)
         return cls(**values | {"notes": tuple(values["notes"])})

@@ -1,10 +1,10 @@
-"""The destination of a batch: its lock, its journal of finished images, and moving outputs into place.
+"""Manage the destination of a batch: lock it, record finished images in a journal, move outputs into place.
 
-    DST/.supercuts-batch/lock            held by the one process that may write
-    DST/.supercuts-batch/journal.jsonl   what is done
-    DST/.supercuts-batch/stage/          what workers write; emptied at each start and end
+    DST/.supercuts-batch/lock            held by the only process that may write
+    DST/.supercuts-batch/journal.jsonl   finished images
+    DST/.supercuts-batch/stage/          files written by workers; emptied at each start and end
 
-Only the parent puts files in place, by renaming. A worker that outlives its parent for a moment can harm nothing.
+Only the parent process moves files into place, by renaming, so a worker that outlives its parent does no harm.
 """
 
 import errno
@@ -27,11 +27,11 @@ JOURNAL_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An image that is done.
+    """A finished image.
 
-    content   the hash of the source
-    settings  the hash of all that decides the outputs
-    files     bytes of each output, by its path below the destination; -1: a folder
+    content   hash of the source
+    settings  hash of everything that determines the outputs
+    files     size in bytes of each output, by its path below the destination; -1: a folder
     """
 
     name: str
@@ -39,36 +39,36 @@ class Record:
     content: str
     settings: str
     files: dict[str, int]
-    version: str  # of supercuts, for whoever reads the file
+    version: str  # version of supercuts, for information only
 
 
 class Journal:
-    """The records of a file, which may be missing; one process at a time may add to it."""
+    """Records in a file, which may be missing; only one process at a time may add to it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records = _read(path)
 
     def add(self, record: Record) -> None:
-        """Record that an image is done."""
+        """Record that an image is finished."""
         self._append({"done": asdict(record)})
         self.records[record.name] = record
 
     def forget(self, name: str) -> None:
-        """Record that an image's outputs are about to change; until it is done anew nothing is known of them."""
+        """Record that an image's outputs are about to change; they count as missing until it is finished again."""
         self._append({"redo": name})
         self.records.pop(name, None)
 
     def _append(self, entry: dict[str, object]) -> None:
         text = json.dumps({"v": JOURNAL_VERSION, **entry}, ensure_ascii=False)
-        line = text.encode("utf-8", "backslashreplace") + b"\n"  # names that are no UTF-8 as JSON's escapes
+        line = text.encode("utf-8", "backslashreplace") + b"\n"  # names that are not UTF-8 become JSON escapes
         with self.path.open("ab+", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             if end:
                 file.seek(end - 1)
-                if file.read(1) != b"\n":  # a line that was cut short must not swallow this one
+                if file.read(1) != b"\n":  # a truncated line must not swallow this one
                     line = b"\n" + line
-            # one write: another process that reads sees all of a line or, rarely, a part, which it skips
+            # one write: a concurrent reader gets the whole line or, rarely, a part, which it skips
             if file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, "No space left on device", str(self.path))
 
@@ -85,7 +85,7 @@ def _read(path: Path) -> dict[str, Record]:
             else:
                 record = Record(**entry["done"])
                 records[record.name] = record
-        except (ValueError, KeyError, TypeError):  # cut short, or damaged: its image is done again
+        except (ValueError, KeyError, TypeError):  # a truncated or damaged line: its image is processed again
             continue
     return records
 
@@ -95,7 +95,7 @@ _A_FOLDER = -1
 
 
 class Workspace:
-    """A destination that this process alone may write to; made by `open_workspace`."""
+    """Destination that only this process may write to; created by `open_workspace`."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -103,14 +103,14 @@ class Workspace:
         self.journal = Journal(out / FOLDER / "journal.jsonl")
 
     def known(self, name: str, settings: str) -> str | None:
-        """Return the hash of the source whose outputs are there, whole and of these settings; else None."""
+        """Return the hash of the source if its outputs exist with these settings and unchanged sizes, else None."""
         record = self.journal.records.get(name)
         if record is None or record.settings != settings:
             return None
         return record.content if all(_size(self.out / file) == size for file, size in record.files.items()) else None
 
     def commit(self, name: str, source: str, settings: str, result: Result) -> None:
-        """Put the files of a result in place and record them; a kill in between leaves the image to be done again."""
+        """Move the files of a result into place and record them; after a kill in between, the image is redone."""
         before = self.journal.records.get(name)
         if before is not None:
             self.journal.forget(name)
@@ -124,18 +124,18 @@ class Workspace:
             files[target] = size
             _put(folder / staged, self.out / target, folder / "old")
         for file in (before.files if before else {}).keys() - files.keys():
-            _remove_own(self.out / file, (before.files if before else {})[file])  # of settings that are no more
+            _remove_own(self.out / file, (before.files if before else {})[file])  # output of earlier settings
         self.journal.add(Record(name, source, result.content, settings, files, package_version()))
         shutil.rmtree(folder, ignore_errors=True)
 
     def clean(self) -> None:
-        """Remove what workers left in the stage."""
+        """Remove the files that workers left in the stage."""
         shutil.rmtree(self.stage, ignore_errors=True)
 
 
 @contextmanager
 def open_workspace(out: Path) -> Iterator[Workspace]:
-    """Lock a destination, which is created, for this process; clean up after one that was killed, and at the end."""
+    """Create and lock a destination for this process; remove files of killed workers at the start and at the end."""
     try:
         (out / FOLDER).mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / FOLDER / "lock", timeout=0)
@@ -158,14 +158,14 @@ def open_workspace(out: Path) -> Iterator[Workspace]:
 
 def _put(staged: Path, target: Path, old: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir() and not target.is_symlink():  # a folder is not replaced by renaming
+    if target.is_dir() and not target.is_symlink():  # renaming cannot replace a folder
         old.mkdir(exist_ok=True)
         target.rename(old / PurePosixPath(target.name))
     staged.replace(target)
 
 
 def _size(path: Path) -> int | None:
-    """Return the size of a file, -1 for a folder, None if there is nothing."""
+    """Return the size of a file, -1 for a folder, None if the path does not exist."""
     try:
         return _A_FOLDER if path.is_dir() else path.stat().st_size
     except OSError:
@@ -173,7 +173,7 @@ def _size(path: Path) -> int | None:
 
 
 def _remove_own(path: Path, size: int) -> None:
-    if _size(path) != size:  # somebody changed it since
+    if _size(path) != size:  # changed since by someone else
         return
     if size == _A_FOLDER:
         shutil.rmtree(path, ignore_errors=True)
