@@ -30,26 +30,26 @@ from supercuts.metrics.objects import (
 )
 from supercuts.objects.result import Objects, Parts
 
-N_UNITED = 3  # nodes that best_union may join
+N_UNITED = 3  # maximum number of nodes in a union
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NodeLimits:
-    """The best Jaccard index with one mask that a selection of nodes can reach: bounds of every object mask."""
+    """The best Jaccard indices of tree nodes with one mask: upper bounds for every predicted object mask."""
 
     best_node: float
-    best_union: float  # of at most N_UNITED nodes
+    best_union: float  # index of the best union of at most N_UNITED nodes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectScores:
     """Scores of one image, in 0..1; None where the dataset has no masks, no boxes, or this image no object.
 
-    iou, accuracy  of the mask of all objects found with that of all true ones
+    iou, accuracy  agreement of the mask of all predicted objects with that of all true ones
     f_beta_curve   (255,) F-beta of the soft mask at thresholds k/255
-    box_iou        best IoU of the box of the first object with any true box: the object is localised from 0.5 on
-    limits         of the tree, for the mask of all true objects; None where objects were not sought on a tree
-    n_objects      objects found
+    box_iou        best IoU of the first object's box with any true box; from 0.5 on, the object is localised
+    limits         upper bounds of the tree for the mask of all true objects; None without a tree
+    n_objects      number of predicted objects
     """
 
     iou: float | None
@@ -61,7 +61,7 @@ class ObjectScores:
 
 
 def score_objects(found: Objects, truth: ObjectTruth, hierarchy: Hierarchy | None) -> ObjectScores:
-    """Score what was found in one image."""
+    """Score the objects predicted in one image."""
     mask = truth.mask
     if mask is not None:
         check_same_image(mask.shape, found.saliency.shape)
@@ -77,7 +77,7 @@ def score_objects(found: Objects, truth: ObjectTruth, hierarchy: Hierarchy | Non
 
 
 def limits_of(hierarchy: Hierarchy, mask: Bool[np.ndarray, "height width"]) -> NodeLimits:
-    """Return how well one node, and at most three nodes together, can match a mask that is not empty.
+    """Return the best Jaccard index of one node, and of a union of at most three, with a mask that is not empty.
 
     >>> h = Hierarchy(
     ...     labels=np.array([[0, 1, 2]], np.int32),
@@ -105,10 +105,10 @@ def _best_union_jaccard(inside: np.ndarray, areas: np.ndarray, parents: np.ndarr
 
 
 def summarise_objects(scores: Sequence[ObjectScores]) -> dict[str, float]:
-    """Return the figures over images by name; NaN where no image has what a figure is of.
+    """Return the figures over images by name; a figure is NaN if no image has the score that it summarises.
 
-    Means over images, but F-beta: curves are averaged first, then the best threshold is taken. An image whose true
-    mask is empty has no node to be matched and counts in no limit.
+    Figures are means over images. Only for F-beta, curves are averaged before the best threshold is taken. Images with
+    an empty true mask have no limits and are left out of those means.
     """
     curves = [one.f_beta_curve for one in scores if one.f_beta_curve is not None]
     hits = [one.box_iou >= MIN_IOU for one in scores if one.box_iou is not None]
@@ -126,7 +126,7 @@ def summarise_objects(scores: Sequence[ObjectScores]) -> dict[str, float]:
 
 
 def mean(values: Sequence[float | None]) -> float:
-    """Return the mean of those that are not None; NaN of none.
+    """Return the mean of the values that are not None; NaN if there are none.
 
     >>> mean([1.0, None, 2.0])
     1.5
@@ -136,7 +136,7 @@ def mean(values: Sequence[float | None]) -> float:
 
 
 def check_same_image(truth: tuple[int, ...], predicted: tuple[int, ...]) -> None:
-    """Refuse an annotation of another size than the image."""
+    """Raise InputError if an annotation and its image differ in size."""
     if truth != predicted:
         raise InputError(
             f"the annotation is {truth}, the image {predicted} (rows, columns). The two files belong to different "
@@ -146,12 +146,12 @@ def check_same_image(truth: tuple[int, ...], predicted: tuple[int, ...]) -> None
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeypointLabels:
-    """What was found at the V visible keypoints of one image.
+    """True and predicted labels of the V visible keypoints of one image.
 
-    parts  (V,) int64  the keypoint's part, 0..P-1
-    full   (V,) int64  the label in the whole image, 0 background
-    fg     (V,) int64  the nearest part in the image cropped to the object's box
-    nmi    float       of full with parts, in this image alone
+    parts  (V,) int64  true part of the keypoint, 0..P-1
+    full   (V,) int64  predicted label in the whole image, 0 for background
+    fg     (V,) int64  nearest predicted part in the image cropped to the object's box
+    nmi    float       NMI of full and parts in this image alone
     """
 
     parts: np.ndarray
@@ -162,15 +162,15 @@ class KeypointLabels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartScores:
-    """Scores of one image, in 0..1; None where the dataset does not say.
+    """Scores of one image, in 0..1; None where the dataset lacks the annotation.
 
-    names          P of them       of the true parts
+    names          P strings       names of the true parts
     best_node      (P,) float64    Jaccard index of each true part with the best node of the tree; None: no regions
-    matched_iou    (P,) float64    with the part found for it: pairs are one to one and of the highest sum, 0 without
-    object_iou     float           of the object found and the union of the true parts
-    object_limits  NodeLimits      of the tree, for that union
-    nested         float           share of the parts found that lie in the object found with every pixel
-    n_parts        int             parts found
+    matched_iou    (P,) float64    IoU of each true part with its match, one to one, of highest total; 0 if unmatched
+    object_iou     float           IoU of the predicted object and the union of the true parts
+    object_limits  NodeLimits      upper bounds of the tree for that union
+    nested         float           share of the predicted parts that lie entirely within the predicted object
+    n_parts        int             number of predicted parts
     keypoints      KeypointLabels
     """
 
@@ -187,7 +187,7 @@ class PartScores:
 def score_parts(
     parts: Parts, objects: Objects, truth: PartTruth, hierarchy: Hierarchy, in_box: Parts | None = None
 ) -> PartScores:
-    """Score what was found in one image; in_box: in the image cropped to the true box, for keypoints."""
+    """Score the parts predicted in one image; in_box: those predicted in its crop to the true box, for keypoints."""
     check_same_image(objects.saliency.shape, parts.labels.shape)
     nested, n_parts = share_nested(parts.labels, objects.mask), int(parts.object_of.size)
     keypoints = None if in_box is None else keypoint_labels(parts, in_box, truth)
@@ -211,7 +211,7 @@ def score_parts(
 
 
 def keypoint_labels(parts: Parts, in_box: Parts, truth: PartTruth) -> KeypointLabels | None:
-    """Return the labels at the visible keypoints; None for a truth without keypoints or box."""
+    """Return the labels at the visible keypoints; None if the truth has no keypoints or no box."""
     if truth.keypoints_yx is None or truth.visible is None or truth.box_yxyx is None:
         return None
     places = truth.keypoints_yx[truth.visible]
@@ -222,7 +222,7 @@ def keypoint_labels(parts: Parts, in_box: Parts, truth: PartTruth) -> KeypointLa
 
 
 def clipped_box(box_yxyx: Int[np.ndarray, "4"], shape: tuple[int, ...]) -> np.ndarray:
-    """Return the part of a box y0, x0, y1, x1 within the image, of one pixel at least.
+    """Return the part of a box y0, x0, y1, x1 that lies within the image, at least one pixel.
 
     >>> clipped_box(np.array([-2, 1, 9, 1]), (4, 5)).tolist()
     [0, 1, 4, 2]
@@ -233,9 +233,9 @@ def clipped_box(box_yxyx: Int[np.ndarray, "4"], shape: tuple[int, ...]) -> np.nd
 
 
 def summarise_parts(scores: Sequence[PartScores]) -> dict[str, float]:
-    """Return the figures over images by name; NaN where no image has what a figure is of.
+    """Return the figures over images by name; a figure is NaN if no image has the score that it summarises.
 
-    Scores of parts are averaged over the parts of an image, then over images. NMI and ARI are of all keypoints at once.
+    Scores of parts are averaged over the parts of an image, then over images. NMI and ARI pool all keypoints.
     """
     found = [one.keypoints for one in scores if one.keypoints is not None and one.keypoints.parts.size]
     limits = [one.object_limits for one in scores if one.object_limits is not None]
@@ -252,7 +252,7 @@ def summarise_parts(scores: Sequence[PartScores]) -> dict[str, float]:
 
 
 def by_part(scores: Sequence[PartScores]) -> dict[str, dict[str, float]]:
-    """Return, for each name of a part in alphabetic order, how many there are and the mean of their scores."""
+    """Return, for each part name in alphabetical order, the number of parts and the means of their scores."""
     rows = defaultdict(list)
     for one in scores:
         if one.best_node is not None and one.matched_iou is not None:
@@ -268,7 +268,7 @@ def by_part(scores: Sequence[PartScores]) -> dict[str, dict[str, float]]:
 
 
 def _agreement(found: Sequence[KeypointLabels]) -> dict[str, float]:
-    """Return NMI and ARI, times 100 as they are published."""
+    """Return NMI and ARI times 100, as published."""
     if not found:
         return dict.fromkeys(("nmi_fg", "ari_fg", "nmi_full", "ari_full", "nmi_per_image"), float("nan"))
     parts = np.concatenate([one.parts for one in found])

@@ -31,7 +31,7 @@ _Dataclass = TypeVar("_Dataclass")
 
 
 def to_plain(value: object) -> Any:
-    """Return dataclasses as dicts and arrays as lists with their dtype; numbers, text and None as they are."""
+    """Return dataclasses as dicts and arrays as dicts of dtype, shape and values; leave other values unchanged."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, np.ndarray):
@@ -40,7 +40,7 @@ def to_plain(value: object) -> Any:
 
 
 def from_plain(kind: type[_Dataclass], plain: Any) -> _Dataclass:
-    """Return a dataclass of that kind from what to_plain made of one.
+    """Return the dataclass of the given kind from the result of to_plain.
 
     >>> from supercuts.metrics.region import RegionSummary
     >>> summary = RegionSummary(*(float(i) for i in range(10)))
@@ -74,9 +74,9 @@ class ScoringTask(Generic[_Score]):
     """One image to be scored by one method.
 
     method  name in tables, unique within the run
-    sample  the image with its annotations
-    score   a picklable function of the sample: the work
-    inputs  files besides the annotation that the score depends on
+    sample  image with its annotations
+    score   picklable function that scores the sample
+    inputs  other files that the score depends on, besides the image and its annotation
     """
 
     method: str
@@ -87,7 +87,7 @@ class ScoringTask(Generic[_Score]):
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[_Score]):
-    """What became of a task: either its score, or why there is none."""
+    """Result of a task: either its score or an error message."""
 
     task: ScoringTask[_Score]
     score: _Score | None = None
@@ -96,7 +96,7 @@ class Outcome(Generic[_Score]):
 
 @dataclass(frozen=True, slots=True)
 class Store(Generic[_Score]):
-    """A folder of finished scores of one dataclass; a score is used again only if all it came from is equal."""
+    """A folder of finished scores of one dataclass; a score is reused only if everything it depends on is equal."""
 
     folder: Path
     kind: type[_Score]
@@ -107,7 +107,7 @@ class Store(Generic[_Score]):
             record = json.loads(self._path(task).read_text(encoding="utf-8"))
             return from_plain(self.kind, record["score"]) if record["origin"] == _origin(task) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return None  # not there, damaged, or of another version: the image is scored anew
+            return None  # missing, damaged, or from another version: the image is scored again
 
     def write(self, task: ScoringTask[_Score], score: _Score) -> None:
         """Store a score."""
@@ -116,8 +116,8 @@ class Store(Generic[_Score]):
             temporary.write_text(json.dumps(record), encoding="utf-8")
 
     def folder_of(self, method: str) -> Path:
-        """Return where the scores of one method are."""
-        # a method's name may hold any character, slashes of a path too
+        """Return the folder of the scores of one method."""
+        # hashed, because a method's name may contain any character, including slashes
         return self.folder / hashlib.sha256(method.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def _path(self, task: ScoringTask[_Score]) -> Path:
@@ -125,10 +125,10 @@ class Store(Generic[_Score]):
 
 
 def clear(folder: Path) -> None:
-    """Remove the scores that a Store left in a folder, or of one method, and the folder if nothing else is in it."""
-    for path in folder.rglob("*.json"):  # a sample's name may hold slashes
+    """Remove a Store's scores, of all methods or one, from a folder, and the folder if nothing else is in it."""
+    for path in folder.rglob("*.json"):  # samples' names may contain slashes
         path.unlink()
-    for emptied in (*sorted(folder.rglob("*"), reverse=True), folder):  # a folder comes before the one it is in
+    for emptied in (*sorted(folder.rglob("*"), reverse=True), folder):  # subfolders before their parents
         if emptied.is_dir() and not any(emptied.iterdir()):
             emptied.rmdir()
 
@@ -136,7 +136,7 @@ def clear(folder: Path) -> None:
 def run(
     tasks: Sequence[ScoringTask[_Score]], n_workers: int, store: Store[_Score] | None = None
 ) -> Iterator[Outcome[_Score]]:
-    """Yield the outcome of every task: first of those stored, then of the others as they are done."""
+    """Yield the outcome of every task: first those with stored scores, then the others in order of completion."""
     waiting = []
     for task in tasks:
         if store is not None and (score := store.read(task)) is not None:
@@ -155,7 +155,7 @@ def _score_here(tasks: Sequence[ScoringTask[_Score]]) -> Iterator[Outcome[_Score
 
 
 def _score_in_parallel(tasks: Sequence[ScoringTask[_Score]], n_workers: int) -> Iterator[Outcome[_Score]]:
-    # spawn: a fork of a process whose thread pools run may hang
+    # spawn: a process forked while thread pools run may hang
     others = set(active_children())
     pool = ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"), initializer=begin_worker)
     try:
@@ -166,7 +166,7 @@ def _score_in_parallel(tasks: Sequence[ScoringTask[_Score]], n_workers: int) -> 
             f"A worker process was ended from outside, mostly for want of memory with {n_workers} workers. Give the "
             "command again with fewer: with --out, the images scored so far are kept."
         ) from error
-    except KeyboardInterrupt:  # images that are begun may take long
+    except KeyboardInterrupt:  # workers are killed, because images in progress may take long
         for worker in set(active_children()) - others:
             worker.kill()
         raise
@@ -179,31 +179,31 @@ def _attempt(task: ScoringTask[Any]) -> Outcome[Any]:
         return Outcome(task, task.score(task.sample))
     except SuperCutsError as error:
         return Outcome(task, error=str(error))
-    # whatever one image meets must not cost the others their scores
+    # an error of any kind in one image must not lose the scores of the others
     except Exception as error:
         return Outcome(task, error=f"{type(error).__name__}: {error}")
 
 
 def begin_worker() -> None:
-    """Let a process of a pool compute with one thread, and end with its parent, whose Ctrl-C is not for it."""
+    """Limit a pool process to one thread; make it ignore Ctrl-C and exit with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # read by torch and numpy's libraries when they are loaded: one process per core is the parallelism
+    # torch and numpy's libraries read it when loaded; one thread each, because there is one process per core
     os.environ["OMP_NUM_THREADS"] = "1"
     keep_freed_memory()
-    if "torch" in sys.modules:  # the script that is run imports it, which a worker does before it comes here
+    if "torch" in sys.modules:  # imported already if the main script, which workers import first, imports torch
         sys.modules["torch"].set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    # after a kill of the parent a worker of ProcessPoolExecutor would wait for its next image for ever
+    # without this, a worker of ProcessPoolExecutor would wait forever for its next image once the parent is killed
     if (parent := parent_process()) is not None:
         parent.join()
         os._exit(1)
 
 
 def _origin(task: ScoringTask[Any]) -> dict[str, Any]:
-    """Return what a score depends on: two equal origins mean equal scores."""
+    """Return everything that a score depends on: equal origins mean equal scores."""
     return {
         "version": package_version(),
         "score": repr(task.score),
@@ -228,7 +228,7 @@ _Prediction = TypeVar("_Prediction")
 def pair(
     predictions: Callable[[np.ndarray], _Prediction] | Iterable[_Prediction], samples: Sequence[Sample]
 ) -> Iterator[tuple[Sample, np.ndarray | None, _Prediction]]:
-    """Yield each sample with its prediction, and with its image if that had to be read to predict."""
+    """Yield each sample, its image if it was read for the prediction (else None), and its prediction."""
     if len(samples) == 0:
         raise InputError("There are no samples: give a dataset or a list of its samples.")
     if callable(predictions):
@@ -250,7 +250,7 @@ def pair(
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Add the name of the image to whatever error passes."""
+    """Add the name of the image to any error raised in the block."""
     try:
         yield
     except Exception as error:
@@ -259,7 +259,7 @@ def naming(name: str) -> Iterator[None]:
 
 
 def check_truths(shape: tuple[int, ...], truths: Sequence[np.ndarray]) -> None:
-    """Refuse a prediction of that shape without annotators, or with annotations of another image."""
+    """Raise InputError if there are no annotators, or an annotation is invalid or differs in shape."""
     if len(truths) == 0:
         raise InputError("There are no annotators: give at least one truth segmentation.")
     for truth in truths:
@@ -279,10 +279,10 @@ def bootstrap_95(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
-    """Return the 2.5 and 97.5 percentiles of each figure when the images are drawn again and again with replacement.
+    """Return the 2.5 and 97.5 percentiles of each figure over resamples of the images with replacement.
 
-    Percentile bootstrap (Efron, 1979). The figures are computed again for each draw, so a best threshold may move. Of
-    one image there is no interval: NaN.
+    This is the percentile bootstrap (Efron, 1979). Figures are recomputed for each resample, so best thresholds may
+    change. The interval of a single image is NaN.
 
     >>> low, high = bootstrap_95(lambda xs: {"mean": sum(xs) / len(xs)}, [1.0, 2.0, 3.0])["mean"]
     >>> 1 <= low < 2 < high <= 3

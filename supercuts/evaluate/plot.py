@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 
-# Okabe and Ito's colours, told apart by colour-blind readers; without their yellow, faint on white, and their green,
-# which here means F and humans
+# Okabe and Ito's colours, distinguishable for colour-blind readers; without their yellow, faint on white, and their
+# green, which marks F and humans here
 _COLOURS = ("#0072B2", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", "-.", ":")
 _ISO_GREEN, _HUMAN_GREEN = "#A6DBA0", "#1B7837"
-_LOWEST_RECALL = 0.01  # below, the benchmark draws nothing: precision of hardly any pixels
+_LOWEST_RECALL = 0.01  # the benchmark draws nothing below it, where precision is that of very few pixels
 
 
 @dataclass(frozen=True, slots=True)
 class PrecisionRecallPoint:
-    """One point, recall and precision in 0..1."""
+    """One point of a curve; recall and precision are in 0..1."""
 
     recall: float
     precision: float
 
     @property
     def f(self) -> float:
-        """Harmonic mean of both; 0 when both are."""
+        """Harmonic mean of recall and precision; 0 when both are 0."""
         total = self.recall + self.precision
         return 2 * self.recall * self.precision / total if total > 0 else 0.0
 
 
-# How well annotators agree on the test split, as drawn by edgesEvalPlot of the Structured Edge Detection Toolbox
-# (Dollar, Zitnick). Older plots show (0.70, 0.90), whose F is 0.79 and not the 0.80 that is published for BSDS500.
+# Agreement of annotators on the test split, as drawn by edgesEvalPlot of the Structured Edge Detection Toolbox
+# (Dollar, Zitnick). Older plots show (0.70, 0.90), whose F is 0.79 instead of the 0.80 published for BSDS500.
 HUMANS_ON_BSDS500 = PrecisionRecallPoint(recall=0.7235, precision=0.9014)
 
 
@@ -51,11 +51,11 @@ HUMANS_ON_BSDS500 = PrecisionRecallPoint(recall=0.7235, precision=0.9014)
 class PrecisionRecallCurve:
     """The curve of one method over a dataset.
 
-    name       in the legend
+    name       label in the legend
     recall     (T,) in 0..1, in the order of the thresholds
     precision  (T,) in 0..1
     ods        best point of the curve
-    ap         average precision; NaN leaves it out
+    ap         average precision; NaN omits it from the legend
     """
 
     name: str
@@ -65,7 +65,7 @@ class PrecisionRecallCurve:
     ap: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no curve."""
+        """Raise InputError unless recall and precision are non-empty, of equal length and in 0..1."""
         if self.recall.ndim != 1 or self.recall.shape != self.precision.shape or self.recall.size == 0:
             raise InputError(
                 f"{self.name}: recall {self.recall.shape} and precision {self.precision.shape} are no curve. Give one "
@@ -80,7 +80,10 @@ class PrecisionRecallCurve:
 def draw_precision_recall(
     path: Path, curves: Sequence[PrecisionRecallCurve], human: PrecisionRecallPoint | None = None
 ) -> None:
-    """Write the curves over lines of equal F, the legend sorted by F; human=HUMANS_ON_BSDS500 suits its test split."""
+    """Write the curves over lines of equal F, with a legend sorted by F.
+
+    human is the point of human performance: HUMANS_ON_BSDS500 for the test split of BSDS500.
+    """
     suffix = path.suffix.lower()
     check_choice("suffix of a plot", suffix, (".png", ".svg", ".pdf"))
     if len(curves) == 0:
@@ -94,12 +97,12 @@ def draw_precision_recall(
     _draw_frame(axes)
     _draw_curves(axes, curves, human)
     with atomic_path(path) as temporary:
-        # tight: the legend lies outside the axes, and names of any length are not cut off
+        # tight: the legend lies outside the axes, and long names must not be cut off
         figure.savefig(temporary, format=suffix[1:], bbox_inches="tight")
 
 
 def _draw_frame(axes: "Axes") -> None:
-    """Draw axes, grid and the lines of equal F = 0.1, 0.2, ... 0.9, each with its F where it ends at recall 1."""
+    """Draw axes, grid and the lines of equal F = 0.1, 0.2, ... 0.9, each labelled with its F at recall 1."""
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="Recall", ylabel="Precision", aspect="equal")
     ticks = np.linspace(0, 1, 11)
     axes.set_xticks(ticks)
@@ -107,7 +110,7 @@ def _draw_frame(axes: "Axes") -> None:
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     for f in ticks[1:-1]:
-        recall = np.geomspace(f / (2 - f), 1, 400)  # precision 1 at the left end; steep there
+        recall = np.geomspace(f / (2 - f), 1, 400)  # from precision 1; denser on the left, where lines are steep
         axes.plot(recall, f * recall / (2 * recall - f), color=_ISO_GREEN, linewidth=0.9, zorder=1)
         axes.annotate(
             f"F = {f:.1f}",
@@ -145,7 +148,7 @@ def _draw_curves(axes: "Axes", curves: Sequence[PrecisionRecallCurve], human: Pr
         fontsize=9,
     )
     for text in legend.get_texts():
-        text.set_parse_math(False)  # names of methods are paths, and may hold a dollar sign
+        text.set_parse_math(False)  # names of methods are paths and may contain a dollar sign
 
 
 def _short(value: float) -> str:
@@ -163,12 +166,12 @@ _POINT_PX = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """One image with what is true and what was found.
+    """One image with its annotation and its prediction.
 
     image  (H, W, 3) uint8 RGB
-    truth, found  (H, W) int32  0 nothing, from 1 on objects or parts
-    true_boxes_yxyx, found_boxes_yxyx  (K, 4) int64  y0, x0, y1, x1, ends exclusive; drawn besides
-    true_points_yx  (V, 2) float64  drawn in both
+    truth, found  (H, W) int32  0 for background, objects or parts from 1 on
+    true_boxes_yxyx, found_boxes_yxyx  (K, 4) int64  y0, x0, y1, x1, ends exclusive; drawn in addition
+    true_points_yx  (V, 2) float64  row, column; drawn on both pictures
     """
 
     name: str
@@ -191,7 +194,10 @@ def worst(scores: Mapping[str, float], n: int = N_CASES) -> list[str]:
 
 
 def draw_cases(cases: Sequence[Case]) -> UInt8[np.ndarray, "height width 3"]:
-    """Return the cases, two in a row: image, truth, found; captions are the name, "truth" and the case's caption."""
+    """Return a sheet of the cases, two per row: image, truth, prediction.
+
+    Their captions are the name of the image, "truth" and the caption of the case.
+    """
     if not cases:
         raise InputError("There are no cases to draw: give at least one.")
     tiles, captions = [], []
@@ -208,14 +214,14 @@ def draw_cases(cases: Sequence[Case]) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def check_sheet(path: str | os.PathLike[str]) -> None:
-    """Refuse a path that is no picture's."""
+    """Raise InputError unless the path ends in a suffix of a picture."""
     name = os.fspath(path)
     if not name.lower().endswith(SUFFIXES):
         raise InputError(f"{name} does not end in {', '.join(SUFFIXES)}: give the sheet one of these suffixes.")
 
 
 def write_sheet(path: str | os.PathLike[str], cases: Sequence[Case]) -> None:
-    """Write the sheet of the cases."""
+    """Write the sheet of the cases as a picture."""
     check_sheet(path)
     sheet = Image.fromarray(draw_cases(cases))
     with atomic_path(path) as temporary:
@@ -229,9 +235,9 @@ def draw_regions(
     boxes: Int[np.ndarray, "boxes 4"],
     scale: Float[np.ndarray, "2"],
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return the picture with regions tinted and outlined, and boxes outlined; of one region the rest is left as is.
+    """Return the picture with regions tinted and outlined, and boxes outlined; a single region is only outlined.
 
-    labels and boxes (y0, x0, y1, x1) are of the whole image; the picture is `scale` times as large, in rows, columns.
+    labels and boxes (y0, x0, y1, x1) are in pixels of the image; the picture is `scale` (rows, columns) times as large.
     """
     rows, columns = picture.shape[:2]
     y, x = (

@@ -1,4 +1,4 @@
-"""Find and read other programs' results: label maps, contour maps, soft boundary maps, lists of segmentations."""
+"""Find and read results of other programs: label maps, contour maps, soft boundary maps, lists of segmentations."""
 
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,13 +17,13 @@ from supercuts.hierarchy.contours import check_contour_map
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.formats.array_files import SUFFIXES, describe, read_variables, refusing_damage
 
-_ID_LIMIT = 2**53  # from there, floats do not tell integers apart
-_ROUNDING = 1e-6  # how far strengths may leave 0..1, which their writers cannot see
+_ID_LIMIT = 2**53  # float64 does not represent all larger integers
+_ROUNDING = 1e-6  # largest rounding error by which strengths may lie outside 0..1
 _IDS = "Expected ids of superpixels: integers from 0."
 
 
 def check_result_size(path: Path, found: tuple[int, ...], expected: tuple[int, int], what: str) -> None:
-    """Refuse an array of another shape than its image asks for; a transposed one is called so."""
+    """Raise FileFormatError unless an array has the expected shape; the message names transposed arrays as such."""
     if found == expected:
         return
     if found == expected[::-1]:
@@ -38,14 +38,14 @@ def check_result_size(path: Path, found: tuple[int, ...], expected: tuple[int, i
 
 
 def is_integral(array: Shaped[np.ndarray, "..."]) -> bool:
-    """Return whether the array holds integers, be they stored as floats."""
+    """Return whether all values are integers, including integers stored as floats."""
     if array.dtype.kind == "f":
         return bool((array == np.rint(array)).all())
     return array.dtype.kind in "biu"
 
 
 def as_labels(path: Path, array: Shaped[np.ndarray, "height width"]) -> Int32[np.ndarray, "height width"]:
-    """Return integers, be they stored as floats, as ids 0..N-1 in the same order.
+    """Return integers, including integers stored as floats, as ids 0..N-1 in the same order.
 
     >>> as_labels(Path("seg.mat"), np.array([[1.0, 1.0, 7.0]])).tolist()
     [[0, 0, 1]]
@@ -72,7 +72,7 @@ def _label_remedy(value: float) -> str:
 
 
 def as_strength(path: Path, array: Shaped[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
-    """Return floats in 0..1 as they are; uint8 and uint16 divided by 255 and 65535; False and True as 0 and 1.
+    """Return strengths in 0..1: floats unchanged, uint8 divided by 255, uint16 by 65535, False and True as 0 and 1.
 
     >>> as_strength(Path("soft.png"), np.array([[0, 51, 255]], np.uint8)).tolist()
     [[0.0, 0.2, 1.0]]
@@ -104,7 +104,7 @@ def as_strength(path: Path, array: Shaped[np.ndarray, "height width"]) -> Float[
 
 def _scaled(path: Path, array: np.ndarray) -> Float[np.ndarray, "height width"]:
     full = 255 if array.dtype.itemsize == 1 else 65535
-    if int(array.max()) == 1:  # nearly 0 everywhere once it is scaled, and scored so without a word
+    if int(array.max()) == 1:  # scaled, it would be nearly 0 everywhere and be scored silently as such
         raise FileFormatError(
             f"{path} holds only 0 and 1 as {array.dtype}. Expected strengths 0..{full}: save {full} on boundaries, "
             "or the map as bool or float."
@@ -113,7 +113,7 @@ def _scaled(path: Path, array: np.ndarray) -> Float[np.ndarray, "height width"]:
 
 
 def read_result_hierarchy(path: Path) -> Hierarchy | None:
-    """Return the hierarchy of an .npz written by SuperCuts, whole, None of any other file."""
+    """Return the hierarchy of an .npz written by SuperCuts, extended to all pixels; None for any other file."""
     if path.suffix.lower() != ".npz":
         return None
     with refusing_damage(path):
@@ -123,12 +123,12 @@ def read_result_hierarchy(path: Path) -> Hierarchy | None:
 
 
 def _whole(h: Hierarchy) -> Hierarchy:
-    """Return the hierarchy with the pixels that a mask left out as one more superpixel, which merges last."""
+    """Return the hierarchy with all masked-out pixels as one additional superpixel, which merges last."""
     if not h.is_masked:
         return h
     n, n_nodes = h.n_leaves, h.parents.size + 2
-    parents = np.insert(h.parents + (h.parents >= n), n, n_nodes - 1)  # numbers of inner nodes grow by one
-    parents[n_nodes - 2 if h.parents.size > 1 else 0] = n_nodes - 1  # where the root was
+    parents = np.insert(h.parents + (h.parents >= n), n, n_nodes - 1)  # ids of inner nodes increase by one
+    parents[n_nodes - 2 if h.parents.size > 1 else 0] = n_nodes - 1  # the old root gets the new root as parent
     altitudes = np.append(np.insert(h.altitudes, n, 0), np.float32(1))
     return Hierarchy(
         labels=np.where(h.labels < 0, np.int32(n), h.labels),
@@ -148,13 +148,13 @@ _SAY_FORM = "Say what it is with --form ucm, soft or segmentations (kind= in Pyt
 
 @dataclass(frozen=True, slots=True)
 class FoundResults:
-    """Which file of a folder belongs to which image.
+    """Assignment of the files of a folder to images.
 
-    files       the file of each image that has exactly one
+    files       file of each image that has exactly one
     missing     images without a file
-    duplicates  the files of each image that has several: none of them is used
+    duplicates  files of each image that has several; none of them is used
     unexpected  files of a known suffix that belong to no image
-    similar     of missing images, a file with a similar name
+    similar     for missing images, a file with a similar name
     """
 
     folder: Path
@@ -166,7 +166,7 @@ class FoundResults:
 
     @property
     def problems(self) -> dict[str, str]:
-        """Why the other images have no file, by name."""
+        """Reasons why images have no file, by image name."""
         reasons = {}
         for name in self.missing:
             remedy = f"Name its result {name}.mat, .npy, .npz, .png or .tif, as the other images' are named."
@@ -196,16 +196,16 @@ class SoftMap:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmentations:
-    """Segmentations of one image in the order of the file: each (H, W) int32, ids 0..N-1."""
+    """Segmentations of one image in the order of the file, each (H, W) int32 with ids 0..N-1."""
 
     label_maps: tuple[np.ndarray, ...]
 
 
 def find_results(folder: Path, names: Sequence[str]) -> FoundResults:
-    """Return which file of the folder (not of folders in it) belongs to which image.
+    """Return the assignment of the folder's files, excluding subfolders, to images.
 
-    A file is called like its image, `2018.mat`. When no file of the folder is, names with the same addition for
-    several images count, `2018_ucm.mat` and `3063_ucm.mat`; the addition that fits most images is taken.
+    A file has the name of its image, such as `2018.mat`. If no file has such a name, names that share an addition are
+    accepted, such as `2018_ucm.mat` and `3063_ucm.mat`; the addition that fits most images is used.
     """
     entries = _list(folder, names)
     files = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
@@ -235,16 +235,16 @@ def find_results(folder: Path, names: Sequence[str]) -> FoundResults:
 
 
 def read_labels(path: Path, shape: tuple[int, int]) -> Int32[np.ndarray, "height width"]:
-    """Return the superpixels of an image of that shape (H, W), with ids 0..N-1 in the order of those in the file.
+    """Return the superpixels of an image of the given shape (H, W); ids become 0..N-1 in the same order.
 
-    Of .npz written by SuperCuts the leaves; of files with several arrays the 2-D one that is called labels, seg, segs,
-    S, superpixels or Segmentation, else the only 2-D one of integers. Of a palette PNG the indices.
+    An .npz written by SuperCuts gives its leaves, a palette PNG its indices. If a file has several arrays, the 2-D one
+    named labels, seg, segs, S, superpixels or Segmentation is read, else the only 2-D one of integers.
     """
     if (hierarchy := read_result_hierarchy(path)) is not None:
         check_result_size(path, hierarchy.shape, shape, "the image")
         return hierarchy.labels
     variables = read_variables(path)
-    # a cell array of one segmentation is that segmentation
+    # a cell array with a single element is read as that element
     maps = {name: array.item() if _is_cell(array) and array.size == 1 else array for name, array in variables.items()}
     integral = tuple(name for name, array in _maps(maps).items() if is_integral(array))
     array = _pick(path, maps, (_LABEL_NAMES, integral), "one 2-D array of ids")
@@ -255,12 +255,12 @@ def read_labels(path: Path, shape: tuple[int, int]) -> Int32[np.ndarray, "height
 def read_hierarchy_result(
     path: Path, shape: tuple[int, int], kind: Form = "auto"
 ) -> ContourMap | SoftMap | Segmentations | Hierarchy:
-    """Return the hierarchy of an image of that shape (H, W), in the form in which the file has it.
+    """Return the hierarchy of an image of the given shape (H, W), in the form that the file contains.
 
-    An .npz written by SuperCuts is a Hierarchy. Of other files kind="auto" decides: a MATLAB cell array `segs` and any
-    3-D array (T, H, W) are segmentations; a 2-D array (in .mat: `ucm2`, else `ucm`, else the only one) is a contour
-    map when it is (2H+1, 2W+1), and a soft boundary map when it is (H, W) and float or bool, or a PNG. Integers (H, W)
-    in other formats may be either strengths or ids, and are refused. Strengths in uint8 are divided by 255, in uint16
+    An .npz written by SuperCuts is a Hierarchy. For other files, kind="auto" chooses the form: a MATLAB cell array
+    `segs` and any 3-D array (T, H, W) are segmentations. A 2-D array (in .mat: `ucm2`, else `ucm`, else the only one)
+    is a contour map if it is (2H+1, 2W+1), and a soft boundary map if it is (H, W) and float or bool, or a PNG. Other
+    (H, W) integers may be strengths or ids and raise FileFormatError. uint8 strengths are divided by 255, uint16 ones
     by 65535.
     """
     check_choice("kind", kind, FORMS)
@@ -344,7 +344,7 @@ def _segmentations(
 def _pick(
     path: Path, variables: dict[str, np.ndarray], preferred: Iterable[Sequence[str]], expected: str
 ) -> np.ndarray:
-    """Return the only 2-D array of numbers with a name of the first of the groups that has one, else the only one."""
+    """Return the only 2-D numeric array named in the first preferred group that names any, else the only one."""
     maps = _maps(variables)
     for group in (*preferred, tuple(maps)):
         named = [name for name in group if name in maps]
@@ -356,7 +356,7 @@ def _pick(
 
 
 def _maps(variables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the 2-D arrays of numbers; in MATLAB counts and lists are 2-D too, and left out beside others."""
+    """Return the 2-D numeric arrays; those of one row or column (MATLAB scalars, lists) only if there are no others."""
     maps = {
         name: array
         for name, array in variables.items()
@@ -370,7 +370,7 @@ def _is_cell(array: np.ndarray | None) -> bool:
 
 
 def _list(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Return what the folder holds, in order, without hidden entries."""
+    """Return the entries of the folder in sorted order, without hidden ones."""
     if len(names) == 0:
         raise InputError("There are no images to find results of: give the name of at least one.")
     try:
@@ -386,7 +386,7 @@ def _three(names: Sequence[str], suffix: str = ".mat") -> str:
 
 
 def _match_decorated(folder: Path, files: Sequence[Path], wanted: set[str]) -> dict[str, list[Path]]:
-    """Return the files of each image under the prefix and suffix that fit most images, and rival files of the same."""
+    """Return each image's files with the prefix and suffix that fit most images, and rival files of these images."""
     decorations: dict[tuple[str, str], dict[str, list[Path]]] = {}
     for path in files:
         for start, end in _occurrences(path.stem, wanted):
@@ -413,7 +413,7 @@ def _match_decorated(folder: Path, files: Sequence[Path], wanted: set[str]) -> d
 
 
 def _occurrences(stem: str, names: set[str]) -> Iterator[tuple[int, int]]:
-    """Yield where one of the names stands in the stem by itself: not within a longer number or word."""
+    """Yield (start, end) of each name in the stem, unless it is part of a longer number or word."""
     for length in {len(name) for name in names}:
         for start in range(len(stem) - length + 1):
             end = start + length
@@ -427,7 +427,7 @@ def _joins(left: str, right: str) -> bool:
 
 
 def _similar(missing: Sequence[str], unexpected: Sequence[Path]) -> dict[str, Path]:
-    """Return for missing images a file whose name contains theirs, upper and lower case being equal."""
+    """Return, for missing images, a file whose name contains theirs, ignoring case."""
     by_lower = {name.casefold(): name for name in missing}
     lengths = {len(name) for name in by_lower}
     similar: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""Score one image for `supercuts evaluate`; scorers are values that can be sent to another process."""
+"""Scorers of one image for `supercuts evaluate`; they are picklable, so that other processes can run them."""
 
 import functools
 from collections import Counter
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SuperpixelsOfModel:
-    """Segment the image with a model into so many superpixels, or cut their tree into fewer regions, and score them."""
+    """Segment the image with a model into n_superpixels, or cut their tree into n_regions, and score the result."""
 
     model: str
     n_superpixels: int
@@ -53,7 +53,7 @@ class SuperpixelsOfModel:
 
 @dataclass(frozen=True, slots=True)
 class SuperpixelsOfFile:
-    """Score a label map that somebody else made."""
+    """Score a label map read from a file."""
 
     path: Path
 
@@ -66,12 +66,12 @@ class SuperpixelsOfFile:
 
 @dataclass(frozen=True, slots=True)
 class HierarchyOfModel:
-    """Segment the image with a model into a hierarchy of so many leaves (None: the model's default) and score it."""
+    """Segment the image with a model into a hierarchy of n_leaves (None: the model's default) and score it."""
 
     model: str
     n_leaves: int | None
     boundaries: bool
-    merging: str | None = None  # as supercuts.load takes them
+    merging: str | None = None  # argument of supercuts.load, as views
     views: str | None = None
 
     def __call__(self, sample: Sample) -> HierarchyScores:
@@ -80,7 +80,7 @@ class HierarchyOfModel:
         return hierarchies.score_hierarchy(h, sample.truths, boundaries=self.boundaries)
 
     def check(self) -> None:
-        """Refuse what no image could be segmented with: a model that lacks what is asked for."""
+        """Raise an error, before any image is scored, if the model lacks the requested merging or views."""
         self._load()
 
     def _load(self) -> "Model":
@@ -89,7 +89,7 @@ class HierarchyOfModel:
 
 @dataclass(frozen=True, slots=True)
 class HierarchyOfFile:
-    """Score a contour map, soft boundary map, list of segmentations or hierarchy that somebody else made."""
+    """Score a contour map, soft boundary map, list of segmentations or hierarchy read from a file."""
 
     path: Path
     form: Form
@@ -112,7 +112,7 @@ class HierarchyOfFile:
 
 @dataclass(frozen=True, slots=True)
 class HierarchyFiles:
-    """How files are to be scored: called with a path, it returns the scorer of that file."""
+    """Options for scoring files; calling it with a path returns the scorer of that file."""
 
     form: Form
     boundaries: bool
@@ -125,7 +125,7 @@ class HierarchyFiles:
 
 @functools.cache
 def load_once(model: str, merging: str | None = None, views: str | None = None) -> "Model":
-    """Return the model; a process loads it for its first image only."""
+    """Return the model; each process loads it only once."""
     from supercuts.model import load
 
     return load(model, merging=merging, views=views)
@@ -133,7 +133,7 @@ def load_once(model: str, merging: str | None = None, views: str | None = None) 
 
 @dataclass(frozen=True, slots=True)
 class ObjectsOfModel:
-    """Find the object of the image with a model, by one of its methods (None: its default), and score it."""
+    """Find the object of the image with a model by a method (None: the model's default) and score it."""
 
     model: str
     method: str | None = None
@@ -144,7 +144,7 @@ class ObjectsOfModel:
         return score_objects(found, sample.truth, hierarchy)
 
     def case(self, sample: ObjectSample, caption: str) -> Case:
-        """Return what was found in one image beside the truth."""
+        """Return the prediction and the truth of one image, to be drawn."""
         return _case(sample, caption, read_image(sample.image_path), self._find(sample)[1])
 
     def _find(self, sample: ObjectSample) -> tuple[Hierarchy, Objects]:
@@ -157,8 +157,8 @@ class ObjectsOfModel:
 class ObjectsOfPatches:
     """Find the object of the image on the patches of a vision transformer, as published methods do, and score it.
 
-    backbone  such as "dino_vits16"
-    weights   a file, or "hub": cached, or downloaded
+    backbone  name of the transformer, such as "dino_vits16"
+    weights   path of a file, or "hub" for cached or downloaded weights
     """
 
     backbone: str
@@ -170,12 +170,12 @@ class ObjectsOfPatches:
         return score_objects(self._find(read_image(sample.image_path)), sample.truth, None)
 
     def case(self, sample: ObjectSample, caption: str) -> Case:
-        """Return what was found in one image beside the truth."""
+        """Return the prediction and the truth of one image, to be drawn."""
         image = read_image(sample.image_path)
         return _case(sample, caption, image, self._find(image))
 
     def check(self) -> None:
-        """Refuse weights that cannot be loaded before any image is scored."""
+        """Raise an error, before any image is scored, if the weights cannot be loaded."""
         _load_vit_once(self.backbone, self.weights)
 
     def _find(self, image: np.ndarray) -> Objects:
@@ -188,9 +188,9 @@ class ObjectsOfPatches:
 
 @dataclass(frozen=True, slots=True)
 class PartsOfModel:
-    """Find k parts of the image's object with a model (None: as many as it has), by one of its methods, and score them.
+    """Find k parts of the image's object with a model (None: the method chooses k) and score them.
 
-    Of a dataset with keypoints, they are looked for a second time in the image cropped to the object's true box.
+    For datasets with keypoints, parts are also predicted in the image cropped to the object's true box.
     """
 
     model: str
@@ -212,7 +212,7 @@ class PartsOfModel:
         return score_parts(parts, objects, truth, hierarchy, in_box)
 
     def case(self, sample: PartSample, caption: str) -> Case:
-        """Return what was found in one image beside the truth."""
+        """Return the prediction and the truth of one image, to be drawn."""
         finder = load_once(self.model)
         image, truth = read_image(sample.image_path), sample.truth
         places = np.zeros((0, 2)) if truth.keypoints_yx is None else truth.keypoints_yx[truth.visible]
@@ -241,7 +241,7 @@ def _case(sample: ObjectSample, caption: str, image: np.ndarray, found: Objects)
 
 @functools.cache
 def _load_vit_once(backbone: str, weights: str) -> "PretrainedViT":
-    """Return the transformer; a process loads it for its first image only."""
+    """Return the transformer; each process loads it only once."""
     from supercuts.objects.features import load_vit
 
     return load_vit(backbone, "hub" if weights == "hub" else Path(weights))
@@ -252,13 +252,13 @@ _Score = TypeVar("_Score")
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[_Score]):
-    """What is to be scored.
+    """A method to be scored.
 
-    name      in tables
+    name      name in tables
     images    names of all images that should be scored, in the order of the dataset
-    tasks     one per image that can be
-    failures  why each of the other images cannot, by name
-    notes     what else was found that the caller should know
+    tasks     one task per image that can be scored
+    failures  reasons why the other images cannot be scored, by image name
+    notes     further messages for the caller
     """
 
     name: str
@@ -270,7 +270,7 @@ class Method(Generic[_Score]):
 
 @dataclass(frozen=True, slots=True)
 class MethodResult(Generic[_Score]):
-    """What one method scored: scores by image name, and why the other images have none; in the order of the dataset."""
+    """Scores of one method, and reasons for missing scores, by image name in the order of the dataset."""
 
     method: str
     scores: dict[str, _Score]
@@ -278,7 +278,7 @@ class MethodResult(Generic[_Score]):
 
     @property
     def n_images(self) -> int:
-        """Images that should have been scored."""
+        """Number of images that should have been scored."""
         return len(self.scores) + len(self.failures)
 
 
@@ -291,7 +291,7 @@ def of_model(name: str, samples: Sequence[AnySample], score: Callable[[Any], _Sc
 def of_folder(
     folder: Path, samples: Sequence[Sample], scorer: Callable[[Path], Callable[[Sample], _Score]]
 ) -> Method[_Score]:
-    """Return the method whose results are the files of a folder, one per image, named after it."""
+    """Return the method whose results are the files of a folder, one per image and named like the image."""
     images = tuple(sample.name for sample in samples)
     found = find_results(folder, images)
     tasks = [
@@ -309,7 +309,7 @@ def score_methods(
     store: Store[_Score] | None = None,
     on_done: Callable[[Outcome[_Score]], object] = lambda _: None,
 ) -> list[MethodResult[_Score]]:
-    """Score every task of every method by one pool of processes; on_done is called after each."""
+    """Score every task of every method in one pool of processes; on_done is called after each task."""
     scores: dict[str, dict[str, _Score]] = {method.name: {} for method in methods}
     failures = {method.name: dict(method.failures) for method in methods}
     for outcome in run([task for method in methods for task in method.tasks], n_workers, store):
@@ -330,7 +330,7 @@ def score_methods(
 
 
 def set_aside_uneven(result: MethodResult[HierarchyScores]) -> MethodResult[HierarchyScores]:
-    """Move images to the failures whose number of thresholds, that is of segmentations, is not that of most images."""
+    """Move images to the failures if their number of thresholds (segmentations) differs from that of most images."""
     counts = {name: _n_thresholds(scores) for name, scores in result.scores.items()}
     if len(set(counts.values())) < 2:
         return result
