@@ -1,4 +1,4 @@
-"""Networks on disk: safetensors whose metadata rebuilds the network and holds its calibration."""
+"""Networks on disk: safetensors files whose metadata holds the network's config and its calibration."""
 
 import json
 import os
@@ -47,9 +47,10 @@ def save_network(
 
 
 def load_network(path: str | os.PathLike[str]) -> tuple[TorchNetwork, dict[str, float]]:
-    """Return the network of a file in eval mode, float32, and its levels; FileFormatError says what does not fit.
+    """Return the network of a file in eval mode, float32, and its levels.
 
-    A checkpoint of the original SSN_DINO is read with the defaults of OriginalConfig, and has no levels.
+    Raise FileFormatError, which names the mismatch, if the file does not hold a network. A checkpoint of the original
+    SSN_DINO is read with the defaults of OriginalConfig and has no levels.
     """
     path = Path(path)
     if not path.is_file():
@@ -87,7 +88,7 @@ def load_network(path: str | os.PathLike[str]) -> tuple[TorchNetwork, dict[str, 
 
 
 def write_calibration(path: str | os.PathLike[str], calibration: Calibration) -> None:
-    """Put a calibration into a file, in place of another; its weights stay as they are."""
+    """Write a calibration into a network's file, replacing any earlier one; the weights are unchanged."""
     with safe_open(Path(path), framework="pt") as file:
         metadata = (file.metadata() or {}) | {
             "levels": json.dumps(calibration.levels),
@@ -102,10 +103,10 @@ def write_calibration(path: str | os.PathLike[str], calibration: Calibration) ->
 
 
 def load_original(path: str | os.PathLike[str], original: OriginalConfig | None = None) -> TorchNetwork:
-    """Return the network of a checkpoint of the original SSN_DINO in eval mode, run as `original` says.
+    """Return the network of a checkpoint of the original SSN_DINO in eval mode, with the settings `original`.
 
-    The file holds the tensors backbone.* and output_conv.*, with or without "module." before them, plain or in a dict
-    under "state_dict" or "model".
+    The file holds the tensors backbone.* and output_conv.*, with or without the prefix "module.", at the top level or
+    in a dict under "state_dict" or "model".
     """
     from supercuts.networks.backbones.weights import read_tensors
     from supercuts.networks.original import config_of, rename  # imports timm

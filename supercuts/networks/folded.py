@@ -1,6 +1,6 @@
-"""A network for inference: batch normalisation folded into the convolutions before it, ReLUs done by them.
+"""Fold a network for inference: convolutions also perform the batch normalisation and the ReLU that follow them.
 
-Each map is written once, where convolution, normalisation and ReLU write it three times.
+Each map is then written once; separate convolution, normalisation and ReLU would write it three times.
 """
 
 import copy
@@ -35,19 +35,19 @@ class _Folded(NamedTuple):
 
 
 class Foldable(nn.Module):
-    """A network that holds the folded copy it is run as."""
+    """A network that caches a folded copy of itself for inference."""
 
-    _folded: _Folded | None = None  # no module: neither trained nor saved
+    _folded: _Folded | None = None  # not a submodule, so that it is neither trained nor saved
 
     def folded(self: Network) -> Network:
-        """Return the network as it is run; itself while it is trained, or where hooks watch its layers.
+        """Return the folded copy, or the network itself in training mode or if hooks watch its layers.
 
-        It is made once, and again when weights have changed or moved.
+        The copy is made once, and again when weights have changed or moved.
         """
         modules = list(self.modules())
         if self.training or any(map(is_watched, modules)):
             return self
-        # kept, so that no others can take the addresses by which changes are seen
+        # the copy keeps the tensors, so that no others can take the addresses that reveal changes
         tensors = tensors_of(modules)
         state = _state(tensors)
         known = self._folded
@@ -67,7 +67,7 @@ class StableConv(nn.Conv2d):
     rectifier: Rectifier = "none"
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        """Share the weights of a layer."""
+        """Create a layer that shares the weights of `conv`."""
         nn.Module.__init__(self)
         self.__dict__.update(conv.__dict__)
 
@@ -79,34 +79,34 @@ class StableConv(nn.Conv2d):
         return self.convolve(x, self.padding)
 
     def convolve(self, x: torch.Tensor, padding: str | tuple[int, ...]) -> torch.Tensor:
-        """Return the same with another padding than the layer's."""
+        """Return the result of the layer with another padding."""
         return stable_conv2d(
             x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups, *_FUNCTIONS[self.rectifier]
         )
 
 
 class FoldedConv(StableConv):
-    """A convolution, with the batch normalisation that followed it and on request the ReLU or ReLU6 after that."""
+    """A convolution that includes the following batch normalisation and optionally the ReLU or ReLU6 after it."""
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, rectifier: Rectifier) -> None:
-        """Take the weights of layers in eval mode."""
+        """Create a layer from the weights of layers in eval mode."""
         super().__init__(fuse_conv_bn_eval(conv, norm))
         self.to(fastest(conv.weight.device)).to(memory_format=torch.channels_last).requires_grad_(False)
         self.rectifier = rectifier
 
     def convolve(self, x: torch.Tensor, padding: str | tuple[int, ...]) -> torch.Tensor:
-        """Return the same with another padding than the layer's."""
+        """Return the result of the layer with another padding."""
         return super().convolve(x.to(self.weight.dtype), padding)
 
 
 def _state(tensors: Sequence[torch.Tensor]) -> tuple[object, ...]:
-    """Return what changes with each change of the weights, and the type they are to be run in."""
+    """Return a value that changes with each change of the weights or of the type that they run in."""
     kind = fastest(tensors[0].device) if tensors else None
     return kind, *((tensor.data_ptr(), version_of(tensor)) for tensor in tensors)
 
 
 def _fold(network: nn.Module) -> nn.Module:
-    # weights of layers that stay are shared with the network
+    # layers that are not folded share their weights with the network
     shared = {id(tensor): tensor for tensor in tensors_of(list(network.modules()))}
     run = copy.deepcopy(network, dict[int, Any](shared))
     for module in list(run.modules()):
@@ -123,7 +123,7 @@ def _fold(network: nn.Module) -> nn.Module:
 
 
 def _fold_layers(layers: nn.Sequential) -> None:
-    """Replace each convolution that a normalisation follows; what is folded into it becomes an identity."""
+    """Replace each convolution that a normalisation follows; layers folded into it become identities."""
     for i in range(len(layers) - 1):
         conv, norm = layers[i], layers[i + 1]
         if isinstance(conv, nn.Conv2d) and type(norm) is nn.BatchNorm2d and not norm.training:
@@ -137,7 +137,7 @@ def _fold_layers(layers: nn.Sequential) -> None:
 
 
 def _plain(conv: nn.Conv2d) -> nn.Conv2d | None:
-    """Return a convolution without a forward pass of its own that computes the same; None if there is none."""
+    """Return `conv` as a plain nn.Conv2d, without a subclass's forward pass; None if that is not possible."""
     if type(conv) is nn.Conv2d:
         return conv
     side = 8 * max(conv.stride) * max(conv.dilation)
@@ -153,9 +153,9 @@ def _rectifier(module: nn.Module | None) -> Rectifier:
 
 
 def fold_recorded(backbone: Backbone) -> None:
-    """Fold the layers of a backbone that are not in sequences, where a run shows that one follows the other.
+    """Fold the layers of a backbone outside of sequences, in the order that a recorded run reveals.
 
-    Others wrote them as attributes of their blocks (timm: conv, bn, act), so nothing else tells their order.
+    They are attributes of their blocks (in timm: conv, bn, act), so only a run reveals their order.
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules()):
         return
@@ -169,7 +169,7 @@ def fold_recorded(backbone: Backbone) -> None:
         if norm is None or (step.name, norm.name) != ("conv2d", "batch_norm"):
             continue
         if calls[step.module, step.name] + calls[norm.module, norm.name] > 2:
-            continue  # layers that are used again elsewhere
+            continue  # the layers are also used elsewhere
         act = _only(taken[norm])
         if act is not None and calls[act.module, act.name] > 1:
             act = None
@@ -186,7 +186,7 @@ def _fold_found(backbone: Backbone, conv: RecordedStep, norm: RecordedStep, act:
     changes: dict[nn.Module, nn.Module] = {conv.module: FoldedConv(plain, layer, rectifier)}
     if rectifier != "none" and act is not None and act.module is not None:
         changes[act.module] = nn.Identity()
-    # timm's normalisations hold their activation
+    # timm's normalisations contain their activation
     changes[layer] = nn.Sequential(*(changes.get(one, one) for one in layer.children()))
     for module in list(backbone.modules()):
         for name, child in list(module.named_children()):

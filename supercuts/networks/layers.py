@@ -11,7 +11,7 @@ from torch import nn
 
 from supercuts.networks.recording import RecordedStep, as_pair, named
 
-# functions of one pixel, whose other tensors are the same everywhere
+# functions that work on each pixel alone, provided that their other tensors are the same for all pixels
 _OF_A_PIXEL = frozenset("""
 abs add batch_norm cat clamp clamp_max clamp_min clone contiguous detach div dropout dropout2d elu exp float gelu
 getitem hardsigmoid hardswish hardtanh layer_norm leaky_relu linear log mish mul neg permute pow radd relu relu6 rmul
@@ -21,16 +21,16 @@ _TO_CHANNELS_LAST, _TO_CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 class WholeImage(Exception):
-    """A network sees more than some rows at once; the message names the step."""
+    """Raised if a network needs more than some rows at once; the message names the step."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A local layer: `run` takes rows of its inputs, which stand side by side, and returns as many.
+    """A local layer: `run` takes the same rows of all its inputs and returns as many rows.
 
-    inputs  numbers of the layers before; 0 is the image
-    axis    of the rows in what it returns
-    key     what two runs of one network must agree on
+    inputs  numbers of the input layers; 0 is the image
+    axis    axis of the rows in the output
+    key     settings that must be equal in two recorded runs of one network
     """
 
     run: Callable[..., torch.Tensor]
@@ -41,9 +41,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowLayer(Layer):
-    """A layer whose output row y comes from the input rows `stride * y - above + (0 ... reach)`.
+    """A layer whose output row y depends on the input rows `stride * y - above + (0 ... reach)`.
 
-    `run` takes rows that lie around the outputs, `below` more than the image has at its end; those beyond hold `fill`.
+    `run` takes rows that include padding: `above` rows before the first and `below` rows after the last row of the
+    image, all filled with `fill`.
     """
 
     above: int
@@ -55,7 +56,7 @@ class WindowLayer(Layer):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UpsamplingLayer(Layer):
-    """A layer that returns `factor` rows for each row; `is_smooth` ones mix it with the rows beside."""
+    """A layer that returns `factor` rows for each row; if `is_smooth`, it interpolates between adjacent rows."""
 
     factor: int
     is_smooth: bool
@@ -63,10 +64,10 @@ class UpsamplingLayer(Layer):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layers:
-    """Layers in the order in which they run; number 0, the image, is none of them.
+    """Layers in the order in which they run, numbered from 1; number 0 is the image.
 
     outputs  numbers of the layers that the network returns
-    strides  pixels of the image for each row of a layer's output; those of the image first
+    strides  pixels of the image per row of a layer's output; the first is that of the image
     """
 
     layers: tuple[Layer, ...]
@@ -75,7 +76,7 @@ class Layers:
 
     @property
     def reach(self) -> int:
-        """Pixels beyond the ends of some rows of the image that may decide what is returned for these rows."""
+        """Number of pixels above and below a range of image rows that may affect the output for these rows."""
         reaches = [(0, 0)]  # from the pixels that a row covers, up and down
         for layer, stride in zip(self.layers, self.strides[1:], strict=True):
             before = self.strides[layer.inputs[0]]
@@ -84,7 +85,7 @@ class Layers:
                 up, down = up + layer.above * before, down + max(layer.reach + 1 - layer.above, 0) * before - stride
                 down = max(down, 0)
             elif isinstance(layer, UpsamplingLayer):
-                # a coarse row stands for any of the finer ones that it covers; some of them take the one beside, too
+                # a coarse row covers several finer rows; interpolated ones also depend on the adjacent coarse row
                 further = before - stride + (before - stride * (layer.factor // 2) if layer.is_smooth else 0)
                 up, down = up + further, down + further
             reaches.append((up, down))
@@ -92,7 +93,7 @@ class Layers:
 
 
 def layers_of(steps: Sequence[RecordedStep], outputs: Sequence[RecordedStep]) -> Layers:
-    """Return the layers that a recorded run went through; raise WholeImage if one needs more than some rows."""
+    """Return the layers of a recorded run; raise WholeImage if one needs more than some rows."""
     return _Derivation(steps, outputs).derive()
 
 
@@ -112,7 +113,7 @@ class _Derivation:
 
     def derive(self) -> Layers:
         for step in self.steps:
-            if step.function is None or step.is_padding:  # what is padded belongs to the step after
+            if step.function is None or step.is_padding:  # padding belongs to the next step
                 continue
             if step.name in ("add", "radd") and _is_zero(step.args[-1]):  # sum() starts from it
                 self.number[step] = self.number[step.inputs[0]]
@@ -147,7 +148,7 @@ class _Derivation:
         return height // rows
 
     def _check(self, step: RecordedStep, layer: Layer) -> None:
-        """Refuse layers whose output does not lie where rows are counted on to lie."""
+        """Raise WholeImage if the rows of a layer's output are not aligned with those of its inputs."""
         before = {self.strides[i] for i in layer.inputs}
         if isinstance(layer, WindowLayer):
             expected = {1 / layer.stride}
@@ -159,7 +160,7 @@ class _Derivation:
             raise WholeImage(f"{step.name}() joins maps of different sizes, or cuts them")
 
     def _source(self, step: RecordedStep) -> tuple[int, tuple[int, int, int, int], float]:
-        """Return the layer that a window takes, and what is padded left, right, above, below, and with what."""
+        """Return the input layer of a window, its padding (left, right, above, below), and the padding value."""
         (source,) = step.inputs
         margins, fill = (0, 0, 0, 0), 0.0
         if source.is_padding:
@@ -286,7 +287,7 @@ class _Derivation:
 
 
 def _is_of_a_pixel(step: RecordedStep, axis: int) -> bool:
-    """Return whether a function whose name says so works on each pixel alone, with these arguments."""
+    """Return whether a function of _OF_A_PIXEL works on each pixel alone with the arguments of this step."""
     name = step.name
     given = dict(step.kwargs)
     if name in ("batch_norm", "dropout", "dropout2d"):
@@ -316,7 +317,7 @@ def _is_same_everywhere(constant: torch.Tensor, axis: int) -> bool:
 
 
 def _bound(step: RecordedStep) -> Callable[..., torch.Tensor]:
-    """Return the step as a function of its inputs, which changes none of them in place."""
+    """Return the step as a function of its inputs that does not change them in place."""
     function, kwargs = step.function, dict(step.kwargs)
     assert function is not None
     name = getattr(function, "__name__", "")

@@ -22,14 +22,14 @@ _EXAMPLE = (2, 37, 51)  # images, height and width that the network is traced wi
 
 
 class _Maps(nn.Module):
-    """A network whose outputs are tensors: probabilities rather than logits."""
+    """A network that returns tensors, with probabilities instead of logits."""
 
     def __init__(self, network: TorchNetwork) -> None:
         super().__init__()
-        self.network = network  # PREFIX
+        self.network = network  # this attribute's name makes the prefix PREFIX
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return boundary and embeddings, and of networks with regions strength and their embeddings."""
+        """Return boundary, embeddings and, if the network has regions, strength and region embeddings."""
         said = self.network(images)
         maps = (said.boundary_logits.sigmoid(), said.embeddings)
         if said.strength_logits is None:
@@ -38,7 +38,7 @@ class _Maps(nn.Module):
 
 
 def export_onnx(path: str | os.PathLike[str], network: TorchNetwork, graph_only: bool = False) -> None:
-    """Write the network to an .onnx file; graph_only: without weights, for engine="onnx"."""
+    """Write the network to an .onnx file; if `graph_only`, without weights, for engine="onnx"."""
     check_installed(["onnx", "onnxscript"], "onnx")
     if not network.has_boundary:
         raise InputError("a network of head='original' cannot be exported: give one of `supercuts train`.")
@@ -47,7 +47,7 @@ def export_onnx(path: str | os.PathLike[str], network: TorchNetwork, graph_only:
     example = torch.zeros(batch, network.config.channels, height, width)
     any_size = torch.export.Dim.DYNAMIC
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter about its own parts
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             _Maps(network).eval(), (example,), dynamo=True, verbose=False, input_names=["images"], output_names=names,
             dynamic_shapes=({0: any_size, 2: any_size, 3: any_size},), opset_version=OPSET, optimize=not graph_only,
@@ -62,7 +62,7 @@ def export_onnx(path: str | os.PathLike[str], network: TorchNetwork, graph_only:
 
 
 def _tidy(model: Any, network: TorchNetwork) -> None:
-    """Name the dimensions, say what the network is, and leave out where in the source each step was written."""
+    """Name the dimensions, add config, stride and window as metadata, and remove source locations of the steps."""
     graph = model.graph
     graph.ClearField("value_info")
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
@@ -74,7 +74,7 @@ def _tidy(model: Any, network: TorchNetwork) -> None:
             value.type.tensor_type.shape.dim[i].dim_param = name
     model.producer_name, model.producer_version = "supercuts", ""
     facts = {CONFIG_KEY: network.config.model_dump_json(), "stride": str(network.stride)}
-    with contextlib.suppress(InputError):  # others work on the whole image alone
+    with contextlib.suppress(InputError):  # networks that need the whole image have no window
         margin, multiple = network.window()
         facts |= {"margin": str(margin), "multiple": str(multiple)}
     for key, text in facts.items():

@@ -1,7 +1,7 @@
-"""A network run by ONNX Runtime: the main path without torch.
+"""A network run by ONNX Runtime, so that segmentation needs no torch.
 
-The graph holds no weights: they are given to it when it is loaded, so one graph serves every network of its config,
-and no weights lie twice in the package. That of the compact network comes with it.
+The graph holds no weights; they are passed to ONNX Runtime when it loads the graph. One graph therefore serves every
+network with its config, and the package holds weights only once. It includes the graph of the compact network.
 """
 
 import functools
@@ -22,11 +22,11 @@ from supercuts.images.convert import to_unit
 from supercuts.networks.network import LEARNED, Maps, Sized, Tile, ViewsConfig, Window, parse_config, parse_levels
 from supercuts.networks.ssn_config import SSNConfig
 
-PREFIX = "network."  # of the names of weights in a graph
-CONFIG_KEY = "supercuts_config"  # of the metadata that hold the network's config
-LOCATION = "given-when-loaded"  # where a graph says that its weights are
+PREFIX = "network."  # prefix of the names of weights in a graph
+CONFIG_KEY = "supercuts_config"  # metadata key of the network's config
+LOCATION = "given-when-loaded"  # location of the weights that a graph declares
 _ENTRY = b"\x0a\x08location\x12" + bytes([len(LOCATION)]) + LOCATION.encode()
-# numbers of the fields of a graph that lead to its tensors, and to where these are; graphs hold graphs
+# protobuf field numbers on the paths from a model to the entries that locate tensors; graphs may contain graphs
 _TENSOR = {13: None}
 _SPARSE = {1: _TENSOR, 2: _TENSOR}
 _ATTRIBUTE: dict[int, Any] = {5: _TENSOR, 10: _TENSOR, 22: _SPARSE, 23: _SPARSE}
@@ -40,7 +40,7 @@ _SHIPPED = Path(__file__).parents[1] / "weights" / "compact.onnx"
 class OnnxNetwork:
     """A network in ONNX Runtime; any number of threads may run it at once.
 
-    open_session: called with a number of threads, 0 for all cores.
+    open_session: a function that takes a number of threads (0 for all cores) and returns a session.
     """
 
     device = "cpu"
@@ -55,8 +55,8 @@ class OnnxNetwork:
         self.stride = int(self.facts["stride"])
 
     def _run(self, images: Float32[np.ndarray, "images channels height width"]) -> list[np.ndarray]:
-        if self._process != os.getpid():  # a fork has none of the session's threads, and would wait for them for ever
-            self._parents = self.session  # kept: ending it would wait for its threads as well
+        if self._process != os.getpid():  # a fork has none of the session's threads and would wait for them forever
+            self._parents = self.session  # kept, because ending it would also wait for its threads
             self.session, self._process = self._open_session(1), os.getpid()
         outputs: list[np.ndarray] = self.session.run(None, {"images": images})
         return outputs
@@ -66,21 +66,21 @@ class OnnxNetwork:
         return self
 
     def weights(self) -> Iterable[np.ndarray]:
-        """Raise InputError: ONNX Runtime keeps the weights to itself."""
+        """Raise InputError, because ONNX Runtime does not expose the weights."""
         raise InputError('a model of engine="onnx" cannot be told from others: load it with engine="torch".')
 
     def maps(self, images: Sequence[Sized], views: ViewsConfig) -> list[Maps]:
-        """Return the maps of each image, the means over all views."""
+        """Return the maps of each image, averaged over the views."""
         return [self._maps(to_unit(image), views) for image in images]
 
     def rows(self, pixels: Shaped[np.ndarray, "height width bands"]) -> Iterator[tuple[Tile, Maps]]:
-        """Yield tiles from top to bottom and their maps: ONNX Runtime keeps no rows between calls."""
+        """Yield square tiles with their maps, row by row, because ONNX Runtime keeps no rows between calls."""
         from supercuts.networks.predict import TILE, predict_tiles
 
         return predict_tiles(pixels, self, TILE)
 
     def window(self) -> Window:
-        """Return the part of an image that decides a tile; raise InputError if that is all of it."""
+        """Return the part of an image that decides a tile; raise InputError if that is the whole image."""
         if "margin" not in self.facts:
             raise InputError(
                 "the graph does not say how far its network looks: it works on the whole image alone, or an older "
@@ -111,7 +111,7 @@ class OnnxNetwork:
 
 
 def load_onnx(path: Path) -> tuple[OnnxNetwork, dict[str, float]]:
-    """Return the network of a file, and its levels; its graph is the .onnx file beside it, else that of compact."""
+    """Return the network of a file and its levels; the graph is the .onnx file next to it, else that of compact."""
     if path.suffix != ".safetensors" or not path.is_file():
         raise FileFormatError(f'{path}: engine="onnx" needs a .safetensors file written by `supercuts train`.')
     try:
@@ -129,13 +129,13 @@ def load_onnx(path: Path) -> tuple[OnnxNetwork, dict[str, float]]:
 
 
 def _thread_count() -> int:
-    """Return OMP_NUM_THREADS, as torch does, else 0: one thread for each core."""
+    """Return OMP_NUM_THREADS, which torch also reads, or 0, one thread per core, if it is not set."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return int(threads) if threads.isdecimal() else 0
 
 
 def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig, n_threads: int) -> Any:
-    """Return a session of ONNX Runtime that runs a graph with these weights in `n_threads` threads, 0 for all cores."""
+    """Return an ONNX Runtime session that runs a graph with `weights` in `n_threads` threads, 0 for all cores."""
     check_installed(["onnxruntime"], "onnx")
     import onnxruntime
 
@@ -144,15 +144,15 @@ def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig, n_
     if not _reads_no_files(graph):
         raise FileFormatError(f"{path} refers to other files, which is not allowed. {remedy}")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors, which are raised as well
+    options.log_severity_level = 3  # log errors only; they are also raised
     options.intra_op_num_threads = n_threads
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(one) for one in weights.values()]
     options.add_external_initializers([PREFIX + name for name in weights], values)
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no base of their own
+    except Exception as error:  # its exceptions have no common base class
         raise FileFormatError(f"{path}: no graph of this network ({error}). {remedy}") from error
-    try:  # a graph written before a setting existed has that setting's default
+    try:  # a graph written before a setting existed gets that setting's default
         found = SSNConfig.model_validate_json(session.get_modelmeta().custom_metadata_map.get(CONFIG_KEY, ""))
     except ValidationError:
         found = None
@@ -162,17 +162,17 @@ def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig, n_
 
 
 def _reads_no_files(graph: bytes) -> bool:
-    """Return whether all tensors that lie outside a graph lie where weights are given."""
+    """Return whether all external tensors of a graph have the location LOCATION, so that it refers to no files."""
     try:
         entries = list(_external(graph, _MODEL))
-    except (KeyError, IndexError, RecursionError):  # no graph
+    except (KeyError, IndexError, RecursionError):  # not a graph
         entries = []
-    # "location" is the only key under which a graph can name files: none may stand where no entry was found
+    # "location" is the only key under which a graph can name files; it must not occur outside the entries found
     return all(one == _ENTRY for one in entries) and graph.count(b"location") == len(entries)
 
 
 def _external(message: bytes, fields: dict[int, Any]) -> Iterator[bytes]:
-    """Yield the entries of a protobuf message that say where tensors lie."""
+    """Yield the entries of a protobuf message that locate external tensors."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
@@ -187,7 +187,7 @@ def _external(message: bytes, fields: dict[int, Any]) -> Iterator[bytes]:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """Return a number of a protobuf message, and where the next is."""
+    """Return the integer at offset `at` of a protobuf message, and the offset after it."""
     value, shift = 0, 0
     while message[at] & 0x80:
         value, shift, at = value | (message[at] & 0x7F) << shift, shift + 7, at + 1
@@ -197,7 +197,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 def _resized(
     maps: Float32[np.ndarray, "channels height width"], height: int, width: int
 ) -> Float32[np.ndarray, "channels {height} {width}"]:
-    """Return maps of another size, without aliasing."""
+    """Return maps resized to (height, width), without aliasing."""
     images = [Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR) for one in maps]
     return np.stack([np.asarray(one) for one in images])
 
@@ -205,7 +205,7 @@ def _resized(
 def _interpolated(
     maps: Float32[np.ndarray, "channels rows columns"], height: int, width: int
 ) -> Float32[np.ndarray, "channels {height} {width}"]:
-    """Return maps of another size, interpolated bilinearly between the centres of pixels."""
+    """Return maps resized to (height, width), interpolated bilinearly between pixel centres."""
     for axis, length in ((1, height), (2, width)):
         old = maps.shape[axis]
         if old == length:

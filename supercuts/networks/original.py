@@ -1,8 +1,8 @@
 """The network of the original SSN_DINO, so that its checkpoints reproduce their results.
 
-Known faults of the original are reproduced where trained weights depend on them: colours reach the transformer as they
-are, keys may be scrambled (OriginalConfig.scrambled), and where H or W is no multiple of the patch the keys of the part
-that patches cover are stretched over the whole image.
+Known faults of the original are reproduced if trained weights depend on them: colours reach the transformer without
+normalisation, keys may be scrambled (OriginalConfig.scrambled), and if H or W is not a multiple of the patch size, keys
+of the part that patches cover are stretched over the whole image.
 """
 
 import itertools
@@ -23,11 +23,11 @@ from supercuts.networks.torch_network import PixelPrediction, TorchNetwork
 
 NO_BOUNDARY = -1e3  # a logit whose sigmoid is exactly 0, in half precision too
 _HIDDEN = (256, 64)  # channels of output_conv between the features and the embedding
-_PREFIXES = {"backbone.": "backbone.vit.model.", "output_conv.": "output_conv."}  # the original's names, and ours
+_PREFIXES = {"backbone.": "backbone.vit.model.", "output_conv.": "output_conv."}  # original -> here
 
 
 class OriginalViT(PretrainedViT):
-    """A DINO v1 transformer that takes colours as they are; it has no stem of its own."""
+    """A DINO v1 transformer that does not normalise colours and has no stem of its own."""
 
     def __init__(self, name: str, config: PretrainedConfig) -> None:
         super().__init__(name, config)
@@ -41,7 +41,7 @@ class OriginalViT(PretrainedViT):
 class OriginalSSNDINO(TorchNetwork):
     """The original SSN_DINO, which has no boundary map.
 
-    Always in float32, also under autocast: colours and keys are not normalised, and bfloat16 would round them.
+    Runs in float32 even under autocast: colours and keys are not normalised, and bfloat16 would round them.
     """
 
     has_boundary = False
@@ -65,19 +65,19 @@ class OriginalSSNDINO(TorchNetwork):
         self.output_conv = nn.Sequential(*(conv_bn_relu(n, m) for n, m in itertools.pairwise(widths)))
 
     def forward(self, images: torch.Tensor) -> PixelPrediction:
-        """Return the learned channels, with the position of `nominal_superpixels`, and boundary logits of 0 percent."""
+        """Return the learned channels, with the position scale of `nominal_superpixels`, and NO_BOUNDARY logits."""
         learned = self.pixel_features(images, self.config.original.nominal_superpixels)[:, 5:]
         return PixelPrediction(embeddings=learned, boundary_logits=torch.full_like(learned[:, :1], NO_BOUNDARY))
 
     def dense(self, padded: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Raise WholeImage: the original is given the position of each pixel."""
+        """Raise WholeImage, because the position of each pixel is an input of the original."""
         raise WholeImage("the network is given the position of each pixel")
 
     def pixel_features(self, images: torch.Tensor, n_superpixels: int) -> torch.Tensor:
-        """Return the original's features (B, 3 + 2 + D, H, W) for so many superpixels: colour, (row, col), learned.
+        """Return the original's features (B, 3 + 2 + D, H, W): colour, (row, col), learned channels.
 
-        In the order of kmeans_torch.pixel_features; the original has the learned channels first, which no distance
-        depends on. Its position scale counts floor(sqrt(n_superpixels)) cells along both axes.
+        The order is that of kmeans_torch.pixel_features. The original has the learned channels first, which does not
+        affect distances. Its position scale counts floor(sqrt(n_superpixels)) cells along both axes.
         """
         height, width = images.shape[-2:]
         with torch.autocast(images.device.type, enabled=False):
@@ -97,7 +97,7 @@ class OriginalSSNDINO(TorchNetwork):
 
 
 def config_of(tensors: Mapping[str, torch.Tensor], original: OriginalConfig) -> SSNConfig:
-    """Return the config of a checkpoint's network, whose tensors have the names that `rename` gives."""
+    """Return the config of a checkpoint's network; the names of `tensors` are those of `rename`."""
     last = tensors.get(f"output_conv.{len(_HIDDEN)}.0.weight")
     return SSNConfig(
         backbone="dino_vits16",
@@ -109,7 +109,7 @@ def config_of(tensors: Mapping[str, torch.Tensor], original: OriginalConfig) -> 
 
 
 def rename(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
-    """Return the original's tensors under the names they have here; None if they are not an SSN_DINO's."""
+    """Return the original's tensors under the names used here; None if they are not those of an SSN_DINO."""
     plain = {name.removeprefix("module."): value for name, value in tensors.items()}
     if not all(any(name.startswith(prefix) for name in plain) for prefix in _PREFIXES):
         return None
@@ -119,11 +119,11 @@ def rename(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | Non
 
 
 def _scramble(keys: torch.Tensor) -> torch.Tensor:
-    """Read (B, N, C), the keys patch by patch, as if it were (B, C, h, w)."""
+    """Return keys laid out patch by patch, (B, N, C), reinterpreted as (B, C, h, w)."""
     return keys.flatten(2).transpose(1, 2).reshape(keys.shape)
 
 
 def _coordinates(like: torch.Tensor) -> torch.Tensor:
-    """Return row and column of each pixel (B, 2, H, W)."""
+    """Return the row and column of each pixel (B, 2, H, W)."""
     axes = (torch.arange(n, device=like.device, dtype=like.dtype) for n in like.shape[-2:])
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].expand(len(like), -1, -1, -1)

@@ -11,7 +11,7 @@ from torch import nn
 
 @dataclass(slots=True, eq=False)
 class RecordedStep:
-    """One call: `function(*args, **kwargs)` gave a tensor of this shape.
+    """One call: `function(*args, **kwargs)` returned a tensor of shape `shape`.
 
     function  None for the example itself
     module    the innermost watched module that made the call
@@ -25,7 +25,7 @@ class RecordedStep:
 
     @property
     def name(self) -> str:
-        """The function's name, the same for a function, a method and an operator, in place or not."""
+        """The function's name, which is the same for a function, a method, an operator and in-place variants."""
         name = getattr(self.function, "__name__", str(self.function))
         if name.startswith("__") and name.endswith("__"):
             name = name.strip("_")
@@ -34,12 +34,12 @@ class RecordedStep:
 
     @property
     def is_padding(self) -> bool:
-        """Whether it is torch.nn.functional.pad()."""
+        """Whether the step is torch.nn.functional.pad()."""
         return self.function is not None and self.name == "pad"
 
     @property
     def inputs(self) -> list["RecordedStep"]:
-        """The steps whose tensors this one takes."""
+        """The steps whose tensors this step takes."""
         return [one for one in _flat((self.args, self.kwargs)) if isinstance(one, RecordedStep)]
 
     @property
@@ -49,7 +49,7 @@ class RecordedStep:
 
 
 class _Recorded(torch.Tensor):
-    """A tensor that records what is done with it."""
+    """A tensor that records the functions applied to it."""
 
     plain: torch.Tensor
     step: RecordedStep
@@ -71,13 +71,13 @@ class _Recorded(torch.Tensor):
             return log.wrap(result, log.add(function, args, kwargs, result))
         if isinstance(result, tuple | list) and any(isinstance(one, torch.Tensor) for one in result):
             return log.wrap_all(result, function, args, kwargs)
-        return result  # a size, a type: what depends on it does not depend on the values
+        return result  # such as a size or a type, which does not depend on the values
 
 
 class _Log:
     def __init__(self) -> None:
         self.steps: list[RecordedStep] = []
-        self.modules: list[nn.Module] = []  # those that are running
+        self.modules: list[nn.Module] = []  # modules that are running, innermost last
 
     def add(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> RecordedStep:
         args, kwargs = _mapped((args, kwargs), lambda one: one.step if isinstance(one, _Recorded) else one)
@@ -102,9 +102,9 @@ class _Log:
 def record(
     function: Callable[[torch.Tensor], Any], example: torch.Tensor, watched: nn.Module | None = None
 ) -> tuple[list[RecordedStep], list[RecordedStep]]:
-    """Return the steps in their order, the first being the example, and those whose tensors the function returns.
+    """Return the steps in order, the example first, and the steps whose tensors the function returns.
 
-    watched: a module that no one else runs meanwhile; the steps then name its parts.
+    watched: a module whose submodules are recorded with the steps; no other thread may run it during the recording.
     """
     log = _Log()
     log.steps.append(RecordedStep(None, shape=tuple(example.shape)))
@@ -126,7 +126,7 @@ def record(
 
 
 def users(steps: Sequence[RecordedStep]) -> dict[RecordedStep, list[RecordedStep]]:
-    """Return the steps that take the tensor of each step."""
+    """Return, for each step, the steps that take its tensor."""
     taken: dict[RecordedStep, list[RecordedStep]] = {step: [] for step in steps}
     for step in steps:
         for one in step.inputs:
@@ -135,9 +135,9 @@ def users(steps: Sequence[RecordedStep]) -> dict[RecordedStep, list[RecordedStep
 
 
 def convolution(step: RecordedStep) -> nn.Conv2d | None:
-    """Return a conv2d as a layer that pads opposite sides alike; None if there is none.
+    """Return a conv2d step as a layer that pads opposite sides equally; None if that is not possible.
 
-    What its module pads further on one side before, as TensorFlow does, becomes zeros of the kernel.
+    Unequal padding by the step's module, as in TensorFlow, becomes rows and columns of zeros in the kernel.
     """
     given = named(step, "input weight bias stride padding dilation groups")
     if step.name != "conv2d" or not isinstance(given["weight"], torch.Tensor):
@@ -163,7 +163,7 @@ def convolution(step: RecordedStep) -> nn.Conv2d | None:
 
 
 def _padding(step: RecordedStep, given: Mapping[str, Any]) -> list[tuple[int, int]] | None:
-    """Return the zeros before and after both axes; None if it pads with something else."""
+    """Return the number of zeros before and after each of both axes; None if other values are padded."""
     padding, source = given.get("padding", 0), step.inputs[0]
     if isinstance(padding, str):
         return None
@@ -178,12 +178,12 @@ def _padding(step: RecordedStep, given: Mapping[str, Any]) -> list[tuple[int, in
 
 
 def named(step: RecordedStep, names: str) -> dict[str, Any]:
-    """Return the arguments of a step by name, those left out missing."""
+    """Return the arguments of a step by name; omitted arguments are missing."""
     return dict(zip(names.split(), step.args, strict=False)) | dict(step.kwargs)
 
 
 def as_pair(value: Any) -> tuple[int, int]:
-    """Return a size of both axes, which a layer may give as one number."""
+    """Return a size as a pair of both axes; layers may hold it as one number."""
     first, last = (value, value) if isinstance(value, int) else (tuple(value) * 2)[:2]
     return int(first), int(last)
 

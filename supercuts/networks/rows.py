@@ -1,8 +1,8 @@
 """Pass an image through a network from top to bottom in bounded memory, each pixel once.
 
-Every layer keeps the rows its next output needs, so nothing is computed twice, as it is around tiles, and memory holds
-a few hundred rows: the coarsest layers look far, and what fine layers have found waits for them. The layers are those
-that the network applies to a small image while it is recorded.
+Every layer keeps the rows that its next output needs. Nothing is computed twice, unlike around tiles, and memory holds
+a few hundred rows, because the coarsest layers have large windows and rows of fine layers wait for them. The layers are
+derived from a recorded run of the network on a small image.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,45 +21,45 @@ from supercuts.networks.network import Maps, Tile
 from supercuts.networks.recording import record
 from supercuts.networks.ssn_config import SSNConfig
 
-_BLOCK_PIXELS = 1 << 19  # rows are given to the network in blocks of about so many pixels: their maps stay in the cache
+_BLOCK_PIXELS = 1 << 19  # approximate pixels in a block of rows, so that its maps stay in the cache
 
-# a window waits for so many, unless they are long: for fewer values oneDNN may choose a kernel that adds up in
-# another order; of long rows, each that waits costs much memory
+# least output rows of a window, and the width from which one row suffices: for fewer values oneDNN may choose a kernel
+# that sums in another order, while waiting rows that are long cost much memory
 _LEAST_ROWS, _LONG_ROW = 4, 512
 
 Rows = torch.Tensor | None  # (1, C, rows, W), None for no rows
-# rows of each input that follow, whether they are the last -> rows that are ready
+# next rows of each input, whether they are the last -> rows that are ready
 _Step = Callable[[list[Rows], bool], Rows]
 
 
 @runtime_checkable
 class Dense(Protocol):
-    """A network as far as it turns images into maps of the same size, or of a fixed share of it."""
+    """The part of a network that turns images into maps of the same size or a fixed fraction of it."""
 
     config: SSNConfig
 
     @property
     def multiple(self) -> int:
-        """What the sides of the images are multiples of."""
+        """Sides of the images are multiples of this number of pixels."""
         ...
 
     @property
     def channels(self) -> int:
-        """Channels of the images."""
+        """Number of channels of the images."""
         ...
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """Device that the network runs on."""
         ...
 
     def dense(self, padded: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the embeddings with the boundary logit (B, D + 1, H, W), and strength logits and regions if any."""
+        """Return embeddings and boundary logit (B, D + 1, H, W) and, if any, strength logits and regions."""
         ...
 
 
 def derive(network: Dense) -> Layers:
-    """Return the layers of a network; raise InputError if one of them sees the whole image."""
+    """Return the layers of a network; raise InputError if one of them needs the whole image."""
     device, multiple = torch.device(network.device), network.multiple
     found = []
     try:
@@ -77,9 +77,9 @@ def derive(network: Dense) -> Layers:
 def predict_rows(
     pixels: Shaped[np.ndarray, "height width bands"], network: Dense, layers: Layers
 ) -> Iterator[tuple[Tile, Maps]]:
-    """Yield some rows after the other, as tiles as wide as the image, and what the network says of them.
+    """Yield groups of rows, as tiles as wide as the image, with the network's maps.
 
-    They equal those of the whole image; tiles start at multiples of the largest stride.
+    The maps equal those for the whole image. Tiles start at multiples of the largest stride.
     """
     height, width = pixels.shape[:2]
     multiple, device = network.multiple, torch.device(network.device)
@@ -98,7 +98,7 @@ def predict_rows(
 
 
 def _block(rows: np.ndarray, multiple: int, is_last: bool) -> torch.Tensor:
-    """Return rows (1, C, h, w) in 0..1, replicated to the right, and the last to the bottom, to multiples."""
+    """Return rows (1, C, h, w) in 0..1, padded to multiples by replication: right, and below the last rows."""
     is_rgb = rows.dtype == np.uint8 and rows.shape[2] == 3
     block = torch.from_numpy(rows.astype(np.float32) if is_rgb else np.array(to_unit(rows)))
     if is_rgb:
@@ -111,10 +111,10 @@ def _block(rows: np.ndarray, multiple: int, is_last: bool) -> torch.Tensor:
 
 
 def _arrays(ready: Sequence[torch.Tensor], height: int, width: int, layers: Layers) -> Maps:
-    """Return boundary, embeddings and those of regions without what was replicated."""
+    """Return boundary, embeddings and region maps without the padding."""
     output, *of_regions = ready
     output = output[0, :, :height, :width].float()
-    embeddings = output[:-1].permute(1, 2, 0).contiguous().permute(2, 0, 1)  # a pixel's channels stay side by side
+    embeddings = output[:-1].permute(1, 2, 0).contiguous().permute(2, 0, 1)  # a pixel's channels stay contiguous
     maps = [sigmoid(output[-1]), embeddings]
     if of_regions:
         stride = layers.strides[layers.outputs[1]]
@@ -124,18 +124,18 @@ def _arrays(ready: Sequence[torch.Tensor], height: int, width: int, layers: Laye
 
 
 class _Stream:
-    """A network whose rows come in one block after the other."""
+    """A network that receives rows in one block after the other."""
 
     def __init__(self, layers: Layers, multiple: int) -> None:
         self.layers, self.outputs = layers.layers, layers.outputs
         self.steps = [_step(layer) for layer in self.layers]
         last = {i: number for number, layer in enumerate(self.layers) for i in layer.inputs}
-        # a map is let go once the last layer has taken it
+        # a map is deleted once the last layer has taken it
         self.done: list[list[int]] = [[] for _ in self.layers]
         for i, number in last.items():
             if i not in self.outputs:
                 self.done[number].append(i)
-        # as the blocks, so that whatever is kept of several rows begins where tiles do
+        # in groups of `multiple` image rows, like the blocks, so that tiles start at multiples of every stride
         self.together = _Together([multiple // layers.strides[i] for i in self.outputs])
 
     def __call__(self, block: torch.Tensor, is_last: bool) -> list[torch.Tensor] | None:
@@ -157,7 +157,7 @@ def _step(layer: Layer) -> _Step:
 
 
 class _Local:
-    """A function of each row; rows of several maps wait for one another."""
+    """A function of each row; rows of several maps wait for each other."""
 
     def __init__(self, layer: Layer) -> None:
         self.run = layer.run
@@ -169,7 +169,7 @@ class _Local:
 
 
 class _Window:
-    """A convolution or a pool; above the first row and below the last there is padding."""
+    """A convolution or a pooling layer; rows are padded above the first and below the last."""
 
     def __init__(self, layer: WindowLayer) -> None:
         self.layer = layer
@@ -187,11 +187,11 @@ class _Window:
             x = _padded(x, 0, layer.below, layer.fill)
         n = (x.shape[2] - layer.reach - 1) // layer.stride + 1
         if not is_last:
-            n = min(n, x.shape[2] // layer.stride)  # the next output may start further on than where this one ends
+            n = min(n, x.shape[2] // layer.stride)  # the next output may start beyond the end of this one
         if n < (1 if is_last or x.shape[3] >= _LONG_ROW else _LEAST_ROWS):
             self.held = x
             return None
-        self.held = x[:, :, n * layer.stride :].clone()  # a view would keep the whole block
+        self.held = x[:, :, n * layer.stride :].clone()  # a view would keep the whole block in memory
         return layer.run(x[:, :, : (n - 1) * layer.stride + layer.reach + 1])
 
 
@@ -200,12 +200,12 @@ def _padded(rows: torch.Tensor, above: int, below: int, fill: float) -> torch.Te
 
 
 class _Upsampling:
-    """Several rows for each; bilinear ones take the rows beside into account."""
+    """An upsampling layer; bilinear ones also use the adjacent rows."""
 
     def __init__(self, layer: UpsamplingLayer) -> None:
         self.layer = layer
         self.held: Rows = None
-        self.n_above = 0  # rows held whose outputs have been returned
+        self.n_above = 0  # number of held rows whose outputs have been returned
 
     def __call__(self, rows: list[Rows], is_last: bool) -> Rows:
         (x,) = rows
@@ -215,7 +215,7 @@ class _Upsampling:
             x = self.held if x is None else torch.cat([self.held, x], 2)
         if x is None:
             return None
-        if is_last:  # repeating the first row as well would round its outputs differently from those of the whole map
+        if is_last:  # the first row is not repeated, because its outputs would round unlike those of the whole map
             x = torch.cat([x, x[:, :, -1:]], 2)
         n_above, self.held = self.n_above, x[:, :, -2:].clone()
         if x.shape[2] < n_above + 2:
@@ -225,10 +225,10 @@ class _Upsampling:
 
 
 class _Together:
-    """Rows of several maps wait until all of them have come."""
+    """A queue that returns rows of several maps once all of them have arrived."""
 
     def __init__(self, rates: Sequence[int]) -> None:
-        """Rates: how many rows of each map belong together."""
+        """Create empty queues; rates are the numbers of rows of each map that belong together."""
         self.rates = rates
         self.waiting: list[list[torch.Tensor]] = [[] for _ in rates]
 

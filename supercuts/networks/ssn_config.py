@@ -1,4 +1,4 @@
-"""Configuration of a Superpixel Sampling Network and of its backbone."""
+"""Settings of a Superpixel Sampling Network and of its backbone."""
 
 from typing import Literal
 
@@ -9,45 +9,45 @@ Interpolation = Literal["timm", "original"]
 
 
 class PretrainedConfig(BaseModel, frozen=True, extra="forbid"):
-    """How a pretrained model is used; the fields of transformers mean nothing to convolutional networks."""
+    """Use of a pretrained model; convolutional networks ignore layer, facet, stride and interpolation."""
 
-    layer: int = -1  # of a transformer: 0 is the first block, -1 the last
-    facet: Facet = "key"  # of that layer: key, query, value, or token for the block's output
-    stride: PositiveInt | None = None  # of the patches: a divisor of their size; None: their size
-    interpolation: Interpolation = "timm"  # of learned positions; "original" reproduces DINO v1's own
-    finetune_blocks: NonNegativeInt = 2  # the last so many blocks (or stages) are trained, the others frozen
-    stem_channels: PositiveInt = 16  # of the new full-resolution stem
+    layer: int = -1  # block of a transformer whose features are used: 0 is the first, -1 the last
+    facet: Facet = "key"  # key, query or value of that block's attention, or token for the block's output
+    stride: PositiveInt | None = None  # pixels between patches, a divisor of the patch size; None: the patch size
+    interpolation: Interpolation = "timm"  # method for learned positions; "original" is that of DINO v1
+    finetune_blocks: NonNegativeInt = 2  # number of last blocks (or stages) that are trained; others are frozen
+    stem_channels: PositiveInt = 16  # channels of the new full-resolution stem
 
 
 class OriginalConfig(BaseModel, frozen=True, extra="forbid"):
-    """What a network of head="original" was trained with, beyond its weights; see networks/original.py."""
+    """Training settings of a network with head="original"; see networks/original.py."""
 
-    scrambled: bool = True  # keys in the order of a reshape without a transpose: released checkpoints were trained so
-    color: Literal["lab", "rgb"] = "lab"  # what the network sees: Lab (as in its inference) or RGB 0..255 (training)
-    nominal_superpixels: PositiveInt = 100  # the number that scales the position the network sees
+    scrambled: bool = True  # keys are reshaped without a transpose, as in the training of released checkpoints
+    color: Literal["lab", "rgb"] = "lab"  # input: Lab (the original's inference) or RGB 0..255 (its training)
+    nominal_superpixels: PositiveInt = 100  # number of superpixels that sets the scale of the position input
 
 
 class SSNConfig(BaseModel, frozen=True, extra="forbid"):
-    """What defines a network; stored beside its weights."""
+    """Settings that define a network; stored with its weights."""
 
-    channels: PositiveInt = 3  # of the images: 3 are RGB; other numbers need backbone="compact"
+    channels: PositiveInt = 3  # channels of the images; 3 is RGB, other numbers need backbone="compact"
     backbone: str = "compact"  # a key of ssn.BACKBONES, a DINO name or timm:NAME
-    pretrained: PretrainedConfig = PretrainedConfig()  # how a backbone is used whose weights others trained
-    head: Literal["topdown", "original"] = "topdown"  # original: that of the original SSN_DINO
-    original: OriginalConfig = OriginalConfig()  # of head="original" alone
-    head_channels: tuple[PositiveInt, ...] = (24, 32, 48, 64)  # of the top-down path, finest first
+    pretrained: PretrainedConfig = PretrainedConfig()  # settings of a DINO or timm backbone
+    head: Literal["topdown", "original"] = "topdown"  # original: the head of the original SSN_DINO
+    original: OriginalConfig = OriginalConfig()  # used only with head="original"
+    head_channels: tuple[PositiveInt, ...] = (24, 32, 48, 64)  # channels of the top-down path, finest first
     embedding_channels: PositiveInt = 16  # learned channels of the pixel embedding
-    context_channels: NonNegativeInt = 0  # of the wide view that the top-down path starts from; 0: none
+    context_channels: NonNegativeInt = 0  # channels of the dilated block that starts the top-down path; 0: none
     fuse_convolutions: PositiveInt = 2  # 3x3 convolutions at full resolution after the sum of stem and top-down path
-    region_channels: NonNegativeInt = 0  # of the embedding that tells regions apart; 0: neither it nor the strength
-    color_scale: PositiveFloat = 0.26  # of colour in the SSN features: Lab (Jampani et al.), or 100 times each band
-    position_scale: PositiveFloat = 2.5  # of (y, x), in units of cells (Jampani et al.)
+    region_channels: NonNegativeInt = 0  # channels of the region embedding; 0: neither it nor boundary strength
+    color_scale: PositiveFloat = 0.26  # factor of colour in SSN features: Lab (Jampani et al.), or 100 times each band
+    position_scale: PositiveFloat = 2.5  # factor of (y, x), in units of cells (Jampani et al.)
 
 
-TIMM = "timm:"  # prefix of any other model of timm
+TIMM = "timm:"  # prefix that selects any other timm model
 _V1 = "https://dl.fbaipublicfiles.com/dino"
 _V2 = "https://dl.fbaipublicfiles.com/dinov2"
-# name -> timm's name, and the official file where it can be downloaded without an account
+# name -> timm's name, and the official URL if it can be downloaded without an account
 DINO: dict[str, tuple[str, str]] = {
     "dino_vits16": ("vit_small_patch16_224.dino", f"{_V1}/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth"),
     "dino_vits8": ("vit_small_patch8_224.dino", f"{_V1}/dino_deitsmall8_pretrain/dino_deitsmall8_pretrain.pth"),

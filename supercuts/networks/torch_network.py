@@ -1,4 +1,4 @@
-"""Networks run by torch: bfloat16 where the device supports it, channels last."""
+"""Networks run by torch, in channels-last layout and in bfloat16 if the device supports it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,13 +28,13 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class PixelPrediction:
-    """What the network says of each pixel.
+    """The network's predictions for each pixel.
 
     embeddings       (B, D, H, W)
-    boundary_logits  (B, 1, H, W)   sigmoid gives the probability that people draw a boundary here
+    boundary_logits  (B, 1, H, W)   the sigmoid is the probability that annotators draw a boundary here
 
-    Of a network with region_channels, at the stride of its finest map:
-    strength_logits    (B, 1, h, w)  sigmoid gives the share of people who draw a boundary within two pixels of here
+    Networks with region_channels also predict, at the stride of their finest map:
+    strength_logits    (B, 1, h, w)  the sigmoid is the share of annotators who draw a boundary within two pixels
     region_embeddings  (B, R, h, w)  pixels x, y lie in one region with probability exp(-|x - y|^2)
     """
 
@@ -45,12 +45,12 @@ class PixelPrediction:
 
 
 class TorchNetwork(Foldable, ABC):
-    """A Network of torch; subclasses set `config` and `backbone`."""
+    """A `Network` implemented in torch; subclasses set `config` and `backbone`."""
 
     config: SSNConfig
     backbone: Backbone
     has_boundary = True
-    _derived: Layers | InputError | None = None  # of a folded copy
+    _derived: Layers | InputError | None = None  # layers of a folded copy, or why there are none; None: not derived yet
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,33 +58,34 @@ class TorchNetwork(Foldable, ABC):
 
     @abstractmethod
     def forward(self, images: torch.Tensor) -> PixelPrediction:
-        """Return what the network predicts for `images` (B, C, H, W) in 0..1, any H and W."""
+        """Return the predictions for `images` (B, C, H, W) in 0..1, any H and W."""
 
     @abstractmethod
     def dense(self, padded: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the maps (B, n, h, w) of images whose sides are multiples of `multiple`, as far as rows decide them.
+        """Return the raw maps (B, n, h, w) of images whose sides are multiples of `multiple`.
 
         These are embeddings with the boundary logit as the last channel and, if any, strength logits and regions.
+        Raise WholeImage if nearby rows of the image do not determine them.
         """
 
     @property
     def multiple(self) -> int:
-        """What the sides of images are padded to multiples of."""
+        """Sides of images are padded to multiples of this number of pixels."""
         return self.backbone.strides[-1]
 
     @property
     def stride(self) -> int:
-        """Pixels a side for each value of the maps of regions."""
+        """Stride of the region maps, in pixels."""
         return self.backbone.strides[0]
 
     @property
     def channels(self) -> int:
-        """Channels of the images."""
+        """Number of channels of the images."""
         return self.config.channels
 
     @property
     def device(self) -> str:
-        """Where the weights are."""
+        """Device that holds the weights."""
         return str(next(self.parameters()).device)
 
     @property
@@ -94,7 +95,7 @@ class TorchNetwork(Foldable, ABC):
         return transformer
 
     def ready(self) -> "TorchNetwork":
-        """Return the network, laid out in memory for inference."""
+        """Return the network with its weights laid out in memory for inference."""
         return self.to(memory_format=torch.channels_last)
 
     def weights(self) -> Iterable[np.ndarray]:
@@ -102,16 +103,16 @@ class TorchNetwork(Foldable, ABC):
         return (value.cpu().contiguous().numpy() for value in self.state_dict().values())
 
     def maps(self, images: Sequence[Sized], views: ViewsConfig) -> list[Maps]:
-        """Return the maps of each of several images of one size and type, which the network sees together."""
-        # astype copies: torch warns of arrays that are not writable, as a hierarchy's image is
+        """Return the maps of each image, computed as one batch; all images have the same size and type."""
+        # astype copies: torch warns about read-only arrays, such as a hierarchy's image
         pixels = torch.stack([torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1) for image in images])
         if images[0].dtype == np.uint8:
             pixels = pixels.div_(255)
         pixels = pixels.to(self.device)
         seen = [self._see(pixels, scale, flip) for scale, flip in views.each()]
-        # one view is not copied: maps of all pixels are large
+        # a single view is not copied, because pixel maps are large
         averaged = [parts[0] if len(parts) == 1 else torch.stack(parts).mean(0) for parts in zip(*seen, strict=True)]
-        # as the network's memory is laid out: the embeddings of a pixel side by side
+        # the network's own memory layout: the embeddings of a pixel are contiguous
         averaged[1] = averaged[1].permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
         arrays = [(values if i == 1 else values.contiguous()).cpu().numpy() for i, values in enumerate(averaged)]
         # copies: one image's maps must not keep those of all others in memory
@@ -121,12 +122,12 @@ class TorchNetwork(Foldable, ABC):
         ]
 
     def rows(self, pixels: Shaped[np.ndarray, "height width bands"]) -> Iterator[tuple[Tile, Maps]]:
-        """Yield tiles as wide as the image and their maps: it passes through the network from top to bottom."""
+        """Yield tiles as wide as the image with their maps, from top to bottom."""
         run = self.folded()
         return predict_rows(pixels, run, self._layers(run))
 
     def window(self) -> Window:
-        """Return the part of an image that decides a tile; raise InputError if that is all of it."""
+        """Return the part of an image that decides a tile; raise InputError if that is the whole image."""
         margin = self._layers(self.folded()).reach
         return Window(-(-margin // self.multiple) * self.multiple, self.multiple)
 
@@ -143,7 +144,7 @@ class TorchNetwork(Foldable, ABC):
         return run._derived
 
     def _see(self, pixels: torch.Tensor, scale: float, flip: bool) -> list[torch.Tensor]:
-        """Return the maps of a view of (B, C, H, W): boundary (B, H, W), embeddings (B, D, H, W), those of regions."""
+        """Return the maps of one view of (B, C, H, W): boundary (B, H, W), embeddings (B, D, H, W), region maps."""
         height, width = pixels.shape[-2:]
         view = pixels
         if scale != 1:

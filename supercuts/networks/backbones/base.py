@@ -1,4 +1,4 @@
-"""Interface of backbones, and the small residual encoder over five scales that trains from random weights."""
+"""Interface of backbones, and a small residual encoder with five scales that is trained from random weights."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ class Features:
 
 
 class Backbone(nn.Module, ABC):
-    """A network that describes an image at several strides; a head fuses what it gives into pixel embeddings.
+    """A network that describes an image at several strides; a head fuses its maps into pixel embeddings.
 
-    Subclasses set `stem_channels`, and `channels` and `strides` of the maps, finest first, and normalise the image
-    themselves (each pretrained model has its own statistics).
+    Subclasses set `stem_channels` and the `channels` and `strides` of the maps, finest first. They normalise the image
+    themselves, because each pretrained model has its own statistics.
     """
 
     stem_channels: int
@@ -45,14 +45,14 @@ class Backbone(nn.Module, ABC):
 
 
 def conv_bn_relu(n_in: int, n_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Return convolution, BatchNorm, ReLU; the convolution has no bias because BatchNorm has one."""
+    """Return convolution, BatchNorm and ReLU; the convolution has no bias because BatchNorm has one."""
     return nn.Sequential(
         nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)
     )
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around an identity (He et al. 2016), both at the input's resolution."""
+    """Two 3x3 convolutions with an identity shortcut (He et al. 2016), at the input's resolution."""
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class ResidualBlock(nn.Module):
 
 
 class CompactCNN(Backbone):
-    """Stem at stride 1, then one stage a stride: a strided convolution and residual blocks."""
+    """A stem at stride 1, then one stage per stride: a strided convolution and residual blocks."""
 
     strides = (2, 4, 8, 16)
     mean: torch.Tensor
@@ -92,7 +92,7 @@ class CompactCNN(Backbone):
         )
 
     def forward(self, images: torch.Tensor) -> Features:
-        """Return the stem and one map a stage."""
+        """Return the stem and one map per stage."""
         x = stem = self.stem((images - self.mean) / self.std)
         maps = []
         for stage in self.stages:

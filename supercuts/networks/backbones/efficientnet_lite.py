@@ -1,4 +1,4 @@
-"""EfficientNet-Lite as a backbone: the trunk of the embedded model, small, without squeeze-and-excitation.
+"""EfficientNet-Lite as a backbone: a small trunk without squeeze-and-excitation, used by the embedded model.
 
 Source: Tan & Le, EfficientNet, ICML 2019, and the Lite variants of the TensorFlow TPU repository.
 """
@@ -16,7 +16,7 @@ from supercuts.core.errors import FileFormatError
 from supercuts.networks.backbones.base import Backbone, Features, conv_bn_relu
 from supercuts.networks.backbones.weights import efficientnet_layers, read_state_dict, rename_layers, weights_file
 
-EPS = 1e-3  # of BatchNorm, as in TensorFlow
+EPS = 1e-3  # epsilon of BatchNorm, as in TensorFlow
 SHAPES = {  # factors of width and depth
     "efficientnet_lite0": (1.0, 1.0),
     "efficientnet_lite1": (1.0, 1.1),
@@ -44,14 +44,14 @@ STAGES = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
-_TAPS = (0, 1, 2, 4, 6)  # the last stage of each stride
+_TAPS = (0, 1, 2, 4, 6)  # indices of the last stage of each stride
 
 
 class SameConv(nn.Conv2d):
-    """A convolution with TensorFlow's "SAME" padding, of inputs whose sides are multiples of the stride.
+    """A convolution with TensorFlow's "SAME" padding, for inputs whose sides are multiples of the stride.
 
-    At stride 2 that pads one row more below than above. A kernel with a row and a column of zeros before its own,
-    padded equally on all sides, computes the same, so that all layers are plain convolutions when the network runs.
+    At stride 2 this padding has one row more below than above. An extra row and column of zeros before the kernel, with
+    equal padding on all sides, give the same result, so that inference needs only plain convolutions.
     """
 
     def __init__(self, n_in: int, n_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
@@ -63,7 +63,7 @@ class SameConv(nn.Conv2d):
         return F.conv2d(x, self.kernel(), None, self.stride, self.padding, groups=self.groups)
 
     def convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """Return the map for other weights, by the operations whose gradients are fastest."""
+        """Return the map for other weights, with the operations whose gradients are fastest."""
         before = (self.weight.shape[-1] - self.stride[0]) // 2
         after = before + self.n_zeros
         if self.groups == 1:
@@ -83,9 +83,9 @@ def _conv_bn(conv: nn.Conv2d, is_rectified: bool = True) -> list[nn.Module]:
 
 
 def _run(layers: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
-    """Return what the layers give; in training normalisation, whose statistics are fixed, is folded into the weights.
+    """Return the output of the layers; in training mode, fold normalisation, which has fixed statistics, into weights.
 
-    That saves three passes over each map, forward and backward.
+    Folding saves three passes over each map, forward and backward.
     """
     if not layers.training:
         y: torch.Tensor = layers(x)
@@ -107,7 +107,7 @@ def _run(layers: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
 
 
 class Block(nn.Module):
-    """An inverted residual block: expand by 1x1, filter each channel, project by 1x1 without a rectifier."""
+    """An inverted residual block: 1x1 expansion, depthwise convolution, 1x1 projection without a rectifier."""
 
     def __init__(self, n_in: int, n_out: int, stage: Stage, stride: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """What is pretrained: the first convolution, then stages of blocks."""
+    """The pretrained part: the first convolution, then stages of blocks."""
 
     def __init__(self, first: nn.Sequential, stages: Sequence[nn.Sequential]) -> None:
         super().__init__()
@@ -133,9 +133,9 @@ class Trunk(nn.Module):
 
 
 class EfficientNetLite(Backbone):
-    """A pretrained trunk to stride 32 beside a full-resolution stem that is trained from scratch.
+    """A pretrained trunk up to stride 32, and a full-resolution stem that is trained from scratch.
 
-    The statistics of the trunk's BatchNorm stay those of its pretraining, also while it is trained.
+    BatchNorm of the trunk keeps the statistics of its pretraining, even while the trunk is trained.
     """
 
     strides = (2, 4, 8, 16, 32)
@@ -146,7 +146,7 @@ class EfficientNetLite(Backbone):
         width, depth = SHAPES[name]
         self.stem_channels = stem_channels
         self.stem = nn.Sequential(conv_bn_relu(in_channels, stem_channels), conv_bn_relu(stem_channels, stem_channels))
-        stages, n_in = [], _STEM_CHANNELS  # the first convolution and the ends' depths are not scaled
+        stages, n_in = [], _STEM_CHANNELS  # not scaled, like the depths of the end stages
         for i, stage in enumerate(STAGES):
             n_out = _round_to_8(stage.channels * width)
             n_blocks = stage.n_blocks if i in (0, len(STAGES) - 1) else math.ceil(stage.n_blocks * depth)
@@ -160,7 +160,7 @@ class EfficientNetLite(Backbone):
         self.channels = tuple(_round_to_8(STAGES[i].channels * width) for i in _TAPS)
 
     def train(self, mode: bool = True) -> "EfficientNetLite":
-        """Switch to training; BatchNorm of the trunk stays in eval mode."""
+        """Set the training mode; BatchNorm of the trunk stays in eval mode."""
         super().train(mode)
         for module in self.pretrained.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -179,9 +179,9 @@ class EfficientNetLite(Backbone):
         return Features(stem=stem, maps=tuple(maps))
 
     def load_pretrained(self, source: Path | str) -> None:
-        """Set the trunk's weights from a file with the names of timm or of EfficientNet-PyTorch.
+        """Set the trunk's weights from a file that uses the names of timm or of EfficientNet-PyTorch.
 
-        source is its path, the name of an installed package that carries it, or "hub" for timm's hub.
+        source is the file's path, the name of an installed package that contains it, or "hub" for timm's hub.
         """
         path = self._from_hub() if source == "hub" else weights_file(source)
         state = read_state_dict(path)

@@ -1,7 +1,7 @@
 """Pretrained backbones: DINO v1, v2 and v3 and every other model of timm.
 
-The stem is new and always trained. Of the pretrained model only the last blocks are, if any: the others keep their
-weights, stay in eval mode and are run without gradients.
+The stem is new and always trained. At most the last blocks of the pretrained model are trained; the others keep their
+weights, stay in eval mode and run without gradients.
 """
 
 import math
@@ -29,13 +29,13 @@ _FACETS = {"query": 0, "key": 1, "value": 2}
 class ViTFeatures(nn.Module):
     """The features of one layer of a timm VisionTransformer or Eva (DINO v1, v2, v3).
 
-    layer          0 is the first block, -1 the last
-    facet          key, query or value of the layer's attention, heads one after the other, before any rotation;
-                   token: the output of the block
-    stride         of the patches: the patch size, or a divisor of it for a finer grid of overlapping patches (Amir et
-                   al., "Deep ViT Features as Dense Visual Descriptors", 2021); attention grows with its inverse to
-                   the fourth
-    interpolation  of learned position embeddings to other sizes: timm's (antialiased, by size), or DINO v1's original
+    layer          index of the block: 0 is the first, -1 the last
+    facet          key, query or value of the block's attention, heads concatenated, before any rotation; or token, the
+                   output of the block
+    stride         pixels between patches: the patch size, or a divisor of it for a finer grid of overlapping patches
+                   (Amir et al., "Deep ViT Features as Dense Visual Descriptors", 2021); the cost of attention grows
+                   with its inverse to the fourth power
+    interpolation  method that resizes learned position embeddings: timm's (antialiased, by size), or DINO v1's original
                    (bicubic, by a scale factor with 0.1 added to the grid's side)
     """
 
@@ -60,7 +60,7 @@ class ViTFeatures(nn.Module):
             raise InputError(f"stride={stride} does not divide the patch size {self.patch_px}. Give a divisor of it.")
         self.model.patch_embed.proj.stride = (self.stride_px, self.stride_px)
         self.channels = int(self.model.embed_dim)
-        self.n_frozen = 0  # blocks that are run without gradients, with what comes before them
+        self.n_frozen = 0  # number of first blocks that run without gradients, as do the layers before them
 
     def grid_shape(self, height: int, width: int) -> tuple[int, int]:
         """Return rows and columns of patches; patch (i, j) is centred at stride * (i, j) + patch / 2."""
@@ -68,7 +68,7 @@ class ViTFeatures(nn.Module):
         return rows, columns
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return (B, C, h, w); H and W are at least the patch size, a remainder that fills no patch is left out."""
+        """Return features (B, C, h, w); H and W are at least the patch size, remainders without a patch are ignored."""
         height, width = images.shape[-2:]
         if min(height, width) < self.patch_px:
             raise InputError(f"images of {height}x{width} are smaller than a patch of {self.patch_px}: enlarge them.")
@@ -85,13 +85,13 @@ class ViTFeatures(nn.Module):
         return rearrange(patches, "b (rows columns) c -> b c rows columns", rows=rows, columns=columns)
 
     def center(self, patches: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-        """Return patch features at the centres of (rows, columns) cells of one stride: overlapping patches lie between.
+        """Return patch features interpolated at the centres of (rows, columns) cells with sides of one stride.
 
-        Beyond the outermost patch centres the nearest feature is repeated.
+        Centres of overlapping patches lie between cell centres. Beyond the outermost patches the nearest is repeated.
         """
         if self.stride_px == self.patch_px:
             return patches
-        offset = (self.patch_px / self.stride_px - 1) / 2  # of the first patch's centre from the first cell's, in cells
+        offset = (self.patch_px / self.stride_px - 1) / 2  # from the first cell's centre to the first patch's, in cells
         axes = [
             (torch.arange(n, device=patches.device) - offset) * 2 / max(size - 1, 1) - 1
             for n, size in zip((rows, columns), patches.shape[-2:], strict=True)
@@ -113,10 +113,10 @@ class ViTFeatures(nn.Module):
         ]
 
     def _embed(self, images: torch.Tensor, rows: int, columns: int) -> tuple[torch.Tensor, Callable[..., torch.Tensor]]:
-        """Return the tokens before the first block, and how a block is run."""
+        """Return the tokens before the first block, and the function that runs a block."""
         model = self.model
         patches = model.patch_embed.proj(images)  # B C h w
-        patches = model.patch_embed.norm(rearrange(patches, "b c h w -> b h w c"))  # what timm's dynamic sizes expect
+        patches = model.patch_embed.norm(rearrange(patches, "b c h w -> b h w c"))  # layout for timm's dynamic sizes
         if self.interpolation == "original":
             return model.norm_pre(self._embed_original(patches, rows, columns)), lambda block, x: block(x)
         embedded = model._pos_embed(patches)
@@ -126,7 +126,7 @@ class ViTFeatures(nn.Module):
         return model.norm_pre(embedded), lambda block, x: block(x)
 
     def _embed_original(self, patches: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-        """Return class token and patches with position embeddings as DINO v1's own code interpolates them."""
+        """Return class token and patches, with position embeddings interpolated as in DINO v1's own code."""
         position = self.model.pos_embed
         if position is None or self.model.num_prefix_tokens != 1 or position.shape[1] < 2:
             raise InputError('interpolation="original" is for DINO v1: one class token, learned positions. Use "timm".')
@@ -143,20 +143,20 @@ class ViTFeatures(nn.Module):
         return embedded
 
     def _facet(self, block: Any, x: torch.Tensor) -> torch.Tensor:
-        """Return one third of the attention's projection, without the attention: nothing after it is computed."""
+        """Return queries, keys or values of a block; only that third of the projection is computed."""
         index, x, attention = _FACETS[self.facet], block.norm1(x), block.attn
-        if attention.qkv is None:  # Eva with projections of their own
+        if attention.qkv is None:  # Eva with separate projections
             projected: torch.Tensor = (attention.q_proj, attention.k_proj, attention.v_proj)[index](x)
             return projected
         part = slice(index * self.channels, (index + 1) * self.channels)
         bias = attention.qkv.bias
-        if getattr(attention, "q_bias", None) is not None:  # `_qkvb` models keep them outside of the layer
+        if getattr(attention, "q_bias", None) is not None:  # `_qkvb` models keep biases outside of the layer
             bias = torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
         return F.linear(x, attention.qkv.weight[part], None if bias is None else bias[part])
 
 
 class PretrainedBackbone(Backbone):
-    """A model of timm with a stem beside it; random weights until load_pretrained or a checkpoint gives others."""
+    """A timm model and a stem; weights are random until load_pretrained or a checkpoint sets them."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -176,14 +176,14 @@ class PretrainedBackbone(Backbone):
     def load_pretrained(self, source: Path | str) -> None:
         """Set the pretrained model's weights from a file in one of the official formats.
 
-        source is its path, the name of an installed package that carries it, or "hub" for timm's hub.
+        source is the file's path, the name of an installed package that contains it, or "hub" for timm's hub.
         """
         load_weights(self.pretrained, download(self.name) if source == "hub" else weights_file(source))
 
     @property
     @abstractmethod
     def pretrained(self) -> nn.Module:
-        """The model whose weights others trained."""
+        """The pretrained model."""
 
     @property
     @abstractmethod
@@ -191,7 +191,7 @@ class PretrainedBackbone(Backbone):
         """The modules that keep their weights."""
 
     def train(self, mode: bool = True) -> "PretrainedBackbone":
-        """Switch to training; what is frozen stays in eval mode, so its statistics and dropout do not change."""
+        """Set the training mode; frozen modules stay in eval mode, with fixed statistics and without dropout."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
@@ -203,7 +203,7 @@ class PretrainedBackbone(Backbone):
 
 
 class PretrainedViT(PretrainedBackbone):
-    """DINO v1, v2, v3 or any other vision transformer: one map, at the stride of its patches."""
+    """DINO v1, v2, v3 or any other vision transformer; returns one map, at the stride of its patches."""
 
     def __init__(self, name: str, config: PretrainedConfig | None = None) -> None:
         super().__init__(name, config)
@@ -227,7 +227,7 @@ class PretrainedViT(PretrainedBackbone):
 
     @property
     def frozen(self) -> Iterable[nn.Module]:
-        """All but the last blocks that are used."""
+        """All modules except the last `finetune_blocks` of the blocks that are used."""
         trained = {id(block) for block in self.vit.model.blocks[self.vit.n_frozen : self.vit.layer + 1]}
         children = [child for name, child in self.vit.model.named_children() if name != "blocks"]
         return [*children, *(block for block in self.vit.model.blocks if id(block) not in trained)]
@@ -248,7 +248,7 @@ class PretrainedViT(PretrainedBackbone):
 
 
 class PretrainedCNN(PretrainedBackbone):
-    """A convolutional network of timm: one map for each of its strides from 2 on."""
+    """A convolutional network of timm; returns one map for each of its strides from 2 on."""
 
     def __init__(self, name: str, config: PretrainedConfig | None = None) -> None:
         super().__init__(name, config)
@@ -261,13 +261,13 @@ class PretrainedCNN(PretrainedBackbone):
 
     @property
     def pretrained(self) -> nn.Module:
-        """The network."""
+        """The convolutional network."""
         model: nn.Module = self.model
         return model
 
     @property
     def frozen(self) -> Iterable[nn.Module]:
-        """All but the last parts with weights."""
+        """All parts with weights except the last `finetune_blocks`."""
         parts = [child for child in self._parts() if any(True for _ in child.parameters())]
         return parts[: len(parts) - self.config.finetune_blocks]
 
@@ -286,7 +286,7 @@ class PretrainedCNN(PretrainedBackbone):
 
 
 def timm_name(name: str) -> str:
-    """Return timm's name of a backbone; InputError lists the names there are."""
+    """Return timm's name of a backbone; raise InputError, which lists the names, if it is unknown."""
     if name in DINO:
         return DINO[name][0]
     known = name.removeprefix(TIMM)
@@ -299,7 +299,7 @@ def timm_name(name: str) -> str:
 
 
 def make_pretrained(name: str, config: PretrainedConfig | None = None, channels: int = 3) -> PretrainedBackbone:
-    """Return the backbone of that name with random weights; its images are RGB."""
+    """Return the named backbone, for RGB images, with random weights; raise InputError unless `channels` is 3."""
     model = timm_name(name)
     if channels != 3:
         raise InputError(
@@ -311,12 +311,12 @@ def make_pretrained(name: str, config: PretrainedConfig | None = None, channels:
 
 
 def download(name: str) -> Path:
-    """Return the file of a backbone's weights from the Hugging Face hub's cache, or download it."""
+    """Return the file of a backbone's weights in the Hugging Face cache; download it if it is not there."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     config = timm.get_pretrained_cfg(timm_name(name))
-    # a name without a tag stands for whichever weights timm prefers: for dino_resnet50 those are not DINO's
+    # a name without a tag means the weights that timm prefers; for dino_resnet50 those are not DINO's
     is_named = name not in DINO or "." in DINO[name][0]
     repository = config.hf_hub_id if config is not None and is_named else None
     if not repository:
@@ -326,7 +326,7 @@ def download(name: str) -> Path:
     except LocalEntryNotFoundError:
         pass
     try:
-        # the hub's own client tries again for a minute before it gives up
+        # a quick connection test, because the hub's own client retries for a minute
         with urllib.request.urlopen(urllib.request.Request("https://huggingface.co", method="HEAD"), timeout=5):
             pass
         return Path(hf_hub_download(repository, "model.safetensors"))

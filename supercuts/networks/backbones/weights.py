@@ -24,28 +24,28 @@ Network = Literal["teacher", "student"]
 _WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys under which training scripts keep the weights
 _SUFFIXES = (".pth", ".pt", ".safetensors")
 _PREFIXES = ("module.", "backbone.")
-# what torch's restricted unpickler raises of damaged or hostile files
+# exceptions that torch's restricted unpickler raises for damaged or hostile files
 _UNREADABLE = (
     *(pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error, EOFError, OSError, MemoryError),
     *(RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
 )
-_SMALL = 1_000_000  # weights that no memory is short of
-# of self-supervised training and of the original SSN_DINO
+_SMALL = 1_000_000  # number of weights that fits into any memory
+# prefixes of the heads of self-supervised training and of the original SSN_DINO
 _HEADS = ("head.mlp.", "head.last_layer.", "output_conv.", "dino_head.", "ibot_head.")
-_CLASSIFIERS = ("head.", "fc.")  # where timm does not name the model
+_CLASSIFIERS = ("head.", "fc.")  # prefixes of classifiers, for models whose architecture timm does not record
 
 
 def read_state_dict(path: Path, network: Network = "teacher") -> dict[str, torch.Tensor]:
-    """Return the backbone's tensors by name, without the prefixes of wrappers and the heads of training.
+    """Return the backbone's tensors by name, without prefixes of wrappers and without the heads of training.
 
-    Of a full DINO checkpoint the teacher is taken, which is what its authors publish, or the student.
+    `network` selects the part of a full DINO checkpoint; its authors publish the teacher.
     """
     named = {_strip(name): value for name, value in read_tensors(path, network).items()}
     return {name: value for name, value in named.items() if not name.startswith(_HEADS)}
 
 
 def read_tensors(path: Path, network: Network = "teacher") -> dict[str, torch.Tensor]:
-    """Return the tensors of a file by their full names, taken out of the dicts that training scripts wrap around."""
+    """Return the tensors of a file by their full names, unwrapped from the dicts that training scripts add."""
     if not path.is_file():
         raise FileFormatError(f"{path}: no such file. Give the weights of the backbone as .pth, .pt or .safetensors.")
     content: Any = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
@@ -64,7 +64,7 @@ def read_tensors(path: Path, network: Network = "teacher") -> dict[str, torch.Te
 
 
 def weights_file(source: str | os.PathLike[str]) -> Path:
-    """Return the file of weights that `source` names: a path, or an installed package that carries one.
+    """Return the file of weights that `source` names: a path, or an installed package that contains one.
 
     Raise FileFormatError if it is neither.
     """
@@ -85,8 +85,8 @@ def weights_file(source: str | os.PathLike[str]) -> Path:
 
 
 def check_extent(make: Callable[[], nn.Module], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse settings of a network that is far larger than its weights, before memory is asked for it."""
-    with torch.device("meta"):  # shapes alone
+    """Raise RuntimeError, before memory is allocated, if a network has far more weights than `tensors`."""
+    with torch.device("meta"):  # shapes only
         n_wanted = sum(value.numel() for value in make().state_dict().values())
     n_found = sum(value.numel() for value in tensors.values())
     if n_wanted > 2 * n_found + _SMALL:
@@ -94,11 +94,11 @@ def check_extent(make: Callable[[], nn.Module], tensors: Mapping[str, torch.Tens
 
 
 def load_weights(model: nn.Module, path: Path, network: Network = "teacher") -> None:
-    """Set every weight of a timm model without a classifier from a file, whose classifier is left out.
+    """Set every weight of a timm model without a classifier from a file; a classifier in the file is ignored.
 
-    Names of the original DINO v2 and v3 code are converted by timm, those of EfficientNet-PyTorch here.
+    timm converts the names of the original DINO v2 and v3 code; this function converts those of EfficientNet-PyTorch.
 
-    Raise FileFormatError unless the file has all weights of the model, and no others.
+    Raise FileFormatError unless the file has all weights of the model and no others.
     """
     own = model.state_dict().keys()
     state = read_state_dict(path, network)
@@ -109,7 +109,7 @@ def load_weights(model: nn.Module, path: Path, network: Network = "teacher") -> 
     try:
         fitted = state if convert is None else convert(state, model)
         wrong = model.load_state_dict(fitted, strict=False)
-    except (RuntimeError, KeyError, IndexError) as error:  # another size, or a dict that timm cannot convert
+    except (RuntimeError, KeyError, IndexError) as error:  # a model of another size, or a dict that timm cannot convert
         raise FileFormatError(
             f"{path} does not fit {type(model).__name__}: {error}. Give the weights of the backbone that was asked for."
         ) from error
@@ -123,21 +123,21 @@ def load_weights(model: nn.Module, path: Path, network: Network = "teacher") -> 
 
 
 def _classifier(model: nn.Module) -> set[str]:
-    """Return the names of the weights that a timm model has only with its classifier."""
+    """Return the names of the classifier's weights, which a timm model without a classifier lacks."""
     architecture = (getattr(model, "pretrained_cfg", None) or {}).get("architecture")
     if not architecture:
         return set()
-    import timm  # takes long
+    import timm  # slow to import
 
-    with torch.device("meta"):  # names alone
+    with torch.device("meta"):  # names only
         whole = timm.create_model(architecture, pretrained=False)
     return whole.state_dict().keys() - model.state_dict().keys()
 
 
 def efficientnet_layers(n_blocks: Sequence[int]) -> dict[str, str]:
-    """Return, for each layer in the names of EfficientNet-PyTorch, its name in timm, in the order in which they run.
+    """Return layer names of EfficientNet-PyTorch -> names in timm, in the order in which layers run.
 
-    n_blocks are the blocks of each stage; those of the first stage do not expand.
+    n_blocks are the numbers of blocks of each stage. Blocks of the first stage do not expand.
     """
     layers = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
     number = 0
@@ -154,7 +154,7 @@ def efficientnet_layers(n_blocks: Sequence[int]) -> dict[str, str]:
 
 
 def rename_layers(state: Mapping[str, torch.Tensor], layers: Mapping[str, str]) -> dict[str, torch.Tensor]:
-    """Return the tensors of these layers under their new names; others, as of a classifier, are left out."""
+    """Return the tensors of `layers` under their new names, without other tensors such as a classifier's."""
     split = {name: name.rpartition(".") for name in state}
     return {f"{layers[layer]}.{kind}": state[name] for name, (layer, _, kind) in split.items() if layer in layers}
 
@@ -167,10 +167,10 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def read_torch(path: Path) -> Any:
-    """Return what torch.save wrote, of tensors and plain values alone; FileFormatError of anything else."""
+    """Return the tensors and plain values that torch.save wrote; raise FileFormatError for anything else."""
     try:
         _check_archive(path)
-        # DINO's full checkpoints keep the arguments of their run: a Namespace, which runs no code
+        # DINO's full checkpoints keep the arguments of their run in a Namespace, which runs no code
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
@@ -181,7 +181,7 @@ def read_torch(path: Path) -> Any:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive that unpacks to more than its own size: torch.save packs nothing."""
+    """Raise ValueError if an archive unpacks to more than its own size; torch.save does not compress."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             check_members(archive, path.stat().st_size)
