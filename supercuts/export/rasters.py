@@ -113,7 +113,7 @@ def _counted(labels: np.ndarray, start: int, dtype: type[np.unsignedinteger]) ->
 
 
 def label_type(hierarchy: Hierarchy) -> type[np.unsignedinteger]:
-    """Return uint16 if it holds every region id and one more value, else uint32; GIS and microscopy read both."""
+    """Return uint16 if it fits all region ids and one more, else uint32; GIS and microscopy programs read both."""
     return np.uint16 if hierarchy.n_leaves < np.iinfo(np.uint16).max else np.uint32
 
 

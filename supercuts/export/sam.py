@@ -74,7 +74,7 @@ def masks(
     min_mask_region_area: int = 0,
     output_mode: str = "binary_mask",
 ) -> list[dict[str, Any]]:
-    """Return one dict per region of each level.
+    """Return one dict per region of each requested level, coarsest level first.
 
     levels                scene, object, part, superpixels; if None, the calibrated levels, or superpixels without any
     min_mask_region_area  in pixels; smaller regions stay merged in a larger one, so that masks still cover the image

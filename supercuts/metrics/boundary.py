@@ -100,8 +100,8 @@ def map_scores(
     Maps after non-maximum suppression are scored the same way: thinning does not change their lines. Thresholds must
     ascend; they are compared in the precision of the map. Scores at one threshold do not depend on the others.
 
-    Example: a line of strength 0.5 lies one column beside the annotator's line. The image is 20 x 100, so matched
-    pixels may be 0.76 pixels apart at the benchmark's tolerance and 1.02 at a tolerance of 0.01:
+    Example: a line of strength 0.5 lies one column from the annotator's line. The image is 20 x 100, so matched pixels
+    may be 0.76 pixels apart at the benchmark's tolerance and 1.02 at a tolerance of 0.01:
 
     >>> truth, strength = np.zeros((20, 100), bool), np.zeros((20, 100))
     >>> truth[:, 40], strength[:, 41] = True, 0.5

@@ -2,9 +2,9 @@
 
 J(G, R) = |G n R| / |G u R|. The best node is the Jaccard index at instance level of Pont-Tuset et al. ("Multiscale
 combinatorial grouping", PAMI 2017), with the nodes as proposals; the best cut takes only the regions of one cut.
-Truth regions without a pixel have index 0 and are left out of all means. Tables may hold only some truth regions, such
-as the objects without the background. Their columns then no longer add up to the leaves' pixels: pass `areas`, the
-number of pixels of each leaf.
+Truth regions without a pixel have index 0 and are left out of all means. Tables may hold only some truth regions (for
+example, the objects without the background). Their columns then no longer add up to the leaves' pixels: pass `areas`,
+the number of pixels of each leaf.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Quality of superpixels, with or without comparison to one annotation.
 
 Definitions follow Stutz et al., "Superpixels: an evaluation of the state of the art" (CVIU 2018), unless a docstring
-says otherwise.
+states a different definition.
 """
 
 import math
@@ -141,7 +141,7 @@ def compactness(labels: Int[np.ndarray, "height width"]) -> float:
     Each term divides an area by that of a disc of the same perimeter. P_j counts pixel sides that face another label
     or the image border, so the maximum is pi/4 = 0.785, reached by squares.
 
-    Example: a square of 2 x 2 beside a line of 2 x 1 scores (4 * 4 pi 4 / 8^2 + 2 * 4 pi 2 / 6^2) / 6.
+    Example: a square of 2 x 2 next to a line of 2 x 1 scores (4 * 4 pi 4 / 8^2 + 2 * 4 pi 2 / 6^2) / 6.
 
     >>> round(compactness(np.array([[0, 0, 1], [0, 0, 1]])), 4)
     0.7563
