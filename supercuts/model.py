@@ -116,7 +116,7 @@ class Model:
         """Return the hierarchy of an image: a path, PIL image, numpy array or torch tensor. A list returns a list.
 
         The image has the number of channels that the network was trained on. Networks for 3 channels read RGB; grey
-        images are converted. Other numbers need (H, W, C) arrays, (C, H, W) tensors, .npy or .tif files.
+        images are converted. Other numbers of channels need (H, W, C) arrays, (C, H, W) tensors, .npy or .tif files.
 
         The tree has exactly `superpixels` leaves, or fewer if the image has fewer pixels. The same input always gives
         the same output. With a transformer, the last bit of an altitude may depend on the number of threads.
@@ -297,7 +297,7 @@ def load(
     """Return a model: "compact", whose weights are in the package, or a .safetensors file of `supercuts train`.
 
     Checkpoints (.pth, .pt, .ckpt) of the original SSN_DINO can also be loaded. `merging` overrides the method that
-    builds the tree: "agglomerative", "spectral" or "gnn". `views` overrides how often the network predicts each image:
+    builds the tree: "agglomerative", "spectral" or "gnn". `views` overrides the number of predictions per image:
     "one", "flip" or "many", which gives the best boundaries but takes several times as long. `engine` runs the network:
     "torch", or "onnx" for ONNX Runtime, which never imports torch.
     """

@@ -80,7 +80,7 @@ def describe_edit(parents: Int32[np.ndarray, " nodes"], n_leaves: int, kind: str
 def advance(tree: Tree, n_leaves: int, steps: Sequence[Edit], n_done: int = 0) -> Tree:
     """Return the tree after all edits; the given tree already contains the first n_done of them.
 
-    Raise ConstraintError if two edits contradict each other. Edits arrive one by one, so one of the two is the last.
+    Raise ConstraintError if the last edit contradicts an earlier one, which the message names. Edits arrive one by one.
     """
     for step in steps[n_done:]:
         _check(step)
@@ -95,7 +95,7 @@ def advance(tree: Tree, n_leaves: int, steps: Sequence[Edit], n_done: int = 0) -
 
 
 def _check(edit: Edit) -> None:
-    """Raise InputError unless the groups are as from describe_edit(); edits from files may be invalid."""
+    """Raise InputError unless the edit has valid groups; edits that are read from files may be invalid."""
     check_choice("kind", edit.kind, KINDS)
     least, most = _N_GROUPS[edit.kind]
     leaves = np.concatenate(edit.groups)

@@ -142,7 +142,7 @@ class Hierarchy:
         Give exactly one of regions, level, altitude and granularity; min_area may be added to each of them.
 
         regions      number of regions, 1..N; if a non-binary tree cannot give it, the nearest smaller number
-        level        "scene", "object" or "part", if the model is calibrated for it
+        level        "scene", "object" or "part"; must be one of the calibrated `levels`
         altitude     0..1; regions are the largest nodes merged at or below this altitude
         granularity  0 (one region) to 1 (all leaves); the number of regions grows on a log scale
         min_area     pixels; a merge with a smaller child is kept, and so are all merges below it, so the cut may
@@ -311,7 +311,7 @@ class Hierarchy:
         )
 
     def to_xarray(self, like: Any = None, **cut: Any) -> Any:
-        """Return the superpixels, or the regions of a cut (keywords of cut), as a DataArray on the grid of `like`."""
+        """Return the superpixels, or the regions of a cut (keywords of cut), as a DataArray with the axes of `like`."""
         from supercuts.export import rasters  # imported on use: export is a higher layer
 
         return rasters.to_data_array(self, cuts.Granularity(**cut) if cut else None, like)

@@ -72,7 +72,7 @@ class GNNConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 class EdgeGNN(nn.Module):
-    """Network that predicts all edges of a graph together; training sets the buffers that normalise features."""
+    """Network that predicts the logits of all edges together; training sets the buffers that normalise features."""
 
     node_mean: torch.Tensor
     node_scale: torch.Tensor

@@ -17,7 +17,7 @@ from supercuts.merging.spectral import SpectralConfig, merge_spectral
 
 if TYPE_CHECKING:
     from torch.nn import Module
-else:  # the mergers that need no torch do not import it
+else:  # merging methods without torch must not import it
     Module = object
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 else:
     csr_array = Any  # importing scipy.sparse would change the warning filters
 
-_DENSE = 200  # nodes; for smaller graphs a dense solver is faster than a sparse one
+_DENSE = 200  # nodes; up to this size a dense solver is faster than a sparse one
 _SHIFT = -1e-3  # just below the smallest eigenvalue, 0, so that the shifted matrix can be factorised
 _LEAST_GAP = 1e-3  # eigenvalues below this count as zero
 _EQUAL = 1e-8  # eigenvalues closer than this count as equal

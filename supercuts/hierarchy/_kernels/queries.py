@@ -13,7 +13,7 @@ def split_by_budget(parents, altitudes, n_leaves, is_inside, is_splittable, n_fo
 
     The children of a node decide whether its split adds regions inside or outside. The n_forced highest nodes are split
     first. Then, at each count, split a region that adds to the side with too few regions, highest altitude first. If
-    there is none, split one with such a node further below; if there is none either, any region.
+    there is none, split a region with such a node further below, or else any region.
     """
     n_nodes = parents.size
     adds_inside = np.zeros(n_nodes, np.int64)

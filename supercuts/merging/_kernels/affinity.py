@@ -202,9 +202,9 @@ def agglomerate(
     merge, borders of the new region are judged again if they became longer, or if the total area of their two regions
     exceeds `growth` times its value at the last judgement. A large region is thus not described again for each tiny
     region that it absorbs.
-    nodes, edges and bbox are overwritten. Writes the features of the first judgements to seen (S, F) and their tree
-    nodes to seen_nodes (S, 2).
-    Returns merges (M, 2) of node ids (merge k creates node N + k), the keys (M,), and the number of judgements.
+    nodes, edges and bbox are overwritten. seen (S, F) and seen_nodes (S, 2) receive the features and the tree nodes of
+    the first judgements.
+    Return merges (M, 2) of node ids (merge k creates node N + k), the keys (M,), and the number of judgements.
     """
     mean, scale, first, second, last = weights
     n_nodes, n_edges = nodes.shape[0], pairs.shape[0]

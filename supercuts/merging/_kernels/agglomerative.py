@@ -139,7 +139,7 @@ def _link(edges, n_nodes):
 def _absorb(edge, keep, gone, links, sums, twins):
     """Move the edges of slot `gone` to `keep`, which `edge` joins; add up the sums (E, K) of edges that become one.
 
-    Returns the number of edges of `keep` that absorbed another one, and writes their ids to `twins`.
+    Return the number of edges of `keep` that absorbed another one, and write their ids to `twins`.
     """
     ends, head, following, degree, is_alive, table_keys, table_values = links
     n_nodes = head.size
@@ -181,7 +181,7 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
 
     key = mean weight of the shared border * min(1, smaller area / reference_area) ** exponent. Keys never fall when
     areas grow, so an older heap entry is a lower bound and is corrected when popped.
-    Returns merges (N - n_target, 2) of node ids (merge k creates node N + k) and the keys (N - n_target,).
+    Return merges (N - n_target, 2) of node ids (merge k creates node N + k) and the keys (N - n_target,).
     """
     n_nodes, n_edges = areas.size, edges.shape[0]
     links = _link(edges, n_nodes)
