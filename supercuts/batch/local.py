@@ -191,7 +191,7 @@ class _Pool:
     def next_event(self) -> tuple[_Worker, bytes | None]:
         while True:
             try:
-                worker, line = self._events.get(timeout=0.5)  # an endless wait cannot be interrupted everywhere
+                worker, line = self._events.get(timeout=0.5)  # some systems cannot interrupt an endless wait
             except queue.Empty:
                 continue
             if worker.is_alive:  # ignore events of workers that were ended
@@ -203,7 +203,7 @@ class _Pool:
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """Return the environment of a worker: this process's, with thread limits for all libraries and this package."""
+    """Return the environment of a worker: this process's, plus thread limits and the path of this package."""
     package = str(Path(__file__).resolve().parents[2])
     paths = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), package]
     return {

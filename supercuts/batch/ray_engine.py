@@ -38,7 +38,7 @@ def run_ray(
 ) -> Iterator[Result]:
     """Yield the result of each task, in order of completion.
 
-    n_workers  number of actors; if None, one per share of `gpus` in the cluster's GPUs, or without GPUs one per CPU
+    n_workers  number of actors; if None, as many as the cluster's GPUs suffice for, or one per CPU if `gpus` is 0
     gpus       GPUs per actor; if None, 1 if the cluster has GPUs, else 0
     """
     check_installed(("ray", "pyarrow"), extra="distributed")

@@ -5,9 +5,9 @@ helper gets neither and a kernel only the one for Python. Helpers are not cached
 contains its helpers, so a kernel is the same whether compiled or read from the cache. Divisions follow numpy, because a
 check for zero at each would lengthen every loop. Kernels release the GIL.
 
-Numba counts references to arrays with atomic instructions at each call, which makes small helpers several times
-slower. A helper only borrows its caller's arrays, so counting is off. A helper that creates arrays must be an
-allocating_helper; numba raises an error otherwise.
+Numba counts references to arrays with atomic instructions at each call that writes to one, which makes small helpers
+several times slower. A helper only borrows its caller's arrays, so counting is off. A helper that creates arrays must
+be an allocating_helper; numba raises an error otherwise.
 
 Machine code is stored next to the package, where an installation puts compiled files, or in a folder of the user.
 Code that cannot be read is compiled again. Code that cannot be stored is compiled in every process.

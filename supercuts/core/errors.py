@@ -6,7 +6,7 @@ class SuperCutsError(Exception):
 
 
 class InputError(SuperCutsError, ValueError):
-    """An argument is outside what the function accepts."""
+    """An argument has a value that the function does not accept."""
 
 
 class ConstraintError(InputError):

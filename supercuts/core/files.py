@@ -161,7 +161,7 @@ _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def check_members(archive: zipfile.ZipFile, max_bytes: int = MAX_BYTES) -> None:
-    """Raise ValueError for duplicate names, packing other than stored or deflate, impossible or too large sizes.
+    """Raise ValueError for duplicate names, compression other than deflate, and impossible or too large sizes.
 
     Duplicates are rejected because some readers take the first of two members of one name, and others the last.
     """

@@ -117,7 +117,7 @@ class AnnotatedSequence(SampleSequence[AnnotatedSample[_Truth]]):
 def read_mask_pixels(path: Path) -> Bool[np.ndarray, "height width"]:
     """Return the mask of pixels above half of full scale: 255, or 1 in a file that holds only 0 and 1.
 
-    Pixels of a soft border, or marked by only some annotators, are object if the majority of their weight is.
+    Pixels on a soft border, or marked by only some annotators, therefore count as object if most of their weight is.
     """
     values = read_image(path).max(axis=2)
     full = 1 if values.max() <= 1 else 255

@@ -31,7 +31,7 @@ Stored = (
 def to_rgb(raster: Raster) -> UInt8[np.ndarray, "height width 3"]:
     """Return RGB bytes: repeat grey, blend transparency over white, scale 16-bit and float values to 0..255.
 
-    RGB bytes are returned unchanged. Raise ImageError unless there are 1 or 3 channels, and if the type of the values
+    RGB bytes are returned unchanged. Raise ImageError if there are not 1 or 3 channels, or if the type of the values
     has no fixed range.
     """
     values = raster.values[..., :3] if raster.is_rgb else raster.values

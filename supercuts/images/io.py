@@ -23,7 +23,7 @@ def read_image(source: object, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndar
     A str or path names a PNG, JPEG, WebP, BMP, TIFF or GIF file; the first of several frames is read. Arrays are
     (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), torch tensors (C, H, W) with C in 1, 3, 4; both hold uint8, uint16, bool
     or float in 0..1. Files and PIL images are turned upright by their EXIF tag, transparency is blended over white,
-    16-bit and float values are scaled to 0..255. Raise ImageError, which names the source and the remedy, otherwise.
+    16-bit and float values are scaled to 0..255. Raise ImageError, which names source and remedy, for anything else.
 
     >>> read_image(np.array([[0.0, 1.0]])).tolist()
     [[[0, 0, 0], [255, 255, 255]]]

@@ -73,7 +73,7 @@ def from_tensor(tensor: Any, axes: str | None = None) -> Raster:
 
 
 def from_data_array(source: Any) -> Raster:
-    """Return a DataArray with axes y, x and optionally bands, in any order, as a Raster; NaN and fill are invalid."""
+    """Return a DataArray with axes y, x and, in any position, bands as a Raster; NaN and fill values are invalid."""
     order = image_axes(source)
     values = source.transpose(*order, ...).to_numpy()
     values = values[..., None] if values.ndim == 2 else values
@@ -104,9 +104,9 @@ def as_colors(raster: Raster, is_tensor: bool = False) -> Raster:
 def check_order(raster: Raster, is_tensor: bool = False) -> None:
     """Raise ImageError if an array of unnamed axes looks like (C, H, W), or a tensor of unnamed axes like (H, W, C).
 
-    An axis looks like channels if its length is at most 4 or at most half of each other axis, or if the other two have
-    equal lengths. The convention holds if the axis that it names looks like channels or is the shortest. If only the
-    other candidate looks like channels, ImageError is raised. If neither does, the convention holds, with a warning.
+    An axis looks like channels if its length is at most 4 or at most half of each other axis, or if the other two are
+    equal and differ from it. The convention holds if its axis of channels looks like channels or is the shortest. If
+    only the other candidate looks like channels, raise ImageError. If neither does, the convention holds; warn.
     """
     height, width, n_channels = raster.values.shape
     shape, at = ((n_channels, height, width), 0) if is_tensor else ((height, width, n_channels), 2)
@@ -164,7 +164,7 @@ def image_axes(source: Any) -> tuple[str, str]:
 
 
 def is_nodata(values: np.ndarray, nodata: tuple[float | None, ...]) -> Bool[np.ndarray, "height width"]:
-    """Return the mask of pixels that hold the nodata value in every band; None if a band has no such value."""
+    """Return the mask of pixels that hold the nodata value in every band; all false if a band has none (None)."""
     is_empty = np.ones(values.shape[:2], np.bool_)
     for band, value in enumerate(nodata):
         if value is None or not _fits(value, values.dtype):
@@ -245,7 +245,7 @@ def _fill_values(source: Any, n_bands: int) -> list[tuple[float | None, ...]]:
 
 
 def _fits(value: float, dtype: np.dtype[Any]) -> bool:
-    """Return whether a numeric type can hold a value; False for NaN, which without_nan handles."""
+    """Return whether a numeric type can hold a value; False for NaN, because non-finite pixels are found separately."""
     if not math.isfinite(value):
         return dtype.kind == "f" and math.isinf(value)
     if dtype.kind in "iu":

@@ -34,7 +34,7 @@ _MOST_BANDS = 4096
 _CACHE_MB = 64  # size of GDAL's block cache while a file is open
 # drivers of self-contained image files, by the first bytes of the file
 _DRIVERS = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"\0\0\0\x0cjP": "JP2OpenJPEG"}
-_ALONE = {"GDAL_PAM_ENABLED": "NO", "CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}  # no .aux.xml, no addresses
+_ALONE = {"GDAL_PAM_ENABLED": "NO", "CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}  # no .aux.xml files, no URLs
 _warnings_lock = threading.Lock()
 
 
@@ -254,7 +254,7 @@ def _read_gdal(path: Path, header: _Header, max_pixels: int, number: int) -> Ras
                 present[top : top + header.window[0], left : left + header.window[1]] = False
             valid = present if valid is None else valid & present
         raster = _interpret(values, source, header, str(path))
-        georeference = _georeference(source) if header.orientation == 1 else None  # lost if pixels are turned
+        georeference = _georeference(source) if header.orientation == 1 else None  # wrong once pixels are turned
     if raster.alpha is not None:
         is_seen = raster.alpha != 0
         valid = is_seen if valid is None else valid & is_seen
