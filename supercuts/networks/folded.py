@@ -57,7 +57,7 @@ class Foldable(nn.Module):
         return run
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the folded copy out of copies and pickles."""
+        """Return the state without the folded copy, for copies and pickles."""
         return {name: value for name, value in self.__dict__.items() if name != "_folded"}
 
 

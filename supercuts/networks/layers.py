@@ -77,7 +77,7 @@ class Layers:
     @property
     def reach(self) -> int:
         """Number of pixels above and below a range of image rows that may affect the output for these rows."""
-        reaches = [(0, 0)]  # from the pixels that a row covers, up and down
+        reaches = [(0, 0)]  # pixels above and below those that a row covers, per layer
         for layer, stride in zip(self.layers, self.strides[1:], strict=True):
             before = self.strides[layer.inputs[0]]
             up, down = (max(reaches[i][side] for i in layer.inputs) for side in (0, 1))
@@ -115,7 +115,7 @@ class _Derivation:
         for step in self.steps:
             if step.function is None or step.is_padding:  # padding belongs to the next step
                 continue
-            if step.name in ("add", "radd") and _is_zero(step.args[-1]):  # sum() starts from it
+            if step.name in ("add", "radd") and _is_zero(step.args[-1]):  # the initial value of sum()
                 self.number[step] = self.number[step.inputs[0]]
                 continue
             layer = self._layer(step)
@@ -231,7 +231,7 @@ class _Derivation:
             raise WholeImage(f"{step.name}() pads twice, with different values")
         fill = fill if is_padded else own
         reach, above, below = (size[0] - 1) * dilation[0], top + padding[0], bottom + padding[0]
-        if given.get("ceil_mode"):  # may look beyond the end
+        if given.get("ceil_mode"):  # windows may extend beyond the end
             below = max(below, reach + 1 - stride[0] - above)
         beyond = below - bottom - padding[0]
         if not is_max and (beyond or (padding != (0, 0) and not given.get("count_include_pad", True))):

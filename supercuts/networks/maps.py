@@ -122,7 +122,7 @@ class PixelMaps:
     def color_rows(self, top: int, bottom: int) -> tuple[Float32[np.ndarray, "channels rows width"], int]:
         """Return the colour of at least the rows top..bottom-1, and the image row of the first row returned.
 
-        If `color` needs no conversion, the whole array is returned.
+        If colour is stored as compared (no RGB bytes, no bands), the whole array is returned.
         """
         if self.color.dtype != np.uint8 and self.bands is None:
             return np.ascontiguousarray(self.color), 0

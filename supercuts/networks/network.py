@@ -1,4 +1,4 @@
-"""The Network protocol, the calibration stored with a network, and loading either from a file."""
+"""The Network protocol, the calibration stored with a network, and functions that read files of networks."""
 
 import json
 import os

@@ -18,7 +18,7 @@ from supercuts.networks.onnx_network import CONFIG_KEY, LOCATION, PREFIX
 from supercuts.networks.torch_network import TorchNetwork
 
 OPSET = 18
-_EXAMPLE = (2, 37, 51)  # images, height and width that the network is traced with
+_EXAMPLE = (2, 37, 51)  # images, height and width of the example that is traced
 
 
 class _Maps(nn.Module):

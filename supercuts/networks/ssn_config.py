@@ -22,7 +22,7 @@ class PretrainedConfig(BaseModel, frozen=True, extra="forbid"):
 class OriginalConfig(BaseModel, frozen=True, extra="forbid"):
     """Training settings of a network with head="original"; see networks/original.py."""
 
-    scrambled: bool = True  # keys are reshaped without a transpose, as in the training of released checkpoints
+    scrambled: bool = True  # reshape keys without a transpose, as in the training of released checkpoints
     color: Literal["lab", "rgb"] = "lab"  # input: Lab (the original's inference) or RGB 0..255 (its training)
     nominal_superpixels: PositiveInt = 100  # number of superpixels that sets the scale of the position input
 

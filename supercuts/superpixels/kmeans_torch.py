@@ -240,7 +240,7 @@ class _Iterations(torch.autograd.Function):
         ctx: Any, to_weights: torch.Tensor, to_centers: torch.Tensor, to_mass: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         cells, first, *saved = list[torch.Tensor](ctx.saved_tensors)
-        befores = [first, *saved[1::3]]  # the centres that each iteration starts from
+        befores = [first, *saved[1::3]]  # centres at the start of each iteration
         to_cells = cells.new_zeros(cells.shape)  # contiguous even if the cells are not
         for t in reversed(range(len(saved) // 3)):
             weights, centers, mass = saved[3 * t : 3 * t + 3]
@@ -270,7 +270,7 @@ def _back_through_logits(
 ) -> torch.Tensor:
     """Return the gradient of the centres passed to `assign`; add that of the cells to `to_cells`.
 
-    logits = 2 f.d - d.(d + 2 s0) with d = s - s0, so their derivative by a candidate s is 2 (f - s), by s0 2 (s0 - f).
+    logits = 2 f.d - d.(d + 2 s0) with d = s - s0, so their gradient is 2 (f - s) for a candidate s, 2 (s0 - f) for s0.
     """
     own = centers[:, :, None]
     near = candidate_centers(centers, layout)

@@ -49,7 +49,7 @@ def halved(maps: PixelMaps) -> PixelMaps:
 
 
 def doubled(labels: Int32[np.ndarray, "h w"], shape: tuple[int, int]) -> Int32[np.ndarray, "height width"]:
-    """Return labels of the given shape in which each input label covers 2 x 2 pixels."""
+    """Return labels of shape `shape` in which each input label covers 2 x 2 pixels."""
     whole = np.empty(shape, np.int32)
     _kernels.double(labels, whole)
     return whole
@@ -100,9 +100,9 @@ def make_leaves(
     """Return labels of exactly `n_leaves` superpixels and their graph.
 
     Superpixels of a finer grid are merged, most similar first. There are more than `n_leaves` only if the valid pixels
-    form more connected pieces, and fewer only if there are fewer pixels. Borders are smoothed before merging, which
-    makes the merged superpixels more accurate, and again after it. If `cells` are given, no superpixel crosses a
-    border of a cell, and borders are smoothed only before the cells cut them.
+    form more connected pieces, and fewer only if there are fewer pixels. Borders are smoothed before merging, so that
+    it compares more accurate superpixels, and again after it. If `cells` is not None, no superpixel crosses a border of
+    a cell, and borders are smoothed only once, before the cells cut the superpixels.
     """
     ssn, n_leaves = SSNConfig() if network is None else network.config, min(n_leaves, maps.n_valid)
     labels = _find(maps, n_leaves, ssn, config)[0] if cells is None else _within(cells, maps, n_leaves, ssn, config)

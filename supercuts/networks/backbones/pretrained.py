@@ -41,7 +41,7 @@ class ViTFeatures(nn.Module):
 
     def __init__(
         self,
-        model: Any,  # timm's classes share no type
+        model: Any,  # timm's classes have no common type
         layer: int = -1,
         facet: Facet = "key",
         stride: int | None = None,
@@ -63,7 +63,7 @@ class ViTFeatures(nn.Module):
         self.n_frozen = 0  # number of first blocks that run without gradients, as do the layers before them
 
     def grid_shape(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns of patches; patch (i, j) is centred at stride * (i, j) + patch / 2."""
+        """Return the numbers of rows and columns of patches; patch (i, j) is centred at stride * (i, j) + patch / 2."""
         rows, columns = ((size - self.patch_px) // self.stride_px + 1 for size in (height, width))
         return rows, columns
 
@@ -236,7 +236,7 @@ class PretrainedViT(PretrainedBackbone):
         super()._freeze()
         for parameter in self.vit.model.parameters(recurse=False):  # class token, registers, positions
             parameter.requires_grad_(False)
-        for module in self.vit.unused(self.vit.layer):  # distributed training refuses parameters without a gradient
+        for module in self.vit.unused(self.vit.layer):  # distributed training rejects parameters without a gradient
             module.requires_grad_(False)
 
     def forward(self, images: torch.Tensor) -> Features:

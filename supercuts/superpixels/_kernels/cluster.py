@@ -95,7 +95,7 @@ def fill_cells(color, first, embeddings, scales, ys, xs, cells):
 
 @kernel
 def mark_cores(weights, ys, is_y, xs, is_x, first_row, boundary, first, valid, limits, marked):
-    """Set marked (H, W) to the cell of each pixel's heaviest candidate, of nine, in a core, else to -1 - cell.
+    """Set marked (H, W) to the cell of each pixel's heaviest candidate in a core, and to -1 - cell elsewhere.
 
     The kernel processes rows of cells from row `first_row` of the grid on. weights (N, 9, P) are cell-major; ys, is_y
     and xs, is_x are tables of cell_table. Pixels are in a core if the boundary, which starts at row `first`, is at most

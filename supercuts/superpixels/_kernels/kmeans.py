@@ -364,7 +364,7 @@ def run_backward(cells, weights, centers, mass, to_weights, to_centers, to_mass,
         _iterate_backward(cells, centers[t], to_given, beyond, weights[t], to_cells, given, near)
         for i in range(n_cells):
             _receive(given, near, i, received)
-            # logits = 2 f.d - d.(d + 2 s0), d = s - s0: the derivative by a candidate s is 2 (f - s), by s0 2 (s0 - f)
+            # logits = 2 f.d - d.(d + 2 s0), d = s - s0: gradient 2 (f - s) for a candidate s, 2 (s0 - f) for s0
             for c in range(n_channels):
                 to_centers[i, c] = received[c] - received[n_channels] * centers[t, i, c]
             for k in range(9):

@@ -189,7 +189,7 @@ def _pull(boundary, power):
 
 @kernel
 def smooth_rows(labels, is_due, due, rows, boundary, first, maps, scales, tables, color, embedding, weights):
-    """Sweep once over some rows, move border pixels to the adjacent region of lowest energy, and return their number.
+    """Sweep once over some rows: move border pixels to the adjacent region of lowest energy; return how many moved.
 
     boundary starts at row `first`; maps, scales and tables are those of _look_up; weights holds the weights of colour,
     embedding and diagonal neighbours, and the power of the pull.
