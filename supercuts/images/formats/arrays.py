@@ -106,7 +106,7 @@ def check_order(raster: Raster, is_tensor: bool = False) -> None:
 
     An axis looks like channels if its length is at most 4 or at most half of each other axis, or if the other two are
     equal and differ from it. The convention holds if its axis of channels looks like channels or is the shortest. If
-    only the other candidate looks like channels, raise ImageError. If neither does, the convention holds; warn.
+    only the other candidate looks like channels, raise ImageError. If neither does, warn and keep the convention.
     """
     height, width, n_channels = raster.values.shape
     shape, at = ((n_channels, height, width), 0) if is_tensor else ((height, width, n_channels), 2)
