@@ -1,4 +1,4 @@
-"""numba kernels of the foreground: sums over leaves, outlines of nodes, averages along the way to the root."""
+"""numba kernels of the foreground: sums over leaves, outlines of nodes, averages along paths to the root."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ N_SUMS = 16  # area; y, x, y^2, x^2; three colours, their squares; pixels on the
 
 @kernel
 def sum_leaves(labels, is_image, color, n_leaves):
-    """Return (N, 16) sums over pixels; y and x run from 0 to 1. The frame is where the image (H, W) ends."""
+    """Return (N, 16) sums over pixels; y and x run from 0 to 1. Frame pixels lie at the edge of `is_image` (H, W)."""
     height, width = labels.shape
     sums = np.zeros((n_leaves, N_SUMS))
     for row in range(height):
@@ -41,7 +41,7 @@ def sum_leaves(labels, is_image, color, n_leaves):
 
 @kernel
 def sum_outlines(parents, altitudes, edges, length):
-    """Return (M, 2): the border of each node with others in pixel pairs, and the sum of the altitudes along it."""
+    """Return (M, 2): the border length of each node in pixel pairs, and the sum of the altitudes along it."""
     sums = np.zeros((parents.size, 2))
     for e in range(edges.shape[0]):
         one, other = edges[e]
@@ -55,7 +55,7 @@ def sum_outlines(parents, altitudes, edges, length):
         for leaf in (one, other):
             sums[leaf, 0] += length[e]
             sums[leaf, 1] += strength
-        # inside their common ancestor the border is no outline
+        # inside their common ancestor the border is not an outline
         sums[joined, 0] -= 2 * length[e]
         sums[joined, 1] -= 2 * strength
     for node in range(parents.size - 1):
@@ -65,9 +65,9 @@ def sum_outlines(parents, altitudes, edges, length):
 
 @kernel
 def frame_altitudes(parents, altitudes, frame, n_leaves):
-    """Return (N, 2): the mean altitude at which a leaf joins the frame's pixels, and the lowest.
+    """Return (N, 2): the mean and the lowest altitude at which each leaf joins the frame's pixels.
 
-    frame (M,) holds the pixels of each node that lie on the image's frame.
+    frame (M,) holds the number of pixels of each node that lie on the image's frame.
     """
     n_nodes = parents.size
     joined = np.zeros(n_nodes)
@@ -85,7 +85,7 @@ def frame_altitudes(parents, altitudes, frame, n_leaves):
 
 @kernel
 def average_to_root(parents, values, weights, n_leaves):
-    """Return (N,): the weighted mean of the values (M,) of each leaf and all nodes above it."""
+    """Return (N,): the weighted mean of the values (M,) over each leaf and all its ancestors."""
     n_nodes = parents.size
     total, weight = values * weights, weights.copy()
     for node in range(n_nodes - 2, -1, -1):
@@ -96,12 +96,12 @@ def average_to_root(parents, values, weights, n_leaves):
 
 @kernel
 def restrict(parents, is_kept):
-    """Return parents (M',) of the tree of the kept leaves, and the old node (M',) of each of its nodes.
+    """Return the parents (M',) of the tree of the kept leaves, and the old id (M',) of each of its nodes.
 
     An old node stays if it is a kept leaf or has at least two children with kept leaves.
     """
     n_nodes, n_leaves = parents.size, is_kept.size
-    children = np.zeros(n_nodes, np.int64)  # that hold kept leaves
+    children = np.zeros(n_nodes, np.int64)  # number of children that hold kept leaves
     children[:n_leaves] = is_kept
     for node in range(n_nodes - 1):
         if children[node] > 0:
@@ -115,7 +115,7 @@ def restrict(parents, is_kept):
             number[node] = n
             old[n] = node
             n += 1
-    above = np.full(n_nodes, -1, np.int32)  # the nearest node that stays, the node itself included
+    above = np.full(n_nodes, -1, np.int32)  # nearest ancestor that stays, or the node itself
     for node in range(n_nodes - 1, -1, -1):
         inherited = above[parents[node]] if node < n_nodes - 1 else np.int32(-1)
         above[node] = number[node] if number[node] >= 0 else inherited
@@ -129,11 +129,11 @@ def restrict(parents, is_kept):
 
 @kernel
 def best_union(parents, gains, penalty):
-    """Return (M,) bool: disjoint nodes of largest total gain, each less the penalty; a node rather than equal parts."""
+    """Return (M,) bool: the disjoint nodes of largest total gain, minus `penalty` each; ties go to the larger node."""
     root = parents.size - 1
-    best = np.zeros(parents.size)  # of the node as a whole or of what lies below, never less than nothing
+    best = np.zeros(parents.size)  # gain of the whole node or of the best nodes below it, at least 0
     is_whole = np.zeros(parents.size, np.bool_)
-    for node in range(parents.size):  # ascending: the children have added theirs
+    for node in range(parents.size):  # ascending, so children come before parents
         gain = gains[node] - penalty
         if gain > 0 and gain >= best[node]:
             best[node] = gain
@@ -150,7 +150,7 @@ def best_union(parents, gains, penalty):
 
 @kernel
 def mark_below(parents, is_top):
-    """Return (M,) bool: the nodes and everything below them."""
+    """Return (M,) bool: the marked nodes and all their descendants."""
     is_below = is_top.copy()
     for node in range(parents.size - 2, -1, -1):
         is_below[node] = is_below[node] or is_below[parents[node]]

@@ -1,7 +1,7 @@
-"""Deep spectral methods: an object, or several regions, from the eigenvectors of a graph of all pairs.
+"""Deep spectral methods: find an object, or several regions, by the eigenvectors of a graph of all pairs of nodes.
 
 Melas-Kyriazi et al., "Deep spectral methods: A surprisingly strong baseline for unsupervised semantic segmentation and
-localization", CVPR 2022. Superpixels count as many patches as they have pixels.
+localization", CVPR 2022. A superpixel counts as one patch per pixel.
 """
 
 import numpy as np
@@ -25,10 +25,10 @@ _TINY = 1e-12
 
 
 class DeepSpectralConfig(BaseModel, frozen=True, extra="forbid"):
-    """What joins nodes; values are the original's."""
+    """Affinities between nodes; defaults are the original's."""
 
-    color_weight: NonNegativeFloat = 0.0  # of the colour graph beside that of the features
-    # of each node in the colour graph: how many are joined to it, with which weight of place beside colour
+    color_weight: NonNegativeFloat = 0.0  # weight of the colour graph relative to the feature graph
+    # neighbours of each node in the colour graph: their number, and the weight of position relative to colour
     neighbors: tuple[tuple[PositiveInt, NonNegativeFloat], ...] = ((20, 2.0), (10, 0.1))
 
 
@@ -38,7 +38,7 @@ def deep_spectral(
     config: DeepSpectralConfig | None = None,
     color: Float[np.ndarray, "nodes 5"] | None = None,
 ) -> Foreground:
-    """Return where the first eigenvector is positive; it may have several components. `color`: spectral_pairs.
+    """Return the nodes where the first eigenvector is positive, in one or more components; see spectral_pairs.
 
     >>> from supercuts.objects.node_graph import grid_graph
     >>> features = np.array([[1.0, 0], [1, 0], [1, 0.1], [0, 1]])
@@ -58,8 +58,8 @@ def spectral_pairs(
 ) -> EigenPairs:
     """Return the smallest eigenpairs without the constant one, each positive on at most half of the area.
 
-    W = max(F F', 0) / max of it + color_weight * W_color, with rows of F of length 1. `color` holds r g b y x of each
-    node's mean, all in 0..1, and is needed only with a color_weight.
+    W = max(F F', 0) / maximum + color_weight * W_color, with rows of F of length 1. `color` holds the mean r g b y x of
+    each node, all in 0..1; it is required only with a color_weight.
     """
     config = config or DeepSpectralConfig()
     check_features(features, graph)
@@ -77,7 +77,7 @@ def spectral_pairs(
 def color_affinity(
     color: Float[np.ndarray, "nodes 5"], config: DeepSpectralConfig
 ) -> Float64[np.ndarray, "nodes nodes"]:
-    """Return how often two nodes are among each other's neighbours in colour and weighted place (KNN matting).
+    """Return how often two nodes are neighbours in colour and weighted position, in either direction (KNN matting).
 
     Every node is its own first neighbour, as in the original.
     """
@@ -98,8 +98,8 @@ def spectral_regions(
 ) -> Int64[np.ndarray, " nodes"]:
     """Return the region of each node by k-means on all eigenvectors, weighted by area; 0 is the background.
 
-    The background holds most of the image border. Without n_regions the largest gap between eigenvalues, other than the
-    first, decides. Fewer regions result if fewer nodes differ.
+    The background holds most of the image border. If n_regions is None, the largest gap between eigenvalues, except the
+    first gap, sets it. Fewer regions result if fewer nodes differ.
     """
     from sklearn.cluster import KMeans  # slow to import
 
@@ -110,7 +110,7 @@ def spectral_regions(
     n_regions = min(n_regions, len(np.unique(pairs.vectors, axis=0)))
     clusters = KMeans(n_regions, n_init=4, random_state=seed).fit_predict(pairs.vectors, sample_weight=graph.area)
     background = int(np.bincount(clusters, graph.border, minlength=n_regions).argmax())
-    # new numbers by a table: swapping in place would mix up the two regions
+    # renumber by a table: swapping in place would mix up the two regions
     number = np.arange(n_regions)
     number[[background, 0]] = number[[0, background]]
     regions: np.ndarray = number[clusters].astype(np.int64).reshape(n)

@@ -1,10 +1,10 @@
-"""DeepCut: cluster the nodes of a graph by a small graph network optimised on one image.
+"""DeepCut: cluster the nodes of a graph with a small graph network optimised on one image.
 
 Aflalo et al., "DeepCut: Unsupervised segmentation using graph neural networks clustering", ICCVW 2023: one graph
-convolution and two linear layers give a soft assignment S, whose loss is the normalised cut or that of correlation
-clustering. The original's graph joins all pairs of patches; here so it does without edges, and with edges only those,
-so memory grows with them. Its labels come from a pass with dropout, before the last step; here from a pass without,
-after it. For the background the original looks at the four corner patches; here every node counts by its border.
+convolution and two linear layers compute a soft assignment S. The loss is the normalised cut or correlation clustering.
+Differences from the original: If edges are given, only these are joined, not all pairs, so memory grows with their
+number. Labels come from a pass without dropout after the last step, not from one with dropout before it. The background
+is the part with most of the image border, not the one at the four corner patches.
 """
 
 from typing import Literal, NamedTuple
@@ -23,13 +23,13 @@ _TINY = 1e-12
 
 
 class DeepCutConfig(BaseModel, frozen=True, extra="forbid"):
-    """The network and how long it is optimised; values are the original's where it has them."""
+    """Settings of the network and its optimisation; defaults are the original's where it has them."""
 
-    # normalised cut into about equal parts, or correlation clustering into at most n_parts, which needs edges between
-    # nodes that are unlike: of close neighbours alone, few repel each other
+    # normalised cut into about equal parts, or correlation clustering into at most n_parts. The latter needs edges
+    # between dissimilar nodes, because few close neighbours repel each other
     loss: Literal["ncut", "cc"] = "ncut"
     n_parts: PositiveInt = 2
-    sensitivity: PositiveFloat = 3.0  # of cc: an edge repels where its weight is below the highest / sensitivity
+    sensitivity: PositiveFloat = 3.0  # for cc: an edge repels if its weight is below the highest / sensitivity
     hidden: tuple[PositiveInt, PositiveInt] = (64, 32)
     dropout: float = Field(default=0.25, ge=0, lt=1)
     steps: PositiveInt = 100
@@ -39,11 +39,11 @@ class DeepCutConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 class Clustering(NamedTuple):
-    """What DeepCut found.
+    """Result of DeepCut.
 
-    parts  (N,) int64     the part of highest weight; 0..P-1 without gaps, in order of first node
+    parts  (N,) int64      part of highest weight, 0..P-1 without gaps, in order of first node
     soft   (N, K) float32  weights of all n_parts, which sum to 1
-    loss   float           of `soft`
+    loss   float           loss of `soft`
     """
 
     parts: np.ndarray
@@ -57,9 +57,9 @@ def deepcut(
     config: DeepCutConfig | None = None,
     progress: Progress | None = None,
 ) -> Clustering:
-    """Return the clustering of a graph whose edges weigh as much as the features of their ends are alike.
+    """Return the clustering of a graph whose edges are weighted by the similarity of their nodes' features.
 
-    Without edges (None) all pairs are joined, as in the original. `progress` is told each step of so many.
+    If `edges` is None, all pairs are joined, as in the original. `progress(done, total)` is called after each step.
     """
     config = config or DeepCutConfig()
     n = len(features)
@@ -69,7 +69,7 @@ def deepcut(
         raise InputError(f"{(~np.isfinite(features)).sum()} of {features.size} features are not finite.")
     x = torch.from_numpy(features)
     weights, messages = affinities(x, edges, config)
-    smoothed = _normalised(messages) @ x  # the convolution's weights are applied to this: once for all steps
+    smoothed = _normalised(messages) @ x  # once for all steps: the convolution's weights are applied to it
     loss_of = ncut_loss if config.loss == "ncut" else cc_loss
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -91,11 +91,11 @@ def deepcut(
 def affinities(
     x: Float[torch.Tensor, "nodes channels"], edges: Int32[np.ndarray, "pairs 2"] | None, config: DeepCutConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the (N, N) weights of the loss and those messages are passed with; sparse if there are edges.
+    """Return the (N, N) weights of the loss and of message passing; sparse if there are edges.
 
     Normalised cut: W = max(F F', 0) / max. Correlation clustering: W = (F F' - max / sensitivity) / max, and messages
-    pass where it is positive. A node is joined to itself, as in the original; where that weighs nothing, messages pass
-    with 1 / max.
+    pass where W is positive. A node is joined to itself, as in the original; if this edge has no positive weight,
+    messages pass with weight 1 / max.
     """
     n = len(x)
     if edges is None:
@@ -119,14 +119,14 @@ def ncut_loss(soft: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     degree = weights @ torch.ones_like(soft[:, :1])
     cut = -(soft * (weights @ soft)).sum() / (degree * soft.square()).sum().clamp_min(_TINY)
     gram = soft.T @ soft
-    # parts of equal size, none empty
+    # favours parts of equal size, none empty
     balance = (gram / gram.norm() - torch.eye(soft.shape[1], dtype=soft.dtype) / soft.shape[1] ** 0.5).norm()
     loss: torch.Tensor = cut + balance
     return loss
 
 
 def cc_loss(soft: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return - sum(W * S S'), that of correlation clustering, for S (N, K)."""
+    """Return - sum(W * S S'), the loss of correlation clustering, for S (N, K)."""
     loss: torch.Tensor = -(soft * (weights @ soft)).sum()
     return loss
 
@@ -144,7 +144,7 @@ class _Network(nn.Module):
         )
 
     def forward(self, smoothed: torch.Tensor) -> torch.Tensor:
-        """Return (N, K) of features (N, D) that have been passed along the edges."""
+        """Return the soft assignment (N, K) of features (N, D) that were already passed along the edges."""
         soft: torch.Tensor = self.head(self.conv(smoothed) + self.bias).softmax(dim=1)
         return soft
 
@@ -175,7 +175,7 @@ def deepcut_object(
     config: DeepCutConfig = NCUT,
     progress: Progress | None = None,
 ) -> Foreground:
-    """Return all parts but the background, on the graph of all pairs; `progress` is told each step of so many."""
+    """Return all parts except the background, on the graph of all pairs; calls `progress(done, total)` each step."""
     check_features(features, graph)
     soft = deepcut(features.astype(np.float32), None, config, progress).soft.astype(np.float64)
     part = soft.argmax(1)

@@ -1,10 +1,10 @@
-"""Find the objects of a segmented image, by a method of the registry, on its superpixels or on the patches of a grid.
+"""Find the objects in a segmented image with a registered method, on its superpixels or on a grid of patches.
 
 In   Hierarchy and features (N, D) of its leaves; or PatchFeatures and the size of the image
 Out  Objects
 Not  no images, no networks: features.py pools deep features
 
-A method is one line of METHODS.
+Each method is one entry of METHODS.
 """
 
 from collections.abc import Callable
@@ -31,11 +31,11 @@ from supercuts.objects.tokencut import Find, LostConfig, lost, maskcut, tokencut
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Discovery:
-    """What a method of the registry is given: features of the nodes of a graph, and how many objects are wanted.
+    """Input of a registered method: features of the nodes of a graph, and the number `n` of objects to find.
 
-    hierarchy  that whose leaves the nodes are; None on the patches of a grid
+    hierarchy  hierarchy whose leaves are the nodes; None on a grid of patches
     judge      perceptrons of figure_ground.py, for the method "tree"
-    progress   is told each step of so many, by methods that take long
+    progress   called as progress(done, total) after each step of slow methods
     """
 
     features: Float[np.ndarray, "nodes channels"]
@@ -47,7 +47,7 @@ class Discovery:
     progress: Progress | None = None
 
     def repeat(self, find: Find) -> list[Foreground]:
-        """Return the objects of a method that finds one at a time."""
+        """Return the objects of `find`, a method that finds one object at a time."""
         check_features(self.features, self.graph)
         return maskcut(self.features, self.graph, find, self.n)
 
@@ -93,14 +93,14 @@ def discover(
     """Return at most `n` objects, best first, found on the graph of the leaves.
 
     features  (N, D) of the leaves, such as PatchFeatures.pool(h.labels, h.n_leaves); None: h.embeddings
-    method    a name of METHODS, or a function of features and NodeGraph, such as one with a configuration of its own:
+    method    a name of METHODS, or a function of features and NodeGraph, such as one with its own configuration:
               functools.partial(tokencut, config=TokenCutConfig(tau=0.3))
-    judge     what the method "tree" asks, of supercuts calibrate
-    refine    fits each object to the union of tree regions that agrees with it most
+    judge     perceptrons that the method "tree" requires, learned by supercuts calibrate
+    refine    if True, replace each object by the union of tree regions that agrees with it best
 
-    The score of an object is the mean softness inside less that outside, 0..1; the saliency is the highest softness of
-    all objects, at least 0.5 inside them and at most 0.5 outside. Pixels that a mask left out are in no object, and
-    their saliency is 0.
+    The score of an object is its mean softness inside minus its mean softness outside, 0..1. Saliency is the highest
+    softness over all objects, at least 0.5 inside them and at most 0.5 outside. Masked pixels belong to no object and
+    have saliency 0.
 
     >>> import supercuts
     >>> image = np.full((120, 160, 3), 200, np.uint8)
@@ -123,7 +123,7 @@ def discover_patches(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Objects:
-    """Return at most `n` objects of an image of that height and width, found on its patches: the published methods."""
+    """Return at most `n` objects of an image of size `shape`, found on its patches as in the published methods."""
     graph = grid_graph(*patches.values.shape[1:])
     found = _find(Discovery(patches.nodes, graph, n, seed, progress=progress), method)
     return _paint(found, graph, patches.grid_labels(*shape), None)
@@ -141,7 +141,7 @@ def _find(task: Discovery, method: str | Find) -> list[Foreground]:
 def _paint(
     found: list[Foreground], graph: NodeGraph, labels: Int32[np.ndarray, "height width"], h: Hierarchy | None
 ) -> Objects:
-    """Return the objects on pixels; with a hierarchy, snapped to it."""
+    """Return the objects as pixel masks, snapped to the hierarchy if there is one."""
     masks, scores = [], []
     is_taken = np.zeros(graph.n_nodes, bool)
     saliency = np.zeros(graph.n_nodes, np.float32)
@@ -150,7 +150,7 @@ def _paint(
         if h is not None:
             snapped = snap_to_tree(h, one.soft) & ~is_taken
             inside = snapped if snapped.any() else inside
-        if not inside.any():  # all of it went to earlier ones as they snapped
+        if not inside.any():  # earlier objects took all of it when they were snapped
             continue
         is_taken |= inside
         masks.append(inside)

@@ -23,7 +23,7 @@ class PatchFeatures:
 
     values     (C, h, w) float32   patch (i, j) is centred at pixel coordinates offset_px + stride_px * (i, j)
     stride_px  int
-    offset_px  float               of the first patch's centre from the image's corner: half the size of a patch
+    offset_px  float               distance of the first patch's centre from the image's corner: half a patch
     """
 
     values: Float32[np.ndarray, "channels rows columns"]
@@ -31,16 +31,16 @@ class PatchFeatures:
     offset_px: float
 
     def pool(self, labels: Int32[np.ndarray, "height width"], n: int) -> Float32[np.ndarray, "{n} channels"]:
-        """Return the mean over the pixels of each of the superpixels 0..n-1."""
+        """Return the mean features over the pixels of each superpixel 0..n-1."""
         return pool_features(self.values, labels, n, self.stride_px, self.offset_px)
 
     @property
     def nodes(self) -> Float32[np.ndarray, "patches channels"]:
-        """One row per patch, row by row of the grid: the features of objects.graphs.grid_graph's nodes."""
+        """One row per patch, in row-major order: the features of the nodes of objects.node_graph.grid_graph."""
         return np.ascontiguousarray(self.values.reshape(len(self.values), -1).T)
 
     def grid_labels(self, height: int, width: int) -> Int32[np.ndarray, "{height} {width}"]:
-        """Return the patch of each pixel: that of the cell it lies in, the nearest one beyond the grid."""
+        """Return the patch of each pixel: the cell that contains it, or the nearest one outside the grid."""
         _, rows, columns = self.values.shape
         start = self.offset_px - self.stride_px / 2
         y, x = (
@@ -58,12 +58,12 @@ def pool_features(
     stride_px: float,
     offset_px: float | None = None,
 ) -> Float32[np.ndarray, "{n} channels"]:
-    """Return the mean of the bilinearly upsampled map over each of the superpixels 0..n-1, all of them present.
+    """Return the mean of the bilinearly upsampled map over each superpixel 0..n-1; raise InputError if one is missing.
 
-    Pixels of label -1, which a mask left out, are not summed.
-    Patch (i, j) is centred at pixel coordinates offset + stride * (i, j), where the first pixel reaches from 0 to 1;
-    beyond the outermost centres the nearest patch is repeated. The offset is half a stride unless given. What the map
-    shows beyond the labels, such as padding, is not summed.
+    Masked pixels, of label -1, are ignored.
+    Patch (i, j) is centred at pixel coordinates offset + stride * (i, j), where the first pixel spans 0 to 1; outside
+    the outermost centres the nearest patch is repeated. If offset_px is None, the offset is half a stride. Parts of the
+    map outside the labels, such as padding, are ignored.
     """
     values = feature_map.detach().float().cpu().numpy() if isinstance(feature_map, torch.Tensor) else feature_map
     n_channels, rows, columns = values.shape
@@ -94,7 +94,7 @@ def pool_features(
 def color_and_place(
     image: UInt8[np.ndarray, "height width 3"], labels: Int32[np.ndarray, "height width"], n: int
 ) -> Float64[np.ndarray, "{n} 5"]:
-    """Return the mean r g b y x, in 0..1 each, of superpixels or patches: what deep_spectral's colour graph has."""
+    """Return the mean r g b y x of superpixels or patches, each in 0..1, for deep_spectral's colour graph."""
     height, width = labels.shape
     y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
     maps = [*(image.astype(np.float64) / 255).transpose(2, 0, 1), y, x]
@@ -121,11 +121,11 @@ def load_vit(name: str, weights: Path | Literal["hub"], config: PretrainedConfig
 
 
 def dino_keys(source: object, image: UInt8[np.ndarray, "height width 3"]) -> PatchFeatures:
-    """Return the keys of the last block's attention, heads one after the other, without the class token.
+    """Return the keys of the last block's attention, heads concatenated, without the class token.
 
-    `source` is a PretrainedViT, or a model or network with one. The image is RGB; it is normalised as the transformer
-    was trained, and repeated beyond its right and lower borders up to a multiple of the stride, so every patch shows
-    some of it.
+    `source` is a PretrainedViT, or a model or network with one. The RGB image is normalised as in the transformer's
+    training. Its right and lower borders are replicated up to a multiple of the stride, so that every patch contains
+    part of the image.
     """
     backbone = vit_of(source)
     vit = backbone.vit
@@ -142,8 +142,8 @@ def dino_keys(source: object, image: UInt8[np.ndarray, "height width 3"]) -> Pat
 def vit_of(source: object) -> PretrainedViT:
     """Return the vision transformer of a backbone, a network or a model.
 
-    That of an original SSN_DINO was trained on colours that were not normalised: its authors took the keys of a second
-    one, with the weights of DINO.
+    The transformer of an original SSN_DINO was trained on colours without normalisation; its authors took the keys of a
+    second transformer, with the weights of DINO.
     """
     network = getattr(source, "network", source)
     backbone = getattr(network, "backbone", network)
@@ -156,5 +156,5 @@ def vit_of(source: object) -> PretrainedViT:
 
 
 def _missing(size: int, patch: int, stride: int) -> int:
-    """Return how many pixels a side lacks until patches cover it without a remainder."""
+    """Return the number of pixels to add to a side so that patches cover it without a remainder."""
     return patch - size if size < patch else -(size - patch) % stride

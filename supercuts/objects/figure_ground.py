@@ -1,10 +1,10 @@
-"""Separate figure from ground on the tree: predict which regions annotators draw that the frame does not cut.
+"""Separate figure from ground on the tree: predict which of the annotators' regions the image's frame does not cut.
 
 The cues are those of classical saliency detection: contrast to the frame (Wei et al., "Geodesic saliency", ECCV 2012),
 contact with it (Zhu et al., "Saliency optimization from robust background detection", CVPR 2014), rarity and local
-contrast (Perazzi et al., "Saliency filters", CVPR 2012), position and shape, judged at every node as in Jiang et al.,
-"Salient object detection: a discriminative regional feature integration approach" (CVPR 2013). No object masks are
-learned from: only how people divide BSDS500's images into regions.
+contrast (Perazzi et al., "Saliency filters", CVPR 2012), position and shape, evaluated at every node as in Jiang et
+al., "Salient object detection: a discriminative regional feature integration approach" (CVPR 2013). Training uses no
+object masks, only the regions that annotators drew in BSDS500's images.
 """
 
 import numpy as np
@@ -23,9 +23,9 @@ from supercuts.merging.affinity import Perceptrons
 from supercuts.objects import _kernels
 from supercuts.objects.node_graph import Foreground, NodeGraph, foreground, label_borders
 
-_SPREADS = (0.3, 0.7)  # of likeness, in standard deviations of the image
+_SPREADS = (0.3, 0.7)  # widths of the similarity kernel, in standard deviations of the image
 _NEIGHBORHOOD = 0.25  # standard deviation of local contrast, as a share of the image's sides
-_LEAST_GAP = 1e-3  # every node counts a little, also where its parent is no higher
+_LEAST_GAP = 1e-3  # minimum weight of a node, also if its parent is not higher
 _TINY = 1e-9
 
 CONTRASTS = (
@@ -69,20 +69,20 @@ FEATURES = (
 
 
 class FigureGroundConfig(BaseModel, frozen=True, extra="forbid"):
-    """How saliency becomes objects."""
+    """Settings for turning saliency into objects."""
 
-    threshold: float = Field(default=0.65, gt=0, lt=1)  # of saliency, which runs from 0 to 1 in every image
-    least_area: float = Field(default=0.005, ge=0, le=1)  # of a further object, as a share of the image
-    references: PositiveInt = 400  # regions that leaves are compared with: time grows with leaves times these
+    threshold: float = Field(default=0.65, gt=0, lt=1)  # threshold of saliency, which spans 0..1 in every image
+    least_area: float = Field(default=0.005, ge=0, le=1)  # minimum share of the image for objects after the first
+    references: PositiveInt = 400  # regions that leaves are compared with; time grows with leaves * references
 
 
 def figures(
     h: Hierarchy, graph: NodeGraph, judge: Perceptrons, n: int = 1, config: FigureGroundConfig | None = None
 ) -> list[Foreground]:
-    """Return all that stands out as one object of one or more components, or for n > 1 at most n components."""
+    """Return all salient components as one object or, if n > 1, at most n components as separate objects."""
     config = config or FigureGroundConfig()
     saliency = leaf_saliency(h, judge, config)
-    # 0.5 at the threshold, and straight lines to 0 and to 1
+    # piecewise linear: 0 at 0, 0.5 at the threshold, 1 at 1
     low, high = saliency / config.threshold, (saliency - config.threshold) / (1 - config.threshold)
     soft = np.where(high > 0, 0.5 + high / 2, low / 2)
     vector = saliency.astype(np.float64)
@@ -91,7 +91,7 @@ def figures(
         return [whole]
     component = graph.components(whole.is_object)
     mass = np.bincount(component, graph.area * saliency)
-    mass[0] = -1  # what lies outside
+    mass[0] = -1  # number 0 is the outside
     area = np.bincount(component, graph.area)
     best = np.argsort(-mass, kind="stable")[: min(n, mass.size - 1)]
     large = [best[0], *(k for k in best[1:] if area[k] >= config.least_area * graph.area.sum())]
@@ -101,9 +101,10 @@ def figures(
 def leaf_saliency(
     h: Hierarchy, judge: Perceptrons, config: FigureGroundConfig | None = None
 ) -> Float32[np.ndarray, " leaves"]:
-    """Return how likely each leaf is foreground, stretched to 0..1 over the image; all 0 if none differs from another.
+    """Return the saliency of each leaf, stretched to 0..1 over the image; all 0 if no leaf differs from another.
 
-    A leaf is what its ancestors are on average, of which those count that are large and stand out from their parents.
+    The saliency of a leaf is a weighted mean over its ancestors; those that are large and stand out from their parents
+    weigh most.
     """
     features = figure_features(h, config)
     values = judge.probability(features)
@@ -118,10 +119,10 @@ def leaf_saliency(
 
 
 def figure_features(h: Hierarchy, config: FigureGroundConfig | None = None) -> Float32[np.ndarray, "nodes features"]:
-    """Return what is known of each node, in the order of FEATURES; contrasts are means over its leaves.
+    """Return the features of each node, in the order of FEATURES; contrasts are means over its leaves.
 
-    Of an image with a mask, places count in the box of what is left, and the frame is where that ends, also inside the
-    box; holes in it are no frame.
+    If the image has a mask, positions are relative to the box of its valid pixels, and the frame is their outer edge,
+    also inside the box; edges of holes are not part of the frame.
     """
     if h.image is None:
         raise InputError("the hierarchy holds no image, which objects are found by. Save it with image=True.")
@@ -152,7 +153,7 @@ def figure_features(h: Hierarchy, config: FigureGroundConfig | None = None) -> F
 
 
 def border_edges(h: Hierarchy) -> tuple[Int64[np.ndarray, "edges 2"], Int64[np.ndarray, " edges"]]:
-    """Return the pairs of leaves that share a border, and its length in pixel pairs."""
+    """Return the pairs of leaves that share a border, and the lengths of the borders in pixel pairs."""
     return label_borders(h.labels, h.n_leaves)
 
 
@@ -164,7 +165,7 @@ def _scaled(values: Float64[np.ndarray, "leaves dims"], area: np.ndarray) -> Flo
 
 
 def _leaf_contrasts(h: Hierarchy, leaves: np.ndarray, n_references: int) -> Float64[np.ndarray, "leaves contrasts"]:
-    """Return how each leaf differs from the frame, the image and its surroundings, in colour and in embedding."""
+    """Return the contrast of each leaf with the frame, the image and its surroundings, in colour and in embedding."""
     n = h.n_leaves
     region = cut_by_count(h.parents, h.altitudes, n, min(n_references, n)).region_of_leaf
     area, frame = (np.bincount(region, leaves[:, k]) for k in (0, 15))
@@ -188,7 +189,7 @@ def _leaf_contrasts(h: Hierarchy, leaves: np.ndarray, n_references: int) -> Floa
 
 def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     squared = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
-    least: np.ndarray = np.maximum(squared, 0).astype(np.float32)  # as precise as needed, and quicker
+    least: np.ndarray = np.maximum(squared, 0).astype(np.float32)  # precise enough, and faster
     return least
 
 
@@ -235,7 +236,7 @@ def _outline(h: Hierarchy, sums: np.ndarray) -> np.ndarray:
             frame / (frame + length + _TINY),
             strength / (length + _TINY),
             strength / (frame + length + _TINY),
-            4 * np.pi * area / np.maximum(frame + length, 1) ** 2,  # an island in a hole has neither
+            4 * np.pi * area / np.maximum(frame + length, 1) ** 2,  # an island in a hole has neither frame nor border
             altitude,
             above,
             above - altitude,
@@ -252,7 +253,7 @@ def _spread_of_color(sums: np.ndarray) -> np.ndarray:
 
 
 def _embedding_contrast(sums: np.ndarray, area: np.ndarray, parents: np.ndarray) -> np.ndarray:
-    """Return how far the mean embedding lies from the parent's other part, and from the rest of the image; 0: none."""
+    """Return the distance of the mean embedding from the rest of the parent, and of the image; 0 without a rest."""
     columns = []
     for around in (parents, np.full_like(parents, parents.size - 1)):
         rest = area[around] - area
@@ -271,15 +272,16 @@ def snap_to_tree(
     penalty: float = 0.001,
     max_nodes: int | None = None,
 ) -> Bool[np.ndarray, " leaves"]:
-    """Return the union of nodes of largest sum over its leaves of (soft - 0.5) * area, less `penalty` for each node.
+    """Return the union of nodes with the largest sum of (soft - 0.5) * area over its leaves, minus `penalty` per node.
 
-    soft       0..1, the probability that a leaf is inside, or the share of it that is
-    penalty    a share of the image's area: a node must win at least so much. A binary mask with penalty 0 comes back
-               as it is; the higher, the fewer and larger the nodes
-    max_nodes  raises the penalty until the union has at most so many nodes
+    soft       probability that a leaf is inside, or the share of it that is, 0..1
+    penalty    minimum gain of a node, as a share of the image's area. With penalty 0 a binary mask is returned
+               unchanged; higher penalties give fewer and larger nodes
+    max_nodes  maximum number of nodes in the union, reached by raising the penalty
 
-    Exact, by dynamic programming from the leaves to the root (each node: as a whole, or the best of its children). The
-    union is never empty: if no node is worth its penalty, it is the node that loses least, the highest among equals.
+    The result is exact, by dynamic programming from the leaves to the root (each node as a whole, or the best of its
+    children). The union is never empty: if no node gains more than its penalty, it is the node of largest gain; ties go
+    to the highest node.
     """
     if soft.shape != (h.n_leaves,) or not ((soft >= 0) & (soft <= 1)).all():
         raise InputError(f"soft of shape {soft.shape} must be {h.n_leaves} numbers in 0..1, one for each leaf.")
@@ -292,7 +294,7 @@ def snap_to_tree(
     low = penalty * areas[-1]
     top = _kernels.best_union(h.parents, gains, low)
     if max_nodes is not None and top.sum() > max_nodes:
-        high = float(gains.max())  # worth it to one node at most
+        high = float(gains.max())  # no node gains more
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             if _kernels.best_union(h.parents, gains, middle).sum() > max_nodes:

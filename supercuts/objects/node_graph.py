@@ -20,11 +20,11 @@ from supercuts.networks.maps import color_maps
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NodeGraph:
-    """Nodes, which of them touch, and how much each one counts.
+    """Nodes, their adjacency and their weights.
 
-    edges   (E, 2) int32  node ids i < j
-    area    (N,) int64    pixels; 1 for every patch, as published methods count
-    border  (N,) int64    pixels, or patches, on the outermost rows and columns of the image
+    edges   (E, 2) int32  ids i < j of adjacent nodes
+    area    (N,) int64    number of pixels; 1 for every patch, as in the published methods
+    border  (N,) int64    number of pixels, or patches, on the outermost rows and columns of the image
     """
 
     edges: Int32[np.ndarray, "edges 2"]
@@ -37,7 +37,7 @@ class NodeGraph:
         return int(self.area.size)
 
     def subgraph(self, is_kept: Bool[np.ndarray, " nodes"]) -> "NodeGraph":
-        """Return the graph of some of the nodes, renumbered in their order."""
+        """Return the graph of the kept nodes, renumbered in their order."""
         number = np.cumsum(is_kept, dtype=np.int32) - 1
         edges = self.edges[is_kept[self.edges].all(1)]
         return NodeGraph(number[edges].astype(np.int32), self.area[is_kept], self.border[is_kept])
@@ -59,14 +59,14 @@ class NodeGraph:
         return np.asarray(is_inside & (numbers == numbers[seed]))
 
     def largest_component(self, is_inside: Bool[np.ndarray, " nodes"]) -> Bool[np.ndarray, " nodes"]:
-        """Return the connected component of the largest area; the first of equal ones, none if nothing is inside."""
+        """Return the connected component of largest area; ties go to the first. It is empty if nothing is inside."""
         numbers = self.components(is_inside)
         areas = np.bincount(numbers, np.where(is_inside, self.area, 0))
         return np.asarray(is_inside & (numbers == areas.argmax()))
 
 
 def grid_graph(rows: int, columns: int) -> NodeGraph:
-    """Return the graph of a grid of patches, row by row, each touching the four beside it.
+    """Return the graph of a grid of patches in row-major order, each adjacent to its four neighbours.
 
     >>> grid_graph(2, 2).edges.tolist()
     [[0, 1], [0, 2], [1, 3], [2, 3]]
@@ -77,9 +77,10 @@ def grid_graph(rows: int, columns: int) -> NodeGraph:
 
 
 def label_graph(labels: Int32[np.ndarray, "height width"]) -> NodeGraph:
-    """Return the graph of the superpixels 0..N-1 of a label map, all of them present; a diagonal contact is none.
+    """Return the graph of the superpixels 0..N-1 of a label map; diagonal contact does not make an edge.
 
-    Pixels of label -1, which a mask left out, are in no node; where the image ends at them is its border.
+    Raise InputError if a superpixel is missing. Masked pixels, of label -1, belong to no node. The image's border runs
+    along the masked outside, not along holes.
     """
     if labels.size == 0 or labels.min() < -1 or labels.max() < 0:
         raise InputError(f"labels of shape {labels.shape} must hold ids 0..N-1 on at least one pixel, -1 on others.")
@@ -101,7 +102,7 @@ def label_graph(labels: Int32[np.ndarray, "height width"]) -> NodeGraph:
 def label_borders(
     labels: Int32[np.ndarray, "height width"], n: int
 ) -> tuple[Int64[np.ndarray, "edges 2"], Int64[np.ndarray, " edges"]]:
-    """Return the pairs i < j of the labels 0..n-1 that share a border, and its length in pixel pairs."""
+    """Return the pairs i < j of the labels 0..n-1 that share a border, and the border lengths in pixel pairs."""
     nothing = np.zeros((*labels.shape, 0), np.uint8)
     keys, length, _ = sum_borders(labels, color_maps(nothing, valid=labels >= 0), n, is_connected=False)
     return np.stack([keys // n, keys % n], axis=1), length
@@ -109,8 +110,8 @@ def label_borders(
 
 MOST_NODES = 10_000  # a matrix of all pairs takes 0.8 GB
 _TINY = 1e-12
-_STEEPNESS = 2.0  # of the logistic curve, per standard deviation
-_TIE = 1e-9  # values closer than this, relative to the largest, are equal: rounding must not choose between them
+_STEEPNESS = 2.0  # steepness of the logistic curve, per standard deviation
+_TIE = 1e-9  # relative difference below which values are ties, so that rounding does not choose between them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,9 +120,9 @@ class Foreground:
 
     is_object  (N,) bool      never empty
     vector     (N,) float64   the method's own measure, higher on the object
-    soft       (N,) float32   0..1: how surely a node is object; at least 0.5 inside and at most 0.5 outside
-    seed       int            the node the object grew from, or its surest one
-    score      float          how far the object stands out, 0..1: mean softness inside less that outside, by area
+    soft       (N,) float32   confidence that a node is object, 0..1; at least 0.5 inside and at most 0.5 outside
+    seed       int            node that the object grew from, or its node of highest `vector`
+    score      float          contrast of the object, 0..1: area-weighted mean of `soft` inside minus that outside
     """
 
     is_object: Bool[np.ndarray, " nodes"]
@@ -138,10 +139,10 @@ def foreground(
     area: Int64[np.ndarray, " nodes"],
     seed: int | None = None,
 ) -> Foreground:
-    """Return the object that was found; the whole image, of score 0, if nothing was.
+    """Return the object; if `is_object` is empty, return the whole image with score 0.
 
-    Softness on the wrong side of 0.5 becomes neutral, 0.5: that of another component, which the method left out. The
-    seed is where the vector is highest inside, unless given.
+    Softness on the wrong side of 0.5, as in another component that the method left out, becomes 0.5. If seed is None,
+    it is the node inside with the highest `vector`.
     """
     if not is_object.any():
         is_object = np.ones_like(is_object)
@@ -156,7 +157,7 @@ def foreground(
 
 
 def check_features(features: Float[np.ndarray, "nodes channels"], graph: NodeGraph) -> None:
-    """Refuse features that do not fit the graph or are not finite, and graphs too large for a matrix of all pairs."""
+    """Raise InputError if features do not fit the graph or are not finite, or if the graph is too large."""
     if graph.n_nodes > MOST_NODES:
         raise InputError(
             f"{graph.n_nodes} nodes are too many: methods join all pairs of at most {MOST_NODES}. Segment with fewer "
@@ -171,7 +172,7 @@ def check_features(features: Float[np.ndarray, "nodes channels"], graph: NodeGra
 
 
 def cosines(features: Float[np.ndarray, "nodes channels"]) -> Float64[np.ndarray, "nodes nodes"]:
-    """Return the cosine of the angle between the features of each two nodes; 0 where there is none."""
+    """Return the cosine of the angle between the features of each pair of nodes; 0 for features of length 0."""
     x = features.astype(np.float64)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), _TINY)
     return x @ x.T
@@ -180,19 +181,19 @@ def cosines(features: Float[np.ndarray, "nodes channels"]) -> Float64[np.ndarray
 def soften(
     vector: Float64[np.ndarray, " nodes"], threshold: float, area: Int64[np.ndarray, " nodes"]
 ) -> Float64[np.ndarray, " nodes"]:
-    """Return 1 / (1 + exp(-2 (v - threshold) / s)) with s the spread around the threshold; 0.5 without any."""
+    """Return 1 / (1 + exp(-2 (v - threshold) / s)) with s the spread around the threshold; 0.5 if s is 0."""
     spread = float(np.sqrt(np.average((vector - threshold) ** 2, weights=area)))
     soft: np.ndarray = 1 / (1 + np.exp(-_STEEPNESS * (vector - threshold) / max(spread, _TINY)))
     return soft
 
 
 def first_largest(values: Float64[np.ndarray, " nodes"]) -> int:
-    """Return the first node of the largest value, >= 0; values equal but for rounding are ties."""
+    """Return the first node of the largest value, which is >= 0; values that differ only by rounding are ties."""
     return int((values >= values.max() * (1 - _TIE)).argmax())
 
 
-_DENSE = 400  # nodes up to which a dense solver is quicker
-_LEAST_DEGREE = 1e-12  # below it a node is alone
+_DENSE = 400  # number of nodes up to which a dense solver is faster
+_LEAST_DEGREE = 1e-12  # degree below which a node is isolated
 _NO_STRUCTURE = 1e-9
 _EIGENVALUE_TIE = 1e-6
 
@@ -200,9 +201,9 @@ _EIGENVALUE_TIE = 1e-6
 class EigenPairs(NamedTuple):
     """Eigenpairs of (D - W) v = mu D v, ascending, without the constant vector.
 
-    values   (K,) float64    0..2; 0 again for each further part of a graph that falls apart
-    vectors  (N, K) float64  v' D v = 1 for areas of mean 1, the entry of largest size positive; 0 where a graph has
-                             fewer, or no structure
+    values   (K,) float64    0..2; one more 0 for each further component of a disconnected graph
+    vectors  (N, K) float64  v' D v = 1 for areas of mean 1, the entry of largest magnitude positive; columns are 0 if
+                             the graph has fewer eigenvectors, or no structure
     """
 
     values: np.ndarray
@@ -214,10 +215,10 @@ def smallest_eigenpairs(
 ) -> EigenPairs:
     """Return `n_vectors` pairs for W = a_i a_j affinity_ij, D its row sums (Shi & Malik, PAMI 2000, equation 6).
 
-    Areas count as if every node were that many equal ones, so a superpixel weighs what its pixels would; equal areas
-    give the problem as published. Affinities are symmetric and not negative.
+    A node of area a counts as a equal nodes, so a superpixel weighs as much as its pixels; equal areas give the
+    published problem. Affinities are symmetric and non-negative.
 
-    Rows that sum to less than 1e-12 get D = 1: such a node belongs to nothing. Memory and time grow with N^2.
+    Isolated nodes, whose rows sum to less than 1e-12, get D = 1. Memory and time grow with N^2.
     """
     check_in_range("n_vectors", n_vectors, 1, np.inf, remedy="Ask for at least one.")
     n = len(area)
@@ -245,7 +246,7 @@ def _largest(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     n = len(matrix)
     if n > _DENSE and 4 * k < n:
         try:
-            # a start of our own: scipy's is random
+            # fixed start vector, because scipy's is random
             values, vectors = scipy.sparse.linalg.eigsh(matrix, k, which="LA", v0=np.cos(np.arange(n)))
             order = np.argsort(-values)
             return values[order], vectors[:, order]
@@ -256,7 +257,7 @@ def _largest(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _signs(vectors: np.ndarray) -> np.ndarray:
-    """Return +1 or -1 for each column; rounding must not choose between entries of equal size and opposite signs."""
+    """Return +1 or -1 for each column; ties go to the first entry, so that rounding does not choose the sign."""
     size = abs(vectors)
     chosen = (size >= (1 - _EIGENVALUE_TIE) * size.max(0)).argmax(0)
     return np.where(vectors[chosen, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)

@@ -1,11 +1,11 @@
 """Divide objects into parts: first the objects, then what is inside them.
 
 In   Hierarchy, Objects found in it, features (N, D) of its leaves
-Out  Parts, nested in the objects by construction; the same numbers for the same parts in a set of images if wanted
+Out  Parts, nested in the objects by construction; optionally the same numbers for the same parts in a set of images
 Not  no discovery of objects (discover.py), no names of parts
 
-The two stages are those of DeepCut (Aflalo et al., ICCVW 2023), whose second stage sees the nodes of the object only.
-A method is one line of METHODS.
+The two stages are those of DeepCut (Aflalo et al., ICCVW 2023), whose second stage uses only the nodes of the object.
+Each method is one entry of METHODS.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,17 +26,17 @@ from supercuts.objects.deepcut import DeepCutConfig, deepcut
 from supercuts.objects.node_graph import NodeGraph, check_features, label_graph
 from supercuts.objects.result import Objects, Parts
 
-_USUAL = 4  # parts of an object where neither the caller nor a level says
+_USUAL = 4  # parts of an object if neither the caller nor a level decides
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartTask:
-    """What a method of the registry is given: one object, as leaves of a hierarchy.
+    """Input of a registered method: one object, as leaves of a hierarchy.
 
-    inside    (N,) bool  the leaves of the object
-    features  (L, D)     of these leaves
-    graph     of these leaves
-    k         how many parts; None: the method decides
+    inside    (N,) bool  leaves of the object
+    features  (L, D)     features of these leaves
+    graph     NodeGraph  graph of these leaves
+    k         int        number of parts; None: the method decides
     """
 
     hierarchy: Hierarchy
@@ -61,17 +61,17 @@ def _by_tree(task: PartTask) -> Int64[np.ndarray, " inside"]:
 
 
 def _by_spectrum(task: PartTask) -> Int64[np.ndarray, " inside"]:
-    """Cluster the eigenvectors of the object's own graph; without k, the largest gap between eigenvalues decides."""
+    """Cluster the eigenvectors of the object's own graph; if k is None, the largest gap between eigenvalues sets it."""
     check_features(task.features, task.graph)
     if task.graph.n_nodes == 1:
         return np.zeros(1, np.int64)
-    n_vectors = max(task.k - 1, 1) if task.k else _USUAL  # k parts differ in k - 1 of them
+    n_vectors = max(task.k - 1, 1) if task.k else _USUAL  # k - 1 eigenvectors separate k parts
     pairs = spectral_pairs(task.features, task.graph, min(n_vectors, task.graph.n_nodes - 1))
     return spectral_regions(pairs, task.graph, task.k, task.seed)
 
 
 def _by_deepcut(task: PartTask) -> Int64[np.ndarray, " inside"]:
-    """Optimise a network on the object: into k parts by the normalised cut."""
+    """Divide the object into k parts with a network optimised for their normalised cut."""
     check_features(task.features, task.graph)
     config = DeepCutConfig(n_parts=task.k or _USUAL, seed=task.seed)
     found: np.ndarray = deepcut(task.features.astype(np.float32), None, config, task.progress).parts
@@ -97,12 +97,12 @@ def find_parts(
     """Return the parts of each object, numbered by their first leaf, object by object.
 
     features  (N, D) of the leaves; None: h.embeddings
-    k         parts of each object: exactly so many by the tree, at most so many by the other methods, and never more
-              than an object has leaves. None: the regions of the level "part" by the tree, the largest gap between
-              eigenvalues by spectral, else 4
+    k         number of parts of each object: exact for "tree", a maximum for the other methods, and never more than the
+              object's leaves. None: "tree" uses the regions of the level "part", "spectral" the largest gap between
+              eigenvalues; otherwise 4
 
-    An object's mask is made of leaves, a leaf belonging to it if most of its pixels do; parts cover the mask exactly,
-    but for pixels that the hierarchy's own mask left out.
+    A leaf belongs to an object if most of its pixels do. Parts cover the object's mask exactly, except for pixels that
+    the hierarchy's own mask excludes.
     """
     check_choice("method", method, METHODS)
     if k is not None:
@@ -121,12 +121,12 @@ def find_parts(
         if not mask.any():
             raise InputError(f"object {i} lies where the mask left pixels out: find objects in this hierarchy.")
         covered = np.bincount(h.labels[mask], minlength=h.n_leaves)
-        # leaves most of which lie in the mask; if there is none, those that meet it
+        # leaves that lie mostly in the mask; if there are none, leaves that overlap it
         inside = 2 * covered > areas if (2 * covered > areas).any() else covered > 0
         task = PartTask(h, inside, features[inside], graph.subgraph(inside), k, seed, progress)
         part = np.full(h.n_leaves, -1, np.int32)
         part[inside] = _by_first_leaf(METHODS[method](task))
-        if np.array_equal(covered, inside * areas):  # the mask is made of leaves, as those that a tree gives are
+        if np.array_equal(covered, inside * areas):  # the mask is a union of leaves, like those from a tree
             painted = paint(np.where(inside, len(object_of) + 1 + part, 0).astype(np.int32), h.labels)
             labels += np.maximum(painted, 0)  # -1 where the hierarchy has no leaf
         else:
@@ -143,7 +143,7 @@ def _by_first_leaf(part: Int64[np.ndarray, " inside"]) -> Int64[np.ndarray, " in
 def _paint_mask(
     labels: np.ndarray, mask: np.ndarray, part: np.ndarray, n_before: int
 ) -> Int32[np.ndarray, "height width"]:
-    """Return the labels with the parts of one object; pixels of its mask in no part of it take that of the nearest."""
+    """Return the labels with the parts of one object; pixels of its mask that no part covers take the nearest part."""
     is_missing = mask & (part < 0)
     if is_missing.any():
         from scipy import ndimage  # slow to import
@@ -162,7 +162,7 @@ _TINY = 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartDescriptors:
-    """What the P parts of one image are compared by.
+    """Descriptors for comparing the P parts of one image.
 
     features  (P, D) float64  mean features
     color     (P, 3) float64  mean Lab
@@ -177,7 +177,7 @@ class PartDescriptors:
 def describe_parts(
     h: Hierarchy, objects: Objects, parts: Parts, features: Float[np.ndarray, "leaves channels"] | None = None
 ) -> PartDescriptors:
-    """Return the descriptors of the parts of one image; without features h.embeddings are taken."""
+    """Return the descriptors of the parts of one image; if features is None, use h.embeddings."""
     if h.image is None:
         raise InputError("the hierarchy holds no image, whose colours are compared. Save it with image=True.")
     features = h.embeddings if features is None else features
@@ -201,7 +201,7 @@ def describe_parts(
 def share_parts(descriptors: Sequence[PartDescriptors], k: int, seed: int = 0) -> list[Int32[np.ndarray, " _"]]:
     """Return the shared number 1..k of each part of each image, by k-means over all parts; 1 is the most frequent.
 
-    Features, colour and place weigh the same: each is divided by its spread over all parts. Fewer numbers than k occur
+    Features, colour and place weigh the same: each is divided by its spread over all parts. Fewer than k numbers occur
     if fewer parts differ; parts of one image may have the same number.
     """
     from sklearn.cluster import KMeans  # slow to import
@@ -226,6 +226,6 @@ def paint_shared(parts: Parts, numbers: Int32[np.ndarray, " parts"]) -> Int32[np
 
 
 def _box(mask: np.ndarray) -> np.ndarray:
-    """Return y0, x0, y1, x1 of all of a mask, ends exclusive."""
+    """Return the box y0, x0, y1, x1 of a whole mask, ends exclusive."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], np.float64)

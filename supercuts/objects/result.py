@@ -13,8 +13,8 @@ class Objects:
     """The objects found in one image, best first; there is always at least one.
 
     masks     (K, H, W) bool    disjoint, none empty
-    scores    (K,) float32      0..1, not rising
-    saliency  (H, W) float32    0..1: how likely a pixel belongs to an object
+    scores    (K,) float32      0..1, in non-increasing order
+    saliency  (H, W) float32    0..1, higher where a pixel is more likely to belong to an object
     """
 
     masks: Bool[np.ndarray, "objects height width"]
@@ -22,7 +22,7 @@ class Objects:
     saliency: Float32[np.ndarray, "height width"]
 
     def __post_init__(self) -> None:
-        """Refuse masks that are empty or overlap."""
+        """Raise InputError if masks are empty or overlap, or if shapes do not fit."""
         n_objects = self.scores.size
         if n_objects == 0 or self.masks.shape != (n_objects, *self.saliency.shape):
             raise InputError(
@@ -49,14 +49,14 @@ class Parts:
     """The parts of the objects of one image, nested in them by construction.
 
     labels     (H, W) int32   0 outside the objects, 1..P the parts; every number occurs
-    object_of  (P,) int32     the object, 0..K-1, that part 1..P lies in
+    object_of  (P,) int32     object, 0..K-1, that contains part 1..P
     """
 
     labels: Int32[np.ndarray, "height width"]
     object_of: Int32[np.ndarray, " parts"]
 
     def __post_init__(self) -> None:
-        """Refuse labels with gaps."""
+        """Raise InputError if labels have gaps."""
         low = int(self.labels.min(initial=0))
         found = np.flatnonzero(np.bincount(self.labels.ravel() - low)) + low
         wanted = np.arange(self.object_of.size + 1)
@@ -68,7 +68,7 @@ class Parts:
 
 
 def box_of_largest_component(mask: Bool[np.ndarray, "height width"]) -> Int64[np.ndarray, "4"]:
-    """Return (y0, x0, y1, x1), ends exclusive, of the largest 4-connected component; the first of equal ones.
+    """Return (y0, x0, y1, x1), ends exclusive, of the largest 4-connected component; ties go to the first.
 
     >>> box_of_largest_component(np.array([[True, False, False], [False, True, True]])).tolist()
     [1, 1, 2, 3]

@@ -1,9 +1,9 @@
 """TokenCut: separate an object by the second eigenvector of a binary graph of all pairs.
 
 Wang et al., "TokenCut: Segmenting objects in images and videos with self-supervised transformer and normalized cut",
-PAMI 2023. On the patches of a grid, whose areas are 1, this is the published method; superpixels count as
-many patches as they have pixels, in the graph and in the mean. MaskCut: Wang et al., "Cut and learn for unsupervised
-object detection and instance segmentation", CVPR 2023.
+PAMI 2023. On the patches of a grid, whose areas are 1, this is the published method; a superpixel counts as one patch
+per pixel, in the graph and in the mean. MaskCut: Wang et al., "Cut and learn for unsupervised object detection and
+instance segmentation", CVPR 2023.
 """
 
 from collections.abc import Callable
@@ -26,17 +26,17 @@ from supercuts.objects.node_graph import (
 
 
 class TokenCutConfig(BaseModel, frozen=True, extra="forbid"):
-    """How alike two nodes are joined; values are the original's."""
+    """Affinities between nodes; defaults are the original's."""
 
-    tau: float = 0.2  # cosine above which two nodes are alike
-    eps: PositiveFloat = 1e-5  # affinity of those that are not: the graph stays connected
-    binary: bool = True  # affinity of nodes that are alike is 1; else their cosine
+    tau: float = 0.2  # cosine above which two nodes are similar
+    eps: PositiveFloat = 1e-5  # affinity of dissimilar nodes, which keeps the graph connected
+    binary: bool = True  # affinity of similar nodes is 1; if False, their cosine
 
 
 def tokencut(
     features: Float[np.ndarray, "nodes channels"], graph: NodeGraph, config: TokenCutConfig | None = None
 ) -> Foreground:
-    """Return the object of a graph.
+    """Return the object found in a graph.
 
     >>> from supercuts.objects.node_graph import grid_graph
     >>> features = np.array([[1.0, 0], [1, 0], [1, 0], [0, 1]])
@@ -49,26 +49,26 @@ def tokencut(
     affinity = np.where(likeness > config.tau, 1.0 if config.binary else likeness.clip(0), config.eps)
     vector = smallest_eigenpairs(affinity, graph.area, 1).vectors[:, 0]
     threshold = float(np.average(vector, weights=graph.area))
-    # eigenpairs come with their entry of largest size positive: the original turns them round for that
+    # the entry of largest magnitude is positive already; the original flips the vector for that
     seed = first_largest(vector)
     part = graph.component_of(vector > threshold, seed)
     return foreground(part, vector, soften(vector, threshold, graph.area), graph.area, seed)
 
 
 class LostConfig(BaseModel, frozen=True, extra="forbid"):
-    """How far the seed expands."""
+    """Settings for the expansion of the seed."""
 
-    k: PositiveInt | None = 100  # nodes of lowest degree the seed may expand to; None: by `share`
-    share: PositiveFloat = 0.15  # of the area, for superpixels: 100 patches are about that of a photograph
+    k: PositiveInt | None = 100  # number of nodes of lowest degree the seed may expand to; None: use `share`
+    share: PositiveFloat = 0.15  # the same as a share of the area; 100 patches are about this share of a photograph
 
 
 def lost(
     features: Float[np.ndarray, "nodes channels"], graph: NodeGraph, config: LostConfig | None = None
 ) -> Foreground:
-    """Return the object of a graph.
+    """Return the object found in a graph.
 
-    The seed is the node of lowest degree, the area of the nodes with a positive product; those of the k lowest that are
-    like the seed vote with their products, each by its area, and a positive sum is object.
+    The degree of a node is the area of the nodes with a positive product; the seed is the node of lowest degree. Of the
+    k lowest nodes, those similar to the seed vote with their products, weighted by area; a positive sum is object.
 
     >>> from supercuts.objects.node_graph import grid_graph
     >>> features = np.array([[1.0, 0], [1, 0], [1, 0], [-1, 1]])
@@ -89,7 +89,7 @@ def lost(
     similar = expandable[products[seed, expandable] > 0]
     votes: np.ndarray = graph.area[similar] @ products[similar]
     inside = votes > 0
-    inside[seed] = True  # it votes for itself; only features of zeros do not
+    inside[seed] = True  # the seed votes for itself unless its features are all 0
     return foreground(graph.component_of(inside, seed), votes, soften(votes, 0.0, graph.area), graph.area, seed)
 
 
@@ -97,11 +97,11 @@ Find = Callable[[Float[np.ndarray, "nodes channels"], NodeGraph], Foreground]
 
 
 class MaskCutConfig(BaseModel, frozen=True, extra="forbid"):
-    """When a further object is none."""
+    """Limits for objects after the first."""
 
-    least_area: float = Field(default=0.01, ge=0, le=1)  # of the image
-    most_area: float = Field(default=0.5, gt=0, le=1)  # of the image
-    most_border: float = Field(default=0.5, ge=0, le=1)  # of the image border: more is background
+    least_area: float = Field(default=0.01, ge=0, le=1)  # minimum share of the image
+    most_area: float = Field(default=0.5, gt=0, le=1)  # maximum share of the image
+    most_border: float = Field(default=0.5, ge=0, le=1)  # maximum share of the image border; more is background
 
 
 def maskcut(
@@ -111,10 +111,10 @@ def maskcut(
     n: int,
     config: MaskCutConfig | None = None,
 ) -> list[Foreground]:
-    """Return at most `n` objects, at least one: the first is taken as it is, further ones only if they are sensible.
+    """Return 1 to `n` objects: the first is always accepted, later ones only within the limits of `config`.
 
-    Of several, each is its largest component. Nodes that were taken before are 0 in `vector` and `soft`, and do not
-    count in the score.
+    If n > 1, each object is its largest component. Nodes taken by earlier objects are 0 in `vector` and `soft`, and are
+    ignored in the score.
     """
     check_in_range("n", n, 1, np.inf, remedy="Ask for at least one object.")
     config = config or MaskCutConfig()
@@ -134,7 +134,7 @@ def maskcut(
 
 
 def _spread(one: Foreground, is_left: np.ndarray) -> Foreground:
-    """Return what was found among the nodes left, on all nodes."""
+    """Return an object found on the remaining nodes as an object on all nodes."""
     n = is_left.size
     is_object, vector, soft = np.zeros(n, bool), np.zeros(n), np.zeros(n, np.float32)
     is_object[is_left], vector[is_left], soft[is_left] = one.is_object, one.vector, one.soft

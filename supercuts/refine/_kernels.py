@@ -1,6 +1,6 @@
 """numba kernels of the objective: labels and softmax in one pass over the response, terms and gradient in another.
 
-Each row is taken as a view: indices computed by hand could be negative, and loops over them are not vectorised.
+Each row is accessed as a view: loops over computed indices, which could be negative, are not vectorised.
 """
 
 import numpy as np
@@ -11,22 +11,22 @@ from supercuts.core._kernels import _exp2
 from supercuts.core.compiled import helper, sum_kernel
 
 _LOG2_E = np.float32(1.4426950408889634)
-_LEAST = np.float32(-126)  # 2 to a smaller power is no normal number
+_LEAST = np.float32(-126)  # 2 to a smaller power is not a normal number
 _MANTISSA_BITS = np.int32(23)
 _ALL_BUT_SIGN = np.int32(0x7FFFFFFF)
 
 
 @helper
 def _in_order(bits):
-    """Return the bits of a float32 as an integer that sorts as the number does, and back."""
+    """Convert the bits of a float32 to an integer with the same sort order, and back."""
     return np.int32(bits ^ ((bits >> np.int32(31)) & _ALL_BUT_SIGN))
 
 
 @sum_kernel
 def classify(response, bits, soft, labels):
-    """Set labels (P,) to the class of highest response, soft (P, K) to the softmax, to 1e-6.
+    """Set labels (P,) to the class of highest response, soft (P, K) to the softmax, accurate to 1e-6.
 
-    bits (P, K) int32 are those of the response (P, K) float32: the largest of integers is found a vector at a time.
+    bits (P, K) int32 are the bits of the response (P, K) float32: the maximum of integers is vectorised.
     """
     n_pixels, n_classes = response.shape
     for p in range(n_pixels):
@@ -40,7 +40,7 @@ def classify(response, bits, soft, labels):
         for k in range(n_classes):
             label = min(label, np.int32(k) if b[k] == of_top else np.int32(n_classes))
             x = max((r[k] - top) * _LOG2_E, _LEAST)
-            whole = np.rint(x)  # what is left lies in -0.5..0.5, where the polynomial holds
+            whole = np.rint(x)  # the remainder lies in -0.5..0.5, where the polynomial holds
             x -= whole
             power = _exp2(x)
             s[k] = np.int32(power.view(np.int32) + (np.int32(whole) << _MANTISSA_BITS)).view(np.float32)
@@ -54,21 +54,21 @@ def classify(response, bits, soft, labels):
 def differentiate(
     response, soft, labels, targets, weights, height, width, step_y, step_x, largest, smallest, top, low, pixels
 ):
-    """Return the sums over some pixels, from..to, of weighted cross-entropy, |differences| along y and along x.
+    """Return the sums over `pixels` (start, stop) of weighted cross-entropy, |differences| along y and along x.
 
-    `soft` is overwritten by the gradient. step_y and step_x are the gradients of a unit difference;
-    if both are 0, so are the sums of differences. The share of the
-    class `largest` is raised with weight `top`, that of `smallest` lowered with `low`; both are per pixel.
+    `soft` is overwritten by the gradient. step_y and step_x are the gradients of a unit difference; if both are 0, so
+    are the sums of differences. Per pixel, the objective adds `top` times the share of class `largest` and subtracts
+    `low` times the share of `smallest`.
     """
     n_classes = response.shape[1]
     entropy, total_y, total_x = 0.0, 0.0, 0.0
-    one = response[0, 0] - response[0, 0] + 1  # of the type of the response: a float64 constant would widen the loops
+    one = response[0, 0] - response[0, 0] + 1  # has the type of the response: a float64 constant would widen the loops
     zero = one - one
     continues = step_y != 0 or step_x != 0
     for p in range(pixels[0], pixels[1]):
         y, x = p // width % height, p % width
         r, g = response[p], soft[p]
-        # beyond the border the pixel is its own neighbour: a difference of 0, whose sign is 0
+        # at the border a pixel is its own neighbour, so the difference and its sign are 0
         up, down = response[p - width if y > 0 else p], response[p + width if y < height - 1 else p]
         left, right = response[p - 1 if x > 0 else p], response[p + 1 if x < width - 1 else p]
         target, label = targets[p], labels[p]
@@ -76,7 +76,7 @@ def differentiate(
         share_top, share_low = top * g[largest], low * g[smallest]
         scale = one * (weights[p] - share_top + share_low)
         sum_y, sum_x = zero, zero
-        # neighbours are most of the work, and of no account without a weight
+        # neighbours are most of the work, so ignore them if they have no weight
         for k in range(n_classes if continues else 0):
             below, above = down[k] - r[k], r[k] - up[k]
             after, before = right[k] - r[k], r[k] - left[k]
@@ -101,7 +101,7 @@ _ROWS = 256
 
 
 def _value(x):
-    """Return an element of rows as float32: within kernels alone."""
+    """Return an element of rows as float32; works only within kernels."""
     raise NotImplementedError
 
 
@@ -113,7 +113,7 @@ def _value_of(x):
 
 
 def _as(value, like):
-    """Return a float32 as an element of the rows that `like` is from, to even where two are as near."""
+    """Return a float32 converted to the element type of `like`; ties round to even."""
     raise NotImplementedError
 
 
@@ -154,7 +154,7 @@ def scale(x, floor, center, factor, offset, out):
         row, to = x[p], out[p]
         for c in range(x.shape[1]):
             value = _value(row[c])
-            value = (floor if value < floor else value) - center[c]  # what is no number stays so
+            value = (floor if value < floor else value) - center[c]  # NaN stays NaN
             to[c] = _as(value * factor[c] + offset[c], to[c])
 
 

@@ -1,12 +1,12 @@
-"""Fit a network to images by its own labels: the loop of the Kanezaki family.
+"""Fit a network to images with its own labels as targets: the loop of the Kanezaki family.
 
 In   Examples: images (H, W, C) of any sizes, with superpixels (method sp), scribbles or initial labels
 Out  the network, a record of each step
-Not  no files, no reading, no superpixels are made here
+Not  no files, no reading, no superpixels
 
-At each step the labels of the response become its targets: as they are (ST), voted within superpixels (SP), replaced
-by the user's where there are scribbles. Images of a batch are normalised each by its own statistics, their losses
-averaged, so that they may differ in size, and a network sees an image in training as it will to label it.
+At each step the labels of the response become its targets: unchanged (ST) or by majority vote within superpixels (SP),
+and replaced by the user's classes on scribbles. Each image of a batch is normalised by its own statistics and the
+losses are averaged. So images may differ in size, and an image is normalised in training as it is for labelling.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ from supercuts.superpixels.grid import connected_pieces
 def majority_vote(
     labels: Int[np.ndarray, "*shape"], superpixels: Int[np.ndarray, "*shape"], n_classes: int
 ) -> Int32[np.ndarray, "*shape"]:
-    """Return the most frequent label of each pixel's superpixel, the smallest of equally frequent ones.
+    """Return the most frequent label of each pixel's superpixel; ties go to the smallest label.
 
     >>> majority_vote(np.array([3, 1, 1, 2, 0]), np.array([0, 0, 0, 1, 1]), 4).tolist()
     [1, 1, 1, 0, 0]
@@ -45,12 +45,12 @@ def majority_vote(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """An image and what is known of it.
+    """An image with optional label maps.
 
     image        (H, W, C) float32  0..1
-    superpixels  (H, W) int32       ids from 0: method sp needs them
-    scribbles    (H, W) int32       classes that the user gives pixels, -1 elsewhere
-    initial      (H, W) int32       labels to begin with, from 0
+    superpixels  (H, W) int32       ids from 0, required by method sp
+    scribbles    (H, W) int32       classes marked by the user, -1 elsewhere
+    initial      (H, W) int32       initial labels, from 0
     """
 
     image: Float32[np.ndarray, "height width channels"]
@@ -59,7 +59,7 @@ class Example:
     initial: Int32[np.ndarray, "initial_height initial_width"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse label maps of another size than the image."""
+        """Raise InputError if a label map differs in size from the image."""
         for name in ("superpixels", "scribbles", "initial"):
             labels = getattr(self, name)
             if labels is not None and labels.shape != self.image.shape[:2]:
@@ -69,14 +69,14 @@ class Example:
 
 
 class Step(NamedTuple):
-    """What a step did.
+    """Record of one step.
 
-    number    int              from 0
-    of        int              steps at most
+    number    int              number of the step, from 0
+    of        int              maximum number of steps
     loss      float            mean over the batch
-    n_labels  int              of the image of the batch that has most
-    terms     Terms            of the last image of the batch
-    labels    (H, W) int32     of that image, before the step
+    n_labels  int              number of labels, maximum over the images of the batch
+    terms     Terms            terms of the last image of the batch
+    labels    (H, W) int32     labels of that image before the step
     """
 
     number: int
@@ -91,7 +91,7 @@ Watch = Callable[[Step], None]
 
 
 class _Ready(NamedTuple):
-    """An example as the loop wants it."""
+    """An example prepared for the loop."""
 
     example: Example
     image: torch.Tensor
@@ -105,10 +105,10 @@ def fit(
     watch: Watch | None = None,
     device: torch.device | str = "cpu",
 ) -> KanezakiCNN:
-    """Return a network fitted to the images, in eval mode; `watch` is told of each step.
+    """Return a network fitted to the images, in eval mode; `watch` is called after each step.
 
-    One image: epochs are steps, as in the programs of 2018 and 2020. Several: one network for all of them, batches in a
-    new order each epoch. It ends early when no image has more than min_classes labels.
+    With one image, epochs are steps, as in the programs of 2018 and 2020. With several, one network is fitted to all,
+    in batches of a new order each epoch. Stops early once no image has more than min_classes labels.
     """
     check_examples(examples, config)
     device = torch.device(device)
@@ -159,10 +159,11 @@ def respond(network: KanezakiCNN, image: Float32[np.ndarray, "height width chann
 
 
 def label(network: KanezakiCNN, example: Example, config: RefineConfig) -> Int32[np.ndarray, "height width"]:
-    """Return the class of each pixel: as scribbled where it is; of method sp with snap constant within superpixels.
+    """Return the class of each pixel: the scribbled class on scribbles, else the network's.
 
-    Scribbles come last: a superpixel that holds one may have two classes. Classes are those of the network: the same
-    number means the same in all its images, but with `connected`, which numbers connected pieces.
+    With method sp and `snap`, classes are constant within superpixels. Scribbles are applied last, so a superpixel that
+    contains one may have two classes. A number means the same class in all images, except with `connected`, which
+    numbers connected pieces.
     """
     labels = classify(respond(network, example.image)).labels
     if config.method == "sp" and config.snap and example.superpixels is not None:
@@ -173,7 +174,7 @@ def label(network: KanezakiCNN, example: Example, config: RefineConfig) -> Int32
 
 
 def new_network(config: RefineConfig, channels: int, device: torch.device) -> KanezakiCNN:
-    """Return a network of random weights that depend on the seed alone."""
+    """Return a network with random weights that depend only on the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = KanezakiCNN(config, channels, choose_precision(config.precision, device))
@@ -181,7 +182,7 @@ def new_network(config: RefineConfig, channels: int, device: torch.device) -> Ka
 
 
 def check_examples(examples: Sequence[Example], config: RefineConfig) -> None:
-    """Refuse examples that the settings do not fit, before any work."""
+    """Raise InputError, before any work, if the examples do not fit the settings."""
     if not examples:
         raise InputError("no image to fit a network to: give at least one.")
     channels = examples[0].image.shape[2]
@@ -223,7 +224,7 @@ def _prepare(example: Example, config: RefineConfig, device: torch.device) -> _R
 
 
 def _half(example: Example) -> Example:
-    """Return an example of half the size: means of 2 x 2 pixels, and of labels the first of them."""
+    """Return the example at half the size: means of 2 x 2 pixels, and the first label of each 2 x 2."""
     pixels = rearrange(torch.from_numpy(np.ascontiguousarray(example.image)), "h w c -> 1 c h w")
     mean = F.avg_pool2d(pixels, 2, ceil_mode=True, count_include_pad=False)[0].permute(1, 2, 0)
     maps = (example.superpixels, example.scribbles, example.initial)
@@ -233,19 +234,19 @@ def _half(example: Example) -> Example:
 
 
 def _enlarged(labels: Int32[np.ndarray, "_ _"], shape: tuple[int, ...]) -> Int32[np.ndarray, "height width"]:
-    """Return labels of half the size at the full one; those of the full size as they are."""
+    """Return labels at full size: half-size labels are doubled, full-size labels unchanged."""
     if labels.shape == shape:
         return labels
     return labels.repeat(2, axis=0).repeat(2, axis=1)[: shape[0], : shape[1]]
 
 
 def _min_classes(example: Example, config: RefineConfig) -> int:
-    """Return how few labels end it: with scribbles their number of classes; 0, never, if min_classes is."""
+    """Return the number of labels at which fitting stops (0: never): with scribbles, their number of classes."""
     if example.scribbles is None or config.min_classes == 0:
         return config.min_classes
     return np.unique(example.scribbles[example.scribbles >= 0]).size or config.min_classes
 
 
 def _to_tensor(image: np.ndarray, device: torch.device) -> torch.Tensor:
-    # (H, W, C) seen as (C, H, W) is channels last already
+    # (H, W, C) viewed as (C, H, W) is already channels last
     return rearrange(torch.from_numpy(np.ascontiguousarray(image)), "h w c -> 1 c h w").to(device)

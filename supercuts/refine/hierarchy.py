@@ -1,4 +1,4 @@
-"""Refine a hierarchy: its cut starts a network on the image, whose regions become the leaves of a new tree."""
+"""Refine a hierarchy: fit a network to the image, starting from a cut; its regions become leaves of a new tree."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ from supercuts.refine.fit import Example, Watch, fit, label, respond
 from supercuts.refine.refine_config import RefineConfig
 from supercuts.superpixels.grid import connected
 
-# few steps suffice to a network that starts from labels; left to its own labels it would soon keep but a few of them
+# a network that starts from labels needs few steps; with its own labels as targets it would soon keep only a few
 IN_PIPELINE = RefineConfig(epochs=40, initial_steps=40, n_features=32, n_classes=64, nu=2.0)
 REFINERS: Mapping[str, RefineConfig] = {
     "st": IN_PIPELINE,
@@ -34,15 +34,15 @@ def refine_hierarchy(
     image: Float32[np.ndarray, "height width channels"] | None = None,
     watch: Watch | None = None,
 ) -> Hierarchy:
-    """Return a hierarchy of the refined regions: at most as many leaves as h has, each one connected.
+    """Return a hierarchy of the refined regions, with connected leaves, at most as many as h has.
 
     The targets of the first steps are the finest cut of h that n_classes can number; the superpixels of method sp are
-    the leaves of h. Connected pieces of equal label merge, small ones first, until they are no more than the leaves of
-    h. How unlike two of them are h says foremost, then colour and the network. A level lies where it has as many
-    regions as in h. Pixels that are not valid are a class and a superpixel of their own to the network, which sees the
-    mean of the others there.
+    the leaves of h. Connected pieces of equal label merge, small ones first, until there are no more than h has leaves.
+    Their dissimilarity comes mainly from h, then from colour and the network. A level is placed where it has as many
+    regions as in h. Masked pixels are a class and a superpixel of their own; the network's input there is the mean of
+    the valid pixels.
 
-    image: what the network sees, in 0..1; unless given the RGB of h.
+    image: input of the network, in 0..1; if None, the RGB image of h.
     """
     config = config or IN_PIPELINE
     if image is None:
@@ -70,7 +70,7 @@ def tree_of(
     color: Float32[np.ndarray, "bands height width"],
     image: UInt8[np.ndarray, "height width 3"],
 ) -> Hierarchy:
-    """Return the tree over the connected pieces of `labels`, whose boundaries are altitudes of h."""
+    """Return the tree over the connected pieces of `labels`, with altitudes of h as boundary strengths."""
     valid = h.labels >= 0 if h.is_masked else None
     pieces, _ = connected(labels if valid is None else np.where(valid, labels, -1).astype(np.int32))
     graph = graph_of_maps(pieces, PixelMaps(color, np.zeros((1, 1), np.float32), probabilities, valid=valid))
@@ -85,7 +85,7 @@ def tree_of(
         leaves, dissimilarity(leaves, _LINKAGE), small_area_px=small, small_exponent=_LINKAGE.small_exponent
     )
     levels = {name: _altitude_of(tree.altitudes, int(h.cut(level=name).max()) + 1) for name in h.levels}
-    leaf = np.append(region, -1).astype(np.int32)  # -1, the last, stays
+    leaf = np.append(region, -1).astype(np.int32)  # the last element keeps -1 for masked pixels
     return Hierarchy(
         leaf[pieces], tree.parents, tree.altitudes, leaves.embedding, image, levels, None, h.georeference, h.source_name
     )
@@ -100,7 +100,7 @@ def refiner_config(refiner: str | RefineConfig | None) -> RefineConfig | None:
 
 
 def _leaf_of_most_pixels(h: Hierarchy, pieces: Int32[np.ndarray, "height width"]) -> Int32[np.ndarray, " pieces"]:
-    """Return for each piece the leaf of h that covers most of it, the first of equal ones."""
+    """Return, for each piece, the leaf of h that covers most of it; ties go to the first."""
     is_valid = pieces >= 0
     pairs, counts = np.unique(pieces[is_valid].astype(np.int64) * h.n_leaves + h.labels[is_valid], return_counts=True)
     piece, leaf = pairs // h.n_leaves, pairs % h.n_leaves
@@ -112,12 +112,12 @@ def _leaf_of_most_pixels(h: Hierarchy, pieces: Int32[np.ndarray, "height width"]
 def _altitudes_between(
     h: Hierarchy, edges: Int32[np.ndarray, "edges 2"], leaf: Int32[np.ndarray, " pieces"]
 ) -> Float32[np.ndarray, " edges"]:
-    """Return at which altitude the leaves of the two pieces of each edge are one region of h.
+    """Return the altitude at which the leaves of the two pieces of each edge become one region of h.
 
-    Leaves, not pixels along the border: a border that moved by a pixel lies inside a leaf, where h draws nothing.
+    Leaves are used, not pixels along the border: a border that moved by a pixel lies inside a leaf, where h has none.
     """
     low, high = leaf[edges].T.copy()
-    while (apart := low != high).any():  # of two nodes the lower id is never an ancestor of the other
+    while (apart := low != high).any():  # the node with the lower id is never an ancestor of the other
         low, high = np.minimum(low, high), np.maximum(low, high)
         low[apart] = h.parents[low[apart]]
     altitudes: np.ndarray = h.altitudes[low]
@@ -125,7 +125,7 @@ def _altitudes_between(
 
 
 def _altitude_of(altitudes: Float32[np.ndarray, " nodes"], n_regions: int) -> float:
-    """Return an altitude at which a binary tree is cut into as many regions, as near as ties allow."""
+    """Return an altitude that cuts a binary tree into `n_regions` regions, as closely as ties allow."""
     n_leaves = (altitudes.size + 1) // 2
     heights = np.sort(altitudes[n_leaves:]).astype(np.float64)
     n_merges = n_leaves - n_regions

@@ -1,7 +1,7 @@
 """The objective of one image, with its gradient, without the copies that autograd would make.
 
-On CPUs one kernel computes all terms and the gradient from the softmax, which it overwrites; elsewhere torch does, by
-similarity, continuity and area_terms.
+On CPUs one kernel computes all terms and the gradient from the softmax, which it overwrites. On other devices torch
+computes them with similarity, continuity and area_terms.
 """
 
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ def similarity(
 def continuity(response: Response) -> tuple[torch.Tensor, torch.Tensor]:
     """Return L_y and L_x: the mean absolute difference of vertical and of horizontal neighbours, over all classes.
 
-    An image of one row has no vertical neighbours: 0.
+    L_y is 0 for an image of one row, which has no vertical neighbours.
 
     >>> [round(float(term), 2) for term in continuity(torch.tensor([[[0.0, 1.0], [3.0, 3.0]]]))]
     [2.5, 0.5]
@@ -41,20 +41,20 @@ def continuity(response: Response) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def area_terms(response: Response, is_alive: Bool[torch.Tensor, " classes"]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return L_max, the soft area of the largest class, and L_min, 1 - that of the smallest class that is alive.
+    """Return L_max, the soft area of the largest class, and L_min, 1 - the soft area of the smallest class alive.
 
-    The soft area of a class is the mean over the pixels of its probability; alive is a class that labels a pixel.
+    The soft area of a class is its mean probability over the pixels. A class is alive if it labels a pixel.
     """
     areas = response.softmax(dim=0).mean(dim=(1, 2))
     return areas.max(), 1 - areas[is_alive].min()
 
 
 class Classified(NamedTuple):
-    """What a response says, detached from it.
+    """Labels and probabilities of a response, detached from it.
 
-    labels  (H, W) int32      the class of highest response, the first of equals
-    soft    (H * W, K) float  probabilities, or nothing where autograd computes them; used up by `objective`
-    counts  (K,) int64        pixels of each label
+    labels  (H, W) int32      class of highest response; ties go to the first
+    soft    (H * W, K) float  probabilities, or None if autograd computes them; overwritten by `objective`
+    counts  (K,) int64        number of pixels of each label
     """
 
     labels: Int32[np.ndarray, "height width"]
@@ -63,14 +63,14 @@ class Classified(NamedTuple):
 
     @property
     def n_labels(self) -> int:
-        """Classes that label a pixel."""
+        """Number of classes that label a pixel."""
         return int(np.count_nonzero(self.counts))
 
 
 class Terms(NamedTuple):
-    """The terms before they are weighted by nu, nu_y, nu_x, M and m; similarity holds the weights of its pixels.
+    """The terms before weighting by nu, nu_y, nu_x, M and m; similarity includes the weights of its pixels.
 
-    On CPUs the continuity is not measured where it has no weight, and is 0.
+    On CPUs, continuity without weight is not computed, and is 0.
     """
 
     similarity: float
@@ -83,9 +83,9 @@ class Terms(NamedTuple):
 def classify(
     response: Float[torch.Tensor, "1 classes height width"], scratch: torch.Tensor | None = None
 ) -> Classified:
-    """Return labels and probabilities of a response; these lie in `scratch` (H * W * K or more,) if it is given.
+    """Return labels and probabilities of a response; probabilities use `scratch` (H * W * K or more,) if given.
 
-    A new array of this size is mapped by the system, page by page: that took longer than to fill it.
+    The system maps a new array of this size page by page, which took longer than filling it.
     """
     _, n_classes, height, width = response.shape
     rows = _rows(response.detach())
@@ -110,7 +110,7 @@ def objective(
 ) -> tuple[torch.Tensor, Terms]:
     """Return the loss, which can be differentiated once, and its terms.
 
-    weights are of the pixels' cross-entropy: pixel_weights gives them.
+    weights are the weights of the pixels' cross-entropy, from pixel_weights.
     """
     if classified.soft is not None:
         loss, terms = _Fused.apply(response, classified, targets, weights, config)
@@ -128,9 +128,9 @@ def objective(
 def pixel_weights(
     scribbles: Int32[np.ndarray, "height width"], config: ObjectiveConfig
 ) -> Float32[np.ndarray, "height width"]:
-    """Return mu / (pixels without a scribble) there, and scribble / (pixels with one) there; -1 is no scribble.
+    """Return mu / (number of unmarked pixels) on unmarked pixels (-1), scribble / (number of marked ones) on marked.
 
-    So each of the two cross-entropies is a mean, and a map without scribbles or of nothing else has only one of them.
+    So each of the two cross-entropies is a mean; if no pixel or every pixel is marked, there is only one of them.
 
     >>> pixel_weights(np.array([[-1, -1, -1, 7]], np.int32), LossConfig(mu=3, scribble=0.5)).tolist()
     [[1.0, 1.0, 1.0, 0.5]]
@@ -142,7 +142,7 @@ def pixel_weights(
 
 
 class _Fused(torch.autograd.Function):
-    """The loss whose gradient is made with it."""
+    """Loss whose gradient is computed in the forward pass."""
 
     @staticmethod
     def forward(
@@ -187,10 +187,10 @@ class _Fused(torch.autograd.Function):
 
 
 def _coefficients(config: ObjectiveConfig) -> tuple[float, ...]:
-    """Return the factors of Terms; mu and scribble are in the weights of the pixels."""
+    """Return the factors of Terms; the weights of the pixels include mu and scribble."""
     return 1.0, config.nu * config.nu_y, config.nu * config.nu_x, config.M, config.m
 
 
 def _rows(response: torch.Tensor) -> torch.Tensor:
-    """Return (1, K, H, W) as (H * W, K): without a copy if its memory is channels last."""
+    """Return (1, K, H, W) as (H * W, K), without a copy if its memory is channels last."""
     return rearrange(response, "b c h w -> (b h w) c")

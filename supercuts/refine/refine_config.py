@@ -9,9 +9,9 @@ class ObjectiveConfig(BaseModel, frozen=True, extra="forbid"):
     """The weights of L = mu * similarity + nu * (nu_y * L_y + nu_x * L_x) + M * L_max + m * L_min."""
 
     mu: NonNegativeFloat = 1.0  # cross-entropy of the response with the targets
-    nu: NonNegativeFloat = 1.0  # of both continuity terms; method sp: 0 unless it is set
+    nu: NonNegativeFloat = 1.0  # both continuity terms; 0 for method sp unless set
     nu_y: NonNegativeFloat = 1.0  # mean absolute difference of vertical neighbours
-    nu_x: NonNegativeFloat = 1.0  # and of horizontal ones
+    nu_x: NonNegativeFloat = 1.0  # mean absolute difference of horizontal neighbours
     M: NonNegativeFloat = 0.0  # share of the largest class: a high weight breaks up large regions
     m: NonNegativeFloat = 0.0  # 1 - share of the smallest living class: a high weight lets small regions grow
     scribble: NonNegativeFloat = 0.5  # cross-entropy with the scribbles
@@ -20,10 +20,10 @@ class ObjectiveConfig(BaseModel, frozen=True, extra="forbid"):
 class NetworkConfig(BaseModel, frozen=True, extra="forbid"):
     """The network: convolutions of 3 x 3 and a last one of 1 x 1."""
 
-    channels: PositiveInt | None = 3  # of the images; None: as many as the first image has
+    channels: PositiveInt | None = 3  # channels of the images; None: as many as the first image has
     n_features: PositiveInt = 100  # channels of the hidden layers
-    n_classes: PositiveInt = 100  # channels of the response: labels are at most so many
-    n_convolutions: PositiveInt = 2  # of 3 x 3
+    n_classes: PositiveInt = 100  # channels of the response; limits the number of labels
+    n_convolutions: PositiveInt = 2  # number of 3 x 3 convolutions
 
 
 class PartitionConfig(BaseModel, frozen=True, extra="forbid"):
@@ -31,46 +31,46 @@ class PartitionConfig(BaseModel, frozen=True, extra="forbid"):
 
     method: Literal["ssn", "slic", "felzenszwalb"] = "ssn"  # ssn: the leaves of supercuts.load(model)
     model: str = "compact"
-    n_segments: PositiveInt = 1000  # of ssn and slic; the 2018 program: 10000
-    compactness: PositiveFloat = 10.0  # of slic; the 2018 program: 100
-    scale: PositiveFloat = 10.0  # of felzenszwalb, as are the next two
+    n_segments: PositiveInt = 1000  # for ssn and slic; the 2018 program uses 10000
+    compactness: PositiveFloat = 10.0  # for slic; the 2018 program uses 100
+    scale: PositiveFloat = 10.0  # for felzenszwalb, like the next two
     sigma: NonNegativeFloat = 0.8
     min_size: PositiveInt = 10
 
 
 class PreprocessConfig(BaseModel, frozen=True, extra="forbid"):
-    """What is done to an image first, in this order; all of it is off unless set."""
+    """Preprocessing steps of an image, applied in this order; all are off by default."""
 
     # top, bottom, left, right: a micrograph's bar is at the bottom
     crop_px: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt] = (0, 0, 0, 0)
     median_px: NonNegativeInt = 0  # side of the window of a median blur
     size: tuple[PositiveInt, PositiveInt] | None = None  # height, width to resize to
-    multiple: PositiveInt = 1  # height and width are brought down to multiples of this
+    multiple: PositiveInt = 1  # height and width are reduced to multiples of this
     clahe_clip: float = Field(default=0.0, ge=0, le=1)  # clip limit of adaptive histogram equalisation; 0: none
-    clahe_tiles: PositiveInt = 8  # in each direction
+    clahe_tiles: PositiveInt = 8  # number of tiles in each direction
 
 
 class RefineConfig(ObjectiveConfig, NetworkConfig, frozen=True, extra="forbid"):
-    """A refinement; the defaults are those published for ST, but for the seed."""
+    """Settings of a refinement; the defaults are those published for ST, except the seed."""
 
     method: Literal["sp", "st"] = "st"
-    epochs: PositiveInt = 1000  # passes over the images: of a single image, steps
-    updates: PositiveInt = 1  # steps on a batch before the next; the program for reference images: 1000
-    batch_size: PositiveInt = 1  # images a step, of any sizes
-    min_classes: NonNegativeInt = 3  # stop when no image has more labels; 0: never. Scribbles: their number of classes
+    epochs: PositiveInt = 1000  # passes over the images; for a single image, steps
+    updates: PositiveInt = 1  # steps per batch; the program for reference images uses 1000
+    batch_size: PositiveInt = 1  # images per step, of any sizes
+    min_classes: NonNegativeInt = 3  # stop once no image has more labels; 0: never; with scribbles: their class count
     learning_rate: PositiveFloat = 0.1
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: NonNegativeFloat = 0.0
     initial_regions: NonNegativeInt = (
-        0  # initial labels: a cut of our hierarchy into so many, or n_classes if that is less; 0: none
+        0  # number of regions of the cut used as initial labels, at most n_classes; 0: no initial labels
     )
-    initial_steps: NonNegativeInt = 20  # steps whose targets are the initial labels, where there are any
-    half_steps: NonNegativeInt = 0  # first steps that see the image at half its size, for a quarter of the time
-    # what normalises an image to be labelled: its own statistics, as published, or those averaged in training
+    initial_steps: NonNegativeInt = 20  # steps with the initial labels as targets, if there are any
+    half_steps: NonNegativeInt = 0  # first steps at half the image size, in a quarter of the time
+    # statistics that normalise an image for labelling: its own, as published, or those averaged in training
     statistics: Literal["batch", "running"] = "batch"
-    snap: bool = True  # method sp: labels are voted within superpixels one last time, so they are constant there
-    connected: bool = False  # each connected piece of a class is a label of its own
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the convolutions; auto: bfloat16 if it is fast
+    snap: bool = True  # method sp: a final vote within superpixels makes labels constant there
+    connected: bool = False  # each connected piece of a class gets its own label
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # convolution precision; auto: bfloat16 if it is fast
     partition: PartitionConfig = PartitionConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     seed: NonNegativeInt = 0
@@ -89,7 +89,7 @@ class RefineConfig(ObjectiveConfig, NetworkConfig, frozen=True, extra="forbid"):
         return self
 
 
-# what the command does unless told otherwise: from a cut of our hierarchy, few steps
+# default settings of the command: few steps, starting from a cut of our hierarchy
 OURS = RefineConfig(
     method="sp",
     n_features=32,

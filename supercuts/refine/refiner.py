@@ -1,8 +1,8 @@
 """The network of the Kanezaki family: convolution, ReLU, normalisation, and a last 1 x 1 convolution, normalised.
 
 Kanezaki, "Unsupervised image segmentation by backpropagation", ICASSP 2018; Kim, Kanezaki & Tanaka, "Unsupervised
-learning of image segmentation based on differentiable feature clustering", IEEE TIP 2020. The normalisation of the
-response is what keeps several classes alive.
+learning of image segmentation based on differentiable feature clustering", IEEE TIP 2020. Normalising the response
+keeps several classes alive.
 """
 
 import json
@@ -33,14 +33,14 @@ _ROWS = 8192
 
 
 class Normalise(nn.BatchNorm2d):
-    """Batch normalisation that says whose statistics it takes when it is not trained."""
+    """Batch normalisation with a choice of statistics outside training."""
 
     statistics: Statistics = "batch"
 
     def forward(self, x: torch.Tensor, rectify: bool = False, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """Return x (B, C, H, W), or its ReLU, normalised, in the type of x unless given.
+        """Return x (B, C, H, W), or its ReLU, normalised; if dtype is None, in the type of x.
 
-        In training, or by "batch", x is normalised by its own mean and variance.
+        In training, or with statistics "batch", x is normalised by its own mean and variance.
         """
         dtype = x.dtype if dtype is None else dtype
         by_itself = self.training or self.statistics == "batch"
@@ -52,13 +52,13 @@ class Normalise(nn.BatchNorm2d):
             return y
         x = (F.relu(x) if rectify else x).to(dtype)
         if by_itself and not self.training:
-            # no running statistics are handed over: labelling an image must not change the network
+            # pass no running statistics: labelling an image must not change the network
             return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
         return super().forward(x)
 
     @torch.no_grad()
     def _remember(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
-        """Average the statistics as nn.BatchNorm2d does."""
+        """Update the running statistics as nn.BatchNorm2d does."""
         assert self.num_batches_tracked is not None
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -69,7 +69,7 @@ class Normalise(nn.BatchNorm2d):
 
 
 class _Fused(torch.autograd.Function):
-    """ReLU and normalisation; the gradient is made from the map before both."""
+    """ReLU and normalisation; the gradient is computed from the map before both."""
 
     @staticmethod
     def forward(
@@ -82,7 +82,7 @@ class _Fused(torch.autograd.Function):
         eps: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         rows, floor = _rows(x), np.float32(0 if rectify else -np.inf)
-        # differences from the first pixel, then from the mean: a channel that is almost constant keeps its digits
+        # subtract the first pixel, then the mean, so that an almost constant channel keeps its digits
         first = np.maximum(x[0, :, 0, 0].float().numpy(), floor)
         sums = _sum(_kernels.moments, (rows,), floor, first) / len(rows)
         mean, variance = first + sums[0], np.maximum(sums[1] - sums[0] ** 2, 0)
@@ -112,14 +112,14 @@ class _Fused(torch.autograd.Function):
 
 
 def _rows(x: torch.Tensor) -> np.ndarray:
-    """Return a map (B, C, H, W) as (pixels, C), a view if it is channels last in memory; of bfloat16 the bits."""
+    """Return a map (B, C, H, W) as (pixels, C), a view if it is channels last in memory; bfloat16 as int16 bits."""
     rows = rearrange(x.detach(), "b c h w -> (b h w) c")
     plain: np.ndarray = (rows.view(torch.int16) if x.dtype == torch.bfloat16 else rows).numpy()
     return plain
 
 
 def row_parts(count: int) -> list[slice]:
-    """Return the parts of pixels that threads work on: the same for any number of them, and so are sums.
+    """Return the parts of pixels that threads process; they, and so sums, do not depend on the number of threads.
 
     >>> row_parts(10000)
     [slice(0, 8192, None), slice(8192, 10000, None)]
@@ -128,7 +128,7 @@ def row_parts(count: int) -> list[slice]:
 
 
 def _sum(kernel: Any, arrays: tuple[np.ndarray, ...], floor: np.float32, center: np.ndarray) -> np.ndarray:
-    """Return the sums (2, C) that a kernel takes over rows."""
+    """Return the sums (2, C) that a kernel computes over rows."""
     parts = row_parts(len(arrays[0]))
     sums = np.empty((len(parts), 2, center.size))
     in_threads(lambda _, i: kernel(*(a[parts[i]] for a in arrays), floor, center, sums[i]), range(len(parts)))
@@ -139,7 +139,7 @@ def _sum(kernel: Any, arrays: tuple[np.ndarray, ...], floor: np.float32, center:
 def _fill(
     kernel: Any, arrays: tuple[np.ndarray, ...], floor: np.float32, factors: tuple[np.ndarray, ...], out: np.ndarray
 ) -> None:
-    """Let a kernel write rows made from others and from factors of each channel."""
+    """Fill `out` with the rows that a kernel computes from `arrays` and from factors of each channel."""
     single = [factor.astype(np.float32) for factor in factors]
     in_threads(lambda _, part: kernel(*(a[part] for a in arrays), floor, *single, out[part]), row_parts(len(out)))
 
@@ -161,7 +161,7 @@ class KanezakiCNN(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Channels of the images it takes."""
+        """Number of channels of input images."""
         return int(self.hidden[0].in_channels)  # type: ignore[arg-type]
 
     def forward(self, x: Float[torch.Tensor, "batch channels height width"]) -> torch.Tensor:
@@ -175,14 +175,14 @@ class KanezakiCNN(nn.Module):
         return response.contiguous(memory_format=torch.channels_last)
 
     def use_statistics(self, statistics: Statistics) -> None:
-        """Choose what normalises images while the network is not trained."""
+        """Choose the statistics that normalise images outside training."""
         for module in self.modules():
             if isinstance(module, Normalise):
                 module.statistics = statistics
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the type that convolutions run in: bfloat16 unless asked only where the processor computes with it."""
+    """Return the type of convolutions; "auto" gives bfloat16 only if the device has instructions for it."""
     if name != "auto":
         return torch.bfloat16 if name == "bfloat16" else torch.float32
     return fastest(device)
@@ -211,7 +211,7 @@ def load_refiner(path: Path, device: torch.device | str = "cpu") -> tuple[Kaneza
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
     if (metadata.get("kind"), metadata.get("format_version")) != ("refine", FORMAT_VERSION):

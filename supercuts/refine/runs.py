@@ -1,7 +1,7 @@
-"""Refine files into a folder: each image by a network of its own, or all of them by one fitted to others.
+"""Refine files into a folder: each image with its own network, or all of them with one network fitted to others.
 
-An image's files are written whole. Its document comes last and marks it as finished: a run that is started again
-resumes with the images that have none.
+An image's files are written atomically. Its document comes last and marks it as finished: a restarted run resumes with
+the images that have no document.
 """
 
 import json
@@ -59,7 +59,7 @@ def prepare_run(
 def prepare_labels(
     labels: Int32[np.ndarray, "height width"], config: PreprocessConfig
 ) -> Int32[np.ndarray, "new_height new_width"]:
-    """Return what `prepare` makes of a label map: each pixel takes the nearest one's label, so that none is new.
+    """Return a label map cropped and resized like its image; each pixel takes the nearest label, so none is new.
 
     >>> prepare_labels(np.array([[-1, 8], [3, 3]], np.int32), PreprocessConfig(size=(2, 4))).tolist()
     [[-1, -1, 8, 8], [3, 3, 3, 3]]
@@ -81,7 +81,7 @@ def _crop(array: np.ndarray, config: PreprocessConfig) -> np.ndarray:
 def _size(shape: tuple[int, ...], config: PreprocessConfig) -> tuple[int, int]:
     height, width = config.size or shape[:2]
     step = config.multiple
-    # an image smaller than the multiple is brought up to it
+    # an image smaller than the multiple is enlarged to it
     return max(1, height // step) * step, max(1, width // step) * step
 
 
@@ -96,15 +96,15 @@ def _equalise(image: np.ndarray, config: PreprocessConfig) -> np.ndarray:
     return np.stack(bands, axis=-1)
 
 
-UNLABELLED = 255  # in files of scribbles
+UNLABELLED = 255  # value without a class in files of scribbles
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def read_input(source: object, channels: int | None = 3) -> Float32[np.ndarray, "height width channels"]:
-    """Return an image of so many channels; None: as many as are stored.
+    """Return an image with this number of channels; if None, with all that are stored.
 
-    3: RGB, which grey pictures are turned into. 1: grey, the luma of RGB. Other numbers: bands of .npy and .tif files
-    and of arrays, as stored. A PNG or TIFF of 16 bits without transparency keeps them.
+    3: RGB; grey pictures are converted. 1: grey; RGB is reduced to its luma. Other numbers: bands of .npy and .tif
+    files and of arrays, as stored. A PNG or TIFF of 16 bits without transparency keeps its precision.
 
     >>> read_input(np.full((1, 2, 5), 65535, np.uint16), 5).shape
     (1, 2, 5)
@@ -122,7 +122,7 @@ def read_input(source: object, channels: int | None = 3) -> Float32[np.ndarray, 
 
 
 def _read_unit(source: object, channels: int | None) -> Float32[np.ndarray, "height width channels"]:
-    """Return an image in 0..1, of which grey and RGB without transparency keep their 16 bits."""
+    """Return an image in 0..1; 16-bit grey and RGB without transparency keep their precision."""
     if not isinstance(source, str | Path):
         return to_unit(read_image(source)) if channels == 3 else read_bands(source)
     raster = read_raster(source, ReadOptions(as_bands=channels != 3))
@@ -134,7 +134,7 @@ def _read_unit(source: object, channels: int | None) -> Float32[np.ndarray, "hei
 
 
 def read_scribbles(path: Path) -> Int32[np.ndarray, "height width"]:
-    """Return the classes that a grey PNG gives pixels: its values are the classes, 255 is none and becomes -1."""
+    """Return the classes of pixels, which are the values of a grey PNG; 255 means no class and becomes -1."""
     values = next(iter(read_variables(path).values()))
     if values.ndim != 2:
         raise ImageError(f"{path}: has shape {values.shape}; scribbles are a grey picture of classes, 255 for none.")
@@ -154,20 +154,20 @@ def mark(scribbles: Integer[np.ndarray, "height width"]) -> Int32[np.ndarray, "h
 
 
 _FRAME_MS = 120
-_MOST_FRAMES = 400  # of the moving picture, which is held in memory
+_MOST_FRAMES = 400  # maximum number of frames of the GIF, which is held in memory
 
 
 class Preview:
-    """Writes a picture of every `every`-th step; call it with each step, then finish."""
+    """Write a picture of every `every`-th step; call it with each step, then call finish."""
 
     def __init__(self, folder: Path, every: int = 10) -> None:
-        """Take the folder, which is created."""
+        """Set the folder, which is created."""
         check_in_range("every", every, 1, np.inf, remedy="Show each step by 1.")
         self.folder, self.every = folder, every
         self._frames: list[Path] = []
 
     def __call__(self, step: Step) -> None:
-        """Write the step's labels, if it is one of those."""
+        """Write the step's labels if its number is a multiple of `every`."""
         if step.number % self.every:
             return
         picture, path = random_colors(step.labels), self.folder / f"{step.number:05d}.png"
@@ -176,7 +176,7 @@ class Preview:
         self._frames.append(path)
 
     def finish(self) -> Path | None:
-        """Write the moving picture and return its path; None without a step."""
+        """Write the GIF and return its path; return None if there was no step."""
         if not self._frames:
             return None
         chosen = np.unique(np.linspace(0, len(self._frames) - 1, _MOST_FRAMES).round().astype(int))
@@ -193,14 +193,14 @@ class Preview:
 def partition(
     image: Float32[np.ndarray, "height width channels"], config: PartitionConfig
 ) -> Int32[np.ndarray, "height width"]:
-    """Return superpixels by "slic" (of RGB on Lab) or "felzenszwalb"."""
+    """Return superpixels by "slic" (in Lab for RGB images) or "felzenszwalb"."""
     from skimage.segmentation import felzenszwalb, slic
 
     if config.method == "ssn":
         raise InputError("partition.method=ssn needs a model: give the labels of its superpixels, or slic.")
     if config.method == "felzenszwalb":
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of more than three channels, which are meant
+            warnings.simplefilter("ignore", RuntimeWarning)  # more than three channels are intended
             labels = felzenszwalb(image, config.scale, config.sigma, config.min_size, channel_axis=-1)
     else:
         is_rgb = image.shape[2] == 3
@@ -208,17 +208,17 @@ def partition(
     return relabel_consecutive(labels)[0]
 
 
-SUFFIXES = ("_labels.png", "_colors.png", "_model.safetensors", "_refine.json")  # of a network for each image
+SUFFIXES = ("_labels.png", "_colors.png", "_model.safetensors", "_refine.json")  # files per image with its own network
 SHARED_SUFFIXES = ("_labels.png", "_colors.png", "_refine.json")
-Tree = Callable[[np.ndarray, int], Hierarchy]  # of an image (H, W, C) float32 with so many leaves
+Tree = Callable[[np.ndarray, int], Hierarchy]  # arguments: image (H, W, C) float32, number of leaves
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What all images of a run share.
+    """Settings that all images of a run share.
 
-    tree         makes superpixels of partition.method=ssn and initial labels; None: there are none
-    show_every   a picture of every so many steps; None: none
+    tree         computes superpixels of partition.method=ssn and initial labels; None: there are none
+    show_every   number of steps from one picture to the next; None: no pictures
     """
 
     out: Path
@@ -229,7 +229,7 @@ class Run:
 
 
 def start(run: Run) -> None:
-    """Write the settings to OUT/config.yaml; refuse a folder that holds results of others, and a device not there."""
+    """Write OUT/config.yaml; raise InputError if OUT holds results of other settings or the device is missing."""
     if run.device != "cpu" and not (run.device.startswith("cuda") and torch.cuda.is_available()):
         raise InputError(f"device={run.device!r} is not there: give cpu, or on a computer with a GPU cuda.")
     path = run.out / "config.yaml"
@@ -239,7 +239,7 @@ def start(run: Run) -> None:
 
 
 def read_example(run: Run, path: Path, scribbles: Path | None = None) -> Example:
-    """Return an image prepared, with the superpixels that its method needs and its scribbles."""
+    """Return an image after preprocessing, with the superpixels that its method needs and its scribbles."""
     config = run.config
     image = read_input(path, config.channels)
     marks = None if scribbles is None else read_scribbles(scribbles)
@@ -254,14 +254,14 @@ def read_example(run: Run, path: Path, scribbles: Path | None = None) -> Example
 
 
 def superpixels_of(image: np.ndarray, h: Hierarchy | None, config: RefineConfig) -> np.ndarray | None:
-    """Return what method sp votes within: the leaves of h, or superpixels of scikit-image."""
+    """Return the superpixels in which method sp votes: the leaves of h, or superpixels of scikit-image."""
     if config.method != "sp":
         return None
     return h.labels if h is not None and config.partition.method == "ssn" else partition(image, config.partition)
 
 
 def initial_of(h: Hierarchy | None, config: RefineConfig) -> np.ndarray | None:
-    """Return the labels to start from, a cut of h, if there are to be any."""
+    """Return the initial labels, a cut of h; None if there are none."""
     n_regions = min(config.initial_regions, config.n_classes)
     return h.cut(regions=min(n_regions, h.n_leaves)) if h is not None and n_regions else None
 
@@ -269,7 +269,7 @@ def initial_of(h: Hierarchy | None, config: RefineConfig) -> np.ndarray | None:
 def refine_file(
     run: Run, path: Path, name: str, scribbles: Path | None = None, watch: Watch | None = None
 ) -> dict[str, Any]:
-    """Fit a network to one image, write what comes of it, and return its document; a finished one is only read."""
+    """Fit a network to one image, write the results and return its document; a finished image is only read."""
     if (finished := read_document(run.out, name)) is not None:
         return finished
     example = read_example(run, path, scribbles)
@@ -280,9 +280,9 @@ def refine_file(
 
 
 def train_file(run: Run, paths: Sequence[Path], watch: Watch | None = None) -> tuple[KanezakiCNN, dict[str, str]]:
-    """Return one network fitted to all images, and why each that could not be read was left out.
+    """Return one network fitted to all images, and the error message of each image that could not be read.
 
-    It is written to OUT/model.safetensors; one that is there already, fitted to the same images, is read.
+    The network is written to OUT/model.safetensors. If this file exists and was fitted to the same images, it is read.
     """
     weights, names = run.out / "model.safetensors", [str(path) for path in paths]
     if weights.is_file():
@@ -302,7 +302,7 @@ def train_file(run: Run, paths: Sequence[Path], watch: Watch | None = None) -> t
 
 
 def label_file(run: Run, network: KanezakiCNN, path: Path, name: str, scribbles: Path | None = None) -> dict[str, Any]:
-    """Label one image by a network that was fitted to others, write it, and return its document."""
+    """Label one image with a network that was fitted to others, write the results and return its document."""
     if (finished := read_document(run.out, name)) is not None:
         return finished
     return write_result(run, network, path, name, read_example(run, path, scribbles), {"files": []})
@@ -311,7 +311,7 @@ def label_file(run: Run, network: KanezakiCNN, path: Path, name: str, scribbles:
 def fit_and_record(
     examples: Sequence[Example], run: Run, name: str, watch: Watch | None
 ) -> tuple[KanezakiCNN, dict[str, Any], list[str]]:
-    """Return the network, what its steps were, and the moving picture's file, if one is shown."""
+    """Return the network, a record of its steps, and the path of the GIF, if there is one."""
     preview = Preview(run.out / f"{name}_steps", run.show_every) if run.show_every else None
     last: list[Step] = []
 
@@ -358,7 +358,7 @@ def write_result(
 
 
 def read_document(out: Path, name: str) -> dict[str, Any] | None:
-    """Return the document of an image that is finished; None of one that is not, or whose document is damaged."""
+    """Return the document of a finished image; None if it is not finished or its document is damaged."""
     path = out / f"{name}_refine.json"
     if not path.is_file():
         return None

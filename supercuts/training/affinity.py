@@ -1,8 +1,8 @@
-"""Learn the affinity by which regions merge, from images that the network was not trained on.
+"""Learn the affinity used to merge regions, from images that the network was not trained on.
 
-Round after round, the regions of every image are merged by the affinity so far (first by the boundary alone), and all
-pairs judged on the way are learned from. The target of a pair is the share of annotators for whom the two regions
-belong, each by the most of its pixels, to different segments.
+Each round merges the regions of every image by the current affinity (the first round by the boundary alone), then
+trains on all pairs of regions compared so far. The target of a pair is the share of annotators for whom the two regions
+belong to different segments; a region belongs to the segment with most of its pixels.
 """
 
 from collections.abc import Sequence
@@ -29,22 +29,22 @@ from supercuts.superpixels.leaves import make_leaves
 
 
 class PerceptronTrainingConfig(BaseModel, frozen=True, extra="forbid"):
-    """How perceptrons are learned."""
+    """Settings for training perceptrons."""
 
-    members: PositiveInt = 4  # perceptrons, which differ in their random start
+    members: PositiveInt = 4  # number of perceptrons, each with its own random initialisation
     hidden: PositiveInt = 32  # units in each of the two hidden layers
-    epochs: PositiveFloat = 2.0  # few: the samples of one image are much alike
+    epochs: PositiveFloat = 2.0  # few, because samples of one image are similar
     batch_size: PositiveInt = 1024
     learning_rate: PositiveFloat = 3e-3
     weight_decay: NonNegativeFloat = 1e-2
-    dropout: float = Field(default=0.1, ge=0, lt=1)  # of features and of hidden units
+    dropout: float = Field(default=0.1, ge=0, lt=1)  # dropout rate of features and of hidden units
     seed: NonNegativeInt = 0
 
 
 def fit_perceptrons(
     features: np.ndarray, targets: np.ndarray, weights: np.ndarray, config: PerceptronTrainingConfig
 ) -> Perceptrons:
-    """Return the perceptrons of least weighted cross-entropy with targets (S,) in 0..1."""
+    """Return perceptrons trained to minimise the weighted cross-entropy with targets (S,) in 0..1."""
     mean, scale = features.mean(0), 1 / (features.std(0) + 1e-6)
     inputs = torch.from_numpy((features - mean) * scale).clamp_(-MOST_DEVIATIONS, MOST_DEVIATIONS)
     wanted, importance = torch.from_numpy(targets), torch.from_numpy(weights.astype(np.float32))
@@ -82,14 +82,14 @@ def _fit_one(
 
 
 class AffinityTrainingConfig(PerceptronTrainingConfig, frozen=True, extra="forbid"):
-    """How an affinity is learned."""
+    """Settings for learning an affinity."""
 
-    rounds: PositiveInt = 2  # of merging and learning; the first merges by the boundary alone
+    rounds: PositiveInt = 2  # rounds of merging and learning; the first merges by the boundary alone
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Leaves:
-    """One image's leaves, and how its annotators divide them.
+    """The leaves of one image, and their overlap with the annotators' regions.
 
     tables  one (regions, N) array of pixel counts for each annotator
     """
@@ -100,7 +100,7 @@ class Leaves:
 
 
 def describe_leaves(sample: Sample, network: Network, n_leaves: int, config: PipelineConfig | None = None) -> Leaves:
-    """Return the leaves that the pipeline makes of a sample's image."""
+    """Return the leaves that the pipeline computes for a sample's image."""
     config = config or default_config(network)
     maps = predict(read_channels(sample.image_path, network.config.channels), network, config.views)
     labels, graph = make_leaves(maps, min(n_leaves, maps.boundary.size), network, config)
@@ -109,7 +109,7 @@ def describe_leaves(sample: Sample, network: Network, n_leaves: int, config: Pip
 
 
 def learn_affinity(images: Sequence[Leaves], config: AffinityTrainingConfig | None = None) -> Affinity:
-    """Return the affinity that is learned from all `images`."""
+    """Return the affinity learned from all `images`."""
     config = config or AffinityTrainingConfig()
     affinity = by_boundary(len(feature_names(images[0].statistics)))
     features: list[np.ndarray] = []
@@ -120,7 +120,7 @@ def learn_affinity(images: Sequence[Leaves], config: AffinityTrainingConfig | No
             tree, judgements = merge_and_judge(image.graph, image.statistics, affinity)
             features.append(judgements.features)
             targets.append(share_that_separates(judgements, tree.parents, image.tables))
-            # all numbers of regions count: few pairs are judged when few regions are left
+            # raise the weight of late merges, because few pairs are compared once few regions are left
             newest = np.maximum(judgements.nodes.max(1), image.graph.n_nodes - 1)
             weights.append(1 / np.sqrt(2 * image.graph.n_nodes - 1 - newest))
         learned = fit_perceptrons(np.concatenate(features), np.concatenate(targets), np.concatenate(weights), config)
@@ -151,7 +151,7 @@ def share_of_edges(
 
 
 def by_boundary(n_features: int) -> Affinity:
-    """Return the affinity that is the mean boundary probability itself (feature 1 is its logit)."""
+    """Return an affinity equal to the mean boundary probability, whose logit is feature 1."""
     first, second = np.zeros((1, n_features + 1, 2), np.float32), np.zeros((1, 3, 2), np.float32)
     first[0, 1] = 1, -1  # the positive and the negative part
     second[0, :2] = np.eye(2)

@@ -1,13 +1,13 @@
 """Calibrate a trained network: affinity, graph neural network, figure and ground, levels.
 
-Levels: cuts with as many regions as the coarsest, median and finest annotator, compared by geometric means over the
-images. Scores of agreement would choose badly: covering and the Rand index weigh regions by their area and are nearly
+Levels are the cuts with as many regions as the coarsest, median and finest annotator, compared by geometric means over
+the images. Agreement scores would choose badly: covering and the Rand index weigh regions by their area and are nearly
 the same at 10 and at 30 regions when an annotator drew 30, most of them small.
 
-Figure and ground: a segment counts as figure the less the image's frame cuts it: exp(-2 f^2 / a) for f pixels on the
-frame and a in all, the boundary connectivity of Zhu et al. (CVPR 2014) with human segments in place of superpixels.
-Annotators who divide an image coarsely draw objects, those who divide it finely draw parts, so only the half of the
-annotators with the fewest segments is used.
+A segment is figure to the degree exp(-2 f^2 / a), with f of its a pixels on the image's frame. This is the boundary
+connectivity of Zhu et al. (CVPR 2014), with annotated segments instead of superpixels. Annotators who divide an image
+coarsely draw objects, those who divide it finely draw parts, so only the half of the annotators with the fewest
+segments is used.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ from supercuts.training.affinity import (
 )
 from supercuts.training.graphs import GNNTrainingConfig, learn_gnn
 
-_FALL = 2.0  # how fast a segment that meets the frame stops being figure
+_FALL = 2.0  # rate at which the degree of figure decays with f^2 / a
 
 
 def learn_figure_ground(
@@ -46,13 +46,13 @@ def learn_figure_ground(
     truths: Sequence[Sequence[np.ndarray]],
     config: PerceptronTrainingConfig | None = None,
 ) -> Perceptrons:
-    """Return the perceptrons; truths are, for each image, one (H, W) segmentation per annotator."""
+    """Return the perceptrons; `truths` holds one (H, W) segmentation per annotator for each image."""
     features = [figure_features(h) for h in hierarchies]
     targets, weights = [], []
     for h, of_image in zip(hierarchies, truths, strict=True):
         area = h.areas()
         targets.append(sum_of_figure(h, of_image) / area)
-        weights.append(area / h.labels.size)  # large nodes decide about many pixels
+        weights.append(area / h.labels.size)  # large nodes determine many pixels
     weight = np.concatenate(weights)
     return fit_perceptrons(
         np.concatenate(features),
@@ -63,7 +63,7 @@ def learn_figure_ground(
 
 
 def sum_of_figure(h: Hierarchy, truths: Sequence[Int32[np.ndarray, "height width"]]) -> Float64[np.ndarray, " nodes"]:
-    """Return the sum over the pixels of each node of how much they are figure, the mean over the coarser annotators."""
+    """Return, for each node, the degree of figure summed over its pixels, averaged over the coarser annotators."""
     coarser = sorted(truths, key=lambda truth: int(truth.max()))[: (len(truths) + 1) // 2]
     figure = np.mean([figure_of_segments(truth)[truth] for truth in coarser], axis=0)
     leaves = np.bincount(h.labels.ravel(), figure.ravel(), minlength=h.n_leaves)
@@ -72,7 +72,7 @@ def sum_of_figure(h: Hierarchy, truths: Sequence[Int32[np.ndarray, "height width
 
 
 def figure_of_segments(truth: Int32[np.ndarray, "height width"]) -> Float64[np.ndarray, " segments"]:
-    """Return how much each segment is figure, 0..1: 1 for those that do not touch the frame.
+    """Return the degree to which each segment is figure, 0..1; 1 if it does not touch the frame.
 
     >>> truth = np.zeros((20, 20), np.int32)
     >>> truth[5:15, 5:15] = 1
@@ -89,13 +89,13 @@ def figure_of_segments(truth: Int32[np.ndarray, "height width"]) -> Float64[np.n
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level as it was calibrated.
+    """One calibrated level.
 
-    altitude         to cut at, 0..1
-    rand_index       of these cuts and the annotators, mean over the images
-    covering         of the annotators by these cuts, mean over the images
-    regions          in these cuts, median over the images
-    truth_regions    that the annotators drew, median over the images
+    altitude         altitude of the cut, 0..1
+    rand_index       Rand index between cuts and annotators, mean over the images
+    covering         covering of the annotators by the cuts, mean over the images
+    regions          number of regions in the cuts, median over the images
+    truth_regions    number of regions drawn by the annotators, median over the images
     """
 
     altitude: float
@@ -106,7 +106,7 @@ class Level:
 
 
 def calibrate_levels(trees: Sequence[MergeTree], tables: Sequence[Sequence[np.ndarray]]) -> dict[str, Level]:
-    """Return the levels; tables are, for each image and annotator, a (regions, N) array of pixel counts."""
+    """Return the levels; `tables` holds a (regions, N) array of pixel counts for each image and annotator."""
     levels = {}
     for rank, name in enumerate(LEVELS):
         chosen = [_of_rank(of_image, rank) for of_image in tables]
@@ -127,7 +127,7 @@ def calibrate_levels(trees: Sequence[MergeTree], tables: Sequence[Sequence[np.nd
 
 
 def _of_rank(tables: Sequence[np.ndarray], rank: int) -> np.ndarray:
-    """Return the annotator with the fewest, the (upper) median or the most regions."""
+    """Return the table of the annotator with the fewest, the (upper) median or the most regions."""
     ranked = sorted(tables, key=len)
     return ranked[(0, len(ranked) // 2, -1)[rank]]
 
@@ -137,9 +137,9 @@ Working = Callable[[str], AbstractContextManager[object]]
 
 
 class CalibrationConfig(BaseModel, frozen=True, extra="forbid"):
-    """What is learned, and from which hierarchies."""
+    """Settings for learning a calibration."""
 
-    leaves: int = Field(default=600, ge=2)  # superpixels of the hierarchies to learn from
+    leaves: int = Field(default=600, ge=2)  # superpixels of each hierarchy to learn from
     gnn: bool = False  # also learn the graph neural network
     seed: NonNegativeInt = 0
 
@@ -151,16 +151,16 @@ def learn_calibration(
     track: Track = lambda samples, _: samples,
     working: Working = lambda _: nullcontext(),
 ) -> tuple[Calibration, dict[str, Level]]:
-    """Return what is learned from the samples, and the levels with their scores.
+    """Return the calibration learned from the samples, and the levels with their scores.
 
-    track    called with the samples and a description before each pass over them; returns what is iterated
-    working  called with a description; returns the context in which a step without a count of images runs
+    track    called with the samples and a description before each pass over them; returns the samples to iterate over
+    working  called with a description; returns the context for a step that does not iterate over images
     """
     config = config or CalibrationConfig()
     settings = default_config(network)
     many_views = settings.model_copy(update={"views": VIEWS["many"]})
     images = [describe_leaves(sample, network, config.leaves, settings) for sample in track(samples, "superpixels")]
-    # one affinity serves one view and many, and learns from twice as many borders
+    # one affinity serves one view and many views, and is trained on twice as many borders
     passes = track(samples, "superpixels of many views")
     both = images + [describe_leaves(sample, network, config.leaves, many_views) for sample in passes]
     with working("learning the affinity"):

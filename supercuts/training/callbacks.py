@@ -23,31 +23,31 @@ MONITOR = "val_asa"
 
 
 class SafeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there: a kill leaves the old one whole."""
+    """Write each checkpoint to a temporary file next to it and rename it, so that a kill leaves the old one intact."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write the checkpoint; Lightning's own writer moves it from another file system, which is a copy."""
+        """Write the checkpoint; Lightning's own writer moves it from another file system, which copies it."""
         with atomic_path(path) as temporary:
             torch.save(checkpoint, temporary)
 
 
 class Averaging(WeightAveraging):
-    """Exponential moving average of the weights and statistics, used for validation and in the end."""
+    """Exponential moving average of the weights and statistics, used for validation and as the final weights."""
 
     def __init__(self, decay: float) -> None:
         # not Lightning's EMAWeightAveraging: its formula moves even weights that never change, by rounding
         super().__init__(use_buffers=True, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the average once more: a finished run started again trains no step and would keep the last weights."""
+        """Use the average again: a finished run, when restarted, trains no step and would keep the last weights."""
         self.on_train_end(trainer, pl_module)
 
 
 class KeepLast(ModelCheckpoint):
-    """last.ckpt, for going on."""
+    """Keep last.ckpt, from which a run resumes."""
 
     def __init__(self, folder: Path, every_steps: int, judged_every: int = 0) -> None:
-        """Take the steps between checkpoints, and between validations; 0: there are none."""
+        """Set the number of steps between checkpoints and between validations; `judged_every` 0 means none."""
         super().__init__(
             folder,
             filename="last",
@@ -62,42 +62,42 @@ class KeepLast(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Leave a step to on_validation_end that is judged: a run killed between the two would never judge it."""
+        """Leave validated steps to on_validation_end: a run killed in between would never validate them."""
         if not self.judged_every or trainer.global_step % self.judged_every:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write it after a validation of the same step, which would else be missing from the curve."""
+        """Save after the validation of the same step, which would otherwise be missing from the curve."""
         if trainer.global_step % self.every_steps == 0:
             trainer.save_checkpoint(str(Path(str(self.dirpath)) / "last.ckpt"))
 
 
 class KeepBest(ModelCheckpoint):
-    """best.ckpt, the one with the best validation ASA."""
+    """Keep best.ckpt, the checkpoint with the best validation ASA."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, filename="best", monitor=MONITOR, mode="max", enable_version_counter=False)
 
 
 class StopEarly(EarlyStopping):
-    """Ends a run that has not become better for `patience` validations; such a run, started again, stays ended."""
+    """End a run that has not improved for `patience` validations; it stays ended when restarted."""
 
     def __init__(self, patience: int) -> None:
         super().__init__(MONITOR, mode="max", patience=patience)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop at once if the run had ended."""
+        """Stop at once if the run had already ended."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
 class ValidationReport(Callback):
-    """Adds each validation to the curve, and writes it with a picture of some of the superpixels."""
+    """Add each validation to the curve, and write the curve with a picture of the superpixels of some images."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write validation.csv anew and one picture more; the checkpoints, written after this, hold the curve too."""
+        """Rewrite validation.csv and add a picture; checkpoints are written later and also contain the curve."""
         assert isinstance(pl_module, SSNTraining)
         scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val_")}
         curve, drawn = pl_module.curve, pl_module.drawn
@@ -117,10 +117,10 @@ class ValidationReport(Callback):
 
 
 class GlooBatchNorm(nn.BatchNorm2d):
-    """BatchNorm2d whose statistics cover the batches of all processes, of equal size, gradients included."""
+    """BatchNorm2d with statistics and gradients over the batches of all processes, which must be of equal size."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the normalised (B, C, H, W)."""
+        """Return the normalised batch (B, C, H, W)."""
         if not self.training:
             return super().forward(x)
         wide = x.float()  # half precision would lose the variance
@@ -144,7 +144,7 @@ class GlooBatchNorm(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes; each of them gets the gradients of all."""
+    """Sum over all processes; the gradient is summed over all processes too."""
 
     @staticmethod
     def forward(_: Any, values: torch.Tensor) -> torch.Tensor:
@@ -165,23 +165,23 @@ def _sum(values: torch.Tensor) -> torch.Tensor:
 
 
 class GlooSync(LayerSync):
-    """Puts GlooBatchNorm in the place of BatchNorm2d while a run goes on."""
+    """Replace BatchNorm2d by GlooBatchNorm during a run."""
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Return the model with synchronised layers."""
         return _replace(model, nn.BatchNorm2d, GlooBatchNorm)
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Return the model as it was."""
+        """Return the model with its original layers."""
         return _replace(model, GlooBatchNorm, nn.BatchNorm2d)
 
 
 def _replace(model: nn.Module, old: type[nn.BatchNorm2d], new: type[nn.BatchNorm2d]) -> nn.Module:
-    """Replace layers by ones of another class with the same parameters and buffers."""
+    """Replace layers of class `old` by layers of class `new` with the same parameters and buffers."""
     replaced: dict[nn.Module, nn.Module] = {}  # a layer may be part of several modules
     for module in list(model.modules()):
         for name, layer in module.named_children():
-            if type(layer) is old:  # timm's subclasses have a forward of their own
+            if type(layer) is old:  # timm's subclasses override forward
                 if layer not in replaced:
                     replaced[layer] = _as(layer, new)
                 setattr(module, name, replaced[layer])

@@ -37,10 +37,10 @@ _TENSORS = ("x", "pos", "edge_index", "edge_attr")
 
 
 class SuperpixelGraphs(Dataset[Data]):
-    """The superpixel graph of each image, made when first asked for.
+    """Superpixel graphs of images, computed on first access.
 
-    Each Data has x, pos, edge_index and edge_attr of merging.gnn.graph_data; of Samples also
-    y (2 E,) float32, the share of annotators for whom the two superpixels of an edge belong to different segments.
+    Each Data has x, pos, edge_index and edge_attr of merging.gnn.graph_data. For a Sample it also has y (2 E,) float32,
+    the share of annotators for whom the two superpixels of an edge belong to different segments.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class SuperpixelGraphs(Dataset[Data]):
         model: Model,
         superpixels: int = 600,
     ) -> None:
-        """Keep the graphs in `folder`; one that holds graphs of another model or number of superpixels is refused."""
+        """Store graphs in `folder`; raise InputError if it holds those of another model or number of superpixels."""
         self.images = [one if isinstance(one, Sample) else Path(one) for one in images]
         self.folder = Path(folder)
         self.model = model
@@ -62,7 +62,7 @@ class SuperpixelGraphs(Dataset[Data]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Data:
-        """Return the graph of image `index`; what is wrong with its file is a SuperCutsError that names it."""
+        """Return the graph of image `index`; raise a SuperCutsError that names the file if it is invalid."""
         path = self.folder / f"{self.names[index]}.pt"
         if not path.is_file():
             data = self._make(self.images[index])
@@ -74,14 +74,14 @@ class SuperpixelGraphs(Dataset[Data]):
         return Data.from_dict(found)
 
     def prepare(self) -> dict[str, str]:
-        """Make all graphs that are missing, behind a progress bar; return what went wrong, by the image's name."""
+        """Compute all missing graphs, showing a progress bar; return error messages by image name."""
         from rich.progress import track
 
         failures = {}
         for index, name in track(list(enumerate(self.names)), description="superpixel graphs", transient=True):
             try:
                 self[index]
-            except (SuperCutsError, OSError) as error:  # a full disk too: the other images may still succeed
+            except (SuperCutsError, OSError) as error:  # includes a full disk: other images may still succeed
                 failures[name] = str(error)
         return failures
 
@@ -122,13 +122,13 @@ class SuperpixelGraphs(Dataset[Data]):
 
 
 def _names(images: Sequence[Sample | Path]) -> list[str]:
-    """Return a file name for each image: its own, with its place if two have the same."""
+    """Return a file name for each image: its own name, with the index appended to all if two are equal."""
     names = [one.name if isinstance(one, Sample) else one.stem for one in images]
     return names if len(set(names)) == len(names) else [f"{name}_{i}" for i, name in enumerate(names)]
 
 
 def _fingerprint(model: Model) -> str:
-    """Return what the graphs depend on: settings and weights."""
+    """Return a hash of the settings and weights that the graphs depend on."""
     digest = hashlib.sha256(model.config.model_dump_json().encode())
     for values in () if model.network is None else model.network.weights():
         digest.update(values.tobytes())
@@ -136,11 +136,11 @@ def _fingerprint(model: Model) -> str:
 
 
 class GNNTrainingConfig(BaseModel, frozen=True, extra="forbid"):
-    """How the network is learned."""
+    """Settings for training the graph neural network."""
 
-    graphs: PositiveInt = 6  # of each image: the leaves, and coarser ones
+    graphs: PositiveInt = 6  # graphs per image: the leaves, and coarser ones
     epochs: PositiveInt = 15
-    batch_size: PositiveInt = 8  # graphs
+    batch_size: PositiveInt = 8  # graphs per step
     learning_rate: PositiveFloat = 2e-3
     weight_decay: NonNegativeFloat = 1e-2
     seed: NonNegativeInt = 0
@@ -152,7 +152,7 @@ def learn_gnn(
     config: GNNTrainingConfig | None = None,
     network: GNNConfig | None = None,
 ) -> EdgeGNN:
-    """Return the network, in eval mode, that is learned from all `images`."""
+    """Return the network learned from all `images`, in eval mode."""
     config = config or GNNTrainingConfig()
     rng = np.random.default_rng(config.seed)
     graphs = [graph for image in images for graph in graphs_of(image, affinity, config.graphs, rng)]

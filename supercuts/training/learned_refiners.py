@@ -40,16 +40,16 @@ from supercuts.selftaught.wnet import WNet, WNetConfig
 from supercuts.training.callbacks import KeepLast, SafeCheckpoints
 from supercuts.training.samples import ProcessSampler
 
-SHOWN = {"cifar10": "test", "stl10": "test", "voc": "val", "bsds500": "val", "folder": "test"}  # of the pictures
+SHOWN = {"cifar10": "test", "stl10": "test", "voc": "val", "bsds500": "val", "folder": "test"}  # split of the pictures
 
 
 class LearnedDataConfig(BaseModel, frozen=True, extra="forbid"):
-    """Which images, and how a sample is made of one."""
+    """Training images, and how samples are made from them."""
 
     dataset: Literal["cifar10", "stl10", "voc", "bsds500", "folder"] = "cifar10"
     root: Path | None = None  # folder that holds the data set; None: $SUPERCUTS_DATA, else ./data
     split: Literal["train", "val", "trainval", "train+val", "unlabeled"] = "train"  # test splits are for reporting only
-    limit: PositiveInt | None = None  # so many images, spread evenly over the split; None: all
+    limit: PositiveInt | None = None  # number of images, spread evenly over the split; None: all
     side_px: PositiveInt = 32  # images are resized to this square
     flip: bool = True  # half of the samples are mirrored
     rotation_deg: float = Field(default=0.0, ge=0, le=45)  # rotations are uniform in -rotation..rotation
@@ -57,11 +57,11 @@ class LearnedDataConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 class LearnedSample(NamedTuple):
-    """One image, or with a leading axis B a batch of them.
+    """One image, or a batch of images with a leading axis B.
 
     image        (3, S, S) float32 in 0..1
-    label        () int64      class of the image, -1 without one
-    superpixels  (S, S) int64  of this very image, after flip and rotation; 0..N-1
+    label        () int64      class of the image, -1 if it has none
+    superpixels  (S, S) int64  superpixels of the image after flip and rotation, 0..N-1
     """
 
     image: torch.Tensor
@@ -70,12 +70,12 @@ class LearnedSample(NamedTuple):
 
 
 class ImageStream(Dataset[LearnedSample]):
-    """An endless stream of samples; every epoch visits each image once, in an order of its own."""
+    """An endless stream of samples; every epoch visits each image once, in a new random order."""
 
     def __init__(
         self, images: LabelledImages, config: LearnedDataConfig, target: TargetConfig | None, seed: int
     ) -> None:
-        """Take the form of the targets; without one, superpixels are all 0."""
+        """Set the kind of targets; if `target` is None, superpixels are all 0."""
         self.images, self.config, self.target, self.seed = images, config, target, seed
 
     def __getitem__(self, index: int) -> LearnedSample:
@@ -94,7 +94,7 @@ class ImageStream(Dataset[LearnedSample]):
 
 
 def open_images(config: LearnedDataConfig, split: str, limit: int | None) -> LabelledImages:
-    """Return at most `limit` images of a split, spread evenly: class folders list one class after the other."""
+    """Return at most `limit` images of a split, spread evenly because class folders list one class after another."""
     images = open_labelled(config.dataset, data_root(config.root), split)
     if limit is None or limit >= len(images):
         return images
@@ -103,7 +103,7 @@ def open_images(config: LearnedDataConfig, split: str, limit: int | None) -> Lab
 
 
 def read_square(sample: LabelledImage, side_px: int) -> UInt8[np.ndarray, "side side 3"]:
-    """Return the image as a square, its aspect given up, as the published codes do."""
+    """Return the image resized to a square, ignoring its aspect ratio as the published codes do."""
     pixels = sample.read()
     if pixels.shape[:2] == (side_px, side_px):
         return pixels
@@ -113,7 +113,7 @@ def read_square(sample: LabelledImage, side_px: int) -> UInt8[np.ndarray, "side 
 def vary(
     pixels: UInt8[np.ndarray, "side side 3"], config: LearnedDataConfig, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "side side 3"]:
-    """Return the image under a random flip and rotation; what turns in from outside is its mirror image."""
+    """Return the image after a random flip and rotation; pixels from outside the frame are mirrored."""
     if config.flip and rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     if config.rotation_deg:
@@ -126,9 +126,9 @@ def vary(
 
 
 _EXPECTED = (
-    "Checkpoint directory .* exists and is not empty",  # a run that goes on finds its own checkpoints
+    "Checkpoint directory .* exists and is not empty",  # a resumed run finds its own checkpoints
     ".*does not have many workers",
-    "(?s)Using ModelCheckpoint with manual optimization.*AFTER optimization",  # which is what going on needs
+    "(?s)Using ModelCheckpoint with manual optimization.*AFTER optimization",  # resuming needs it
     ".*LeafSpec.* is deprecated",
 )
 
@@ -145,7 +145,7 @@ class LearnedTrainConfig(BaseModel, frozen=True, extra="forbid"):
     learning_rate: PositiveFloat = 1e-3
     lr_decay: float = Field(default=0.1, gt=0, le=1)  # factor of the learning rate every lr_decay_steps
     lr_decay_steps: PositiveInt | None = None  # None: never
-    pictures: NonNegativeInt = 8  # images of test or val, else of those trained on, that are segmented in the end
+    pictures: NonNegativeInt = 8  # images of test or val, else training images, segmented after training
     checkpoint_steps: PositiveInt = 200
     log_steps: PositiveInt = 10
     seed: NonNegativeInt = 0
@@ -162,21 +162,21 @@ class LearnedTrainConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 class LearnedTraining(L.LightningModule):
-    """The steps of a run; `network` is what is trained, on `stream`."""
+    """The steps of a run, which train `network` on `stream`."""
 
     def __init__(self, config: LearnedTrainConfig, network: Learned, stream: ImageStream) -> None:
         super().__init__()
-        self.automatic_optimization = False  # W-Net takes two steps a batch
+        self.automatic_optimization = False  # W-Net takes two steps per batch
         self.config, self.network, self.stream = config, network, stream
 
     def train_dataloader(self) -> DataLoader[LearnedSample]:
-        """Return the batches from the step at which the run stands."""
+        """Return the batches, starting at the current step."""
         size, workers = self.config.batch_size, self.config.data.workers
         order = ProcessSampler(self.trainer.global_step * size, size)
         return DataLoader(self.stream, size, sampler=order, num_workers=workers, persistent_workers=workers > 0)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Return one optimiser of all weights; of W-Net, before it, one of the encoder."""
+        """Return an optimiser of all weights; for W-Net, preceded by one of the encoder."""
         parts = [self.network.encoder, self.network] if isinstance(self.network, WNet) else [self.network]
         if self.config.optimizer == "adam":
             return [torch.optim.Adam(part.parameters(), self.config.learning_rate) for part in parts]
@@ -191,7 +191,7 @@ class LearnedTraining(L.LightningModule):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * decay
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(hash((config.seed, self.global_step)))  # a run that goes on drops out the same units
+            torch.manual_seed(hash((config.seed, self.global_step)))  # a resumed run drops the same units
             terms = self._step(batch, optimizers)
         self.log_dict(terms, prog_bar=True, batch_size=len(batch.image))
 
@@ -200,7 +200,7 @@ class LearnedTraining(L.LightningModule):
         if isinstance(network, WNet):
             of_encoder, of_all = optimizers
             ncut = network.ncut_loss(batch.image)
-            # the plain optimiser: Lightning would count two steps a batch
+            # the plain optimiser, because Lightning would count two steps per batch
             self._descend(ncut, of_encoder.optimizer)
             reconstruction = network.reconstruction_loss(batch.image)
             self._descend(reconstruction, of_all)
@@ -217,7 +217,7 @@ class LearnedTraining(L.LightningModule):
 
 
 def train_refiner(config: LearnedTrainConfig) -> Path:
-    """Train as `config` says, going on from the run's last checkpoint if there is one; return model.safetensors."""
+    """Train as configured, resuming from the run's last checkpoint if there is one; return model.safetensors."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # at INFO it advertises other products
     images = open_images(config.data, config.data.split, config.data.limit)
     shown = open_images(config.data, SHOWN[config.data.dataset], config.pictures) if config.pictures else None
@@ -235,7 +235,7 @@ def train_refiner(config: LearnedTrainConfig) -> Path:
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message=message)
         trainer.fit(module, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-    trainer.save_checkpoint(last)  # a finished run started again has nothing left to do
+    trainer.save_checkpoint(last)  # a finished run, when restarted, has nothing left to do
     network.cpu().eval()
     for sample in shown.samples if shown else ():
         pixels = read_square(sample, config.data.side_px)

@@ -39,8 +39,8 @@ from supercuts.training.training_config import LossConfig, TrainConfig
 def boundary_loss(logits: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     """Return class-balanced cross-entropy (Xie & Tu, HED, ICCV 2015, equation 2) of (B, 1, H, W) boundary logits.
 
-    A pixel is positive with weight `share`, the share of annotators that draw a boundary there, and negative where
-    nobody does; both classes weigh the same in every image.
+    A pixel is positive with weight `share`, the share of annotators who draw a boundary there, and negative where no
+    annotator does. Both classes weigh the same in every image.
     """
     negative = (share == 0).to(logits.dtype)
     n_positive = share.sum((1, 2, 3), keepdim=True)
@@ -66,9 +66,9 @@ def strength_loss(logits: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
 def pair_loss(
     embeddings: torch.Tensor, labels: torch.Tensor, n_pairs: int, distance_px: tuple[float, float], seed: int
 ) -> torch.Tensor:
-    """Return the cross-entropy of pairs of pixels being of one region, with probability exp(-|x - y|^2).
+    """Return the cross-entropy for whether pairs of pixels share a region, with probability exp(-|x - y|^2).
 
-    embeddings (B, R, h, w), labels (B, H, W). Pairs lie in any direction; the logarithm of their distance is uniform.
+    embeddings (B, R, h, w), labels (B, H, W). Pair directions are uniform, distances are log-uniform.
     """
     batch, _, rows, cols = embeddings.shape
     stride = labels.shape[-1] / cols
@@ -86,15 +86,15 @@ def pair_loss(
     squared = (embeddings[image, :, one[0], one[1]] - embeddings[image, :, other[0], other[1]]).square().sum(-1)
     one, other = (((place + 0.5) * stride).long() for place in (one, other))
     same = labels[image, one[0], one[1]] == labels[image, other[0], other[1]]
-    # log(1 - exp(-d)), exact for small d; at d = 0 its slope is without bound
+    # log(1 - exp(-d)), exact for small d; the clamp bounds its slope, which is infinite at d = 0
     apart = (-torch.expm1(-squared.clamp_min(1e-4))).log()
     return (torch.where(same, squared, -apart) * inside).sum() / inside.sum().clamp_min(1)
 
 
 def reconstruction_loss(weights: torch.Tensor, labels: torch.Tensor, layout: CellLayout) -> torch.Tensor:
-    """Return the cross-entropy of labels carried to superpixels by Q and back (Jampani et al., section 4.3).
+    """Return the cross-entropy of labels mapped to superpixels by Q and back (Jampani et al., section 4.3).
 
-    weights (B, N, 9, P) is Q, labels (B, N, P) int64 in cell-major form.
+    weights (B, N, 9, P) are Q, labels (B, N, P) are int64; both are in cell-major form.
     """
     one_hot = F.one_hot(labels, int(labels.max()) + 1).to(weights.dtype).movedim(-1, 2)
     means, _ = pool(weights, one_hot, layout)
@@ -115,7 +115,7 @@ def compactness_loss(weights: torch.Tensor, positions: torch.Tensor, layout: Cel
 
 
 class SSNTraining(L.LightningModule):
-    """Losses and optimiser of a run; `network` is what is trained, `curve` what validation found."""
+    """Losses and optimiser of a run; `network` is the trained network, `curve` holds the scores of validations."""
 
     def __init__(
         self, config: TrainConfig, network: TorchNetwork, stream: CropStream, validation: ValidationImages | None = None
@@ -130,7 +130,7 @@ class SSNTraining(L.LightningModule):
         self.drawn: list[Judged] = []
 
     def train_dataloader(self) -> DataLoader[TrainingSample]:
-        """Return this process's part of the batches from the step at which the run stands."""
+        """Return this process's share of the batches, starting at the current step."""
         config = self.config
         world = self.trainer.world_size
         done = self.trainer.global_step * config.batch_size
@@ -146,7 +146,7 @@ class SSNTraining(L.LightningModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Return this process's part of the images that judge the run, one at a time."""
+        """Return this process's share of the validation images, one at a time."""
         if self.validation is None:
             return []
         own = range(self.trainer.global_rank, len(self.validation), self.trainer.world_size)
@@ -154,7 +154,7 @@ class SSNTraining(L.LightningModule):
         return DataLoader(part, batch_size=None, collate_fn=_as_is)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
-        """Move the tensors of a batch; what judges stays where the pipeline reads it."""
+        """Move the tensors of a training batch; validation images stay where the pipeline reads them."""
         if not isinstance(batch, TrainingSample):
             return batch
         return TrainingSample(*(getattr(batch, f.name).to(device) for f in fields(batch)))
@@ -165,7 +165,7 @@ class SSNTraining(L.LightningModule):
         prediction = self.network(batch.image.contiguous(memory_format=torch.channels_last))
         with torch.autocast(self.device.type, enabled=False):  # the k-means needs float32
             boundary = boundary_loss(prediction.boundary_logits, batch.boundary_share)
-            # drawn from the step alone: all processes and all parts of a batch have the same number of cells
+            # seeded by the step alone, so that all processes and all parts of a batch have the same number of cells
             rng = np.random.default_rng((self.config.seed, self.global_step))
             reconstruction, compactness = superpixel_losses(
                 batch, prediction.embeddings, weights, self.network.config, rng
@@ -189,15 +189,15 @@ class SSNTraining(L.LightningModule):
             self.drawn.append(judged)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the curve: a run that goes on continues it."""
+        """Store the curve, which a resumed run continues."""
         checkpoint["curve"] = self.curve
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the curve up where the checkpoint was written."""
+        """Restore the curve from the checkpoint."""
         self.curve = list(checkpoint.get("curve", []))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return AdamW with linear warm-up and a cosine to zero."""
+        """Return AdamW with linear warm-up and cosine decay to zero."""
         config = self.config
         optimizer = torch.optim.AdamW(
             _parameter_groups(self.network, config), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -214,16 +214,16 @@ class SSNTraining(L.LightningModule):
 def superpixel_losses(
     batch: TrainingSample, embeddings: torch.Tensor, config: LossConfig, ssn: SSNConfig, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return reconstruction and compactness on a random part of the crops, at a random number of cells.
+    """Return the reconstruction and compactness losses on a random part of the crops, with a random number of cells.
 
-    embeddings (B, D, S, S) are the network's of the crops.
+    embeddings (B, D, S, S) are the network's output for the crops.
     """
     side = min(config.ssn_crop_px, embeddings.shape[-1])
     y, x = rng.integers(embeddings.shape[-1] - side + 1, size=2)
     part = (..., slice(y, y + side), slice(x, x + side))
     grid = make_grid(side, side, int(rng.integers(config.ssn_cells[0], config.ssn_cells[1] + 1)))
     layout = make_layout(grid, embeddings.device)
-    # one image at a time stays in the processor's cache; a GPU wants them all at once
+    # one image at a time stays in the processor's cache; a GPU is faster with all images at once
     n_parts = 1 if embeddings.is_cuda else len(embeddings)
     images, labels, learned = (x[part].chunk(n_parts) for x in (batch.image, batch.labels, embeddings))
     positions = to_cells(_positions(side, embeddings.device), layout)
@@ -252,7 +252,7 @@ def _losses_of(
 
 
 def _parameter_groups(network: TorchNetwork, config: TrainConfig) -> list[dict[str, Any]]:
-    """Return what is trained: the pretrained part, if there is one, at its own learning rate."""
+    """Return the trainable parameters; a pretrained part, if there is one, has its own learning rate."""
     pretrained = getattr(network.backbone, "pretrained", None)
     of_others = set() if pretrained is None else {id(parameter) for parameter in pretrained.parameters()}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -272,9 +272,9 @@ def _one_thread(_: int) -> None:
 
 
 def _as_is(item: Any) -> Any:
-    return item  # the loader's default would make tensors of it
+    return item  # the loader's default would convert it to tensors
 
 
 def _compress(labels: torch.Tensor) -> torch.Tensor:
-    """Renumber each of (B, H, W) label maps 0..R-1: one-hot maps then have no empty channels."""
+    """Renumber each label map of (B, H, W) to 0..R-1, so that one-hot maps have no empty channels."""
     return torch.stack([(one.flatten().bincount() > 0).cumsum(0)[one] - 1 for one in labels])

@@ -1,6 +1,6 @@
 """Random training crops, and the images used for validation.
 
-A crop is a pure function of (seed, index), so a resumed run sees the same data in the same order.
+A crop is a pure function of (seed, index), so a resumed run gets the same data in the same order.
 """
 
 import itertools
@@ -28,7 +28,7 @@ from supercuts.settings import default_config
 from supercuts.superpixels.leaves import make_leaves
 from supercuts.training.training_config import DataConfig
 
-NEAR_PX = 2  # people draw the same boundary a pixel or two apart
+NEAR_PX = 2  # annotators draw the same boundary a pixel or two apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class CropStream(Dataset[TrainingSample]):
         return self  # weight averaging copies the module that holds the stream: the photographs need no second copy
 
     def __getitem__(self, index: int) -> TrainingSample:
-        """Return crop `index`: every epoch visits each image once, in an order of its own."""
+        """Return crop `index`; every epoch visits each image once, in a new random order."""
         epoch, position = divmod(index, len(self.images))
         chosen = int(np.random.default_rng((self.seed, epoch)).permutation(len(self.images))[position])
         rng = np.random.default_rng((self.seed, epoch, position))
@@ -69,9 +69,10 @@ class CropStream(Dataset[TrainingSample]):
 
 
 class ProcessSampler(Sampler[int]):
-    """The indices of one process, without end: of each batch over all processes its own share, in order.
+    """The endless crop indices of one process: its share of each batch over all processes, in order.
 
-    start  index of the first crop, of all processes; local  crops of a process in a batch
+    start  index of the first crop over all processes
+    local  crops per process in a batch
     """
 
     def __init__(self, start: int, local: int, rank: int = 0, n_processes: int = 1) -> None:
@@ -84,7 +85,7 @@ class ProcessSampler(Sampler[int]):
 
 
 def _read_truths(sample: Sample, image: torch.Tensor) -> torch.Tensor:
-    """Return the annotators' label maps (A, H, W), int16 if their ids fit, of the size of the image (C, H, W)."""
+    """Return the annotators' label maps (A, H, W), int16 if their ids fit; raise if their size is not the image's."""
     truths = sample.truths
     size = tuple(image.shape[-2:])
     if wrong := [truth.shape for truth in truths if truth.shape != size]:
@@ -104,7 +105,7 @@ def random_crop(
     The image is uint8, uint16, or float32 in 0..1.
     """
     grid = _random_grid(image.shape[-2], image.shape[-1], config, rng)
-    # reflection: a rotated crop may look over the frame; a mirror image has no border of its own there
+    # reflection: a rotated crop may extend beyond the frame, and a mirror image adds no border there
     pixels = F.grid_sample(_to_unit(image)[None], grid, "bilinear", "reflection", align_corners=False)[0]
     warped = F.grid_sample(truths[None].float(), grid, "nearest", "reflection", align_corners=False)[0].long()
     annotator = warped[rng.integers(len(warped))]
@@ -124,7 +125,7 @@ def _random_grid(height: int, width: int, config: DataConfig, rng: np.random.Gen
     angle = math.radians(rng.uniform(-config.rotation_deg, config.rotation_deg))
     flip = rng.choice([-1.0, 1.0])
     half = side / 2 / scale
-    # the centre keeps half a crop from the frame where the image is large enough, else it is the image's centre
+    # keep the centre half a crop away from the frame; if the image is too small, use the image's centre
     margin_y, margin_x = min(half, height / 2), min(half, width / 2)
     center_y, center_x = rng.uniform(margin_y, height - margin_y), rng.uniform(margin_x, width - margin_x)
     offsets = (torch.arange(side, dtype=torch.float32) + 0.5 - side / 2) / scale
@@ -141,7 +142,7 @@ def _to_unit(image: torch.Tensor) -> torch.Tensor:
 def _jitter_color(pixels: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:
     """Change gamma, brightness, contrast, saturation and, slightly, the balance of the channels (C, H, W).
 
-    Saturation is how far channels lie from their mean: of one channel it changes nothing.
+    Saturation is the distance of channels from their mean, so it does not change single-channel images.
     """
     gamma, contrast, saturation = np.exp(rng.uniform(-strength, strength, 3))
     balance = torch.from_numpy(
@@ -155,7 +156,7 @@ def _jitter_color(pixels: torch.Tensor, strength: float, rng: np.random.Generato
 
 
 def region_boundaries(labels: torch.Tensor) -> torch.Tensor:
-    """Return where (..., H, W) labels differ from any 4-neighbour: two pixels wide, centred on the true border."""
+    """Return a mask of pixels whose label differs from a 4-neighbour's: two pixels wide, centred on the border."""
     is_boundary = torch.zeros_like(labels, dtype=torch.bool)
     vertical = labels[..., 1:, :] != labels[..., :-1, :]
     horizontal = labels[..., :, 1:] != labels[..., :, :-1]
@@ -177,7 +178,7 @@ def collate(samples: list[TrainingSample]) -> TrainingSample:
 
 
 def make_dataset(config: DataConfig, split: str) -> Sequence[Sample]:
-    """Return one split of the data that the configuration names, once it is known to be complete."""
+    """Return one split of the configured data set, after checking that it is complete."""
     samples: BSDS500 | LabelFolder
     if config.folder is not None:
         samples = LabelFolder(config.folder, split, config.val_fraction)
@@ -188,12 +189,12 @@ def make_dataset(config: DataConfig, split: str) -> Sequence[Sample]:
 
 
 def training_samples(config: DataConfig) -> Sequence[Sample]:
-    """Return the images to train on; FileFormatError names those whose annotations are missing."""
+    """Return the training images; raise FileFormatError, naming those whose annotations are missing."""
     return make_dataset(config, config.split)
 
 
 def validation_samples(config: DataConfig) -> Sequence[Sample]:
-    """Return the images that judge a run on the train split; none when it trains on them."""
+    """Return the validation images of a run on the train split; none if the run trains on them."""
     return make_dataset(config, "val") if config.split == "train" else ()
 
 
@@ -202,11 +203,11 @@ _SCORES = ("asa", "undersegmentation_error", "boundary_recall", "compactness")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """One image's scores: of each number of superpixels, and the ASA over all of them.
+    """Scores of one image for each number of superpixels, and the mean ASA.
 
     scores  "val_asa_200", ... -> mean over annotators
     asa     mean of the ASA over the numbers of superpixels
-    labels  (H, W) int32, the superpixels of the first number
+    labels  (H, W) int32, superpixels for the first number
     """
 
     image: np.ndarray
@@ -216,7 +217,7 @@ class Judged:
 
 
 class ValidationImages(Dataset[tuple[np.ndarray, list[np.ndarray]]]):
-    """Images and truths, read again each time: they are needed rarely."""
+    """Images and truths, read from disk at each access because they are rarely needed."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
@@ -238,7 +239,7 @@ def judge(
     truths: Sequence[Int32[np.ndarray, "height width"]],
     counts: Sequence[int],
 ) -> Judged:
-    """Score the superpixels of one image, for each of `counts` of them."""
+    """Return the scores of one image's superpixels, for each number of superpixels in `counts`."""
     config = default_config(network)
     maps = predict(image, network)
     labels = [make_leaves(maps, min(count, maps.boundary.size), network, config)[0] for count in counts]
@@ -252,7 +253,7 @@ def judge(
 
 
 def draw_judged(judged: Sequence[Judged]) -> UInt8[np.ndarray, "height width 3"]:
-    """Return the images one below the other with the borders of their superpixels."""
+    """Return the images stacked vertically, with the borders of their superpixels drawn."""
     drawn = [draw_boundaries(one.image, one.labels) for one in judged]
     width = max(one.shape[1] for one in drawn)
     return np.concatenate([np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0))) for one in drawn])

@@ -39,7 +39,7 @@ from supercuts.training.training_config import TrainConfig
 def write_card(
     config: TrainConfig, curve: Sequence[Mapping[str, float]], steps: int, seconds: float, n_images: int
 ) -> Path:
-    """Write the card; `seconds` are of the last start of the run."""
+    """Write the model card and return its path; `seconds` count from the last start of the run."""
     path = config.out / "model.md"
     with atomic_path(path) as temporary:
         temporary.write_text(_card(config, curve, steps, seconds, n_images), encoding="utf-8")
@@ -97,18 +97,18 @@ def _commit() -> str:
 
 
 _EXPECTED = (
-    "Checkpoint directory .* exists and is not empty",  # a run that goes on finds its own checkpoints
+    "Checkpoint directory .* exists and is not empty",  # a resumed run finds its own checkpoints
     ".*does not have many workers",  # crops are quick to make, and each worker holds all photographs
-    ".*in eval mode at the start of training",  # frozen blocks stay there on purpose
+    ".*in eval mode at the start of training",  # frozen blocks stay in eval mode on purpose
     ".*LeafSpec.* is deprecated",
 )
 
 
 def train_ssn(config: TrainConfig) -> Path:
-    """Train as `config` says, going on from the run's last checkpoint if there is one; return model.safetensors.
+    """Train as configured, resuming from the run's last checkpoint if there is one; return model.safetensors.
 
-    The weights are the averaged ones: those of the best validation, without validation the last. Started by torchrun,
-    several processes share each batch; the result does not depend on their number.
+    The weights are averaged over steps. They come from the best validation or, without validation, from the last step.
+    Processes started by torchrun share each batch; the result does not depend on their number.
     """
     _check_parts(config)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # at INFO it advertises other products
@@ -117,14 +117,14 @@ def train_ssn(config: TrainConfig) -> Path:
     checkpoints = config.out / "checkpoints"
     last = checkpoints / "last.ckpt"
     L.seed_everything(config.seed, verbose=False)
-    # before the photographs are read: weights that cannot be had should stop the run at once
+    # before the photographs are read, so that unavailable weights stop the run at once
     network = make_network(config, is_resumed=last.is_file())
     stream = CropStream(samples, config.data, config.seed)
     config.out.mkdir(parents=True, exist_ok=True)
     save_resolved(config, config.out / "config.yaml")
     module = SSNTraining(config, network, stream, ValidationImages(judges) if judges else None)
     if config.compile:
-        network.compile()  # in place: the names of its weights stay
+        network.compile()  # in place, so that the names of its weights stay the same
     trainer = _make_trainer(config, is_judged=bool(judges))
     started = time.monotonic()
     with warnings.catch_warnings():
@@ -145,9 +145,9 @@ def train_ssn(config: TrainConfig) -> Path:
 
 
 def make_network(config: TrainConfig, is_resumed: bool = False) -> TorchNetwork:
-    """Return the network to train: that of `init`, or a new one, whose backbone gets the weights it was pretrained to.
+    """Return the network to train: the one of `init`, or a new one with the pretrained weights of its backbone.
 
-    A run that goes on takes all weights from its checkpoint, so none are read here.
+    A resumed run takes all weights from its checkpoint, so no pretrained weights are read.
     """
     if config.init is not None:
         network, _ = load_network(config.init)
@@ -160,7 +160,7 @@ def make_network(config: TrainConfig, is_resumed: bool = False) -> TorchNetwork:
 
 
 def _extend(network: TorchNetwork, config: TrainConfig) -> TorchNetwork:
-    """Return the network that `config.model` asks for, with all weights of `network`; its further parts are new."""
+    """Return a network with the settings `config.model` and all weights of `network`; added parts are new."""
     larger = make_ssn(config.model)
     tensors, wanted = network.state_dict(), larger.state_dict()
     if any(name not in wanted or wanted[name].shape != value.shape for name, value in tensors.items()):
@@ -224,7 +224,7 @@ def _callbacks(config: TrainConfig, is_judged: bool) -> list[Callback]:
 
 
 def _processes() -> tuple[int, int]:
-    """Return how many processes torchrun started on this machine, and in all."""
+    """Return the number of processes that torchrun started on this machine, and in total."""
     world = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
     return (int(os.environ["LOCAL_WORLD_SIZE"]) if world > 1 else 1), world
 
