@@ -1,4 +1,4 @@
-"""The widget of the napari plugin: segment an image layer, then slide through its granularities."""
+"""Widget of the napari plugin: segment an image layer, then choose a granularity with a slider."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ _LEVELS = ("scene", "object", "part", "superpixels")
 
 
 def make_widget(viewer: "Viewer | None" = None) -> "Container":
-    """Return the controls for a viewer, the current one unless given; napari asks for them by napari.yaml."""
+    """Return the controls for a viewer, by default the current one; napari calls this function through napari.yaml."""
     import napari
     from magicgui import widgets
 
@@ -41,7 +41,7 @@ def make_widget(viewer: "Viewer | None" = None) -> "Container":
 
 
 def picture(layer: "Image | None") -> Shaped[np.ndarray, "height width *channels"]:
-    """Return what a 2D image layer shows: RGB as it is, other values 0..1 between its contrast limits."""
+    """Return the displayed image of a 2D layer: RGB unchanged, other values scaled to 0..1 by its contrast limits."""
     if layer is None:
         raise ImageError("there is no image layer: open an image first.")
     if layer.ndim != 2:
@@ -57,7 +57,7 @@ def picture(layer: "Image | None") -> Shaped[np.ndarray, "height width *channels
 
 
 def stable_labels(h: Hierarchy, **how: Any) -> Int32[np.ndarray, "height width"]:
-    """Return a cut whose regions are called like their lowest leaf plus 1: as one is split, one part keeps its colour.
+    """Return a cut with each region labelled by its lowest leaf plus 1: if it splits, one part keeps its colour.
 
     0 is napari's background.
     """
@@ -77,7 +77,7 @@ def segment_layer(pixels: np.ndarray, model: str, superpixels: int) -> Hierarchy
 
 
 class _Cutter:
-    """The hierarchy that was made last, its layer, and the controls that follow them."""
+    """The latest hierarchy, its layer, and the controls that follow them."""
 
     def __init__(self, viewer: "Viewer", granularity: Any, levels: "Container", count: Any) -> None:
         self.viewer, self.granularity, self.levels, self.count = viewer, granularity, levels, count
@@ -85,7 +85,7 @@ class _Cutter:
         self.layer: Labels | None = None
 
     def start(self, image: "Image | None", model: str, superpixels: int, button: Any) -> None:
-        """Segment beside the user interface, which stays usable; napari shows the error where that fails."""
+        """Segment in a worker, so that the user interface stays usable; napari shows an error if that fails."""
         from napari.qt.threading import create_worker
         from napari.utils.notifications import show_error
 
@@ -94,7 +94,7 @@ class _Cutter:
         except ImageError as error:
             show_error(str(error))
             return
-        assert image is not None  # picture above
+        assert image is not None  # picture() above raises for None
         place = {"scale": image.scale, "translate": image.translate, "affine": image.affine}
         name = f"{image.name} regions"
         button.enabled = False
@@ -111,7 +111,7 @@ class _Cutter:
         )
 
     def take(self, h: Hierarchy, name: str, place: dict[str, Any]) -> None:
-        """Show a new hierarchy in a layer of its own."""
+        """Show a new hierarchy in its own layer."""
         self.h = h
         if self.layer is not None and self.layer in self.viewer.layers and self.layer.name == name:
             self.viewer.layers.remove(self.layer)  # the image was segmented again
@@ -120,7 +120,7 @@ class _Cutter:
         self.show(**({"level": "object"} if "object" in h.levels else {"granularity": self.granularity.value}))
 
     def show(self, **how: Any) -> None:
-        """Cut anew, and let slider and count follow."""
+        """Cut again, and update the slider and the count."""
         if self.h is None or self.layer is None or self.layer not in self.viewer.layers:
             return
         labels = stable_labels(self.h, **how)
@@ -132,6 +132,6 @@ class _Cutter:
                 self.granularity.value = math.log(n_regions) / math.log(max(self.h.n_leaves, 2))
 
     def enable(self) -> None:
-        """Let only those levels be chosen that the hierarchy has."""
+        """Enable only the buttons of levels that the hierarchy has."""
         for button in self.levels:
             button.enabled = self.h is not None and button.name in (*self.h.levels, "superpixels")

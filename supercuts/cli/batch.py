@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from supercuts.batch.run import Report
 
 INTERRUPTED = 130
-_SHOWN = 20  # failures in the table; the file has all
+_SHOWN = 20  # failures shown in the table; the file lists all
 
 
 def batch(
@@ -110,7 +110,7 @@ def batch(
                 force,
                 lambda _s, _r, now: bar.update(task, advance=1, description=_count(now)),
             )
-    except KeyboardInterrupt:  # before anything was begun
+    except KeyboardInterrupt:  # before any image was started
         raise typer.Exit(INTERRUPTED) from None
     _print_report(report, dst, as_json)
 
@@ -121,7 +121,7 @@ def _count(report: "Report") -> str:
 
 
 def _print_report(report: "Report", dst: Path, as_json: bool) -> None:
-    """Say what became of the images, and leave with the exit code for it unless all is well."""
+    """Print the results; exit with the matching code if images failed or remain."""
     from supercuts.batch.run import FAILURES
 
     if as_json:

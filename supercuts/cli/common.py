@@ -67,7 +67,7 @@ Bands = Annotated[
 
 
 class Command(TyperCommand):
-    """A command; whatever SuperCuts refuses becomes a line on stderr and an exit code, what it warns of a note."""
+    """A command: errors of SuperCuts become a line on stderr and an exit code, its warnings become notes."""
 
     def invoke(self, ctx: Any) -> Any:  # Any: the context class is private in some releases of typer
         """Run the command; other exceptions are bugs and keep their traceback."""
@@ -97,22 +97,22 @@ _SECONDS_TO_END = 1.0
 
 
 class _EndedBySignals:
-    """Ends a command at SIGINT, SIGTERM or SIGHUP: as Ctrl-C does, or at once where that takes longer than a second.
+    """End a command at SIGINT, SIGTERM or SIGHUP: as Ctrl-C does, or by force if that takes longer than a second.
 
-    The interpreter answers signals between two steps of its main thread only, and compiled code may take long.
+    The interpreter handles signals only between two steps of its main thread, and compiled code may take long.
     """
 
     def __init__(self, go_on: str) -> None:
         known = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
         is_main = threading.current_thread() is threading.main_thread()
-        # nohup ignores one, a shell another for what runs in the background
+        # nohup makes a process ignore SIGHUP, a shell makes background jobs ignore SIGINT
         self.numbers = [n for n in known if is_main and signal.getsignal(n) not in (signal.SIG_IGN, None)]
         self.go_on = go_on
         self.received = 0
         self.is_done = threading.Event()
 
     def __enter__(self) -> None:
-        atexit.register(self._leave)  # before others register theirs, which are called before this one
+        atexit.register(self._leave)  # registered before all others, so called after them
         if not self.numbers:
             return
         self.read, self.write = os.pipe()
@@ -132,15 +132,15 @@ class _EndedBySignals:
             atexit.unregister(self._leave)
             return
         _clean_up()
-        if not isinstance(error, typer.Exit):  # by which a command that answers Ctrl-C has ended
+        if not isinstance(error, typer.Exit):  # a command that handles Ctrl-C itself ends with Exit
             print_note(self._message(self.received))
         raise typer.Exit(128 + self.received)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self.received:  # others would disturb the cleaning up
+        if self.received:  # more signals would disturb the cleaning up
             return
         self.received = number
-        # around a fork nothing can be raised: the second thread ends the process
+        # exceptions cannot be raised around a fork: the second thread ends the process
         around = (self._hold.__code__, self._release.__code__)
         if not any(caller.f_code in around for caller, _ in traceback.walk_stack(frame)):
             raise KeyboardInterrupt
@@ -152,7 +152,7 @@ class _EndedBySignals:
             signal.set_wakeup_fd(self.before)
 
     def _hold(self) -> None:
-        # a signal that a child gets before it has its own handlers would seem to be the parent's
+        # block signals: one that a child gets before it has its own handlers would appear to be the parent's
         self.mask = None if self.is_done.is_set() else signal.pthread_sigmask(signal.SIG_BLOCK, self.numbers)
 
     def _release(self) -> None:
@@ -180,7 +180,7 @@ class _EndedBySignals:
         return f"stopped by {signal.Signals(number).name}; {self.go_on}"
 
     def _leave(self) -> None:
-        if self.received:  # what is left is to free memory, which takes seconds
+        if self.received:  # skip freeing memory, which takes seconds
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError, ValueError, AttributeError):
                     stream.flush()
@@ -189,7 +189,7 @@ class _EndedBySignals:
 
 def _clean_up() -> None:
     remove_unfinished()
-    if "multiprocessing" in sys.modules:  # which would wait for them
+    if "multiprocessing" in sys.modules:  # it would wait for its children
         for child in sys.modules["multiprocessing"].active_children():
             child.kill()
 
@@ -202,11 +202,11 @@ _REMEDIES = {
 
 
 def explain(error: Exception, source: object = "") -> str:
-    """Return what is wrong in one line, with the remedy; `source` is the image that it is about."""
+    """Return the error in one line, with the remedy; `source` is the image that it concerns."""
     message = str(error)
     if isinstance(error, OSError) and error.errno is not None:
         path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else "an output"
-        is_there = os.path.exists(path)  # noqa: PTH110 (a name too long is no error)
+        is_there = os.path.exists(path)  # noqa: PTH110 (a name too long is not an error)
         reason = error.strerror or message
         if (is_there and not os.access(path, os.R_OK)) or (error.errno == errno.ENOENT and Path(path).parent.is_dir()):
             message = f"{path} cannot be read ({reason}). Give a file that you may read."
@@ -217,7 +217,7 @@ def explain(error: Exception, source: object = "") -> str:
 
 
 def check_writable(path: Path) -> None:
-    """Raise OSError, before any work, where a file can evidently not be written."""
+    """Raise OSError, before any work, if a file can evidently not be written."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     folder = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), path.absolute().parent)
@@ -239,9 +239,9 @@ def make_folder(out: Path, files: Iterable[Path]) -> None:
 
 @contextmanager
 def _warnings_as_notes() -> Iterator[None]:
-    """Print our own warnings as notes; those of other libraries stay what they are."""
+    """Print our own warnings as notes; warnings of other libraries stay unchanged."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"(PIL|tifffile|rasterio|pyogrio)\b")  # of files, which are read
+        warnings.filterwarnings("ignore", module=r"(PIL|tifffile|rasterio|pyogrio)\b")  # on files that are read anyway
         warnings.simplefilter("always", ImageWarning)
         show = warnings.showwarning
 
@@ -270,14 +270,14 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
 
 
 def check_reading(axes: str | None, stretch: str | None) -> None:
-    """Refuse an order of axes or a stretch that does not exist, before any image is read."""
+    """Raise InputError, before any image is read, if the order of axes or the stretch does not exist."""
     from supercuts.images.raster import ReadOptions, check_options
 
     check_options(ReadOptions(axes, stretch=stretch))
 
 
 def exit_code(error: SuperCutsError) -> int:
-    """Return 2 for a wrong option or configuration, 1 for files that cannot be worked on or written."""
+    """Return 2 for a wrong option or configuration, 1 for files that cannot be processed or written."""
     cause = error.__cause__
     is_refused_by_system = isinstance(cause, OSError) and not isinstance(cause, TimeoutError)
     return USAGE if isinstance(error, InputError | ConfigError) and not is_refused_by_system else FAILED
@@ -289,20 +289,20 @@ def print_error(message: str) -> None:
 
 
 def print_note(message: str) -> None:
-    """Write a remark that is no failure to stderr."""
+    """Write a remark that is not an error to stderr."""
     _print_line("note:", "yellow", message)
 
 
 def print_json(document: object) -> None:
-    """Write the one JSON document of a command to stdout; a figure that is not a number becomes null."""
+    """Write the JSON document of a command to stdout; NaN and infinity become null."""
     standard = json.loads(json.dumps(document), parse_constant=lambda _: None)
     typer.echo(json.dumps(standard, indent=2, ensure_ascii=False))
 
 
 def progress(*more: ProgressColumn) -> Progress:
-    """Return a bar on stderr, visible in a terminal only and gone when done: stdout holds results alone.
+    """Return a progress bar on stderr, shown only in a terminal and removed when done; stdout holds only results.
 
-    more: columns at its end.
+    more: columns at the end of the bar.
     """
     columns = (
         SpinnerColumn(),
@@ -317,13 +317,13 @@ def progress(*more: ProgressColumn) -> Progress:
 
 
 def working(what: str) -> AbstractContextManager[object]:
-    """Show a spinner on stderr, in a terminal only, while the block runs."""
+    """Show a spinner on stderr while the block runs, only in a terminal."""
     console = Console(stderr=True)
     return console.status(Text(what)) if console.is_terminal else nullcontext()
 
 
 def read_hierarchy(path: Path) -> "supercuts.Hierarchy":
-    """Read an .npz that segment wrote; a missing file is refused like a damaged one."""
+    """Read an .npz that segment wrote; raise FileFormatError if it is missing or damaged."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
         raise FileFormatError(f"{path}: {what}. Give an .npz file written by `supercuts segment` or Hierarchy.save.")
@@ -331,12 +331,12 @@ def read_hierarchy(path: Path) -> "supercuts.Hierarchy":
 
 
 def check_suffix(option: str, path: Path, suffix: str) -> None:
-    """Refuse, before any work, an output path that the writer will not accept, or that cannot be written."""
+    """Raise an error, before any work, if an output path has another suffix or cannot be written."""
     if path.suffix.lower() != suffix:
         raise InputError(f"{option} {path} does not end in {suffix}. Name it {path.with_suffix(suffix)}.")
     check_writable(path)
 
 
 def _print_line(prefix: str, style: str, line: str) -> None:
-    # Text: brackets in a path are no markup; soft_wrap: one message stays one line
+    # Text: brackets in a path are not markup; soft_wrap: one message stays one line
     Console(stderr=True).print(Text.assemble((prefix, style), " ", line), soft_wrap=True)

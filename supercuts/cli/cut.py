@@ -52,8 +52,8 @@ def cut(
             labels = h.cut(regions=regions, level=level, altitude=altitude, granularity=granularity, min_area=min_area)
         else:
             labels = supercuts.spectral_clusters(h, spectral or None)
-        picture = None if overlay is None else _drawn(file, h, labels)  # before the first file is written
-        nowhere = 2**16 - 1 if h.is_masked and start == 0 else None  # as an export of labels has it
+        picture = None if overlay is None else _drawn(file, h, labels)  # drawn before the first file is written
+        nowhere = 2**16 - 1 if h.is_masked and start == 0 else None  # the same as in an export of labels
         with atomic_paths([out] if overlay is None else [overlay, out]) as staged:
             write_labels_png(staged[-1], labels + np.int32(start), nowhere=nowhere)
             if picture is not None:

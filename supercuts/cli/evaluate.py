@@ -1,4 +1,4 @@
-"""`supercuts evaluate`: superpixels and hierarchies against human segmentations, each figure with its interval."""
+"""`supercuts evaluate`: score superpixels and hierarchies against annotators' segmentations, with intervals."""
 
 import itertools
 import os
@@ -40,10 +40,10 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many i
 
 
 class Scoring(Command):
-    """A command that scores; `--json OUT.json` means `--out OUT.json`, as it did before --json was a flag."""
+    """A command that scores; `--json OUT.json` still means `--out OUT.json`, as before --json was a flag."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Any: as in Command
-        """Parse the arguments."""
+        """Parse the arguments, after replacing the old form of --json."""
         args = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--json=") else [arg])]
         for i, (option, value) in enumerate(itertools.pairwise(args)):
             if option == "--json" and not value.startswith("-"):
@@ -56,7 +56,7 @@ class Scoring(Command):
 def score_all(
     compared: Sequence["Method[_Score]"], kind: type[_Score], out: Path | None, workers: int
 ) -> list["MethodResult[_Score]"]:
-    """Score all methods behind a progress bar; with --out, finished scores are kept until the whole run is."""
+    """Score all methods with a progress bar; with --out, finished scores are kept until the whole run is finished."""
     from supercuts.evaluate.parallel import Store
     from supercuts.evaluate.scorers import score_methods
 
@@ -74,7 +74,7 @@ def _parts(out: Path) -> Path:
 
 
 def finish(scored: Sequence["MethodResult[Any]"], out: Path | None) -> None:
-    """Name every image that has no score; the finished parts are kept only while some image lacks one."""
+    """Print every image without a score and exit with an error if there are any; else delete the finished parts."""
     for result in scored:
         for name, why in result.failures.items():
             print_error(f"{result.method}: image {name}: {why}")
@@ -89,12 +89,12 @@ def finish(scored: Sequence["MethodResult[Any]"], out: Path | None) -> None:
 
 
 def say_written(paths: Sequence[Path], as_json: bool) -> None:
-    """Print the files that were written, to stderr if stdout is for a document alone."""
+    """Print the files that were written, to stderr if stdout holds a JSON document."""
     typer.echo("wrote " + ", ".join(str(path) for path in paths), err=as_json)
 
 
 def with_figures(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the methods of a document of which some image has a score."""
+    """Return the methods of a document that scored at least one image."""
     return [entry for entry in document["methods"] if "figures" in entry]
 
 
@@ -285,7 +285,7 @@ def hierarchy(
 
 
 def _open(data: str | None, split: str, out: Path | None) -> "BSDS500":
-    """Return the dataset; refuse, before any work, what is wrong with the options."""
+    """Return the dataset; raise an error, before any work, if the options are wrong."""
     if out is not None:
         check_suffix("--out", out, ".json")
     from supercuts.datasets.bsds500 import BSDS500
@@ -297,5 +297,5 @@ def _open(data: str | None, split: str, out: Path | None) -> "BSDS500":
 
 
 def _models(model: str | None, results: list[Path] | None) -> list[str]:
-    """Return the model to score: none when only folders of results are given."""
+    """Return the model to score; none if only folders of results are given."""
     return [model or "compact"] if model or not results else []

@@ -89,7 +89,7 @@ def objects(
     opened = open_objects(dataset, data_root(data), no_hard)
     opened.check()
     scorer, path = _object_scorer(model, method, weights)
-    # in the name, under which scores are kept: those of easy objects alone are others
+    # part of the name under which scores are kept, because scores of easy objects alone differ
     how = [model, method, "without hard objects" if no_hard else None]
     job = _Job(
         task="objects",
@@ -146,7 +146,7 @@ def parts(
 
 
 def _object_scorer(model: str, method: str | None, weights: str) -> "tuple[ObjectsOfModel | ObjectsOfPatches, Path]":
-    """Return who finds the objects, and the file of its weights; refuse what could find none."""
+    """Return the scorer that finds the objects, and the file of its weights; raise if it cannot find any."""
     from supercuts.core.checks import check_choice
     from supercuts.evaluate.scorers import ObjectsOfModel, ObjectsOfPatches
     from supercuts.networks.network import weights_path
@@ -167,7 +167,7 @@ def _object_scorer(model: str, method: str | None, weights: str) -> "tuple[Objec
 
 @dataclass(frozen=True, slots=True)
 class _Job(Generic[_Score]):
-    """What is scored and shown: order names the figures that the worst cases have the least of; the first there is."""
+    """What to score and show; the first available figure of `order` ranks the worst cases, lowest first."""
 
     task: str
     data: str
@@ -194,7 +194,7 @@ def _check_paths(out: Path | None, sheet: Path | None) -> None:
 
 
 def _run(job: _Job[_Score], out: Path | None, as_json: bool, workers: int, sheet: Path | None) -> None:
-    """Score all images, print the table, write what was asked for, name the images that failed."""
+    """Score all images, print the table, write the requested files and print the images that failed."""
     from supercuts.evaluate.report import figures_document, run_facts, write_figures
 
     scored = score_all([job.method], job.kind, out, workers)
@@ -217,7 +217,7 @@ def _run(job: _Job[_Score], out: Path | None, as_json: bool, workers: int, sheet
 
 
 def _draw_worst(job: _Job[_Score], images: Mapping[str, Mapping[str, float]], sheet: Path) -> None:
-    """Draw the cases that score lowest, found once more: scores keep no masks."""
+    """Draw the cases with the lowest scores; their masks are computed again, because scores do not keep them."""
     from supercuts.evaluate.plot import worst, write_sheet
 
     order = next((figure for figure in job.order if any(figure in one for one in images.values())), job.order[0])

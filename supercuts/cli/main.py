@@ -40,7 +40,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
-    pretty_exceptions_enable=False,  # an unexpected exception is for a bug report: Python's own traceback
+    pretty_exceptions_enable=False,  # keep Python's own traceback of unexpected exceptions, for bug reports
     epilog="Example: supercuts segment photo.jpg -o out && supercuts cut out/photo.npz --regions 12 -o labels.png",
 )
 
@@ -92,8 +92,8 @@ def options(
 ) -> None:
     """Turn images into hierarchies of superpixels: segment once, cut at any granularity."""
     keep_freed_memory()
-    if not logging.getLogger().handlers:  # else log lines of libraries go to stderr
+    if not logging.getLogger().handlers:  # without a handler, log lines of libraries go to stderr
         logging.getLogger().addHandler(logging.NullHandler())
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names may hold what the terminal, or UTF-8, has no characters for
+        if isinstance(stream, io.TextIOWrapper):  # names may hold characters that the terminal or UTF-8 lacks
             stream.reconfigure(errors="backslashreplace")

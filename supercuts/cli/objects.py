@@ -47,7 +47,7 @@ class ObjectsReport:
 
 
 def prepare_objects(images: list[Path], out: Path, suffixes: Iterable[str]) -> dict[Path, str]:
-    """Return each input's output name and create the folder; refuse one in which an output would replace an input."""
+    """Return each input's output name and create the folder; raise InputError if an output would replace an input."""
     suffixes = list(suffixes)
     names = name_outputs(find_images(images), suffixes)
     check_out(out, names, suffixes)
@@ -55,7 +55,7 @@ def prepare_objects(images: list[Path], out: Path, suffixes: Iterable[str]) -> d
 
 
 def hierarchy_of(model: "supercuts.Model", path: Path, superpixels: int | None) -> "supercuts.Hierarchy":
-    """Return the hierarchy of an image, or the one that a file holds."""
+    """Return the hierarchy of an image, or the one stored in a .npz file."""
     if path.suffix.lower() == ".npz":
         return read_hierarchy(path)
     return model.segment(path, superpixels=superpixels)
@@ -66,7 +66,7 @@ def for_each(
     work: Callable[[Path, str, Callable[..., None]], dict[str, Any]],
     what: str,
 ) -> list[ObjectsReport]:
-    """Call work(path, name, step) for each image behind a progress bar; step(done, all, note) shows steps within."""
+    """Call work(path, name, step) for each image, with a progress bar; step(done, all, note) shows steps within one."""
     reports = []
     with progress() as bar:
         task = bar.add_task(what, total=len(names))
@@ -90,7 +90,7 @@ def for_each(
 def finish_objects(
     reports: list[ObjectsReport], out: Path, columns: Mapping[str, Callable[[dict[str, Any]], str]], as_json: bool
 ) -> None:
-    """Print what was found; name every image that failed and leave with exit code 1 if one did."""
+    """Print the results and every image that failed; exit with code 1 if one did."""
     if as_json:
         documents = [report.document or {"image": report.image, "error": report.error} for report in reports]
         print_json({"images": documents})
@@ -111,14 +111,14 @@ def finish_objects(
 
 
 def photo_of(h: "supercuts.Hierarchy") -> "np.ndarray":
-    """Return the image that pictures are drawn on."""
+    """Return the image of the hierarchy, for drawing on."""
     if h.image is None:
         raise InputError("the hierarchy holds no image to draw on. Segment the image itself.")
     return h.image
 
 
 def read_photo(path: Path) -> "np.ndarray":
-    """Return the same from the file again."""
+    """Return the image for drawing on, read again from the file."""
     from supercuts.images.convert import preview
     from supercuts.images.io import read_channels
 
@@ -126,7 +126,7 @@ def read_photo(path: Path) -> "np.ndarray":
 
 
 def panel(photo: "np.ndarray", tiles: "Mapping[str, np.ndarray]", boxes: "np.ndarray") -> "np.ndarray":
-    """Return the photo and beside it one picture per tile: a label map (H, W) int32, or a map in 0..1 (H, W) float32.
+    """Return the photo next to one picture per tile: a label map (H, W) int32, or a map in 0..1 (H, W) float32.
 
     boxes (K, 4), y0 x0 y1 x1, are drawn into the first label map.
     """
@@ -219,7 +219,7 @@ def write_objects(out: Path, path: Path, name: str, h: "supercuts.Hierarchy", fo
 
 
 def labels_of(found: "Objects") -> "np.ndarray":
-    """Return (H, W) int32: 0 where there is no object, 1.. the objects, best first."""
+    """Return (H, W) int32: 0 outside all objects, 1.. for the objects, best first."""
     import numpy as np
 
     labels: np.ndarray = np.arange(1, len(found.masks) + 1, dtype=np.int32) @ found.masks.reshape(len(found.masks), -1)
@@ -227,7 +227,7 @@ def labels_of(found: "Objects") -> "np.ndarray":
 
 
 def describe(found: "Objects", n_pixels: int) -> list[dict[str, Any]]:
-    """Return what a document says of each object of an image of so many pixels, without those that a mask left out."""
+    """Return the entry of each object in a document; n_pixels is the number of valid pixels of the image."""
     return [
         {
             "label": i + 1,
@@ -241,7 +241,7 @@ def describe(found: "Objects", n_pixels: int) -> list[dict[str, Any]]:
 
 
 _PART_SUFFIXES = ("_parts.png", "_parts_panel.png", "_parts.json")
-_KINDS = 8  # of parts in a folder, unless given
+_KINDS = 8  # default number of kinds of parts in a folder
 
 
 def parts(
@@ -328,7 +328,7 @@ def write_parts(
 def _share(
     out: Path, descriptors: "dict[str, PartDescriptors]", reports: list[ObjectsReport], kinds: int, seed: int
 ) -> None:
-    """Give the parts of all images their shared numbers, in the labels, the panels and the documents."""
+    """Write the shared numbers of the parts of all images into the labels, the panels and the documents."""
     from supercuts.objects.parts import share_parts
 
     with working("clustering parts"):

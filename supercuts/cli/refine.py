@@ -115,9 +115,9 @@ def fit(
 
 
 def read_settings(config: Path | None, method: str | None, overrides: list[str], is_ours: bool) -> "RefineConfig":
-    """Return the settings of a file, else those published for a method, else ours, after the overrides.
+    """Return the settings of a file, else those published for a method, else ours, with the overrides applied.
 
-    is_ours: ours fit the task. They number connected pieces, which neither scribbles nor several images allow.
+    is_ours: our settings fit the task. They number connected pieces, which fits neither scribbles nor several images.
     """
     import json
 
@@ -148,7 +148,7 @@ def find_scribbles(scribbles: Path | None, names: dict[Path, str]) -> dict[Path,
 
 
 def _tree(settings: "RefineConfig") -> "Tree | None":
-    """Return what makes our hierarchy, where the settings ask for its superpixels or for a cut to start from."""
+    """Return a function that computes our hierarchy; None if the settings use neither its superpixels nor a cut."""
     if not settings.initial_regions and (settings.method != "sp" or settings.partition.method != "ssn"):
         return None
     import supercuts
@@ -162,7 +162,7 @@ def _tree(settings: "RefineConfig") -> "Tree | None":
 
 
 def _train(run: "Run", paths: list[Path]) -> tuple["KanezakiCNN", list[discovery.ObjectsReport]]:
-    """Return the network fitted to all images, and a report of each that could not be read."""
+    """Return the network fitted to all images, and a report for each image that could not be read."""
     from supercuts.refine.runs import train_file
 
     with progress() as bar:
@@ -214,7 +214,7 @@ def apply(
         h = segment_by_maps(image, pixel_maps(image, found), superpixels)
         labels = found.argmax(0).astype("int32") if regions is None else h.cut(regions=regions)
         write_classes(out / name, labels)
-        h.save(out / f"{name}.npz")  # last: whoever finds it finds the others
+        h.save(out / f"{name}.npz")  # last, so that its presence means that all outputs exist
         outputs = [str(out / f"{name}{suffix}") for suffix in _SUFFIXES]
         return {"image": str(path), "outputs": outputs, "labels": len(set(labels.flat)), "superpixels": h.n_leaves}
 
@@ -248,7 +248,7 @@ def train(
 
 
 class _Renamed(Command):
-    """A command under a name that it had before; using it writes a note."""
+    """A command under its former name; using it prints a note."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -257,6 +257,6 @@ class _Renamed(Command):
 
 
 def add_old_names(to: typer.Typer) -> None:
-    """Add the commands under their names before they became a group, hidden from the help."""
+    """Add the commands under the names they had before they became a group, hidden from the help."""
     to.command("refine-train", cls=_Renamed, hidden=True)(train)
     to.command("refine-apply", cls=_Renamed, hidden=True)(apply)

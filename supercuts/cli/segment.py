@@ -39,13 +39,13 @@ from supercuts.core.files import name_target, scratch_folder
 
 @dataclass(frozen=True, slots=True)
 class SegmentReport:
-    """What became of one image: everything but error is None if it failed, error is None if it did not."""
+    """Result of one image; if it failed, only image, name and error are set, else error is None."""
 
     image: str
     name: str
     outputs: list[str] | None = None
     superpixels: int | None = None
-    regions: dict[str, int] | None = None  # per level
+    regions: dict[str, int] | None = None  # number of regions per level
     seconds: float | None = None
     height: int | None = None
     width: int | None = None
@@ -115,12 +115,12 @@ def segment(
 
 
 def find_images(inputs: Iterable[Path]) -> list[Path]:
-    """Return the files meant: a folder gives the images in it, a glob what the shell would have made of it."""
+    """Return the image files of the inputs: folders give the images in them, globs are expanded as a shell does."""
     found: list[Path] = []
     for path in inputs:
         # an existing file may have brackets in its name
         is_glob = not path.exists() and glob.has_magic(str(path))
-        # Path.glob takes no absolute pattern
+        # Path.glob does not accept absolute patterns
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))] if is_glob else [path]  # noqa: PTH207
         if not matches:
             raise InputError(f"{path} matches no file. Check the pattern; it is taken relative to {Path.cwd()}.")
@@ -133,7 +133,7 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
 
 
 def name_outputs(paths: Iterable[Path], suffixes: Iterable[str] = ()) -> dict[Path, str]:
-    """Return each file's output name: its stem, or stem_2, stem_3 ... where another file has the stem already.
+    """Return each file's output name: its stem, or stem_2, stem_3 ... if another file already has the stem.
 
     Names differ by more than case, because some file systems ignore it, and leave room for the suffixes.
 
@@ -157,7 +157,7 @@ def name_outputs(paths: Iterable[Path], suffixes: Iterable[str] = ()) -> dict[Pa
 
 
 def _place(path: Path) -> Path:
-    """Return where a file name really lies: os.replace would replace a link, not what it leads to."""
+    """Return the path with its folder resolved, but not its name: os.replace replaces a link, not its target."""
     return path.parent.resolve() / path.name
 
 
@@ -171,7 +171,7 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def check_out(out: Path, names: Mapping[Path, str], suffixes: Iterable[str]) -> None:
-    """Create the folder; refuse one in which an output would replace an input, or where one cannot be written."""
+    """Create the folder; raise an error if an output would replace an input or cannot be written."""
     suffixes = list(suffixes)
     files = [out / f"{name}{suffix}" for name in names.values() for suffix in suffixes]
     targets = {_place(file) for file in files}
@@ -201,7 +201,7 @@ def _segment_one(
         regions = {level: int(h.cut_nodes(**keyword_of(h, level)).size) for level in reversed(REGIONS)}
         with scratch_folder(out) as folder:
             written = write_outputs(folder, name, path, h, formats, overlays)
-            # the hierarchy last: whoever finds an .npz finds everything that belongs to it
+            # the hierarchy last, so that an .npz means that all its other outputs exist
             outputs = [file.replace(out / f"{name}{suffix}") for suffix, file in written.items()]
     except (SuperCutsError, OSError) as error:  # a full disk or a name too long: the other images may still succeed
         if isinstance(error, OSError):
@@ -238,7 +238,7 @@ def _print_table(reports: Iterable[SegmentReport], out: Path) -> None:
 
 
 def _print_failures(reports: list[SegmentReport]) -> None:
-    """List what failed and why, and leave with exit code 1; return if nothing did."""
+    """Print each failure and exit with code 1; return if there are none."""
     errors = [report.error for report in reports if report.error is not None]
     if errors:
         for error in errors:

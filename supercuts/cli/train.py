@@ -1,4 +1,4 @@
-"""`supercuts train`, `calibrate` and `onnx`: make a network, calibrate it, export it."""
+"""`supercuts train`, `calibrate` and `onnx`: train a network, calibrate it, export it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +46,7 @@ def train(
 
 
 def check_fresh(run: Path) -> None:
-    """Refuse a run folder that holds checkpoints: nothing of a user's run is ever deleted here."""
+    """Raise InputError if a run folder holds checkpoints; a user's run is never deleted."""
     if found := sorted(path.name for path in (run / "checkpoints").glob("*.ckpt")):
         raise InputError(
             f"--no-resume: {run / 'checkpoints'} already holds {', '.join(found)}. Give out=ANOTHER_FOLDER for a new "
@@ -55,7 +55,7 @@ def check_fresh(run: Path) -> None:
 
 
 def check_config_exists(config: Path) -> None:
-    """Refuse a configuration that is not there, and name those that are."""
+    """Raise ConfigError, listing the existing configurations, if this one does not exist."""
     if not config.is_file():
         names = sorted(str(path) for pattern in ("*.yaml", "*.yml") for path in config.parent.glob(pattern))
         holds = f"{config.parent} holds {', '.join(names) or 'no configuration'}"

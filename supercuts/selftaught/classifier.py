@@ -1,7 +1,7 @@
 """The classifier approach: a segmentation network whose responses must also let a classifier name the image.
 
 The first of two extensions of Kanezaki's method that are trained on a data set, after the published code of an MSc
-thesis. Its two optimisers had the same settings and took their steps after one backward pass: one does the same.
+thesis. The thesis used two optimisers with the same settings, both stepping after one backward pass; one is equivalent.
 """
 
 from collections.abc import Callable
@@ -17,22 +17,22 @@ from torch import nn
 
 from supercuts.core.errors import InputError
 
-# of the thesis: SLIC of the label map
+# SLIC settings of the thesis, for the label map
 _THESIS_SEGMENTS, _THESIS_COMPACTNESS, _THESIS_STEPS, _THESIS_SIGMA = 7, 1e-4, 100, 1.1
 
 
 class TargetConfig(BaseModel, frozen=True, extra="forbid"):
-    """Which form, and the superpixels of the voted one."""
+    """Kind of targets, and the superpixels of the voted kind."""
 
     kind: Literal["voted", "thesis"] = "voted"
     superpixel_area_px: PositiveFloat = 16.0  # mean area of the superpixels that vote; about that of Kanezaki 2018
-    compactness: PositiveFloat = 20.0  # of SLIC in Lab; of 5 to 100 it leaves least colour variance on CIFAR10 at 16 px
+    compactness: PositiveFloat = 20.0  # for SLIC in Lab; least colour variance on CIFAR10 at 16 px, among 5 to 100
 
 
 def image_superpixels(
     image: UInt8[np.ndarray, "height width 3"], config: TargetConfig
 ) -> Int32[np.ndarray, "height width"]:
-    """Return SLIC superpixels of the image, 0..N-1; all 0 if the targets ask the image nothing."""
+    """Return SLIC superpixels of the image, 0..N-1; all 0 if the targets do not use them."""
     if config.kind == "thesis":
         return np.zeros(image.shape[:2], np.int32)
     n_superpixels = max(round(image.shape[0] * image.shape[1] / config.superpixel_area_px), 1)
@@ -45,12 +45,12 @@ def slic_targets(
     superpixels: Int64[torch.Tensor, "batch height width"],
     kind: str,
 ) -> Int64[torch.Tensor, "batch height width"]:
-    """Return the target class of each pixel in the form `kind`; no gradient flows through it."""
+    """Return the target class of each pixel for targets of this kind; no gradient flows through it."""
     winners = responses.detach().argmax(1)
     if kind == "voted":
         return voted_targets(winners, superpixels)
     targets = thesis_targets(winners)
-    if (highest := int(targets.max())) >= responses.shape[1]:  # SLIC makes a few segments more than asked for
+    if (highest := int(targets.max())) >= responses.shape[1]:  # SLIC returns a few segments more than requested
         raise InputError(f"classes={responses.shape[1]} are fewer than the segment ids 1..{highest}: give 16 or more.")
     return targets
 
@@ -58,7 +58,7 @@ def slic_targets(
 def voted_targets(
     winners: Int64[torch.Tensor, "batch height width"], superpixels: Int64[torch.Tensor, "batch height width"]
 ) -> Int64[torch.Tensor, "batch height width"]:
-    """Return the most frequent class in each pixel's superpixel; of equally frequent ones the lowest.
+    """Return the most frequent class in each pixel's superpixel; ties go to the lowest class.
 
     >>> winners = torch.tensor([[[5, 5, 2, 7]]])
     >>> voted_targets(winners, torch.tensor([[[0, 0, 0, 1]]])).tolist()
@@ -72,13 +72,13 @@ def voted_targets(
 
 
 def thesis_targets(winners: Int64[torch.Tensor, "batch height width"]) -> Int64[torch.Tensor, "batch height width"]:
-    """Return the ids 1.. of SLIC on each map of winning classes, taken as a volume of grey values one pixel deep."""
+    """Return the ids 1.. of SLIC on each map of winning classes, treated as a volume of grey values one pixel deep."""
     targets = [_slic_of_labels(labels) for labels in winners.cpu().numpy()]
     return torch.from_numpy(np.stack(targets)).to(winners.device)
 
 
 def _slic_of_labels(labels: Int64[np.ndarray, "height width"]) -> Int64[np.ndarray, "height width"]:
-    # scikit-image >= 0.19 scales values to 0..1; the thesis used 0.17, which did not: compactness makes up for it
+    # scikit-image >= 0.19 scales values to 0..1, and 0.17, used in the thesis, did not: compactness compensates for it
     spread = max(float(np.ptp(labels)), 1.0)
     segments: np.ndarray = slic(
         labels[..., None].astype(np.float64),
@@ -98,11 +98,11 @@ def _slic_of_labels(labels: Int64[np.ndarray, "height width"]) -> Int64[np.ndarr
 
 
 Layout = Literal["cifar10", "stl10", "voc"]
-SIDE_PX: dict[str, int] = {"cifar10": 32, "stl10": 96, "voc": 224}  # of the images that a layout was made for
+SIDE_PX: dict[str, int] = {"cifar10": 32, "stl10": 96, "voc": 224}  # image side of each layout
 
 
 def response_layers(layers: tuple[tuple[int, int], ...], n_in: int = 3) -> nn.Sequential:
-    """Return convolution, batch normalisation and ReLU for each (channels, kernel side), the last one too."""
+    """Return convolution, batch normalisation and ReLU for each (channels, kernel side), including the last."""
     parts: list[nn.Module] = []
     for n_out, kernel in layers:
         parts += [nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2), nn.BatchNorm2d(n_out), nn.ReLU()]
@@ -111,7 +111,7 @@ def response_layers(layers: tuple[tuple[int, int], ...], n_in: int = 3) -> nn.Se
 
 
 def initialise(network: nn.Module, fill: Callable[..., Any] = nn.init.xavier_uniform_) -> None:
-    """Fill the weights of convolutions and linear layers, and set their biases to 0; batch normalisation starts so."""
+    """Initialise convolutions and linear layers: weights by `fill`, biases 0. Batch normalisation needs no change."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             fill(module.weight)
@@ -127,18 +127,18 @@ _HIDDEN: dict[str, tuple[tuple[int, int], ...]] = {  # (channels, kernel) before
 
 
 class ClassifierConfig(BaseModel, frozen=True, extra="forbid"):
-    """The networks of one of three data sets."""
+    """Settings of the networks for one of three data sets."""
 
     method: Literal["classifier"] = "classifier"
     layout: Layout = "cifar10"
-    classes: int = Field(default=96, ge=2)  # C, of the segmentation
-    image_classes: PositiveInt = 10  # of the data set
+    classes: int = Field(default=96, ge=2)  # C, classes of the segmentation
+    image_classes: PositiveInt = 10  # image classes of the data set
     target: TargetConfig = TargetConfig()
-    resnet: Literal["imagenet", "random"] = "imagenet"  # weights that the ResNet-50 of layout voc starts from
+    resnet: Literal["imagenet", "random"] = "imagenet"  # initial weights of the ResNet-50 of layout voc
 
     @property
     def stride(self) -> int:
-        """What image sides must be divisible by."""
+        """Number of pixels that image sides must be a multiple of."""
         return 1
 
 
@@ -146,7 +146,7 @@ class Classifier(nn.Module):
     """The segmentation network and the classifier on its responses."""
 
     def __init__(self, config: ClassifierConfig, is_pretrained: bool = True) -> None:
-        """Take is_pretrained=False where weights are loaded afterwards: nothing is downloaded then."""
+        """Build the networks; with is_pretrained=False, for weights that are loaded later, nothing is downloaded."""
         super().__init__()
         self.config = config
         self.segmenter = response_layers((*_HIDDEN[config.layout], (config.classes, 1)))
@@ -176,7 +176,7 @@ class Classifier(nn.Module):
         labels: Int64[torch.Tensor, " batch"],
         superpixels: Int64[torch.Tensor, "batch height width"],
     ) -> dict[str, torch.Tensor]:
-        """Return the cross-entropy with the SLIC targets and that with the images' classes, to be added."""
+        """Return two terms to add: the cross-entropy with the SLIC targets, and with the images' classes."""
         side = SIDE_PX[self.config.layout]
         if self.config.layout != "voc" and images.shape[-2:] != (side, side):
             raise InputError(
@@ -219,7 +219,7 @@ def _stl10_head(n_in: int, n_classes: int) -> nn.Sequential:
 
 
 def _voc_head(n_in: int, _: int) -> nn.Sequential:
-    """Return what turns responses into the three channels that a ResNet takes."""
+    """Return layers that turn responses into the three input channels of a ResNet."""
     layers: list[nn.Module] = []
     for a, b in ((n_in, 64), (64, 32), (32, 3)):
         layers += [*response_layers(((b, 1),), a), nn.Dropout2d(0.05)]
@@ -234,7 +234,7 @@ def _conv_relu_norm(n_in: int, n_out: int) -> list[nn.Module]:
 
 
 def _resnet50(n_classes: int, is_pretrained: bool) -> nn.Module:
-    from torchvision.models import ResNet50_Weights, resnet50  # takes a second to import, and only VOC needs it
+    from torchvision.models import ResNet50_Weights, resnet50  # slow to import (a second), and only VOC needs it
 
     try:
         network: nn.Module = resnet50(weights=ResNet50_Weights.IMAGENET1K_V1 if is_pretrained else None)
@@ -247,26 +247,26 @@ def _resnet50(n_classes: int, is_pretrained: bool) -> nn.Module:
     return network
 
 
-_LAYERS: dict[str, tuple[tuple[int, int], ...]] = {  # (channels, kernel); of the last one only the kernel
+_LAYERS: dict[str, tuple[tuple[int, int], ...]] = {  # (channels, kernel); the last number of channels is a default
     "cifar10": ((64, 3), (32, 1), (64, 3), (32, 1)),
     "stl10": ((64, 3), (32, 1)),
     "voc": ((64, 3), (128, 3), (256, 3), (96, 1)),
 }
-_WIDTHS = (12, 24, 48, 96)  # each halves the sides
+_WIDTHS = (12, 24, 48, 96)  # channels; each layer halves the sides
 
 
 class AutoencoderConfig(BaseModel, frozen=True, extra="forbid"):
-    """The networks of one of three data sets."""
+    """Settings of the networks for one of three data sets."""
 
     method: Literal["autoencoder"] = "autoencoder"
     layout: Layout = "cifar10"
-    classes: int | None = Field(default=None, ge=2)  # C, of the segmentation; None: as published, 32, of voc 96
+    classes: int | None = Field(default=None, ge=2)  # C; None: as published, 32, or 96 for voc
     target: TargetConfig = TargetConfig()
 
     @property
     def stride(self) -> int:
-        """What image sides must be divisible by."""
-        return 1  # to segment; what is redrawn needs 16
+        """Number of pixels that image sides must be a multiple of."""
+        return 1  # for segmenting; redrawing needs 16
 
 
 class Autoencoder(nn.Module):
@@ -294,7 +294,7 @@ class Autoencoder(nn.Module):
     def probabilities(
         self, images: Float[torch.Tensor, "batch 3 height width"]
     ) -> Float[torch.Tensor, "batch channels height width"]:
-        """Return the softmax of the responses, of images of any size."""
+        """Return the softmax of the responses, for images of any size."""
         responses: torch.Tensor = self.segmenter(images)
         return responses.softmax(1)
 
@@ -303,14 +303,14 @@ class Autoencoder(nn.Module):
         images: Float[torch.Tensor, "batch 3 height width"],
         superpixels: Int64[torch.Tensor, "batch height width"],
     ) -> dict[str, torch.Tensor]:
-        """Return the cross-entropy with the SLIC targets and the squared error of the redrawn image, to be added."""
+        """Return two terms to add: the cross-entropy with the SLIC targets, and the redrawn image's squared error."""
         responses, redrawn = self(images)
         targets = slic_targets(responses, superpixels, self.config.target.kind)
         return {"segmentation": F.cross_entropy(responses, targets), "reconstruction": F.mse_loss(redrawn, images)}
 
 
 def _redraw(n_in: int) -> nn.Sequential:
-    """Return 4x4 convolutions of stride 2 down and their mirror image up, batch normalisation and ReLU between."""
+    """Return 4x4 convolutions of stride 2 and their transposed mirror, with batch normalisation and ReLU between."""
     layers: list[nn.Module] = []
     for n_out in _WIDTHS:
         layers += [nn.Conv2d(n_in, n_out, 4, 2, 1), nn.BatchNorm2d(n_out), nn.ReLU()]

@@ -1,4 +1,4 @@
-"""Networks trained on a data set to segment: one interface, their files, and the maps a tree is built from."""
+"""Networks trained on a data set to segment: one interface, their files, and the maps for building a tree."""
 
 import os
 from pathlib import Path
@@ -27,12 +27,12 @@ LearnedConfig = Annotated[ClassifierConfig | AutoencoderConfig | WNetConfig, Fie
 Learned = Classifier | Autoencoder | WNet
 
 _FORMAT_VERSION = "1"
-_EMBEDDING_SCALE = 5.0  # SSN features: two classes without doubt are then as far apart as 27 units of Lab
+_EMBEDDING_SCALE = 5.0  # SSN features: two certain classes are then as far apart as 27 units of Lab
 _ADAPTER: TypeAdapter[ClassifierConfig | AutoencoderConfig | WNetConfig] = TypeAdapter(LearnedConfig)
 
 
 def make_learned(config: LearnedConfig, is_pretrained: bool = True) -> Learned:
-    """Return the network that the configuration describes; is_pretrained=False downloads nothing."""
+    """Return the network that the configuration describes; with is_pretrained=False, nothing is downloaded."""
     if isinstance(config, ClassifierConfig):
         return Classifier(config, is_pretrained)
     return Autoencoder(config) if isinstance(config, AutoencoderConfig) else WNet(config)
@@ -47,14 +47,14 @@ def save_learned(path: str | os.PathLike[str], network: Learned) -> None:
 
 
 def load_learned(path: str | os.PathLike[str]) -> Learned:
-    """Return the network of a file in eval mode; FileFormatError says what does not fit."""
+    """Return the network of a file in eval mode; raise FileFormatError if the file is invalid."""
     path = Path(path)
     if not path.is_file():
         raise FileFormatError(f"{path}: no such file. Give the model.safetensors of a `supercuts refine train` run.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"{path}: not a safetensors file ({error}). Was it copied completely?") from error
     if (version := metadata.get("learned_version")) != _FORMAT_VERSION:
@@ -73,7 +73,7 @@ def load_learned(path: str | os.PathLike[str]) -> Learned:
         RuntimeError,
         TypeError,
         OverflowError,
-    ) as error:  # torch refuses what does not fit with RuntimeError
+    ) as error:  # torch raises RuntimeError for weights that do not fit
         raise FileFormatError(
             f"{path}: weights and config do not fit: {error} Train again with this version."
         ) from error
@@ -83,7 +83,7 @@ def load_learned(path: str | os.PathLike[str]) -> Learned:
 def class_probabilities(
     image: UInt8[np.ndarray, "height width 3"], network: Learned
 ) -> Float32[np.ndarray, "classes height width"]:
-    """Return the probability of each class at each pixel; an image of any size is padded for the network and cut."""
+    """Return the probability of each class at each pixel; the image is padded for the network, the result cropped."""
     height, width = image.shape[:2]
     device = next(network.parameters()).device
     pixels = rearrange(torch.from_numpy(image.astype(np.float32) / 255), "h w c -> 1 c h w").to(device)
@@ -97,7 +97,7 @@ def class_probabilities(
 def pixel_maps(
     image: UInt8[np.ndarray, "height width 3"], probabilities: Float32[np.ndarray, "classes height width"]
 ) -> PixelMaps:
-    """Return what superpixels and their graph are made from: colour, boundaries of the classes, and probabilities."""
+    """Return the maps for superpixels and their graph: colour, boundaries of the classes, and probabilities."""
     return PixelMaps(
         color=color_features(image),
         boundary=class_boundary(probabilities),
@@ -108,9 +108,9 @@ def pixel_maps(
 def class_boundary(
     probabilities: Float32[np.ndarray, "classes height width"],
 ) -> Float32[np.ndarray, "height width"]:
-    """Return how much class probabilities change across each pixel, 0..1: the total variation of its two neighbours.
+    """Return the change of class probabilities across each pixel, 0..1: the total variation between two neighbours.
 
-    The larger one of the vertical and the horizontal pair; beyond the frame a pixel is its own neighbour.
+    The larger value of the vertical and the horizontal pair counts; at the frame a pixel is its own neighbour.
 
     >>> one_class = np.array([[[1, 1, 0, 0]]], np.float32)
     >>> class_boundary(np.concatenate([one_class, 1 - one_class])).tolist()

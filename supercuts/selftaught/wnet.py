@@ -1,4 +1,4 @@
-"""W-Net: two U-Nets in series, an encoder to a soft segmentation and a decoder back to the image.
+"""W-Net: two U-Nets in series, an encoder from the image to a soft segmentation and a decoder back to the image.
 
 Xia and Kulis, "W-Net: A Deep Model for Fully Unsupervised Image Segmentation" (arXiv 1711.08506).
 """
@@ -23,8 +23,8 @@ _Window = tuple[slice, slice]
 class NcutGraph:
     """Affinities between the pixels of a batch that are closer than a radius; a pixel's affinity to itself is 1.
 
-    windows   one pair per offset of half the disc: where the first and where the second pixel of its pairs lie
-    affinity  one (B, h, w) per offset, of all its pairs
+    windows   one pair per offset of half the disc: the windows of the first and of the second pixels of its pairs
+    affinity  one (B, h, w) per offset, the affinities of its pairs
     degree    (B, 1, H, W), sum of a pixel's affinities
     """
 
@@ -61,22 +61,22 @@ def ncut_graph(
 def soft_ncut_loss(
     assignment: Float[torch.Tensor, "batch classes height width"], graph: NcutGraph
 ) -> Float[torch.Tensor, ""]:
-    """Return J = K - sum_k sum_uv p_u w_uv p_v / sum_u p_u d_u, each image's own, averaged over the batch.
+    """Return J = K - sum_k sum_uv p_u w_uv p_v / sum_u p_u d_u, computed per image and averaged over the batch.
 
-    assignment sums to 1 over the classes. 0 <= J <= K: hard classes that cut no affinity give K less the classes used.
+    assignment sums to 1 over the classes. 0 <= J <= K: hard classes that cut no affinity give K minus the classes used.
     """
     summed: torch.Tensor = _Neighbours.apply(assignment, graph)
     inside = (assignment * summed).sum((2, 3))
     total = (assignment * graph.degree).sum((2, 3))
-    # a class that softmax has rounded to nothing has no pixels: its ratio is 0 / 0
+    # a class that softmax has rounded to 0 everywhere has the ratio 0 / 0
     share = inside / total.clamp_min(torch.finfo(total.dtype).tiny)
     return (assignment.shape[1] - share.sum(1)).mean()
 
 
 class _Neighbours(torch.autograd.Function):
-    """The sum over neighbours weighted by affinity; affinities are symmetric, and so is its own gradient.
+    """Sum over neighbours weighted by affinity; affinities are symmetric, so its gradient is the same sum.
 
-    Left to autograd, each offset would keep maps of all classes for the backward pass.
+    With autograd, each offset would keep maps of all classes for the backward pass.
     """
 
     @staticmethod
@@ -101,7 +101,7 @@ def _sum_neighbours(
 
 
 def _half_disc(radius: float, height: int, width: int) -> list[tuple[int, int]]:
-    """Return one of each two opposite offsets (dy, dx) that are shorter than the radius and fit the image."""
+    """Return one of every two opposite offsets (dy, dx) that are shorter than the radius and fit the image."""
     reach = range(-int(radius), int(radius) + 1)
     return [
         (dy, dx)
@@ -119,19 +119,19 @@ def _windows(offset: tuple[int, int], height: int, width: int) -> tuple[_Window,
 
 
 class WNetConfig(BaseModel, frozen=True, extra="forbid"):
-    """The published network and loss; configs/wnet_small.yaml is one for CPUs."""
+    """Settings of the network and its loss, as published; configs/wnet_small.yaml has smaller ones for CPUs."""
 
     method: Literal["wnet"] = "wnet"
-    classes: int = Field(default=20, ge=2)  # K
+    classes: int = Field(default=20, ge=2)  # K, classes of the segmentation
     widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2)] = (64, 128, 256, 512, 1024)  # of the down path
     dropout: float = Field(default=0.65, ge=0, lt=1)
-    radius_px: float = Field(default=5.0, ge=1, le=64)  # of the soft n-cut: pairs of pixels closer than this count
+    radius_px: float = Field(default=5.0, ge=1, le=64)  # pairs of pixels closer than this count in the soft n-cut
     sigma_intensity: PositiveFloat = 10.0  # on intensities 0..255
     sigma_space_px: PositiveFloat = 4.0
 
     @property
     def stride(self) -> int:
-        """What image sides must be divisible by."""
+        """Number of pixels that image sides must be a multiple of."""
         return int(2 ** (len(self.widths) - 1))
 
 
@@ -152,20 +152,20 @@ class WNet(nn.Module):
         return logits.softmax(1)
 
     def ncut_loss(self, images: Float[torch.Tensor, "batch 3 height width"]) -> Float[torch.Tensor, ""]:
-        """Return the soft normalised cut of the encoder's segmentation; the decoder has no part in it."""
+        """Return the soft normalised cut of the encoder's segmentation; it does not depend on the decoder."""
         config = self.config
         graph = ncut_graph(images, config.radius_px, config.sigma_intensity, config.sigma_space_px)
         return soft_ncut_loss(self.probabilities(images), graph)
 
     def reconstruction_loss(self, images: Float[torch.Tensor, "batch 3 height width"]) -> Float[torch.Tensor, ""]:
-        """Return |X - decoder(encoder(X))|^2 per value; the paper sums, which ties the learning rate to the size."""
+        """Return |X - decoder(encoder(X))|^2, averaged; the paper's sum ties the learning rate to the image size."""
         return F.mse_loss(self.decoder(self.probabilities(images)), images)
 
 
 class UNet(nn.Module):
     """A U-Net: modules of two 3x3 convolutions, max pooling down, transposed convolutions up, skips by concatenation.
 
-    All modules but the first and the last are depthwise separable.
+    All modules except the first and the last are depthwise separable.
     """
 
     def __init__(self, n_in: int, n_out: int, widths: tuple[int, ...], dropout: float) -> None:
@@ -179,7 +179,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(widths[0], n_out, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (B, n_out, H, W), linear."""
+        """Return the output (B, n_out, H, W), without an activation."""
         stride = 2 ** len(self.rise)
         if x.shape[-2] % stride or x.shape[-1] % stride:
             raise InputError(
