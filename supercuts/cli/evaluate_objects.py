@@ -167,7 +167,7 @@ def _object_scorer(model: str, method: str | None, weights: str) -> "tuple[Objec
 
 @dataclass(frozen=True, slots=True)
 class _Job(Generic[_Score]):
-    """What to score and show; the first available figure of `order` ranks the worst cases, lowest first."""
+    """Method to score and figures to show; the first available figure of `order` ranks the worst cases."""
 
     task: str
     data: str

@@ -38,7 +38,7 @@ def deep_spectral(
     config: DeepSpectralConfig | None = None,
     color: Float[np.ndarray, "nodes 5"] | None = None,
 ) -> Foreground:
-    """Return the nodes where the first eigenvector is positive, in one or more components; see spectral_pairs.
+    """Return where the first eigenvector is positive, in one or more components; for `color` see spectral_pairs.
 
     >>> from supercuts.objects.node_graph import grid_graph
     >>> features = np.array([[1.0, 0], [1, 0], [1, 0.1], [0, 1]])

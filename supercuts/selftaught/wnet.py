@@ -123,7 +123,7 @@ class WNetConfig(BaseModel, frozen=True, extra="forbid"):
 
     method: Literal["wnet"] = "wnet"
     classes: int = Field(default=20, ge=2)  # K, classes of the segmentation
-    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2)] = (64, 128, 256, 512, 1024)  # of the down path
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2)] = (64, 128, 256, 512, 1024)  # down path channels
     dropout: float = Field(default=0.65, ge=0, lt=1)
     radius_px: float = Field(default=5.0, ge=1, le=64)  # pairs of pixels closer than this count in the soft n-cut
     sigma_intensity: PositiveFloat = 10.0  # on intensities 0..255

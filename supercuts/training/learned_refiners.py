@@ -139,7 +139,7 @@ class LearnedTrainConfig(BaseModel, frozen=True, extra="forbid"):
     out: Path  # folder of the run
     model: LearnedConfig = Field(discriminator="method")  # its method: wnet, classifier or autoencoder
     data: LearnedDataConfig = LearnedDataConfig()
-    epochs: PositiveFloat = 30.0  # as in the thesis
+    epochs: PositiveFloat = 30.0  # value of the thesis
     batch_size: PositiveInt = 50
     optimizer: Literal["adam", "sgd"] = "adam"  # sgd has momentum 0.9
     learning_rate: PositiveFloat = 1e-3

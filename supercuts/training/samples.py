@@ -85,7 +85,7 @@ class ProcessSampler(Sampler[int]):
 
 
 def _read_truths(sample: Sample, image: torch.Tensor) -> torch.Tensor:
-    """Return the annotators' label maps (A, H, W), int16 if their ids fit; raise if their size is not the image's."""
+    """Return the annotators' label maps (A, H, W), int16 if their ids fit; raise FileFormatError on size mismatch."""
     truths = sample.truths
     size = tuple(image.shape[-2:])
     if wrong := [truth.shape for truth in truths if truth.shape != size]:
