@@ -279,7 +279,8 @@ def check_reading(axes: str | None, stretch: str | None) -> None:
 def exit_code(error: SuperCutsError) -> int:
     """Return 2 for a wrong option or configuration, 1 for files that cannot be processed or written."""
     cause = error.__cause__
-    is_refused_by_system = isinstance(cause, OSError) and not isinstance(cause, TimeoutError)
+    # an address that does not answer (without errno) is a wrong configuration
+    is_refused_by_system = isinstance(cause, OSError) and cause.errno not in (None, errno.ETIMEDOUT)
     return USAGE if isinstance(error, InputError | ConfigError) and not is_refused_by_system else FAILED
 
 

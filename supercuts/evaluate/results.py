@@ -376,9 +376,11 @@ def _list(folder: Path, names: Sequence[str]) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise InputError(
+        message = (
             f"{folder} cannot be listed ({error.strerror}). Expected a folder with {_three(names)}: check its path."
-        ) from error
+        )
+        # the cause of a name that does not exist is the option alone
+        raise InputError(message) from (None if isinstance(error, FileNotFoundError) else error)
 
 
 def _three(names: Sequence[str], suffix: str = ".mat") -> str:

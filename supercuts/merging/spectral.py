@@ -169,10 +169,12 @@ def spectral_clusters(
 
     Examples
     --------
-    >>> import supercuts
-    >>> labels = supercuts.spectral_clusters(supercuts.load().segment("examples/photo.jpg"), 8)
-    >>> int(labels.max()) + 1
-    8
+    Four superpixels in a row, of which the tree joins the first two and the last two early:
+
+    >>> labels, parents = np.array([[0, 1, 2, 3]], np.int32), np.array([4, 4, 5, 5, 6, 6, 6], np.int32)
+    >>> altitudes = np.array([0, 0, 0, 0, 0.1, 0.1, 0.9], np.float32)
+    >>> spectral_clusters(Hierarchy(labels, parents, altitudes, np.zeros((4, 0), np.float32)), 2).tolist()
+    [[0, 0, 1, 1]]
     """
     check_choice("method", method, ("kmeans", "discretize"))
     graph = leaf_graph(hierarchy.labels, hierarchy.ucm(), hierarchy.embeddings)

@@ -142,7 +142,7 @@ def boundary_label_scores(
     """Score a list of segmentations of one image by their boundaries; default thresholds are 1, 2, ....
 
     >>> labels = np.array([[0, 0, 1, 1]])
-    >>> label_scores([labels], [np.array([[False, True, False, False]])]).f.tolist()
+    >>> boundary_label_scores([labels], [np.array([[False, True, False, False]])]).f.tolist()
     [1.0]
     """
     if len(label_maps) == 0:

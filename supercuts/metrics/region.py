@@ -158,7 +158,7 @@ def region_label_scores(
     """Score a list of segmentations of one image, with region ids from 0; default thresholds are 1, 2, ....
 
     >>> truth = np.array([[0, 0, 1, 1]])
-    >>> label_scores([truth, np.zeros((1, 4), np.int32)], [truth]).covering.tolist()
+    >>> region_label_scores([truth, np.zeros((1, 4), np.int32)], [truth]).covering.tolist()
     [1.0, 0.5]
     """
     for truth in truths:
@@ -209,7 +209,7 @@ def aggregate(scores: Sequence[RegionScores]) -> RegionSummary:
     Images with more annotators therefore weigh more in the covering. The first of equally good thresholds is reported.
 
     >>> truth = np.array([[0, 0, 1, 1]])
-    >>> summary = aggregate([label_scores([truth, np.zeros((1, 4), np.int32)], [truth])])
+    >>> summary = aggregate([region_label_scores([truth, np.zeros((1, 4), np.int32)], [truth])])
     >>> summary.covering_ods, summary.covering_threshold, summary.vi_ods
     (1.0, 1.0, 0.0)
     """

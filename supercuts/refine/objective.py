@@ -132,7 +132,7 @@ def pixel_weights(
 
     So each of the two cross-entropies is a mean; if no pixel or every pixel is marked, there is only one of them.
 
-    >>> pixel_weights(np.array([[-1, -1, -1, 7]], np.int32), LossConfig(mu=3, scribble=0.5)).tolist()
+    >>> pixel_weights(np.array([[-1, -1, -1, 7]], np.int32), ObjectiveConfig(mu=3, scribble=0.5)).tolist()
     [[1.0, 1.0, 1.0, 0.5]]
     """
     is_marked = scribbles >= 0

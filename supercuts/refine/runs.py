@@ -38,7 +38,7 @@ def prepare_run(
 ) -> Float32[np.ndarray, "new_height new_width channels"]:
     """Return the image cropped, blurred, resized (bilinear, smoothed first where it shrinks) and equalised.
 
-    >>> prepare(np.zeros((70, 65, 1), np.float32), PreprocessConfig(crop_px=(0, 5, 0, 0), multiple=32)).shape
+    >>> prepare_run(np.zeros((70, 65, 1), np.float32), PreprocessConfig(crop_px=(0, 5, 0, 0), multiple=32)).shape
     (64, 64, 1)
     """
     image = _crop(image, config)

@@ -144,7 +144,7 @@ precision: 32-true
 
 def networks() -> list[Seed]:
     from supercuts.merging.affinity import Perceptrons
-    from supercuts.networks.files import save_refiner, write_calibration
+    from supercuts.networks.files import save_network, write_calibration
     from supercuts.networks.network import Calibration
     from supercuts.networks.ssn import SSN
     from supercuts.networks.ssn_config import SSNConfig
@@ -156,7 +156,7 @@ def networks() -> list[Seed]:
     arrays = {f"figure_ground.{name}": values for name, values in learned.arrays().items()}
 
     def write(path: Path) -> None:
-        save_refiner(path, network, {"scene": 0.7, "object": 0.4}, torch.float16)
+        save_network(path, network, {"scene": 0.7, "object": 0.4}, torch.float16)
         write_calibration(path, Calibration({"scene": 0.7}, arrays, "photographs"))
 
     return [one("model.safetensors", _written("model.safetensors", write))]
