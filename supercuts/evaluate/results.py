@@ -379,8 +379,8 @@ def _list(folder: Path, names: Sequence[str]) -> list[Path]:
         message = (
             f"{folder} cannot be listed ({error.strerror}). Expected a folder with {_three(names)}: check its path."
         )
-        # the cause of a name that does not exist is the option alone
-        raise InputError(message) from (None if isinstance(error, FileNotFoundError) else error)
+        cause = None if isinstance(error, FileNotFoundError) else error  # a wrong name is a wrong option
+        raise InputError(message) from cause
 
 
 def _three(names: Sequence[str], suffix: str = ".mat") -> str:
