@@ -36,7 +36,7 @@ Out = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes; all cores unless given.", show_default=False)]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N images.")]
 
 
 class Scoring(Command):
@@ -179,7 +179,7 @@ app = typer.Typer(
 
 @app.callback()
 def evaluate() -> None:
-    """Score superpixels, hierarchies, objects or parts against what people drew."""
+    """Score superpixels, hierarchies, objects or parts against human annotations."""
 
 
 @app.command(

@@ -159,7 +159,7 @@ def objects(
     images: Images,
     out: Out,
     model: ModelName = "compact",
-    n: Annotated[int, typer.Option("-n", "--objects", min=1, metavar="N", help="At most so many.")] = 1,
+    n: Annotated[int, typer.Option("-n", "--objects", min=1, metavar="N", help="At most this many objects.")] = 1,
     method: Annotated[
         str | None,
         typer.Option(help="tree (the default), tokencut, deep_spectral, lost, deepcut or deepcut_cc."),
@@ -252,7 +252,7 @@ def parts(
         int | None, typer.Option("-k", "--parts", min=1, metavar="K", help="Parts of each object; else as it divides.")
     ] = None,
     method: Annotated[str, typer.Option(help="tree, spectral or deepcut.")] = "tree",
-    n: Annotated[int, typer.Option("-n", "--objects", min=1, metavar="N", help="At most so many objects.")] = 1,
+    n: Annotated[int, typer.Option("-n", "--objects", min=1, metavar="N", help="At most this many objects.")] = 1,
     shared: Annotated[
         bool, typer.Option("--shared", help="The same number and colour means the same part in all images.")
     ] = False,

@@ -92,7 +92,7 @@ def calibrate(
         Literal["train", "val", "train+val"], typer.Option(help="Which images: ones the network was not trained on.")
     ] = "val",
     leaves: Annotated[int, typer.Option(min=2, help="Superpixels of the hierarchies to learn from.")] = 600,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N images.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random start.")] = 0,
     gnn: Annotated[bool, typer.Option("--gnn", help="Also learn the graph neural network of --merging gnn.")] = False,
     like: Annotated[

@@ -30,7 +30,7 @@ _ID_LIMIT = 2.0**53  # from here on, floats cannot distinguish integers
 _MOST_LISTED = 50  # problems listed in one error
 _HELP = f"""Expected
   FOLDER/images/NAME.png        any of {", ".join(_IMAGES)}
-  FOLDER/labels/NAME.png        its label map, any of {", ".join(_LABELS)}; or, by several people,
+  FOLDER/labels/NAME.png        its label map, any of {", ".join(_LABELS)}; or, by several annotators,
   FOLDER/labels/NAME/*.png      one file each
 or all of it one folder deeper, in images/train, labels/train, images/val and labels/val."""
 _T = TypeVar("_T")

@@ -195,7 +195,7 @@ def check_examples(examples: Sequence[Example], config: RefineConfig) -> None:
             labels = getattr(example, name)
             if labels is not None and labels.max() >= config.n_classes:
                 raise InputError(
-                    f"{name} hold class {labels.max()}, outside 0..{config.n_classes - 1}: number them anew, or set "
+                    f"{name} hold class {labels.max()}, outside 0..{config.n_classes - 1}: renumber them, or set "
                     f"n_classes={labels.max() + 1}."
                 )
 
