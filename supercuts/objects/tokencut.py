@@ -2,7 +2,7 @@
 
 Wang et al., "TokenCut: Segmenting objects in images and videos with self-supervised transformer and normalized cut",
 PAMI 2023. On the patches of a grid, whose areas are 1, this is the published method; a superpixel counts as one patch
-per pixel, in the graph and in the mean. MaskCut: Wang et al., "Cut and learn for unsupervised object detection and
+per pixel, both in the graph and in averages. MaskCut: Wang et al., "Cut and learn for unsupervised object detection and
 instance segmentation", CVPR 2023.
 """
 
