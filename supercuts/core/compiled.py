@@ -95,6 +95,8 @@ def _cache_class() -> type:
                 with suppress(Exception):  # a damaged file is ignored: the code is compiled and replaces it
                     data = (folder / name).read_bytes()
                     if data[:_DIGEST] == hashlib.sha256(identity + data[_DIGEST:]).digest():
+                        # the digest detects damage, not forgery. As with .pyc files and numba's own cache, whoever can
+                        # write to these folders can run code here: the file holds machine code in any case
                         return compiler.CompileResult._rebuild(target_context, *pickle.loads(data[_DIGEST:]))
             return None
 

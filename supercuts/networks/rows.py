@@ -24,7 +24,7 @@ from supercuts.networks.ssn_config import SSNConfig
 _BLOCK_PIXELS = 1 << 19  # approximate pixels in a block of rows, so that its maps stay in the cache
 
 # least output rows of a window, and the width from which one row suffices: for fewer values oneDNN may choose a kernel
-# that sums in another order, while long rows that wait cost much memory
+# with another order of summation, while long rows that wait cost much memory
 _LEAST_ROWS, _LONG_ROW = 4, 512
 
 Rows = torch.Tensor | None  # (1, C, rows, W), None for no rows
