@@ -179,6 +179,21 @@ def test_what_is_drawn_is_the_cut(page, h):
     assert len({word for word, _ in pairs}) == 9
 
 
+def test_a_frame_leaves_a_number_that_is_typed_alone(page, h):
+    """Moving over the image draws frames; each used to write the present count over what was typed."""
+    page.focus("#regions")
+    for box, typed in (("#regions", "9"), ("#altitude", "0.25")):
+        page.fill(box, typed)
+        page.mouse.move(*place(page, 40, 50 if box == "#regions" else 80))
+        settle(page)
+        assert page.input_value(box) == typed
+        page.press(box, "Enter")
+        expected = h.cut(regions=9) if box == "#regions" else h.cut(altitude=0.25)
+        np.testing.assert_array_equal(labels_of(page, h), expected)
+    settle(page)
+    assert page.input_value("#regions") == str(h.cut(altitude=0.25).max() + 1)
+
+
 def test_colours_survive_a_finer_cut(page, h):
     page.evaluate("supercuts.cutAt({ nRegions: 5 })")
     lenders = "Array.from(supercuts.cut.nodes, (node) => supercuts.colors.leafOf[node])"

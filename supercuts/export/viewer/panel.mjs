@@ -141,8 +141,12 @@ function updateCut(viewer) {
   const text = `${count} ${count === 1 ? "region" : "regions"}`;
   setText("count", text);
   slider.setAttribute("aria-valuetext", text);
-  if (document.activeElement !== element("regions") || !viewer.how.isSlider) element("regions").value = count;
-  element("altitude").value = Number(viewer.altitude.toFixed(6));
+  if (element("regions").shownCut !== viewer.cut) {
+    // for a new cut only: a frame that is drawn while somebody types leaves the number alone
+    element("regions").shownCut = viewer.cut;
+    element("regions").value = count;
+    element("altitude").value = Number(viewer.altitude.toFixed(6));
+  }
   for (const button of document.querySelectorAll("[data-level]")) {
     button.setAttribute("aria-pressed", viewer.how.level === button.dataset.level);
   }
