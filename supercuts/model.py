@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.core.files import printable
-from supercuts.core.progress import Progress
+from supercuts.core.threads import Progress
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.georeference import Georeference
 from supercuts.images.raster import ReadOptions

@@ -11,6 +11,7 @@ import typer
 from supercuts.cli.batch import batch
 from supercuts.cli.common import Command, working
 from supercuts.cli.cut import cut, export, view
+from supercuts.cli.doctor import doctor
 from supercuts.cli.evaluate import Scoring
 from supercuts.cli.evaluate import app as evaluate
 from supercuts.cli.evaluate_objects import objects as evaluate_objects
@@ -38,7 +39,7 @@ def warmup() -> None:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # keep Python's own traceback of unexpected exceptions, for bug reports
     epilog="Example: supercuts segment photo.jpg -o out && supercuts cut out/photo.npz --regions 12 -o labels.png",
@@ -61,6 +62,7 @@ app.command(
 app.command(cls=Command, epilog="Example: supercuts calibrate runs/first/model.safetensors --split val")(calibrate)
 app.command(cls=Command, epilog="Example: supercuts onnx compact -o compact.onnx")(onnx)
 app.command(cls=Command, epilog="Example: supercuts warmup")(warmup)
+app.command(cls=Command, epilog="Example: supercuts doctor --json > doctor.json")(doctor)
 add_old_names(app)
 evaluate.command(
     "objects",

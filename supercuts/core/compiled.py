@@ -91,7 +91,7 @@ def _cache_class() -> type:
             """Return the stored code for a signature, or None if it must be compiled."""
             target_context.refresh()
             name, identity = _identify(self.function, sig, target_context.codegen())
-            for folder in _folders(self.function)[0] if identity else ():
+            for folder in cache_folders(self.function.__code__.co_filename)[0] if identity else ():
                 with suppress(Exception):  # a damaged file is ignored: the code is compiled and replaces it
                     data = (folder / name).read_bytes()
                     if data[:_DIGEST] == hashlib.sha256(identity + data[_DIGEST:]).digest():
@@ -106,7 +106,7 @@ def _cache_class() -> type:
             if not identity or result.lifted or result.library.has_dynamic_globals:
                 return
             payload = serialize.dumps(result._reduce())
-            for folder in _folders(self.function)[1]:
+            for folder in cache_folders(self.function.__code__.co_filename)[1]:
                 with suppress(OSError), atomic_path(folder / name) as path:
                     path.write_bytes(hashlib.sha256(identity + payload).digest() + payload)
                     return
@@ -129,12 +129,12 @@ def _identify(function: FunctionType, sig: Any, codegen: Any) -> tuple[str, byte
     return re.sub("[<>]", "", name), repr((numba.__version__, target, sources)).encode()
 
 
-def _folders(function: FunctionType) -> tuple[list[Path], list[Path]]:
-    """Return the folders to read code from, and the folders to try to write it to, in order."""
+def cache_folders(file: str) -> tuple[list[Path], list[Path]]:
+    """Return the folders to read the code of a module's kernels from, and the folders to try to write it to."""
     from numba.core import caching
 
     kinds: Any = (caching.UserProvidedCacheLocator, caching.InTreeCacheLocator, caching.UserWideCacheLocator)
-    given, package, user = (Path(kind(function, function.__code__.co_filename).get_cache_path()) for kind in kinds)
+    given, package, user = (Path(kind(cache_folders, file).get_cache_path()) for kind in kinds)
     if (name := _config.CACHE_DIR) and not name.startswith("~") and _takes_files(given):
         # the given folder replaces a writable package folder and supplements a read-only one
         return [given] if os.access(package, os.W_OK) else [package, given], [given]

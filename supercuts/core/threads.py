@@ -1,4 +1,4 @@
-"""Run compiled loops in several threads."""
+"""Run compiled loops in several threads, and report the progress of long work."""
 
 import ctypes
 import functools
@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 Part = TypeVar("Part")
+Progress = Callable[[int, int], None]  # progress(done, total), in steps
 
 
 def thread_count() -> int:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, Positiv
 from torch import nn
 
 from supercuts.core.errors import InputError
-from supercuts.core.progress import Progress
+from supercuts.core.threads import Progress
 from supercuts.objects.node_graph import Foreground, NodeGraph, check_features, foreground
 
 _TINY = 1e-12

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int32
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
-from supercuts.core.progress import Progress
+from supercuts.core.threads import Progress
 from supercuts.hierarchy.cuts import paint
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.affinity import Perceptrons

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float64, Int32, Int64
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
-from supercuts.core.progress import Progress
+from supercuts.core.threads import Progress
 from supercuts.hierarchy.cuts import altitude_of_level, cut_by_altitude, cut_by_count, paint
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import color_features

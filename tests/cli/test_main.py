@@ -1,4 +1,5 @@
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ COMMANDS = (
     "calibrate",
     "onnx",
     "warmup",
+    "doctor",
     "evaluate",
 )
 OF_GROUPS = (
@@ -57,6 +59,24 @@ def test_every_command_shows_an_example(run, command):
 
 def test_version(run):
     assert run("--version").stdout == f"supercuts {package_version()}\n"
+
+
+@pytest.mark.parametrize("command", ["", "segment", "refine fit", "evaluate objects"])
+def test_h_is_short_for_help(run, command):
+    assert run(*command.split(), "-h").stdout == run(*command.split(), "--help").stdout != ""
+
+
+def test_completion_can_be_installed(run):
+    assert "--install-completion" in run("--help").stdout
+    done = subprocess.run(
+        [sys.executable, "-c", "from supercuts.cli.main import app; app(prog_name='supercuts')"],
+        cwd=ROOT,
+        env={**os.environ, "_SUPERCUTS_COMPLETE": "complete_bash", "COMP_WORDS": "supercuts doc", "COMP_CWORD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["doctor"], done.stderr
 
 
 def test_unknown_command_is_a_usage_error(run):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from supercuts.core import threads
-from supercuts.core.threads import close_threads, in_threads, in_waves, thread_count
+from supercuts.core.threads import Progress, close_threads, in_threads, in_waves, thread_count
 
 
 def test_the_environment_says_how_many(monkeypatch):
@@ -266,3 +266,14 @@ def test_freed_memory_is_given_back():
 def test_other_systems_give_nothing_back(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     threads.give_freed_memory_back()
+
+
+def test_progress_is_called_with_the_steps_done_and_all_steps():
+    calls = []
+
+    def work(progress: Progress) -> None:
+        for step in range(3):
+            progress(step + 1, 3)
+
+    work(lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 3), (2, 3), (3, 3)]
