@@ -206,8 +206,6 @@ def test_refuses_what_cannot_be(photo, compact):
         compact.segment(image, mask=np.ones((3, 3), bool))
     with pytest.raises(InputError, match="expected 3 different numbers from 1 to 5"):
         compact.segment(np.zeros((8, 8, 5), np.uint8), bands=(1, 2, 6))
-    with pytest.raises(InputError, match="views of other scales"):
-        supercuts.load("compact", views="flip").segment(image, tile=64)
     with pytest.raises(InputError, match="the images of a list one by one"):
         compact.segment([image], mask=mask)
     merging = PIXEL_CONFIG.merging.model_copy(update={"method": "gnn"})
@@ -246,10 +244,6 @@ def test_all_ways_to_segment_go_together(photo, compact, monkeypatch, one, other
     if "bands" in options:
         image = np.concatenate([image, image[..., :2]], axis=2)
     model = supercuts.load("compact", views=options.pop("views")) if "views" in options else compact
-    if {one, other} == {"tile", "views"}:
-        with pytest.raises(InputError, match="only one view works in tiles"):
-            model.segment(image, 40, **options)
-        return
     h = model.segment(image, 40, **options)
     np.testing.assert_array_equal(h.labels >= 0, options.get("mask", np.ones((48, 64), bool)))
     assert h.n_leaves == 40 or "refiner" in options

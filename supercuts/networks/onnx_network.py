@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Shaped
-from PIL import Image
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
@@ -20,6 +19,7 @@ from supercuts.core.checks import check_installed
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.images.convert import to_unit
 from supercuts.networks.network import LEARNED, Maps, Sized, Tile, ViewsConfig, Window, parse_config, parse_levels
+from supercuts.networks.predict import TILE, interpolated, predict_tiles, resized
 from supercuts.networks.ssn_config import SSNConfig
 
 PREFIX = "network."  # prefix of the names of weights in a graph
@@ -75,8 +75,6 @@ class OnnxNetwork:
 
     def rows(self, pixels: Shaped[np.ndarray, "height width bands"]) -> Iterator[tuple[Tile, Maps]]:
         """Yield square tiles with their maps, row by row, because ONNX Runtime keeps no rows between calls."""
-        from supercuts.networks.predict import TILE, predict_tiles
-
         return predict_tiles(pixels, self, TILE)
 
     def window(self) -> Window:
@@ -100,13 +98,13 @@ class OnnxNetwork:
         height, width = pixels.shape[1:]
         view = pixels
         if scale != 1:
-            view = _resized(pixels, max(round(scale * height), 1), max(round(scale * width), 1))
+            view = resized(pixels, max(round(scale * height), 1), max(round(scale * width), 1))
         view = np.ascontiguousarray(view[..., ::-1]) if flip else view
         maps = []
         for i, values in enumerate(self._run(view[None])):
             stride = 1 if i < 2 else self.stride
             seen = values[0, ..., ::-1] if flip else values[0]
-            maps.append(_interpolated(seen, -(-height // stride), -(-width // stride)))
+            maps.append(interpolated(seen, -(-height // stride), -(-width // stride)))
         return maps
 
 
@@ -192,27 +190,3 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
     while message[at] & 0x80:
         value, shift, at = value | (message[at] & 0x7F) << shift, shift + 7, at + 1
     return value | message[at] << shift, at + 1
-
-
-def _resized(
-    maps: Float32[np.ndarray, "channels height width"], height: int, width: int
-) -> Float32[np.ndarray, "channels {height} {width}"]:
-    """Return maps resized to (height, width), without aliasing."""
-    images = [Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR) for one in maps]
-    return np.stack([np.asarray(one) for one in images])
-
-
-def _interpolated(
-    maps: Float32[np.ndarray, "channels rows columns"], height: int, width: int
-) -> Float32[np.ndarray, "channels {height} {width}"]:
-    """Return maps resized to (height, width), interpolated bilinearly between pixel centres."""
-    for axis, length in ((1, height), (2, width)):
-        old = maps.shape[axis]
-        if old == length:
-            continue
-        place = ((np.arange(length) + 0.5) * (old / length) - 0.5).clip(0, old - 1)
-        before = place.astype(np.intp)
-        share = (place - before).astype(np.float32).reshape((-1, 1) if axis == 1 else (-1,))
-        after = np.minimum(before + 1, old - 1)
-        maps = maps.take(before, axis) * (1 - share) + maps.take(after, axis) * share
-    return np.ascontiguousarray(maps)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
+from PIL import Image
 
 from supercuts.core.arrays import channels_last
 from supercuts.core.checks import check_in_range, check_whole
@@ -86,33 +87,31 @@ TILE = 1024  # default side of a tile, in pixels
 _ROWS_STORED = 16  # rows of embeddings that are stored at once
 
 
-def choose_tile(tile: int | None, shape: tuple[int, int], network: Network | None, views: ViewsConfig) -> Way:
+def choose_tile(tile: int | None, shape: tuple[int, int], network: Network | None) -> Way:
     """Return how the network runs over the image: in tiles, in rows or at once.
 
     `tile` is the requested side of a tile, or 0 for the whole image at once. If None, large images are processed in
-    rows, provided that the network and the views permit it.
+    rows, provided that the network permits it.
     """
     if tile is None:
-        return "rows" if is_large(shape) and _why_not_in_tiles(network, views) is None else None
+        return "rows" if is_large(shape) and _why_not_in_tiles(network) is None else None
     check_whole("tile", tile, remedy="Give the side of a tile in pixels, or 0 for the whole image at once.")
     check_in_range("tile", tile, 0, np.inf, remedy="Give the side of a tile in pixels, or 0 for the whole image.")
     if tile == 0:
         return None
-    reason = _why_not_in_tiles(network, views)
+    reason = _why_not_in_tiles(network)
     if reason is not None:
         raise InputError(f"tile={tile}: {reason}. Leave out tile, or give tile=0 for the whole image.")
     return tile
 
 
-def _why_not_in_tiles(network: Network | None, views: ViewsConfig) -> str | None:
+def _why_not_in_tiles(network: Network | None) -> str | None:
     if network is None:
         return None
     try:
         network.window()
     except InputError as reason:
         return str(reason)
-    if views != ViewsConfig():
-        return "views of other scales, or mirrored, resize the whole image: only one view works in tiles"
     return None
 
 
@@ -164,7 +163,7 @@ def predict_stored(
     The network runs on `pixels`. Three bands of bytes are RGB and are compared as Lab.
 
     bands             further bands to compare as colour
-    tile              how the network runs over the image (see choose_tile); `views` apply to the whole image at once
+    tile              how the network runs over each view of the image (see choose_tile)
     embedding_stride  1, 2 or 4: pixels per side that share a stored embedding; large images may use more
 
     Values of invalid pixels are ignored: the network receives the mean of the valid ones in their place.
@@ -180,41 +179,68 @@ def predict_stored(
             maps, boundary=boundary, embeddings=embeddings, strength=strength, regions=regions,
             region_stride=network.stride,
         )  # fmt: skip
-    return _stored(maps, network, _seen(shown, network, tile, views), embedding_stride)
-
-
-def _stored(maps: PixelMaps, network: Network, seen: Iterator[tuple[Tile, Maps]], embedding_stride: int) -> PixelMaps:
-    (height, width), region_stride = maps.shape, network.stride
-    stride, embedding_type, dtype = precision(maps.shape)
-    stride = max(stride, embedding_stride)
-    boundary = np.empty((height, width), dtype)
-    coarse = (-(-height // stride), -(-width // stride))
-    embeddings = np.empty((*coarse, network.config.embedding_channels), embedding_type)
-    coarse = (-(-height // region_stride), -(-width // region_stride))
-    n_regions = network.config.region_channels
-    strength = np.empty(coarse, dtype) if n_regions else None
-    regions = np.empty((n_regions, *coarse), dtype) if n_regions else None
-    for one, of_tile in seen:
-        boundary[one.top : one.bottom, one.left : one.right] = of_tile[0]
-        _store(of_tile[1], stride, embeddings[_coarse(one, stride)])
-        if strength is not None and regions is not None:
-            at = _coarse(one, region_stride)
-            strength[at], regions[:, *at] = of_tile[2], of_tile[3]
+    stride = max(precision(maps.shape)[0], embedding_stride)
+    boundary, embeddings, *of_regions = _stored(maps.shape, network, shown, tile, views, stride)
+    strength, regions = (of_regions[0][0], of_regions[1]) if of_regions else (None, None)
     if stride > 1:
         give_freed_memory_back()
     return replace(
-        maps, boundary=boundary, embeddings=embeddings.transpose(2, 0, 1), embedding_stride=stride,
-        strength=strength, regions=regions, region_stride=region_stride,
+        maps, boundary=boundary[0], embeddings=embeddings, embedding_stride=stride,
+        strength=strength, regions=regions, region_stride=network.stride,
     )  # fmt: skip
 
 
-def _seen(pixels: np.ndarray, network: Network, tile: Way, views: ViewsConfig) -> Iterator[tuple[Tile, Maps]]:
+def _stored(
+    shape: tuple[int, int], network: Network, pixels: np.ndarray, tile: Way, views: ViewsConfig, stride: int
+) -> list[np.ndarray]:
+    """Return the maps (n, h, w) of an image, at the precision of images of this shape, averaged over the views."""
     if tile is None:
-        yield Tile(0, pixels.shape[0], 0, pixels.shape[1]), network.maps([pixels], views)[0]
-    elif isinstance(tile, int):
-        yield from predict_tiles(pixels, network, tile)
-    else:
-        yield from network.rows(pixels)
+        seen = Tile(0, shape[0], 0, shape[1]), network.maps([pixels], views)[0]
+        return _collected(_nothing(shape, shape, network, stride), iter([seen]), network, stride)
+    if views == ViewsConfig():
+        return _collected(_nothing(shape, shape, network, stride), _seen(pixels, network, tile), network, stride)
+    means, each = _nothing(shape, shape, network, stride), list(views.each())
+    for scale, flip in each:  # one after another, so that memory holds the maps of one view beside the means
+        view = pixels
+        if scale != 1:
+            height, width = (max(round(scale * side), 1) for side in shape)
+            view = resized(to_unit(pixels).transpose(2, 0, 1), height, width).transpose(1, 2, 0)
+        view = np.ascontiguousarray(view[:, ::-1] if flip else view)
+        empty = _nothing(view.shape[:2], shape, network, stride)
+        for mean, values in zip(means, _collected(empty, _seen(view, network, tile), network, stride), strict=True):
+            values = values[..., ::-1] if flip else values
+            for top in range(0, mean.shape[1], _ROWS_STORED):
+                rows = interpolated(values, *mean.shape[1:], slice(top, top + _ROWS_STORED))
+                mean[:, top : top + _ROWS_STORED] += rows / np.float32(len(each))
+    return means
+
+
+def _nothing(shape: tuple[int, int], image: tuple[int, int], network: Network, stride: int) -> list[np.ndarray]:
+    """Return zeros for the maps (n, h, w) of a view of this shape, in the types and strides of the image's maps."""
+    _, of_embeddings, dtype = precision(image)
+    (height, width), region_stride, config = shape, network.stride, network.config
+    embeddings = np.zeros((-(-height // stride), -(-width // stride), config.embedding_channels), of_embeddings)
+    maps = [np.zeros((1, height, width), dtype), embeddings.transpose(2, 0, 1)]
+    if config.region_channels:
+        coarse = (-(-height // region_stride), -(-width // region_stride))
+        maps += [np.zeros((n, *coarse), dtype) for n in (1, config.region_channels)]
+    return maps
+
+
+def _collected(
+    maps: list[np.ndarray], seen: Iterator[tuple[Tile, Maps]], network: Network, stride: int
+) -> list[np.ndarray]:
+    """Return the maps (n, h, w), filled with those of the tiles."""
+    for one, of_tile in seen:
+        maps[0][0, one.top : one.bottom, one.left : one.right] = of_tile[0]
+        _store(of_tile[1], stride, maps[1].transpose(1, 2, 0)[_coarse(one, stride)])
+        for values, found in zip(maps[2:], of_tile[2:], strict=True):
+            values[:, *_coarse(one, network.stride)] = found
+    return maps
+
+
+def _seen(pixels: np.ndarray, network: Network, tile: int | Literal["rows"]) -> Iterator[tuple[Tile, Maps]]:
+    return predict_tiles(pixels, network, tile) if isinstance(tile, int) else network.rows(pixels)
 
 
 def filled(
@@ -242,3 +268,30 @@ def _store(values: np.ndarray, stride: int, out: np.ndarray) -> None:
         for _ in range(stride.bit_length() - 1):
             rows = halved_pixels(rows)
         out[top : top + _ROWS_STORED] = rows if out.dtype == np.float32 else as_half(rows)
+
+
+def resized(
+    maps: Float32[np.ndarray, "channels height width"], height: int, width: int
+) -> Float32[np.ndarray, "channels {height} {width}"]:
+    """Return maps resized to (height, width), without aliasing."""
+    bands = [Image.fromarray(np.ascontiguousarray(band)) for band in maps]
+    images = [band.resize((width, height), Image.Resampling.BILINEAR) for band in bands]
+    return np.stack([np.asarray(one) for one in images])
+
+
+def interpolated(
+    maps: Shaped[np.ndarray, "channels _ _"], height: int, width: int, wanted: slice = slice(None)
+) -> Float32[np.ndarray, "channels rows {width}"]:
+    """Return the wanted rows of maps resized to (height, width), interpolated bilinearly between pixel centres."""
+    rows = np.arange(height)[wanted]
+    for axis, length, pixels in ((1, height, rows), (2, width, np.arange(width))):
+        old = maps.shape[axis]
+        if old == length:
+            maps = maps[:, wanted] if axis == 1 else maps
+            continue
+        place = ((pixels + 0.5) * (old / length) - 0.5).clip(0, old - 1)
+        before = place.astype(np.intp)
+        share = (place - before).astype(np.float32).reshape((-1, 1) if axis == 1 else (-1,))
+        after = np.minimum(before + 1, old - 1)
+        maps = maps.take(before, axis) * (1 - share) + maps.take(after, axis) * share
+    return np.ascontiguousarray(maps, np.float32)

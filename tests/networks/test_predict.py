@@ -176,24 +176,34 @@ def test_tiles_cover_every_pixel_once():
 
 
 def test_large_images_are_seen_row_by_row_unless_asked_otherwise(network, onnx):
-    one = ViewsConfig()
-    assert choose_tile(None, (1000, 1000), network, one) is None
-    assert choose_tile(None, (3000, 3000), network, one) == "rows"
-    assert choose_tile(None, (3000, 3000), onnx, one) == "rows"
-    assert choose_tile(None, (3000, 3000), None, one) == "rows"
-    assert choose_tile(None, (3000, 3000), network, VIEWS["many"]) is None
-    assert choose_tile(0, (3000, 3000), network, one) is None
-    assert choose_tile(64, (10, 10), network, one) == 64
+    assert choose_tile(None, (1000, 1000), network) is None
+    assert choose_tile(None, (3000, 3000), network) == "rows"
+    assert choose_tile(None, (3000, 3000), onnx) == "rows"
+    assert choose_tile(None, (3000, 3000), None) == "rows"
+    assert choose_tile(0, (3000, 3000), network) is None
+    assert choose_tile(64, (10, 10), network) == 64
 
 
 def test_refuses_what_sees_the_whole_image(network):
-    with pytest.raises(InputError, match="only one view works in tiles"):
-        choose_tile(64, (10, 10), network, VIEWS["flip"])
     transformer = SSN(SSNConfig(backbone="dino_vits16", head_channels=(4,))).eval()
     with pytest.raises(InputError, match="dino_vits16 works on the whole image alone"):
-        choose_tile(64, (10, 10), transformer, ViewsConfig())
+        choose_tile(64, (10, 10), transformer)
     with pytest.raises(InputError, match="tile=-1"):
-        choose_tile(-1, (10, 10), network, ViewsConfig())
+        choose_tile(-1, (10, 10), network)
+
+
+@pytest.mark.parametrize("views", ["flip", "many"])
+def test_views_in_rows_and_tiles_give_the_maps_of_the_whole_image(network, onnx, views):
+    image = picture(81, 67)
+    for seeing in (network, onnx):
+        of_way = [predict_stored(image, image[..., :0], seeing, way, VIEWS[views]) for way in (None, 32, "rows")]
+        for name in ("boundary", "embeddings", "strength", "regions"):
+            whole, *others = (getattr(maps, name) for maps in of_way)
+            for found in others:
+                assert (found.shape, found.dtype) == (whole.shape, np.float32)
+                # bfloat16 rounds what is resized in another order
+                np.testing.assert_allclose(found, whole, atol=0.02 * max(1, float(np.abs(whole).max())))
+                assert np.abs(found - whole).mean() < 2e-3 * max(1, float(np.abs(whole).max()))
 
 
 @pytest.mark.parametrize("stride", [2, 4])
