@@ -21,8 +21,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, track
 
-from supercuts.core.files import atomic_path
-from supercuts.core.version import package_version
+from supercuts.core.files import atomic_path, package_version
 from supercuts.evaluate.parallel import Store, begin_worker
 from supercuts.evaluate.scorers import Method, MethodResult, score_methods
 

@@ -65,7 +65,7 @@ _HOME = {
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        return importlib.import_module("supercuts.core.version").package_version()
+        return importlib.import_module("supercuts.core.files").package_version()
     if name not in _HOME:
         raise AttributeError(f"supercuts has no {name!r}; public names: {', '.join(__all__)}")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from supercuts.batch.sources import Result
 from supercuts.core.errors import InputError
-from supercuts.core.version import package_version
+from supercuts.core.files import package_version
 
 JOURNAL_VERSION = 1
 

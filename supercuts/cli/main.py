@@ -79,7 +79,7 @@ app.add_typer(evaluate, name="evaluate")
 
 def _print_version(is_asked: bool) -> bool:
     if is_asked:
-        from supercuts.core.version import package_version
+        from supercuts.core.files import package_version
 
         typer.echo(f"supercuts {package_version()}")
         raise typer.Exit

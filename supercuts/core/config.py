@@ -13,8 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from supercuts.core.errors import ConfigError
-from supercuts.core.files import atomic_path
-from supercuts.core.version import package_version
+from supercuts.core.files import atomic_path, package_version
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

@@ -1,4 +1,7 @@
-"""Write files and folders atomically: readers get the old or the complete new one. Check zip archives."""
+"""Write files and folders atomically: readers get the old or the complete new one. Check zip archives.
+
+The version of the package, which files record, is here too.
+"""
 
 import errno
 import json
@@ -10,6 +13,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +184,11 @@ def check_members(archive: zipfile.ZipFile, max_bytes: int = MAX_BYTES) -> None:
     total = sum(member.file_size for member in members)
     if total > max_bytes:
         raise ValueError(f"it claims {total} bytes unpacked, above the limit max_bytes={max_bytes}")
+
+
+def package_version() -> str:
+    """Return the installed version, or `0+unknown` for a checkout that was never installed."""
+    try:
+        return version("supercuts")
+    except PackageNotFoundError:
+        return "0+unknown"

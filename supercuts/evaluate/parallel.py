@@ -20,9 +20,8 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 
 from supercuts.core.errors import InputError, SuperCutsError
-from supercuts.core.files import atomic_path
+from supercuts.core.files import atomic_path, package_version
 from supercuts.core.threads import keep_freed_memory
-from supercuts.core.version import package_version
 from supercuts.datasets.sample import AnySample, Sample
 from supercuts.images.io import read_image
 from supercuts.metrics.superpixel import check_label_map

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from supercuts.core import files
-from supercuts.core.version import package_version
+from supercuts.core.files import package_version
 from supercuts.evaluate.hierarchies import HierarchyScores, HierarchyTable, summarise
 from supercuts.evaluate.parallel import bootstrap_95
 from supercuts.evaluate.plot import PrecisionRecallCurve, PrecisionRecallPoint, draw_precision_recall

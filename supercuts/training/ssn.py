@@ -24,9 +24,8 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from supercuts.core.config import save_resolved
 from supercuts.core.errors import InputError
-from supercuts.core.files import atomic_path, remove_leftovers
+from supercuts.core.files import atomic_path, package_version, remove_leftovers
 from supercuts.core.private_torch import fastest
-from supercuts.core.version import package_version
 from supercuts.networks.files import load_network, make_ssn, save_network
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.networks.torch_network import TorchNetwork

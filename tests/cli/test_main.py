@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from supercuts.batch.outputs import suffixes
-from supercuts.core.version import package_version
+from supercuts.core.files import package_version
 from supercuts.export.export_formats import FORMATS
 from supercuts.refine.runs import SUFFIXES
 from supercuts.selftaught.learned import make_learned, save_learned

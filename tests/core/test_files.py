@@ -1,10 +1,15 @@
 import io
 import json
 import struct
+import tomllib
 import zipfile
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 
+import supercuts
+from supercuts.core import files
 from supercuts.core.errors import InputError
 from supercuts.core.files import (
     atomic_folder,
@@ -193,3 +198,18 @@ def test_more_than_the_limit_is_refused():
     check(content, max_bytes=1200)
     with pytest.raises(ValueError, match="claims 1200 bytes unpacked, above the limit max_bytes=1199"):
         check(content, max_bytes=1199)
+
+
+def test_version_is_the_one_in_pyproject_or_says_that_nothing_is_installed():
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
+    declared = tomllib.loads(pyproject.read_text())["project"]["version"]
+    assert files.package_version() in {declared, "0+unknown"}
+    assert supercuts.__version__ == files.package_version()
+
+
+def test_checkout_without_installation_has_a_version(monkeypatch):
+    def refuse(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(files, "version", refuse)
+    assert files.package_version() == "0+unknown"
