@@ -5,10 +5,15 @@ Out  mean IoU after 1, 2, ... clicks and the median number of clicks to an IoU o
 Not  no training; --fit prints the logistic regressions that the weights in hierarchy/selection.py come from
 
     python benchmarks/clicks.py --workers 2
+    python benchmarks/clicks.py --predictor > docs/results/predictor.md
 
 A click lies at the centre (the pixel farthest from its border) of the largest connected error region: on the object
 where it was missed, beside it where too much was taken. Images that never reach 0.85 count as one click more than the
 most. The weights in hierarchy/selection.py were fitted and chosen on the first 206 images: both parts are printed.
+
+--predictor measures SuperCutsPredictor and SuperCutsMaskGenerator instead, on 30 of the other images: the best of the
+three masks for one click in the centre of the object, the single mask after two clicks, and the share of masks that the
+default thresholds of Segment Anything keep.
 """
 
 import argparse
@@ -25,6 +30,8 @@ from sklearn.linear_model import LogisticRegression
 
 import supercuts
 from supercuts.datasets.sample import data_root
+from supercuts.export.sam import SuperCutsMaskGenerator
+from supercuts.export.sam_predictor import SuperCutsPredictor
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.selection import click_features
 from supercuts.hierarchy.tree import Hierarchy
@@ -32,6 +39,8 @@ from supercuts.model import Model
 
 ENOUGH = 0.85
 PURE = 0.05  # a node with less of the other kind is not mixed
+N_PROMPTED = 30  # images of --predictor, evenly spaced among the others
+SAM_FILTERS = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95}  # defaults of Segment Anything
 N_FITTED = 206  # images, the first by name, that the weights of hierarchy/selection.py were chosen on
 
 
@@ -65,6 +74,11 @@ def main() -> None:
         Task(path, root / "ground_truth_mask" / f"{path.stem}.png", arguments.model, arguments.leaves, arguments.clicks)
         for path in images
     ]
+    if arguments.predictor:
+        others = tasks[N_FITTED:] or tasks
+        chosen = [others[i] for i in np.linspace(0, len(others) - 1, min(N_PROMPTED, len(others))).round().astype(int)]
+        report_prompts(chosen, parallel_map(prompt, chosen, arguments.workers, "ECSSD"))
+        return
     if arguments.fit:
         fit(parallel_map(describe, tasks[:N_FITTED], arguments.workers, "ECSSD"))
         return
@@ -92,6 +106,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clicks", type=positive_int, default=10, help="most clicks on an image")
     parser.add_argument("--limit", type=positive_int, help="only the first images")
     parser.add_argument("--fit", action="store_true", help="fit the weights of nodes instead of clicking")
+    parser.add_argument("--predictor", action="store_true", help="measure the predictor and the mask generator")
     parser.add_argument("--workers", type=positive_int, default=1)
     return parser.parse_args()
 
@@ -136,6 +151,70 @@ def fit(described: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
         print(name, np.round([found.intercept_[0], *found.coef_[0]], 3), f"{rows.sum()} nodes")
 
 
+class Segmented:
+    """A model whose image is segmented already."""
+
+    def __init__(self, h: Hierarchy) -> None:
+        self.h = h
+
+    def segment(self, image: object) -> Hierarchy:
+        """Return the hierarchy."""
+        return self.h
+
+
+def prompt(task: Task) -> list[float]:
+    """Return the figures of one image that report_prompts prints: four IoUs and two numbers of masks."""
+    h, truth = load_task(task)
+    model = Segmented(h)
+    predictor = SuperCutsPredictor(model)
+    predictor.set_image(h.image)
+    clicks = [next_click(truth, np.zeros_like(truth))]
+    masks, scores = predict(predictor, clicks, multimask=True)
+    three = [iou_of(mask, truth) for mask in masks]
+    single = []
+    for _ in range(2):
+        masks, _ = predict(predictor, clicks, multimask=False)
+        single.append(iou_of(masks[0], truth))
+        if (masks[0] != truth).any():
+            clicks.append(next_click(truth, masks[0]))
+    n_masks, n_kept = (len(SuperCutsMaskGenerator(model, **how).generate(h.image)) for how in ({}, SAM_FILTERS))
+    return [max(three), three[int(scores.argmax())], *single, n_masks, n_kept]
+
+
+def predict(
+    predictor: SuperCutsPredictor, clicks: list[tuple[int, tuple[int, int]]], multimask: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the masks and the scores for clicks as next_click returns them."""
+    coords = np.array([point[::-1] for _, point in clicks])
+    labels = np.array([int(label == 1) for label, _ in clicks])
+    masks, scores, _ = predictor.predict(coords, labels, multimask_output=multimask)
+    return masks, scores
+
+
+def iou_of(selected: np.ndarray, truth: np.ndarray) -> float:
+    """Return the intersection over union of two masks."""
+    return float((selected & truth).sum() / (selected | truth).sum())
+
+
+def report_prompts(tasks: list[Task], rows: list[list[float]]) -> None:
+    """Print the means and medians over images."""
+    data = f"ECSSD, {len(tasks)} images not used to fit, {tasks[0].n_leaves} superpixels"
+    print("# Results: SuperCutsPredictor and SuperCutsMaskGenerator\n")
+    print("Written by `python benchmarks/clicks.py --predictor`.\n")
+    print(markdown_facts({**run_facts(), "data": data, "model": tasks[0].model}))
+    values = np.array(rows)
+    names = ("one click, best of three masks", "one click, mask of the best score", "one click, single mask",
+             "two clicks, single mask")  # fmt: skip
+    lines = [
+        (name, f"{column.mean():.3f}", f"{np.median(column):.3f}")
+        for name, column in zip(names, values[:, :4].T, strict=True)
+    ]
+    print(f"\n{markdown_table(('IoU with the object', 'mean', 'median'), lines)}\n")
+    n_masks, n_kept = values[:, 4].mean(), values[:, 5].mean()
+    share = values[:, 5].sum() / values[:, 4].sum()
+    print(f"Masks per image: {n_masks:.0f}; with {SAM_FILTERS}: {n_kept:.0f} ({share:.0%}).")
+
+
 def simulate(h: Hierarchy, truth: np.ndarray, n_clicks: int) -> Curve:
     """Return the curve of one object; a perfect answer is kept for the clicks that are left."""
     selected = np.zeros_like(truth)
@@ -148,7 +227,7 @@ def simulate(h: Hierarchy, truth: np.ndarray, n_clicks: int) -> Curve:
             start = time.perf_counter()
             selected = h.select(points=points)
             slowest = max(slowest, time.perf_counter() - start)
-        iou.append(float((selected & truth).sum() / (selected | truth).sum()))
+        iou.append(iou_of(selected, truth))
     return Curve(np.array(iou), slowest)
 
 

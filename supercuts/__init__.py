@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     )
     from supercuts.export.npz import read
     from supercuts.export.sam import SuperCutsMaskGenerator
+    from supercuts.export.sam_predictor import SuperCutsPredictor
     from supercuts.graph.rag import RegionGraph
     from supercuts.hierarchy.tree import Hierarchy
     from supercuts.images.io import read_image
@@ -36,6 +37,7 @@ __all__ = [
     "RegionGraph",
     "SuperCutsError",
     "SuperCutsMaskGenerator",
+    "SuperCutsPredictor",
     "Superpixels",
     "load",
     "read",
@@ -48,6 +50,7 @@ _HOME = {
     "Model": "supercuts.model",
     "read": "supercuts.export.npz",
     "SuperCutsMaskGenerator": "supercuts.export.sam",
+    "SuperCutsPredictor": "supercuts.export.sam_predictor",
     "read_image": "supercuts.images.io",
     "spectral_clusters": "supercuts.merging.spectral",
     "Hierarchy": "supercuts.hierarchy.tree",
