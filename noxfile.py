@@ -43,8 +43,10 @@ def doctests(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Check that the links in the documentation lead somewhere."""
-    session.install(".[dev]")
+    """Build the site, with its gallery and notebook executed and warnings as errors, and check its links."""
+    session.install(".[dev,docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "docs", "build/site")
+    session.run("python", "docs/check_links.py", "build/site")
     session.run("pytest", "tests/test_docs.py")
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "data" / "README.md"])
+WRITTEN = {"generated", "gallery", "jupyter_execute"}  # folders of docs/ that building the site writes
+DOCS = [page for page in (ROOT / "docs").rglob("*.md") if not WRITTEN & set(page.parts)]
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS, ROOT / "data" / "README.md"])
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 
 
