@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 
+import api_page
 import command_pages
 import configuration_page
 import tree_picture
@@ -29,6 +30,7 @@ LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 
 def generate(app: Sphinx) -> None:
     """Write everything that the pages in docs/ refer to; unchanged files keep their time, so Sphinx skips them."""
+    write(GENERATED / "api.rst", api_page.page())
     write(GENERATED / "commands.md", command_pages.page())
     write(GENERATED / "configuration.md", configuration_page.page())
     for source, name in REPOSITORY_PAGES.items():
