@@ -1,29 +1,31 @@
 """Every check of the project as a session: `nox` runs all, `nox -s lint` runs one."""
 
+import shutil
 from pathlib import Path
 
 import nox
 
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "tests", "doctests", "docs", "build"]
+nox.options.sessions = ["lint", "types", "tests", "doctests", "docs", "avx2", "build"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, formatting and the direction of imports."""
-    session.install(".[dev]")
+    """Check style, formatting, spelling and the direction of imports."""
+    session.install(".[dev]", env={"SUPERCUTS_COMPILE": "0"})
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
     session.run("lint-imports")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the package with the strict type checker."""
-    session.install(".[dev,train]")
+    session.install(".[dev,train]", env={"SUPERCUTS_COMPILE": "0"})
     session.run("mypy")
 
 
@@ -32,6 +34,30 @@ def tests(session: nox.Session) -> None:
     """Run the default suite, or what is given after `--`: `nox -s tests-3.11 -- -m slow`."""
     session.install(".[dev,train]")
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the default suite and fail if less than the floor in pyproject.toml is covered."""
+    session.install(".[dev,train]", "pytest-cov>=6.0")
+    session.run("pytest", "--cov", "--cov-report=term-missing:skip-covered", "--cov-report=xml", *session.posargs)
+
+
+@nox.session
+def avx2(session: nox.Session) -> None:
+    """Run networks and pipeline as on a processor that has AVX2 alone."""
+    session.install(".[dev,train]")
+    session.run(".ci/avx2", external=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks in benchmarks/asv, with --quick once each."""
+    session.install(".", "asv>=0.6.4")
+    with session.chdir("benchmarks/asv"):
+        session.run("asv", "machine", "--yes")
+        session.run("asv", "check", "--python=same")
+        session.run("asv", "run", "--python=same", "--show-stderr", *session.posargs)
 
 
 @nox.session
@@ -83,12 +109,26 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the wheel, install it alone and import the public names."""
-    dist = Path(session.create_tmp()) / "dist"
-    session.install("build")
-    session.run("python", "-m", "build", "--outdir", str(dist))
-    wheel = max(dist.glob("*.whl"), key=lambda path: path.stat().st_mtime)
-    session.install("--force-reinstall", str(wheel))
-    with session.chdir(dist):  # away from the checkout, so that the installed package is what gets imported
-        session.run("python", "-c", "import supercuts; [getattr(supercuts, name) for name in supercuts.__all__]")
-        session.run("supercuts", "--help")
+    """Build wheel and sdist, install each alone and segment an image; they stay in the folder given after `--`."""
+    dist = Path(session.posargs[0] if session.posargs else Path(session.create_tmp()) / "dist").resolve()
+    shutil.rmtree(dist, ignore_errors=True)
+    session.install("build", "twine")
+    # without kernels, which are for one processor: users compile them where they install the sdist, or at first use
+    session.run("python", "-m", "build", "--outdir", str(dist), env={"SUPERCUTS_COMPILE": "0"})
+    packages = sorted(map(str, dist.iterdir()))
+    session.run("twine", "check", "--strict", *packages)
+    photo = str(Path(__file__).parent / "examples" / "photo.jpg")
+    for package in packages:
+        session.install("--force-reinstall", package)
+        with session.chdir(session.create_tmp()):  # away from the checkout, so that the installed package is imported
+            session.run("python", "-c", "import supercuts; [getattr(supercuts, name) for name in supercuts.__all__]")
+            session.run("supercuts", "doctor")
+            session.run("supercuts", "segment", photo, "-o", "out")
+
+
+@nox.session
+def recipe(session: nox.Session) -> None:
+    """Render the conda recipe with rattler-build's own parser; building it needs conda-forge."""
+    session.install("py-rattler-build")
+    code = "import rattler_build as r; print(*r.Stage0Recipe.from_yaml(open('recipe/recipe.yaml').read()).render())"
+    session.run("python", "-c", code)
