@@ -21,9 +21,10 @@ fig, axes = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")
 rng = np.random.default_rng(1)
 for ax, level in zip(axes, ["object", "part"], strict=True):
     picture = image / 255
-    for mask in (mask for mask in masks if mask["level"] == level):
+    shown = [mask for mask in masks if level in mask["levels"]]
+    for mask in shown:
         picture[mask["segmentation"]] = 0.5 * picture[mask["segmentation"]] + 0.5 * rng.random(3)
     ax.imshow(picture)
-    ax.set_title(f"{level}: {sum(mask['level'] == level for mask in masks)} masks")
+    ax.set_title(f"{level}: {len(shown)} masks")
     ax.axis("off")
 plt.show()
