@@ -36,7 +36,7 @@ facts = {
 _ENVIRONMENT = re.compile("(SUPERCUTS|OMP|MKL|KMP|NUMBA|ATEN|ONEDNN|CUDA|MALLOC|GLIBC|PYTORCH|TORCH)_")
 _FEATURES = re.compile("(avx|fma|amx|neon|sve|bf16)")
 _HIDDEN_EXTRAS = ("dev", "all")
-_SECONDS = 30
+_SECONDS = 120
 
 
 def doctor(
@@ -128,13 +128,12 @@ def _kernels(problems: list[str]) -> dict[str, Any]:
     source = "not compiled" if statistics is None else "stored" if statistics.cache_hits else "compiled now"
     package = Path(supercuts.__file__).parent
     files = [*package.rglob("_kernels.py"), *package.rglob("_kernels/*.py")]
-    read, written = zip(*(cache_folders(str(file)) for file in files), strict=True)
-    n_files = {folder.parent: 0 for folders in written for folder in folders[:1]}
-    for folder in {folder for folders in read for folder in folders}:
-        if n := len([*folder.glob("*.nbc")]):
-            n_files[folder.parent] = n_files.get(folder.parent, 0) + n
+    n_files: dict[str, int] = {}
+    for folder in {folder for file in files for folder in cache_folders(str(file))[0]}:
+        place = str(package if package in folder.parents else folder.parent)
+        n_files[place] = n_files.get(place, 0) + len([*folder.glob("*.nbc")])
     seconds = round(time.perf_counter() - start, 2)
-    return {"source": source, "seconds": seconds, "files": {str(folder): n for folder, n in n_files.items()}}
+    return {"source": source, "seconds": seconds, "files": n_files}
 
 
 def _weights(problems: list[str]) -> dict[str, Any]:
