@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "supercuts").rglob("*.py"))
 MODULES = [path for path in FILES if path.name != "__init__.py"]
 
-MAX_LINES = 450
+MAX_LINES = 400  # without docstrings, which public names have in full
 MAX_BODY_LINES = 40
 MAX_KERNEL_LINES = 100  # a compiled loop keeps its state in local arrays, which helpers would have to pass around
 
@@ -33,14 +33,20 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return statements[-1].end_lineno - statements[0].lineno + 1 if statements else 0
 
 
+def docstring_lines(node: ast.AST) -> int:
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) or not ast.get_docstring(node):
+        return 0
+    return node.body[0].end_lineno - node.body[0].lineno + 1
+
+
 def long_parts(path: Path) -> list[str]:
     """Return what is too long in a module: the module itself, and its functions."""
     text = source(path)
     limit = MAX_KERNEL_LINES if is_kernels(path) else MAX_BODY_LINES
-    nodes = ast.walk(ast.parse(text))
+    nodes = list(ast.walk(ast.parse(text)))
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     long = [f"{path}:{f.lineno} {f.name}: {body_lines(f)} lines" for f in functions if body_lines(f) > limit]
-    n_lines = len(text.splitlines())
+    n_lines = len(text.splitlines()) - sum(map(docstring_lines, nodes))
     return [*([f"{path}: {n_lines} lines"] if n_lines > MAX_LINES else []), *long]
 
 
