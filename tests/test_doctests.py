@@ -12,16 +12,26 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 def documented_examples() -> list[tuple[str, str, int, str]]:
     """Return (module, name, line, docstring) of every docstring that holds an example.
 
-    Read from the source: doctest's own finder overlooks the functions that the shape checks of conftest.py wrap.
+    The examples of a method continue those of its class. Read from the source: doctest's own finder overlooks the
+    functions that the shape checks of conftest.py wrap.
     """
     found = []
     for path in sorted((ROOT / "supercuts").rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                text = ast.get_docstring(node) or ""
-                if ">>> " in text:
-                    found.append((module, getattr(node, "name", "module"), getattr(node, "lineno", 1), text))
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        places = [("module", tree, "")]
+        for node in ast.walk(tree):
+            before = (ast.get_docstring(node) or "") + "\n\n" if isinstance(node, ast.ClassDef) else ""
+            prefix = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
+            places += [
+                (prefix + child.name, child, before)
+                for child in ast.iter_child_nodes(node)
+                if isinstance(child, ast.ClassDef | ast.FunctionDef)
+            ]
+        for name, node, before in places:
+            text = ast.get_docstring(node) or ""
+            if ">>> " in text:
+                found.append((module, name, getattr(node, "lineno", 1), before + text))
     return found
 
 
