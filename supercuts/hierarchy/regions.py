@@ -15,13 +15,29 @@ from supercuts.hierarchy.cuts import LEVELS, altitude_of_level
 class RegionTable:
     """One row per tree node, leaves first, root last.
 
-    node         (M,) int32      0..M-1
-    parent       (M,) int32      the root is its own
-    area         (M,) int64      pixels
-    bbox_yxyx    (M, 4) int64    y0 x0 y1 x1, ends exclusive
-    centroid_yx  (M, 2) float64  mean pixel coordinate
-    altitude     (M,) float32
-    level        (M,) str        coarsest level with this node as a region of its cut, or ''
+    Parameters
+    ----------
+    node
+        (M,) int32, 0..M-1.
+    parent
+        (M,) int32; the root is its own.
+    area
+        (M,) int64, pixels.
+    bbox_yxyx
+        (M, 4) int64, y0 x0 y1 x1, ends exclusive.
+    centroid_yx
+        (M, 2) float64, mean pixel coordinates.
+    altitude
+        (M,) float32, 0..1.
+    level
+        (M,) str, coarsest level with this node as a region of its cut, or ''.
+
+    Examples
+    --------
+    >>> parents, altitudes = np.array([2, 2, 2], np.int32), np.array([0, 0, 0.5], np.float32)
+    >>> table = region_table(np.array([[0, 1, 1]], np.int32), parents, altitudes, 2, {})
+    >>> table.area.tolist(), table.centroid_yx.tolist()
+    ([1, 2, 3], [[0.0, 0.0], [0.0, 1.5], [0.0, 1.0]])
     """
 
     node: Int32[np.ndarray, " nodes"]
@@ -33,7 +49,18 @@ class RegionTable:
     level: Shaped[np.ndarray, " nodes"]
 
     def to_dict(self) -> dict[str, list[object]]:
-        """Return the columns as lists that json.dumps accepts."""
+        """Return the columns as lists that json.dumps accepts.
+
+        Returns
+        -------
+        dict
+            List of M values by column name.
+
+        Examples
+        --------
+        >>> table.to_dict()["parent"]
+        [2, 2, 2]
+        """
         return {column.name: getattr(self, column.name).tolist() for column in fields(self)}
 
 

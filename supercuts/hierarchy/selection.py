@@ -25,11 +25,34 @@ def best_union(
     areas: Int64[np.ndarray, " leaves"],
     k: int,
 ) -> Int32[np.ndarray, " chosen"]:
-    """Return the 1..k disjoint nodes, ascending, whose union has the highest intersection over union with a target.
+    """Return the 1..k disjoint nodes whose union has the highest intersection over union with a target.
 
-    inside: target pixels in each leaf; areas: all pixels of each leaf. Among equally good unions, return one with the
-    fewest nodes. All sums are integers, so the result is exact. Takes a handful of rounds of O(N k) steps.
+    Among equally good unions, one with the fewest nodes is returned. All sums are integers, so the result is exact.
+    Takes a handful of rounds of O(N k) steps.
 
+    Parameters
+    ----------
+    parents
+        (M,) int32, parent of each node, leaves first, root last.
+    inside
+        (N,) int64, target pixels in each leaf.
+    areas
+        (N,) int64, all pixels of each leaf.
+    k
+        Largest number of nodes, from 1.
+
+    Returns
+    -------
+    int32 (C,)
+        Node ids, ascending.
+
+    Raises
+    ------
+    InputError
+        If `k` is below 1, or if the counts do not fit the tree or hold no target pixel.
+
+    Examples
+    --------
     >>> parents = np.array([4, 4, 5, 5, 6, 6, 6], np.int32)
     >>> best_union(parents, np.array([10, 10, 10, 0]), np.array([10, 10, 10, 10]), 2).tolist()
     [2, 4]

@@ -45,18 +45,37 @@ _FAULTS = {
 class Hierarchy:
     """A merge tree whose leaves are superpixels; node ids run leaves first, root last.
 
-    labels      (H, W) int32    leaf of each pixel, 0..N-1, every id present; -1 on masked pixels
-    parents     (M,) int32      parents[i] > i; the root is its own; inner nodes have 2 or more children, so M <= 2N-1
-    altitudes   (M,) float32    0..1, 0 at the leaves, never above the parent's: an ultrametric
-    embeddings  (N, D) float32  one row per leaf; (N, 0) without embeddings
-    image       (H, W, 3) uint8 RGB, or None; only needed to draw pictures
-    levels      altitude per level name (scene, object, part), coarsest first; may be empty
-    edits       history of merge, split and lock, or None
-    georeference  geographic position of the pixels, or None
-    source_name   name of the segmented file without its folder, or None
+    The arrays are stored as read-only views. Copy an array to change it. The examples of the methods continue the one
+    below.
 
-    The arrays are stored as read-only views. Copy an array to change it.
+    Parameters
+    ----------
+    labels
+        (H, W) int32, leaf of each pixel, 0..N-1, every id present; -1 on masked pixels.
+    parents
+        (M,) int32, parents[i] > i; the root is its own; inner nodes have 2 or more children, so M <= 2N-1.
+    altitudes
+        (M,) float32, 0..1, 0 at the leaves, never above the parent's: an ultrametric.
+    embeddings
+        (N, D) float32, one row per leaf; (N, 0) without embeddings.
+    image
+        (H, W, 3) uint8 RGB, or None; only needed to draw pictures.
+    levels
+        Altitude per level name (scene, object, part), coarsest first; may be empty.
+    edits
+        History of `merge`, `split` and `lock`, or None.
+    georeference
+        Geographic position of the pixels, or None.
+    source_name
+        Name of the segmented file without its folder, or None.
 
+    Raises
+    ------
+    InputError
+        If an argument is not as described above.
+
+    Examples
+    --------
     >>> h = Hierarchy(
     ...     labels=np.array([[0, 1, 2, 3]], dtype=np.int32),
     ...     parents=np.array([4, 4, 5, 5, 6, 6, 6], dtype=np.int32),
@@ -66,10 +85,6 @@ class Hierarchy:
     ... )
     >>> h
     Hierarchy(1x4, 4 leaves, levels object 0.50)
-    >>> h.cut(regions=3).tolist(), h.cut(level="object").tolist()
-    ([[0, 0, 1, 2]], [[0, 0, 1, 1]])
-    >>> h.select(point=(0, 3)).tolist()
-    [[False, False, True, True]]
     """
 
     labels: Int32[np.ndarray, "height width"]
@@ -137,21 +152,52 @@ class Hierarchy:
         focus: Bool[np.ndarray, "height width"] | selection.Point | None = None,
         budget: float = 0.7,
     ) -> Int32[np.ndarray, "height width"]:
-        """Return the (H, W) region labels 0..R-1 of one cut.
+        """Return the region labels 0..R-1 of one cut.
 
-        Give exactly one of regions, level, altitude and granularity; min_area may be added to each of them.
-
-        regions      number of regions, 1..N; if a non-binary tree cannot give it, the nearest smaller number
-        level        "scene", "object" or "part"; must be one of the calibrated `levels`
-        altitude     0..1; regions are the largest nodes merged at or below this altitude
-        granularity  0 (one region) to 1 (all leaves); the number of regions grows on a log scale
-        min_area     pixels; a merge with a smaller child is kept, and so are all merges below it, so the cut may
-                     have fewer regions
-        focus        (H, W) bool, or a point (y, x) for the mask that select(point=) returns. The share `budget` of
-                     the regions lies inside it. Needs regions or granularity; split_in_focus has the details
-
+        Give exactly one of `regions`, `level`, `altitude` and `granularity`; `min_area` may be added to each of them.
         Regions are numbered in the order of their lowest leaf. Cuts of one tree are nested, also across keywords, if
-        they have the same min_area, focus and budget. A cut with min_area is nested in the cut without it.
+        they have the same `min_area`, `focus` and `budget`. A cut with `min_area` is nested in the cut without it.
+
+        Parameters
+        ----------
+        regions
+            Number of regions, 1..N; if a non-binary tree cannot give it, the nearest smaller number.
+        level
+            "scene", "object" or "part"; must be one of the calibrated `levels`.
+        altitude
+            0..1; regions are the largest nodes merged at or below this altitude.
+        granularity
+            0 (one region) to 1 (all leaves); the number of regions grows on a log scale.
+        min_area
+            Pixels; a merge with a smaller child is kept, and so are all merges below it, so the cut may have fewer
+            regions.
+        focus
+            (H, W) bool, or a point (y, x) for the mask that ``select(point=)`` returns. A region lies inside it if more
+            than half of its pixels do. Needs `regions` or `granularity`.
+        budget
+            Share of the regions to place inside `focus`, 0..1. It is missed only at the first few splits, or once one
+            side has only leaves.
+
+        Returns
+        -------
+        int32 (H, W)
+            Region of each pixel, -1 on masked pixels.
+
+        Raises
+        ------
+        InputError
+            If not exactly one granularity is given, or if a value is out of range or not calibrated.
+        ConstraintError
+            If the edits of the hierarchy make this number of `regions` impossible.
+
+        See Also
+        --------
+        cut_nodes : Return the tree nodes of the same regions.
+
+        Examples
+        --------
+        >>> h.cut(regions=3).tolist(), h.cut(level="object").tolist()
+        ([[0, 0, 1, 2]], [[0, 0, 1, 1]])
         """
         how = cuts.Granularity(regions, level, altitude, granularity, min_area)
         return cuts.paint(self._cut(how, self._focus(focus, budget)).region_of_leaf, self.labels)
@@ -167,7 +213,28 @@ class Hierarchy:
         focus: Bool[np.ndarray, "height width"] | selection.Point | None = None,
         budget: float = 0.7,
     ) -> Int32[np.ndarray, " regions"]:
-        """Return the (R,) tree node of each region of cut() with the same keywords."""
+        """Return the tree node of each region of a cut.
+
+        Parameters
+        ----------
+        regions, level, altitude, granularity, min_area, focus, budget
+            As in `cut`.
+
+        Returns
+        -------
+        int32 (R,)
+            Node of regions 0..R-1 of `cut` with the same keywords.
+
+        Raises
+        ------
+        InputError, ConstraintError
+            As in `cut`.
+
+        Examples
+        --------
+        >>> h.cut_nodes(regions=3).tolist()
+        [4, 2, 3]
+        """
         how = cuts.Granularity(regions, level, altitude, granularity, min_area)
         return self._cut(how, self._focus(focus, budget)).nodes
 
@@ -186,18 +253,46 @@ class Hierarchy:
         altitude: float | None = None,
         granularity: float | None = None,
     ) -> Bool[np.ndarray, "height width"]:
-        """Return the (H, W) mask selected by exactly one of point, points, scribbles and box.
+        """Return the mask selected by exactly one of a point, clicks, scribbles and a box.
 
         Pixel centres are at whole numbers. Fractional coordinates are rounded.
 
-        point      (y, x); selects the region that contains it, at the granularity of regions, level, altitude or
-                   granularity. Without one: level "object", or granularity 0.5 if that level is not calibrated.
-                   `grow` climbs this number of steps in the tree, each to a larger node; `shrink` descends to the leaf
-        points     {1: [(y, x), ...], 2: [...]}; selects the object from clicks on it (1) and next to it (2)
-        scribbles  (H, W) integers, 0 = unlabelled, 1 = foreground, 2 = background, or {1: strokes, 2: strokes}, each
-                   a list of points (y, x) or several such lists; selects the pixels that segment_scribbles labels 1
-        box        (y0, x0, y1, x1), ends exclusive; selects the tree node with the highest overlap (IoU), or the best
-                   union of at most `max_nodes` nodes
+        Parameters
+        ----------
+        point
+            (y, x); selects the region that contains it, at the granularity of `regions`, `level`, `altitude` or
+            `granularity`. Without one: level "object", or granularity 0.5 if that level is not calibrated.
+        points
+            {1: [(y, x), ...], 2: [...]}; selects the object from clicks on it (1) and next to it (2).
+        scribbles
+            As in `segment_scribbles`; selects the pixels that it labels 1.
+        box
+            (y0, x0, y1, x1), ends exclusive; selects the tree node with the highest overlap (IoU), or the best union of
+            at most `max_nodes` nodes.
+        grow
+            Number of steps to climb from the region at `point`, each to a larger node; ends at the root.
+        shrink
+            Number of steps to descend from the region at `point` towards its leaf.
+        max_nodes
+            Largest number of nodes that may make up a box's selection, from 1.
+        level, regions, altitude, granularity
+            As in `cut`, for `point` only.
+
+        Returns
+        -------
+        bool (H, W)
+            True on selected pixels; False on masked pixels.
+
+        Raises
+        ------
+        InputError
+            If not exactly one mark is given, if it lies outside the image or on masked pixels only, if a keyword
+            has no effect on it, or as in `cut`.
+
+        Examples
+        --------
+        >>> h.select(point=(0, 3)).tolist(), h.select(box=(0, 1, 1, 4), max_nodes=2).tolist()
+        ([[False, False, True, True]], [[False, True, True, True]])
         """
         marks: dict[str, object] = {"point": point, "points": points, "scribbles": scribbles, "box": box}
         mark = check_exactly_one("A selection", {name: _brief(value) for name, value in marks.items()})
@@ -220,62 +315,314 @@ class Hierarchy:
         return selection.mask_of_nodes(self.labels, self.parents, self.n_leaves, nodes)
 
     def segment_scribbles(self, scribbles: selection.Strokes) -> Int32[np.ndarray, "height width"]:
-        """Return the (H, W) label of every pixel after spreading the scribbles along the tree."""
+        """Spread scribbles over the image along the tree; every pixel gets one of the labels.
+
+        A leaf with scribbles gets the label of most of its scribbled pixels. Any other leaf gets the label of its
+        lowest ancestor with scribbles; if that has several labels, the one that covers most of its pixels wins.
+
+        Parameters
+        ----------
+        scribbles
+            (H, W) integers, 0 = unlabelled, 1 = foreground, 2 = background or more labels; or {1: strokes, 2: strokes},
+            each a list of points (y, x) or several such lists, drawn as lines of one pixel.
+
+        Returns
+        -------
+        int32 (H, W)
+            Label of each pixel, -1 on masked pixels.
+
+        Raises
+        ------
+        InputError
+            If scribbles are of another type or size, negative, outside the image, or mark no valid pixel.
+
+        Examples
+        --------
+        >>> h.segment_scribbles({1: [(0, 0)], 2: [(0, 3)]}).tolist()
+        [[1, 1, 2, 2]]
+        """
         return selection.segment_scribbles(self.labels, self.parents, self.n_leaves, scribbles)
 
     def merge(self, a: int, b: int) -> "Hierarchy":
-        """Return a hierarchy where two nodes form one region once each is whole; b moves next to a.
+        """Return a hierarchy where two nodes form one region once each is whole.
 
         The edit holds at every granularity and is saved in files. Leaves keep their ids; other nodes are renumbered.
-        Raise ConstraintError if it contradicts an earlier edit.
+
+        Parameters
+        ----------
+        a, b
+            Node ids, 0..M-1, without common leaves; `b` moves next to `a`.
+
+        Returns
+        -------
+        Hierarchy
+            The edited hierarchy.
+
+        Raises
+        ------
+        InputError
+            If the tree has no such node.
+        ConstraintError
+            If one node contains the other, or if the edit contradicts an earlier one.
+
+        Examples
+        --------
+        >>> h.merge(1, 2).cut(regions=3).tolist()
+        [[0, 1, 1, 2]]
         """
         return self._edit("merge", a, b)
 
     def split(self, node: int) -> "Hierarchy":
-        """Return a hierarchy where no region holds two children of a node; all but the largest move to the root."""
+        """Return a hierarchy where no region holds two children of a node.
+
+        All children but the largest move to the root. The edit holds and is saved as in `merge`.
+
+        Parameters
+        ----------
+        node
+            Id of an inner node, N..M-1.
+
+        Returns
+        -------
+        Hierarchy
+            The edited hierarchy.
+
+        Raises
+        ------
+        InputError
+            If the tree has no such node.
+        ConstraintError
+            If the node is a leaf, or if the edit contradicts an earlier one.
+
+        Examples
+        --------
+        >>> h.split(4).cut(regions=2).tolist()
+        [[0, 1, 0, 0]]
+        """
         return self._edit("split", node)
 
     def lock(self, node: int) -> "Hierarchy":
-        """Return a hierarchy where a node is a region of every cut, never divided or merged with another region."""
+        """Return a hierarchy where a node is a region of every cut.
+
+        It is never divided or merged with another region. The edit holds and is saved as in `merge`.
+
+        Parameters
+        ----------
+        node
+            Node id, 0..M-1.
+
+        Returns
+        -------
+        Hierarchy
+            The edited hierarchy.
+
+        Raises
+        ------
+        InputError
+            If the tree has no such node.
+        ConstraintError
+            If the edit contradicts an earlier one.
+
+        Examples
+        --------
+        >>> h.lock(5).cut(altitude=0.0).tolist()
+        [[0, 1, 2, 2]]
+        """
         return self._edit("lock", node)
 
     def undo(self) -> "Hierarchy":
-        """Return the hierarchy before the last merge, split or lock."""
+        """Return the hierarchy before the last `merge`, `split` or `lock`.
+
+        Returns
+        -------
+        Hierarchy
+            The hierarchy without the last edit.
+
+        Raises
+        ------
+        InputError
+            If there is no edit.
+
+        Examples
+        --------
+        >>> h.lock(5).undo().edits is None
+        True
+        """
         if self.edits is None:
             raise InputError("this hierarchy has no edit to undo: merge, split and lock make one.")
         return self._with_edits(self.edits.before, self.edits.before, self.edits.steps[:-1])
 
     def ucm(self) -> Float32[np.ndarray, "rows columns"]:
-        """Return the (2H+1, 2W+1) ultrametric contour map; its threshold at a gives the regions of cut(altitude=a)."""
+        """Return the ultrametric contour map, whose threshold at a gives the regions of ``cut(altitude=a)``.
+
+        Pixel (y, x) lies at [2y+1, 2x+1] and holds 0. An element between two pixels holds the altitude at which they
+        join, 0 within a leaf; at masked pixels it is 1.
+
+        Returns
+        -------
+        float32 (2H+1, 2W+1)
+            Contour strengths, 0..1, laid out as the ``ucm2`` of the BSDS500 benchmark.
+
+        References
+        ----------
+        .. [1] Arbelaez et al., "Contour detection and hierarchical image segmentation", PAMI 2011.
+
+        Examples
+        --------
+        >>> h.ucm()[1].tolist()
+        [0.0, 0.0, 0.25, 0.0, 0.75, 0.0, 0.5, 0.0, 0.0]
+        """
         return contours.contour_map(self.labels, self.parents, self.altitudes)
 
     def children(self, node: int) -> Int32[np.ndarray, " children"]:
-        """Return the children of a node, ascending; empty for a leaf."""
+        """Return the children of a node.
+
+        Parameters
+        ----------
+        node
+            Node id, 0..M-1.
+
+        Returns
+        -------
+        int32 (C,)
+            Node ids, ascending; empty for a leaf.
+
+        Raises
+        ------
+        InputError
+            If the tree has no such node.
+
+        Examples
+        --------
+        >>> h.children(6).tolist()
+        [4, 5]
+        """
         return regions.children(self.parents, node)
 
     def parent(self, node: int) -> int:
-        """Return the parent of a node; the root is its own."""
+        """Return the parent of a node.
+
+        Parameters
+        ----------
+        node
+            As in `children`.
+
+        Returns
+        -------
+        int
+            Node id; the root is its own parent.
+
+        Raises
+        ------
+        InputError
+            As in `children`.
+
+        Examples
+        --------
+        >>> h.parent(0)
+        4
+        """
         regions.check_node(self.n_nodes, node)
         return int(self.parents[node])
 
     def ancestors(self, node: int) -> Int32[np.ndarray, " ancestors"]:
-        """Return the ancestors of a node, nearest first, root last; empty for the root."""
+        """Return the ancestors of a node.
+
+        Parameters
+        ----------
+        node
+            As in `children`.
+
+        Returns
+        -------
+        int32 (A,)
+            Node ids, nearest first, root last; empty for the root.
+
+        Raises
+        ------
+        InputError
+            As in `children`.
+
+        Examples
+        --------
+        >>> h.ancestors(0).tolist()
+        [4, 6]
+        """
         return regions.ancestors(self.parents, node)
 
     def leaves_of(self, node: int) -> Int32[np.ndarray, " below"]:
-        """Return the leaves below a node, ascending; for a leaf, the leaf itself."""
+        """Return the leaves below a node.
+
+        Parameters
+        ----------
+        node
+            As in `children`.
+
+        Returns
+        -------
+        int32 (L,)
+            Leaf ids, ascending; for a leaf, the leaf itself.
+
+        Raises
+        ------
+        InputError
+            As in `children`.
+
+        Examples
+        --------
+        >>> h.leaves_of(5).tolist()
+        [2, 3]
+        """
         return regions.leaves_of(self.parents, self.n_leaves, node)
 
     def areas(self) -> Int64[np.ndarray, " nodes"]:
-        """Return the area of every node in pixels."""
+        """Return the area of every node.
+
+        Returns
+        -------
+        int64 (M,)
+            Areas in pixels.
+
+        Examples
+        --------
+        >>> h.areas().tolist()
+        [1, 1, 1, 1, 2, 2, 4]
+        """
         return cuts.node_areas(self.labels, self.parents, self.n_leaves)
 
     def region_table(self) -> RegionTable:
-        """Return a table of the area, box, centroid, altitude, level and parent of every node."""
+        """Return the area, box, centroid, altitude, level and parent of every node.
+
+        Returns
+        -------
+        RegionTable
+            One row per node.
+
+        Examples
+        --------
+        >>> h.region_table().level.tolist()
+        ['', '', '', '', 'object', 'object', '']
+        """
         return regions.region_table(self.labels, self.parents, self.altitudes, self.n_leaves, self.levels)
 
     def save(self, path: str | os.PathLike[str], image: bool = True) -> None:
-        """Write the hierarchy to an .npz file, with the image unless image=False; supercuts.read reads it."""
+        """Write the hierarchy to an .npz file, atomically.
+
+        Parameters
+        ----------
+        path
+            File to write or replace.
+        image
+            Whether to store the image.
+
+        See Also
+        --------
+        supercuts.read : Read the file.
+
+        Examples
+        --------
+        >>> h.save("row.npz")
+        """
         from supercuts.export import npz  # imported on use: export is a higher layer
 
         npz.write_npz(path, self, image=image)
@@ -294,14 +641,39 @@ class Hierarchy:
         start: int | None = None,
         force: bool = False,
     ) -> None:
-        """Write the hierarchy in the format of another program; docs/exports.md lists the formats.
+        """Write the hierarchy in the format of another program.
 
-        regions .. granularity  one cut, for formats that hold regions; if None, all levels and the superpixels
-        like                    GeoTIFF to copy the coordinates from; if None, those of the segmented image
-        every_node              write all regions of the tree, for formats that hold polygons
-        start                   id of the first region in label maps, 0 or 1; with 1, pixels of no region are 0. If
-                                None, 1 for labels-tiff and 0 for other formats
-        force                   overwrite the file at `path`
+        Parameters
+        ----------
+        path
+            File or folder to write.
+        format
+            Name of a format in docs/exports.md, such as "geojson", "geotiff", "coco" or "html".
+        regions, level, altitude, granularity
+            One cut, as in `cut`, for formats that hold regions; if None, all levels and the superpixels.
+        like
+            GeoTIFF to copy the coordinates from; if None, those of the segmented image.
+        every_node
+            Whether to write all regions of the tree, for formats that hold polygons.
+        start
+            Id of the first region in label maps, 0 or 1; with 1, pixels of no region are 0. If None, 1 for labels-tiff
+            and 0 for other formats.
+        force
+            Whether to overwrite an existing `path`.
+
+        Raises
+        ------
+        InputError
+            If the format is unknown, cannot hold this hierarchy or does not take an option, if `path` exists, or if
+            `like` is of another size or not georeferenced.
+        FileFormatError
+            If `like` cannot be read.
+        MissingDependencyError
+            If a package that the format needs is not installed.
+
+        Examples
+        --------
+        >>> h.export("row.png", "labels", regions=2)
         """
         from supercuts.export import export_formats  # imported on use: export is a higher layer
 
@@ -311,13 +683,49 @@ class Hierarchy:
         )
 
     def to_xarray(self, like: Any = None, **cut: Any) -> Any:
-        """Return the superpixels, or the regions of a cut (keywords of cut), as a DataArray with the axes of `like`."""
+        """Return the superpixels, or the regions of a cut, as an xarray.DataArray.
+
+        Parameters
+        ----------
+        like
+            DataArray that was segmented, whose axes and coordinates are copied; if None, the axes are y and x.
+        **cut
+            Keywords of `cut` except `focus` and `budget`; if there are none, the superpixels.
+
+        Returns
+        -------
+        xarray.DataArray
+            Labels (H, W) int32.
+
+        Raises
+        ------
+        InputError
+            If `like` has another size, or as in `cut`.
+        MissingDependencyError
+            If xarray is not installed.
+
+        Examples
+        --------
+        >>> h.to_xarray(regions=2).dims
+        ('y', 'x')
+        """
         from supercuts.export import rasters  # imported on use: export is a higher layer
 
         return rasters.to_data_array(self, cuts.Granularity(**cut) if cut else None, like)
 
     def show(self) -> Path:
-        """Open the interactive viewer in the browser; return the path of its temporary page, which is not deleted."""
+        """Open the interactive viewer in the browser.
+
+        Returns
+        -------
+        pathlib.Path
+            The temporary page, which is not deleted.
+
+        Raises
+        ------
+        InputError
+            If the image has more than 32 million pixels.
+        """
         from supercuts.export import html_viewer  # imported on use: export is a higher layer
 
         return html_viewer.show(self)
