@@ -45,11 +45,30 @@ Mask = np.ndarray | str | os.PathLike[str]  # (H, W) bool, or the path of a mask
 
 
 class Model:
-    """A network and its calibration, ready to segment images.
+    """A network and its calibration, ready to segment images; `load` returns one.
 
+    Parameters
+    ----------
+    network
+        Network in eval mode; if None, SSN_pix, which uses only colour and position.
+    levels
+        Altitude, 0..1, of the levels "scene", "object" and "part".
+    config
+        Settings of the pipeline; if None, the defaults for this network.
+    affinity
+        Learned affinity to merge by; if None, regions merge by hand-made distances.
+    gnn
+        Graph neural network for ``merging="gnn"``.
+    figure_ground
+        Perceptrons for the method "tree" of `objects`.
+
+    Examples
+    --------
     >>> import supercuts
     >>> model = supercuts.load("compact")
-    >>> h = model.segment(np.zeros((32, 48, 3), np.uint8), superpixels=12)
+    >>> image = np.zeros((32, 48, 3), np.uint8)
+    >>> image[8:24, 16:32] = 255
+    >>> h = model.segment(image, superpixels=12)
     >>> h.n_leaves, h.cut(regions=3).max()
     (12, np.int32(2))
     """
@@ -63,7 +82,6 @@ class Model:
         gnn: GNN | None = None,
         figure_ground: Perceptrons | None = None,
     ) -> None:
-        """Set up a model from a network in eval mode; if None, SSN_pix, which uses only colour and position."""
         self.network = None if network is None else network.ready()
         self.levels = levels or {}
         self.affinity = affinity
@@ -113,29 +131,62 @@ class Model:
         page: int | None = None,
         stretch: str | None = None,
     ) -> Hierarchy | list[Hierarchy]:
-        """Return the hierarchy of an image: a path, PIL image, numpy array or torch tensor. A list returns a list.
-
-        The image has the number of channels that the network was trained on. Networks for 3 channels read RGB; grey
-        images are converted. Other numbers of channels need (H, W, C) arrays, (C, H, W) tensors, .npy or .tif files.
+        """Return the hierarchy of an image; a list of images returns a list.
 
         The tree has exactly `superpixels` leaves, or fewer if the image has fewer pixels. The same input always gives
         the same output. With a transformer, the last bit of an altitude may depend on the number of threads.
 
-        priors: boolean masks (H, W) from another tool, such as a detector. Each mask is a union of leaves. Masks that
-        are nested or disjoint are nodes of the tree; if masks cross, the earlier ones are nodes.
+        Parameters
+        ----------
+        image
+            Path, PIL image, (H, W) or (H, W, C) array, (C, H, W) torch tensor or xarray.DataArray with the number of
+            channels that the network was trained on, or a list of these. Networks for 3 channels read RGB; grey images
+            are converted. Other numbers of channels need arrays, tensors, .npy or .tif files.
+        superpixels
+            Number of leaves, from 1; if None, that of the configuration.
+        priors
+            Boolean masks (H, W) from another tool, such as a detector. Each mask is a union of leaves. Masks that are
+            nested or disjoint are nodes of the tree; if masks cross, the earlier ones are nodes.
+        refiner
+            "sp", "st" or a RefineConfig. Fits a network to this image, in about a minute, and redraws the regions. The
+            tree then has fewer leaves and does not keep priors.
+        tile
+            Side in pixels of the tiles that the network predicts one by one; 0 predicts the whole image at once. If
+            None, images of more than 2 megapixels are predicted row by row. The result is the same.
+        mask
+            (H, W) bool, true on valid pixels, or the path of a mask file; other pixels get the label -1.
+        bands
+            Input bands of the network, counted from 1, for an image with more bands; the others count as colour.
+        axes
+            "HWC", "CHW" or "HW": order of the axes of an array, tensor, .npy, or TIFF that does not name its axes.
+        page
+            Page, frame, time or depth to read from a file of several, counted from 1. If None, the first one, with a
+            warning.
+        stretch
+            Stretch of the valid values: "percentile" (0.1 to 99.9), "minmax" or "none". If None, percentile if values
+            of more than 8 bits use less than a tenth of their range, with a warning.
 
-        refiner: "sp", "st" or a RefineConfig. Fits a network to this image, in about a minute, and redraws the
-        regions. The tree then has fewer leaves and does not keep priors.
+        Returns
+        -------
+        Hierarchy, or list of Hierarchy
+            The merge tree of each image.
 
-        tile     side in pixels of the tiles that the network predicts one by one; 0 predicts the whole image at once.
-                 If None, images of more than 2 megapixels are predicted row by row. The result is the same
-        mask     (H, W) bool, true on valid pixels, or the path of a mask file; other pixels get the label -1
-        bands    input bands of the network, counted from 1, for an image with more bands; the others count as colour
-        axes     "HWC", "CHW" or "HW": order of the axes of an array, tensor, .npy, or TIFF that does not name its axes
-        page     page, frame, time or depth to read from a file of several, counted from 1. If None, the first one,
-                 with a warning
-        stretch  stretch of the valid values: "percentile" (0.1 to 99.9), "minmax" or "none". If None, percentile if
-                 values of more than 8 bits use less than a tenth of their range, with a warning
+        Raises
+        ------
+        ImageError
+            If an image cannot be read or has another number of channels.
+        InputError
+            If another argument is out of range, or if a mask does not fit the image.
+
+        See Also
+        --------
+        segment_batch : Segment several images, in batches on a GPU.
+
+        Examples
+        --------
+        >>> masked = model.segment(image, superpixels=12, mask=image[..., 0] > 0)
+        >>> masked.is_masked, int(masked.areas()[masked.root])
+        (True, 256)
         """
         options = ReadOptions(axes, page, stretch)
         if isinstance(image, list):
@@ -148,10 +199,34 @@ class Model:
     def segment_batch(
         self, images: Iterable[ImageSource], superpixels: int | None = None, *, progress: Progress | None = None
     ) -> list[Hierarchy]:
-        """Return the hierarchies of images. On a GPU, the network predicts images of equal size in one batch.
+        """Return the hierarchies of images; on a GPU, the network predicts images of equal size in one batch.
 
         On CPUs, batches bring no gain, so each result equals that of `segment`. On a GPU, the last bits of the
-        network's maps may differ from it. `progress(done, total)` is called after each image.
+        network's maps may differ from it.
+
+        Parameters
+        ----------
+        images
+            Images as in `segment`.
+        superpixels
+            As in `segment`.
+        progress
+            ``progress(done, total)`` is called after each image.
+
+        Returns
+        -------
+        list of Hierarchy
+            One per image, in order.
+
+        Raises
+        ------
+        ImageError, InputError
+            As in `segment`.
+
+        Examples
+        --------
+        >>> [one.n_leaves for one in model.segment_batch([image, image], superpixels=12)]
+        [12, 12]
         """
         sources, wanted = list(images), self._check_superpixels(superpixels)
         if not is_on_gpu(self.network):
@@ -175,13 +250,40 @@ class Model:
     ) -> Objects:
         """Return at most `n` objects of an image or of its hierarchy, best first.
 
-        With the method "tree" and n=1, all salient regions together are one object.
+        Parameters
+        ----------
+        source
+            Image as in `segment`, or its hierarchy.
+        n
+            Largest number of objects, from 1. If it is 1, the method "tree" takes all salient regions together as one.
+        method
+            "tree" (regions that annotators would draw as figure against the background), "tokencut", "deep_spectral",
+            "lost", "deepcut" or "deepcut_cc". All but "tree" compare the keys of the model's vision transformer, or
+            embeddings without one. If None, "tree" if it was learned, else "tokencut".
+        seed
+            Seed of deepcut, which optimises a network on the image.
+        progress
+            ``progress(step, total)`` is called after each step of deepcut.
 
-        method    "tree" (regions that annotators would draw as figure against the background), "tokencut",
-                  "deep_spectral", "lost", "deepcut" or "deepcut_cc". All but "tree" compare the keys of the model's
-                  vision transformer, or embeddings without one. If None, "tree" if it was learned, else "tokencut"
-        seed      seed of deepcut, which optimises a network on the image
-        progress  `progress(step, total)` is called after each step of deepcut
+        Returns
+        -------
+        Objects
+            Disjoint masks, their scores and the saliency map.
+
+        Raises
+        ------
+        InputError
+            If `n` or `method` is out of range, or if a transformer needs an image that the hierarchy does not hold.
+
+        See Also
+        --------
+        supercuts.objects.discover.discover : The same with features of your own.
+
+        Examples
+        --------
+        >>> objects = model.objects(h)
+        >>> objects.masks.shape, bool(objects.mask[16, 24]), bool(objects.mask[0, 0])
+        ((1, 32, 48), True, False)
         """
         h = source if isinstance(source, Hierarchy) else self.segment(source)
         method = method or ("tokencut" if self.figure_ground is None else "tree")
@@ -202,10 +304,35 @@ class Model:
     ) -> Parts:
         """Return the parts of at most `n` objects of an image or of its hierarchy.
 
-        k        number of parts per object; if None, the method decides
-        method   "tree" (regions of the tree inside the object), "spectral" or "deepcut"; if None, "tree"
-        seed, progress  passed to objects, which finds the objects first
-        objects  objects to divide; if given, `n` is ignored
+        Parameters
+        ----------
+        source
+            Image as in `segment`, or its hierarchy.
+        k
+            Number of parts per object, from 1; if None, the method decides.
+        method
+            "tree" (regions of the tree inside the object), "spectral" or "deepcut"; if None, "tree".
+        n, seed
+            As in `objects`, which finds the objects first.
+        progress
+            ``progress(step, total)`` is called after each step of deepcut.
+        objects
+            Objects to divide; if given, `n` is ignored.
+
+        Returns
+        -------
+        Parts
+            Label map of the parts, and the object of each.
+
+        Raises
+        ------
+        InputError
+            If an argument is out of range, or if `objects` do not fit the image.
+
+        Examples
+        --------
+        >>> model.parts(h, k=2, objects=objects).object_of.tolist()
+        [0, 0]
         """
         h = source if isinstance(source, Hierarchy) else self.segment(source)
         found = objects or self.objects(h, n, seed=seed)
@@ -216,7 +343,28 @@ class Model:
         return find_parts(h, found, features, k, method, seed, progress)
 
     def leaf_features(self, h: Hierarchy) -> Float32[np.ndarray, "leaves channels"]:
-        """Return the features that objects and parts are found from: pooled keys of a transformer, or embeddings."""
+        """Return the features that objects and parts are found from: pooled keys of a transformer, or embeddings.
+
+        Parameters
+        ----------
+        h
+            Hierarchy; it must hold its image if the network is a transformer.
+
+        Returns
+        -------
+        float32 (N, D)
+            One row per leaf.
+
+        Raises
+        ------
+        InputError
+            If the hierarchy holds no image.
+
+        Examples
+        --------
+        >>> model.leaf_features(h).shape == h.embeddings.shape
+        True
+        """
         transformer = None if self.network is None else self.network.transformer
         if transformer is None:
             return h.embeddings
@@ -294,12 +442,46 @@ def load(
     views: str | None = None,
     engine: str = "torch",
 ) -> Model:
-    """Return a model: "compact", whose weights are in the package, or a .safetensors file of `supercuts train`.
+    """Return a model from weights in the package or from a file.
 
-    Checkpoints (.pth, .pt, .ckpt) of the original SSN_DINO can also be loaded. `merging` overrides the method that
-    builds the tree: "agglomerative", "spectral" or "gnn". `views` overrides the number of predictions per image:
-    "one", "flip" or "many", which gives the best boundaries but takes several times as long. `engine` runs the network:
-    "torch", or "onnx" for ONNX Runtime, which never imports torch.
+    Parameters
+    ----------
+    model
+        "compact", whose weights are in the package, or a .safetensors file of ``supercuts train``. Checkpoints (.pth,
+        .pt, .ckpt) of the original SSN_DINO can also be loaded.
+    config
+        Settings of the pipeline; if None, the defaults for this network.
+    merging
+        Method that builds the tree: "agglomerative", "spectral" or "gnn"; if None, that of the configuration.
+    views
+        Number of predictions per image that are averaged: "one", "flip" or "many", which gives the best boundaries but
+        takes several times as long; if None, that of the configuration.
+    engine
+        "torch", or "onnx" for ONNX Runtime, which never imports torch.
+
+    Returns
+    -------
+    Model
+        The model, ready to segment images.
+
+    Raises
+    ------
+    FileFormatError
+        If the file does not exist or does not hold a network.
+    InputError
+        If a name is unknown, or if ``merging="gnn"`` and the file holds no graph neural network.
+    MissingDependencyError
+        If ONNX Runtime is not installed, which ``engine="onnx"`` needs.
+
+    References
+    ----------
+    .. [1] Jampani et al., "Superpixel sampling networks", ECCV 2018.
+
+    Examples
+    --------
+    >>> model = load("compact", merging="spectral")
+    >>> model.config.merging.method, sorted(model.levels)
+    ('spectral', ['object', 'part', 'scene'])
     """
     path = weights_path(model)
     network, levels = open_network(path, engine)

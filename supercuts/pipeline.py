@@ -72,7 +72,36 @@ def _predict(
 def segment_by_maps(
     image: UInt8[np.ndarray, "height width 3"], maps: PixelMaps, n_leaves: int, config: PipelineConfig = CLASS_CONFIG
 ) -> Hierarchy:
-    """Return the hierarchy of an image with min(n_leaves, H * W) leaves, from maps of another network."""
+    """Return the hierarchy of an image from maps of another network.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8 RGB.
+    maps
+        Colour, boundary probabilities and embeddings of its pixels.
+    n_leaves
+        Number of leaves, from 1; at most H * W.
+    config
+        Settings of the pipeline.
+
+    Returns
+    -------
+    Hierarchy
+        A tree without levels.
+
+    Raises
+    ------
+    InputError
+        If `n_leaves` is below 1.
+
+    Examples
+    --------
+    >>> image, color = np.zeros((8, 8, 3), np.uint8), np.zeros((3, 8, 8), np.float32)
+    >>> boundary, embeddings = np.zeros((8, 8), np.float32), np.zeros((4, 8, 8), np.float32)
+    >>> segment_by_maps(image, PixelMaps(color, boundary, embeddings), 4)
+    Hierarchy(8x8, 4 leaves, no levels)
+    """
     check_in_range("n_leaves", n_leaves, 1, np.inf, remedy="Ask for at least one superpixel.")
     labels, graph = make_leaves(maps, n_leaves, None, config)
     tree = merge(Regions(graph, config.merging))

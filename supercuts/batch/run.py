@@ -106,9 +106,36 @@ def run_batch(
     force: bool = False,
     on_result: Callable[[Source, Result, Report], None] = lambda *_: None,
 ) -> Report:
-    """Segment all sources into `out` and return a Report; `on_result` is called after each result.
+    """Segment all sources into a folder.
 
-    A full disk or Ctrl-C stops the batch early, with the reason in the Report. The same call resumes it.
+    A full disk or Ctrl-C stops the batch early, with the reason in the report. The same call resumes it.
+
+    Parameters
+    ----------
+    sources
+        Images with the names of their outputs.
+    out
+        Folder of the outputs.
+    settings
+        Model, formats and reading of images; if None, the defaults.
+    engine
+        Processes or a Ray cluster; if None, one process per physical core.
+    force
+        Whether to segment images again whose outputs are up to date.
+    on_result
+        ``on_result(source, result, report)`` is called after each image.
+
+    Returns
+    -------
+    Report
+        Finished, unchanged and failed images, and the reason if the batch stopped early.
+
+    Raises
+    ------
+    InputError
+        If settings are unknown, or outputs would overwrite a source or each other.
+    SuperCutsError
+        If no process can load the model, or if a package that it needs is not installed.
     """
     settings, engine = settings or Settings(), engine or Engine()
     added = suffixes(settings.formats, settings.overlays)
