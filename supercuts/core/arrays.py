@@ -23,10 +23,25 @@ def channels_last(maps: Shaped[np.ndarray, "channels height width"]) -> Shaped[n
 def contingency(
     truth: Int[np.ndarray, "..."], prediction: Int[np.ndarray, "..."]
 ) -> Int[np.ndarray, "truths predictions"]:
-    """Return the int64 table with [i, j] the number of pixels of truth region i and predicted region j.
+    """Return the table with [i, j] the number of pixels of truth region i and predicted region j.
 
-    Both inputs hold ids 0..n-1; rows and columns extend to the highest id of each.
+    Parameters
+    ----------
+    truth, prediction
+        Integers of one shape, ids 0..n-1; rows and columns extend to the highest id of each.
 
+    Returns
+    -------
+    int64 (truths, predictions)
+        Numbers of pixels.
+
+    Raises
+    ------
+    InputError
+        If the arrays differ in shape.
+
+    Examples
+    --------
     >>> contingency(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])).tolist()
     [[1, 1], [0, 2]]
     """

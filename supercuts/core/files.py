@@ -28,9 +28,31 @@ _unfinished: set[Path] = set()  # temporary files and folders of this process
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, with its suffix; move it into place when the block ends without an error.
+    """Yield a temporary path and move it into place when the block ends without an error.
 
     Creates the folder. On an error, removes the temporary file and leaves `path` unchanged.
+
+    Parameters
+    ----------
+    path
+        File to write or replace.
+
+    Yields
+    ------
+    pathlib.Path
+        Path in the same folder, with the same suffix.
+
+    Raises
+    ------
+    OSError
+        If the folder or the file cannot be written; the error names `path`.
+
+    Examples
+    --------
+    >>> with atomic_path("scores.txt") as temporary:
+    ...     characters = temporary.write_text("0.9")
+    >>> Path("scores.txt").read_text()
+    '0.9'
     """
     target = Path(path)
     # same folder: replacing is atomic only within one file system; same suffix: writers choose the format by it; a new

@@ -86,7 +86,14 @@ def _waiting_threads() -> _WaitingThreads:
 
 
 def close_threads() -> None:
-    """End the waiting threads; a later call of in_threads starts new ones. Never call this from within a part."""
+    """End the waiting threads; later calls start new ones.
+
+    Never call this from within a part of `in_threads`.
+
+    Examples
+    --------
+    >>> close_threads()
+    """
     _waiting_threads().close()
 
 
@@ -148,9 +155,14 @@ _SETTINGS = (
 
 
 def keep_freed_memory() -> bool:
-    """Let the process keep up to KEPT_BYTES of freed memory; return whether the setting was applied.
+    """Let the process keep freed memory, up to 256 MB, which makes repeated segmentation faster.
 
     Does nothing if the C library is not glibc, or if the environment already configures allocation.
+
+    Returns
+    -------
+    bool
+        Whether the setting was applied.
     """
     glibc = _glibc()
     if glibc is None or any(name in os.environ for name in _SETTINGS):

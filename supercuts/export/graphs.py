@@ -148,7 +148,27 @@ def write_pyg(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granulari
 
 
 def to_data(hierarchy: Hierarchy, part: Partition) -> "Data":
-    """Return the graph as Data: the fields of merging.gnn.graph_data, and node (R,), the tree node of each region."""
+    """Return the region adjacency graph of one cut for PyTorch Geometric.
+
+    Parameters
+    ----------
+    hierarchy
+        Hierarchy that was cut.
+    part
+        Cut of `supercuts.export.rasters.partitions`.
+
+    Returns
+    -------
+    torch_geometric.data.Data
+        Tensors x, pos, edge_index and edge_attr, and node (R,), the tree node of each region.
+
+    Examples
+    --------
+    >>> labels, parents = np.array([[0, 1]], np.int32), np.array([2, 2, 2], np.int32)
+    >>> h = Hierarchy(labels, parents, np.array([0, 0, 0.5], np.float32), np.zeros((2, 3), np.float32))
+    >>> to_data(h, partitions(h)[-1]).edge_index.tolist()
+    [[0, 1], [1, 0]]
+    """
     import torch
 
     from supercuts.merging.gnn import graph_data

@@ -84,10 +84,34 @@ def write_npz(path: str | os.PathLike[str], hierarchy: Hierarchy, image: bool = 
 
 
 def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Hierarchy:
-    """Read a hierarchy; raise FileFormatError if the file is not a valid one, whatever its content.
+    """Read a hierarchy from a file that `Hierarchy.save` wrote.
 
-    A path that cannot be opened raises the operating system's error. A file that would unpack to more than max_bytes
-    is rejected before it is unpacked.
+    Parameters
+    ----------
+    path
+        The .npz file.
+    max_bytes
+        Largest unpacked size in bytes; a file that claims more is rejected before it is unpacked.
+
+    Returns
+    -------
+    Hierarchy
+        The hierarchy, with its image if the file holds one.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is not a valid hierarchy, whatever its content.
+    OSError
+        If the file cannot be opened.
+
+    Examples
+    --------
+    >>> labels, parents = np.array([[0, 1]], np.int32), np.array([2, 2, 2], np.int32)
+    >>> altitudes, embeddings = np.array([0, 0, 0.5], np.float32), np.zeros((2, 0), np.float32)
+    >>> Hierarchy(labels, parents, altitudes, embeddings).save("pair.npz")
+    >>> read("pair.npz")
+    Hierarchy(1x2, 2 leaves, no levels)
     """
     with Path(path).open("rb") as file:
         return _read_open(path, file, max_bytes)

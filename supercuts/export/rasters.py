@@ -34,9 +34,18 @@ SUPERPIXELS = "superpixels"
 class Partition:
     """A cut and its name.
 
-    name    scene, object or part for a level, superpixels for the leaves, cut for any other cut
-    labels  (H, W) int32  0..R-1, -1 where the hierarchy has no leaf
-    nodes   (R,) int32    tree node of each region
+    Parameters
+    ----------
+    name
+        Name of the level, "superpixels" for the leaves, "cut" for any other cut.
+    labels
+        (H, W) int32, 0..R-1, -1 where the hierarchy has no leaf.
+    nodes
+        (R,) int32, tree node of each region.
+
+    Examples
+    --------
+    >>> part = Partition("cut", np.array([[0, 0, 1]], np.int32), np.array([3, 2], np.int32))
     """
 
     name: str
@@ -44,14 +53,58 @@ class Partition:
     nodes: Int32[np.ndarray, " regions"]
 
     def region_of_leaf(self, hierarchy: Hierarchy) -> Int32[np.ndarray, " leaves"]:
-        """Return the region of each superpixel."""
+        """Return the region of each superpixel.
+
+        Parameters
+        ----------
+        hierarchy
+            Hierarchy that was cut.
+
+        Returns
+        -------
+        int32 (N,)
+            Region of each leaf, 0..R-1.
+
+        Examples
+        --------
+        >>> labels, parents = np.array([[0, 1, 2]], np.int32), np.array([3, 3, 4, 4, 4], np.int32)
+        >>> altitudes, embeddings = np.array([0, 0, 0, 0.2, 0.9], np.float32), np.zeros((3, 0), np.float32)
+        >>> part.region_of_leaf(Hierarchy(labels, parents, altitudes, embeddings)).tolist()
+        [0, 0, 1]
+        """
         region = np.empty(hierarchy.n_leaves + 1, np.int32)
         region[hierarchy.labels] = self.labels  # invalid pixels (-1) write to the extra last element
         return region[:-1]
 
 
 def partitions(hierarchy: Hierarchy, how: Granularity | None = None) -> list[Partition]:
-    """Return the cut that `how` defines; if None, each calibrated level, coarsest first, and the superpixels."""
+    """Return one cut of a hierarchy, or each calibrated level, coarsest first, and the superpixels.
+
+    Parameters
+    ----------
+    hierarchy
+        Hierarchy to cut.
+    how
+        Cut to return; if None, the levels and the superpixels.
+
+    Returns
+    -------
+    list of Partition
+        Label maps with their names.
+
+    Raises
+    ------
+    InputError, ConstraintError
+        As in `Hierarchy.cut`.
+
+    Examples
+    --------
+    >>> labels, parents = np.array([[0, 1]], np.int32), np.array([2, 2, 2], np.int32)
+    >>> altitudes, embeddings = np.array([0, 0, 0.5], np.float32), np.zeros((2, 0), np.float32)
+    >>> h = Hierarchy(labels, parents, altitudes, embeddings, levels={"part": 0.1})
+    >>> [part.name for part in partitions(h)], partitions(h, Granularity(regions=1))[0].labels.tolist()
+    (['part', 'superpixels'], [[0, 0]])
+    """
     if how is not None:
         return [_cut(hierarchy, how, how.level or "cut")]
     levels = [_cut(hierarchy, Granularity(level=level), level) for level in hierarchy.levels]

@@ -24,19 +24,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionGraph:
-    """Graph of superpixels (nodes) and shared borders (edges); 4-connectivity, so diagonal contacts are not borders.
+    """Graph of superpixels (nodes) and shared borders (edges); 4-connected, so diagonal contacts are not borders.
 
-    edges               (E, 2) int32    node ids i < j, rows in lexicographic order
-    border_length       (E,) float32    pixel pairs along the shared border
-    boundary            (E,) float32    mean boundary probability along the border, 0..1
-    color_distance      (E,) float32    distance between mean colours
-    embedding_distance  (E,) float32    distance between mean embeddings
-    area                (N,) int64      pixels
-    centroid_yx         (N, 2) float32  pixels
-    bbox                (N, 4) int32    y0 x0 y1 x1, ends exclusive
-    color               (N, C) float32  mean colour; Lab for RGB images
-    embedding           (N, D) float32  mean embedding
-    embedding_variance  (N,) float32    mean squared distance of pixel embeddings from the mean
+    Parameters
+    ----------
+    edges
+        (E, 2) int32, node ids i < j, rows in lexicographic order.
+    border_length
+        (E,) float32, pixel pairs along the shared border.
+    boundary
+        (E,) float32, mean boundary probability along the border, 0..1.
+    color_distance, embedding_distance
+        (E,) float32, distance between the mean colours, and between the mean embeddings.
+    area
+        (N,) int64, pixels.
+    centroid_yx
+        (N, 2) float32, mean pixel coordinates.
+    bbox
+        (N, 4) int32, y0 x0 y1 x1, ends exclusive.
+    color
+        (N, C) float32, mean colour; Lab for RGB images.
+    embedding
+        (N, D) float32, mean embedding.
+    embedding_variance
+        (N,) float32, mean squared distance of pixel embeddings from the mean.
+
+    Examples
+    --------
+    >>> labels, boundary = np.array([[0, 0, 1]], np.int32), np.array([[0, 0.5, 0.5]], np.float32)
+    >>> graph = build_rag(labels, boundary, np.zeros((3, 1, 3), np.float32), np.zeros((1, 1, 3), np.float32))
+    >>> graph.edges.tolist(), graph.boundary.tolist(), graph.area.tolist()
+    ([[0, 1]], [0.5], [2, 1])
     """
 
     edges: Int32[np.ndarray, "edges 2"]
@@ -62,7 +80,21 @@ class RegionGraph:
         return len(self.edges)
 
     def neighbors(self) -> tuple[Int64[np.ndarray, " nodes_plus_1"], Int32[np.ndarray, " twice_edges"]]:
-        """Return the adjacency in CSR form: the neighbours of i are ids[starts[i]:starts[i + 1]], ascending."""
+        """Return the adjacency in CSR form.
+
+        Returns
+        -------
+        starts : int64 (N + 1,)
+            The neighbours of node i are ``ids[starts[i]:starts[i + 1]]``.
+        ids : int32 (2E,)
+            Node ids, ascending for each node.
+
+        Examples
+        --------
+        >>> starts, ids = graph.neighbors()
+        >>> starts.tolist(), ids.tolist()
+        ([0, 1, 2], [1, 0])
+        """
         both = np.concatenate([self.edges, self.edges[:, ::-1]])
         both = both[np.lexsort((both[:, 1], both[:, 0]))]
         starts = np.zeros(self.n_nodes + 1, np.int64)
@@ -70,7 +102,18 @@ class RegionGraph:
         return starts, np.ascontiguousarray(both[:, 1])
 
     def to_networkx(self) -> "nx.Graph":
-        """Return a networkx Graph; its node and edge attributes are named like the fields."""
+        """Return the graph for networkx.
+
+        Returns
+        -------
+        networkx.Graph
+            Its node and edge attributes are named like the fields.
+
+        Examples
+        --------
+        >>> graph.to_networkx().edges[0, 1]["boundary"]
+        0.5
+        """
         import networkx as nx
 
         graph = nx.Graph()

@@ -18,13 +18,38 @@ _MAX_LABEL = 65535
 
 
 def read_image(source: object, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "height width 3"]:
-    """Return the picture in `source` as a new C-contiguous RGB array.
+    """Return the picture in a source as a new C-contiguous RGB array.
 
-    A str or path names a PNG, JPEG, WebP, BMP, TIFF or GIF file; the first of several frames is read. Arrays are
-    (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), torch tensors (C, H, W) with C in 1, 3, 4; both hold uint8, uint16, bool
-    or float in 0..1. Files and PIL images are turned upright by their EXIF tag, transparency is blended over white,
-    16-bit and float values are scaled to 0..255. Raise ImageError, which names source and remedy, for anything else.
+    Files and PIL images are turned upright by their EXIF tag, transparency is blended over white, 16-bit and float
+    values are scaled to 0..255.
 
+    Parameters
+    ----------
+    source
+        Path of a PNG, JPEG, WebP, BMP, TIFF or GIF file, of which the first frame is read; a PIL image; an array
+        (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); or a torch tensor (C, H, W) with C in 1, 3, 4. Arrays and tensors
+        hold uint8, uint16, bool or float in 0..1.
+    max_pixels
+        Largest height times width to accept, from 1.
+
+    Returns
+    -------
+    uint8 (H, W, 3)
+        RGB values.
+
+    Raises
+    ------
+    ImageError
+        If the source cannot be read as an image; the message names source and remedy.
+    InputError
+        If `max_pixels` is below 1.
+
+    See Also
+    --------
+    read_bands : Read any number of bands.
+
+    Examples
+    --------
     >>> read_image(np.array([[0.0, 1.0]])).tolist()
     [[[0, 0, 0], [255, 255, 255]]]
     """
@@ -38,10 +63,25 @@ def read_image(source: object, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndar
 def read_bands(source: object) -> Float32[np.ndarray, "height width bands"]:
     """Return the bands of an image in 0..1, as a new array.
 
-    A path names a .npy of shape (H, W) or (H, W, C), a TIFF with any number of bands, or a picture that read_image
-    reads, which yields RGB. Arrays are (H, W) or (H, W, C), torch tensors (C, H, W). Values are uint8, uint16, bool,
-    or float in 0..1. Raise ImageError, which names the source and the remedy, for anything else.
+    Parameters
+    ----------
+    source
+        Path of a .npy of shape (H, W) or (H, W, C), of a TIFF with any number of bands, or of a picture, which yields
+        RGB as in `read_image`; or an array (H, W) or (H, W, C) or a torch tensor (C, H, W) of uint8, uint16, bool or
+        float in 0..1.
 
+    Returns
+    -------
+    float32 (H, W, C)
+        Values in 0..1.
+
+    Raises
+    ------
+    ImageError
+        As in `read_image`.
+
+    Examples
+    --------
     >>> read_bands(np.array([[[0, 255, 51, 102]]], np.uint8)).round(1).tolist()
     [[[0.0, 1.0, 0.20000000298023224, 0.4000000059604645]]]
     """

@@ -144,7 +144,7 @@ def spectral_clusters(
     hierarchy
         Hierarchy whose altitudes are probabilities in 0..1, such as those from `Model.segment`.
     n_regions
-        Number of clusters, 1 to the number of superpixels. If None, the largest gap between eigenvalues decides.
+        Number of clusters, 1 to the number of superpixels. If None, the largest gap between eigenvalues decides [1]_.
     method
         "kmeans" clusters the first `n_regions` eigenvectors; "discretize" rotates them towards indicators [2]_.
     config
@@ -154,13 +154,13 @@ def spectral_clusters(
 
     Returns
     -------
-    labels
-        (H, W) int32, clusters 0..K-1 in scan order, -1 on masked pixels. Clusters need not be connected.
+    int32 (H, W)
+        Clusters 0..K-1 in scan order, -1 on masked pixels. Clusters need not be connected.
 
     Raises
     ------
     InputError
-        If `n_regions` or `method` is out of range, or altitudes lie outside 0..1.
+        If `n_regions` or `method` is out of range.
 
     References
     ----------

@@ -27,8 +27,17 @@ from supercuts.superpixels.kmeans import Cells, Strip, assign
 class Superpixels:
     """A partition of an image into connected superpixels.
 
-    labels  (H, W) int32  ids 0..N-1 in scan order, each one 4-connected component; -1 for invalid pixels
-    n       int           N
+    Parameters
+    ----------
+    labels
+        (H, W) int32, ids 0..N-1 in scan order, each one 4-connected component; -1 for invalid pixels.
+    n
+        Number of superpixels, N.
+
+    Examples
+    --------
+    >>> Superpixels(np.array([[0, 0, 1]], np.int32), n=2).n
+    2
     """
 
     labels: Int32[np.ndarray, "height width"]
