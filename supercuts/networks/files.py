@@ -103,10 +103,25 @@ def write_calibration(path: str | os.PathLike[str], calibration: Calibration) ->
 
 
 def load_original(path: str | os.PathLike[str], original: OriginalConfig | None = None) -> TorchNetwork:
-    """Return the network of a checkpoint of the original SSN_DINO in eval mode, with the settings `original`.
+    """Return the network of a checkpoint of the original SSN_DINO in eval mode.
 
-    The file holds the tensors backbone.* and output_conv.*, with or without the prefix "module.", at the top level or
-    in a dict under "state_dict" or "model".
+    Parameters
+    ----------
+    path
+        Checkpoint that holds the tensors backbone.* and output_conv.*, with or without the prefix "module.", at the top
+        level or in a dict under "state_dict" or "model".
+    original
+        Settings of its training; if None, those of the released checkpoints.
+
+    Returns
+    -------
+    TorchNetwork
+        The network.
+
+    Raises
+    ------
+    FileFormatError
+        If the file does not exist or does not hold such a network on ViT-S/16.
     """
     from supercuts.networks.backbones.weights import read_tensors
     from supercuts.networks.original import config_of, rename  # imports timm

@@ -92,16 +92,51 @@ def discover(
 ) -> Objects:
     """Return at most `n` objects, best first, found on the graph of the leaves.
 
-    features  (N, D) of the leaves, such as PatchFeatures.pool(h.labels, h.n_leaves); None: h.embeddings
-    method    a name of METHODS, or a function of features and NodeGraph, such as one with its own configuration:
-              functools.partial(tokencut, config=TokenCutConfig(tau=0.3))
-    judge     perceptrons that the method "tree" requires, learned by supercuts calibrate
-    refine    if True, replace each object by the union of tree regions that agrees with it best
-
     The score of an object is its mean softness inside minus its mean softness outside, 0..1. Saliency is the highest
     softness over all objects, at least 0.5 inside them and at most 0.5 outside. Masked pixels belong to no object and
     have saliency 0.
 
+    Parameters
+    ----------
+    h
+        Hierarchy of the image.
+    features
+        (N, D) of the leaves, such as ``dino_keys(...).pool(h.labels, h.n_leaves)``; if None, ``h.embeddings``.
+    method
+        "tree", "tokencut" [1]_, "deep_spectral" [2]_, "lost" [3]_, "deepcut" or "deepcut_cc" [4]_, or a function of
+        features and NodeGraph, such as ``functools.partial(tokencut, config=TokenCutConfig(tau=0.3))``.
+    n
+        Largest number of objects, from 1. Further ones are found as by MaskCut [5]_.
+    refine
+        Whether to replace each object by the union of tree regions that agrees with it best.
+    seed
+        Seed of deepcut.
+    progress
+        ``progress(step, total)`` is called after each step of deepcut.
+    judge
+        Perceptrons that the method "tree" requires, learned by ``supercuts calibrate``.
+
+    Returns
+    -------
+    Objects
+        Disjoint masks, their scores and the saliency map.
+
+    Raises
+    ------
+    InputError
+        If `n` or `method` is out of range, features do not fit the leaves, or "tree" has no `judge`.
+
+    References
+    ----------
+    .. [1] Wang et al., "TokenCut: Segmenting objects in images and videos with self-supervised transformer and
+       normalized cut", PAMI 2023.
+    .. [2] Melas-Kyriazi et al., "Deep spectral methods", CVPR 2022.
+    .. [3] Simeoni et al., "Localizing objects with self-supervised transformers and no labels", BMVC 2021.
+    .. [4] Aflalo et al., "DeepCut: Unsupervised segmentation using graph neural networks clustering", ICCVW 2023.
+    .. [5] Wang et al., "Cut and learn for unsupervised object detection and instance segmentation", CVPR 2023.
+
+    Examples
+    --------
     >>> import supercuts
     >>> image = np.full((120, 160, 3), 200, np.uint8)
     >>> image[30:90, 50:110] = (200, 30, 30)
@@ -123,7 +158,34 @@ def discover_patches(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Objects:
-    """Return at most `n` objects of an image of size `shape`, found on its patches as in the published methods."""
+    """Return at most `n` objects of an image, found on its patches as in the published methods.
+
+    Parameters
+    ----------
+    patches
+        Features of the patches, such as those of `dino_keys`.
+    shape
+        Height and width of the image in pixels.
+    method, n, seed, progress
+        As in `discover`, without the method "tree".
+
+    Returns
+    -------
+    Objects
+        As in `discover`.
+
+    Raises
+    ------
+    InputError
+        As in `discover`.
+
+    Examples
+    --------
+    >>> values = np.zeros((2, 3, 4), np.float32)
+    >>> values[0], values[:, 1, 1:3] = 1, [[0], [1]]
+    >>> discover_patches(PatchFeatures(values, 16, 8.0), (48, 64)).boxes_yxyx.tolist()
+    [[16, 16, 32, 48]]
+    """
     graph = grid_graph(*patches.values.shape[1:])
     found = _find(Discovery(patches.nodes, graph, n, seed, progress=progress), method)
     return _paint(found, graph, patches.grid_labels(*shape), None)

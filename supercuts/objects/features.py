@@ -111,7 +111,33 @@ def _interpolation(size: int, n: int, stride: float, offset: float) -> list[tupl
 
 
 def load_vit(name: str, weights: Path | Literal["hub"], config: PretrainedConfig | None = None) -> PretrainedViT:
-    """Return a vision transformer such as "dino_vits16" with its weights: a file, or "hub" (cached, or downloaded)."""
+    """Return a vision transformer with pretrained weights, in eval mode.
+
+    Parameters
+    ----------
+    name
+        Name of the backbone, such as "dino_vits16".
+    weights
+        File of its weights in an official format, or "hub": from timm's hub, cached or downloaded.
+    config
+        Settings, such as the stride; if None, the defaults.
+
+    Returns
+    -------
+    PretrainedViT
+        The transformer.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown or is no vision transformer, or if its weights cannot be downloaded.
+    FileFormatError
+        If the file does not hold these weights.
+
+    References
+    ----------
+    .. [1] Caron et al., "Emerging properties in self-supervised vision transformers", ICCV 2021.
+    """
     backbone = make_pretrained(name, config)
     if not isinstance(backbone, PretrainedViT):
         raise InputError(f"backbone={name!r} is no vision transformer: give one, such as dino_vits16.")
@@ -123,9 +149,25 @@ def load_vit(name: str, weights: Path | Literal["hub"], config: PretrainedConfig
 def dino_keys(source: object, image: UInt8[np.ndarray, "height width 3"]) -> PatchFeatures:
     """Return the keys of the last block's attention, heads concatenated, without the class token.
 
-    `source` is a PretrainedViT, or a model or network with one. The RGB image is normalised as in the transformer's
-    training. Its right and lower borders are replicated up to a multiple of the stride, so that every patch contains
-    part of the image.
+    The image is normalised as in the transformer's training. Its right and lower borders are replicated up to a
+    multiple of the stride, so that every patch contains part of the image.
+
+    Parameters
+    ----------
+    source
+        Transformer of `load_vit`, or a model or network with one.
+    image
+        (H, W, 3) uint8 RGB.
+
+    Returns
+    -------
+    PatchFeatures
+        One vector per patch.
+
+    Raises
+    ------
+    InputError
+        If the source has no vision transformer.
     """
     backbone = vit_of(source)
     vit = backbone.vit

@@ -12,9 +12,26 @@ from supercuts.core.errors import InputError
 class Objects:
     """The objects found in one image, best first; there is always at least one.
 
-    masks     (K, H, W) bool    disjoint, none empty
-    scores    (K,) float32      0..1, in non-increasing order
-    saliency  (H, W) float32    0..1, higher where a pixel is more likely to belong to an object
+    Parameters
+    ----------
+    masks
+        (K, H, W) bool, disjoint, none empty.
+    scores
+        (K,) float32, 0..1, in non-increasing order.
+    saliency
+        (H, W) float32, 0..1, higher where a pixel is more likely to belong to an object.
+
+    Raises
+    ------
+    InputError
+        If masks are empty or overlap, or if shapes do not fit.
+
+    Examples
+    --------
+    >>> masks = np.array([[[True, True, False, True]]])
+    >>> objects = Objects(masks, np.ones(1, np.float32), masks[0].astype(np.float32))
+    >>> objects.boxes_yxyx.tolist()
+    [[0, 0, 1, 2]]
     """
 
     masks: Bool[np.ndarray, "objects height width"]
@@ -48,8 +65,22 @@ class Objects:
 class Parts:
     """The parts of the objects of one image, nested in them by construction.
 
-    labels     (H, W) int32   0 outside the objects, 1..P the parts; every number occurs
-    object_of  (P,) int32     object, 0..K-1, that contains part 1..P
+    Parameters
+    ----------
+    labels
+        (H, W) int32, 0 outside the objects, 1..P the parts; every number occurs.
+    object_of
+        (P,) int32, object, 0..K-1, that contains part 1..P.
+
+    Raises
+    ------
+    InputError
+        If labels have gaps.
+
+    Examples
+    --------
+    >>> Parts(np.array([[0, 1, 2]], np.int32), np.array([0, 0], np.int32)).object_of.tolist()
+    [0, 0]
     """
 
     labels: Int32[np.ndarray, "height width"]

@@ -34,15 +34,48 @@ def refine_hierarchy(
     image: Float32[np.ndarray, "height width channels"] | None = None,
     watch: Watch | None = None,
 ) -> Hierarchy:
-    """Return a hierarchy of the refined regions, with connected leaves, at most as many as h has.
+    """Return a hierarchy of regions that a network fitted to the image redraws.
 
-    The targets of the first steps are the finest cut of h that n_classes can number; the superpixels of method sp are
-    the leaves of h. Connected pieces of equal label merge, small ones first, until there are no more than h has leaves.
-    Their dissimilarity comes mainly from h, then from colour and the network. A level is placed where it has as many
-    regions as in h. Masked pixels are a class and a superpixel of their own; the network's input there is the mean of
-    the valid pixels.
+    The targets of the first steps are the finest cut of `h` that ``n_classes`` can number; the superpixels of method sp
+    are the leaves of `h`. Connected pieces of equal label merge, small ones first, until there are no more than `h` has
+    leaves. Their dissimilarity comes mainly from `h`, then from colour and the network. A level is placed where it has
+    as many regions as in `h`. Masked pixels are a class and a superpixel of their own; the network's input there is the
+    mean of the valid pixels.
 
-    image: input of the network, in 0..1; if None, the RGB image of h.
+    Parameters
+    ----------
+    h
+        Hierarchy to refine.
+    config
+        Settings of the network and of the fit; if None, method st [1]_ with 40 epochs.
+    image
+        (H, W, C) float32 input of the network, in 0..1; if None, the RGB image of `h`.
+    watch
+        Called with each step of the fit.
+
+    Returns
+    -------
+    Hierarchy
+        Its leaves are connected, at most as many as `h` has.
+
+    Raises
+    ------
+    InputError
+        If there is no image, or if `image` is of another size.
+
+    References
+    ----------
+    .. [1] Kim, Kanezaki & Tanaka, "Unsupervised learning of image segmentation based on differentiable feature
+       clustering", IEEE TIP 2020.
+
+    Examples
+    --------
+    >>> import supercuts
+    >>> image = np.zeros((16, 24, 3), np.uint8)
+    >>> image[:, 12:] = 255
+    >>> h = supercuts.load("compact").segment(image, superpixels=6)
+    >>> refine_hierarchy(h, RefineConfig(epochs=2, n_features=4, n_classes=4)).n_leaves <= 6
+    True
     """
     config = config or IN_PIPELINE
     if image is None:

@@ -144,6 +144,23 @@ def read_scribbles(path: Path) -> Int32[np.ndarray, "height width"]:
 def mark(scribbles: Integer[np.ndarray, "height width"]) -> Int32[np.ndarray, "height width"]:
     """Return scribbles with -1 for 255 and for negative values.
 
+    Parameters
+    ----------
+    scribbles
+        (H, W) integers, class of each pixel; 255 and negative values mean unlabelled.
+
+    Returns
+    -------
+    int32 (H, W)
+        Class of each pixel, -1 if unlabelled.
+
+    Raises
+    ------
+    InputError
+        If the values are not integers.
+
+    Examples
+    --------
     >>> mark(np.array([[0, 8, 255]], np.uint8)).tolist()
     [[0, 8, -1]]
     """

@@ -47,7 +47,34 @@ def save_learned(path: str | os.PathLike[str], network: Learned) -> None:
 
 
 def load_learned(path: str | os.PathLike[str]) -> Learned:
-    """Return the network of a file in eval mode; raise FileFormatError if the file is invalid."""
+    """Return the network of a file in eval mode.
+
+    Parameters
+    ----------
+    path
+        The model.safetensors of a ``supercuts refine train`` run.
+
+    Returns
+    -------
+    Classifier, Autoencoder or WNet
+        The network.
+
+    Raises
+    ------
+    FileFormatError
+        If the file does not exist or does not hold such a network.
+
+    References
+    ----------
+    .. [1] Xia & Kulis, "W-Net: A deep model for fully unsupervised image segmentation", 2017.
+
+    Examples
+    --------
+    >>> save_learned("model.safetensors", make_learned(WNetConfig(classes=2, widths=(4, 4)), is_pretrained=False))
+    >>> network = load_learned("model.safetensors")
+    >>> network.training
+    False
+    """
     path = Path(path)
     if not path.is_file():
         raise FileFormatError(f"{path}: no such file. Give the model.safetensors of a `supercuts refine train` run.")
@@ -83,7 +110,28 @@ def load_learned(path: str | os.PathLike[str]) -> Learned:
 def class_probabilities(
     image: UInt8[np.ndarray, "height width 3"], network: Learned
 ) -> Float32[np.ndarray, "classes height width"]:
-    """Return the probability of each class at each pixel; the image is padded for the network, the result cropped."""
+    """Return the probability of each class at each pixel.
+
+    The image is padded for the network and the result cropped.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8 RGB.
+    network
+        Network of `load_learned`.
+
+    Returns
+    -------
+    float32 (K, H, W)
+        Probabilities, 0..1, which sum to 1 at each pixel.
+
+    Examples
+    --------
+    >>> network = make_learned(WNetConfig(classes=2, widths=(4, 4)), is_pretrained=False).eval()
+    >>> class_probabilities(np.zeros((5, 6, 3), np.uint8), network).shape
+    (2, 5, 6)
+    """
     height, width = image.shape[:2]
     device = next(network.parameters()).device
     pixels = rearrange(torch.from_numpy(image.astype(np.float32) / 255), "h w c -> 1 c h w").to(device)
@@ -97,7 +145,31 @@ def class_probabilities(
 def pixel_maps(
     image: UInt8[np.ndarray, "height width 3"], probabilities: Float32[np.ndarray, "classes height width"]
 ) -> PixelMaps:
-    """Return the maps for superpixels and their graph: colour, boundaries of the classes, and probabilities."""
+    """Return the maps for superpixels and their graph: colour, boundaries of the classes, and probabilities.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8 RGB.
+    probabilities
+        (K, H, W) float32, 0..1, such as those of `class_probabilities`.
+
+    Returns
+    -------
+    PixelMaps
+        Input of `supercuts.pipeline.segment_by_maps`.
+
+    Raises
+    ------
+    InputError
+        If the probabilities are of another size than the image.
+
+    Examples
+    --------
+    >>> probabilities = np.array([[[1, 0]], [[0, 1]]], np.float32)
+    >>> pixel_maps(np.zeros((1, 2, 3), np.uint8), probabilities).boundary.tolist()
+    [[1.0, 1.0]]
+    """
     return PixelMaps(
         color=color_features(image),
         boundary=class_boundary(probabilities),

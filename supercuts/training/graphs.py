@@ -37,10 +37,37 @@ _TENSORS = ("x", "pos", "edge_index", "edge_attr")
 
 
 class SuperpixelGraphs(Dataset[Data]):
-    """Superpixel graphs of images, computed on first access.
+    """Superpixel graphs of images for PyTorch Geometric, computed on first access.
 
     Each Data has x, pos, edge_index and edge_attr of merging.gnn.graph_data. For a Sample it also has y (2 E,) float32,
     the share of annotators for whom the two superpixels of an edge belong to different segments.
+
+    Parameters
+    ----------
+    images
+        Samples of a data set, or paths of images.
+    folder
+        Folder that stores the graphs.
+    model
+        Model whose superpixels are the nodes.
+    superpixels
+        Number of superpixels per image, from 1.
+
+    Raises
+    ------
+    InputError
+        If `folder` holds graphs of another model or number of superpixels.
+    FileFormatError
+        If a file of `folder` is damaged.
+
+    Examples
+    --------
+    >>> import supercuts
+    >>> from supercuts.images.io import write_png
+    >>> write_png("photo.png", np.zeros((16, 24, 3), np.uint8))
+    >>> graphs = SuperpixelGraphs(["photo.png"], "graphs", supercuts.load("compact"), superpixels=6)
+    >>> graphs[0].num_nodes
+    6
     """
 
     def __init__(
@@ -74,7 +101,18 @@ class SuperpixelGraphs(Dataset[Data]):
         return Data.from_dict(found)
 
     def prepare(self) -> dict[str, str]:
-        """Compute all missing graphs, showing a progress bar; return error messages by image name."""
+        """Compute all missing graphs, showing a progress bar.
+
+        Returns
+        -------
+        dict
+            Error message by name of the images that failed.
+
+        Examples
+        --------
+        >>> graphs.prepare()
+        {}
+        """
         from rich.progress import track
 
         failures = {}
