@@ -25,8 +25,28 @@ Get BSR_bsds500.tgz from https://www2.eecs.berkeley.edu/Research/Projects/CS/vis
 
 @dataclass(frozen=True)
 class BSDS500(SampleSequence[Sample]):
-    """The samples of one split ("train", "val", "test" or "train+val"), in numerical order of their names.
+    """The samples of one split, in numerical order of their names.
 
+    Parameters
+    ----------
+    root
+        Folder that holds the data set, directly or unpacked in one of the usual ways.
+    split
+        "train", "val", "test" or "train+val".
+
+    Raises
+    ------
+    InputError
+        If the split is unknown.
+    FileFormatError
+        If the folder does not hold the data set.
+
+    References
+    ----------
+    .. [1] Arbelaez et al., "Contour detection and hierarchical image segmentation", PAMI 2011.
+
+    Examples
+    --------
     >>> data = BSDS500("data", "val")                           # doctest: +SKIP
     >>> sample = data[0]                                        # doctest: +SKIP
     >>> sample.name, [t.shape for t in load_truths(sample)]     # doctest: +SKIP
@@ -44,7 +64,13 @@ class BSDS500(SampleSequence[Sample]):
         object.__setattr__(self, "samples", _list_samples(folder, _SPLITS[self.split]))
 
     def check(self) -> None:
-        """Raise FileFormatError if a photograph has no annotation file; decodes nothing."""
+        """Raise FileFormatError if a photograph has no annotation file; decodes nothing.
+
+        Raises
+        ------
+        FileFormatError
+            If annotation files are missing; the message names the images.
+        """
         missing = [sample for sample in self.samples if not sample.truth_path.is_file()]
         if missing:
             names = ", ".join(sample.name for sample in missing[:10]) + (", ..." if len(missing) > 10 else "")

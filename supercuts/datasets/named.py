@@ -31,8 +31,31 @@ PARTS: dict[str, Callable[[Root], AnnotatedSequence[PartTruth]]] = {
 
 
 def open_objects(name: str, root: Root, no_hard: bool = False) -> AnnotatedSequence[ObjectTruth]:
-    """Return a dataset of objects; no_hard omits difficult and truncated objects, which only VOC marks.
+    """Return a data set of objects.
 
+    Parameters
+    ----------
+    name
+        "ecssd", "duts", "omron", "voc07", "voc12", "coco20k" or "cub".
+    root
+        Folder that holds the data set.
+    no_hard
+        Whether to omit difficult and truncated objects, which only VOC marks.
+
+    Returns
+    -------
+    AnnotatedSequence of ObjectTruth
+        Images with their masks or boxes.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, or if `no_hard` is given for another data set than VOC.
+    FileFormatError
+        If the folder does not hold the data set.
+
+    Examples
+    --------
     >>> open_objects("ecsdd", "data")
     Traceback (most recent call last):
     supercuts.core.errors.InputError: dataset='ecsdd' is unknown. Choose one of: ecssd, duts, omron, voc07, ...
@@ -46,6 +69,30 @@ def open_objects(name: str, root: Root, no_hard: bool = False) -> AnnotatedSeque
 
 
 def open_parts(name: str, root: Root) -> AnnotatedSequence[PartTruth]:
-    """Return a dataset of parts."""
+    """Return a data set of parts.
+
+    Parameters
+    ----------
+    name
+        "ccp", "carparts", "cub" or "coco".
+    root
+        Folder that holds the data set.
+
+    Returns
+    -------
+    AnnotatedSequence of PartTruth
+        Images with their parts or keypoints.
+
+    Raises
+    ------
+    InputError, FileFormatError
+        As in `open_objects`.
+
+    Examples
+    --------
+    >>> open_parts("cars", "data")
+    Traceback (most recent call last):
+    supercuts.core.errors.InputError: dataset='cars' is unknown. Choose one of: ccp, carparts, cub, coco.
+    """
     check_choice("dataset", name, PARTS)
     return PARTS[name](root)

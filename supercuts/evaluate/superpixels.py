@@ -138,7 +138,34 @@ def score_superpixels(
 def evaluate_superpixels(
     predictions: Callable[[np.ndarray], np.ndarray] | Iterable[np.ndarray], samples: Sequence[Sample]
 ) -> SuperpixelTable:
-    """Score label maps: one per sample in the same order, or those that a function returns for each RGB image."""
+    """Score the label maps of a data set against all annotators.
+
+    Parameters
+    ----------
+    predictions
+        (H, W) integer label maps, one per sample in the same order, or a function that returns one for each RGB image.
+    samples
+        Images with their annotations, such as `BSDS500`.
+
+    Returns
+    -------
+    SuperpixelTable
+        Scores of each image; ``mean()`` and ``interval_95()`` summarise them.
+
+    Raises
+    ------
+    InputError
+        If there are no samples, or not one prediction of the right size for each.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from supercuts.images.io import write_png
+    >>> write_png("photo.png", np.zeros((1, 4, 3), np.uint8))
+    >>> photo = Sample("photo", Path("photo.png"), Path("photo.mat"), lambda _: [np.array([[0, 0, 1, 1]], np.int32)])
+    >>> evaluate_superpixels([np.array([[0, 1, 1, 1]])], [photo]).mean().asa
+    0.75
+    """
     scores = []
     for sample, image, labels in pair(predictions, samples):
         with naming(sample.name):

@@ -97,11 +97,38 @@ def map_scores(
 ) -> BoundaryScores:
     """Score a soft boundary map: pixels of strength >= threshold are thinned, then matched with each annotator's.
 
-    Maps after non-maximum suppression are scored the same way: thinning does not change their lines. Thresholds must
-    ascend; they are compared in the precision of the map. Scores at one threshold do not depend on the others.
+    Maps after non-maximum suppression are scored the same way: thinning does not change their lines. Scores at one
+    threshold do not depend on the others.
 
-    Example: a line of strength 0.5 lies one column from the annotator's line. The image is 20 x 100, so matched pixels
-    may be 0.76 pixels apart at the benchmark's tolerance and 1.02 at a tolerance of 0.01:
+    Parameters
+    ----------
+    strength
+        (H, W) boundary strengths.
+    truths
+        (H, W) bool boundary map of each annotator.
+    thresholds
+        (T,) strengths, ascending; they are compared in the precision of the map.
+    tolerance
+        Largest distance of matched pixels, as a share of the image diagonal, 0..1.
+
+    Returns
+    -------
+    BoundaryScores
+        Counts of matched pixels at each threshold.
+
+    Raises
+    ------
+    InputError
+        If maps are empty, differ in shape or hold NaN, if thresholds do not ascend, or if `tolerance` is out of range.
+
+    References
+    ----------
+    .. [1] Arbelaez et al., "Contour detection and hierarchical image segmentation", PAMI 2011.
+
+    Examples
+    --------
+    A line of strength 0.5 lies one column from the annotator's line. The image is 20 x 100, so matched pixels may be
+    0.76 pixels apart at the benchmark's tolerance and 1.02 at a tolerance of 0.01:
 
     >>> truth, strength = np.zeros((20, 100), bool), np.zeros((20, 100))
     >>> truth[:, 40], strength[:, 41] = True, 0.5
@@ -123,8 +150,27 @@ def ucm_scores(
     thresholds: Float[np.ndarray, " thresholds"] = THRESHOLDS,
     tolerance: float = TOLERANCE,
 ) -> BoundaryScores:
-    """Score a (2H + 1, 2W + 1) ultrametric contour map: map_scores of its values at each pixel's lower right corner.
+    """Score an ultrametric contour map: `map_scores` of its values at each pixel's lower right corner.
 
+    Parameters
+    ----------
+    ucm
+        (2H + 1, 2W + 1) contour strengths, such as `Hierarchy.ucm`.
+    truths, thresholds, tolerance
+        As in `map_scores`.
+
+    Returns
+    -------
+    BoundaryScores
+        As in `map_scores`.
+
+    Raises
+    ------
+    InputError
+        If the map is not of double size, or as in `map_scores`.
+
+    Examples
+    --------
     >>> ucm = np.zeros((3, 5))
     >>> ucm[:, 2] = 0.5  # one contour between two pixels
     >>> ucm_scores(ucm, [np.array([[True, False]])], np.array([0.5, 0.6])).f.tolist()

@@ -110,7 +110,33 @@ def best_node_jaccard(
 ) -> Float[np.ndarray, " truths"]:
     """Return the best Jaccard index of each truth region with any node of the tree, leaves and root included.
 
-    Example: leaves have 3, 1 and 4 pixels. The first two together are one truth region, the third is the other:
+    Parameters
+    ----------
+    contingency
+        (truths, leaves) integers, pixels in each pair of a true region and a leaf.
+    parents
+        (M,) integers, parent of each node, leaves first, root last.
+    areas
+        (leaves,) integers, pixels of each leaf; only needed if the table does not hold all truth regions.
+
+    Returns
+    -------
+    float64 (truths,)
+        In 0..1.
+
+    Raises
+    ------
+    InputError
+        If the table counts no pixel or a negative number, or does not fit the tree or the areas.
+
+    References
+    ----------
+    .. [1] Pont-Tuset et al., "Multiscale combinatorial grouping for image segmentation and object proposal generation",
+       PAMI 2017.
+
+    Examples
+    --------
+    Leaves have 3, 1 and 4 pixels. The first two together are one truth region, the third is the other:
 
     >>> best_node_jaccard(np.array([[3, 1, 0], [0, 0, 4]]), np.array([3, 3, 4, 4, 4])).tolist()
     [1.0, 1.0]
@@ -130,8 +156,29 @@ def best_cut_jaccard(
 
     The cuts are the partition into leaves and, for each altitude, the maximal nodes at or below it.
 
-    Example: the truth regions are those of best_node_jaccard. In the first tree they are the regions of one cut. The
-    second tree merges leaves 1 and 2 first; its best cut is the leaves, with 3 of 4 pixels of the first truth region.
+    Parameters
+    ----------
+    contingency, parents
+        As in `best_node_jaccard`.
+    altitudes
+        (M,) floats that rise towards the root.
+    areas
+        As in `best_node_jaccard`.
+
+    Returns
+    -------
+    float
+        In 0..1; at most the mean of `best_node_jaccard`.
+
+    Raises
+    ------
+    InputError
+        As in `best_node_jaccard`, or if altitudes do not rise.
+
+    Examples
+    --------
+    The truth regions are those of `best_node_jaccard`. In the first tree they are the regions of one cut. The second
+    tree merges leaves 1 and 2 first; its best cut is the leaves, with 3 of 4 pixels of the first truth region.
 
     >>> table = np.array([[3, 1, 0], [0, 0, 4]])
     >>> best_cut_jaccard(table, np.array([3, 3, 4, 4, 4]), np.array([0, 0, 0, 0.2, 0.6]))

@@ -35,11 +35,28 @@ class ClusteringScores:
 
 
 def mask_iou(predicted: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]) -> float:
-    """Return the intersection over union of two masks, |P n T| / |P u T|; 1 when both are empty.
+    """Return the intersection over union of two masks, |P n T| / |P u T|.
 
-    In 0..1 and symmetric. Data sets report its mean over images.
+    Symmetric. Data sets report its mean over images.
 
-    Example: the masks share one of three pixels:
+    Parameters
+    ----------
+    predicted, truth
+        (H, W) bool.
+
+    Returns
+    -------
+    float
+        In 0..1; 1 when both are empty.
+
+    Raises
+    ------
+    InputError
+        If the masks differ in shape or have no pixel.
+
+    Examples
+    --------
+    The masks share one of three pixels:
 
     >>> round(mask_iou(np.array([[True, True, False]]), np.array([[False, True, True]])), 4)
     0.3333
@@ -68,11 +85,35 @@ def f_beta_curve(
 
     p and r are precision and recall over pixels. An empty prediction has precision 1, an empty truth recall 1, and F is
     0 if p = r = 0: F is 1 if both masks are empty and 0 if only one is. Thresholds, comparison and conventions are
-    those of TokenCut's metric.py. Thresholds are rounded to the precision of the saliency, so a pixel j/255 of an 8-bit
-    map does not exceed threshold j.
+    those of TokenCut's metric.py [1]_. Thresholds are rounded to the precision of the saliency, so a pixel j/255 of an
+    8-bit map does not exceed threshold j.
 
-    Example: up to k = 127, both bright pixels are predicted: p = 1/2, r = 1, F = 1.3 * 0.5 / (0.3 * 0.5 + 1). From
-    k = 128 on, only the true pixel is predicted.
+    Parameters
+    ----------
+    saliency
+        (H, W) floats in 0..1.
+    truth
+        (H, W) bool.
+
+    Returns
+    -------
+    float64 (255,)
+        F at each threshold, 0..1.
+
+    Raises
+    ------
+    InputError
+        If the maps differ in shape or have no pixel, or if the saliency is not in 0..1.
+
+    References
+    ----------
+    .. [1] Wang et al., "Self-supervised transformers for unsupervised object discovery using normalized cut",
+       CVPR 2022.
+
+    Examples
+    --------
+    Up to k = 127, both bright pixels are predicted: p = 1/2, r = 1, F = 1.3 * 0.5 / (0.3 * 0.5 + 1). From k = 128 on,
+    only the true pixel is predicted.
 
     >>> curve = f_beta_curve(np.array([[1.0, 0.5, 0.0]]), np.array([[True, False, False]]))
     >>> curve[[0, 127, 128, 254]].round(4).tolist()
@@ -98,11 +139,28 @@ def f_beta_curve(
 
 
 def max_f_beta(curves: Float[np.ndarray, "images 255"]) -> float:
-    """Return max_k mean_i F_i(k): the curves of f_beta_curve averaged over images, then the best common threshold.
+    """Return max_k mean_i F_i(k): curves averaged over images, then the best common threshold.
 
-    Defined as in TokenCut's metric.py. In 0..1, and at most the mean of the images' own maxima.
+    Defined as in TokenCut's metric.py.
 
-    Example: the best thresholds of two images differ, so no threshold is best for both.
+    Parameters
+    ----------
+    curves
+        (images, 255) floats, the `f_beta_curve` of each image.
+
+    Returns
+    -------
+    float
+        In 0..1, and at most the mean of the images' own maxima.
+
+    Raises
+    ------
+    InputError
+        If there is no curve.
+
+    Examples
+    --------
+    The best thresholds of two images differ, so no threshold is best for both.
 
     >>> curves = np.zeros((2, 255))
     >>> curves[0, 10], curves[1, 20] = 1.0, 0.5
@@ -117,13 +175,30 @@ def max_f_beta(curves: Float[np.ndarray, "images 255"]) -> float:
 def box_iou(
     predicted_yxyx: Real[np.ndarray, "predicted 4"], truth_yxyx: Real[np.ndarray, "truths 4"]
 ) -> Float64[np.ndarray, "predicted truths"]:
-    """Return the intersection over union, in 0..1, of each predicted box with each true box.
+    """Return the intersection over union of each predicted box with each true box.
 
     A box is y0, x0, y1, x1 in pixels, half-open: it holds rows y0..y1 - 1 and columns x0..x1 - 1, and its area is
     (y1 - y0) (x1 - x0). A box without area has IoU 0 with every box, itself included. VOC boxes are 1-based xmin, ymin,
     xmax, ymax and include the last pixel; convert them to (ymin - 1, xmin - 1, ymax, xmax).
 
-    Example: boxes of 2 x 2 pixels; the first true box shares one column with the predicted box:
+    Parameters
+    ----------
+    predicted_yxyx, truth_yxyx
+        (P, 4) and (T, 4) boxes.
+
+    Returns
+    -------
+    float64 (P, T)
+        In 0..1.
+
+    Raises
+    ------
+    InputError
+        If a box ends before it begins or is not finite.
+
+    Examples
+    --------
+    Boxes of 2 x 2 pixels; the first true box shares one column with the predicted box:
 
     >>> box_iou(np.array([[0, 0, 2, 2]]), np.array([[0, 1, 2, 3], [0, 0, 2, 2], [0, 2, 2, 4]])).round(4).tolist()
     [[0.3333, 1.0, 0.0]]
@@ -142,11 +217,28 @@ def box_iou(
 
 
 def is_localised(predicted_yxyx: Real[np.ndarray, "4"], truth_yxyx: Real[np.ndarray, "truths 4"]) -> bool:
-    """Return whether the one predicted box of an image has IoU >= 0.5 with any true box; False without true boxes.
+    """Return whether the one predicted box of an image has IoU >= 0.5 with any true box.
 
-    CorLoc is the share of images for which this holds. Boxes are as in box_iou.
+    Parameters
+    ----------
+    predicted_yxyx
+        (4,) box, as in `box_iou`.
+    truth_yxyx
+        (T, 4) boxes.
 
-    Example: the prediction is the upper half of a true box, then its upper third:
+    Returns
+    -------
+    bool
+        False without true boxes.
+
+    Raises
+    ------
+    InputError
+        As in `box_iou`.
+
+    Examples
+    --------
+    The prediction is the upper half of a true box, then its upper third:
 
     >>> truth = np.array([[0, 0, 6, 4], [8, 8, 9, 9]])
     >>> is_localised(np.array([0, 0, 3, 4]), truth), is_localised(np.array([0, 0, 2, 4]), truth)
@@ -156,8 +248,25 @@ def is_localised(predicted_yxyx: Real[np.ndarray, "4"], truth_yxyx: Real[np.ndar
 
 
 def corloc(hits: Bool[np.ndarray, " images"]) -> float:
-    """Return CorLoc, the share of images whose predicted box is localised, in 0..1 (published tables use per cent).
+    """Return CorLoc, the share of images whose predicted box is localised.
 
+    Parameters
+    ----------
+    hits
+        (images,) bool, `is_localised` of each image.
+
+    Returns
+    -------
+    float
+        In 0..1; published tables use per cent.
+
+    Raises
+    ------
+    InputError
+        If there is no image.
+
+    Examples
+    --------
     >>> corloc(np.array([True, False, True, True]))
     0.75
     """
@@ -169,12 +278,34 @@ def corloc(hits: Bool[np.ndarray, " images"]) -> float:
 def clustering_agreement(truth: Int[np.ndarray, " points"], predicted: Int[np.ndarray, " points"]) -> ClusteringScores:
     """Return the agreement of predicted and true labels over all points of a data set; ids need not correspond.
 
-    NMI = I(T; P) / ((H(T) + H(P)) / 2); ARI = (sum of pairs together in both - expected) / (maximum - expected),
-    Hubert and Arabie, 1985, with the maximum averaged over both sides. Both are symmetric. scikit-learn computes them,
-    also for single clusters and no points (1 if both sides are equal, 0 otherwise).
-    Parts are scored at the visible keypoints of all images, concatenated; a mean over images is another figure.
+    NMI = I(T; P) / ((H(T) + H(P)) / 2); ARI = (sum of pairs together in both - expected) / (maximum - expected) [1]_,
+    with the maximum averaged over both sides. Both are symmetric. scikit-learn computes them, also for single clusters
+    and no points (1 if both sides are equal, 0 otherwise). Parts are scored at the visible keypoints of all images,
+    concatenated [2]_; a mean over images is another figure.
 
-    Example: truth {a b} {c d}, prediction {a b} {c} {d}. I = H(T) = log 2 and H(P) = 1.5 log 2. One of six pairs is
+    Parameters
+    ----------
+    truth, predicted
+        (points,) integers.
+
+    Returns
+    -------
+    ClusteringScores
+        nmi in 0..1 and ari in -0.5..1; 1 for equal labellings.
+
+    Raises
+    ------
+    InputError
+        If the arrays differ in length.
+
+    References
+    ----------
+    .. [1] Hubert & Arabie, "Comparing partitions", Journal of Classification 1985.
+    .. [2] Choudhury et al., "Unsupervised part discovery from contrastive reconstruction", NeurIPS 2021.
+
+    Examples
+    --------
+    The truth is {a b} {c d}, the prediction {a b} {c} {d}. I = H(T) = log 2 and H(P) = 1.5 log 2. One of six pairs is
     together in both, two in the truth, one in the prediction; 2 * 1 / 6 are expected: (1 - 1/3) / (3/2 - 1/3).
 
     >>> scores = clustering_agreement(np.array([7, 7, 9, 9]), np.array([0, 0, 1, 2]))

@@ -75,10 +75,32 @@ class RegionSummary:
 def segmentation_covering(contingency: Int[np.ndarray, "truths regions"]) -> float:
     """Return how well predicted regions cover the truth: (1/N) sum_i |G_i| max_j |G_i n S_j| / |G_i u S_j|.
 
-    Defined in PAMI 2011, section 3.1.2 (truth covered by prediction). Equal partitions score 1; empty rows and columns
-    are ignored.
+    Empty rows and columns are ignored.
 
-    Example: truth regions have 2 and 2 pixels, predicted ones 1 and 3; the covering is (2 * 1/2 + 2 * 2/3) / 4.
+    Parameters
+    ----------
+    contingency
+        (truths, regions) integers, pixels in each pair of a true and a predicted region, as
+        `supercuts.core.arrays.contingency` counts them.
+
+    Returns
+    -------
+    float
+        In (0, 1]; 1 for equal partitions.
+
+    Raises
+    ------
+    InputError
+        If the table counts no pixel, or a negative number.
+
+    References
+    ----------
+    .. [1] Arbelaez et al., "Contour detection and hierarchical image segmentation", PAMI 2011, section 3.1.2 (truth
+       covered by prediction).
+
+    Examples
+    --------
+    Truth regions have 2 and 2 pixels, predicted ones 1 and 3; the covering is (2 * 1/2 + 2 * 2/3) / 4.
 
     >>> round(segmentation_covering(np.array([[1, 1], [0, 2]])), 4)
     0.5833
@@ -90,10 +112,31 @@ def segmentation_covering(contingency: Int[np.ndarray, "truths regions"]) -> flo
 def rand_index(contingency: Int[np.ndarray, "truths regions"]) -> float:
     """Return the share of pixel pairs on which truth and prediction agree (together in both, or apart in both).
 
-    RI = 1 - ((sum_i |G_i|^2 + sum_j |S_j|^2) / 2 - sum_ij n_ij^2) / (N (N - 1) / 2). The probabilistic Rand index
-    (Unnikrishnan et al., PAMI 2007) is its mean over annotators. A single pixel has no pairs and scores 1.
+    RI = 1 - ((sum_i |G_i|^2 + sum_j |S_j|^2) / 2 - sum_ij n_ij^2) / (N (N - 1) / 2). The probabilistic Rand index [1]_
+    is its mean over annotators.
 
-    Example: truth {a b} {c d}, prediction {a} {b c d}. Three of six pairs agree: c-d, a-c and a-d.
+    Parameters
+    ----------
+    contingency
+        As in `segmentation_covering`.
+
+    Returns
+    -------
+    float
+        In 0..1; 1 for equal partitions, and for a single pixel, which has no pairs.
+
+    Raises
+    ------
+    InputError
+        As in `segmentation_covering`.
+
+    References
+    ----------
+    .. [1] Unnikrishnan et al., "Toward objective evaluation of image segmentation algorithms", PAMI 2007.
+
+    Examples
+    --------
+    The truth is {a b} {c d}, the prediction {a} {b c d}. Three of six pairs agree: c-d, a-c and a-d.
 
     >>> round(rand_index(np.array([[1, 1], [0, 2]])), 4)
     0.5
@@ -103,11 +146,32 @@ def rand_index(contingency: Int[np.ndarray, "truths regions"]) -> float:
 
 
 def variation_of_information(contingency: Int[np.ndarray, "truths regions"]) -> float:
-    """Return H(G|S) + H(S|G) = H(G) + H(S) - 2 I(G; S) in bits (Meila, 2005); 0 for equal partitions.
+    """Return H(G|S) + H(S|G) = H(G) + H(S) - 2 I(G; S).
 
     Logarithms are to base 2, as in the BSDS500 benchmark.
 
-    Example: the truth is one region, the prediction two halves; only H(S|G) = 1 bit remains.
+    Parameters
+    ----------
+    contingency
+        As in `segmentation_covering`.
+
+    Returns
+    -------
+    float
+        Bits, from 0 for equal partitions.
+
+    Raises
+    ------
+    InputError
+        As in `segmentation_covering`.
+
+    References
+    ----------
+    .. [1] Meila, "Comparing clusterings: An axiomatic view", ICML 2005.
+
+    Examples
+    --------
+    The truth is one region, the prediction two halves; only H(S|G) = 1 bit remains.
 
     >>> variation_of_information(np.array([[2, 2]]))
     1.0

@@ -17,9 +17,29 @@ from supercuts.metrics._kernels import regions as _kernels
 def achievable_segmentation_accuracy(contingency: Int[np.ndarray, "truths superpixels"]) -> float:
     """Return ASA = (1/N) sum_j max_i |S_j n G_i|: the accuracy when each superpixel takes its majority truth region.
 
-    In (0, 1]; 1 when no superpixel crosses a truth boundary.
+    Parameters
+    ----------
+    contingency
+        (truths, superpixels) integers, pixels in each pair of a true region and a superpixel, as
+        `supercuts.core.arrays.contingency` counts them.
 
-    Example: superpixels have 1 and 3 pixels; the second leaks one pixel:
+    Returns
+    -------
+    float
+        In (0, 1]; 1 when no superpixel crosses a truth boundary.
+
+    Raises
+    ------
+    InputError
+        If the table counts no pixel, or a negative number.
+
+    References
+    ----------
+    .. [1] Stutz et al., "Superpixels: An evaluation of the state of the art", CVIU 2018.
+
+    Examples
+    --------
+    Superpixels have 1 and 3 pixels; the second leaks one pixel:
 
     >>> achievable_segmentation_accuracy(np.array([[1, 1], [0, 2]]))
     0.75
@@ -29,10 +49,31 @@ def achievable_segmentation_accuracy(contingency: Int[np.ndarray, "truths superp
 
 
 def undersegmentation_error(contingency: Int[np.ndarray, "truths superpixels"]) -> float:
-    """Return UE_NP = (1/N) sum_i sum_j min(|S_j n G_i|, |S_j - G_i|) (Neubert and Protzel, 2012).
+    """Return UE_NP = (1/N) sum_i sum_j min(|S_j n G_i|, |S_j - G_i|).
 
-    In 0..1; 0 when no superpixel crosses a truth boundary. A leaking pixel is counted for both regions concerned.
+    A leaking pixel is counted for both regions concerned.
 
+    Parameters
+    ----------
+    contingency
+        As in `achievable_segmentation_accuracy`.
+
+    Returns
+    -------
+    float
+        In 0..1; 0 when no superpixel crosses a truth boundary.
+
+    Raises
+    ------
+    InputError
+        As in `achievable_segmentation_accuracy`.
+
+    References
+    ----------
+    .. [1] Neubert & Protzel, "Superpixel benchmark and comparison", Forum Bildverarbeitung 2012.
+
+    Examples
+    --------
     >>> undersegmentation_error(np.array([[1, 1], [0, 2]]))
     0.5
     """
@@ -42,10 +83,29 @@ def undersegmentation_error(contingency: Int[np.ndarray, "truths superpixels"]) 
 
 
 def undersegmentation_error_corrected(contingency: Int[np.ndarray, "truths superpixels"]) -> float:
-    """Return CUE = (1/N) sum_j (|S_j| - max_i |S_j n G_i|) = 1 - ASA (Van den Bergh et al., 2012).
+    """Return CUE = (1/N) sum_j (|S_j| - max_i |S_j n G_i|) = 1 - ASA.
 
-    In [0, 1); 0 when no superpixel crosses a truth boundary.
+    Parameters
+    ----------
+    contingency
+        As in `achievable_segmentation_accuracy`.
 
+    Returns
+    -------
+    float
+        In [0, 1); 0 when no superpixel crosses a truth boundary.
+
+    Raises
+    ------
+    InputError
+        As in `achievable_segmentation_accuracy`.
+
+    References
+    ----------
+    .. [1] Van den Bergh et al., "SEEDS: Superpixels extracted via energy-driven sampling", ECCV 2012.
+
+    Examples
+    --------
     >>> undersegmentation_error_corrected(np.array([[1, 1], [0, 2]]))
     0.25
     """
@@ -59,11 +119,32 @@ def boundary_recall(
 ) -> float:
     """Return the share of truth boundary pixels with a superpixel boundary pixel within radius_px rows and columns.
 
-    A pixel is on a boundary when one of its 4 neighbours has another label, so a boundary is two pixels wide. The
-    default radius is 0.0025 of the image diagonal, rounded: 1 pixel at 481 x 321. The recall is 1 if the truth is one
-    region, which has no boundary to miss.
+    A pixel is on a boundary when one of its 4 neighbours has another label, so a boundary is two pixels wide.
 
-    Example: the truth changes after column 1, the superpixels after column 3. Columns 2 and 3 are one column apart.
+    Parameters
+    ----------
+    truth, labels
+        (H, W) integers, ids of true regions and of superpixels, from 0.
+    radius_px
+        Pixels, from 0; if None, 0.0025 of the image diagonal, rounded: 1 pixel at 481 x 321.
+
+    Returns
+    -------
+    float
+        In 0..1; 1 if the truth is one region, which has no boundary to miss.
+
+    Raises
+    ------
+    InputError
+        If the maps differ in shape or hold negative or very large ids, or if the radius is negative.
+
+    References
+    ----------
+    .. [1] Stutz et al., "Superpixels: An evaluation of the state of the art", CVIU 2018.
+
+    Examples
+    --------
+    The truth changes after column 1, the superpixels after column 3. Columns 2 and 3 are one column apart.
 
     >>> truth, labels = np.array([[0, 0, 1, 1, 1]]), np.array([[0, 0, 0, 0, 1]])
     >>> [boundary_recall(truth, labels, radius) for radius in (0, 1, 2)]
@@ -106,9 +187,26 @@ def boundary_precision(
 ) -> float:
     """Return the share of superpixel boundary pixels near a truth boundary pixel: boundary_recall with swapped roles.
 
-    The precision is 1 for a single superpixel, which has no boundary. Stutz et al. count true positives on the truth's
-    pixels instead; with their definition, swapping the arguments would not give recall.
+    Stutz et al. count true positives on the truth's pixels instead; with their definition, swapping the arguments would
+    not give recall.
 
+    Parameters
+    ----------
+    truth, labels, radius_px
+        As in `boundary_recall`.
+
+    Returns
+    -------
+    float
+        In 0..1; 1 for a single superpixel, which has no boundary.
+
+    Raises
+    ------
+    InputError
+        As in `boundary_recall`.
+
+    Examples
+    --------
     >>> truth, labels = np.array([[0, 0, 1, 1, 1, 1]]), np.array([[0, 0, 1, 1, 2, 2]])
     >>> boundary_precision(truth, labels, 0), boundary_recall(truth, labels, 0)
     (0.5, 1.0)
@@ -136,12 +234,33 @@ def default_radius_px(shape: tuple[int, int]) -> int:
 
 
 def compactness(labels: Int[np.ndarray, "height width"]) -> float:
-    """Return CO = sum_j |S_j|/N * 4 pi |S_j| / P_j^2 (Schick et al., 2012).
+    """Return CO = sum_j |S_j|/N * 4 pi |S_j| / P_j^2.
 
-    Each term divides an area by that of a disc of the same perimeter. P_j counts pixel sides that face another label
-    or the image border, so the maximum is pi/4 = 0.785, reached by squares.
+    Each term divides an area by that of a disc of the same perimeter. P_j counts pixel sides that face another label or
+    the image border.
 
-    Example: a square of 2 x 2 next to a line of 2 x 1 scores (4 * 4 pi 4 / 8^2 + 2 * 4 pi 2 / 6^2) / 6.
+    Parameters
+    ----------
+    labels
+        (H, W) integers, ids of superpixels, from 0.
+
+    Returns
+    -------
+    float
+        In (0, pi/4]; pi/4 = 0.785 is reached by squares.
+
+    Raises
+    ------
+    InputError
+        If the map is empty or holds negative or very large ids.
+
+    References
+    ----------
+    .. [1] Schick et al., "Measuring and evaluating the compactness of superpixels", ICPR 2012.
+
+    Examples
+    --------
+    A square of 2 x 2 next to a line of 2 x 1 scores (4 * 4 pi 4 / 8^2 + 2 * 4 pi 2 / 6^2) / 6.
 
     >>> round(compactness(np.array([[0, 0, 1], [0, 0, 1]])), 4)
     0.7563
@@ -156,10 +275,31 @@ def compactness(labels: Int[np.ndarray, "height width"]) -> float:
 def explained_variation(
     image_lab: Float[np.ndarray, "height width channels"], labels: Int[np.ndarray, "height width"]
 ) -> float:
-    """Return EV = sum_j |S_j| |mu_j - mu|^2 / sum_p |x_p - mu|^2 (Moore et al., CVPR 2008), where mu are mean colours.
+    """Return EV = sum_j |S_j| |mu_j - mu|^2 / sum_p |x_p - mu|^2, where mu are mean colours.
 
-    In 0..1: 0 for one superpixel, 1 when each superpixel has one colour. Always 1 on an image of one colour.
+    Parameters
+    ----------
+    image_lab
+        (H, W, C) colours, Lab as a rule.
+    labels
+        As in `compactness`.
 
+    Returns
+    -------
+    float
+        In 0..1: 0 for one superpixel, 1 when each superpixel has one colour, and on an image of one colour.
+
+    Raises
+    ------
+    InputError
+        If the arrays differ in size, colours are not finite, or as in `compactness`.
+
+    References
+    ----------
+    .. [1] Moore et al., "Superpixel lattices", CVPR 2008.
+
+    Examples
+    --------
     >>> image = np.array([0.0, 0.0, 1.0, 1.0]).reshape(1, 4, 1)
     >>> explained_variation(image, np.array([[0, 0, 1, 1]])), explained_variation(image, np.array([[0, 1, 0, 1]]))
     (1.0, 0.0)
