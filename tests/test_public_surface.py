@@ -1,15 +1,31 @@
 import ast
+import importlib
+import inspect
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from numpydoc.hooks.validate_docstrings import parse_config
+from numpydoc.validate import Validator, get_validation_checks, validate
 
 import supercuts
 
 ROOT = Path(__file__).resolve().parents[1]
-SURFACE = json.loads((ROOT / "tests" / "api_surface.json").read_text())
+PUBLIC = json.loads((ROOT / "tests" / "api_surface.json").read_text())  # module: names that the documentation shows
+SURFACE = PUBLIC["supercuts"]
+
+# public names without an example: why
+NO_EXAMPLE = {
+    "supercuts.Hierarchy.show": "opens a browser",
+    "supercuts.batch.run.run_batch": "starts processes",
+    "supercuts.core.threads.keep_freed_memory": "changes the process",
+    "supercuts.datasets.bsds500.BSDS500.check": "reads the data set",
+    "supercuts.networks.files.load_original": "reads weights that are not in the package",
+    "supercuts.objects.features.dino_keys": "reads weights that are not in the package",
+    "supercuts.objects.features.load_vit": "reads weights that are not in the package",
+}
 
 # the stages that work without torch; merging is listed by file because its other methods may use torch
 TORCH_FREE = ["core", "images", "datasets", "graph", "hierarchy", "merging/agglomerative.py", "metrics", "export"]
@@ -45,6 +61,35 @@ def torch_free_modules() -> list[str]:
     paths = [ROOT / "supercuts" / part for part in TORCH_FREE]
     files = [file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])]
     return [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in sorted(files)]
+
+
+def documented_names() -> list[str]:
+    """Return the public names, and the public methods and properties of the classes among them."""
+    names = []
+    for module, listed in PUBLIC.items():
+        for name in listed:
+            names.append(f"{module}.{name}")
+            value = getattr(importlib.import_module(module), name)
+            if inspect.isclass(value):
+                members = [own for own, member in vars(value).items() if is_method(member) and not own.startswith("_")]
+                names += [f"{module}.{name}.{own}" for own in members]
+    return names
+
+
+def is_method(member: object) -> bool:
+    return inspect.isfunction(member) or isinstance(member, property | classmethod | staticmethod)
+
+
+def needs_example(name: str) -> bool:
+    value = Validator._load_obj(name)
+    is_error = inspect.isclass(value) and issubclass(value, Exception)
+    return not (is_error or isinstance(value, property) or name in NO_EXAMPLE)
+
+
+@pytest.mark.parametrize("name", documented_names())
+def test_docstring_passes_the_checks_of_numpydoc(name):
+    checks = get_validation_checks(parse_config(ROOT)["checks"]) - (set() if needs_example(name) else {"EX01"})
+    assert [error for error in validate(name)["errors"] if error[0] in checks] == []
 
 
 def test_surface_is_the_checked_in_list():
