@@ -291,7 +291,7 @@ def clustering_agreement(truth: Int[np.ndarray, " points"], predicted: Int[np.nd
     Returns
     -------
     ClusteringScores
-        nmi in 0..1 and ari in -0.5..1; 1 for equal labellings.
+        Scores nmi in 0..1 and ari in -0.5..1; 1 for equal labellings.
 
     Raises
     ------
