@@ -38,39 +38,33 @@ class SuperCutsMaskGenerator:
 
     Parameters
     ----------
-    model : Model
-        What supercuts.load returns.
-    levels : str or sequence of str, optional
-        Levels to list: "scene", "object", "part", "superpixels". If None, the calibrated levels.
-    min_mask_region_area : int
-        In pixels. Smaller regions stay merged in a larger one.
-    output_mode : str
-        "binary_mask", "uncompressed_rle" or "coco_rle", which needs pycocotools.
-    superpixels : int, optional
-        Number of superpixels. If None, that of the model.
-    pred_iou_thresh, stability_score_thresh : float
+    model
+        Model of `supercuts.load`, or any object whose ``segment(image)`` returns a hierarchy.
+    levels, min_mask_region_area, output_mode
+        As in `masks`.
+    superpixels
+        Number of superpixels; if None, that of the model.
+    pred_iou_thresh, stability_score_thresh
         Masks with a lower predicted_iou or stability_score are left out, 0..1. Those of Segment Anything, 0.88 and
         0.95, keep about a quarter of the masks: most scenes, few parts.
-    stability_score_offset : float
-        Range of altitudes, in logits, over which stability_score compares a region with itself.
-    box_nms_thresh : float
+    stability_score_offset
+        As in `masks`.
+    box_nms_thresh
         Of two masks with a higher intersection over union, only that with the higher predicted_iou is listed.
-    points_per_side, points_per_batch, crop_n_layers, crop_nms_thresh, crop_overlap_ratio, \
-crop_n_points_downscale_factor, point_grids : optional
+    points_per_side, points_per_batch, crop_n_layers, crop_nms_thresh, crop_overlap_ratio
         Accepted because Segment Anything has them. They have no effect; one warning lists those that are given.
+    crop_n_points_downscale_factor, point_grids
+        As `points_per_side`.
 
     Raises
     ------
     InputError
-        If output_mode is unknown or a threshold is outside 0..1.
+        If `output_mode` is unknown or a threshold is outside 0..1.
 
     Examples
     --------
     >>> import supercuts
     >>> generator = SuperCutsMaskGenerator(supercuts.load("compact"), levels="object", superpixels=20)
-    >>> masks = generator.generate(np.zeros((32, 48, 3), np.uint8))
-    >>> sum(mask["area"] for mask in masks) == 32 * 48
-    True
     """
 
     def __init__(
@@ -123,10 +117,29 @@ crop_n_points_downscale_factor, point_grids : optional
         self.box_nms_thresh = box_nms_thresh
 
     def generate(self, image: UInt8[np.ndarray, "height width 3"]) -> list[dict[str, Any]]:
-        """Return the masks of an RGB image, each region once, as dicts with the keys that `masks` describes.
+        """Return the masks of an image, each region once.
 
-        `level` is the coarsest of the mask's `levels`. `parent` is the list index of the smallest mask of a coarser
-        level that contains it, or None.
+        Parameters
+        ----------
+        image
+            (H, W, 3) uint8 RGB.
+
+        Returns
+        -------
+        list of dict
+            Keys as in `masks`, and ``levels``, all levels of the mask, of which ``level`` is the coarsest. ``parent``
+            is the list index of the smallest mask of a coarser level that contains it, or None.
+
+        Raises
+        ------
+        InputError
+            If a level is unknown or not calibrated.
+
+        Examples
+        --------
+        >>> found = generator.generate(np.zeros((32, 48, 3), np.uint8))
+        >>> sum(mask["area"] for mask in found) == 32 * 48
+        True
         """
         hierarchy = segmented(self.model, image, self.superpixels)
         listed = masks(hierarchy, self.levels, self.min_mask_region_area, self.output_mode, self.stability_score_offset)
@@ -194,15 +207,47 @@ def masks(
 ) -> list[dict[str, Any]]:
     """Return one dict per region of each requested level, coarsest level first.
 
-    levels                scene, object, part, superpixels; if None, the calibrated levels, or superpixels without any
-    min_mask_region_area  in pixels; smaller regions stay merged in a larger one, so that masks still cover the image
-    output_mode           binary_mask: (H, W) bool; coco_rle: pycocotools run lengths; uncompressed_rle: lists
+    Parameters
+    ----------
+    hierarchy
+        Hierarchy of one image.
+    levels
+        One or more of "scene", "object", "part" and "superpixels"; if None, the calibrated levels, or superpixels
+        without any.
+    min_mask_region_area
+        Pixels; smaller regions stay merged in a larger one, so that masks still cover the image.
+    output_mode
+        "binary_mask": (H, W) bool; "coco_rle": pycocotools run lengths; "uncompressed_rle": lists.
+    stability_score_offset
+        Range of altitudes, in logits from 0, over which stability_score compares a region with itself.
 
-    segmentation, area, bbox (x, y, width, height), point_coords (the innermost pixel [x, y] of the mask) and crop_box
-    are as in Segment Anything. predicted_iou is the probability that one of three annotators draws the border at
-    which the region joins another: 1 - (1 - altitude)^3. stability_score is the intersection over union of the regions
-    at this place in two cuts whose altitudes differ by stability_score_offset logits. level and node (in the tree)
-    identify the mask; parent is the list index of the mask of the next coarser level that contains it, or None.
+    Returns
+    -------
+    list of dict
+        Keys segmentation, area, bbox (x, y, width, height), point_coords (the innermost pixel [x, y] of the mask) and
+        crop_box are as in Segment Anything [1]_. predicted_iou is the probability that one of three annotators draws
+        the border at which the region joins another: 1 - (1 - altitude)^3. stability_score is the intersection over
+        union of the regions at this place in two cuts whose altitudes differ by `stability_score_offset`. level and
+        node (in the tree) identify the mask; parent is the list index of the mask of the next coarser level that
+        contains it, or None.
+
+    Raises
+    ------
+    InputError
+        If a level or `output_mode` is unknown, a level is not calibrated, or the offset is negative.
+    MissingDependencyError
+        If `output_mode` is "coco_rle" and pycocotools is not installed.
+
+    References
+    ----------
+    .. [1] Kirillov et al., "Segment anything", ICCV 2023.
+
+    Examples
+    --------
+    >>> labels, parents = np.array([[0, 1, 1]], np.int32), np.array([2, 2, 2], np.int32)
+    >>> h = Hierarchy(labels, parents, np.array([0, 0, 0.5], np.float32), np.zeros((2, 0), np.float32))
+    >>> [(mask["bbox"], mask["predicted_iou"]) for mask in masks(h)]
+    [([0, 0, 1, 1], 0.875), ([1, 0, 2, 1], 0.875)]
     """
     check_choice("output_mode", output_mode, MODES)
     wanted = [levels] if isinstance(levels, str) else list(hierarchy.levels if levels is None else levels)
@@ -267,7 +312,7 @@ def inner_pixel(labels: Int[np.ndarray, "height width"], region: int, box: Int64
     """Return the pixel (y, x) of a region that is farthest from its border; `box` is its y0 x0 y1 x1.
 
     >>> inner_pixel(np.pad(np.ones((5, 3), np.int32), 2), 1, np.array([2, 2, 7, 5]))
-    (4, 3)
+    (3, 3)
     """
     from scipy import ndimage  # slow to import
 

@@ -33,19 +33,18 @@ class SuperCutsPredictor:
 
     Parameters
     ----------
-    model : Model
-        What supercuts.load returns.
-    superpixels : int, optional
-        Number of superpixels. If None, that of the model.
+    model
+        Model of `supercuts.load`, or any object whose ``segment(image)`` returns a hierarchy.
+    superpixels
+        Number of superpixels; if None, that of the model.
 
     Examples
     --------
     >>> import supercuts
     >>> predictor = SuperCutsPredictor(supercuts.load("compact"))
     >>> predictor.set_image(np.zeros((32, 48, 3), np.uint8))
-    >>> masks, scores, logits = predictor.predict(point_coords=np.array([[20, 10]]), point_labels=np.array([1]))
-    >>> masks.shape, scores.shape, logits.shape, masks[:, 10, 20].all()
-    ((3, 32, 48), (3,), (3, 256, 256), np.True_)
+    >>> predictor.is_image_set
+    True
     """
 
     mask_threshold = 0.0
@@ -57,7 +56,14 @@ class SuperCutsPredictor:
         self.reset_image()
 
     def reset_image(self) -> None:
-        """Forget the image."""
+        """Forget the image.
+
+        Examples
+        --------
+        >>> predictor.reset_image()
+        >>> predictor.is_image_set
+        False
+        """
         self.hierarchy: Hierarchy | None = None
 
     @property
@@ -71,7 +77,24 @@ class SuperCutsPredictor:
         return str(getattr(self.model, "device", "cpu"))
 
     def set_image(self, image: UInt8[np.ndarray, "height width 3"], image_format: str = "RGB") -> None:
-        """Segment an (H, W, 3) uint8 image, whose channels are "RGB" or "BGR"; predict then takes milliseconds."""
+        """Segment an image; `predict` then takes milliseconds.
+
+        Parameters
+        ----------
+        image
+            (H, W, 3) uint8.
+        image_format
+            Order of its channels, "RGB" or "BGR".
+
+        Raises
+        ------
+        InputError
+            If `image_format` is unknown.
+
+        Examples
+        --------
+        >>> predictor.set_image(np.zeros((32, 48, 3), np.uint8), image_format="BGR")
+        """
         check_choice("image_format", image_format, ("RGB", "BGR"))
         rgb = image if image_format == "RGB" else np.ascontiguousarray(image[..., ::-1])
         self.hierarchy = segmented(self.model, rgb, self.superpixels)
@@ -91,32 +114,38 @@ class SuperCutsPredictor:
 
         Parameters
         ----------
-        point_coords : (P, 2) array, optional
-            Clicks (x, y) in pixels.
-        point_labels : (P,) array, optional
-            1 for a click on the object, 0 for a click next to it.
-        box : (4,) array, optional
-            x0, y0, x1, y1 in pixels. Superpixels outside it are not object.
-        mask_input : (1, 256, 256) float32 array, optional
-            Low-resolution logits of an earlier prediction, averaged with those of the clicks.
-        multimask_output : bool
-            Return three masks: of the part, the object and the scene at the clicks. If False, return the object.
-        return_logits : bool
-            Return logits (float32), positive inside the masks, instead of masks (bool).
+        point_coords
+            (P, 2) clicks (x, y) in pixels.
+        point_labels
+            (P,), 1 for a click on the object, 0 for a click next to it.
+        box
+            (4,) x0, y0, x1, y1 in pixels. Superpixels outside it are not object.
+        mask_input
+            (1, 256, 256) float32, low-resolution logits of an earlier prediction, averaged with those of the clicks.
+        multimask_output
+            Whether to return three masks: of the part, the object and the scene at the clicks. If False, the object.
+        return_logits
+            Whether to return logits (float32), positive inside the masks, instead of masks (bool).
 
         Returns
         -------
-        masks : (C, H, W) array
+        masks : bool or float32 (C, H, W)
             C is 3 or 1.
-        scores : (C,) float32 array
+        scores : float32 (C,)
             Expected intersection over union with the object, 0..1.
-        low_res_logits : (C, 256, 256) float32 array
-            Logits of the image scaled to a longest side of 256, as mask_input takes them.
+        low_res_logits : float32 (C, 256, 256)
+            Logits of the image scaled to a longest side of 256, as `mask_input` takes them.
 
         Raises
         ------
         InputError
             If no image is set, nothing is given to predict from, or coordinates are outside the image.
+
+        Examples
+        --------
+        >>> masks, scores, logits = predictor.predict(point_coords=np.array([[20, 10]]), point_labels=np.array([1]))
+        >>> masks.shape, scores.shape, logits.shape, masks[:, 10, 20].all()
+        ((3, 32, 48), (3,), (3, 256, 256), np.True_)
         """
         if self.hierarchy is None:
             raise InputError("no image is set: call set_image(image) before predict.")
@@ -147,10 +176,31 @@ class SuperCutsPredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-        """Return the results of predict for a batch of prompts: (B, C, H, W), (B, C), (B, C, 256, 256).
+        """Return the results of `predict` for a batch of prompts.
 
-        point_coords (B, P, 2), point_labels (B, P), boxes (B, 4) and mask_input (B, 1, 256, 256) are in pixels of the
-        image; `transform` leaves coordinates as they are.
+        Parameters
+        ----------
+        point_coords, point_labels, boxes, mask_input
+            (B, P, 2), (B, P), (B, 4) and (B, 1, 256, 256), in pixels of the image; `transform` leaves coordinates as
+            they are.
+        multimask_output, return_logits
+            As in `predict`.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Results of `predict`: (B, C, H, W), (B, C) and (B, C, 256, 256).
+
+        Raises
+        ------
+        InputError
+            As in `predict`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> predictor.predict_torch(torch.tensor([[[20, 10]]]), torch.tensor([[1]]))[0].shape
+        torch.Size([1, 3, 32, 48])
         """
         import torch
 
