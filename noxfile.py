@@ -14,12 +14,13 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, formatting, spelling and the direction of imports."""
+    """Check style, formatting, spelling, the direction of imports and the docstrings of public names."""
     session.install(".[dev]", env={"SUPERCUTS_COMPILE": "0"})
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("codespell")
     session.run("lint-imports")
+    session.run("pytest", "-n", "0", "-q", "tests/test_public_surface.py", "-k", "numpydoc")
 
 
 @nox.session
