@@ -46,7 +46,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def avx2(session: nox.Session) -> None:
-    """Run networks and pipeline as on a processor that has AVX2 alone."""
+    """Run networks and pipeline as on a processor with AVX2 only."""
     session.install(".[dev,train]")
     session.run(".ci/avx2", external=True)
 

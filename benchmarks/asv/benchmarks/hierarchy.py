@@ -1,4 +1,4 @@
-"""Time what users wait for: segmenting an image, queries on its hierarchy, merging its superpixels, scoring it.
+"""Time segmentation, queries on a hierarchy, merging and evaluation.
 
 The image is the example photograph of scikit-image, so that every revision is timed on the same pixels.
 """
@@ -15,7 +15,7 @@ from supercuts.superpixels.leaves import make_leaves
 
 
 class Segment:
-    """From pixels to a hierarchy, by number of superpixels."""
+    """Segmentation of an image, by number of superpixels."""
 
     params = (100, 600)
     param_names = ("superpixels",)
@@ -36,7 +36,7 @@ class Segment:
 
 
 class Query:
-    """What is asked of a hierarchy of 600 superpixels."""
+    """Queries on a hierarchy of 600 superpixels."""
 
     timeout = 600
 
@@ -65,7 +65,7 @@ class Query:
 
 
 class Merge:
-    """From superpixels to the tree."""
+    """Merging of superpixels into a tree."""
 
     timeout = 600
 
@@ -85,12 +85,12 @@ class Merge:
 
 
 class Evaluate:
-    """Scores of one hierarchy against two annotators."""
+    """Scoring of one hierarchy against two annotations."""
 
     timeout = 600
 
     def setup(self) -> None:
-        """Make the hierarchy, and annotators who drew its cuts at 8 and 20 regions."""
+        """Make the hierarchy, and use its cuts at 8 and 20 regions as annotations."""
         self.h = supercuts.load("compact").segment(coffee(), superpixels=600)
         self.truths = [np.ascontiguousarray(self.h.cut(regions=n)) for n in (8, 20)]
         score_hierarchy(self.h, self.truths)
