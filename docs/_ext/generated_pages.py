@@ -25,6 +25,7 @@ REPOSITORY_PAGES = {
     "examples/README.md": "examples.md",
     "supercuts/weights/compact.md": "compact.md",
 }
+CATEGORIES = ("added", "changed", "deprecated", "removed", "fixed")
 LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 
 
@@ -35,11 +36,23 @@ def generate(app: Sphinx) -> None:
     write(GENERATED / "configuration.md", configuration_page.page())
     for source, name in REPOSITORY_PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
+        if source == "CHANGELOG.md":
+            text += unreleased()
         write(GENERATED / name, relink(text, (ROOT / source).parent, GENERATED))
     tree_picture.draw(GENERATED / "tree.svg")
     page = DOCS / "_generated_site" / "live" / "photo.html"
     if not page.exists():  # the slowest step
         write_viewer(page)
+
+
+def unreleased() -> str:
+    """Return the section that the files in changes/ add up to."""
+    section = "\n## Unreleased\n"
+    for category in CATEGORIES:
+        texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "changes").glob(f"*.{category}.md"))]
+        bullets = ("- " + text.strip().replace("\n", "\n  ") for text in texts)
+        section += f"\n### {category.capitalize()}\n\n" + "\n".join(bullets) + "\n" if texts else ""
+    return section
 
 
 def write(path: Path, text: str) -> None:
