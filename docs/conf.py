@@ -35,7 +35,7 @@ nb_execution_mode = "force"  # the tutorial is stored without outputs
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
-suppress_warnings = ["config.cache", "mystnb.unknown_mime_type", "docutils"]
+suppress_warnings = ["config.cache", "mystnb.unknown_mime_type"]
 
 # reference
 autosummary_generate = True

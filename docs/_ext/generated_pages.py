@@ -21,6 +21,7 @@ REPOSITORY_PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmarks.md",
+    "changes/README.md": "changes.md",
     "data/README.md": "data.md",
     "examples/README.md": "examples.md",
     "supercuts/weights/compact.md": "compact.md",
