@@ -369,7 +369,7 @@ class Model:
         if transformer is None:
             return h.embeddings
         if h.image is None:
-            raise InputError("the hierarchy holds no image, whose keys are wanted. Save it with image=True.")
+            raise InputError("the hierarchy holds no image to compute keys from. Save it with image=True.")
         from supercuts.objects.features import dino_keys  # imports timm
 
         image = filled(h.image, h.labels >= 0) if h.is_masked else h.image

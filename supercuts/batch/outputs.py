@@ -176,7 +176,7 @@ def mask_of(given: str | None, name: str) -> Path | None:
         if path.is_file():
             return path
     raise InputError(
-        f"{given} holds no mask of this image. Expected {name}.png, or another suffix of pictures or .npy."
+        f"{given} holds no mask for this image. Expected {name}.png, or that name with another image suffix or .npy."
     )
 
 
@@ -224,7 +224,7 @@ def _source(task: Task, folder: Path) -> Iterator[tuple[Path, str]]:
     except Exception as error:  # clients of web servers and object stores raise their own types
         reason = getattr(error, "strerror", None) or error
         raise ImageError(
-            f"{task.address}: cannot be read ({reason}). Check the address and who may read it."
+            f"{task.address}: cannot be read ({reason}). Check the address and its permissions."
         ) from error
     if data is None:
         yield Path(task.address), content

@@ -161,7 +161,7 @@ def run_batch(
                 for result in results:
                     _take(result, sources[result.number], workspace, fingerprint, report)
                     on_result(sources[result.number], result, report)
-                assert report.remaining == 0, "an engine gives a result for every task"
+                assert report.remaining == 0, "an engine returns a result for every task"
             finally:
                 if hasattr(results, "close"):
                     results.close()  # ends the workers
@@ -188,7 +188,7 @@ def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> N
     """Raise InputError if outputs would overwrite a source or each other, or be read as images by the next run."""
     added = suffixes(settings.formats, settings.overlays)
     if len(set(added)) != len(added):
-        raise InputError(f"--format {' '.join(settings.formats)}: one is given twice. Give each once.")
+        raise InputError(f"--format {' '.join(settings.formats)}: a format is repeated. Give each once.")
     sources = [source for source in sources if not source.problem]
     root = out.resolve()
     has_pictures = settings.overlays or not {"labels", "labels-tiff", "masks", "geotiff"}.isdisjoint(settings.formats)
@@ -204,8 +204,8 @@ def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> N
         place = Path(source.address).parent.resolve() / Path(source.address).name
         if has_pictures and place.parent == (root / source.name).parent:
             raise InputError(
-                f"{out}: pictures beside the images would be taken for images by the next run. Give another folder, or "
-                "leave out --overlays and the formats labels, labels-tiff, masks and geotiff."
+                f"{out}: pictures written next to the images are read as images by the next run. Give another "
+                "folder, or leave out --overlays and the formats labels, labels-tiff, masks and geotiff."
             )
         if place.is_relative_to(root) and place.relative_to(root).as_posix().casefold() in owners:
             raise InputError(f"{source.address} would be overwritten by an output. Give another folder to write to.")
@@ -237,7 +237,7 @@ def _take(result: Result, source: Source, workspace: Workspace, fingerprint: str
 
 
 def _no_space(out: Path, message: str) -> str:
-    return f"{out}: nothing more can be written ({message}). Free space, then give the same command again."
+    return f"{out}: nothing more can be written ({message}). Free space, then run the same command again."
 
 
 def _task(number: int, source: Source, workspace: Workspace, fingerprint: str, force: bool) -> Task:

@@ -22,7 +22,7 @@ _SKIPPED = () if importlib.util.find_spec("pillow_heif") else _HEIF
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", *(() if _SKIPPED else _HEIF))
 LISTS = (".txt", ".lst")
 _MOST_BYTES = 255 - 8  # bytes of a file name, minus room for a number that makes equal names unique
-_NO_TEXT = "the list is no text in UTF-8"
+_NO_TEXT = "the list is not UTF-8 text"
 _WEB = ("http", "https")  # servers rarely list folders, and "?" starts the query of a URL
 
 
@@ -87,7 +87,9 @@ def _problem(source: Source) -> str:
     is_usable = all(part and not part.startswith(".") for part in source.name.split("/"))
     if is_usable and "\\" not in source.name and "\0" not in source.address + source.name:
         return ""
-    return f"{source.address}: {source.name!r} is no name for its outputs. Write another behind a tab in a list."
+    return (
+        f"{source.address}: {source.name!r} is not a usable name for its outputs. Give another after a tab in a list."
+    )
 
 
 def warn_of_skipped(paths: Iterable[str]) -> None:
@@ -96,7 +98,7 @@ def warn_of_skipped(paths: Iterable[str]) -> None:
     if skipped:
         more = f" and {len(skipped) - 1} more like it" if len(skipped) > 1 else ""
         warnings.warn(
-            f"{skipped[0]}{more}: HEIC is skipped; pip install pillow-heif, which reads it, or convert it to JPEG.",
+            f"{skipped[0]}{more}: HEIC is skipped: pip install pillow-heif to read it, or convert it to JPEG.",
             ImageWarning,
             stacklevel=2,
         )

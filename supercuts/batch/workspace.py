@@ -120,7 +120,7 @@ class Workspace:
             target = f"{name}{suffix}"
             size = _size(folder / staged)
             if size is None:
-                raise OSError(errno.ENOENT, "the worker's file is gone", str(folder / staged))
+                raise OSError(errno.ENOENT, "the worker's file is missing", str(folder / staged))
             files[target] = size
             _put(folder / staged, self.out / target, folder / "old")
         for file in (before.files if before else {}).keys() - files.keys():
@@ -144,7 +144,7 @@ def open_workspace(out: Path) -> Iterator[Workspace]:
         raise InputError(f"{out}: another batch is writing to it. Wait for it, or give another folder.") from error
     except OSError as error:
         raise InputError(
-            f"{out} cannot be written to ({error.strerror or error}). Give a folder with space that may be."
+            f"{out} cannot be written to ({error.strerror or error}). Give a writable folder with free space."
         ) from error
     workspace = Workspace(out)
     try:

@@ -55,7 +55,7 @@ def batch(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="A picture, not 0 where pixels are valid, for all images; or a folder with one of each image's name.",
+            help="Mask image, nonzero where pixels are valid, for all images; or a folder of NAME.png.",
         ),
     ] = None,
     bands: Bands = None,
@@ -63,26 +63,26 @@ def batch(
     page: Page = None,
     stretch: Stretch = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; the physical cores unless given. With ray: actors.")
+        int | None, typer.Option(min=1, help="Number of processes (with ray: of actors); default: the physical cores.")
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="local: processes of this machine; ray: actors of a Ray cluster.")
+        str, typer.Option(help="local: processes on this machine; ray: actors of a Ray cluster.")
     ] = "local",
     gpus: Annotated[
-        float | None, typer.Option(min=0, help="With ray: of each actor; 1 if the cluster has any.")
+        float | None, typer.Option(min=0, help="With ray: number of GPUs per actor; default: 1 if the cluster has any.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Do all again, also what is done and has not changed.")
+        bool, typer.Option("--force", help="Process all images again, even those finished and unchanged.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
 ) -> None:
-    """Segment any number of images by several processes; started again, it goes on where it stopped."""
+    """Segment any number of images by several processes; started again, it resumes where it stopped."""
     from supercuts.batch.run import Engine, leave_out_outputs, run_batch
     from supercuts.batch.sources import find_sources, is_url
 
     if is_url(str(dst)) or ":/" in str(dst):
         raise InputError(
-            f"{dst} is no folder of this machine. Write to a folder, or to one where the store is mounted."
+            f"{dst} is not a folder on this machine. Write to a local folder, or to one where the store is mounted."
         )
     settings = Settings(
         model,
@@ -148,10 +148,10 @@ def _print_report(report: "Report", dst: Path, as_json: bool) -> None:
             _print_failures(report)
         print_error(f"{len(report.failures)} of {report.total} images failed; {dst / FAILURES} lists them")
     if report.is_interrupted:
-        print_note(f"stopped with {report.remaining} images to do; the same command goes on where it stopped")
+        print_note(f"stopped with {report.remaining} images left; run the same command to resume")
         raise typer.Exit(INTERRUPTED)
     if report.stopped:
-        print_error(f"{report.stopped} {report.remaining} of {report.total} images are to do.")
+        print_error(f"{report.stopped} {report.remaining} of {report.total} images are left.")
     if report.stopped or report.failures:
         raise typer.Exit(FAILED)
 

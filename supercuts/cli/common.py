@@ -35,34 +35,33 @@ from supercuts.core.files import NO_SPACE, remove_unfinished
 
 FAILED, USAGE = 1, 2
 Merging = Annotated[
-    str | None,
-    typer.Option("--merging", help="How the tree is made: agglomerative (unless given), spectral or gnn."),
+    str | None, typer.Option("--merging", help="How the tree is built: agglomerative (default), spectral or gnn.")
 ]
 Views = Annotated[
     str | None,
-    typer.Option("--views", help="How often the network sees an image: one (unless given), flip, or many (best)."),
+    typer.Option("--views", help="Views of an image that are averaged: one (default), flip, or many (best)."),
 ]
 
 
 Axes = Annotated[
     str | None,
-    typer.Option("--axes", metavar="HWC|CHW|HW", help="Order of the axes of a .npy, or of a TIFF that names none."),
+    typer.Option("--axes", metavar="HWC|CHW|HW", help="Order of the axes of a .npy, or of a TIFF without axis names."),
 ]
 Page = Annotated[
     int | None,
-    typer.Option("--page", min=1, metavar="N", help="Page, frame, time or depth to read of files that hold several."),
+    typer.Option("--page", min=1, metavar="N", help="Page, frame, time or depth to read from files with several."),
 ]
 Stretch = Annotated[
     str | None,
     typer.Option(
         "--stretch",
         metavar="none|percentile|minmax",
-        help="Stretch values to their full range; unless given, where they use less than a tenth of it.",
+        help="Stretch values to the full range; default: only if they use less than a tenth of it.",
     ),
 ]
 Bands = Annotated[
     str | None,
-    typer.Option("--bands", metavar="B,B,B", help="Bands that the network sees, from 1; the others are colour."),
+    typer.Option("--bands", metavar="B,B,B", help="Bands for the network, counted from 1; the others are colour."),
 ]
 
 
@@ -87,11 +86,11 @@ class Command(TyperCommand):
             raise typer.Exit(FAILED) from error
 
 
-_ANEW = "what was written is whole; give the command again for the rest"
+_ANEW = "files written so far are complete; run the command again for the rest"
 _GO_ON = {
-    "batch": "the same command goes on where it stopped",
-    "train": "the same command goes on from the last checkpoint",
-    "evaluate": "with --out, the same command goes on where it stopped",
+    "batch": "run the same command to resume",
+    "train": "run the same command to resume from the last checkpoint",
+    "evaluate": "with --out, the same command resumes where it stopped",
 }
 _SECONDS_TO_END = 1.0
 
@@ -209,9 +208,9 @@ def explain(error: Exception, source: object = "") -> str:
         is_there = os.path.exists(path)  # noqa: PTH110 (a name too long is not an error)
         reason = error.strerror or message
         if (is_there and not os.access(path, os.R_OK)) or (error.errno == errno.ENOENT and Path(path).parent.is_dir()):
-            message = f"{path} cannot be read ({reason}). Give a file that you may read."
+            message = f"{path} cannot be read ({reason}). Give a readable file."
         else:
-            remedy = _REMEDIES.get(error.errno, "Give a path with space that you may use")
+            remedy = _REMEDIES.get(error.errno, "Give a writable path with free space")
             message = f"{path} cannot be written ({reason}). {remedy}."
     return message if str(source) in message else f"{source}: {message}"
 
@@ -232,7 +231,9 @@ def make_folder(out: Path, files: Iterable[Path]) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--out {out} cannot be created ({error.strerror}). Give a folder that may be.") from error
+        raise InputError(
+            f"--out {out} cannot be created ({error.strerror}). Give a folder that can be created."
+        ) from error
     for path in files:
         check_writable(path)
 
@@ -266,7 +267,7 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(band) for band in text.split(","))
     except ValueError:
-        raise InputError(f"--bands {text!r} is no list of whole numbers. Give it as --bands 4,3,2.") from None
+        raise InputError(f"--bands {text!r} is not a list of whole numbers. Give it as --bands 4,3,2.") from None
 
 
 def check_reading(axes: str | None, stretch: str | None) -> None:

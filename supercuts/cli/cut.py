@@ -17,7 +17,7 @@ def cut(
     out: Annotated[Path, typer.Option("--out", "-o", help="The label PNG (16 bit) to write.")],
     regions: Annotated[int | None, typer.Option(help="Exactly this many regions.")] = None,
     level: Annotated[str | None, typer.Option(help="scene, object or part.")] = None,
-    altitude: Annotated[float | None, typer.Option(help="0..1: keep what merged at or below it.")] = None,
+    altitude: Annotated[float | None, typer.Option(help="0..1: keep merges at or below this altitude.")] = None,
     granularity: Annotated[float | None, typer.Option(help="0 (one region) to 1 (all superpixels).")] = None,
     spectral: Annotated[
         int | None,
@@ -26,7 +26,7 @@ def cut(
     min_area: Annotated[int | None, typer.Option(metavar="PX", help="Split off no region smaller than this.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Also write the photo with the boundaries drawn.")] = None,
     start: Annotated[
-        int, typer.Option(min=0, max=1, metavar="0|1", help="Id of the first region; with 1, 0 is no region.")
+        int, typer.Option(min=0, max=1, metavar="0|1", help="Id of the first region; with 1, 0 marks no region.")
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a line.")] = False,
 ) -> None:
@@ -40,7 +40,7 @@ def cut(
     }
     check_exactly_one("A cut", given)
     if spectral is not None and min_area is not None:
-        raise InputError("--min-area has no effect on --spectral, which is no cut of the tree. Leave one of them out.")
+        raise InputError("--min-area has no effect on --spectral, which does not cut the tree. Leave out one of them.")
     _check_outputs(out, overlay)
     import numpy as np
 
@@ -98,7 +98,7 @@ def view(
     if out is not None:
         check_suffix("--out", out, ".html")
     elif not is_opened:
-        raise InputError("--no-open without --out would make a page that nobody sees. Give --out FILE.html.")
+        raise InputError("--no-open without --out would write a page and not show it. Give --out FILE.html.")
     from supercuts.export import html_viewer
 
     with working(f"making the viewer of {file}"):
@@ -128,12 +128,12 @@ def export(
     level: Annotated[str | None, typer.Option(help="Only this level: scene, object or part.")] = None,
     altitude: Annotated[float | None, typer.Option(help="Only the cut at this altitude, 0..1.")] = None,
     granularity: Annotated[float | None, typer.Option(help="Only the cut at this granularity, 0..1.")] = None,
-    like: Annotated[Path | None, typer.Option(help="The GeoTIFF that was segmented: map coordinates.")] = None,
-    every_node: Annotated[bool, typer.Option("--every-node", help="Polygons of all nodes of the tree.")] = False,
+    like: Annotated[Path | None, typer.Option(help="The GeoTIFF that was segmented, for map coordinates.")] = None,
+    every_node: Annotated[bool, typer.Option("--every-node", help="Write polygons of all nodes of the tree.")] = False,
     start: Annotated[
-        int | None, typer.Option(metavar="0|1", help="Id of the first region in label maps; with 1, 0 is no region.")
+        int | None, typer.Option(metavar="0|1", help="Id of the first region in label maps; with 1, 0 marks none.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is at --out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file or folder at --out.")] = False,
 ) -> None:
     """Write a hierarchy in another format."""
     from supercuts.core.checks import check_choice

@@ -35,7 +35,7 @@ Out = Annotated[
     typer.Option("--out", "-o", metavar="OUT.json", help="Write every figure here, and CSV tables beside it."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes; all cores unless given.", show_default=False)]
+Workers = Annotated[int, typer.Option(min=1, help="Number of processes; default: all cores.", show_default=False)]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N images.")]
 
 
@@ -191,18 +191,19 @@ def superpixels(
     split: Split = "val",
     model: ModelName = None,
     counts: Annotated[
-        list[int] | None, typer.Option("--superpixels", min=1, metavar="N", help="Of the model; may be repeated.")
+        list[int] | None,
+        typer.Option("--superpixels", min=1, metavar="N", help="Superpixels of the model; may be repeated."),
     ] = None,
     results: Results = None,
     annotators: Annotated[
-        Literal["mean", "best", "worst"], typer.Option(help="What the table shows of each image's annotators.")
+        Literal["mean", "best", "worst"], typer.Option(help="How the table combines an image's annotators.")
     ] = "mean",
     out: Out = None,
     as_json: AsJson = False,
     workers: Workers = N_CORES,
     limit: Limit = None,
 ) -> None:
-    """Score superpixels: a model's (compact unless told otherwise), or label maps in folders (.png .npy .npz .mat)."""
+    """Score superpixels: a model's (default: compact), or label maps in folders (.png .npy .npz .mat)."""
     dataset = _open(data, split, out)
     from supercuts.evaluate import report, scorers
     from supercuts.evaluate.superpixels import SuperpixelScores
@@ -240,20 +241,20 @@ def hierarchy(
     split: Split = "val",
     model: ModelName = None,
     leaves: Annotated[
-        int | None, typer.Option("--superpixels", min=1, metavar="N", help="Leaves of the model's hierarchies.")
+        int | None, typer.Option("--superpixels", min=1, metavar="N", help="Number of leaves of the hierarchies.")
     ] = None,
     merging: Merging = None,
     views: Views = None,
     results: Results = None,
-    form: Annotated[Form, typer.Option(help="What the results are; auto tells by their shape.")] = "auto",
+    form: Annotated[Form, typer.Option(help="Form of the results; auto: by their shape.")] = "auto",
     nms: Annotated[bool, typer.Option("--nms", help="Suppress non-maxima of soft boundary maps first.")] = False,
-    boundaries: Annotated[bool, typer.Option(help="Match boundaries: most of the time goes there.")] = True,
+    boundaries: Annotated[bool, typer.Option(help="Also match boundaries, which takes most of the time.")] = True,
     out: Out = None,
     as_json: AsJson = False,
     workers: Workers = N_CORES,
     limit: Limit = None,
 ) -> None:
-    """Score hierarchies: a model's (compact unless told otherwise), or files (ucm2, soft maps, segmentations, .npz)."""
+    """Score hierarchies: a model's (default: compact), or files (ucm2, soft maps, segmentations, .npz)."""
     dataset = _open(data, split, out)
     from supercuts.evaluate import report, scorers
     from supercuts.evaluate.hierarchies import HierarchyScores

@@ -53,10 +53,11 @@ _PART_FIGURES = {
 
 Data = Annotated[str | None, typer.Option(help="Folder that holds the dataset; else $SUPERCUTS_DATA, else ./data.")]
 ModelName = Annotated[str, typer.Option("--model", help="compact, or a .safetensors file of weights.")]
-FinderName = Annotated[str, typer.Option("--model", help="The same, or a transformer such as dino_vits16.")]
-MethodName = Annotated[str | None, typer.Option(help="How the model finds them; its default unless given.")]
+FinderName = Annotated[str, typer.Option("--model", help="The same, or a vision transformer such as dino_vits16.")]
+MethodName = Annotated[str | None, typer.Option(help="Method of the model; default: the model's own.")]
 Sheet = Annotated[
-    Path | None, typer.Option(metavar="WORST.png", help="Draw the worst cases: image, truth, found. .png or .jpg.")
+    Path | None,
+    typer.Option(metavar="WORST.png", help="Draw the worst cases (image, truth, result) to this .png or .jpg."),
 ]
 
 
@@ -66,7 +67,7 @@ def objects(
     model: FinderName = "compact",
     method: MethodName = None,
     weights: Annotated[
-        str, typer.Option(metavar="FILE", help="Of a transformer given as --model; hub: cached, or downloaded.")
+        str, typer.Option(metavar="FILE", help="Weights of a transformer given as --model; hub: cached or downloaded.")
     ] = "hub",
     no_hard: Annotated[bool, typer.Option("--no-hard", help="VOC: leave out difficult and truncated objects.")] = False,
     out: Out = None,
@@ -110,8 +111,7 @@ def parts(
     model: ModelName = "compact",
     method: MethodName = None,
     n_parts: Annotated[
-        int | None,
-        typer.Option("--parts", min=1, metavar="N", help="How many to find; the model decides unless given."),
+        int | None, typer.Option("--parts", min=1, metavar="N", help="Number to find; default: the model decides.")
     ] = None,
     out: Out = None,
     as_json: AsJson = False,

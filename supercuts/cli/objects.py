@@ -28,8 +28,8 @@ Images = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to write to; created if needed.")]
 ModelName = Annotated[str, typer.Option("--model", help="compact, or a .safetensors file of weights.")]
-Superpixels = Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the hierarchies that are made.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of methods that start at random.")]
+Superpixels = Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of superpixels of new hierarchies.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of methods that start at random.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
 _TILE_PX = 480  # long side of a panel's pictures
@@ -161,8 +161,7 @@ def objects(
     model: ModelName = "compact",
     n: Annotated[int, typer.Option("-n", "--objects", min=1, metavar="N", help="At most this many objects.")] = 1,
     method: Annotated[
-        str | None,
-        typer.Option(help="tree (the default), tokencut, deep_spectral, lost, deepcut or deepcut_cc."),
+        str | None, typer.Option(help="tree (the default), tokencut, deep_spectral, lost, deepcut or deepcut_cc.")
     ] = None,
     superpixels: Superpixels = None,
     seed: Seed = 0,
@@ -249,14 +248,15 @@ def parts(
     out: Out,
     model: ModelName = "compact",
     k: Annotated[
-        int | None, typer.Option("-k", "--parts", min=1, metavar="K", help="Parts of each object; else as it divides.")
+        int | None,
+        typer.Option("-k", "--parts", min=1, metavar="K", help="Number of parts per object; default: as each divides."),
     ] = None,
     method: Annotated[str, typer.Option(help="tree, spectral or deepcut.")] = "tree",
     n: Annotated[int, typer.Option("-n", "--objects", min=1, metavar="N", help="At most this many objects.")] = 1,
     shared: Annotated[
-        bool, typer.Option("--shared", help="The same number and colour means the same part in all images.")
+        bool, typer.Option("--shared", help="Match parts across images: the same number and colour mean the same part.")
     ] = False,
-    kinds: Annotated[int, typer.Option(min=1, metavar="N", help="Of parts, with --shared.")] = _KINDS,
+    kinds: Annotated[int, typer.Option(min=1, metavar="N", help="Number of kinds of parts, with --shared.")] = _KINDS,
     superpixels: Superpixels = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -334,7 +334,7 @@ def _share(
     with working("clustering parts"):
         numbers = dict(zip(descriptors, share_parts(list(descriptors.values()), kinds, seed), strict=True))
     if (n_parts := sum(one.size for one in numbers.values())) < kinds:
-        print_note(f"{n_parts} parts in all are fewer than {kinds} kinds: each is a kind of its own.")
+        print_note(f"{n_parts} parts in all are fewer than {kinds} kinds: each becomes a kind of its own.")
     for report in reports:
         if report.document is not None:
             _renumber(out, report.name, report.document, numbers[report.name])

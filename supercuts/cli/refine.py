@@ -57,18 +57,18 @@ def refine() -> None:
 )
 def fit(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE|key=value", help="Images, folders, globs; settings to replace.")
+        list[str], typer.Argument(metavar="IMAGE|key=value", help="Images, folders, globs; settings to override.")
     ],
     out: discovery.Out,
     method: Annotated[str | None, typer.Option(help="sp (superpixels) or st (continuity), as published.")] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="CONFIG.yaml", help="Settings; else those published for --method, else ours.")
+        Path | None, typer.Option(metavar="CONFIG.yaml", help="Settings; default: as published for --method, if given.")
     ] = None,
     scribbles: Annotated[
         Path | None,
         typer.Option(
             metavar="PNG|FOLDER",
-            help="Grey PNG of classes, 255 for none; of several images a folder of NAME_scribble.png.",
+            help="Grey PNG of classes, 255 for none; for several images a folder of NAME_scribble.png.",
         ),
     ] = None,
     train: Annotated[
@@ -81,7 +81,7 @@ def fit(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     as_json: discovery.AsJson = False,
 ) -> None:
-    """Label images by networks fitted to them; finished images are skipped when the command is given again."""
+    """Label images by networks fitted to them; running the command again skips finished images."""
     overrides = [text for text in images if "=" in text and not Path(text).exists()]
     paths = [Path(text) for text in images if text not in overrides]
     if not paths:
@@ -103,7 +103,7 @@ def fit(
     reports = [*discovery.for_each(names, work, "refining"), *failures]
     resumed = sum(bool(report.document and report.document.get("resumed")) for report in reports)
     if resumed:
-        print_note(f"{resumed} of {len(reports)} images were finished before and are left as they are")
+        print_note(f"{resumed} of {len(reports)} images were already finished and are left unchanged")
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "size": lambda document: f"{document['width']}x{document['height']}",
         "labels": lambda document: str(document["labels"]),
@@ -139,7 +139,7 @@ def find_scribbles(scribbles: Path | None, names: dict[Path, str]) -> dict[Path,
         found = {path: file for path, file in files.items() if file.is_file()}
         if not found:
             raise InputError(
-                f"{scribbles} holds no scribbles of these images: name them like {next(iter(files.values())).name}."
+                f"{scribbles} holds no scribbles for these images: name them like {next(iter(files.values())).name}."
             )
         return found
     if len(names) != 1:
@@ -190,13 +190,13 @@ _SUFFIXES = (".npz", "_labels.png", "_colors.png")
     cls=Command, epilog="Example: supercuts refine apply runs/wnet/model.safetensors photos/ -o out --regions 12"
 )
 def apply(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="Of `supercuts refine train`.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="Written by `supercuts refine train`.")],
     images: Images,
     out: Out,
     regions: Annotated[
-        int | None, typer.Option(min=1, help="Labels are this many regions of the tree; else the network's classes.")
+        int | None, typer.Option(min=1, help="Write this many regions of the tree; default: the network's classes.")
     ] = None,
-    superpixels: Annotated[int, typer.Option(min=1, metavar="N", help="Leaves of the tree.")] = 600,
+    superpixels: Annotated[int, typer.Option(min=1, metavar="N", help="Number of leaves of the tree.")] = 600,
     as_json: AsJson = False,
 ) -> None:
     """Segment images by a trained W-Net, classifier or autoencoder: a hierarchy, labels and colours for each."""
@@ -231,7 +231,7 @@ def train(
     ] = None,
     resume: Resume = True,
 ) -> None:
-    """Train a network that segments without annotations of regions; a run that was interrupted goes on."""
+    """Train a network that segments without annotations of regions; running the command again resumes an interrupted run."""
     check_config_exists(config)
     check_installed(("lightning", "tensorboard"), extra="train")
     from supercuts.core.config import load_config

@@ -63,14 +63,15 @@ def segment(
     views: Views = None,
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the superpixels and levels.")] = True,
     viewer: Annotated[
-        bool | None, typer.Option(help="Also write the interactive viewer, one HTML page (unless it cannot show it).")
+        bool | None,
+        typer.Option(help="Also write the interactive viewer, one HTML page (not for images too large for it)."),
     ] = None,
     tile: Annotated[
         int | None,
-        typer.Option(min=0, metavar="PX", help="Side of the network's tiles; 0: the whole image at once."),
+        typer.Option(min=0, metavar="PX", help="Side of the network's tiles in pixels; 0: the whole image at once."),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A picture that is not 0 where pixels of the image are valid.")
+        Path | None, typer.Option(metavar="FILE", help="Mask image, nonzero where pixels are valid.")
     ] = None,
     bands: Bands = None,
     axes: Axes = None,
@@ -82,7 +83,7 @@ def segment(
     formats = () if viewer is False else ("html",)
     names = name_outputs(find_images(images), suffixes(formats, overlays))
     if mask is not None and len(names) != 1:
-        raise InputError(f"--mask is of one image, and {len(names)} are given. Segment them one by one.")
+        raise InputError(f"--mask is for one image, but {len(names)} are given. Segment them one by one.")
     check_reading(axes, stretch)
     given = {
         "tile": tile,
@@ -196,7 +197,7 @@ def _segment_one(
         h = network.segment(path, **options)
         seconds = round(time.perf_counter() - start, 3)
         if viewer is None and not _is_viewable(h):
-            print_note(f"{path}: no viewer is written, which shows no image as large")
+            print_note(f"{path}: no viewer is written: the image is too large for it")
             formats = ()
         regions = {level: int(h.cut_nodes(**keyword_of(h, level)).size) for level in reversed(REGIONS)}
         with scratch_folder(out) as folder:

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from supercuts.training.calibrate import Level
 
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train, on what, for how long.")]
-Resume = Annotated[
-    bool, typer.Option(help="Go on from the run's last checkpoint; --no-resume refuses if there is one.")
-]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Network, data and training.")]
+Resume = Annotated[bool, typer.Option(help="Resume from the run's last checkpoint; --no-resume fails if there is one.")]
 
 
 def train(
@@ -30,7 +28,7 @@ def train(
     ] = None,
     resume: Resume = True,
 ) -> None:
-    """Train a network; a run that was interrupted goes on where it stopped when the command is given again."""
+    """Train a network; running the command again resumes an interrupted run."""
     check_config_exists(config)
     from supercuts.core.config import load_config
     from supercuts.training.training_config import TrainConfig
@@ -50,7 +48,7 @@ def check_fresh(run: Path) -> None:
     if found := sorted(path.name for path in (run / "checkpoints").glob("*.ckpt")):
         raise InputError(
             f"--no-resume: {run / 'checkpoints'} already holds {', '.join(found)}. Give out=ANOTHER_FOLDER for a new "
-            "run, or leave out --no-resume to go on with this one."
+            "run, or leave out --no-resume to resume this one."
         )
 
 
@@ -69,7 +67,7 @@ def onnx(
     out: Annotated[Path, typer.Option("--out", "-o", help="The .onnx file to write.")],
     graph: Annotated[
         bool,
-        typer.Option("--graph", help='Without weights, for load(MODEL, engine="onnx"), which finds it beside MODEL.'),
+        typer.Option("--graph", help='A graph without weights, which load(MODEL, engine="onnx") reads next to MODEL.'),
     ] = False,
 ) -> None:
     """Write the network as an ONNX file: images to boundaries and embeddings, any size, any batch."""
@@ -85,19 +83,20 @@ def onnx(
 
 
 def calibrate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="Of `supercuts train`; is rewritten.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL.safetensors", help="Written by `supercuts train`; is rewritten.")
+    ],
     data: Annotated[str | None, typer.Option(help="Folder with BSDS500; else $SUPERCUTS_DATA, else ./data.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Your own images and labels, not BSDS500.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Your own images and labels, instead of BSDS500.")] = None,
     split: Annotated[
-        Literal["train", "val", "train+val"], typer.Option(help="Which images: ones the network was not trained on.")
+        Literal["train", "val", "train+val"], typer.Option(help="Split that the network was not trained on.")
     ] = "val",
-    leaves: Annotated[int, typer.Option(min=2, help="Superpixels of the hierarchies to learn from.")] = 600,
+    leaves: Annotated[int, typer.Option(min=2, help="Number of superpixels of the hierarchies to learn from.")] = 600,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N images.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random start.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random start.")] = 0,
     gnn: Annotated[bool, typer.Option("--gnn", help="Also learn the graph neural network of --merging gnn.")] = False,
     like: Annotated[
-        Path | None,
-        typer.Option(help="Take over the calibration of this model: for a network trained on all data."),
+        Path | None, typer.Option(help="Copy the calibration of this model, for a network trained on all data.")
     ] = None,
 ) -> None:
     """Learn how regions merge and what is an object, and calibrate scene, object and part, into the model's file.

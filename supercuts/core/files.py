@@ -197,7 +197,7 @@ def check_members(archive: zipfile.ZipFile, max_bytes: int = MAX_BYTES) -> None:
         raise ValueError(f"it holds {twice[0]!r} more than once")
     for member in members:
         if member.compress_type not in _PACKINGS or member.flag_bits & 1:
-            raise ValueError(f"{member.filename!r} is packed in a way that is not read (type {member.compress_type})")
+            raise ValueError(f"{member.filename!r} has an unsupported compression (type {member.compress_type})")
         ratio = _MOST_DEFLATED if member.compress_type == zipfile.ZIP_DEFLATED else 1
         if member.file_size > ratio * member.compress_size:
             raise ValueError(

@@ -83,7 +83,7 @@ def _unpack(text: str | bytes) -> list[int]:
     for character in text.encode() if isinstance(text, str) else text:
         bits = character - 48
         if bits < 0 or bits > 63 or shift > _MOST_SHIFT:
-            raise ValueError(f"its text has a run that no image has, at {character!r}")
+            raise ValueError(f"its text has an impossible run length, at {character!r}")
         value |= (bits & 31) << shift
         shift += 5
         if not bits & 32:
@@ -230,7 +230,7 @@ def _read_json(path: Path, needed: str) -> Record:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path} is no JSON file ({error}). Download it again.") from error
+        raise FileFormatError(f"{path} is not a JSON file ({error}). Download it again.") from error
     if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in _KEYS):
         raise FileFormatError(f"{path} has no lists {', '.join(_KEYS)}. Expected a COCO file of instances.")
     for key, wanted in {**_KEYS, "annotations": (*_KEYS["annotations"], needed)}.items():

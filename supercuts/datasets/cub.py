@@ -122,7 +122,7 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
     """Return the first word, a number, and the rest of each line."""
     found = [line.split(maxsplit=1) for line in read_lines(path)]
     if wrong := [pair for pair in found if len(pair) != 2]:
-        raise FileFormatError(f"{path} has a line {wrong[0][0][:80]!r}, which is no pair.\n{_EXPECTED}")
+        raise FileFormatError(f"{path} has a line {wrong[0][0][:80]!r}, which is not a pair.\n{_EXPECTED}")
     return [(key, rest.strip()) for key, rest in found]
 
 
@@ -145,7 +145,7 @@ def _numbers(path: Path, columns: int) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise FileFormatError(f"{path} is not a table of numbers ({error}).\n{_EXPECTED}") from error
     if not (np.abs(rows) < _MOST).all():  # false for NaN too
-        raise FileFormatError(f"{path} has numbers that no image has, such as {rows[~(np.abs(rows) < _MOST)][0]}.")
+        raise FileFormatError(f"{path} has numbers out of range, such as {rows[~(np.abs(rows) < _MOST)][0]}.")
     if rows.shape[1] != columns:
         raise FileFormatError(f"{path} has {rows.shape[1]} columns, expected {columns}.\n{_EXPECTED}")
     return rows

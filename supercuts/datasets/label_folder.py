@@ -56,7 +56,7 @@ class LabelFolder(SampleSequence[Sample]):
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, _SPLITS)
-        remedy = "Give the share of the images that judge a run and are not trained on."
+        remedy = "Give the share of the images that are kept for validation."
         check_in_range("val_fraction", self.val_fraction, 0, 1, remedy=remedy)
         object.__setattr__(self, "samples", tuple(_list_samples(Path(self.folder), self.split, self.val_fraction)))
 
@@ -127,7 +127,7 @@ def _of_sub_folders(folder: Path, split: str) -> list[Sample]:
     if len(wanted) == 1 and wanted[0] not in _sub_folders(images):
         raise FileFormatError(
             f"{images} holds {_sub_folders(images)[0]}/ but no {wanted[0]}/. Make it, or ask for split "
-            f"train+val, which trains on all images and is not judged on the way.\n{_HELP}"
+            f"train+val, which trains on all images, without validation.\n{_HELP}"
         )
     return [
         Sample(f"{part}/{image.stem}", image, _truth_path(labels / part, image.stem), read_label_maps)
@@ -196,7 +196,7 @@ def _mismatched(folder: Path, split: str) -> list[str]:
         of_name = _by_name([*_files(labels / part, _LABELS), *_folders(labels / part)])
         for kind, found in (("images", by_name), ("labels", of_name)):
             problems += [
-                f"{', '.join(map(str, paths))} are {len(paths)} {kind} of one name. Keep one."
+                f"{', '.join(map(str, paths))} are {len(paths)} {kind} of the same name. Keep one."
                 for paths in found.values()
                 if len(paths) > 1
             ]
@@ -356,7 +356,9 @@ def _open_folder(root: Path, split: str) -> LabelledImages:
     """Open ROOT/SPLIT, else ROOT/train, else ROOT, as class folders or as images without classes."""
     folder = next((one for one in (root / split, root / "train") if one.is_dir()), root)
     if not folder.is_dir():
-        raise FileFormatError(f"{folder}: no such folder. Give one of images, or of one folder for each class.")
+        raise FileFormatError(
+            f"{folder}: no such folder. Give a folder of images, or one that holds a folder for each class."
+        )
     if any(path.suffix.lower() in IMAGES for path in folder.iterdir()):
         return _without_labels(list_images(folder, "Expected images."))
     return class_folders(folder)

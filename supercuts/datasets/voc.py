@@ -63,7 +63,7 @@ def read_boxes(path: Path, no_hard: bool = False) -> ObjectTruth:
             [float(_text(one, f"bndbox/{side}")) for side in ("ymin", "xmin", "ymax", "xmax")] for one in objects
         ]
         if not (np.abs(np.array(corners)) < _MOST).all():  # false for NaN too
-            raise ValueError("a corner that no image has")
+            raise ValueError("a corner out of range")
     except (OSError, ET.ParseError, ValueError, LookupError) as error:  # LookupError: unknown encoding
         raise FileFormatError(
             f"{path} is not a VOC annotation ({error}). Expected XML with annotation/object/bndbox of ymin, xmin, ymax "

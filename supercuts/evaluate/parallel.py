@@ -57,7 +57,7 @@ def _value(hint: Any, plain: Any) -> Any:
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
     numbers: dict[Any, Any] = {float: (int, float), int: int, str: str, bool: bool}
     if hint in numbers and (not isinstance(plain, numbers[hint]) or (isinstance(plain, bool) and hint is not bool)):
-        raise TypeError(f"{plain!r:.40} is no {hint.__name__}")
+        raise TypeError(f"{plain!r:.40} is not of type {hint.__name__}")
     if is_dataclass(hint):
         return from_plain(hint, plain) if isinstance(hint, type) else plain
     if isinstance(plain, dict):
@@ -162,7 +162,7 @@ def _score_in_parallel(tasks: Sequence[ScoringTask[_Score]], n_workers: int) -> 
             yield future.result()
     except BrokenProcessPool as error:
         raise SuperCutsError(
-            f"A worker process was ended from outside, mostly for want of memory with {n_workers} workers. Give the "
+            f"A worker process was killed, usually because memory ran out with {n_workers} workers. Run the "
             "command again with fewer: with --out, the images scored so far are kept."
         ) from error
     except KeyboardInterrupt:  # workers are killed, because images in progress may take long

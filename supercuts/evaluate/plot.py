@@ -68,8 +68,8 @@ class PrecisionRecallCurve:
         """Raise InputError unless recall and precision are non-empty, of equal length and in 0..1."""
         if self.recall.ndim != 1 or self.recall.shape != self.precision.shape or self.recall.size == 0:
             raise InputError(
-                f"{self.name}: recall {self.recall.shape} and precision {self.precision.shape} are no curve. Give one "
-                "value of each per threshold, at least one."
+                f"{self.name}: recall {self.recall.shape} and precision {self.precision.shape} are not a curve. Give "
+                "one value of each per threshold, at least one."
             )
         ods = np.array([self.ods.recall, self.ods.precision])
         for what, values in {"recall": self.recall, "precision": self.precision, "ods": ods}.items():

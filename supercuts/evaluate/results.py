@@ -85,7 +85,7 @@ def as_strength(path: Path, array: Shaped[np.ndarray, "height width"]) -> Float[
         values = f"{array.min()}..{array.max()} of" if array.dtype.kind in "iu" else "values of"
         raise FileFormatError(
             f"{path} holds {values} type {array.dtype}. Expected strengths as float in 0..1, uint8 or uint16: "
-            "save them as float, divided by the highest that is possible."
+            "save them as float, divided by the highest possible value."
         )
     if (n_nan := int(np.isnan(array).sum())) > 0:
         raise FileFormatError(
@@ -143,7 +143,7 @@ def _whole(h: Hierarchy) -> Hierarchy:
 Form = Literal["auto", "ucm", "soft", "segmentations"]
 FORMS: tuple[Form, ...] = get_args(Form)
 _LABEL_NAMES = ("labels", "seg", "segs", "S", "superpixels", "Segmentation")
-_SAY_FORM = "Say what it is with --form ucm, soft or segmentations (kind= in Python)."
+_SAY_FORM = "Choose it with --form ucm, soft or segmentations (kind= in Python)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +311,7 @@ def _guess(path: Path, variables: dict[str, np.ndarray], shape: tuple[int, int])
         return "soft"
     raise FileFormatError(
         f"{path} holds {array.shape} {array.dtype}: integers, which may be strengths or ids of regions. Expected a "
-        f"form that can be told by shape and type. {_SAY_FORM}"
+        f"form that shape and type determine. {_SAY_FORM}"
     )
 
 

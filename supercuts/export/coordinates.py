@@ -33,7 +33,7 @@ def read_georeference(path: str | os.PathLike[str], shape: tuple[int, int]) -> G
     try:
         place, found = read_map(os.fspath(path))
     except OSError as error:
-        raise FileFormatError(f"{path} is no image that rasterio reads ({error}). Give a GeoTIFF.") from error
+        raise FileFormatError(f"{path} cannot be read by rasterio ({error}). Give a GeoTIFF.") from error
     if found != shape:
         raise InputError(
             f"like={os.fspath(path)!r} has {found[0]} rows and {found[1]} columns, the hierarchy {shape[0]} and "
@@ -69,5 +69,5 @@ def crs_of_rasterio(crs: str | None) -> Any:
         return rasterio.crs.CRS.from_user_input(crs)
     except rasterio.errors.CRSError as error:
         raise InputError(
-            f"crs={crs!r:.200} is no coordinate reference system that rasterio knows ({error}). {_REMEDY}"
+            f"crs={crs!r:.200} is not a coordinate reference system of rasterio ({error}). {_REMEDY}"
         ) from error

@@ -85,7 +85,7 @@ def frame(hierarchy: Hierarchy) -> str:
             if len(text) < _MOST_FRAMED_BYTES:
                 return f'<iframe srcdoc="{text}" width="100%" height="{_FRAME_PX}" style="border:0"></iframe>'
         remedy = "show() opens the viewer" if height * width <= MAX_PIXELS else 'export("scene.gpkg", "gpkg") writes it'
-        note = f"{what}, with which a notebook would become large: this is a preview; {remedy}."
+        note = f"{what}, which would make a notebook large: this is a preview; {remedy}."
         return f'<figure><img src="{_jpeg_url(_preview(hierarchy))}"><figcaption>{note}</figcaption></figure>'
     except Exception as error:
         return f"<p>{what}, which cannot be shown ({html.escape(str(error)[:500])}).</p>"

@@ -220,7 +220,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, axes: dict[str, tuple[str,
         n_bytes = math.prod(shape) * dtype.itemsize
         # the header may be forged: without this check it would decide how much memory is allocated
         if archive.getinfo(f"{name}.npy").file_size - member.tell() != n_bytes:
-            raise ValueError(f"{name} does not hold the {n_bytes} bytes that its header promises")
+            raise ValueError(f"{name} does not hold the {n_bytes} bytes that its header declares")
         flat = np.frombuffer(member.read(), dtype=dtype)
     return flat.reshape(shape, order="F" if is_fortran else "C")
 

@@ -242,7 +242,7 @@ def write_geotiff(
     check_choice("suffix of a GeoTIFF", Path(path).suffix.lower(), (".tif", ".tiff"))
     if like is None and hierarchy.georeference is None:
         raise InputError(
-            'the hierarchy does not know where on a map it lies: format="geotiff" needs the georeferenced image that '
+            'the hierarchy has no map coordinates: format="geotiff" needs the georeferenced image that '
             'was segmented, like="scene.tif" (--like). Without map coordinates use format="labels".'
         )
     import rasterio  # slow to import

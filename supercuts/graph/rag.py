@@ -339,7 +339,7 @@ def _check_none_missing(name: str, member: str, count: np.ndarray) -> None:
     if not count.all():
         raise InputError(
             f"{name} {int(count.argmin())} has no {member}; ids must be 0..{count.size - 1}, all present: "
-            "relabel_consecutive."
+            "use relabel_consecutive."
         )
 
 

@@ -109,7 +109,9 @@ def _merge(tree: Tree, n_leaves: int, edit: Edit) -> Tree:
     a, b = (_node_of(tree.parents, n_leaves, group) for group in edit.groups)
     rank = _ranks(tree, n_leaves)
     if rank[tree.parents[a]] == FROZEN or rank[tree.parents[b]] == FROZEN:
-        raise ConstraintError(f"the {edit} lies inside a locked region, which is one already: undo() the lock first.")
+        raise ConstraintError(
+            f"the {edit} lies inside a locked region, which is already one region: undo() the lock first."
+        )
     if FORCED in (rank[a], rank[b]):
         raise ConstraintError(f"the {edit} {_APART}")
     new = tree.parents.size
@@ -171,7 +173,7 @@ def _find(parents: np.ndarray, n_leaves: int, leaves: np.ndarray) -> int | None:
 def _node_of(parents: np.ndarray, n_leaves: int, leaves: np.ndarray) -> int:
     node = _find(parents, n_leaves, leaves)
     if node is None:
-        raise InputError(f"no node has exactly the {leaves.size} leaves of the edit: it is of another hierarchy.")
+        raise InputError(f"no node has exactly the {leaves.size} leaves of the edit: it belongs to another hierarchy.")
     return node
 
 

@@ -105,7 +105,7 @@ def check_selection_options(mark: str, grow: int, shrink: int, max_nodes: int, h
         check_whole(name, value, remedy="It counts nodes of the tree.")
         check_in_range(name, value, least, np.inf, remedy="It counts nodes of the tree.")
         if value != least and mark != of:
-            raise InputError(f"{name}={value} says nothing about {mark}=: leave it out, or give {of}=.")
+            raise InputError(f"{name}={value} has no effect on {mark}=: leave it out, or give {of}=.")
 
 
 def node_at_point(
@@ -209,9 +209,9 @@ def clicked_leaves(
     A leaf with both, which cannot be divided, gets the more frequent label, or 1 in a tie.
     """
     votes = np.zeros((n_leaves, 3), np.int64)
-    remedy = "Give points={1: [(y, x), ...], 2: [...]}: 1 lies on the object, 2 beside it."
+    remedy = "Give points={1: [(y, x), ...], 2: [...]}: 1 marks the object, 2 the background."
     if not isinstance(points, Mapping):
-        raise InputError(f"points={points!r:.80} is no mapping. {remedy}")
+        raise InputError(f"points={points!r:.80} is not a mapping. {remedy}")
     for label, of_label in points.items():
         check_choice("points label", label, (1, 2))
         for point in _rows(f"points[{label}]", of_label, remedy):
@@ -220,7 +220,7 @@ def clicked_leaves(
                 votes[labels[y, x], label] += 1
     if not votes[:, 1].any():
         raise InputError(
-            "points hold no click on the object: give at least one as points={1: [(y, x), ...]}; 2 is beside it."
+            "points hold no click on the object: give at least one as points={1: [(y, x), ...]}; 2 is background."
         )
     clicked: np.ndarray = votes.argmax(axis=1)
     return clicked
@@ -256,11 +256,11 @@ def _rows(name: str, given: Any, remedy: str) -> list[Any]:
     """Return the rows of a sequence, an array or a table as a list."""
     given = given.to_numpy() if hasattr(given, "to_numpy") else given  # a pandas table would iterate over its columns
     if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
-        raise InputError(f"{name}={given!r:.80} is no list. {remedy}")
+        raise InputError(f"{name}={given!r:.80} is not a list. {remedy}")
     try:
         return list(given)
     except TypeError:  # a 0-d array
-        raise InputError(f"{name}={given!r:.80} is no list. {remedy}") from None
+        raise InputError(f"{name}={given!r:.80} is not a list. {remedy}") from None
 
 
 def _is_row_of_numbers(row: object) -> bool:

@@ -105,7 +105,7 @@ class Hierarchy:
                 object.__setattr__(self, name, _read_only(getattr(self, name)))
         object.__setattr__(self, "levels", check_levels(self.levels))
         if not (self.source_name is None or (isinstance(self.source_name, str) and self.source_name)):
-            raise InputError(f"source_name={self.source_name!r} is no name: give the name of a file, or None.")
+            raise InputError(f"source_name={self.source_name!r} is not a file name: give the name of a file, or None.")
         _check_labels(self.labels, self.n_leaves)
         _check_tree(self.parents, self.altitudes, self.n_leaves)
 
@@ -797,7 +797,7 @@ def _check_labels(labels: np.ndarray, n_leaves: int) -> None:
     label, is_absent = _kernels.first_bad_label(labels, n_leaves)
     if label >= 0 and is_absent:
         raise InputError(
-            f"leaf {label} has no pixel: labels must hold every id 0..{n_leaves - 1}; relabel_consecutive."
+            f"leaf {label} has no pixel: labels must hold every id 0..{n_leaves - 1}: use relabel_consecutive."
         )
     if not is_absent:
         raise InputError(

@@ -116,7 +116,7 @@ def check_range(raster: Raster) -> None:
         )
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         if raster.values.shape[2] not in (1, 3):
-            remedy = "Save values divided by the highest that is possible as float32"
+            remedy = "Save values divided by the highest possible value as float32"
         elif low < 0:
             remedy = "Undo its normalisation (times std, plus mean)"
         else:

@@ -33,7 +33,7 @@ class Georeference:
                 "place the corner (x, y) at (a x + b y + c, d x + e y + f)."
             )
         if self.crs is not None and not (isinstance(self.crs, str) and self.crs.strip()):
-            raise InputError(f'crs={self.crs!r} is no text: give "EPSG:" and a number, or WKT, or None.')
+            raise InputError(f'crs={self.crs!r} is not text: give "EPSG:" and a number, or WKT, or None.')
         object.__setattr__(self, "transform", transform)
 
     @property
@@ -60,13 +60,13 @@ def fit_points(
     solution, _, rank, _ = np.linalg.lstsq(columns, places, rcond=None)
     (a, d), (b, e), (c, f) = solution.tolist() if rank == 3 else [(0.0, 0.0)] * 3
     if a * e == b * d:
-        message = f"{name}: its {len(pixels)} ground control points fix no map. The image counts as not georeferenced."
+        message = f"{name}: {len(pixels)} ground control points determine no transform. The image is read without one."
         warnings.warn(message, ImageWarning, stacklevel=2)
         return None
     missed = np.linalg.solve(np.array([[a, b], [d, e]]), (columns @ solution - places).T)
     if np.abs(missed).max() > 0.5:
         warnings.warn(
-            f"{name}: a map without bends misses its ground control points by up to {np.abs(missed).max():.1f} pixels. "
+            f"{name}: an affine transform misses its ground control points by up to {np.abs(missed).max():.1f} pixels. "
             "Rectify the image first, for example by gdalwarp -tps.",
             ImageWarning,
             stacklevel=2,

@@ -139,7 +139,7 @@ def _picture_shape(path: Path) -> tuple[int, int, int]:
         return (*pillow.read_size(path), 3)
     except Exception as error:  # damaged bytes: decoders raise struct, syntax, key, memory and other errors
         raise ImageError(
-            f"{path}: is no picture that can be read ({describe_error(error)}). Copy it again, or re-save it from "
+            f"{path}: is not a readable image ({describe_error(error)}). Copy it again, or re-save it from "
             "another program."
         ) from error
 

@@ -139,7 +139,7 @@ def _split(raster: Raster, channels: int | None, bands: Sequence[int] | None) ->
     if len(chosen) != wanted or len(set(chosen)) != wanted or not all(1 <= band <= n_bands for band in chosen):
         raise InputError(
             f"bands={tuple(chosen)} of an image of {n_bands} bands: expected {wanted} different numbers from 1 to "
-            f"{n_bands}, those that the network sees."
+            f"{n_bands}, the bands for the network."
         )
     values = to_rgb(raster) if raster.is_picture else raster.values
     alpha = None if raster.is_picture else raster.alpha

@@ -133,7 +133,7 @@ class EdgeGNN(nn.Module):
             network.load_state_dict(tensors)
         except (KeyError, RuntimeError, ValidationError, TypeError, OverflowError) as error:
             raise FileFormatError(
-                f"the arrays and settings are not those of a graph neural network ({error}): supercuts calibrate --gnn."
+                f"arrays and settings do not fit a graph neural network ({error}): run supercuts calibrate --gnn."
             ) from error
         return network.eval()
 

@@ -76,7 +76,9 @@ def _gnn(regions: Regions) -> MergeTree:
     from supercuts.merging.gnn import EdgeGNN, merge_by_gnn  # imports torch_geometric, which takes seconds
 
     if regions.statistics is None or not isinstance(regions.gnn, EdgeGNN):
-        raise InputError('method="gnn" needs a model with a graph neural network: supercuts calibrate MODEL --gnn.')
+        raise InputError(
+            'method="gnn" needs a model with a graph neural network: learn one with supercuts calibrate MODEL --gnn.'
+        )
     return merge_by_gnn(regions.graph, regions.statistics, regions.gnn)
 
 

@@ -253,7 +253,7 @@ def _stack(contingencies: Sequence[np.ndarray], areas: np.ndarray | None) -> tup
         if (rows < 0).any() or not rows.any():
             raise InputError(
                 f"A contingency table of shape {rows.shape} holds no pixel, or a negative count: leave out annotators "
-                "none of whose regions are wanted."
+                "without regions to score."
             )
         if rows.shape[1] != areas.size or (rows.sum(axis=0) > areas).any():
             raise InputError(

@@ -145,7 +145,7 @@ def load_original(path: str | os.PathLike[str], original: OriginalConfig | None 
     if any(wrong.values()):
         problems = "; ".join(f"{what}: {_some(names)}" for what, names in wrong.items() if names)
         raise FileFormatError(
-            f"{path} is no SSN_DINO on ViT-S/16 ({problems}). Of the original's networks only that one can be read."
+            f"{path} is not an SSN_DINO on ViT-S/16 ({problems}). No other network of the original can be read."
         )
     network.load_state_dict(tensors, strict=False)
     return network.eval()

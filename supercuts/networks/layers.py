@@ -139,7 +139,7 @@ class _Derivation:
             return self._upsampling(step)
         if step.name in _OF_A_PIXEL:
             return self._local(step)
-        raise WholeImage(f"{step.name}() may see the whole image")
+        raise WholeImage(f"{step.name}() may depend on the whole image")
 
     def _stride(self, step: RecordedStep, axis: int) -> int:
         (height, width), rows, columns = self.image.shape[2:], step.shape[axis], step.shape[axis + 1]
@@ -235,7 +235,7 @@ class _Derivation:
             below = max(below, reach + 1 - stride[0] - above)
         beyond = below - bottom - padding[0]
         if not is_max and (beyond or (padding != (0, 0) and not given.get("count_include_pad", True))):
-            raise WholeImage("avg_pool2d() leaves out what lies beyond the image")
+            raise WholeImage("avg_pool2d() does not count the padding")
 
         def run(rows: torch.Tensor) -> torch.Tensor:
             rows = F.pad(rows, (left, right), value=fill) if left or right else rows
@@ -257,11 +257,11 @@ class _Derivation:
             or mode not in ("nearest", "nearest-exact", "bilinear")
             or given.get("align_corners")
         ):
-            raise WholeImage(f"interpolate(mode={mode!r}) is not of whole factors")
+            raise WholeImage(f"interpolate(mode={mode!r}) does not scale by whole factors")
         factor = step.shape[2] // source.shape[2]
         sizes = tuple(factor * n for n in source.shape[2:])
         if factor < 1 or sizes != step.shape[2:] or given.get("antialias"):
-            raise WholeImage("interpolate() is not of whole factors")
+            raise WholeImage("interpolate() does not scale by whole factors")
         if factor == 1:
             return Layer(lambda rows: rows, (number,), 2, ("same", number))
         corners = False if mode == "bilinear" else None
@@ -278,7 +278,7 @@ class _Derivation:
         axes = {self.axes[i] for i in numbers}
         axis = axes.pop()
         if axes or (len(numbers) > 1 and axis != 2) or not _is_of_a_pixel(step, axis):
-            raise WholeImage(f"{step.name}() may see the whole image")
+            raise WholeImage(f"{step.name}() may depend on the whole image")
         if step.name == "permute":
             axis = 3 - axis
         constants = tuple(tuple(one.shape) for one in step.constants)
@@ -332,7 +332,7 @@ def _bound(step: RecordedStep) -> Callable[..., torch.Tensor]:
         return lambda *rows: function(rows, *rest, **kwargs)
     places = [i for i, one in enumerate(step.args) if isinstance(one, RecordedStep)]
     if len(places) != len(step.inputs):
-        raise WholeImage(f"{step.name}() takes its maps in a way that is not known")
+        raise WholeImage(f"{step.name}() takes its maps in an unsupported way")
     if places == [0]:
         return lambda rows: function(rows, *rest, **kwargs)
     template = list(step.args)

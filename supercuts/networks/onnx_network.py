@@ -67,7 +67,7 @@ class OnnxNetwork:
 
     def weights(self) -> Iterable[np.ndarray]:
         """Raise InputError, because ONNX Runtime does not expose the weights."""
-        raise InputError('a model of engine="onnx" cannot be told from others: load it with engine="torch".')
+        raise InputError('a model of engine="onnx" cannot be identified: load it with engine="torch".')
 
     def maps(self, images: Sequence[Sized], views: ViewsConfig) -> list[Maps]:
         """Return the maps of each image, averaged over the views."""
@@ -81,7 +81,7 @@ class OnnxNetwork:
         """Return the part of an image that decides a tile; raise InputError if that is the whole image."""
         if "margin" not in self.facts:
             raise InputError(
-                "the graph does not say how far its network looks: it works on the whole image alone, or an older "
+                "the graph records no receptive field: the network works only on whole images, or an older "
                 "version wrote it. Write it again: supercuts onnx MODEL.safetensors -o MODEL.onnx --graph"
             )
         return Window(int(self.facts["margin"]), int(self.facts["multiple"]))
@@ -149,13 +149,13 @@ def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig, n_
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base class
-        raise FileFormatError(f"{path}: no graph of this network ({error}). {remedy}") from error
+        raise FileFormatError(f"{path}: not a graph of this network ({error}). {remedy}") from error
     try:  # a graph written before a setting existed gets that setting's default
         found = SSNConfig.model_validate_json(session.get_modelmeta().custom_metadata_map.get(CONFIG_KEY, ""))
     except ValidationError:
         found = None
     if found != config:
-        raise FileFormatError(f"{path}: the graph of a network with another config. {remedy}")
+        raise FileFormatError(f"{path}: a graph of a network with another config. {remedy}")
     return session
 
 

@@ -71,7 +71,7 @@ class OriginalSSNDINO(TorchNetwork):
 
     def dense(self, padded: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Raise WholeImage, because the position of each pixel is an input of the original."""
-        raise WholeImage("the network is given the position of each pixel")
+        raise WholeImage("the network takes the position of each pixel as input")
 
     def pixel_features(self, images: torch.Tensor, n_superpixels: int) -> torch.Tensor:
         """Return the original's features (B, 3 + 2 + D, H, W): colour, (row, col), learned channels.

@@ -70,7 +70,7 @@ def derive(network: Dense) -> Layers:
         if [one.key for one in found[0].layers] != [one.key for one in found[1].layers]:
             raise WholeImage("its layers depend on the size of the image")
     except WholeImage as error:
-        raise InputError(f"the backbone {network.config.backbone} works on the whole image alone: {error}") from error
+        raise InputError(f"the backbone {network.config.backbone} works only on whole images: {error}") from error
     return found[0]
 
 

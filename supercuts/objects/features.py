@@ -75,7 +75,7 @@ def pool_features(
     ids = labels.ravel()[is_valid]
     area = np.bincount(ids, minlength=n)
     if not area.all():
-        raise InputError(f"label {int(area.argmin())} has no pixel; ids must be 0..{n - 1}: relabel_consecutive.")
+        raise InputError(f"label {int(area.argmin())} has no pixel; ids must be 0..{n - 1}: use relabel_consecutive.")
     check_in_range("stride_px", stride_px, 1e-6, np.inf, remedy="Give the pixels from patch to patch.")
     offset = stride_px / 2 if offset_px is None else offset_px
     y, x = (_interpolation(size, k, stride_px, offset) for size, k in zip(labels.shape, (rows, columns), strict=True))
@@ -140,7 +140,7 @@ def load_vit(name: str, weights: Path | Literal["hub"], config: PretrainedConfig
     """
     backbone = make_pretrained(name, config)
     if not isinstance(backbone, PretrainedViT):
-        raise InputError(f"backbone={name!r} is no vision transformer: give one, such as dino_vits16.")
+        raise InputError(f"backbone={name!r} is not a vision transformer: give one, such as dino_vits16.")
     backbone.load_pretrained(weights)
     backbone.eval()
     return backbone

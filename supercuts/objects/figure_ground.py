@@ -125,7 +125,7 @@ def figure_features(h: Hierarchy, config: FigureGroundConfig | None = None) -> F
     also inside the box; edges of holes are not part of the frame.
     """
     if h.image is None:
-        raise InputError("the hierarchy holds no image, which objects are found by. Save it with image=True.")
+        raise InputError("the hierarchy holds no image to find objects by. Save it with image=True.")
     config = config or FigureGroundConfig()
     n = h.n_leaves
     box = h.region_table().bbox_yxyx[-1] if h.is_masked else np.array([0, 0, *h.shape])

@@ -88,7 +88,7 @@ def label_graph(labels: Int32[np.ndarray, "height width"]) -> NodeGraph:
     is_valid = labels >= 0
     area = np.bincount(labels[is_valid], minlength=n)
     if not area.all():
-        raise InputError(f"label {int(area.argmin())} has no pixel; ids must be 0..{n - 1}: relabel_consecutive.")
+        raise InputError(f"label {int(area.argmin())} has no pixel; ids must be 0..{n - 1}: use relabel_consecutive.")
     edges, _ = label_borders(labels, n)
     around = np.pad(image_area(labels), 1)
     is_inner = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]

@@ -85,7 +85,7 @@ class RefineConfig(ObjectiveConfig, NetworkConfig, frozen=True, extra="forbid"):
     @model_validator(mode="after")
     def _has_a_loss(self) -> "RefineConfig":
         if self.mu == 0 and self.scribble == 0:
-            raise ValueError("mu and scribble are both 0: nothing says what the labels are; set one above 0")
+            raise ValueError("mu and scribble are both 0, so nothing determines the labels: set one above 0")
         return self
 
 

@@ -248,7 +248,7 @@ class Run:
 def start(run: Run) -> None:
     """Write OUT/config.yaml; raise InputError if OUT holds results of other settings or the device is missing."""
     if run.device != "cpu" and not (run.device.startswith("cuda") and torch.cuda.is_available()):
-        raise InputError(f"device={run.device!r} is not there: give cpu, or on a computer with a GPU cuda.")
+        raise InputError(f"device={run.device!r} is not available: give cpu, or on a computer with a GPU cuda.")
     path = run.out / "config.yaml"
     if path.is_file() and load_config(path, RefineConfig) != run.config:
         raise InputError(f"{run.out} holds results of other settings ({path}): give another folder to --out.")

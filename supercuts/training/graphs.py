@@ -97,7 +97,7 @@ class SuperpixelGraphs(Dataset[Data]):
                 torch.save(data.to_dict(), temporary)
         found = read_torch(path)
         if not isinstance(found, dict) or not all(isinstance(found.get(name), torch.Tensor) for name in _TENSORS):
-            raise FileFormatError(f"{path} holds no graph of superpixels. Remove it: it is made again.")
+            raise FileFormatError(f"{path} holds no graph of superpixels. Remove it: it is rebuilt.")
         return Data.from_dict(found)
 
     def prepare(self) -> dict[str, str]:
@@ -146,11 +146,9 @@ class SuperpixelGraphs(Dataset[Data]):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise FileFormatError(
-                f"{path} cannot be read ({error}). Remove its folder: graphs are made again."
-            ) from error
+            raise FileFormatError(f"{path} cannot be read ({error}). Remove its folder: graphs are rebuilt.") from error
         if not isinstance(found, dict):
-            raise FileFormatError(f"{path} holds no settings of graphs. Remove its folder: graphs are made again.")
+            raise FileFormatError(f"{path} holds no settings of graphs. Remove its folder: graphs are rebuilt.")
         if found != wanted:
             different = "number" if found.get("superpixels") != self.superpixels else "model"
             raise InputError(

@@ -162,7 +162,7 @@ def test_ctrl_c_says_how_to_go_on(photos, undisturbed, tmp_path):
     done = check_whole(out, undisturbed)
     assert sorted(path.name for path in (out / FOLDER).iterdir()) == ["journal.jsonl", "lock"]
     note = photos.with_name("stderr.txt").read_text()
-    assert "the same command goes on where it stopped" in note
+    assert "run the same command to resume" in note
     assert 1 <= done < N_IMAGES
     assert "Traceback" not in note
     assert batch(photos, out).wait(250) == 1
@@ -191,7 +191,7 @@ def test_a_full_disk_stops_and_goes_on(photos, undisturbed, tmp_path, small_disk
     said = photos.with_name("stderr.txt").read_text()
     assert said.count("error: ") <= 2, "one clear error, beside that of broken images"
     assert "nothing more can be written" in said
-    assert "Free space, then give the same command again" in said
+    assert "Free space, then run the same command again" in said
     done = check_whole(out, undisturbed)
     assert 0 < done < N_IMAGES
     assert list((out / FOLDER).glob("stage/*")) == []

@@ -185,7 +185,7 @@ def test_outputs_are_never_taken_for_images(tmp_path):
     assert leave_out_outputs([mine, theirs], tmp_path) == [mine, theirs]
     check_targets([mine], tmp_path, Settings(formats=("svg",)))
     for settings in (Settings(overlays=True), Settings(formats=("masks",))):
-        with pytest.raises(InputError, match=r"pictures beside the images .*Give another folder"):
+        with pytest.raises(InputError, match=r"pictures written next to the images .*Give another folder"):
             check_targets([mine], tmp_path, settings)
         check_targets([mine], tmp_path / "out", settings)
 

@@ -157,7 +157,7 @@ def test_lists_of_other_systems_are_read_and_what_is_wrong_in_them_is_named(tmp_
     ]
     said = [source.problem for source in found[2:]]
     assert "Save it as UTF-8" in said[0]
-    assert all("is no name for its outputs" in problem for problem in said[1:])
+    assert all("is not a usable name for its outputs" in problem for problem in said[1:])
     assert len(said) == 4
 
 
@@ -192,7 +192,7 @@ def test_two_sources_of_one_name_are_refused(tree):
 
 @pytest.mark.parametrize("name", ["../x", "/x", "", "a//b", ".supercuts-batch/stage", "a/.b", "a\\b"])
 def test_names_that_leave_the_destination_are_refused(name):
-    with pytest.raises(InputError, match="Write another behind a tab"):
+    with pytest.raises(InputError, match="Give another after a tab"):
         check_names([Source("x.png", name)])
 
 

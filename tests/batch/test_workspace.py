@@ -45,7 +45,7 @@ def test_commit_puts_files_in_place_and_knows_them(tmp_path):
         assert workspace.known("in/a", "s") == "c"
 
 
-@pytest.mark.parametrize("harm", ["missing", "shorter", "no folder"])
+@pytest.mark.parametrize("harm", ["missing", "shorter", "not a folder"])
 def test_outputs_that_are_not_whole_are_not_known(tmp_path, harm):
     with open_workspace(tmp_path) as workspace:
         workspace.commit("a", "a.png", "s", staged(workspace, m={"1.png": "one"}, h="tree"))

@@ -80,7 +80,7 @@ def test_odd_names_are_done_or_named_and_not_tried_for_ever(run, folder, tmp_pat
     assert again.stdout.startswith("0 done, 7 unchanged of 7;")
     result = run("batch", listing, tmp_path / "listed", *options)
     assert (result.exit_code, result.stdout.split(";")[0]) == (1, "2 done, 2 failed of 4")
-    assert "is no name for its outputs" in (tmp_path / "listed" / "failures.json").read_text()
+    assert "is not a usable name for its outputs" in (tmp_path / "listed" / "failures.json").read_text()
     assert {path.stem for path in tmp_path.glob("listed/**/*.npz")} == {"caf\udce9", "b"}
 
 
@@ -103,7 +103,7 @@ def test_wrong_options_are_refused_before_any_work(run, folder, tmp_path, option
 def test_a_destination_must_be_a_folder(run, folder, tmp_path):
     result = run("batch", folder, "s3://bucket/out")
     assert result.exit_code == 2
-    assert "is no folder of this machine" in result.stderr
+    assert "is not a folder on this machine" in result.stderr
 
 
 def test_two_sources_of_one_name_are_refused(run, folder, tmp_path):
@@ -122,7 +122,7 @@ def test_an_interrupted_batch_exits_with_130(run, folder, tmp_path, monkeypatch)
     monkeypatch.setattr(Engine, "run", interrupt)
     result = run("batch", folder, tmp_path / "out")
     assert result.exit_code == 130
-    assert "note: stopped with 2 images to do; the same command goes on where it stopped" in result.stderr
+    assert "note: stopped with 2 images left; run the same command to resume" in result.stderr
 
 
 def test_a_batch_that_was_stopped_exits_with_1(run, folder, tmp_path, monkeypatch):

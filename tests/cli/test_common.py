@@ -202,7 +202,10 @@ IN_TIME = 4  # two seconds, on a machine that does nothing else
 def test_signals_end_a_command_in_time_and_leave_nothing_half_written(tmp_path, command, number):
     code, stderr, seconds = stop(tmp_path, STOPPED, command, numbers=[number] * 3)
     assert code == 128 + number
-    assert stderr == f"note: stopped by {number.name}; what was written is whole; give the command again for the rest\n"
+    assert (
+        stderr
+        == f"note: stopped by {number.name}; files written so far are complete; run the command again for the rest\n"
+    )
     assert seconds < IN_TIME
     assert [path.name for path in tmp_path.iterdir()] == ["whole.txt"]
 

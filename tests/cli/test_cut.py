@@ -141,7 +141,7 @@ def test_without_out_the_page_is_temporary(run, saved, tmp_path, opened, monkeyp
 def test_what_cannot_be_shown_is_refused(run, saved, tmp_path, opened):
     result = run("view", saved, "--no-open")
     assert (result.exit_code, result.stderr) == (
-        2, "error: --no-open without --out would make a page that nobody sees. Give --out FILE.html.\n"
+        2, "error: --no-open without --out would write a page and not show it. Give --out FILE.html.\n"
     )  # fmt: skip
     result = run("view", saved, "-o", tmp_path / "page.htm")
     assert result.exit_code == 2
@@ -202,7 +202,7 @@ def test_a_path_that_cannot_be_written_is_an_error_line(run, saved, tmp_path):
     result = run("export", saved, "--format", "svg", "-o", out)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {out} cannot be written (")
-    assert result.stderr.endswith("Give a path with space that you may use.\n")
+    assert result.stderr.endswith("Give a writable path with free space.\n")
 
 
 def test_help_names_every_format(run):

@@ -92,7 +92,7 @@ def test_wrong_settings_are_refused_before_any_work(run, photos, tmp_path):
         (("epoch=3",), "did you mean 'epochs'"),
         (("--method", "crf"), "'sp' or 'st'"),
         (("--scribbles", photos / "a.png"), "give a folder of NAME_scribble.png"),
-        (("--scribbles", photos), "holds no scribbles of these images"),
+        (("--scribbles", photos), "holds no scribbles for these images"),
     ):
         result = run("refine", photos, "-o", tmp_path / "out", *wrong)
         assert result.exit_code == 2

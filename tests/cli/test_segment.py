@@ -222,7 +222,7 @@ def test_masks_tiles_and_bands_reach_the_model(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--bands", "4,x"], "is no list of whole numbers"),
+        (["--bands", "4,x"], "is not a list of whole numbers"),
         (["--mask", "mask.png"], "--mask is of one image, and 2 are given"),
         (["--axes", "XY"], "axes='XY' is unknown. Choose one of: HW, HWC, CHW"),
         (["--stretch", "gamma"], "stretch='gamma' is unknown. Choose one of: none, percentile, minmax"),

@@ -64,7 +64,7 @@ def test_check_fresh(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     check_fresh(tmp_path)
     (tmp_path / "checkpoints" / "last.ckpt").touch()
-    with pytest.raises(InputError, match="leave out --no-resume to go on with this one"):
+    with pytest.raises(InputError, match="leave out --no-resume to resume this one"):
         check_fresh(tmp_path)
 
 

@@ -110,7 +110,7 @@ def test_files_that_are_none_are_refused(tmp_path):
     with pytest.raises(FileFormatError, match="has no lists images, annotations, categories"):
         CocoParts(tmp_path)
     (tmp_path / "annotations.json").write_text("{")
-    with pytest.raises(FileFormatError, match="is no JSON file"):
+    with pytest.raises(FileFormatError, match="is not a JSON file"):
         CocoParts(tmp_path)
     content = document(["a.jpg"], [annotation(0)])
     del content["annotations"][0]["segmentation"]

@@ -176,7 +176,7 @@ def test_every_problem_is_named_in_one_error(folder):
         f"{labels / 'nobody'} has no image",
         f"{labels / 'small.png'} is (2, 2), but small.png is (2, 3) (rows, columns)",
         "coloured.png is a PNG of mode RGB",
-        f"{image / 'cut.png'}: is no picture that can be read",
+        f"{image / 'cut.png'}: is not a readable image",
         f"{labels / 'twice.npy'}, {labels / 'twice.png'} are 2 labels of one name",
         f"{image / 'twice.bmp'}, {image / 'twice.png'} are 2 images of one name",
         f"{labels / 'none'} holds no label map",

@@ -76,5 +76,5 @@ def test_what_is_not_there_is_refused_with_the_tree(tmp_path):
 def test_a_corner_that_no_image_has_is_refused(tmp_path, corner):
     path = tmp_path / "a.xml"
     path.write_text(f"<annotation>{an_object((1, corner, 5, 6))}</annotation>")
-    with pytest.raises(FileFormatError, match="a corner that no image has"):
+    with pytest.raises(FileFormatError, match="a corner out of range"):
         read_boxes(path)

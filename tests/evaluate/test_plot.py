@@ -164,7 +164,7 @@ def test_refusals(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"recall": [0.5]}, r"ours: recall \(1,\) and precision \(11,\) are no curve. Give one value of each"),
+        ({"recall": [0.5]}, r"ours: recall \(1,\) and precision \(11,\) are not a curve. Give one value of each"),
         ({"recall": [], "precision": []}, r"at least one"),
         ({"recall": [[0.5]], "precision": [[0.5]]}, r"recall \(1, 1\)"),
         ({"recall": RECALL * 100}, r"recall of ours=100.0 is outside 0..1. Give shares"),

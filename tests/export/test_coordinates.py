@@ -44,7 +44,7 @@ def test_refusals(geotiff, ragged, tmp_path):
     Image.fromarray(ragged.image).save(tmp_path / "plain.tif")
     with pytest.raises(InputError, match=r"plain.tif' is not georeferenced. Give a GeoTIFF with its transform"):
         read_georeference(tmp_path / "plain.tif", ragged.shape)
-    with pytest.raises(FileFormatError, match=r"no.tif is no image that rasterio reads"):
+    with pytest.raises(FileFormatError, match=r"no.tif is cannot be read by rasterio"):
         read_georeference(tmp_path / "no.tif", ragged.shape)
 
 
@@ -117,6 +117,6 @@ def test_only_the_file_that_was_named_is_read(tmp_path, server):
     )
     assert read_georeference(image, (2, 2)).crs == "EPSG:32632"
     for name in (virtual, virtual.read_text(), address, f"/vsicurl/{address}", f"GTIFF_DIR:1:{image}"):
-        with pytest.raises(FileFormatError, match="no image that rasterio reads"):
+        with pytest.raises(FileFormatError, match="cannot be read by rasterio"):
             read_georeference(name, (2, 2))
     assert asked == []

@@ -137,7 +137,7 @@ def test_one_cut_is_one_band(ragged, geotiff, tmp_path):
 def test_it_needs_the_scene(small, tmp_path):
     with pytest.raises(
         InputError,
-        match=r'does not know where on a map it lies: .* was segmented, like="scene.tif"',
+        match=r'has no map coordinates: .* was segmented, like="scene.tif"',
     ):
         small.export(tmp_path / "a.tif", "geotiff")
 

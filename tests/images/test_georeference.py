@@ -41,5 +41,5 @@ def test_a_map_of_nothing_is_refused(as_installed, transform):
 
 
 def test_an_empty_system_is_refused():
-    with pytest.raises(InputError, match=r'crs=\'\' is no text: give "EPSG:" and a number, or WKT, or None'):
+    with pytest.raises(InputError, match=r'crs=\'\' is not text: give "EPSG:" and a number, or WKT, or None'):
         Georeference(crs="")

@@ -136,7 +136,7 @@ def test_arrays_of_something_else_are_refused(described):
     network = network_for(*described())
     without = {name: values for name, values in network.arrays().items() if name != "output.bias"}
     for arrays, config in ((without, "{}"), ({}, "{}"), (network.arrays(), '{"hidden": 0}')):
-        with pytest.raises(FileFormatError, match="not those of a graph neural network"):
+        with pytest.raises(FileFormatError, match="do not fit a graph neural network"):
             EdgeGNN.from_arrays(arrays, config)
 
 

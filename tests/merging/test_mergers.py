@@ -67,5 +67,7 @@ def test_a_graph_neural_network_must_have_been_learned(described):
     config = MergingConfig(method="gnn")
     network = EdgeGNN(data.x.shape[1], data.edge_attr.shape[1]).eval()
     assert merge(Regions(graph, config, statistics, gnn=network)).parents.size == 2 * graph.n_nodes - 1
-    with pytest.raises(InputError, match="needs a model with a graph neural network: supercuts calibrate MODEL --gnn"):
+    with pytest.raises(
+        InputError, match="needs a model with a graph neural network: learn one with supercuts calibrate MODEL --gnn"
+    ):
         merge(Regions(graph, config, statistics))

@@ -98,7 +98,7 @@ def test_a_pickle_is_refused_without_being_run(tmp_path):
     with pytest.raises(FileFormatError, match="not a safetensors file"):
         load_network(tmp_path / "model.safetensors")
     torch.save({"state_dict": Trap()}, tmp_path / "model.pth")
-    with pytest.raises(FileFormatError, match=r"model\.pth: no file of tensors that is safe to read"):
+    with pytest.raises(FileFormatError, match=r"model\.pth: not a file of tensors that is safe to read"):
         load_network(tmp_path / "model.pth")
 
 
@@ -109,7 +109,7 @@ def test_another_version_is_refused(path, version, shown):
         load_network(path)
 
 
-@pytest.mark.parametrize("config", [None, "{", json.dumps({"colour": 1})], ids=["none", "no JSON", "unknown key"])
+@pytest.mark.parametrize("config", [None, "{", json.dumps({"colour": 1})], ids=["none", "not JSON", "unknown key"])
 def test_a_file_without_a_networks_config_is_refused(path, config):
     rewrite(path, config=config)
     with pytest.raises(FileFormatError, match="its config is not an SSN's"):
@@ -224,7 +224,7 @@ def test_missing_counts_of_batches_do_not_matter(original_state, tmp_path):
         ({"state_dict": {"network.head.output.bias": torch.zeros(1)}}, r"1 tensors \(network\.head\.output\.bias"),
         ({"backbone.cls_token": torch.zeros(1)}, r"expected a checkpoint of the original SSN_DINO, with backbone\.\*"),
         ({"epoch": 3}, "holds epoch: expected a state dict"),
-        (b"nonsense", "no file of tensors that is safe to read"),
+        (b"nonsense", "not a file of tensors that is safe to read"),
     ],
 )
 def test_other_torch_files_are_refused(tmp_path, content, message):
@@ -248,5 +248,8 @@ def test_other_torch_files_are_refused(tmp_path, content, message):
 def test_checkpoints_of_the_originals_other_networks_are_refused(original_state, tmp_path, changes, message):
     content = {name: value for name, value in (original_state | changes).items() if value is not None}
     torch.save(content, tmp_path / "ssn_vgg.pth")
-    with pytest.raises(FileFormatError, match=rf"is no SSN_DINO on ViT-S/16 \(.*{message}.*only that one can be read"):
+    with pytest.raises(
+        FileFormatError,
+        match=rf"is not an SSN_DINO on ViT-S/16 \(.*{message}.*No other network of the original can be read",
+    ):
         load_network(tmp_path / "ssn_vgg.pth")

@@ -77,7 +77,7 @@ def test_floats_and_bytes_are_one_image(network):
 
 def test_a_network_of_another_config_needs_its_own_graph(tmp_path):
     save_network(tmp_path / "model.safetensors", SSN(SSNConfig(embedding_channels=2)), {})
-    with pytest.raises(FileFormatError, match=r"compact\.onnx: no graph of this network .* supercuts onnx MODEL"):
+    with pytest.raises(FileFormatError, match=r"compact\.onnx: not a graph of this network .* supercuts onnx MODEL"):
         load_onnx(tmp_path / "model.safetensors")
 
 
@@ -149,14 +149,14 @@ def test_files_that_constants_within_nodes_name_are_refused(tmp_path):
 def test_weights_that_are_not_given_are_not_looked_for(tmp_path, monkeypatch):
     (tmp_path / "given-when-loaded").write_bytes(bytes(10**6))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileFormatError, match="no graph of this network"):
+    with pytest.raises(FileFormatError, match="not a graph of this network"):
         open_graph(GRAPH, {}, SSNConfig(), 1)
 
 
 def test_files_that_are_no_graphs_are_refused(tmp_path):
     shutil.copy(WEIGHTS, tmp_path / "model.safetensors")
     (tmp_path / "model.onnx").write_bytes(b"no graph")
-    with pytest.raises(FileFormatError, match=r"model\.onnx: no graph of this network"):
+    with pytest.raises(FileFormatError, match=r"model\.onnx: not a graph of this network"):
         load_onnx(tmp_path / "model.safetensors")
     (tmp_path / "text.safetensors").write_text("no weights")
     with pytest.raises(FileFormatError, match="not a safetensors file"):
@@ -166,5 +166,5 @@ def test_files_that_are_no_graphs_are_refused(tmp_path):
 def test_a_graph_says_how_far_its_network_looks(network, same_by_torch):
     assert network.window() == same_by_torch.window()
     del network.facts["margin"]
-    with pytest.raises(InputError, match="does not say how far its network looks"):
+    with pytest.raises(InputError, match="records no receptive field"):
         network.window()

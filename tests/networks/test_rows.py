@@ -216,5 +216,5 @@ class Whole(Zoo):
     ],
 )
 def test_what_sees_the_whole_image_is_refused(function, name):
-    with pytest.raises(InputError, match=f"works on the whole image alone: {name}"):
+    with pytest.raises(InputError, match=f"works only on whole images: {name}"):
         derive(Whole(function))

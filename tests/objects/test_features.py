@@ -156,5 +156,5 @@ def test_weights_come_from_a_file(tmp_path, vit):
     loaded = load_vit(TINY, tmp_path / "random.pth")
     assert isinstance(dino_keys(loaded, picture(32, 32)), PatchFeatures)
     assert not loaded.training
-    with pytest.raises(InputError, match="is no vision transformer"):
+    with pytest.raises(InputError, match="is not a vision transformer"):
         load_vit("timm:resnet18", tmp_path / "random.pth")

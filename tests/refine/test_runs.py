@@ -62,7 +62,7 @@ def test_a_finished_image_is_not_done_again(tmp_path, photo):
     assert runs.read_document(tmp_path / "out", "photo") is None  # damaged: the image is done again
     with pytest.raises(InputError, match="give another folder to --out"):
         runs.start(runs.Run(tmp_path / "out", SMALL.model_copy(update={"mu": 2.0})))
-    with pytest.raises(InputError, match="is not there: give cpu"):
+    with pytest.raises(InputError, match="is not available: give cpu"):
         runs.start(runs.Run(tmp_path / "out", SMALL, device="abacus"))
 
 

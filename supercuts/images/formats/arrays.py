@@ -157,8 +157,8 @@ def image_axes(source: Any) -> tuple[str, str]:
     axes = [name for name in names if name.lower() not in _BAND_AXES]
     if len(axes) != 2 or len(names) > 3 or not hasattr(source, "to_numpy"):
         raise InputError(
-            f"{type(source).__name__} of axes {names} is no image: give a DataArray of two axes, rows then columns, "
-            f"and at most one of bands, called one of {', '.join(_BAND_AXES)}."
+            f"{type(source).__name__} of axes {names} is not an image: pass a DataArray of two axes, rows then "
+            f"columns, and at most one of bands, called one of {', '.join(_BAND_AXES)}."
         )
     return axes[0], axes[1]
 
@@ -210,7 +210,7 @@ def without_sentinels(raster: Raster) -> tuple[Raster, str]:
     if not found:
         return raster, ""
     n = int(np.count_nonzero(~is_counted if raster.valid is None else raster.valid & ~is_counted))
-    note = f"{raster.name}: {n} pixels of {' and '.join(found)} are taken for no data; replace them if they are data."
+    note = f"{raster.name}: {n} pixels of {' and '.join(found)} are treated as nodata; replace them if they are data."
     values = np.where(is_counted[..., None], values, np.zeros((), values.dtype))
     return replace(raster, values=values, valid=is_counted), note
 

@@ -125,7 +125,7 @@ def _open(file: IO[bytes], start: bytes) -> ImageFile.ImageFile:
     if start.startswith(_HEIF, 4):
         plugin = _heif_plugin()
     if plugin is None:
-        raise ImageError(f"is no picture: it starts with {start!r}. Convert it to PNG or JPEG.")
+        raise ImageError(f"is not an image: it starts with {start!r}. Convert it to PNG or JPEG.")
     with _without_bomb_warning(start.startswith(b"GIF8")):  # this plugin warns while it reads the header
         return plugin(file)
 
@@ -135,7 +135,7 @@ def _heif_plugin() -> Callable[[IO[bytes]], ImageFile.ImageFile]:
         from pillow_heif import as_plugin
     except ImportError as error:
         raise ImageError(
-            "HEIC is read by another package: pip install pillow-heif. Or convert the image to JPEG or PNG."
+            "HEIC needs another package: pip install pillow-heif, or convert the image to JPEG or PNG."
         ) from error
     plugin: Callable[[IO[bytes]], ImageFile.ImageFile] = as_plugin.HeifImageFile
     return plugin

@@ -41,7 +41,7 @@ def walk(tiff: Any) -> Iterator[Any]:
             except IndexError:
                 return
             if page.offset in seen or index == MAX_PAGES:
-                raise ValueError(f"its pages come round again or are more than {MAX_PAGES}")
+                raise ValueError(f"its pages repeat, or are more than {MAX_PAGES}")
             seen.add(page.offset)
             yield page
     finally:
@@ -100,7 +100,7 @@ def read_shape(tiff: Any, name: str) -> tuple[int, int, int]:
 
 def warn_of_rest(name: str, what: str, of: str) -> None:
     """Warn that only the first of several planes or pages is read."""
-    bands = "; bands=(1, 2, 3) (--bands 1,2,3) takes pages for bands" if what.endswith("pages") else ""
+    bands = "; bands=(1, 2, 3) (--bands 1,2,3) reads pages as bands" if what.endswith("pages") else ""
     warnings.warn(
         f"{name}: holds {what}; the first{of} is taken. page=2 (--page 2) takes the second, and so on{bands}.",
         ImageWarning,

@@ -77,8 +77,8 @@ def check_type(name: str, dtype: np.dtype[Any]) -> None:
     if not (dtype.kind in "bf" or (dtype.kind == "u" and dtype.itemsize <= 2)):
         raise ImageError(
             f"{name}: values of type {dtype} have no fixed range; accepted are {_DTYPES}. If they are 0..255 pass "
-            "array.astype(np.uint8), if 0..65535 array.astype(np.uint16), else values divided by the highest that is "
-            f"possible as float32, {STRETCH_REMEDY}"
+            "array.astype(np.uint8), if 0..65535 array.astype(np.uint16), else values divided by the highest "
+            f"possible value as float32, {STRETCH_REMEDY}"
         )
 
 

@@ -304,7 +304,7 @@ def make_pretrained(name: str, config: PretrainedConfig | None = None, channels:
     if channels != 3:
         raise InputError(
             f"channels={channels} does not fit backbone={name!r}, which was pretrained on RGB images and takes 3. Give "
-            "backbone=compact, which is trained from the start, or images of 3 channels."
+            "backbone=compact, which is trained from scratch, or images of 3 channels."
         )
     is_transformer = model.startswith(("vit_", "deit", "eva"))
     return (PretrainedViT if is_transformer else PretrainedCNN)(name, config)

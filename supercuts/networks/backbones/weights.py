@@ -175,7 +175,7 @@ def read_torch(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise FileFormatError(
-            f"{path}: no file of tensors that is safe to read ({type(error).__name__}: {error}). Expected what "
+            f"{path}: not a file of tensors that is safe to read ({type(error).__name__}: {error}). Expected what "
             "torch.save(model.state_dict(), path) writes: was it copied completely?"
         ) from error
 

@@ -299,7 +299,7 @@ def test_images_whose_pages_come_round_again_are_refused(tmp_path, n_pages):
     n_tags = struct.unpack_from("<H", content, last)[0]
     struct.pack_into("<I", content, last + 2 + 12 * n_tags, first)
     path.write_bytes(content)
-    with pytest.raises(ImageError, match="come round again"):
+    with pytest.raises(ImageError, match="pages repeat"):
         read_raster(path)
 
 
