@@ -146,8 +146,8 @@ class _Worker:
         lines = [line for line in stderr.splitlines() if line.strip()]
         if code == -getattr(signal, "SIGKILL", 9):
             return "worker died, probably out of memory"
-        said = f": {lines[-1]:.300}" if lines else ""
-        return f"worker died ({signal.Signals(-code).name if code < 0 else f'exit code {code}'}){said}"
+        last_words = f": {lines[-1]:.300}" if lines else ""
+        return f"worker died ({signal.Signals(-code).name if code < 0 else f'exit code {code}'}){last_words}"
 
     def _tell(self, line: str) -> None:
         assert self.process.stdin is not None

@@ -138,9 +138,9 @@ class Segmenter:
             status = UNUSABLE if isinstance(error, MissingDependencyError) else status  # concerns every image
             shutil.rmtree(folder, ignore_errors=True)
             return Result(task.number, status, error=type(error).__name__, message=_message(error, task))
-        said = tuple(note.replace(str(path), task.address) for note in notes)  # a fetched file has another path
+        messages = tuple(note.replace(str(path), task.address) for note in notes)  # a fetched file has another path
         seconds = round(time.perf_counter() - start, 3)
-        return Result(task.number, DONE, content, folder.name, files, seconds=seconds, notes=said)
+        return Result(task.number, DONE, content, folder.name, files, seconds=seconds, notes=messages)
 
     def _load(self, task: Task) -> Result | None:
         if self._model is not None:
@@ -156,39 +156,39 @@ class Segmenter:
         return None
 
     def _segment(self, task: Task, path: Path, folder: Path, mask: Path | None) -> dict[str, str]:
-        given = {name: getattr(self.settings, name) for name in READING} | {"mask": mask}
-        options = {name: value for name, value in given.items() if value is not None}
+        reading = {name: getattr(self.settings, name) for name in READING} | {"mask": mask}
+        options = {name: value for name, value in reading.items() if value is not None}
         h = self._model.segment(path, superpixels=self.settings.superpixels, **options)
         stem = PurePosixPath(task.name).name
         written = write_outputs(folder / "out", stem, path, h, self.settings.formats, self.settings.overlays)
         return {suffix: file.relative_to(folder).as_posix() for suffix, file in written.items()}
 
 
-def mask_of(given: str | None, name: str) -> Path | None:
-    """Return the mask file of an image: `given` itself, or the file called `name` if `given` is a folder.
+def mask_of(mask: str | None, name: str) -> Path | None:
+    """Return the mask file of an image: `mask` itself, or the file called `name` if `mask` is a folder.
 
     Raise InputError if the folder holds no such file.
     """
-    if given is None or not Path(given).is_dir():
-        return None if given is None else Path(given)
+    if mask is None or not Path(mask).is_dir():
+        return None if mask is None else Path(mask)
     for suffix in (*SUFFIXES, ".npy"):
-        path = Path(given) / f"{name}{suffix}"
+        path = Path(mask) / f"{name}{suffix}"
         if path.is_file():
             return path
     raise InputError(
-        f"{given} holds no mask for this image. Expected {name}.png, or that name with another image suffix or .npy."
+        f"{mask} holds no mask for this image. Expected {name}.png, or that name with another image suffix or .npy."
     )
 
 
 @contextmanager
 def collected(notes: list[str]) -> Iterator[None]:
     """Add the text of each distinct ImageWarning to notes; other warnings are dropped."""
-    with warnings.catch_warnings(record=True) as found:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ImageWarning)
         try:
             yield
         finally:
-            messages = (str(one.message) for one in found if issubclass(one.category, ImageWarning))
+            messages = (str(warning.message) for warning in caught if issubclass(warning.category, ImageWarning))
             notes += dict.fromkeys(messages)
 
 

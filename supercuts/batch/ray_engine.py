@@ -45,11 +45,11 @@ def run_ray(
     with _cluster():
         import ray
 
-        there = ray.cluster_resources()
-        gpus = min(1.0, there.get("GPU", 0.0)) if gpus is None else gpus
-        units = there["GPU"] / gpus if gpus else there.get("CPU", 1.0)
+        resources = ray.cluster_resources()
+        gpus = min(1.0, resources.get("GPU", 0.0)) if gpus is None else gpus
+        units = resources["GPU"] / gpus if gpus else resources.get("CPU", 1.0)
         n_workers = min(n_workers or max(1, int(units)), len(tasks))
-        threads = 1 if n_workers >= int(there.get("CPU", 1)) else int(there.get("CPU", 1)) // n_workers
+        threads = 1 if n_workers >= int(resources.get("CPU", 1)) else int(resources.get("CPU", 1)) // n_workers
         by_number = {task.number: task for task in tasks}
         for row in _dataset(tasks, factory, arguments, n_workers, gpus, threads).iter_rows():
             result = Result.from_line(str(row["result"]))

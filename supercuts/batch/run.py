@@ -176,12 +176,12 @@ def run_batch(
 def leave_out_outputs(sources: Sequence[Source], out: Path) -> Sequence[Source]:
     """Return the sources that are not in `out`, which may lie within the folder of images; if all are in it, all."""
     root = out.resolve()
-    others = [
-        one
-        for one in sources
-        if one.problem or is_url(one.address) or not Path(one.address).resolve().is_relative_to(root)
+    remaining = [
+        source
+        for source in sources
+        if source.problem or is_url(source.address) or not Path(source.address).resolve().is_relative_to(root)
     ]
-    return others or sources
+    return remaining or sources
 
 
 def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> None:
@@ -195,9 +195,9 @@ def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> N
     owners: dict[str, Source] = {}
     for source in sources:
         for target in (f"{source.name}{suffix}".casefold() for suffix in added):
-            other = owners.setdefault(target, source)
-            if other is not source:
-                raise InputError(f"{other.address} and {source.address} would both be written as {target}. Rename one.")
+            owner = owners.setdefault(target, source)
+            if owner is not source:
+                raise InputError(f"{owner.address} and {source.address} would both be written as {target}. Rename one.")
     for source in sources:
         if is_url(source.address):
             continue
@@ -241,9 +241,9 @@ def _no_space(out: Path, message: str) -> str:
 
 
 def _task(number: int, source: Source, workspace: Workspace, fingerprint: str, force: bool) -> Task:
-    known = None if force else workspace.known(source.name, fingerprint)
+    previous = None if force else workspace.known(source.name, fingerprint)
     data = read_bytes(source.address) if source.address.startswith(_IN_MEMORY) else None
-    return Task(number, source.address, source.name, known, data)
+    return Task(number, source.address, source.name, previous, data)
 
 
 def _fingerprint(settings: Settings) -> str:

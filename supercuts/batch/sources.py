@@ -45,21 +45,21 @@ def is_url(address: str) -> bool:
     return "://" in address
 
 
-def find_sources(given: str) -> list[Source]:
-    """Return the images that `given` stands for, sorted by address, or in the order of a list.
+def find_sources(argument: str) -> list[Source]:
+    """Return the images that `argument` stands for, sorted by address, or in the order of a list.
 
     Outputs are named by the path below the folder, or below the part of a glob without wildcards. Each line of a list
     is a path or URL, relative to the list, optionally followed by a tab and the name of its outputs.
     """
-    is_list = PurePosixPath(_path_of(given)).suffix.lower() in LISTS
-    found = _listed(given) if is_list and not _is_glob(given) else _found(given)
-    if not found:
+    is_list = PurePosixPath(_path_of(argument)).suffix.lower() in LISTS
+    sources = _listed(argument) if is_list and not _is_glob(argument) else _found(argument)
+    if not sources:
         raise InputError(
-            f"{given} holds no image ({' '.join(SUFFIXES)}). Give a folder of images, a glob such as "
+            f"{argument} holds no image ({' '.join(SUFFIXES)}). Give a folder of images, a glob such as "
             "'photos/**/*.jpg', a .txt list of paths or URLs, or one image."
         )
-    check_names(found)
-    return found
+    check_names(sources)
+    return sources
 
 
 def check_names(sources: Iterable[Source]) -> None:
@@ -73,10 +73,10 @@ def check_names(sources: Iterable[Source]) -> None:
             continue
         if problem := _problem(source):
             raise InputError(problem)
-        other = seen.setdefault(source.name.casefold(), source)
-        if other is not source:
+        owner = seen.setdefault(source.name.casefold(), source)
+        if owner is not source:
             raise InputError(
-                f"{other.address} and {source.address} would both be written as {source.name}. Rename one, or write a "
+                f"{owner.address} and {source.address} would both be written as {source.name}. Rename one, or write a "
                 "list of the images with a name of its own behind a tab in each line."
             )
 
@@ -128,15 +128,15 @@ def filesystem(address: str) -> tuple[Any, str]:
         return fsspec.filesystem("file"), os.path.abspath(address)  # noqa: PTH100 (a path keeps its links)
     protocol = address.split("://", 1)[0]
     try:
-        found: tuple[Any, str] = fsspec.core.url_to_fs(address)
+        opened: tuple[Any, str] = fsspec.core.url_to_fs(address)
     except ImportError as error:
         raise MissingDependencyError(f"{address}: {_what_is_missing(protocol, error)}") from error
     except ValueError as error:
-        known = ", ".join(
+        protocols = ", ".join(
             sorted(set(fsspec.available_protocols()) & {"file", "http", "https", "s3", "gs", "az", "sftp"})
         )
-        raise InputError(f"{address}: {error}. Give a path, or a URL of {known} or another of fsspec's.") from error
-    return found
+        raise InputError(f"{address}: {error}. Give a path, or a URL of {protocols} or another of fsspec's.") from error
+    return opened
 
 
 def read_bytes(address: str) -> bytes:
@@ -162,26 +162,26 @@ def _path_of(address: str) -> str:
     return address
 
 
-def _is_glob(given: str) -> bool:
-    return ("*" in given) if given.startswith(_WEB) and is_url(given) else glob.has_magic(given)
+def _is_glob(argument: str) -> bool:
+    return ("*" in argument) if argument.startswith(_WEB) and is_url(argument) else glob.has_magic(argument)
 
 
-def _found(given: str) -> list[Source]:
-    files, path = filesystem(given)
+def _found(argument: str) -> list[Source]:
+    files, path = filesystem(argument)
     path_there = path.rstrip("/") or "/"
-    is_image = PurePosixPath(_path_of(given)).suffix.lower() in SUFFIXES
-    if is_url(given) and is_image and not _is_glob(given):
-        return [Source(given, PurePosixPath(_path_of(given)).stem)]  # the server may not report its type
+    is_image = PurePosixPath(_path_of(argument)).suffix.lower() in SUFFIXES
+    if is_url(argument) and is_image and not _is_glob(argument):
+        return [Source(argument, PurePosixPath(_path_of(argument)).stem)]  # the server may not report its type
     if files.isdir(path):
         root, paths = path_there, files.find(path)
     elif files.isfile(path):
-        return [Source(given, PurePosixPath(path).stem)]
-    elif _is_glob(given):
-        root, paths = _fixed_part(path_there), [one for one in files.glob(path) if not files.isdir(one)]
+        return [Source(argument, PurePosixPath(path).stem)]
+    elif _is_glob(argument):
+        root, paths = _fixed_part(path_there), [file for file in files.glob(path) if not files.isdir(file)]
     else:
-        raise InputError(f"{given}: no such file or folder. Check the path; it is taken relative to {Path.cwd()}.")
+        raise InputError(f"{argument}: no such file or folder. Check the path; it is taken relative to {Path.cwd()}.")
     warn_of_skipped(path for path in paths if not PurePosixPath(path).name.startswith("."))
-    return sorted(_sources(files, root, paths, is_url(given)), key=lambda source: source.address)
+    return sorted(_sources(files, root, paths, is_url(argument)), key=lambda source: source.address)
 
 
 def _sources(files: Any, root: str, paths: Iterable[str], as_url: bool) -> Iterator[Source]:
@@ -203,27 +203,29 @@ def _fixed_part(pattern: str) -> str:
     return "/".join(parts[:fixed])
 
 
-def _listed(given: str) -> list[Source]:
+def _listed(list_path: str) -> list[Source]:
     try:
-        text = _decoded(read_bytes(given) if is_url(given) else Path(given).read_bytes())
+        text = _decoded(read_bytes(list_path) if is_url(list_path) else Path(list_path).read_bytes())
     except OSError as error:
-        raise InputError(f"{given}: the list cannot be read ({error.strerror or error}). Check the path.") from error
-    here = given.replace("\\", "/").rpartition("/")[0]
+        raise InputError(
+            f"{list_path}: the list cannot be read ({error.strerror or error}). Check the path."
+        ) from error
+    folder = list_path.replace("\\", "/").rpartition("/")[0]
     lines = (line.strip("\r\n ") for line in text.splitlines())
-    listed = [_of_line(line, here) for line in lines if line and not line.startswith("#")]
+    listed = [_of_line(line, folder) for line in lines if line and not line.startswith("#")]
     if listed and all(_NO_TEXT in source.problem for source in listed):
         raise InputError(listed[0].problem)
     return listed
 
 
-def _of_line(line: str, here: str) -> Source:
+def _of_line(line: str, folder: str) -> Source:
     address, _, name = (part.strip() for part in line.partition("\t"))
     path = PurePosixPath(_path_of(address).replace("\\", "/"))
     is_absolute = is_url(address) or Path(address).is_absolute()
     # names keep the folders of images below the list's folder
     is_elsewhere = is_absolute or ".." in path.parts or not path.name
     default = path.stem if is_elsewhere else path.with_suffix("").as_posix()
-    address = address if is_absolute or not here else f"{here}/{address}"
+    address = address if is_absolute or not folder else f"{folder}/{address}"
     if "\\" in address and not is_url(address) and not _is_file(address):  # a list written on Windows
         address = address.replace("\\", "/")
     source = Source(address, name or default)
@@ -282,9 +284,9 @@ class Settings:
         >>> Settings(formats=("svg", "html")).fingerprint("", 1) == Settings(formats=("html", "svg")).fingerprint("", 1)
         True
         """
-        given = asdict(self)
+        fields = asdict(self)
         # unset options are left out, so that the hash equals that of versions before they existed
-        kept = {name: value for name, value in given.items() if name not in READING or value is not None}
+        kept = {name: value for name, value in fields.items() if name not in READING or value is not None}
         values = kept | {
             "model": weights,  # not the model's name: the file behind it may change
             "formats": sorted(set(self.formats)),

@@ -97,7 +97,7 @@ def batch(
         page,
         stretch,
     )
-    who = Engine(engine, workers, gpus=gpus)
+    runner = Engine(engine, workers, gpus=gpus)
     try:
         sources = leave_out_outputs(find_sources(src), dst)
         with progress(TimeRemainingColumn()) as bar:
@@ -106,7 +106,7 @@ def batch(
                 sources,
                 dst,
                 settings,
-                who,
+                runner,
                 force,
                 lambda _s, _r, now: bar.update(task, advance=1, description=_count(now)),
             )
@@ -117,7 +117,7 @@ def batch(
 
 def _count(report: "Report") -> str:
     counts: dict[str, list[Any]] = {"done": report.done, "unchanged": report.unchanged, "failed": report.failures}
-    return ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names or what == "done")
+    return ", ".join(f"{len(names)} {label}" for label, names in counts.items() if names or label == "done")
 
 
 def _print_report(report: "Report", dst: Path, as_json: bool) -> None:
@@ -130,7 +130,8 @@ def _print_report(report: "Report", dst: Path, as_json: bool) -> None:
                 "done": report.done,
                 "unchanged": report.unchanged,
                 "failures": [
-                    {"source": one.source, "error": one.error, "message": one.message} for one in report.failures
+                    {"source": failure.source, "error": failure.error, "message": failure.message}
+                    for failure in report.failures
                 ],
                 "remaining": report.remaining,
                 "stopped": report.stopped,

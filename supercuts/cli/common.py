@@ -140,8 +140,8 @@ class _EndedBySignals:
             return
         self.received = number
         # exceptions cannot be raised around a fork: the second thread ends the process
-        around = (self._hold.__code__, self._release.__code__)
-        if not any(caller.f_code in around for caller, _ in traceback.walk_stack(frame)):
+        hooks = (self._hold.__code__, self._release.__code__)
+        if not any(caller.f_code in hooks for caller, _ in traceback.walk_stack(frame)):
             raise KeyboardInterrupt
 
     def _restore(self) -> None:
@@ -318,17 +318,17 @@ def progress(*more: ProgressColumn) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def working(what: str) -> AbstractContextManager[object]:
+def working(description: str) -> AbstractContextManager[object]:
     """Show a spinner on stderr while the block runs, only in a terminal."""
     console = Console(stderr=True)
-    return console.status(Text(what)) if console.is_terminal else nullcontext()
+    return console.status(Text(description)) if console.is_terminal else nullcontext()
 
 
 def read_hierarchy(path: Path) -> "supercuts.Hierarchy":
     """Read an .npz that segment wrote; raise FileFormatError if it is missing or damaged."""
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise FileFormatError(f"{path}: {what}. Give an .npz file written by `supercuts segment` or Hierarchy.save.")
+        problem = "is a folder" if path.is_dir() else "no such file"
+        raise FileFormatError(f"{path}: {problem}. Give an .npz file written by `supercuts segment` or Hierarchy.save.")
     return supercuts.read(path)
 
 

@@ -31,14 +31,14 @@ def cut(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a line.")] = False,
 ) -> None:
     """Cut a hierarchy into regions, by exactly one of --regions, --level, --altitude, --granularity and --spectral."""
-    given: dict[str, object] = {
+    options: dict[str, object] = {
         "--regions": regions,
         "--level": level,
         "--altitude": altitude,
         "--granularity": granularity,
         "--spectral": spectral,
     }
-    check_exactly_one("A cut", given)
+    check_exactly_one("A cut", options)
     if spectral is not None and min_area is not None:
         raise InputError("--min-area has no effect on --spectral, which does not cut the tree. Leave out one of them.")
     _check_outputs(out, overlay)
@@ -53,9 +53,9 @@ def cut(
         else:
             labels = supercuts.spectral_clusters(h, spectral or None)
         picture = None if overlay is None else _drawn(file, h, labels)  # drawn before the first file is written
-        nowhere = 2**16 - 1 if h.is_masked and start == 0 else None  # the same as in an export of labels
+        masked_label = 2**16 - 1 if h.is_masked and start == 0 else None  # the same as in an export of labels
         with atomic_paths([out] if overlay is None else [overlay, out]) as staged:
-            write_labels_png(staged[-1], labels + np.int32(start), nowhere=nowhere)
+            write_labels_png(staged[-1], labels + np.int32(start), masked_label=masked_label)
             if picture is not None:
                 write_png(staged[0], picture)
     n_regions, (height, width) = int(labels.max()) + 1, labels.shape

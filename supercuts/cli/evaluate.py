@@ -263,13 +263,13 @@ def hierarchy(
     samples = dataset[:limit]
     compared = []
     for name in _models(model, results):
-        how = [str(part) for part in (name, leaves, merging, views and f"{views} views") if part is not None]
+        settings = [str(part) for part in (name, leaves, merging, views and f"{views} views") if part is not None]
         scorer = scorers.HierarchyOfModel(name, leaves, boundaries, merging, views)
         scorer.check()
-        compared.append(scorers.of_model(", ".join(how), samples, scorer, weights_path(name)))
+        compared.append(scorers.of_model(", ".join(settings), samples, scorer, weights_path(name)))
     of_file = scorers.HierarchyFiles(form, boundaries, nms)
     compared += [scorers.of_folder(folder, samples, of_file) for folder in results or []]
-    scored = [scorers.set_aside_uneven(one) for one in score_all(compared, HierarchyScores, out, workers)]
+    scored = [scorers.set_aside_uneven(result) for result in score_all(compared, HierarchyScores, out, workers)]
     with working("computing intervals"):
         document = report.hierarchy_document(report.run_facts(f"BSDS500 {split}", len(samples)), scored)
     if as_json:

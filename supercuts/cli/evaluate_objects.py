@@ -91,11 +91,11 @@ def objects(
     opened.check()
     scorer, path = _object_scorer(model, method, weights)
     # part of the name under which scores are kept, because scores of easy objects alone differ
-    how = [model, method, "without hard objects" if no_hard else None]
+    settings = [model, method, "without hard objects" if no_hard else None]
     job = _Job(
         task="objects",
         data=dataset,
-        method=of_model(_joined(how), opened[:limit], scorer, path),
+        method=of_model(_joined(settings), opened[:limit], scorer, path),
         case=scorer.case,
         kind=ObjectScores,
         summarise=summarise_objects,
@@ -130,11 +130,11 @@ def parts(
     opened = open_parts(dataset, data_root(data))
     opened.check()
     scorer = PartsOfModel(model, n_parts, method)
-    how = [model, method, None if n_parts is None else f"{n_parts} parts"]
+    settings = [model, method, None if n_parts is None else f"{n_parts} parts"]
     job = _Job(
         task="parts",
         data=dataset,
-        method=of_model(_joined(how), opened[:limit], scorer, weights_path(model)),
+        method=of_model(_joined(settings), opened[:limit], scorer, weights_path(model)),
         case=scorer.case,
         kind=PartScores,
         summarise=summarise_parts,
@@ -180,8 +180,8 @@ class _Job(Generic[_Score]):
     by_part: Callable[[Sequence[_Score]], Mapping[str, Any]] | None = None
 
 
-def _joined(how: Sequence[str | None]) -> str:
-    return ", ".join(part for part in how if part is not None)
+def _joined(settings: Sequence[str | None]) -> str:
+    return ", ".join(part for part in settings if part is not None)
 
 
 def _check_paths(out: Path | None, sheet: Path | None) -> None:
@@ -203,14 +203,14 @@ def _run(job: _Job[_Score], out: Path | None, as_json: bool, workers: int, sheet
     entry = document["methods"][0]
     if job.by_part is not None and scored[0].scores:
         entry["by_part"] = job.by_part(list(scored[0].scores.values()))
-    shown = [(entry, entry["figures"], entry["interval_95"]) for entry in with_figures(document)]
+    rows = [(entry, entry["figures"], entry["interval_95"]) for entry in with_figures(document)]
     if as_json:
         print_json(document)
     else:
-        print_table(job.shown, shown, f"{job.data}: {job.task}, with 95 % intervals over images")
+        print_table(job.shown, rows, f"{job.data}: {job.task}, with 95 % intervals over images")
     if out is not None:
         say_written(write_figures(out, document), as_json)
-    if sheet is not None and shown:
+    if sheet is not None and rows:
         _draw_worst(job, entry["images"], sheet)
         say_written([sheet], as_json)
     finish(scored, out)
@@ -220,9 +220,11 @@ def _draw_worst(job: _Job[_Score], images: Mapping[str, Mapping[str, float]], sh
     """Draw the cases with the lowest scores; their masks are computed again, because scores do not keep them."""
     from supercuts.evaluate.plot import worst, write_sheet
 
-    order = next((figure for figure in job.order if any(figure in one for one in images.values())), job.order[0])
+    order = next(
+        (figure for figure in job.order if any(figure in figures for figures in images.values())), job.order[0]
+    )
     by_name = {task.sample.name: task.sample for task in job.method.tasks}
-    chosen = worst({name: one[order] for name, one in images.items() if order in one})
+    chosen = worst({name: figures[order] for name, figures in images.items() if order in figures})
     with working("drawing the worst cases"):
         cases = [
             job.case(by_name[name], f"found: {job.shown[order].removeprefix('mean ')} {images[name][order]:.3f}")

@@ -64,12 +64,12 @@ def hierarchy_of(model: "supercuts.Model", path: Path, superpixels: int | None) 
 def for_each(
     names: Mapping[Path, str],
     work: Callable[[Path, str, Callable[..., None]], dict[str, Any]],
-    what: str,
+    description: str,
 ) -> list[ObjectsReport]:
     """Call work(path, name, step) for each image, with a progress bar; step(done, all, note) shows steps within one."""
     reports = []
     with progress() as bar:
-        task = bar.add_task(what, total=len(names))
+        task = bar.add_task(description, total=len(names))
         steps = bar.add_task("steps", visible=False)
 
         def step(done: int, n: int, note: str = "steps") -> None:
@@ -195,19 +195,19 @@ def _check_method(method: str | None) -> None:
         check_choice("--method", method, METHODS)
 
 
-def write_objects(out: Path, path: Path, name: str, h: "supercuts.Hierarchy", found: "Objects") -> dict[str, Any]:
+def write_objects(out: Path, path: Path, name: str, h: "supercuts.Hierarchy", objects: "Objects") -> dict[str, Any]:
     """Write the labels, the panel and the document of one image; return the document."""
     from supercuts.images.io import write_labels_png, write_png
 
-    labels = labels_of(found)
+    labels = labels_of(objects)
     files = [out / f"{name}{suffix}" for suffix in _SUFFIXES]
-    picture = panel(photo_of(h), {"objects": labels, "saliency": found.saliency}, found.boxes_yxyx)
+    picture = panel(photo_of(h), {"objects": labels, "saliency": objects.saliency}, objects.boxes_yxyx)
     height, width = h.shape
     document = {
         "image": str(path),
         "height": height,
         "width": width,
-        "objects": describe(found, int(h.areas()[-1])),
+        "objects": describe(objects, int(h.areas()[-1])),
         "files": [str(file) for file in files],
     }
     with atomic_paths(files) as staged:
@@ -217,15 +217,17 @@ def write_objects(out: Path, path: Path, name: str, h: "supercuts.Hierarchy", fo
     return document
 
 
-def labels_of(found: "Objects") -> "np.ndarray":
+def labels_of(objects: "Objects") -> "np.ndarray":
     """Return (H, W) int32: 0 outside all objects, 1.. for the objects, best first."""
     import numpy as np
 
-    labels: np.ndarray = np.arange(1, len(found.masks) + 1, dtype=np.int32) @ found.masks.reshape(len(found.masks), -1)
-    return labels.reshape(found.saliency.shape)
+    labels: np.ndarray = np.arange(1, len(objects.masks) + 1, dtype=np.int32) @ objects.masks.reshape(
+        len(objects.masks), -1
+    )
+    return labels.reshape(objects.saliency.shape)
 
 
-def describe(found: "Objects", n_pixels: int) -> list[dict[str, Any]]:
+def describe(objects: "Objects", n_pixels: int) -> list[dict[str, Any]]:
     """Return the entry of each object in a document; n_pixels is the number of valid pixels of the image."""
     return [
         {
@@ -235,7 +237,7 @@ def describe(found: "Objects", n_pixels: int) -> list[dict[str, Any]]:
             "area": int(mask.sum()),
             "share": round(int(mask.sum()) / n_pixels, 4),
         }
-        for i, (mask, score, box) in enumerate(zip(found.masks, found.scores, found.boxes_yxyx, strict=True))
+        for i, (mask, score, box) in enumerate(zip(objects.masks, objects.scores, objects.boxes_yxyx, strict=True))
     ]
 
 
@@ -271,12 +273,12 @@ def parts(
     def find(path: Path, name: str, step: Callable[[int, int], None]) -> dict[str, Any]:
         h = hierarchy_of(finder, path, superpixels)
         objects = finder.objects(h, n, seed=seed)
-        found = finder.parts(h, k, method, seed=seed, progress=step, objects=objects)
+        objects_parts = finder.parts(h, k, method, seed=seed, progress=step, objects=objects)
         if shared:
             from supercuts.objects.parts import describe_parts
 
-            descriptors[name] = describe_parts(h, objects, found, finder.leaf_features(h))
-        return write_parts(out, path, name, h, objects, found)
+            descriptors[name] = describe_parts(h, objects, objects_parts, finder.leaf_features(h))
+        return write_parts(out, path, name, h, objects, objects_parts)
 
     reports = for_each(names, find, "parts")
     if shared and descriptors:
@@ -296,7 +298,7 @@ def _check_part_method(method: str) -> None:
 
 
 def write_parts(
-    out: Path, path: Path, name: str, h: "supercuts.Hierarchy", objects: "Objects", found: "Parts"
+    out: Path, path: Path, name: str, h: "supercuts.Hierarchy", objects: "Objects", parts: "Parts"
 ) -> dict[str, Any]:
     """Write the labels, the panel and the document of one image; return the document."""
     import numpy as np
@@ -304,22 +306,22 @@ def write_parts(
     from supercuts.images.io import write_labels_png, write_png
 
     files = [out / f"{name}{suffix}" for suffix in _PART_SUFFIXES]
-    tiles = {"objects": labels_of(objects), "parts": found.labels}
+    tiles = {"objects": labels_of(objects), "parts": parts.labels}
     height, width = h.shape
-    areas = np.bincount(found.labels.ravel(), minlength=found.object_of.size + 1)[1:]
+    areas = np.bincount(parts.labels.ravel(), minlength=parts.object_of.size + 1)[1:]
     document = {
         "image": str(path),
         "height": height,
         "width": width,
         "objects": describe(objects, int(h.areas()[-1])),
         "parts": [
-            {"label": i + 1, "object": int(of) + 1, "area": int(area)}
-            for i, (of, area) in enumerate(zip(found.object_of, areas, strict=True))
+            {"label": i + 1, "object": int(object_number) + 1, "area": int(area)}
+            for i, (object_number, area) in enumerate(zip(parts.object_of, areas, strict=True))
         ],
         "files": [str(file) for file in files],
     }
     with atomic_paths(files) as staged:
-        write_labels_png(staged[0], found.labels)
+        write_labels_png(staged[0], parts.labels)
         write_png(staged[1], panel(photo_of(h), tiles, objects.boxes_yxyx))
         write_json(staged[2], document)
     return document
@@ -333,7 +335,7 @@ def _share(
 
     with working("clustering parts"):
         numbers = dict(zip(descriptors, share_parts(list(descriptors.values()), kinds, seed), strict=True))
-    if (n_parts := sum(one.size for one in numbers.values())) < kinds:
+    if (n_parts := sum(part_numbers.size for part_numbers in numbers.values())) < kinds:
         print_note(f"{n_parts} parts in all are fewer than {kinds} kinds: each becomes a kind of its own.")
     for report in reports:
         if report.document is not None:
@@ -351,11 +353,11 @@ def _renumber(out: Path, name: str, document: dict[str, Any], numbers: "np.ndarr
         labels = np.array(image, dtype=np.int32)
     for part, number in zip(document["parts"], numbers, strict=True):
         part["shared"] = int(number)
-    of = np.array([0, *(part["object"] for part in document["parts"])], np.int32)
+    object_of = np.array([0, *(part["object"] for part in document["parts"])], np.int32)
     painted = np.concatenate([[0], numbers]).astype(np.int32)[labels]
-    boxes = np.array([one["box_yxyx"] for one in document["objects"]])
+    boxes = np.array([entry["box_yxyx"] for entry in document["objects"]])
     photo = read_photo(Path(document["image"]))
     with atomic_paths(files) as staged:
         write_labels_png(staged[0], painted)
-        write_png(staged[1], panel(photo, {"objects": of[labels], "parts": painted}, boxes))
+        write_png(staged[1], panel(photo, {"objects": object_of[labels], "parts": painted}, boxes))
         write_json(staged[2], document)

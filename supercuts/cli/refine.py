@@ -98,7 +98,9 @@ def fit(
     def work(path: Path, name: str, step: Callable[..., None]) -> dict[str, Any]:
         if network is not None:
             return runs.label_file(run, network, path, name, marks.get(path))
-        return runs.refine_file(run, path, name, marks.get(path), lambda done: step(done.number + 1, *_note(done)))
+        return runs.refine_file(
+            run, path, name, marks.get(path), lambda taken_step: step(taken_step.number + 1, *_note(taken_step))
+        )
 
     reports = [*discovery.for_each(names, work, "refining"), *failures]
     resumed = sum(bool(report.document and report.document.get("resumed")) for report in reports)
@@ -136,12 +138,12 @@ def find_scribbles(scribbles: Path | None, names: dict[Path, str]) -> dict[Path,
         return {}
     if scribbles.is_dir():
         files = {path: scribbles / f"{path.stem}{_PNG_SUFFIX}" for path in names}
-        found = {path: file for path, file in files.items() if file.is_file()}
-        if not found:
+        present = {path: file for path, file in files.items() if file.is_file()}
+        if not present:
             raise InputError(
                 f"{scribbles} holds no scribbles for these images: name them like {next(iter(files.values())).name}."
             )
-        return found
+        return present
     if len(names) != 1:
         raise InputError(f"{scribbles} is one file for {len(names)} images: give a folder of NAME{_PNG_SUFFIX}.")
     return dict.fromkeys(names, scribbles)
@@ -210,9 +212,9 @@ def apply(
 
     def work(path: Path, name: str, _: Callable[[int, int], None]) -> dict[str, Any]:
         image = read_image(path)
-        found = class_probabilities(image, network)
-        h = segment_by_maps(image, pixel_maps(image, found), superpixels)
-        labels = found.argmax(0).astype("int32") if regions is None else h.cut(regions=regions)
+        probabilities = class_probabilities(image, network)
+        h = segment_by_maps(image, pixel_maps(image, probabilities), superpixels)
+        labels = probabilities.argmax(0).astype("int32") if regions is None else h.cut(regions=regions)
         write_classes(out / name, labels)
         h.save(out / f"{name}.npz")  # last, so that its presence means that all outputs exist
         outputs = [str(out / f"{name}{suffix}") for suffix in _SUFFIXES]
@@ -231,7 +233,7 @@ def train(
     ] = None,
     resume: Resume = True,
 ) -> None:
-    """Train a network that segments without annotations of regions; running the command again resumes an interrupted run."""
+    """Train a network that segments without annotations of regions; run again, it resumes."""
     check_config_exists(config)
     check_installed(("lightning", "tensorboard"), extra="train")
     from supercuts.core.config import load_config

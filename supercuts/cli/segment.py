@@ -85,7 +85,7 @@ def segment(
     if mask is not None and len(names) != 1:
         raise InputError(f"--mask is for one image, but {len(names)} are given. Segment them one by one.")
     check_reading(axes, stretch)
-    given = {
+    reading = {
         "tile": tile,
         "mask": mask,
         "bands": parse_bands(bands),
@@ -93,7 +93,7 @@ def segment(
         "page": page,
         "stretch": stretch,
     }
-    options = {"superpixels": superpixels, **{name: value for name, value in given.items() if value is not None}}
+    options = {"superpixels": superpixels, **{name: value for name, value in reading.items() if value is not None}}
     check_out(out, names, suffixes(formats, overlays))
     for path, name in names.items():
         if name != path.stem:
@@ -117,7 +117,7 @@ def segment(
 
 def find_images(inputs: Iterable[Path]) -> list[Path]:
     """Return the image files of the inputs: folders give the images in them, globs are expanded as a shell does."""
-    found: list[Path] = []
+    images: list[Path] = []
     for path in inputs:
         # an existing file may have brackets in its name
         is_glob = not path.exists() and glob.has_magic(str(path))
@@ -126,9 +126,9 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
         if not matches:
             raise InputError(f"{path} matches no file. Check the pattern; it is taken relative to {Path.cwd()}.")
         for match in matches:
-            found += _images_in(match) if match.is_dir() else [match]
+            images += _images_in(match) if match.is_dir() else [match]
     unique: dict[Path, Path] = {}
-    for path in found:  # a file given twice is one image
+    for path in images:  # a file given twice is one image
         unique.setdefault(_place(path), path)
     return list(unique.values())
 
@@ -165,10 +165,10 @@ def _place(path: Path) -> Path:
 def _images_in(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
     warn_of_skipped(map(str, files))
-    found = [path for path in files if path.suffix.lower() in SUFFIXES]
-    if not found:
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not images:
         raise InputError(f"{folder} holds no image ({' '.join(SUFFIXES)}). Give a folder of images or single files.")
-    return found
+    return images
 
 
 def check_out(out: Path, names: Mapping[Path, str], suffixes: Iterable[str]) -> None:
@@ -226,13 +226,13 @@ def _as_document(report: SegmentReport) -> dict[str, Any]:
 
 
 def _print_table(reports: Iterable[SegmentReport], out: Path) -> None:
-    done = [report for report in reports if report.error is None]
-    if not done:
+    finished = [report for report in reports if report.error is None]
+    if not finished:
         return
     table = Table("image", caption=Text(f"written to {out}"), caption_justify="left")
     for column in ("size", "superpixels", *reversed(REGIONS), "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
-    for report in done:
+    for report in finished:
         counts = [str(count) for count in (report.superpixels, *(report.regions or {}).values())]
         table.add_row(Text(report.name), f"{report.width}x{report.height}", *counts, f"{report.seconds:.2f}")
     Console().print(table)

@@ -45,10 +45,10 @@ def train(
 
 def check_fresh(run: Path) -> None:
     """Raise InputError if a run folder holds checkpoints; a user's run is never deleted."""
-    if found := sorted(path.name for path in (run / "checkpoints").glob("*.ckpt")):
+    if checkpoints := sorted(path.name for path in (run / "checkpoints").glob("*.ckpt")):
         raise InputError(
-            f"--no-resume: {run / 'checkpoints'} already holds {', '.join(found)}. Give out=ANOTHER_FOLDER for a new "
-            "run, or leave out --no-resume to resume this one."
+            f"--no-resume: {run / 'checkpoints'} already holds {', '.join(checkpoints)}. Give out=ANOTHER_FOLDER for a "
+            "new run, or leave out --no-resume to resume this one."
         )
 
 
@@ -119,7 +119,11 @@ def calibrate(
     config = CalibrationConfig(leaves=leaves, gnn=gnn, seed=seed)
     with progress() as bar:
         calibration, chosen = learn_calibration(
-            load_network(model)[0], samples, config, lambda items, what: bar.track(items, description=what), working
+            load_network(model)[0],
+            samples,
+            config,
+            lambda items, description: bar.track(items, description=description),
+            working,
         )
     write_calibration(model, replace(calibration, source=source))
     _print_levels(chosen, source)

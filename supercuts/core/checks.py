@@ -28,12 +28,12 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
         raise InputError(f"{name}={value!r} is unknown. Choose one of: {', '.join(map(str, choices))}.")
 
 
-def check_exactly_one(what: str, given: Mapping[str, object]) -> str:
+def check_exactly_one(subject: str, given: Mapping[str, object]) -> str:
     """Return the name of the only keyword that is not None; raise InputError if there are none or several."""
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:
         got = ", ".join(f"{name}={given[name]!r}" for name in named) or "nothing"
-        raise InputError(f"{what} takes exactly one of {', '.join(given)}; got {got}.")
+        raise InputError(f"{subject} takes exactly one of {', '.join(given)}; got {got}.")
     return named[0]
 
 

@@ -134,10 +134,10 @@ def cache_folders(file: str) -> tuple[list[Path], list[Path]]:
     from numba.core import caching
 
     kinds: Any = (caching.UserProvidedCacheLocator, caching.InTreeCacheLocator, caching.UserWideCacheLocator)
-    given, package, user = (Path(kind(cache_folders, file).get_cache_path()) for kind in kinds)
-    if (name := _config.CACHE_DIR) and not name.startswith("~") and _takes_files(given):
+    chosen, package, user = (Path(kind(cache_folders, file).get_cache_path()) for kind in kinds)
+    if (name := _config.CACHE_DIR) and not name.startswith("~") and _takes_files(chosen):
         # the given folder replaces a writable package folder and supplements a read-only one
-        return [given] if os.access(package, os.W_OK) else [package, given], [given]
+        return [chosen] if os.access(package, os.W_OK) else [package, chosen], [chosen]
     # without a home directory the user's folder would be a relative one called "~"
     return (places := [package, user] if user.is_absolute() else [package]), places
 
@@ -147,9 +147,9 @@ def _sources(function: FunctionType) -> list[str]:
 
     Raise OSError if a source is not a file. Numba's own cache does not notice changes to functions in other files.
     """
-    found, left = {_digest_of(__file__)}, [function]  # this file sets the options
+    digests, left = {_digest_of(__file__)}, [function]  # this file sets the options
     for current in left:
-        found.add(_digest_of(current.__code__.co_filename))
+        digests.add(_digest_of(current.__code__.co_filename))
         cells = zip(current.__code__.co_freevars, current.__closure__ or (), strict=True)
         values = current.__globals__ | {name: cell.cell_contents for name, cell in cells}
         for name in _names_in(current.__code__) & values.keys():
@@ -157,12 +157,12 @@ def _sources(function: FunctionType) -> list[str]:
             if isinstance(value, FunctionType) and value not in left:
                 left.append(value)
             elif isinstance(value, int | float | str | tuple | np.generic):
-                found.add(f"{current.__qualname__} {name} {value!r}")
-    return sorted(found)
+                digests.add(f"{current.__qualname__} {name} {value!r}")
+    return sorted(digests)
 
 
 def _names_in(code: CodeType) -> set[str]:
-    inner = (_names_in(one) for one in code.co_consts if isinstance(one, CodeType))
+    inner = (_names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType))
     return {*code.co_names, *code.co_freevars}.union(*inner)
 
 

@@ -107,21 +107,21 @@ def _parse(text: str | bytes) -> Any:
         loader.dispose()
 
 
-def _extent(node: yaml.Node, known: dict[int, int]) -> int:
+def _extent(node: yaml.Node, extents: dict[int, int]) -> int:
     """Return the number of values that a node expands to; nested aliases may be billions in a few lines."""
-    if id(node) not in known:
-        known[id(node)] = _MAX_VALUES + 1  # until counted: a node that contains itself is infinite
+    if id(node) not in extents:
+        extents[id(node)] = _MAX_VALUES + 1  # until counted: a node that contains itself is infinite
         items = node.value if isinstance(node, yaml.CollectionNode) else ()
-        inner = [one for item in items for one in (item if isinstance(item, tuple) else (item,))]
-        known[id(node)] = 1 + sum(_extent(one, known) for one in inner)
-    return known[id(node)]
+        inner = [child for item in items for child in (item if isinstance(item, tuple) else (item,))]
+        extents[id(node)] = 1 + sum(_extent(child, extents) for child in inner)
+    return extents[id(node)]
 
 
 def _place(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)
-    where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-    return f"{where}: not valid YAML: {problem}"
+    position = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+    return f"{position}: not valid YAML: {problem}"
 
 
 def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:

@@ -159,8 +159,10 @@ def atomic_folder(path: str | os.PathLike[str], marker: str, force: bool = False
 
 def name_target(error: OSError, target: Path, temporary: Path) -> None:
     """Make a write error name the caller's path instead of a temporary one, a parent folder or no path."""
-    at = None if error.filename is None else Path(os.fsdecode(error.filename))
-    if error.errno is not None and (at is None or at.is_relative_to(temporary) or target.is_relative_to(at)):
+    failed_path = None if error.filename is None else Path(os.fsdecode(error.filename))
+    if error.errno is not None and (
+        failed_path is None or failed_path.is_relative_to(temporary) or target.is_relative_to(failed_path)
+    ):
         error.filename = str(target)
         if error.filename2 is not None:
             del error.filename2
@@ -192,9 +194,9 @@ def check_members(archive: zipfile.ZipFile, max_bytes: int = MAX_BYTES) -> None:
     Duplicates are rejected because some readers take the first of two members of one name, and others the last.
     """
     members = archive.infolist()
-    twice = [name for name, count in Counter(member.filename for member in members).items() if count > 1]
-    if twice:
-        raise ValueError(f"it holds {twice[0]!r} more than once")
+    repeated = [name for name, count in Counter(member.filename for member in members).items() if count > 1]
+    if repeated:
+        raise ValueError(f"it holds {repeated[0]!r} more than once")
     for member in members:
         if member.compress_type not in _PACKINGS or member.flag_bits & 1:
             raise ValueError(f"{member.filename!r} has an unsupported compression (type {member.compress_type})")

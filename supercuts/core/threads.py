@@ -15,9 +15,9 @@ Progress = Callable[[int, int], None]  # progress(done, total), in steps
 
 def thread_count() -> int:
     """Return the number of threads to use: OMP_NUM_THREADS (torch obeys it as well), else one per core."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdecimal() and int(given) > 0:
-        return int(given)
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    if setting.isdecimal() and int(setting) > 0:
+        return int(setting)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -36,15 +36,15 @@ def in_threads(work: Callable[[int, Part], None], parts: Sequence[Part], n_threa
         for part in parts:
             work(0, part)
         return
-    others = _waiting_threads().start(run, n - 1)
+    futures = _waiting_threads().start(run, n - 1)
     try:
         run(0)
     finally:
         # a call that can still be cancelled waited for threads busy with other calls; no parts are left for it
-        begun = [other for other in others if not other.cancel()]
+        begun = [future for future in futures if not future.cancel()]
         wait(begun)
-    for other in begun:
-        other.result()
+    for future in begun:
+        future.result()
 
 
 class _WaitingThreads:

@@ -141,10 +141,10 @@ def find_layout(
 
 def list_images(folder: Path, expected: str) -> list[Path]:
     """Return the pictures in a folder, sorted by name, without hidden files; raise FileFormatError if none exist."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGES and not path.name.startswith(".")]
-    if not found:
+    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGES and not path.name.startswith(".")]
+    if not images:
         raise FileFormatError(f"No picture in {folder.absolute()}.\n{expected}")
-    return sorted(found, key=lambda path: path.name)
+    return sorted(images, key=lambda path: path.name)
 
 
 def find_partner(image: Path, folder: Path, suffixes: Sequence[str]) -> Path:

@@ -139,19 +139,23 @@ class COCO20k(AnnotatedSequence[ObjectTruth]):
 
     def __post_init__(self) -> None:
         images, path, names = find_layout(self.root, _COCO20K, "COCO20k", _COCO20K_EXPECTED)
-        wanted = {PurePosixPath(line).name.removesuffix(".jpg") for line in read_lines(names)}
+        names_listed = {PurePosixPath(line).name.removesuffix(".jpg") for line in read_lines(names)}
         document = _read_json(path, "bbox")
-        found = {PurePosixPath(image["file_name"]).stem: image["id"] for image in document["images"]}
-        if missing := sorted(wanted - found.keys()):
+        ids = {PurePosixPath(image["file_name"]).stem: image["id"] for image in document["images"]}
+        if missing := sorted(names_listed - ids.keys()):
             raise FileFormatError(
                 f"{len(missing)} images of {names} are not in {path}, such as {missing[0]}. Expected the annotations "
                 f"of COCO train2014.\n{_COCO20K_EXPECTED}"
             )
-        boxes = {name: [one["bbox"] for one in records] for name, records in _of_images(document, found, wanted)}
+        boxes = {
+            name: [record["bbox"] for record in records] for name, records in _of_images(document, ids, names_listed)
+        }
         samples = tuple(
-            AnnotatedSample(name, images / f"{name}.jpg", path, partial(boxes_of_image, boxes=tuple(map(tuple, of))))
-            for name, of in sorted(boxes.items())
-            if of
+            AnnotatedSample(
+                name, images / f"{name}.jpg", path, partial(boxes_of_image, boxes=tuple(map(tuple, record_boxes)))
+            )
+            for name, record_boxes in sorted(boxes.items())
+            if record_boxes
         )
         object.__setattr__(self, "samples", samples)
 
@@ -179,8 +183,8 @@ class CocoParts(AnnotatedSequence[PartTruth]):
         title = "CarParts" if self.dataset == "carparts" else "COCO annotations of parts"
         images, path = find_layout(self.root, layouts, title, _PARTS_EXPECTED)
         document = _read_json(path, "segmentation")
-        names = {one["id"]: str(one["name"]) for one in document["categories"]}
-        if unknown := {one["category_id"] for one in document["annotations"]} - names.keys():
+        names = {record["id"]: str(record["name"]) for record in document["categories"]}
+        if unknown := {record["category_id"] for record in document["annotations"]} - names.keys():
             raise FileFormatError(
                 f"{path} has parts of category {min(unknown, key=str)}, which its categories do not name."
             )
@@ -207,23 +211,23 @@ def boxes_of_image(_: Path, boxes: tuple[tuple[float, float, float, float], ...]
 def parts_of_image(_: Path, shape: tuple[int, int], parts: tuple[tuple[str, Any], ...]) -> PartTruth:
     """Return parts (name, segmentation) drawn over each other, large ones first; the first argument is unused."""
     masks = [decode_segmentation(segmentation, *shape) for _name, segmentation in parts]
-    drawn = np.zeros(shape, np.int32)
+    part_map = np.zeros(shape, np.int32)
     for index in np.argsort([-np.count_nonzero(mask) for mask in masks], kind="stable"):
-        drawn[masks[index]] = index + 1
-    seen = np.unique(drawn)
+        part_map[masks[index]] = index + 1
+    seen = np.unique(part_map)
     seen = seen[seen > 0]
     labels = np.zeros(len(parts) + 1, np.int32)
     labels[seen] = np.arange(1, seen.size + 1)
-    return PartTruth(names=tuple(parts[number - 1][0] for number in seen), labels=labels[drawn])
+    return PartTruth(names=tuple(parts[number - 1][0] for number in seen), labels=labels[part_map])
 
 
-def _of_images(document: Record, ids: dict[str, int], wanted: Any) -> list[tuple[str, list[Record]]]:
+def _of_images(document: Record, ids: dict[str, int], wanted_names: Any) -> list[tuple[str, list[Record]]]:
     """Return the annotations of each image in `wanted`, without crowds, in the order of the file."""
     by_id: dict[int, list[Record]] = defaultdict(list)
     for record in document["annotations"]:
         if not record.get("iscrowd"):
             by_id[record["image_id"]].append(record)
-    return [(name, by_id[ids[name]]) for name in wanted]
+    return [(name, by_id[ids[name]]) for name in wanted_names]
 
 
 def _read_json(path: Path, needed: str) -> Record:
@@ -233,10 +237,10 @@ def _read_json(path: Path, needed: str) -> Record:
         raise FileFormatError(f"{path} is not a JSON file ({error}). Download it again.") from error
     if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in _KEYS):
         raise FileFormatError(f"{path} has no lists {', '.join(_KEYS)}. Expected a COCO file of instances.")
-    for key, wanted in {**_KEYS, "annotations": (*_KEYS["annotations"], needed)}.items():
+    for key, required in {**_KEYS, "annotations": (*_KEYS["annotations"], needed)}.items():
         for entry in document[key]:
-            known = entry if isinstance(entry, dict) else {}
-            if missing := [name for name in wanted if not _TYPES[name](known.get(name))]:
+            entry_fields = entry if isinstance(entry, dict) else {}
+            if missing := [name for name in required if not _TYPES[name](entry_fields.get(name))]:
                 raise FileFormatError(
                     f"{path}: an entry of {key} has no {', '.join(missing)}: {str(entry)[:80]}. Expected a COCO file."
                 )

@@ -83,10 +83,10 @@ class CUBParts(AnnotatedSequence[PartTruth]):
         starts = np.searchsorted(rows[:, 0], [key for key, _, _ in listed])
         samples = []
         for (key, name, image), start in zip(listed, starts, strict=True):
-            own = rows[start : start + len(names)]
-            if not np.array_equal(own[:, :2], [[key, part] for part in range(1, len(names) + 1)]):
+            image_rows = rows[start : start + len(names)]
+            if not np.array_equal(image_rows[:, :2], [[key, part] for part in range(1, len(names) + 1)]):
                 raise FileFormatError(f"{places_path} has not one row for each part of image {key}.\n{_EXPECTED}")
-            truth = partial(bird_parts, names=names, rows=own[:, 2:], box=_of(boxes, key, lists[3]))
+            truth = partial(bird_parts, names=names, rows=image_rows[:, 2:], box=_of(boxes, key, lists[3]))
             samples.append(AnnotatedSample(name, image, places_path, truth))
         object.__setattr__(self, "samples", tuple(samples))
 
@@ -120,10 +120,10 @@ def _listed(lists: list[Path], split: str) -> list[tuple[int, str, Path]]:
 
 def _pairs(path: Path) -> list[tuple[str, str]]:
     """Return the first word, a number, and the rest of each line."""
-    found = [line.split(maxsplit=1) for line in read_lines(path)]
-    if wrong := [pair for pair in found if len(pair) != 2]:
+    pairs = [line.split(maxsplit=1) for line in read_lines(path)]
+    if wrong := [pair for pair in pairs if len(pair) != 2]:
         raise FileFormatError(f"{path} has a line {wrong[0][0][:80]!r}, which is not a pair.\n{_EXPECTED}")
-    return [(key, rest.strip()) for key, rest in found]
+    return [(key, rest.strip()) for key, rest in pairs]
 
 
 def _boxes(path: Path) -> dict[int, np.ndarray]:

@@ -123,15 +123,15 @@ def _sub_folders(folder: Path) -> list[str]:
 
 def _of_sub_folders(folder: Path, split: str) -> list[Sample]:
     images, labels = folder / "images", folder / "labels"
-    wanted = _SPLITS[split]
-    if len(wanted) == 1 and wanted[0] not in _sub_folders(images):
+    parts = _SPLITS[split]
+    if len(parts) == 1 and parts[0] not in _sub_folders(images):
         raise FileFormatError(
-            f"{images} holds {_sub_folders(images)[0]}/ but no {wanted[0]}/. Make it, or ask for split "
+            f"{images} holds {_sub_folders(images)[0]}/ but no {parts[0]}/. Make it, or ask for split "
             f"train+val, which trains on all images, without validation.\n{_HELP}"
         )
     return [
         Sample(f"{part}/{image.stem}", image, _truth_path(labels / part, image.stem), read_label_maps)
-        for part in wanted
+        for part in parts
         for image in _files(images / part, _IMAGES)
     ]
 
@@ -157,8 +157,8 @@ def _of_names(folder: Path, split: str, val_fraction: float) -> list[Sample]:
 def _truth_path(folder: Path, name: str) -> Path:
     """Return the label file of an image, or its folder of label files; if there is neither, the expected file."""
     candidates = (folder / f"{name}{suffix}" for suffix in _LABELS)
-    found = (path for path in itertools.chain(candidates, [folder / name]) if path.exists())
-    return next(found, folder / f"{name}.png")
+    existing = (path for path in itertools.chain(candidates, [folder / name]) if path.exists())
+    return next(existing, folder / f"{name}.png")
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -194,10 +194,10 @@ def _mismatched(folder: Path, split: str) -> list[str]:
     for part in parts:
         by_name = _by_name(_files(images / part, _IMAGES))
         of_name = _by_name([*_files(labels / part, _LABELS), *_folders(labels / part)])
-        for kind, found in (("images", by_name), ("labels", of_name)):
+        for kind, files in (("images", by_name), ("labels", of_name)):
             problems += [
                 f"{', '.join(map(str, paths))} are {len(paths)} {kind} of the same name. Keep one."
-                for paths in found.values()
+                for paths in files.values()
                 if len(paths) > 1
             ]
         for name in sorted(of_name.keys() - by_name.keys()):
@@ -221,10 +221,10 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _by_name(paths: list[Path]) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
+    paths_by_name: dict[str, list[Path]] = {}
     for path in paths:
-        found.setdefault(path.name if path.is_dir() else path.stem, []).append(path)
-    return found
+        paths_by_name.setdefault(path.name if path.is_dir() else path.stem, []).append(path)
+    return paths_by_name
 
 
 def _label_problems(sample: Sample, shape: tuple[int, int, int] | None) -> list[str]:
@@ -236,9 +236,9 @@ def _label_problems(sample: Sample, shape: tuple[int, int, int] | None) -> list[
     if not files:
         return [f"{sample.truth_path} holds no label map. Give one of {', '.join(_LABELS)} for each annotator."]
     for file in files:
-        found = _or_problem(problems, array_files.read_shape, file)
-        if found is not None and shape is not None and found != shape[:2]:
-            problems.append(f"{file} is {found}, but {sample.image_path.name} is {shape[:2]} (rows, columns).")
+        size = _or_problem(problems, array_files.read_shape, file)
+        if size is not None and shape is not None and size != shape[:2]:
+            problems.append(f"{file} is {size}, but {sample.image_path.name} is {shape[:2]} (rows, columns).")
     return problems
 
 
@@ -293,11 +293,11 @@ def class_folders(folder: Path) -> LabelledImages:
     if not classes:
         raise FileFormatError(f"No folder of a class in {folder.absolute()}.\n{expected}")
     samples = [
-        LabelledImage(f"{one.name}/{path.stem}", number, partial(read_image, path))
-        for number, one in enumerate(classes)
-        for path in list_images(one, expected)
+        LabelledImage(f"{class_folder.name}/{path.stem}", number, partial(read_image, path))
+        for number, class_folder in enumerate(classes)
+        for path in list_images(class_folder, expected)
     ]
-    return LabelledImages(tuple(samples), tuple(one.name for one in classes))
+    return LabelledImages(tuple(samples), tuple(class_folder.name for class_folder in classes))
 
 
 def _open_small(dataset: str, root: Path, split: str) -> LabelledImages:
@@ -323,11 +323,11 @@ def _originals(dataset: str, home: Path, split: str) -> LabelledImages:
     check_choice("split", split, ("train", "test") if dataset == "cifar10" else ("train", "test", "unlabeled"))
     try:
         if dataset == "cifar10":
-            found: Any = datasets.CIFAR10(str(home), train=split == "train", download=False)
-            pixels, labels = found.data, found.targets
+            opened: Any = datasets.CIFAR10(str(home), train=split == "train", download=False)
+            pixels, labels = opened.data, opened.targets
         else:
-            found = datasets.STL10(str(home), split=split, download=False)
-            pixels, labels = found.data.transpose(0, 2, 3, 1), found.labels
+            opened = datasets.STL10(str(home), split=split, download=False)
+            pixels, labels = opened.data.transpose(0, 2, 3, 1), opened.labels
     except (RuntimeError, OSError) as error:  # raised by torchvision for missing or corrupted files
         raise FileFormatError(
             f"{home / _ORIGINALS[dataset]}: torchvision cannot read it ({error}). Unpack the original archive again."
@@ -336,14 +336,16 @@ def _originals(dataset: str, home: Path, split: str) -> LabelledImages:
         LabelledImage(f"{split}_{i:05d}", int(label), partial(np.array, image))
         for i, (image, label) in enumerate(zip(pixels, labels, strict=True))
     ]
-    return LabelledImages(tuple(samples), tuple(found.classes))
+    return LabelledImages(tuple(samples), tuple(opened.classes))
 
 
 def _open_voc(root: Path, split: str) -> LabelledImages:
     """Open VOC 2012; the class of an image is the class of the first object in its annotation."""
     samples = [
-        LabelledImage(one.name, CLASSES.index(read_classes(one.truth_path)[0]), partial(read_image, one.image_path))
-        for one in VOC(root, 2012, split).samples
+        LabelledImage(
+            sample.name, CLASSES.index(read_classes(sample.truth_path)[0]), partial(read_image, sample.image_path)
+        )
+        for sample in VOC(root, 2012, split).samples
     ]
     return LabelledImages(tuple(samples), CLASSES)
 
@@ -354,7 +356,7 @@ def _open_bsds500(root: Path, split: str) -> LabelledImages:
 
 def _open_folder(root: Path, split: str) -> LabelledImages:
     """Open ROOT/SPLIT, else ROOT/train, else ROOT, as class folders or as images without classes."""
-    folder = next((one for one in (root / split, root / "train") if one.is_dir()), root)
+    folder = next((candidate for candidate in (root / split, root / "train") if candidate.is_dir()), root)
     if not folder.is_dir():
         raise FileFormatError(
             f"{folder}: no such folder. Give a folder of images, or one that holds a folder for each class."

@@ -58,9 +58,9 @@ class VOC(AnnotatedSequence[ObjectTruth]):
 def read_boxes(path: Path, no_hard: bool = False) -> ObjectTruth:
     """Return the boxes of one annotation file, converted from its corners, which count from 1, ends inclusive."""
     try:
-        objects = [one for one in ET.parse(path).getroot().iter("object") if not (no_hard and _is_hard(one))]
+        objects = [node for node in ET.parse(path).getroot().iter("object") if not (no_hard and _is_hard(node))]
         corners = [
-            [float(_text(one, f"bndbox/{side}")) for side in ("ymin", "xmin", "ymax", "xmax")] for one in objects
+            [float(_text(node, f"bndbox/{side}")) for side in ("ymin", "xmin", "ymax", "xmax")] for node in objects
         ]
         if not (np.abs(np.array(corners)) < _MOST).all():  # false for NaN too
             raise ValueError("a corner out of range")
@@ -76,7 +76,7 @@ def read_boxes(path: Path, no_hard: bool = False) -> ObjectTruth:
 def read_classes(path: Path) -> tuple[str, ...]:
     """Return the class of each object in one annotation file, in order; raise FileFormatError if it has no objects."""
     try:
-        classes = tuple(_text(one, "name") for one in ET.parse(path).getroot().iter("object"))
+        classes = tuple(_text(node, "name") for node in ET.parse(path).getroot().iter("object"))
     except (OSError, ET.ParseError, ValueError, LookupError) as error:
         raise FileFormatError(f"{path} is not a VOC annotation ({error}). Unpack the dataset again.") from error
     if not classes or not set(classes) <= set(CLASSES):

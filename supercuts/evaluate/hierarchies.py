@@ -127,12 +127,12 @@ def score_segmentations(
     for labels in label_maps:
         check_label_map("labels", labels)
         check_truths(labels.shape, truths)
-    drawn = [thin_boundaries(truth) for truth in truths] if boundaries else []
+    thin_truths = [thin_boundaries(truth) for truth in truths] if boundaries else []
     return HierarchyScores(
         regions=region.region_label_scores(label_maps, truths),
         objects_parts=objects.label_objects_parts(label_maps, truths),
         pooled_iou=region.label_pooled_iou(label_maps, truths),
-        boundaries=boundary.boundary_label_scores(label_maps, drawn) if boundaries else None,
+        boundaries=boundary.boundary_label_scores(label_maps, thin_truths) if boundaries else None,
     )
 
 
@@ -144,9 +144,9 @@ def score_soft_map(
 ) -> HierarchyScores:
     """Score a soft boundary map; nms=True applies non-maximum suppression first, which thick responses need."""
     check_truths(strength.shape, truths)
-    drawn = [thin_boundaries(truth) for truth in truths]
+    thin_truths = [thin_boundaries(truth) for truth in truths]
     strength = suppress_non_maxima(strength) if nms else strength
-    return HierarchyScores(boundaries=boundary.map_scores(strength, drawn, thresholds))
+    return HierarchyScores(boundaries=boundary.map_scores(strength, thin_truths, thresholds))
 
 
 def score_regions(
@@ -219,13 +219,13 @@ def _score_tree(
     tree: TreeArrays, ucm: np.ndarray | None, truths: Sequence[np.ndarray], thresholds: np.ndarray
 ) -> HierarchyScores:
     tables = _tables(tree, truths)
-    drawn = [] if ucm is None else [thin_boundaries(truth) for truth in truths]
+    thin_truths = [] if ucm is None else [thin_boundaries(truth) for truth in truths]
     return HierarchyScores(
         regions=region.tree_scores(tables, tree.parents, tree.altitudes, thresholds),
         objects_parts=objects.tree_objects_parts(tables, tree.parents, tree.altitudes, thresholds),
         pooled_iou=region.tree_pooled_iou(tables, tree.parents, tree.altitudes, thresholds),
         nodes=nodes.tree_nodes(tables, tree.parents, tree.altitudes),
-        boundaries=None if ucm is None else boundary.ucm_scores(ucm, drawn, thresholds),
+        boundaries=None if ucm is None else boundary.ucm_scores(ucm, thin_truths, thresholds),
     )
 
 

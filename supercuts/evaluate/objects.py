@@ -60,19 +60,19 @@ class ObjectScores:
     n_objects: int
 
 
-def score_objects(found: Objects, truth: ObjectTruth, hierarchy: Hierarchy | None) -> ObjectScores:
+def score_objects(objects: Objects, truth: ObjectTruth, hierarchy: Hierarchy | None) -> ObjectScores:
     """Score the objects predicted in one image."""
     mask = truth.mask
     if mask is not None:
-        check_same_image(mask.shape, found.saliency.shape)
+        check_same_image(mask.shape, objects.saliency.shape)
     boxes = truth.boxes_yxyx
     return ObjectScores(
-        iou=None if mask is None else mask_iou(found.mask, mask),
-        accuracy=None if mask is None else mask_accuracy(found.mask, mask),
-        f_beta_curve=None if mask is None else f_beta_curve(found.saliency, mask),
-        box_iou=None if boxes is None else float(box_iou(found.boxes_yxyx[:1], boxes).max(initial=0)),
+        iou=None if mask is None else mask_iou(objects.mask, mask),
+        accuracy=None if mask is None else mask_accuracy(objects.mask, mask),
+        f_beta_curve=None if mask is None else f_beta_curve(objects.saliency, mask),
+        box_iou=None if boxes is None else float(box_iou(objects.boxes_yxyx[:1], boxes).max(initial=0)),
         limits=None if hierarchy is None or mask is None or not mask.any() else limits_of(hierarchy, mask),
-        n_objects=int(found.scores.size),
+        n_objects=int(objects.scores.size),
     )
 
 
@@ -100,7 +100,7 @@ def _best_union_jaccard(inside: np.ndarray, areas: np.ndarray, parents: np.ndarr
     if not inside.any():
         return 0.0
     chosen = best_union(parents, inside, areas, N_UNITED)
-    shared, covered = (_kernels.sum_to_root(parents, one)[chosen].sum() for one in (inside, areas))
+    shared, covered = (_kernels.sum_to_root(parents, counts)[chosen].sum() for counts in (inside, areas))
     return float(shared / (inside.sum() + covered - shared))
 
 
@@ -110,18 +110,18 @@ def summarise_objects(scores: Sequence[ObjectScores]) -> dict[str, float]:
     Figures are means over images. Only for F-beta, curves are averaged before the best threshold is taken. Images with
     an empty true mask have no limits and are left out of those means.
     """
-    curves = [one.f_beta_curve for one in scores if one.f_beta_curve is not None]
-    hits = [one.box_iou >= MIN_IOU for one in scores if one.box_iou is not None]
-    limits = [one.limits for one in scores if one.limits is not None]
+    curves = [score.f_beta_curve for score in scores if score.f_beta_curve is not None]
+    hits = [score.box_iou >= MIN_IOU for score in scores if score.box_iou is not None]
+    limits = [score.limits for score in scores if score.limits is not None]
     return {
-        "iou": mean([one.iou for one in scores]),
-        "accuracy": mean([one.accuracy for one in scores]),
+        "iou": mean([score.iou for score in scores]),
+        "accuracy": mean([score.accuracy for score in scores]),
         "max_f_beta": max_f_beta(np.stack(curves)) if curves else float("nan"),
         "corloc": corloc(np.array(hits)) if hits else float("nan"),
-        "box_iou": mean([one.box_iou for one in scores]),
-        "best_node": mean([one.best_node for one in limits]),
-        "best_union": mean([one.best_union for one in limits]),
-        "n_objects": mean([one.n_objects for one in scores]),
+        "box_iou": mean([score.box_iou for score in scores]),
+        "best_node": mean([score.best_node for score in limits]),
+        "best_union": mean([score.best_union for score in limits]),
+        "n_objects": mean([score.n_objects for score in scores]),
     }
 
 
@@ -237,17 +237,19 @@ def summarise_parts(scores: Sequence[PartScores]) -> dict[str, float]:
 
     Scores of parts are averaged over the parts of an image, then over images. NMI and ARI pool all keypoints.
     """
-    found = [one.keypoints for one in scores if one.keypoints is not None and one.keypoints.parts.size]
-    limits = [one.object_limits for one in scores if one.object_limits is not None]
+    keypoints = [score.keypoints for score in scores if score.keypoints is not None and score.keypoints.parts.size]
+    limits = [score.object_limits for score in scores if score.object_limits is not None]
     return {
-        "best_node": mean([None if one.best_node is None else float(one.best_node.mean()) for one in scores]),
-        "matched_iou": mean([None if one.matched_iou is None else float(one.matched_iou.mean()) for one in scores]),
-        "object_iou": mean([one.object_iou for one in scores]),
-        "object_best_node": mean([one.best_node for one in limits]),
-        "object_best_union": mean([one.best_union for one in limits]),
-        "nested": mean([one.nested for one in scores]),
-        "n_parts": mean([one.n_parts for one in scores]),
-        **_agreement(found),
+        "best_node": mean([None if score.best_node is None else float(score.best_node.mean()) for score in scores]),
+        "matched_iou": mean(
+            [None if score.matched_iou is None else float(score.matched_iou.mean()) for score in scores]
+        ),
+        "object_iou": mean([score.object_iou for score in scores]),
+        "object_best_node": mean([score.best_node for score in limits]),
+        "object_best_union": mean([score.best_union for score in limits]),
+        "nested": mean([score.nested for score in scores]),
+        "n_parts": mean([score.n_parts for score in scores]),
+        **_agreement(keypoints),
     }
 
 
@@ -267,17 +269,17 @@ def by_part(scores: Sequence[PartScores]) -> dict[str, dict[str, float]]:
     }
 
 
-def _agreement(found: Sequence[KeypointLabels]) -> dict[str, float]:
+def _agreement(keypoints: Sequence[KeypointLabels]) -> dict[str, float]:
     """Return NMI and ARI times 100, as published."""
-    if not found:
+    if not keypoints:
         return dict.fromkeys(("nmi_fg", "ari_fg", "nmi_full", "ari_full", "nmi_per_image"), float("nan"))
-    parts = np.concatenate([one.parts for one in found])
-    fg = clustering_agreement(parts, np.concatenate([one.fg for one in found]))
-    full = clustering_agreement(parts, np.concatenate([one.full for one in found]))
+    parts = np.concatenate([labels.parts for labels in keypoints])
+    fg = clustering_agreement(parts, np.concatenate([labels.fg for labels in keypoints]))
+    full = clustering_agreement(parts, np.concatenate([labels.full for labels in keypoints]))
     return {
         "nmi_fg": 100 * fg.nmi,
         "ari_fg": 100 * fg.ari,
         "nmi_full": 100 * full.nmi,
         "ari_full": 100 * full.ari,
-        "nmi_per_image": 100 * mean([one.nmi for one in found]),
+        "nmi_per_image": 100 * mean([labels.nmi for labels in keypoints]),
     }

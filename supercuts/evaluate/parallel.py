@@ -292,6 +292,6 @@ def bootstrap_95(
     rng = np.random.default_rng(seed)
     draws = rng.integers(len(scores), size=(n_resamples, len(scores)))
     figures = [summarise([scores[i] for i in draw]) for draw in draws]
-    values = np.array([list(one.values()) for one in figures])
+    values = np.array([list(row.values()) for row in figures])
     low, high = np.percentile(values, [2.5, 97.5], axis=0)
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(figures[0])}

@@ -72,9 +72,9 @@ class PrecisionRecallCurve:
                 "one value of each per threshold, at least one."
             )
         ods = np.array([self.ods.recall, self.ods.precision])
-        for what, values in {"recall": self.recall, "precision": self.precision, "ods": ods}.items():
+        for name, values in {"recall": self.recall, "precision": self.precision, "ods": ods}.items():
             for value in (float(values.min()), float(values.max())):  # NaN is the lowest and the highest
-                check_in_range(f"{what} of {self.name}", value, 0, 1, remedy="Give shares of pixels.")
+                check_in_range(f"{name} of {self.name}", value, 0, 1, remedy="Give shares of pixels.")
 
 
 def draw_precision_recall(
@@ -207,8 +207,8 @@ def draw_cases(cases: Sequence[Case]) -> UInt8[np.ndarray, "height width 3"]:
         scale = np.array([rows, columns]) / case.image.shape[:2]
         points = case.true_points_yx * scale
         truth = draw_regions(picture, case.truth, _TRUE, case.true_boxes_yxyx, scale)
-        found = draw_regions(picture, case.found, _FOUND, case.found_boxes_yxyx, scale)
-        tiles += [picture, _with_points(truth, points), _with_points(found, points)]
+        predicted = draw_regions(picture, case.found, _FOUND, case.found_boxes_yxyx, scale)
+        tiles += [picture, _with_points(truth, points), _with_points(predicted, points)]
         captions += [case.name, "truth", case.caption]
     return contact_sheet(tiles, captions, columns=3 if len(cases) == 1 else 6)
 

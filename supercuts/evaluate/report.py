@@ -78,7 +78,7 @@ def figures_document(
             entry["figures"] = _known(summarise(scores))
             intervals = bootstrap_95(summarise, scores)
             entry["interval_95"] = {name: intervals[name] for name in entry["figures"]}
-            entry["images"] = {name: _known(summarise([one])) for name, one in result.scores.items()}
+            entry["images"] = {name: _known(summarise([score])) for name, score in result.scores.items()}
         methods.append(entry)
     return {"task": task, "facts": dict(facts), "methods": methods}
 
@@ -195,9 +195,9 @@ def _curves(scores: Sequence[HierarchyScores]) -> Iterable[tuple[str, list[float
         yield "pri", np.mean([image.rand_index for image in regions], axis=0).tolist()
         yield "vi", np.mean([image.variation_of_information for image in regions], axis=0).tolist()
     if all(image.objects_parts is not None for image in scores):
-        found = [image.objects_parts for image in scores if image.objects_parts is not None]
-        yield "objects_parts_recall", np.mean([image.recall for image in found], axis=0).tolist()
-        yield "objects_parts_precision", np.mean([image.precision for image in found], axis=0).tolist()
+        curves = [image.objects_parts for image in scores if image.objects_parts is not None]
+        yield "objects_parts_recall", np.mean([image.recall for image in curves], axis=0).tolist()
+        yield "objects_parts_precision", np.mean([image.precision for image in curves], axis=0).tolist()
     if all(image.boundaries is not None for image in scores):
         total = total_boundary([image.boundaries for image in scores if image.boundaries is not None])
         yield "threshold", total.thresholds.tolist()

@@ -22,17 +22,17 @@ _ROUNDING = 1e-6  # largest rounding error by which strengths may lie outside 0.
 _IDS = "Expected ids of superpixels: integers from 0."
 
 
-def check_result_size(path: Path, found: tuple[int, ...], expected: tuple[int, int], what: str) -> None:
+def check_result_size(path: Path, actual: tuple[int, ...], expected: tuple[int, int], content: str) -> None:
     """Raise FileFormatError unless an array has the expected shape; the message names transposed arrays as such."""
-    if found == expected:
+    if actual == expected:
         return
-    if found == expected[::-1]:
+    if actual == expected[::-1]:
         raise FileFormatError(
-            f"{path} is transposed: {found}. Expected {expected} (rows, columns) of {what}. Transpose it before it is "
-            "saved: x.' in MATLAB, x.T in NumPy."
+            f"{path} is transposed: {actual}. Expected {expected} (rows, columns) of {content}. Transpose it before it "
+            "is saved: x.' in MATLAB, x.T in NumPy."
         )
     raise FileFormatError(
-        f"{path} is {found}. Expected {expected} (rows, columns) of {what}. It belongs to another image or was "
+        f"{path} is {actual}. Expected {expected} (rows, columns) of {content}. It belongs to another image or was "
         "resized or cropped: save the result at the size of its own image."
     )
 
@@ -171,8 +171,8 @@ class FoundResults:
         for name in self.missing:
             remedy = f"Name its result {name}.mat, .npy, .npz, .png or .tif, as the other images' are named."
             if name in self.similar:
-                other = self.similar[name]
-                remedy = f"{other.name} has a similar name: if it is the result, call it {name}{other.suffix}."
+                similar = self.similar[name]
+                remedy = f"{similar.name} has a similar name: if it is the result, call it {name}{similar.suffix}."
             reasons[name] = f"{self.folder} has no file for image {name}. {remedy}"
         for name, paths in self.duplicates.items():
             listed = ", ".join(path.name for path in paths)
@@ -209,17 +209,17 @@ def find_results(folder: Path, names: Sequence[str]) -> FoundResults:
     """
     entries = _list(folder, names)
     files = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
-    wanted = set(names)
+    image_names = set(names)
     owned: dict[str, list[Path]] = {}
     for path in files:
-        if path.stem in wanted:
+        if path.stem in image_names:
             owned.setdefault(path.stem, []).append(path)
-    owned = owned or _match_decorated(folder, files, wanted)
+    owned = owned or _match_decorated(folder, files, image_names)
     if not owned:
-        found = [f"{path.name}/" if path.is_dir() else path.name for path in entries]
+        present = [f"{path.name}/" if path.is_dir() else path.name for path in entries]
         raise InputError(
-            f"{folder}: no file belongs to any of the {len(wanted)} images. Expected {_three(names)}; found "
-            f"{_three(found, '') or 'nothing'}. Call each file like its image, with one of {', '.join(SUFFIXES)}."
+            f"{folder}: no file belongs to any of the {len(image_names)} images. Expected {_three(names)}; found "
+            f"{_three(present, '') or 'nothing'}. Call each file like its image, with one of {', '.join(SUFFIXES)}."
         )
     taken = {path for paths in owned.values() for path in paths}
     unexpected = tuple(path for path in files if path not in taken)
@@ -387,28 +387,28 @@ def _three(names: Sequence[str], suffix: str = ".mat") -> str:
     return ", ".join(f"{name}{suffix}" for name in names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _match_decorated(folder: Path, files: Sequence[Path], wanted: set[str]) -> dict[str, list[Path]]:
+def _match_decorated(folder: Path, files: Sequence[Path], names: set[str]) -> dict[str, list[Path]]:
     """Return each image's files with the prefix and suffix that fit most images, and rival files of these images."""
     decorations: dict[tuple[str, str], dict[str, list[Path]]] = {}
     for path in files:
-        for start, end in _occurrences(path.stem, wanted):
+        for start, end in _occurrences(path.stem, names):
             decoration = (path.stem[:start], path.stem[end:])
             decorations.setdefault(decoration, {}).setdefault(path.stem[start:end], []).append(path)
-    n_required = min(2, len(wanted))
+    n_required = min(2, len(names))
     common = {key: owned for key, owned in decorations.items() if len(owned) >= n_required}
     ranked = sorted(common, key=lambda key: -len(common[key]))
     if not ranked:
         return {}
-    best, *others = ranked
-    if others and len(common[others[0]]) == len(common[best]):
-        kinds = " and ".join("NAME".join(key) for key in (best, others[0]))
+    best, *runners_up = ranked
+    if runners_up and len(common[runners_up[0]]) == len(common[best]):
+        kinds = " and ".join("NAME".join(key) for key in (best, runners_up[0]))
         raise InputError(
             f"{folder}: files called {kinds} fit equally many images. Expected one kind of files: keep the other in a "
             "folder of its own."
         )
     owned = common[best]
     taken = {path for paths in owned.values() for path in paths}
-    for key in others:
+    for key in runners_up:
         for name in common[key].keys() & owned.keys():
             owned[name] += [path for path in common[key][name] if path not in taken]
     return owned

@@ -140,8 +140,8 @@ class ObjectsOfModel:
 
     def __call__(self, sample: ObjectSample) -> ObjectScores:
         """Return the scores of one image."""
-        hierarchy, found = self._find(sample)
-        return score_objects(found, sample.truth, hierarchy)
+        hierarchy, objects = self._find(sample)
+        return score_objects(objects, sample.truth, hierarchy)
 
     def case(self, sample: ObjectSample, caption: str) -> Case:
         """Return the prediction and the truth of one image, to be drawn."""
@@ -226,16 +226,16 @@ class PartsOfModel:
         )
 
 
-def _case(sample: ObjectSample, caption: str, image: np.ndarray, found: Objects) -> Case:
+def _case(sample: ObjectSample, caption: str, image: np.ndarray, objects: Objects) -> Case:
     truth, no_boxes = sample.truth, np.zeros((0, 4), np.int64)
     return Case(
         name=sample.name,
         caption=caption,
         image=image,
         truth=np.zeros(image.shape[:2], np.int32) if truth.mask is None else truth.mask.astype(np.int32),
-        found=found.mask.astype(np.int32),
+        found=objects.mask.astype(np.int32),
         true_boxes_yxyx=no_boxes if truth.boxes_yxyx is None else truth.boxes_yxyx,
-        found_boxes_yxyx=no_boxes if truth.boxes_yxyx is None else found.boxes_yxyx[:1],
+        found_boxes_yxyx=no_boxes if truth.boxes_yxyx is None else objects.boxes_yxyx[:1],
     )
 
 
@@ -293,14 +293,14 @@ def of_folder(
 ) -> Method[_Score]:
     """Return the method whose results are the files of a folder, one per image and named like the image."""
     images = tuple(sample.name for sample in samples)
-    found = find_results(folder, images)
+    results = find_results(folder, images)
     tasks = [
-        ScoringTask(str(folder), sample, scorer(found.files[sample.name]), (found.files[sample.name],))
+        ScoringTask(str(folder), sample, scorer(results.files[sample.name]), (results.files[sample.name],))
         for sample in samples
-        if sample.name in found.files
+        if sample.name in results.files
     ]
-    notes = tuple(f"{path}: no image of this split has that name; not scored" for path in found.unexpected)
-    return Method(str(folder), images, tuple(tasks), found.problems, notes)
+    notes = tuple(f"{path}: no image of this split has that name; not scored" for path in results.unexpected)
+    return Method(str(folder), images, tuple(tasks), results.problems, notes)
 
 
 def score_methods(
@@ -345,5 +345,5 @@ def set_aside_uneven(result: MethodResult[HierarchyScores]) -> MethodResult[Hier
 
 
 def _n_thresholds(scores: HierarchyScores) -> int:
-    one = scores.regions or scores.boundaries
-    return 0 if one is None else int(one.thresholds.size)
+    curves = scores.regions or scores.boundaries
+    return 0 if curves is None else int(curves.thresholds.size)

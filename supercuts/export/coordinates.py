@@ -31,12 +31,12 @@ def read_georeference(path: str | os.PathLike[str], shape: tuple[int, int]) -> G
     from supercuts.images.formats.tiff import read_map  # slow to import
 
     try:
-        place, found = read_map(os.fspath(path))
+        place, size = read_map(os.fspath(path))
     except OSError as error:
         raise FileFormatError(f"{path} cannot be read by rasterio ({error}). Give a GeoTIFF.") from error
-    if found != shape:
+    if size != shape:
         raise InputError(
-            f"like={os.fspath(path)!r} has {found[0]} rows and {found[1]} columns, the hierarchy {shape[0]} and "
+            f"like={os.fspath(path)!r} has {size[0]} rows and {size[1]} columns, the hierarchy {shape[0]} and "
             f"{shape[1]}. Give the image that was segmented."
         )
     if place is None:

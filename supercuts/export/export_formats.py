@@ -83,8 +83,8 @@ def export(
     check_choice("format", format, FORMATS)
     write = FORMATS[format].write()
     taken = inspect.signature(write).parameters
-    given = {"how": how, "like": like, "every_node": every_node or None, "start": start}
-    options: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    arguments = {"how": how, "like": like, "every_node": every_node or None, "start": start}
+    options: dict[str, object] = {name: value for name, value in arguments.items() if value is not None}
     for name in options:
         if name not in taken:
             raise InputError(f"format={format!r} does not take {_OPTIONS[name]}: leave it out.")

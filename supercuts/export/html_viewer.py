@@ -78,17 +78,17 @@ def frame(hierarchy: Hierarchy) -> str:
     No error is raised, because a notebook would show its traceback instead of the value.
     """
     height, width = hierarchy.shape
-    what = f"Hierarchy of {width}x{height} pixels and {hierarchy.n_leaves} superpixels"
+    description = f"Hierarchy of {width}x{height} pixels and {hierarchy.n_leaves} superpixels"
     try:
         if height * width <= _MOST_FRAMED_PIXELS:
             text = html.escape(page(hierarchy))
             if len(text) < _MOST_FRAMED_BYTES:
                 return f'<iframe srcdoc="{text}" width="100%" height="{_FRAME_PX}" style="border:0"></iframe>'
         remedy = "show() opens the viewer" if height * width <= MAX_PIXELS else 'export("scene.gpkg", "gpkg") writes it'
-        note = f"{what}, which would make a notebook large: this is a preview; {remedy}."
+        note = f"{description}, which would make a notebook large: this is a preview; {remedy}."
         return f'<figure><img src="{_jpeg_url(_preview(hierarchy))}"><figcaption>{note}</figcaption></figure>'
     except Exception as error:
-        return f"<p>{what}, which cannot be shown ({html.escape(str(error)[:500])}).</p>"
+        return f"<p>{description}, which cannot be shown ({html.escape(str(error)[:500])}).</p>"
 
 
 def _preview(hierarchy: Hierarchy) -> UInt8[np.ndarray, "rows columns 3"]:

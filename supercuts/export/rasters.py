@@ -128,8 +128,8 @@ def write_labels(
     check_choice("suffix of a label map", suffix, (".png", ".tif", ".tiff"))
     parts = partitions(hierarchy, how)
     if suffix == ".png":
-        nowhere = np.iinfo(np.uint16).max if hierarchy.is_masked and start == 0 else None
-        write_labels_png(path, parts[-1].labels + np.int32(check_start(start)), nowhere=nowhere)
+        masked_label = np.iinfo(np.uint16).max if hierarchy.is_masked and start == 0 else None
+        write_labels_png(path, parts[-1].labels + np.int32(check_start(start)), masked_label=masked_label)
         return
     _write_pages(path, hierarchy, parts, start)
 
@@ -255,8 +255,8 @@ def write_geotiff(
     # written in memory, because GDAL reports a full disk as a warning or not at all
     with rasterio.MemoryFile() as memory:
         transform = rasterio.Affine(*place.transform)
-        nowhere = np.iinfo(dtype).max if check_start(start) == 0 else 0  # value that replaces -1
-        nodata = nowhere if hierarchy.is_masked else None
+        masked_label = np.iinfo(dtype).max if check_start(start) == 0 else 0  # value that replaces -1
+        nodata = masked_label if hierarchy.is_masked else None
         with memory.open(**profile, dtype=dtype, crs=crs, transform=transform, nodata=nodata) as target:
             for band, part in enumerate(parts, start=1):
                 target.write(_counted(part.labels, start, dtype), band)

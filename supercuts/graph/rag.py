@@ -95,11 +95,11 @@ class RegionGraph:
         >>> starts.tolist(), ids.tolist()
         ([0, 1, 2], [1, 0])
         """
-        both = np.concatenate([self.edges, self.edges[:, ::-1]])
-        both = both[np.lexsort((both[:, 1], both[:, 0]))]
+        directed = np.concatenate([self.edges, self.edges[:, ::-1]])
+        directed = directed[np.lexsort((directed[:, 1], directed[:, 0]))]
         starts = np.zeros(self.n_nodes + 1, np.int64)
-        np.cumsum(np.bincount(both[:, 0], minlength=self.n_nodes), out=starts[1:])
-        return starts, np.ascontiguousarray(both[:, 1])
+        np.cumsum(np.bincount(directed[:, 0], minlength=self.n_nodes), out=starts[1:])
+        return starts, np.ascontiguousarray(directed[:, 1])
 
     def to_networkx(self) -> "nx.Graph":
         """Return the graph for networkx.
@@ -173,9 +173,9 @@ def sum_borders(
 ) -> tuple[Int64[np.ndarray, " edges"], Int64[np.ndarray, " edges"], Float64[np.ndarray, " edges"]]:
     """Return ascending keys i * n_nodes + j of pairs i < j with a shared border, its length, its boundary sum."""
     # connected regions form a planar graph, with at most 3 N - 6 edges
-    most = max(3 * n_nodes if is_connected else _kernels.count_border_pairs(labels), 1)
-    keys, length, total = np.empty(most, np.int64), np.zeros(most, np.int64), np.zeros(most)
-    table, n_edges = np.full(1 << max(2 * most - 1, 15).bit_length(), -1, np.int64), 0
+    capacity = max(3 * n_nodes if is_connected else _kernels.count_border_pairs(labels), 1)
+    keys, length, total = np.empty(capacity, np.int64), np.zeros(capacity, np.int64), np.zeros(capacity)
+    table, n_edges = np.full(1 << max(2 * capacity - 1, 15).bit_length(), -1, np.int64), 0
     for top, bottom in maps.strips():
         boundary, first = maps.boundary_rows(top, min(bottom + 1, len(labels)))
         n_edges = _kernels.add_edges(labels, top, bottom, boundary, first, n_nodes, table, keys, length, total, n_edges)
@@ -222,8 +222,8 @@ def _sum_channels(
             _kernels.add_channels(labels, top, bottom, *maps.color_rows(top, bottom), colors)
 
     # each task adds pixels in order, so sums do not depend on the number of threads; the longest task starts first
-    others = [add_colors] if meanwhile is None else [meanwhile, add_colors]
-    in_threads(lambda _, add: add(), [add_embeddings, *others])
+    tasks = [add_colors] if meanwhile is None else [meanwhile, add_colors]
+    in_threads(lambda _, add: add(), [add_embeddings, *tasks])
     return colors, learned, squares
 
 
@@ -383,8 +383,8 @@ def region_statistics(
         waiting[strip[0]] = _sum_nodes(labels, maps, strip, n)
         with lock:  # add finished strips in order, so that sums are the same to the last bit
             while strips and strips[0][0] in waiting:
-                one = waiting.pop(strips.pop(0)[0])
-                nodes[0] = one if nodes[0].size == 0 else np.add(nodes[0], one, out=nodes[0])
+                finished = waiting.pop(strips.pop(0)[0])
+                nodes[0] = finished if nodes[0].size == 0 else np.add(nodes[0], finished, out=nodes[0])
 
     in_threads(add, [None, *strips])
     sums = nodes[0]
@@ -434,10 +434,10 @@ def _sum_nodes(labels: np.ndarray, maps: PixelMaps, strip: tuple[int, int], n_no
 
 def _set_embeddings(nodes: np.ndarray, graph: RegionGraph, n_colors: int) -> None:
     """Set the embedding sums from the graph's means and variances, which avoids a second pass over the maps."""
-    at = 5 + (2 + N_BINS) * n_colors
+    first = 5 + (2 + N_BINS) * n_colors
     mean = graph.embedding.astype(np.float64)
-    nodes[:, at : at + mean.shape[1]] = mean * graph.area[:, None]
-    nodes[:, at + mean.shape[1]] = (graph.embedding_variance + (mean**2).sum(1)) * graph.area
+    nodes[:, first : first + mean.shape[1]] = mean * graph.area[:, None]
+    nodes[:, first + mean.shape[1]] = (graph.embedding_variance + (mean**2).sum(1)) * graph.area
 
 
 def contract_statistics(

@@ -196,10 +196,10 @@ def cut_tree(
 
     A focus needs regions or granularity. The limits of edits take precedence over everything else.
     """
-    given: dict[str, object] = {
+    options: dict[str, object] = {
         "regions": how.regions, "level": how.level, "altitude": how.altitude, "granularity": how.granularity
     }  # fmt: skip
-    keyword = check_exactly_one("A cut", given)
+    keyword = check_exactly_one("A cut", options)
     limits = limits or Limits()
     allowed = np.ones(parents.size, bool)
     if how.min_area is not None:
@@ -233,14 +233,14 @@ def _within_limits(parents: np.ndarray, n_leaves: int, n_regions: int, limits: L
     remedy = f"The tree has {n_leaves} leaves: ask for fewer regions or segment with a larger superpixels=."
     check_in_range("regions", n_regions, 1, n_leaves, remedy=remedy)
     # splitting a node of c children adds c - 1 regions
-    least = 1 + int((parents[:-1] >= parents.size - limits.n_forced).sum()) - limits.n_forced
+    fewest = 1 + int((parents[:-1] >= parents.size - limits.n_forced).sum()) - limits.n_forced
     most = n_leaves - int((parents[:-1] < n_leaves + limits.n_frozen).sum()) + limits.n_frozen
-    if is_strict and not least <= n_regions <= most:
+    if is_strict and not fewest <= n_regions <= most:
         raise ConstraintError(
-            f"regions={n_regions} is outside {least}..{most}, which the edits of this hierarchy leave: locked regions "
+            f"regions={n_regions} is outside {fewest}..{most}, which the edits of this hierarchy leave: locked regions "
             "are not divided, and splits and locks are kept apart. Ask for a count in that range, or undo() an edit."
         )
-    return min(max(n_regions, least), most)
+    return min(max(n_regions, fewest), most)
 
 
 def node_areas(
@@ -256,9 +256,9 @@ def paint(
 ) -> Shaped[np.ndarray, "height width"]:
     """Return the (H, W) map of leaf values; pixels without a leaf are -1 for signed integers, else 0 or False."""
     out = np.empty(labels.shape, dtype=values.dtype)
-    nowhere = np.array([-1 if values.dtype.kind == "i" else 0], values.dtype)
+    masked_value = np.array([-1 if values.dtype.kind == "i" else 0], values.dtype)
     # mode="wrap" maps -1 to the last entry; the default mode would copy the output once more
-    return np.take(np.concatenate([values, nowhere]), labels, out=out, mode="wrap")
+    return np.take(np.concatenate([values, masked_value]), labels, out=out, mode="wrap")
 
 
 def _cut(parents: np.ndarray, n_leaves: int, is_split: np.ndarray) -> Cut:

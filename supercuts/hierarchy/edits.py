@@ -97,9 +97,9 @@ def advance(tree: Tree, n_leaves: int, steps: Sequence[Edit], n_done: int = 0) -
 def _check(edit: Edit) -> None:
     """Raise InputError unless the edit has valid groups; edits that are read from files may be invalid."""
     check_choice("kind", edit.kind, KINDS)
-    least, most = _N_GROUPS[edit.kind]
+    fewest, largest = _N_GROUPS[edit.kind]
     leaves = np.concatenate(edit.groups)
-    if not least <= len(edit.groups) <= most or np.unique(leaves).size < leaves.size:
+    if not fewest <= len(edit.groups) <= largest or np.unique(leaves).size < leaves.size:
         raise InputError(
             f"the {edit} is none: merge takes two sets without common leaves, split two or more, lock one."
         )
@@ -165,9 +165,9 @@ def _find(parents: np.ndarray, n_leaves: int, leaves: np.ndarray) -> int | None:
     """Return the lowest node with exactly these leaves, or None."""
     is_wanted = np.zeros(n_leaves, np.int64)
     is_wanted[leaves] = 1
-    wanted, all_below = (_kernels.sum_to_root(parents, ones) for ones in (is_wanted, np.ones(n_leaves, np.int64)))
-    found = np.flatnonzero((wanted == all_below) & (wanted == leaves.size))
-    return int(found[0]) if found.size else None
+    n_wanted, n_below = (_kernels.sum_to_root(parents, ones) for ones in (is_wanted, np.ones(n_leaves, np.int64)))
+    nodes = np.flatnonzero((n_wanted == n_below) & (n_wanted == leaves.size))
+    return int(nodes[0]) if nodes.size else None
 
 
 def _node_of(parents: np.ndarray, n_leaves: int, leaves: np.ndarray) -> int:

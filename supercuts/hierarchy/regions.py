@@ -123,10 +123,10 @@ def frame_contact(labels: Int32[np.ndarray, "height width"], n_leaves: int) -> I
     if labels.min() >= 0:
         sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
     else:
-        around = np.pad(image_area(labels), 1)
-        is_in = around[1:-1, 1:-1]
-        beyond = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
-        sides = [labels[is_in & ~other] for other in beyond]
+        padded = np.pad(image_area(labels), 1)
+        is_in = padded[1:-1, 1:-1]
+        shifted = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+        sides = [labels[is_in & ~neighbour] for neighbour in shifted]
     return np.bincount(np.concatenate(sides), minlength=n_leaves)
 
 

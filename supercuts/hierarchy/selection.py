@@ -97,15 +97,15 @@ def check_selection_options(mark: str, grow: int, shrink: int, max_nodes: int, h
     """Raise InputError for keywords that have no effect on this kind of mark."""
     if mark != "point" and has_granularity:
         raise InputError(f"{mark}= finds its own granularity: leave out regions, level, altitude and granularity.")
-    for name, value, least, of in (
+    for name, value, lowest, owner in (
         ("grow", grow, 0, "point"),
         ("shrink", shrink, 0, "point"),
         ("max_nodes", max_nodes, 1, "box"),
     ):
         check_whole(name, value, remedy="It counts nodes of the tree.")
-        check_in_range(name, value, least, np.inf, remedy="It counts nodes of the tree.")
-        if value != least and mark != of:
-            raise InputError(f"{name}={value} has no effect on {mark}=: leave it out, or give {of}=.")
+        check_in_range(name, value, lowest, np.inf, remedy="It counts nodes of the tree.")
+        if value != lowest and mark != owner:
+            raise InputError(f"{name}={value} has no effect on {mark}=: leave it out, or give {owner}=.")
 
 
 def node_at_point(
@@ -143,10 +143,10 @@ def pixel_of(shape: tuple[int, ...], point: Point) -> tuple[int, int]:
     return y, x
 
 
-def _whole_numbers(name: str, given: object, n: int, remedy: str) -> list[int]:
+def _whole_numbers(name: str, argument: object, n: int, remedy: str) -> list[int]:
     """Return n numbers, rounded; raise InputError for another count, NaN, text and other non-numbers."""
     try:
-        values = np.asarray(given)
+        values = np.asarray(argument)
         if (
             values.dtype.kind == "O"
         ):  # numbers of other libraries, such as Decimal; text among them becomes NaN and is rejected below
@@ -154,7 +154,7 @@ def _whole_numbers(name: str, given: object, n: int, remedy: str) -> list[int]:
     except (TypeError, ValueError, RuntimeError):  # ragged lists, None, tensors on a GPU or with a gradient
         values = np.empty(0)
     if values.dtype.kind not in "iuf" or values.shape != (n,) or not np.isfinite(values).all():
-        raise InputError(f"{name}={given!r:.80} is not {n} numbers. {remedy}")
+        raise InputError(f"{name}={argument!r:.80} is not {n} numbers. {remedy}")
     return [int(value) for value in np.rint(values.astype(np.float64))]
 
 
@@ -235,7 +235,7 @@ def draw_strokes(shape: tuple[int, ...], scribbles: Strokes) -> Int32[np.ndarray
     >>> draw_strokes((2, 4), {1: [(0, 0), (0, 2)], 2: [[(1, 3)], [(1, 0)]]}).tolist()
     [[1, 1, 1, 0], [2, 0, 0, 2]]
     """
-    drawn = np.zeros(shape, np.int32)
+    labels = np.zeros(shape, np.int32)
     for label, strokes in scribbles.items():
         remedy = "Labels of scribbles count from 1: 1 = foreground, 2 = background."
         check_whole("scribbles label", label, remedy=remedy)
@@ -243,24 +243,24 @@ def draw_strokes(shape: tuple[int, ...], scribbles: Strokes) -> Int32[np.ndarray
         name, remedy = f"scribbles[{label}]", "Give one stroke, a list of points (y, x), or a list of strokes."
         rows = _rows(name, strokes, remedy)
         is_one = bool(rows) and _is_row_of_numbers(rows[0])
-        for one in [rows] if is_one else rows:
-            stroke = [pixel_of(shape, point) for point in _rows(name, one, remedy)]
+        for points in [rows] if is_one else rows:
+            stroke = [pixel_of(shape, point) for point in _rows(name, points, remedy)]
             for start, end in zip(stroke, [*stroke[1:], *stroke[-1:]], strict=True):
                 n_pixels = int(np.abs(np.subtract(end, start)).max()) + 1
                 y, x = np.rint(np.linspace(start, end, n_pixels)).astype(np.int64).T
-                drawn[y, x] = label
-    return drawn
+                labels[y, x] = label
+    return labels
 
 
-def _rows(name: str, given: Any, remedy: str) -> list[Any]:
+def _rows(name: str, value: Any, remedy: str) -> list[Any]:
     """Return the rows of a sequence, an array or a table as a list."""
-    given = given.to_numpy() if hasattr(given, "to_numpy") else given  # a pandas table would iterate over its columns
-    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
-        raise InputError(f"{name}={given!r:.80} is not a list. {remedy}")
+    value = value.to_numpy() if hasattr(value, "to_numpy") else value  # a pandas table would iterate over its columns
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+        raise InputError(f"{name}={value!r:.80} is not a list. {remedy}")
     try:
-        return list(given)
+        return list(value)
     except TypeError:  # a 0-d array
-        raise InputError(f"{name}={given!r:.80} is not a list. {remedy}") from None
+        raise InputError(f"{name}={value!r:.80} is not a list. {remedy}") from None
 
 
 def _is_row_of_numbers(row: object) -> bool:

@@ -746,8 +746,8 @@ class Hierarchy:
 
     def _with_edits(self, before: Tree, tree: Tree, steps: tuple[Edit, ...], n_done: int = 0) -> "Hierarchy":
         tree = advance(tree, self.n_leaves, steps, n_done)
-        kept = Edits(before, steps, tree.limits) if steps else None
-        return replace(self, parents=tree.parents, altitudes=tree.altitudes, edits=kept)
+        edits = Edits(before, steps, tree.limits) if steps else None
+        return replace(self, parents=tree.parents, altitudes=tree.altitudes, edits=edits)
 
     def _cut(self, how: cuts.Granularity, focus: cuts.Focus | None = None) -> cuts.Cut:
         limits = self.edits.limits if self.edits else None

@@ -146,10 +146,11 @@ def stretched(raster: Raster, how: str | None = None) -> tuple[Raster, str]:
     for top in range(0, len(values), _ROWS):
         part = raster.values[top : top + _ROWS].astype(np.float64)
         values[top : top + _ROWS] = np.rint(np.clip((part - low) / span, 0, 1) * 65535)
-    used = f"{limits[0].min():g}..{limits[1].max():g}"
+    value_range = f"{limits[0].min():g}..{limits[1].max():g}"
     alpha = None if raster.alpha is None else _to_16_bits(raster.alpha)
-    what = f'{raster.name}: values were stretched from {used} to the full range; stretch="none" (--stretch none) leaves'
-    return replace(raster, values=values, alpha=alpha), f"{what} them as they are."
+    note = f"{raster.name}: values were stretched from {value_range} to the full range; "
+    note += 'stretch="none" (--stretch none) leaves them unchanged.'
+    return replace(raster, values=values, alpha=alpha), note
 
 
 def _to_16_bits(alpha: np.ndarray) -> np.ndarray:

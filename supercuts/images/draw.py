@@ -165,8 +165,8 @@ def _fitted(
     line = " ".join(caption.split())  # a line break would run into the next row of pictures
     if pen.textlength(line, font=font) <= width:
         return line
-    kept = next((n for n in range(len(line), 0, -1) if pen.textlength(line[:n] + "...", font=font) <= width), 0)
-    return line[:kept].rstrip() + "..." if kept else ""
+    length = next((n for n in range(len(line), 0, -1) if pen.textlength(line[:n] + "...", font=font) <= width), 0)
+    return line[:length].rstrip() + "..." if length else ""
 
 
 def _check_picture(name: str, picture: np.ndarray) -> None:
@@ -276,5 +276,5 @@ def _resized(picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, 
     from PIL import Image
 
     rows, columns = _tile_shape(picture.shape)
-    how = Image.Resampling.NEAREST if rows >= picture.shape[0] else Image.Resampling.LANCZOS
-    return np.array(Image.fromarray(np.ascontiguousarray(picture)).resize((columns, rows), how))
+    filter_ = Image.Resampling.NEAREST if rows >= picture.shape[0] else Image.Resampling.LANCZOS
+    return np.array(Image.fromarray(np.ascontiguousarray(picture)).resize((columns, rows), filter_))

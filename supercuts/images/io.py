@@ -106,17 +106,19 @@ def read_channels(
     if channels == 3 and not is_npy:
         return read_image(source)
     pixels = read_pixels(source)
-    height, width, found = pixels.shape
-    if channels not in (None, found):
+    height, width, n_channels = pixels.shape
+    if channels not in (None, n_channels):
         name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else f"{type(source).__name__} image"
         turned = (
-            f" If its channels come first, transpose it to ({width}, {found}, {height})." if height == channels else ""
+            f" If its channels come first, transpose it to ({width}, {n_channels}, {height})."
+            if height == channels
+            else ""
         )
         raise ImageError(
-            f"{name}: {height} rows, {width} columns and {found} channels, but the model was trained on {channels}. "
-            f"Give those {channels}, in their order.{turned}"
+            f"{name}: {height} rows, {width} columns and {n_channels} channels, but the model was trained on "
+            f"{channels}. Give those {channels}, in their order.{turned}"
         )
-    return pixels if found == 3 else to_unit(pixels)
+    return pixels if n_channels == 3 else to_unit(pixels)
 
 
 def write_png(path: str | os.PathLike[str], image: Shaped[np.ndarray, "..."]) -> None:
@@ -137,11 +139,11 @@ def write_png(path: str | os.PathLike[str], image: Shaped[np.ndarray, "..."]) ->
 
 
 def write_labels_png(
-    path: str | os.PathLike[str], labels: Integer[np.ndarray, "height width"], nowhere: int | None = None
+    path: str | os.PathLike[str], labels: Integer[np.ndarray, "height width"], masked_label: int | None = None
 ) -> None:
     """Write a label map as a 16-bit grey PNG whose pixel values are the ids 0..65535, atomically.
 
-    `nowhere` is the value stored for pixels of label -1 and must be above all ids; without it -1 raises InputError.
+    `masked_label` is the value stored for pixels of label -1 and must exceed all ids; without it -1 raises InputError.
     """
     if labels.ndim != 2 or labels.dtype.kind not in "iu" or labels.size == 0:
         raise InputError(
@@ -149,14 +151,14 @@ def write_labels_png(
             "empty. Use write_png for pictures."
         )
     low, high = int(labels.min()), int(labels.max())
-    if low < (0 if nowhere is None else -1) or high >= (_MAX_LABEL + 1 if nowhere is None else nowhere):
+    if low < (0 if masked_label is None else -1) or high >= (_MAX_LABEL + 1 if masked_label is None else masked_label):
         raise InputError(
             f"label ids {low}..{high} do not fit a 16-bit PNG (0..{_MAX_LABEL}). Cut fewer regions, or save the "
             "hierarchy as .npz, which has no such limit."
         )
     stored = labels.astype(np.uint16)
-    if nowhere is not None:
-        stored[labels < 0] = nowhere
+    if masked_label is not None:
+        stored[labels < 0] = masked_label
     write_png(path, stored)
 
 

@@ -65,14 +65,14 @@ def read_scene(
     """
     as_bands = bands is not None or channels not in (None, 3)
     raster = without_nan(read_raster(source, options._replace(as_bands=as_bands)))
-    raster, found = without_sentinels(raster)
+    raster, sentinel_note = without_sentinels(raster)
     valid = _joined(raster.valid, mask, raster.shape)
     if options.axes is None and raster.values.shape[2] != channels and _names_no_axes(source, raster.name):
         check_order(raster, is_tensor(source))
     raster = _with_channels(replace(raster, valid=valid), source, channels, bands)
     # a network of another number of channels was trained on values as stored
     raster, note = stretched(raster, "none" if options.stretch is None and channels != 3 else options.stretch)
-    for message in filter(None, (found, note if options.stretch is None else "")):
+    for message in filter(None, (sentinel_note, note if options.stretch is None else "")):
         warnings.warn(message, ImageWarning, stacklevel=3)
     pixels, others = _split(raster, channels, bands)
     if not isinstance(source, str | os.PathLike | Image.Image):  # the owner of an array may change it
@@ -92,13 +92,13 @@ def _joined(
 ) -> Bool[np.ndarray, "height width"] | None:
     """Return the mask of pixels that are valid and true in `mask`, or None if all are."""
     if mask is not None:
-        given = mask if isinstance(mask, np.ndarray) else read_mask(mask)
-        if given.dtype != np.bool_ or given.shape != shape:
+        given_mask = mask if isinstance(mask, np.ndarray) else read_mask(mask)
+        if given_mask.dtype != np.bool_ or given_mask.shape != shape:
             raise InputError(
-                f"mask is {given.dtype} {given.shape}; expected bool {shape}, the height and width of the image, "
-                "true where pixels are valid: compare it with its threshold (mask > 0)."
+                f"mask is {given_mask.dtype} {given_mask.shape}; expected bool {shape}, the height and width of the "
+                "image, true where pixels are valid: compare it with its threshold (mask > 0)."
             )
-        valid = given if valid is None else given & valid
+        valid = given_mask if valid is None else given_mask & valid
     if valid is not None and not valid.any():
         raise InputError(
             "the image has no valid pixel: there is nothing to segment. Expected a mask that is true, or not 0, where "
@@ -132,21 +132,21 @@ def _split(raster: Raster, channels: int | None, bands: Sequence[int] | None) ->
     """Return the network's input and the other bands."""
     height, width = raster.shape
     n_bands = 3 if raster.is_picture else raster.values.shape[2]
-    wanted = n_bands if channels is None else channels
-    if bands is None and (n_bands <= wanted or n_bands < 3):
-        return _seen(raster, wanted), np.zeros((height, width, 0), np.uint8)
-    chosen = list(range(1, wanted + 1)) if bands is None else [int(band) for band in bands]
-    if len(chosen) != wanted or len(set(chosen)) != wanted or not all(1 <= band <= n_bands for band in chosen):
+    n_wanted = n_bands if channels is None else channels
+    if bands is None and (n_bands <= n_wanted or n_bands < 3):
+        return _seen(raster, n_wanted), np.zeros((height, width, 0), np.uint8)
+    chosen = list(range(1, n_wanted + 1)) if bands is None else [int(band) for band in bands]
+    if len(chosen) != n_wanted or len(set(chosen)) != n_wanted or not all(1 <= band <= n_bands for band in chosen):
         raise InputError(
-            f"bands={tuple(chosen)} of an image of {n_bands} bands: expected {wanted} different numbers from 1 to "
+            f"bands={tuple(chosen)} of an image of {n_bands} bands: expected {n_wanted} different numbers from 1 to "
             f"{n_bands}, the bands for the network."
         )
     values = to_rgb(raster) if raster.is_picture else raster.values
     alpha = None if raster.is_picture else raster.alpha
-    others = [band for band in range(n_bands) if band + 1 not in chosen]
-    seen = replace(raster, values=values[..., [band - 1 for band in chosen]], alpha=alpha, is_picture=False)
+    other_bands = [band for band in range(n_bands) if band + 1 not in chosen]
+    network_raster = replace(raster, values=values[..., [band - 1 for band in chosen]], alpha=alpha, is_picture=False)
     check_range(replace(raster, values=values))
-    return _seen(seen, wanted), as_stored(values[..., others])
+    return _seen(network_raster, n_wanted), as_stored(values[..., other_bands])
 
 
 def _seen(raster: Raster, channels: int) -> np.ndarray:
@@ -163,9 +163,11 @@ def _seen(raster: Raster, channels: int) -> np.ndarray:
 
 
 def _other_channels(name: str, shape: tuple[int, ...], channels: int) -> str:
-    height, width, found = shape
-    turned = f" If its channels come first, transpose it to ({width}, {found}, {height})." if height == channels else ""
+    height, width, n_channels = shape
+    turned = (
+        f" If its channels come first, transpose it to ({width}, {n_channels}, {height})." if height == channels else ""
+    )
     return (
-        f"{name}: {height} rows, {width} columns and {found} channels, but the model was trained on {channels}. "
+        f"{name}: {height} rows, {width} columns and {n_channels} channels, but the model was trained on {channels}. "
         f"Give those {channels}, in their order.{turned}"
     )

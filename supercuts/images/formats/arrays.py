@@ -109,29 +109,30 @@ def check_order(raster: Raster, is_tensor: bool = False) -> None:
     only the other candidate looks like channels, raise ImageError. If neither does, warn and keep the convention.
     """
     height, width, n_channels = raster.values.shape
-    shape, at = ((n_channels, height, width), 0) if is_tensor else ((height, width, n_channels), 2)
-    if _looks_like_channels(shape, at) or shape[at] < min(shape[1], shape[2 - at]):
+    shape, axis = ((n_channels, height, width), 0) if is_tensor else ((height, width, n_channels), 2)
+    if _looks_like_channels(shape, axis) or shape[axis] < min(shape[1], shape[2 - axis]):
         return
-    taken, other = ("CHW", "HWC") if is_tensor else ("HWC", "CHW")
+    layout, other_layout = ("CHW", "HWC") if is_tensor else ("HWC", "CHW")
     turned = "tensor.permute(2, 0, 1)" if is_tensor else "array.transpose(1, 2, 0)"
-    where, order = ("last", (2, 0, 1)) if is_tensor else ("first", (1, 2, 0))
-    meant, looks_like = f"({', '.join(taken)})", f"({', '.join(other)})"
-    if _looks_like_channels(shape, 2 - at):
+    position, order = ("last", (2, 0, 1)) if is_tensor else ("first", (1, 2, 0))
+    axes, looks_like = f"({', '.join(layout)})", f"({', '.join(other_layout)})"
+    if _looks_like_channels(shape, 2 - axis):
         raise ImageError(
-            f"{raster.name}: axes {meant} would be {height} rows, {width} columns and {n_channels} channels, and it "
-            f"looks like {looks_like}. If its channels come {where}, transpose it to {tuple(shape[i] for i in order)}: "
-            f'pass {turned}, or axes="{other}" (--axes {other}); if it is {meant}, axes="{taken}".'
+            f"{raster.name}: axes {axes} would be {height} rows, {width} columns and {n_channels} channels, and it "
+            f"looks like {looks_like}. If its channels come {position}, transpose it to "
+            f"{tuple(shape[i] for i in order)}: "
+            f'pass {turned}, or axes="{other_layout}" (--axes {other_layout}); if it is {axes}, axes="{layout}".'
         )
     warnings.warn(
-        f"{raster.name}: its axes are taken for {meant}, {n_channels} channels of {height} rows and {width} columns; "
-        f'axes="{other}" (--axes {other}) takes them for {looks_like}.',
+        f"{raster.name}: its axes are taken for {axes}, {n_channels} channels of {height} rows and {width} columns; "
+        f'axes="{other_layout}" (--axes {other_layout}) takes them for {looks_like}.',
         ImageWarning,
         stacklevel=2,
     )
 
 
-def _looks_like_channels(shape: tuple[int, int, int], at: int) -> bool:
-    n, first, second = shape[at], shape[1], shape[2 - at]
+def _looks_like_channels(shape: tuple[int, int, int], axis: int) -> bool:
+    n, first, second = shape[axis], shape[1], shape[2 - axis]
     return n <= 4 or 2 * n <= min(first, second) or first == second != n
 
 
@@ -194,23 +195,25 @@ def without_sentinels(raster: Raster) -> tuple[Raster, str]:
     values = raster.values
     if values.dtype.kind not in "if":
         return raster, ""
-    found = []
+    sentinels = []
     is_counted = np.ones(raster.shape, np.bool_) if raster.valid is None else raster.valid
     if values.dtype.kind == "f" and max(abs(float(values.max())), abs(float(values.min()))) >= _NO_FLOAT:
         is_huge = (np.abs(values) >= _NO_FLOAT).any(axis=2)
-        found.append(f"magnitudes of {_NO_FLOAT:g} and more")
+        sentinels.append(f"magnitudes of {_NO_FLOAT:g} and more")
         is_counted = is_counted & ~is_huge
-    if float(values.min()) in _SENTINELS or found:
+    if float(values.min()) in _SENTINELS or sentinels:
         counted = values[is_counted]
         lowest = counted.min() if counted.size else 0
-        others = counted[counted != lowest]
-        if float(lowest) in _SENTINELS and others.size and float(others.min()) - lowest > np.ptp(others.astype(float)):
+        rest = counted[counted != lowest]
+        if float(lowest) in _SENTINELS and rest.size and float(rest.min()) - lowest > np.ptp(rest.astype(float)):
             is_counted = is_counted & ~(values == lowest).any(axis=2)
-            found.append(f"{lowest:g}")
-    if not found:
+            sentinels.append(f"{lowest:g}")
+    if not sentinels:
         return raster, ""
     n = int(np.count_nonzero(~is_counted if raster.valid is None else raster.valid & ~is_counted))
-    note = f"{raster.name}: {n} pixels of {' and '.join(found)} are treated as nodata; replace them if they are data."
+    note = (
+        f"{raster.name}: {n} pixels of {' and '.join(sentinels)} are treated as nodata; replace them if they are data."
+    )
     values = np.where(is_counted[..., None], values, np.zeros((), values.dtype))
     return replace(raster, values=values, valid=is_counted), note
 
@@ -232,16 +235,16 @@ def _bands_last(array: np.ndarray, order: str) -> np.ndarray:
 
 def _fill_values(source: Any, n_bands: int) -> list[tuple[float | None, ...]]:
     """Return the nodata values of each band, from the attributes and the encoding."""
-    found = []
+    fill_values = []
     # unpacked nodata (scale and offset) is NaN already, and the encoding's fill value applies to packed numbers
     is_packed = {"scale_factor", "add_offset"} & source.encoding.keys()
     for notes in (source.attrs,) if is_packed else (source.attrs, source.encoding):
         for key in _NODATA:
-            given = np.ravel(notes.get(key, ())).tolist()
-            given = given * n_bands if len(given) == 1 else given
-            if len(given) == n_bands:
-                found.append(tuple(value if isinstance(value, int | float) else None for value in given))
-    return found
+            values = np.ravel(notes.get(key, ())).tolist()
+            values = values * n_bands if len(values) == 1 else values
+            if len(values) == n_bands:
+                fill_values.append(tuple(value if isinstance(value, int | float) else None for value in values))
+    return fill_values
 
 
 def _fits(value: float, dtype: np.dtype[Any]) -> bool:

@@ -104,19 +104,19 @@ def _check_matrix(content: bytes, start: int, end: int, order: str, depth: int) 
         return
     if depth > _MAX_DEPTH:
         raise ValueError(f"cells within cells, more than {_MAX_DEPTH} deep")
-    found = list(_elements(content, start, end, order))
-    kinds = [kind for kind, *_ in found]
+    elements = list(_elements(content, start, end, order))
+    kinds = [kind for kind, *_ in elements]
     if unknown := set(kinds) - set(_KNOWN):
         raise ValueError(f"elements of unknown type {min(unknown)}")
-    if kinds[0] != _UINT32 or found[0][2] - found[0][1] != 8:
+    if kinds[0] != _UINT32 or elements[0][2] - elements[0][1] != 8:
         raise ValueError("a matrix without flags")
-    (flags,) = struct.unpack_from(f"{order}I", content, found[0][1])
+    (flags,) = struct.unpack_from(f"{order}I", content, elements[0][1])
     matrix_class = flags & 0xFF
     if matrix_class in (_SPARSE, *_NUMERIC):
-        wanted = (3 if matrix_class == _SPARSE else 1) + bool(flags & _COMPLEX)
+        n_required = (3 if matrix_class == _SPARSE else 1) + bool(flags & _COMPLEX)
         values = kinds[3:]
-        if kinds[1:3] != [_INT32, _INT8] or len(values) < wanted or not set(values) <= set(_NUMBERS):
+        if kinds[1:3] != [_INT32, _INT8] or len(values) < n_required or not set(values) <= set(_NUMBERS):
             raise ValueError(f"a matrix of numbers (class {matrix_class}) with elements of types {kinds}")
-    for kind, first, last, _ in found:
+    for kind, first, last, _ in elements:
         if kind == _MATRIX:
             _check_matrix(content, first, last, order, depth + 1)

@@ -64,8 +64,8 @@ def read_tiff(file: IO[bytes], name: str, max_pixels: int) -> Raster:
 
 def read_inks(values: Shaped[np.ndarray, "height width 4"], name: str) -> Raster:
     """Return inks (cyan, magenta, yellow, black) of 8 or 16 bits as RGB."""
-    most = np.iinfo(values.dtype).max // 255
-    inks = ((values.astype(np.uint32) + most // 2) // most).astype(np.uint8)
+    largest = np.iinfo(values.dtype).max // 255
+    inks = ((values.astype(np.uint32) + largest // 2) // largest).astype(np.uint8)
     return Raster(np.array(Image.fromarray(inks, "CMYK").convert("RGB")), name=name, is_picture=True, is_rgb=True)
 
 

@@ -73,16 +73,16 @@ def read_stack(
     sizes = dict(zip(axes, series.shape, strict=True))
     n_channels = math.prod(sizes.get(axis, 1) for axis in _CHANNELS)
     check_size(name, sizes["Y"], sizes["X"], max_pixels, n_channels * series.dtype.itemsize)
-    others = {axis: n for axis, n in sizes.items() if axis not in "YXCS"}
-    n_planes = math.prod(others.values())
+    planes = {axis: n for axis, n in sizes.items() if axis not in "YXCS"}
+    n_planes = math.prod(planes.values())
     if page is None and n_planes > 1:
-        listed = " and ".join(f"{n} {_NAMES.get(axis, f'planes ({axis})')}" for axis, n in others.items() if n > 1)
+        listed = " and ".join(f"{n} {_NAMES.get(axis, f'planes ({axis})')}" for axis, n in planes.items() if n > 1)
         warn_of_rest(name, listed, f" of {n_planes}")
     chosen = 1 if page is None else page
     if not 1 <= chosen <= n_planes:
         raise InputError(f"page={page}: {name} has {n_planes} planes. Give a number from 1 to {n_planes}.")
-    at = dict(zip(others, np.unravel_index(chosen - 1, tuple(others.values())), strict=True)) if others else {}
-    values = _plane(series, axes, at)
+    indices = dict(zip(planes, np.unravel_index(chosen - 1, tuple(planes.values())), strict=True)) if planes else {}
+    values = _plane(series, axes, indices)
     photometric = getattr(series.keyframe, "photometric", None)
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
     is_rgb = photometric == _RGB and sizes.get("S", 1) >= 3 and sizes.get("C", 1) == 1
@@ -98,11 +98,11 @@ def read_shape(tiff: Any, name: str) -> tuple[int, int, int]:
     return sizes["Y"], sizes["X"], n_channels
 
 
-def warn_of_rest(name: str, what: str, of: str) -> None:
+def warn_of_rest(name: str, content: str, total: str) -> None:
     """Warn that only the first of several planes or pages is read."""
-    bands = "; bands=(1, 2, 3) (--bands 1,2,3) reads pages as bands" if what.endswith("pages") else ""
+    bands = "; bands=(1, 2, 3) (--bands 1,2,3) reads pages as bands" if content.endswith("pages") else ""
     warnings.warn(
-        f"{name}: holds {what}; the first{of} is taken. page=2 (--page 2) takes the second, and so on{bands}.",
+        f"{name}: holds {content}; the first{total} is taken. page=2 (--page 2) takes the second, and so on{bands}.",
         ImageWarning,
         stacklevel=2,
     )
@@ -139,16 +139,16 @@ def _series(tiff: Any, name: str, order: str | None, as_bands: bool) -> tuple[An
     return series, axes
 
 
-def _plane(series: Any, axes: str, at: dict[str, Any]) -> np.ndarray:
+def _plane(series: Any, axes: str, indices: dict[str, Any]) -> np.ndarray:
     """Return the plane (H, W, C) at the given positions of the other axes; reads no other plane."""
-    index = tuple(int(at[axis]) if axis in at else slice(None) for axis in axes)
-    rest = "".join(axis for axis in axes if axis not in at)
-    shape = tuple(n for axis, n in zip(axes, series.shape, strict=True) if axis not in at)
+    index = tuple(int(indices[axis]) if axis in indices else slice(None) for axis in axes)
+    rest = "".join(axis for axis in axes if axis not in indices)
+    shape = tuple(n for axis, n in zip(axes, series.shape, strict=True) if axis not in indices)
     values: np.ndarray
     if series.dataoffset is not None:
         stored = series.dtype.newbyteorder(series.parent.byteorder)
-        whole = series.parent.filehandle.memmap_array(stored, series.shape, series.dataoffset)
-        values = np.array(whole[index])
+        stack = series.parent.filehandle.memmap_array(stored, series.shape, series.dataoffset)
+        values = np.array(stack[index])
     else:
         values = _by_pages(series, index, shape)
     order = [rest.index(axis) for axis in "YX"] + [rest.index(axis) for axis in _CHANNELS if axis in rest]

@@ -122,7 +122,7 @@ def read_map(path: str | Path) -> tuple[Georeference | None, tuple[int, int]]:
     """Return the georeference of a file that GDAL reads, and its shape (H, W)."""
     with Path(path).open("rb") as file:
         start = file.read(16)
-    driver = next((name for known, name in _DRIVERS.items() if start.startswith(known)), "GTiff")
+    driver = next((name for magic, name in _DRIVERS.items() if start.startswith(magic)), "GTiff")
     with open_gdal(path, driver) as source:
         return _georeference(source), source.shape
 
@@ -320,18 +320,20 @@ def _interpret(values: np.ndarray, source: Any, header: _Header, name: str) -> R
         values = (top - values).astype(values.dtype)
     if header.photometric == _INKS and values.shape[2] == 4:
         return pillow.read_inks(values, name)
-    at = [i for i, kind in enumerate(source.colorinterp) if kind == ColorInterp.alpha]
-    if at and header.photometric in (_INKS, _YCBCR, *_LABS) and not header.extra:
-        values = np.ascontiguousarray(np.delete(values, at[0], axis=2))  # GDAL adds alpha where it converts colours
-        at = []
-    is_rgb = header.photometric in (_RGB, _YCBCR, *_LABS, _INKS) and values.shape[2] - len(at[:1]) >= 3
-    if not at:
+    alpha_bands = [i for i, kind in enumerate(source.colorinterp) if kind == ColorInterp.alpha]
+    if alpha_bands and header.photometric in (_INKS, _YCBCR, *_LABS) and not header.extra:
+        values = np.ascontiguousarray(
+            np.delete(values, alpha_bands[0], axis=2)
+        )  # GDAL adds alpha where it converts colours
+        alpha_bands = []
+    is_rgb = header.photometric in (_RGB, _YCBCR, *_LABS, _INKS) and values.shape[2] - len(alpha_bands[:1]) >= 3
+    if not alpha_bands:
         return Raster(values, name=name, is_rgb=is_rgb)
-    alpha = np.ascontiguousarray(values[..., at[0]])
-    colors = np.ascontiguousarray(np.delete(values, at[0], axis=2))
+    alpha = np.ascontiguousarray(values[..., alpha_bands[0]])
+    colors = np.ascontiguousarray(np.delete(values, alpha_bands[0], axis=2))
     if _PREMULTIPLIED in header.extra[:1] and values.dtype.kind == "u":
-        most = np.iinfo(values.dtype).max
-        part = np.minimum(colors.astype(np.uint32) * most // np.maximum(alpha, 1)[..., None], most)
+        largest = np.iinfo(values.dtype).max
+        part = np.minimum(colors.astype(np.uint32) * largest // np.maximum(alpha, 1)[..., None], largest)
         colors = part.astype(values.dtype)
     return Raster(colors, alpha=alpha, name=name, is_rgb=is_rgb)
 
