@@ -191,9 +191,11 @@ class Model:
         options = ReadOptions(axes, page, stretch)
         if isinstance(image, list):
             if priors is not None or mask is not None:
-                what = "priors are masks" if mask is None else "mask is"
-                raise InputError(f"{what} of one image: segment the images of a list one by one.")
-            return [self._segment_one(one, superpixels, None, refiner, tile, None, bands, options) for one in image]
+                subject = "priors are masks" if mask is None else "mask is"
+                raise InputError(f"{subject} of one image: segment the images of a list one by one.")
+            return [
+                self._segment_one(source, superpixels, None, refiner, tile, None, bands, options) for source in image
+            ]
         return self._segment_one(image, superpixels, priors, refiner, tile, mask, bands, options)
 
     def segment_batch(
@@ -228,17 +230,17 @@ class Model:
         >>> [one.n_leaves for one in model.segment_batch([image, image], superpixels=12)]
         [12, 12]
         """
-        sources, wanted = list(images), self._check_superpixels(superpixels)
+        sources, n = list(images), self._check_superpixels(superpixels)
         if not is_on_gpu(self.network):
-            done: Iterable[tuple[int, Hierarchy]] = ((i, self.segment(one, wanted)) for i, one in enumerate(sources))
+            pairs: Iterable[tuple[int, Hierarchy]] = ((i, self.segment(source, n)) for i, source in enumerate(sources))
         else:
-            done = self._segment_together(sources, wanted)
-        found: dict[int, Hierarchy] = {}
-        for number, h in done:
-            found[number] = h
+            pairs = self._segment_together(sources, n)
+        hierarchies: dict[int, Hierarchy] = {}
+        for number, h in pairs:
+            hierarchies[number] = h
             if progress is not None:
-                progress(len(found), len(sources))
-        return [found[i] for i in range(len(sources))]
+                progress(len(hierarchies), len(sources))
+        return [hierarchies[i] for i in range(len(sources))]
 
     def objects(
         self,
@@ -335,12 +337,12 @@ class Model:
         [0, 0]
         """
         h = source if isinstance(source, Hierarchy) else self.segment(source)
-        found = objects or self.objects(h, n, seed=seed)
+        objects_found = objects or self.objects(h, n, seed=seed)
         method = method or "tree"
         features = None if method == "tree" else self.leaf_features(h)
         from supercuts.objects.parts import find_parts  # imports torch
 
-        return find_parts(h, found, features, k, method, seed, progress)
+        return find_parts(h, objects_found, features, k, method, seed, progress)
 
     def leaf_features(self, h: Hierarchy) -> Float32[np.ndarray, "leaves channels"]:
         """Return the features that objects and parts are found from: pooled keys of a transformer, or embeddings.
@@ -387,40 +389,40 @@ class Model:
         options: ReadOptions,
     ) -> Hierarchy:
         refine = None if refiner is None else _refiner(refiner)
-        wanted = self._check_superpixels(superpixels)
+        n_superpixels = self._check_superpixels(superpixels)
         scene = read_scene(image, self._channels, bands, mask, options)
         masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape, scene.valid)
-        h = segment(scene, self._learned, wanted, self.config, masks, tile)
+        h = segment(scene, self._learned, n_superpixels, self.config, masks, tile)
         return _georeferenced(h if refine is None else refine(h, all_bands(scene)), scene.georeference, image)
 
-    def _segment_together(self, sources: list[ImageSource], wanted: int) -> Iterator[tuple[int, Hierarchy]]:
-        together: list[tuple[int, Scene]] = []
-        alone: list[int] = []
+    def _segment_together(self, sources: list[ImageSource], n_superpixels: int) -> Iterator[tuple[int, Hierarchy]]:
+        batch: list[tuple[int, Scene]] = []
+        apart: list[int] = []
 
         def pixels() -> Iterator[Pixels]:
-            for number, one in enumerate(sources):
-                scene = read_scene(one, self._channels)
+            for number, source in enumerate(sources):
+                scene = read_scene(source, self._channels)
                 if scene.is_plain and not is_large(scene.shape):
-                    together.append((number, scene))
+                    batch.append((number, scene))
                     yield scene.pixels
                 else:
-                    alone.append(number)
+                    apart.append(number)
 
         for i, _, maps in predict_many(pixels(), self.network, self.config.views):
-            number, scene = together[i]
-            h = segment(scene, self._learned, wanted, self.config, maps=maps)
+            number, scene = batch[i]
+            h = segment(scene, self._learned, n_superpixels, self.config, maps=maps)
             yield number, _georeferenced(h, scene.georeference, sources[number])
-        yield from ((number, self.segment(sources[number], wanted)) for number in alone)
+        yield from ((number, self.segment(sources[number], n_superpixels)) for number in apart)
 
     @property
     def _learned(self) -> Learned:
         return Learned(self.network, self.levels, self.affinity, self.gnn, self.figure_ground)
 
     def _check_superpixels(self, superpixels: int | None) -> int:
-        wanted = self.config.superpixels if superpixels is None else superpixels
-        check_whole("superpixels", wanted, remedy="Give how many leaves the tree should have.")
-        check_in_range("superpixels", wanted, 1, np.inf, remedy="Ask for at least one.")
-        return int(wanted)
+        n_superpixels = self.config.superpixels if superpixels is None else superpixels
+        check_whole("superpixels", n_superpixels, remedy="Give how many leaves the tree should have.")
+        check_in_range("superpixels", n_superpixels, 1, np.inf, remedy="Ask for at least one.")
+        return int(n_superpixels)
 
     @property
     def _channels(self) -> int:

@@ -34,8 +34,8 @@ def make_widget(viewer: "Viewer | None" = None) -> "Container":
     segment.changed.connect(lambda: cutter.start(image.value, model.value, superpixels.value, segment))
     granularity.changed.connect(lambda value: cutter.show(granularity=value))
     for button in buttons:
-        how = {"granularity": 1.0} if button.name == "superpixels" else {"level": button.name}
-        button.changed.connect(lambda _, how=how: cutter.show(**how))
+        options = {"granularity": 1.0} if button.name == "superpixels" else {"level": button.name}
+        button.changed.connect(lambda _, options=options: cutter.show(**options))
     cutter.enable()
     return widgets.Container(widgets=[image, model, superpixels, segment, granularity, levels, count])
 
@@ -56,12 +56,12 @@ def picture(layer: "Image | None") -> Shaped[np.ndarray, "height width *channels
     return ((pixels - np.float32(low)) / np.float32(high - low)).clip(0, 1).astype(np.float32)
 
 
-def stable_labels(h: Hierarchy, **how: Any) -> Int32[np.ndarray, "height width"]:
+def stable_labels(h: Hierarchy, **options: Any) -> Int32[np.ndarray, "height width"]:
     """Return a cut with each region labelled by its lowest leaf plus 1: if it splits, one part keeps its colour.
 
     0 is napari's background.
     """
-    labels = h.cut(**how)
+    labels = h.cut(**options)
     region = np.empty(h.n_leaves, np.int32)
     region[h.labels] = labels
     lowest = np.unique(region, return_index=True)[1].astype(np.int32)
@@ -119,15 +119,15 @@ class _Cutter:
         self.enable()
         self.show(**({"level": "object"} if "object" in h.levels else {"granularity": self.granularity.value}))
 
-    def show(self, **how: Any) -> None:
+    def show(self, **options: Any) -> None:
         """Cut again, and update the slider and the count."""
         if self.h is None or self.layer is None or self.layer not in self.viewer.layers:
             return
-        labels = stable_labels(self.h, **how)
+        labels = stable_labels(self.h, **options)
         n_regions = np.unique(labels).size
         self.layer.data = labels
         self.count.value = f"{n_regions} of {self.h.n_leaves} superpixels"
-        if "granularity" not in how or how["granularity"] == 1:
+        if "granularity" not in options or options["granularity"] == 1:
             with self.granularity.changed.blocked():
                 self.granularity.value = math.log(n_regions) / math.log(max(self.h.n_leaves, 2))
 

@@ -39,26 +39,26 @@ class _Noise(OnnxNetwork):
         rng, (height, width) = np.random.default_rng(0), shape
         coarse = -(-height // _STRIDE), -(-width // _STRIDE)
         shapes = (height, width), (self.config.embedding_channels, height, width), coarse
-        return [rng.random(one, np.float32) for one in (*shapes, (self.config.region_channels, *coarse))]
+        return [rng.random(size, np.float32) for size in (*shapes, (self.config.region_channels, *coarse))]
 
 
 def _ask(h: Hierarchy, judge: Perceptrons) -> None:
     """Run every kind of query, and the kernels of Model.objects and Model.parts, which themselves import torch."""
     y, x = (n // 3 for n in _SHAPE)
-    for one in (h, h.merge(0, h.n_leaves - 1)):  # edits return writeable arrays, which numba compiles separately
-        one.cut(regions=5, min_area=9)
-        one.cut(regions=9, focus=(y, x))
-        one.ucm()
-        one.region_table()
-        one.ancestors(0)
-        one.select(point=(y, x), grow=1)
-        one.select(points={1: [(y, x)], 2: [(0, 0)]})
-        one.select(scribbles={1: [(y, x), (y, x + 9)], 2: [(0, 0), (0, 9)]})
-        one.select(box=(0, 0, y, x), max_nodes=3)
-        graph = label_graph(one.labels)
-        for found in figures(one, graph, judge, 2):
-            inside = snap_to_tree(one, found.soft)
-            restrict(one.parents, inside)
+    for hierarchy in (h, h.merge(0, h.n_leaves - 1)):  # edits return writeable arrays, which numba compiles separately
+        hierarchy.cut(regions=5, min_area=9)
+        hierarchy.cut(regions=9, focus=(y, x))
+        hierarchy.ucm()
+        hierarchy.region_table()
+        hierarchy.ancestors(0)
+        hierarchy.select(point=(y, x), grow=1)
+        hierarchy.select(points={1: [(y, x)], 2: [(0, 0)]})
+        hierarchy.select(scribbles={1: [(y, x), (y, x + 9)], 2: [(0, 0), (0, 9)]})
+        hierarchy.select(box=(0, 0, y, x), max_nodes=3)
+        graph = label_graph(hierarchy.labels)
+        for figure_list in figures(hierarchy, graph, judge, 2):
+            inside = snap_to_tree(hierarchy, figure_list.soft)
+            restrict(hierarchy.parents, inside)
             graph.subgraph(inside)
 
 

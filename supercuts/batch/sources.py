@@ -87,9 +87,7 @@ def _problem(source: Source) -> str:
     is_usable = all(part and not part.startswith(".") for part in source.name.split("/"))
     if is_usable and "\\" not in source.name and "\0" not in source.address + source.name:
         return ""
-    return (
-        f"{source.address}: {source.name!r} is not a usable name for its outputs. Give another after a tab in a list."
-    )
+    return f"{source.address}: {source.name!r} is not usable as an output name. Give another after a tab in a list."
 
 
 def warn_of_skipped(paths: Iterable[str]) -> None:
@@ -203,14 +201,12 @@ def _fixed_part(pattern: str) -> str:
     return "/".join(parts[:fixed])
 
 
-def _listed(list_path: str) -> list[Source]:
+def _listed(path: str) -> list[Source]:
     try:
-        text = _decoded(read_bytes(list_path) if is_url(list_path) else Path(list_path).read_bytes())
+        text = _decoded(read_bytes(path) if is_url(path) else Path(path).read_bytes())
     except OSError as error:
-        raise InputError(
-            f"{list_path}: the list cannot be read ({error.strerror or error}). Check the path."
-        ) from error
-    folder = list_path.replace("\\", "/").rpartition("/")[0]
+        raise InputError(f"{path}: the list cannot be read ({error.strerror or error}). Check the path.") from error
+    folder = path.replace("\\", "/").rpartition("/")[0]
     lines = (line.strip("\r\n ") for line in text.splitlines())
     listed = [_of_line(line, folder) for line in lines if line and not line.startswith("#")]
     if listed and all(_NO_TEXT in source.problem for source in listed):

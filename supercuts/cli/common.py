@@ -231,9 +231,7 @@ def make_folder(out: Path, files: Iterable[Path]) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"--out {out} cannot be created ({error.strerror}). Give a folder that can be created."
-        ) from error
+        raise InputError(f"--out {out} cannot be created ({error.strerror}). Give a writable folder.") from error
     for path in files:
         check_writable(path)
 

@@ -53,7 +53,7 @@ _PART_FIGURES = {
 
 Data = Annotated[str | None, typer.Option(help="Folder that holds the dataset; else $SUPERCUTS_DATA, else ./data.")]
 ModelName = Annotated[str, typer.Option("--model", help="compact, or a .safetensors file of weights.")]
-FinderName = Annotated[str, typer.Option("--model", help="The same, or a vision transformer such as dino_vits16.")]
+FinderName = Annotated[str, typer.Option("--model", help="The same, or a transformer such as dino_vits16.")]
 MethodName = Annotated[str | None, typer.Option(help="Method of the model; default: the model's own.")]
 Sheet = Annotated[
     Path | None,
@@ -220,11 +220,9 @@ def _draw_worst(job: _Job[_Score], images: Mapping[str, Mapping[str, float]], sh
     """Draw the cases with the lowest scores; their masks are computed again, because scores do not keep them."""
     from supercuts.evaluate.plot import worst, write_sheet
 
-    order = next(
-        (figure for figure in job.order if any(figure in figures for figures in images.values())), job.order[0]
-    )
+    order = next((figure for figure in job.order if any(figure in values for values in images.values())), job.order[0])
     by_name = {task.sample.name: task.sample for task in job.method.tasks}
-    chosen = worst({name: figures[order] for name, figures in images.items() if order in figures})
+    chosen = worst({name: values[order] for name, values in images.items() if order in values})
     with working("drawing the worst cases"):
         cases = [
             job.case(by_name[name], f"found: {job.shown[order].removeprefix('mean ')} {images[name][order]:.3f}")

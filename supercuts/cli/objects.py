@@ -221,9 +221,8 @@ def labels_of(objects: "Objects") -> "np.ndarray":
     """Return (H, W) int32: 0 outside all objects, 1.. for the objects, best first."""
     import numpy as np
 
-    labels: np.ndarray = np.arange(1, len(objects.masks) + 1, dtype=np.int32) @ objects.masks.reshape(
-        len(objects.masks), -1
-    )
+    n = len(objects.masks)
+    labels: np.ndarray = np.arange(1, n + 1, dtype=np.int32) @ objects.masks.reshape(n, -1)
     return labels.reshape(objects.saliency.shape)
 
 
@@ -251,7 +250,7 @@ def parts(
     model: ModelName = "compact",
     k: Annotated[
         int | None,
-        typer.Option("-k", "--parts", min=1, metavar="K", help="Number of parts per object; default: as each divides."),
+        typer.Option("-k", "--parts", min=1, metavar="K", help="Parts per object; default: as each divides."),
     ] = None,
     method: Annotated[str, typer.Option(help="tree, spectral or deepcut.")] = "tree",
     n: Annotated[int, typer.Option("-n", "--objects", min=1, metavar="N", help="At most this many objects.")] = 1,

@@ -98,9 +98,7 @@ def fit(
     def work(path: Path, name: str, step: Callable[..., None]) -> dict[str, Any]:
         if network is not None:
             return runs.label_file(run, network, path, name, marks.get(path))
-        return runs.refine_file(
-            run, path, name, marks.get(path), lambda taken_step: step(taken_step.number + 1, *_note(taken_step))
-        )
+        return runs.refine_file(run, path, name, marks.get(path), lambda done: step(done.number + 1, *_note(done)))
 
     reports = [*discovery.for_each(names, work, "refining"), *failures]
     resumed = sum(bool(report.document and report.document.get("resumed")) for report in reports)

@@ -64,7 +64,7 @@ def segment(
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the superpixels and levels.")] = True,
     viewer: Annotated[
         bool | None,
-        typer.Option(help="Also write the interactive viewer, one HTML page (not for images too large for it)."),
+        typer.Option(help="Also write the interactive viewer, one HTML page (unless the image is too large)."),
     ] = None,
     tile: Annotated[
         int | None,

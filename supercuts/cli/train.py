@@ -119,11 +119,7 @@ def calibrate(
     config = CalibrationConfig(leaves=leaves, gnn=gnn, seed=seed)
     with progress() as bar:
         calibration, chosen = learn_calibration(
-            load_network(model)[0],
-            samples,
-            config,
-            lambda items, description: bar.track(items, description=description),
-            working,
+            load_network(model)[0], samples, config, lambda items, text: bar.track(items, description=text), working
         )
     write_calibration(model, replace(calibration, source=source))
     _print_levels(chosen, source)

@@ -159,10 +159,8 @@ def atomic_folder(path: str | os.PathLike[str], marker: str, force: bool = False
 
 def name_target(error: OSError, target: Path, temporary: Path) -> None:
     """Make a write error name the caller's path instead of a temporary one, a parent folder or no path."""
-    failed_path = None if error.filename is None else Path(os.fsdecode(error.filename))
-    if error.errno is not None and (
-        failed_path is None or failed_path.is_relative_to(temporary) or target.is_relative_to(failed_path)
-    ):
+    path = None if error.filename is None else Path(os.fsdecode(error.filename))
+    if error.errno is not None and (path is None or path.is_relative_to(temporary) or target.is_relative_to(path)):
         error.filename = str(target)
         if error.filename2 is not None:
             del error.filename2

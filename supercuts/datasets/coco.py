@@ -139,23 +139,21 @@ class COCO20k(AnnotatedSequence[ObjectTruth]):
 
     def __post_init__(self) -> None:
         images, path, names = find_layout(self.root, _COCO20K, "COCO20k", _COCO20K_EXPECTED)
-        names_listed = {PurePosixPath(line).name.removesuffix(".jpg") for line in read_lines(names)}
+        listed = {PurePosixPath(line).name.removesuffix(".jpg") for line in read_lines(names)}
         document = _read_json(path, "bbox")
         ids = {PurePosixPath(image["file_name"]).stem: image["id"] for image in document["images"]}
-        if missing := sorted(names_listed - ids.keys()):
+        if missing := sorted(listed - ids.keys()):
             raise FileFormatError(
                 f"{len(missing)} images of {names} are not in {path}, such as {missing[0]}. Expected the annotations "
                 f"of COCO train2014.\n{_COCO20K_EXPECTED}"
             )
-        boxes = {
-            name: [record["bbox"] for record in records] for name, records in _of_images(document, ids, names_listed)
-        }
+        boxes = {name: [entry["bbox"] for entry in records] for name, records in _of_images(document, ids, listed)}
         samples = tuple(
             AnnotatedSample(
-                name, images / f"{name}.jpg", path, partial(boxes_of_image, boxes=tuple(map(tuple, record_boxes)))
+                name, images / f"{name}.jpg", path, partial(boxes_of_image, boxes=tuple(map(tuple, bboxes)))
             )
-            for name, record_boxes in sorted(boxes.items())
-            if record_boxes
+            for name, bboxes in sorted(boxes.items())
+            if bboxes
         )
         object.__setattr__(self, "samples", samples)
 

@@ -358,9 +358,7 @@ def _open_folder(root: Path, split: str) -> LabelledImages:
     """Open ROOT/SPLIT, else ROOT/train, else ROOT, as class folders or as images without classes."""
     folder = next((candidate for candidate in (root / split, root / "train") if candidate.is_dir()), root)
     if not folder.is_dir():
-        raise FileFormatError(
-            f"{folder}: no such folder. Give a folder of images, or one that holds a folder for each class."
-        )
+        raise FileFormatError(f"{folder}: no such folder. Give a folder of images, or of a folder for each class.")
     if any(path.suffix.lower() in IMAGES for path in folder.iterdir()):
         return _without_labels(list_images(folder, "Expected images."))
     return class_folders(folder)

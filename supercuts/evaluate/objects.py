@@ -237,18 +237,16 @@ def summarise_parts(scores: Sequence[PartScores]) -> dict[str, float]:
 
     Scores of parts are averaged over the parts of an image, then over images. NMI and ARI pool all keypoints.
     """
-    keypoints = [score.keypoints for score in scores if score.keypoints is not None and score.keypoints.parts.size]
-    limits = [score.object_limits for score in scores if score.object_limits is not None]
+    keypoints = [part.keypoints for part in scores if part.keypoints is not None and part.keypoints.parts.size]
+    limits = [part.object_limits for part in scores if part.object_limits is not None]
     return {
-        "best_node": mean([None if score.best_node is None else float(score.best_node.mean()) for score in scores]),
-        "matched_iou": mean(
-            [None if score.matched_iou is None else float(score.matched_iou.mean()) for score in scores]
-        ),
-        "object_iou": mean([score.object_iou for score in scores]),
-        "object_best_node": mean([score.best_node for score in limits]),
-        "object_best_union": mean([score.best_union for score in limits]),
-        "nested": mean([score.nested for score in scores]),
-        "n_parts": mean([score.n_parts for score in scores]),
+        "best_node": mean([None if part.best_node is None else float(part.best_node.mean()) for part in scores]),
+        "matched_iou": mean([None if part.matched_iou is None else float(part.matched_iou.mean()) for part in scores]),
+        "object_iou": mean([part.object_iou for part in scores]),
+        "object_best_node": mean([part.best_node for part in limits]),
+        "object_best_union": mean([part.best_union for part in limits]),
+        "nested": mean([part.nested for part in scores]),
+        "n_parts": mean([part.n_parts for part in scores]),
         **_agreement(keypoints),
     }
 

@@ -109,9 +109,7 @@ def _merge(tree: Tree, n_leaves: int, edit: Edit) -> Tree:
     a, b = (_node_of(tree.parents, n_leaves, group) for group in edit.groups)
     rank = _ranks(tree, n_leaves)
     if rank[tree.parents[a]] == FROZEN or rank[tree.parents[b]] == FROZEN:
-        raise ConstraintError(
-            f"the {edit} lies inside a locked region, which is already one region: undo() the lock first."
-        )
+        raise ConstraintError(f"the {edit} lies inside a locked region, which is already one: undo() the lock first.")
     if FORCED in (rank[a], rank[b]):
         raise ConstraintError(f"the {edit} {_APART}")
     new = tree.parents.size

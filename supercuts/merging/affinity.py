@@ -57,9 +57,9 @@ class Perceptrons:
         (n_features,), (members, width) = taken["mean"].shape, taken["last"].shape
         width -= 1
         expected = ((n_features,), (members, n_features + 1, width), (members, width + 1, width))
-        found = tuple(taken[name].shape for name in ("scale", "first", "second"))
-        if found != expected:
-            raise FileFormatError(f"the arrays of perceptrons do not fit each other: {found}, expected {expected}.")
+        actual = tuple(taken[name].shape for name in ("scale", "first", "second"))
+        if actual != expected:
+            raise FileFormatError(f"the arrays of perceptrons do not fit each other: {actual}, expected {expected}.")
         return cls(**taken)
 
     def check_features(self, n_features: int) -> None:
@@ -160,15 +160,15 @@ def merge_and_judge(
     statistics: RegionStatistics,
     affinity: Affinity,
     config: AffinityConfig | None = None,
-    most: int = 40_000,
+    max_judgements: int = 40_000,
 ) -> tuple[MergeTree, Judgements]:
-    """Return the tree of merge_by_affinity, and the first `most` pairs that it judged."""
-    merges, keys, judgements = _agglomerate(graph, statistics, affinity, config or AffinityConfig(), most)
+    """Return the tree of merge_by_affinity, and the first `max_judgements` pairs that it judged."""
+    merges, keys, judgements = _agglomerate(graph, statistics, affinity, config or AffinityConfig(), max_judgements)
     return to_tree(graph.n_nodes, merges, keys), judgements
 
 
 def _agglomerate(
-    graph: RegionGraph, statistics: RegionStatistics, affinity: Affinity, config: AffinityConfig, most: int
+    graph: RegionGraph, statistics: RegionStatistics, affinity: Affinity, config: AffinityConfig, max_judgements: int
 ) -> tuple[Int64[np.ndarray, "merges 2"], Float64[np.ndarray, " merges"], Judgements]:
     n_features = len(feature_names(statistics))
     affinity.check_features(n_features)
@@ -177,7 +177,7 @@ def _agglomerate(
             f"statistics of {len(statistics.nodes)} regions and {len(statistics.edges)} borders do not fit a graph of "
             f"{graph.n_nodes} and {graph.n_edges}: take those of the same labels."
         )
-    seen = Judgements(np.empty((most, n_features), np.float32), np.empty((most, 2), np.int64))
+    judgements = Judgements(np.empty((max_judgements, n_features), np.float32), np.empty((max_judgements, 2), np.int64))
     n_pixels = float(graph.area.sum())
     merges, keys, n_seen = _kernels_affinity.agglomerate(
         graph.edges,
@@ -191,6 +191,6 @@ def _agglomerate(
         max(config.small_area * n_pixels, 1.0),
         config.small_exponent,
         config.growth,
-        *seen,
+        *judgements,
     )
-    return merges, keys, Judgements(*(part[:n_seen] for part in seen))
+    return merges, keys, Judgements(*(part[:n_seen] for part in judgements))

@@ -101,14 +101,14 @@ class EdgeGNN(nn.Module):
         """Return the logit (E,) of each edge of `data`: x (N, F), edge_index (2, E) of i < j, edge_attr (E, G)."""
         nodes = self.read_nodes(self.dropout(_normalise(data.x, self.node_mean, self.node_scale)))
         edges = self.read_edges(self.dropout(_normalise(data.edge_attr, self.edge_mean, self.edge_scale)))
-        one, other = data.edge_index
-        both = torch.cat([data.edge_index, data.edge_index.flip(0)], dim=1)
+        heads, tails = data.edge_index
+        directed = torch.cat([data.edge_index, data.edge_index.flip(0)], dim=1)
         for conv, update, node_norm, edge_norm in zip(
             self.node_layers, self.edge_layers, self.node_norms, self.edge_norms, strict=True
         ):
-            nodes = nodes + self.dropout(torch.relu(node_norm(conv(nodes, both, torch.cat([edges, edges])))))
+            nodes = nodes + self.dropout(torch.relu(node_norm(conv(nodes, directed, torch.cat([edges, edges])))))
             # symmetric in the two regions
-            pair = torch.cat([edges, nodes[one] + nodes[other], (nodes[one] - nodes[other]).abs()], dim=1)
+            pair = torch.cat([edges, nodes[heads] + nodes[tails], (nodes[heads] - nodes[tails]).abs()], dim=1)
             edges = edges + self.dropout(edge_norm(update(pair)))
         logits: torch.Tensor = self.output(edges)[:, 0]
         return logits
@@ -145,10 +145,10 @@ def node_features(statistics: RegionStatistics) -> Float32[np.ndarray, "nodes fe
     area, perimeter = sums[:, :1], sums[:, 1:2]
     means = sums[:, 3:] / area
     color, squares = means[:, 2 : 2 + n_bands], means[:, 2 + n_bands : 2 + 2 * n_bands]
-    at = 2 + 2 * n_bands + n_bands * N_BINS
-    embedding, length = means[:, at : at + n_embedding], means[:, at + n_embedding : at + n_embedding + 1]
-    at += n_embedding + 1
-    region, region_length = means[:, at : at + n_region], means[:, at + n_region : at + n_region + 1]
+    start = 2 + 2 * n_bands + n_bands * N_BINS
+    embedding, length = means[:, start : start + n_embedding], means[:, start + n_embedding : start + n_embedding + 1]
+    start += n_embedding + 1
+    region, region_length = means[:, start : start + n_region], means[:, start + n_region : start + n_region + 1]
     box = statistics.bbox[:, 2:] - statistics.bbox[:, :2]
     columns = [
         np.log(area / area.sum()),

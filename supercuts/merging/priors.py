@@ -125,8 +125,8 @@ def merge_with_priors(regions: Regions, members: Bool[np.ndarray, "masks leaves"
         node_of_region[inside[0]] = nodes[-1]
         joined = np.arange(graph.n_nodes)
         joined[inside] = inside[0]
-        kept, index = np.unique(joined, return_inverse=True)
-        node_of_region, region = node_of_region[kept], index.astype(np.int32)
+        pieces, index = np.unique(joined, return_inverse=True)
+        node_of_region, region = node_of_region[pieces], index.astype(np.int32)
         region_of_leaf = region[region_of_leaf]
         if statistics is not None:
             statistics = contract_statistics(statistics, graph, region)
@@ -152,11 +152,11 @@ def _merge_inside(regions: Regions, inside: np.ndarray) -> tuple[np.ndarray, np.
     pairs, heights = np.empty((0, 2), np.int64), np.empty(0, np.float32)
     if n_merges:
         tree = merge(replace(regions, graph=graph, statistics=statistics))
-        made = np.arange(graph.n_nodes, graph.n_nodes + n_merges)
-        below = np.flatnonzero(tree.parents[: made[-1]] <= made[-1])
+        new_nodes = np.arange(graph.n_nodes, graph.n_nodes + n_merges)
+        below = np.flatnonzero(tree.parents[: new_nodes[-1]] <= new_nodes[-1])
         pairs = below[np.argsort(tree.parents[below], kind="stable")].reshape(-1, 2)
         pairs[pairs >= graph.n_nodes] -= graph.n_nodes - n_inside
-        heights = tree.altitudes[made]
+        heights = tree.altitudes[new_nodes]
     tops = np.setdiff1d(np.arange(n_inside + n_merges), pairs)
     # join pieces that do not touch: the first two, their union with the third, and so on
     firsts = [tops[0], *range(n_inside + n_merges, 2 * n_inside - 2)][: tops.size - 1]

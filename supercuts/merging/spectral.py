@@ -95,9 +95,9 @@ def spectral_embedding(
     values, vectors = [], []
     for i in range(n_parts):
         nodes = np.flatnonzero(part == i)
-        found, of_part = _solve(matrix[nodes][:, nodes], n_vectors + 1)
-        values.append(found)
-        vectors.append(np.zeros((n_nodes, len(found))))
+        part_vectors, of_part = _solve(matrix[nodes][:, nodes], n_vectors + 1)
+        values.append(part_vectors)
+        vectors.append(np.zeros((n_nodes, len(part_vectors))))
         vectors[-1][nodes] = of_part
     all_values, all_vectors = np.concatenate(values), np.concatenate(vectors, axis=1)
     order = np.argsort(all_values, kind="stable")[1 : n_vectors + 1]
@@ -203,8 +203,8 @@ def _clusters(
     n_vectors = config.eigenvectors if n_regions is None else n_regions
     values, vectors = spectral_embedding(graph.edges, weights, n, min(n_vectors, n - 1))
     k = _eigengap(values) if n_regions is None else n_regions
-    used = np.concatenate([np.ones((n, 1)), vectors[:, : k - 1]], axis=1)
-    rows = used / np.linalg.norm(used, axis=1, keepdims=True)
+    columns = np.concatenate([np.ones((n, 1)), vectors[:, : k - 1]], axis=1)
+    rows = columns / np.linalg.norm(columns, axis=1, keepdims=True)
     if method == "kmeans":
         clusters = KMeans(k, n_init=4, random_state=seed).fit_predict(rows, sample_weight=graph.area.astype(np.float64))
     else:

@@ -278,8 +278,8 @@ def match_boundaries(
     _check_inputs(predicted.shape, [truth], tolerance)
     masks, matched = np.ascontiguousarray(predicted)[None], np.zeros((1, *predicted.shape), bool)
     offsets = _offsets(predicted.shape, tolerance)
-    found = _kernels.match_all(masks, np.ascontiguousarray(truth), offsets, matched, np.zeros(1, np.int64))
-    return matched[0], found
+    counts = _kernels.match_all(masks, np.ascontiguousarray(truth), offsets, matched, np.zeros(1, np.int64))
+    return matched[0], counts
 
 
 def best_point(scores: BoundaryScores) -> BoundaryPoint:
@@ -427,8 +427,8 @@ def suppress_non_maxima(
         places = np.stack([rows + step * np.sin(angle), columns + step * np.cos(angle)])
         is_maximum &= smooth * tolerance >= scipy.ndimage.map_coordinates(smooth, places, order=1, mode="nearest")
     height, width = strength.shape
-    kept: np.ndarray = np.where(is_maximum, smooth, 0) * _fade(height, margin_px)[:, None] * _fade(width, margin_px)
-    return kept.astype(strength.dtype)
+    thinned: np.ndarray = np.where(is_maximum, smooth, 0) * _fade(height, margin_px)[:, None] * _fade(width, margin_px)
+    return thinned.astype(strength.dtype)
 
 
 def _across(smooth: np.ndarray) -> np.ndarray:
@@ -447,8 +447,8 @@ def _smooth(values: np.ndarray, radius_px: int) -> np.ndarray:
     weights = np.concatenate([side, [radius_px + 1], side[::-1]])
     weights /= weights.sum()
     by_row: np.ndarray = scipy.ndimage.correlate1d(values, weights, axis=0, mode="reflect")
-    both: np.ndarray = scipy.ndimage.correlate1d(by_row, weights, axis=1, mode="reflect")
-    return both
+    smoothed: np.ndarray = scipy.ndimage.correlate1d(by_row, weights, axis=1, mode="reflect")
+    return smoothed
 
 
 def _gradient(values: np.ndarray) -> list[np.ndarray]:

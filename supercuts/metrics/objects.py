@@ -206,10 +206,10 @@ def box_iou(
     _check_boxes("predicted_yxyx", predicted_yxyx)
     _check_boxes("truth_yxyx", truth_yxyx)
     # converted to float64 first: products of small integer types would overflow
-    ours, theirs = predicted_yxyx.astype(np.float64)[:, None], truth_yxyx.astype(np.float64)[None]
-    sides = np.minimum(ours[..., 2:], theirs[..., 2:]) - np.maximum(ours[..., :2], theirs[..., :2])
+    predicted, truth = predicted_yxyx.astype(np.float64)[:, None], truth_yxyx.astype(np.float64)[None]
+    sides = np.minimum(predicted[..., 2:], truth[..., 2:]) - np.maximum(predicted[..., :2], truth[..., :2])
     intersection = np.maximum(sides, 0).prod(axis=-1)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(axis=-1) for boxes in (ours, theirs)]
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(axis=-1) for boxes in (predicted, truth)]
     union = areas[0] + areas[1] - intersection
     overlap = np.zeros(union.shape)
     np.divide(intersection, union, out=overlap, where=union > 0)
@@ -454,8 +454,8 @@ def aggregate_objects_parts(scores: Sequence[ObjectsPartsScores]) -> ObjectsPart
     precision, recall = (np.stack(series) for series in zip(*((s.precision, s.recall) for s in scores), strict=True))
     mean = ObjectsPartsScores(thresholds, precision.mean(axis=0), recall.mean(axis=0))
     best = int(mean.f.argmax())
-    images, own = np.arange(len(scores)), _f_measure(precision, recall).argmax(axis=1)
-    chosen = (series[images, own].mean(keepdims=True) for series in (precision, recall))
+    images, best_cuts = np.arange(len(scores)), _f_measure(precision, recall).argmax(axis=1)
+    chosen = (series[images, best_cuts].mean(keepdims=True) for series in (precision, recall))
     ois = ObjectsPartsScores(np.zeros(1), *chosen)  # the threshold no longer matters: 0
     return ObjectsPartsSummary(
         ods_threshold=float(thresholds[best]),
@@ -482,7 +482,7 @@ def _precision_recall(
         truth_areas
         >= smallest(truth_areas, annotator, annotator + 1, n_pixels, CANDIDATE_PERCENT, n_annotators)[annotator]
     )
-    found, matched, pieces = _kernels.objects_and_parts(
+    n_found, matched, pieces = _kernels.objects_and_parts(
         counts,
         areas,
         truth_areas,
@@ -493,7 +493,7 @@ def _precision_recall(
         n_annotators,
     )
     worth = np.where(matched > 0, matched, pieces)[is_candidate]
-    return found[0] / found[1], worth.mean(axis=0)
+    return n_found[0] / n_found[1], worth.mean(axis=0)
 
 
 def _f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
@@ -542,8 +542,8 @@ def labels_at(labels: Int[np.ndarray, "height width"], places_yx: Float[np.ndarr
     """
     places = np.floor(places_yx + 0.5).astype(np.int64)  # not rint, which rounds halves to even
     rows, columns = (places.clip(0, np.array(labels.shape) - 1)).T
-    found: np.ndarray = labels[rows, columns].astype(np.int64)
-    return found
+    values: np.ndarray = labels[rows, columns].astype(np.int64)
+    return values
 
 
 def nearest_part(labels: Int32[np.ndarray, "height width"]) -> Int32[np.ndarray, "height width"]:

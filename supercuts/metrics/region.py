@@ -423,8 +423,8 @@ def aggregate_pooled_iou(scores: Sequence[PooledIoU]) -> PooledIoUSummary:
     pooled = sums.sum(axis=1) / n_regions.sum(axis=1)[:, None]
     mean = pooled.mean(axis=0)
     best = int(mean.argmax())
-    own = (sums / n_regions[..., None]).mean(axis=0).argmax(axis=1)
-    chosen = np.take_along_axis(sums, own[None, :, None], axis=2)[..., 0]
+    best_cuts = (sums / n_regions[..., None]).mean(axis=0).argmax(axis=1)
+    chosen = np.take_along_axis(sums, best_cuts[None, :, None], axis=2)[..., 0]
     return PooledIoUSummary(
         all=float(pooled[0, best]),
         fine=float(pooled[1, best]),

@@ -171,14 +171,14 @@ def boundary_recalls(
         raise InputError(f"truth {truth.shape} and labels {labels.shape} differ in shape: score maps of one image.")
     if min(radii_px, default=0) < 0:
         raise InputError(f"radius_px={min(radii_px)} is negative. Give 0 for exact agreement, or leave it out.")
-    wanted, found = boundary_mask(truth), boundary_mask(labels)
-    n_wanted = np.count_nonzero(wanted)
+    truth_boundaries, boundaries = boundary_mask(truth), boundary_mask(labels)
+    n_wanted = np.count_nonzero(truth_boundaries)
     recalls, reach = np.ones(len(radii_px)), 0
     if n_wanted == 0:
         return recalls
     for index in np.argsort(radii_px):  # ascending: each dilation continues the previous one
-        found, reach = _dilate(found, radii_px[index] - reach), radii_px[index]
-        recalls[index] = np.count_nonzero(wanted & found) / n_wanted
+        boundaries, reach = _dilate(boundaries, radii_px[index] - reach), radii_px[index]
+        recalls[index] = np.count_nonzero(truth_boundaries & boundaries) / n_wanted
     return recalls
 
 
@@ -315,8 +315,8 @@ def explained_variation(
     pixels -= pixels.mean(axis=0)
     total = float((pixels**2).sum())
     areas = np.maximum(np.bincount(flat), 1)
-    between = sum(float((np.bincount(flat, channel) ** 2 / areas).sum()) for channel in pixels.T)
-    return min(between / total, 1.0) if total > 0 else 1.0
+    sum_of_squares = sum(float((np.bincount(flat, channel) ** 2 / areas).sum()) for channel in pixels.T)
+    return min(sum_of_squares / total, 1.0) if total > 0 else 1.0
 
 
 def n_fragments(labels: Int[np.ndarray, "height width"]) -> int:

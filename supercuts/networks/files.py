@@ -95,8 +95,8 @@ def write_calibration(path: str | os.PathLike[str], calibration: Calibration) ->
             "calibrated_on": calibration.source,
             "gnn_config": calibration.gnn_config,
         }
-        kept = [name for name in file.keys() if not name.startswith(LEARNED)]  # noqa: SIM118 (no mapping)
-        tensors = {name: file.get_tensor(name) for name in kept}
+        network_names = [name for name in file.keys() if not name.startswith(LEARNED)]  # noqa: SIM118 (no mapping)
+        tensors = {name: file.get_tensor(name) for name in network_names}
     tensors |= {name: torch.from_numpy(values) for name, values in calibration.arrays.items()}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=metadata))
@@ -127,12 +127,12 @@ def load_original(path: str | os.PathLike[str], original: OriginalConfig | None 
     from supercuts.networks.original import config_of, rename  # imports timm
 
     path = Path(path)
-    found = read_tensors(path)
-    tensors = rename(found)
+    checkpoint = read_tensors(path)
+    tensors = rename(checkpoint)
     if tensors is None:
         raise FileFormatError(
-            f"{path} holds {len(found)} tensors ({', '.join(list(found)[:3])}, ...): expected a checkpoint of the "
-            "original SSN_DINO, with backbone.* and output_conv.*. A network of `supercuts train` is its run's "
+            f"{path} holds {len(checkpoint)} tensors ({', '.join(list(checkpoint)[:3])}, ...): expected a checkpoint "
+            "of the original SSN_DINO, with backbone.* and output_conv.*. A network of `supercuts train` is its run's "
             "model.safetensors; weights of a backbone alone go into training as backbone_weights=PATH."
         )
     network = make_ssn(config_of(tensors, original or OriginalConfig()))
@@ -143,7 +143,7 @@ def load_original(path: str | os.PathLike[str], original: OriginalConfig | None 
         "of another shape": [n for n in expected.keys() & tensors.keys() if expected[n].shape != tensors[n].shape],
     }
     if any(wrong.values()):
-        problems = "; ".join(f"{what}: {_some(names)}" for what, names in wrong.items() if names)
+        problems = "; ".join(f"{problem}: {_some(names)}" for problem, names in wrong.items() if names)
         raise FileFormatError(
             f"{path} is not an SSN_DINO on ViT-S/16 ({problems}). No other network of the original can be read."
         )
@@ -152,8 +152,8 @@ def load_original(path: str | os.PathLike[str], original: OriginalConfig | None 
 
 
 def _some(names: Iterable[str]) -> str:
-    first, *others = sorted(names)
-    return f"{first} and {len(others)} more" if others else first
+    first, *rest = sorted(names)
+    return f"{first} and {len(rest)} more" if rest else first
 
 
 def make_ssn(config: SSNConfig) -> TorchNetwork:

@@ -50,10 +50,10 @@ class Foldable(nn.Module):
         # the copy keeps the tensors, so that no others can take the addresses that reveal changes
         tensors = tensors_of(modules)
         state = _state(tensors)
-        known = self._folded
-        if known is None or known.state != state or not all(map(operator.is_, known.tensors, tensors)):
-            known = self._folded = _Folded(tensors, state, _fold(self))
-        run: Network = known.run
+        cached = self._folded
+        if cached is None or cached.state != state or not all(map(operator.is_, cached.tensors, tensors)):
+            cached = self._folded = _Folded(tensors, state, _fold(self))
+        run: Network = cached.run
         return run
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,11 +127,11 @@ def _fold_layers(layers: nn.Sequential) -> None:
     for i in range(len(layers) - 1):
         conv, norm = layers[i], layers[i + 1]
         if isinstance(conv, nn.Conv2d) and type(norm) is nn.BatchNorm2d and not norm.training:
-            plain = _plain(conv)
-            if plain is None:
+            bare = _plain(conv)
+            if bare is None:
                 continue
             rectifier = _rectifier(layers[i + 2]) if i + 2 < len(layers) else "none"
-            layers[i], layers[i + 1] = FoldedConv(plain, norm, rectifier), nn.Identity()
+            layers[i], layers[i + 1] = FoldedConv(bare, norm, rectifier), nn.Identity()
             if rectifier != "none":
                 layers[i + 2] = nn.Identity()
 
@@ -142,8 +142,8 @@ def _plain(conv: nn.Conv2d) -> nn.Conv2d | None:
         return conv
     side = 8 * max(conv.stride) * max(conv.dilation)
     steps, outputs = record(conv, torch.zeros(1, conv.in_channels, side, side, device=conv.weight.device))
-    others = [step for step in steps[1:-1] if step.name != "pad"]
-    return None if others or outputs != steps[-1:] else convolution(steps[-1])
+    inner = [step for step in steps[1:-1] if step.name != "pad"]
+    return None if inner or outputs != steps[-1:] else convolution(steps[-1])
 
 
 def _rectifier(module: nn.Module | None) -> Rectifier:
@@ -163,31 +163,31 @@ def fold_recorded(backbone: Backbone) -> None:
     device, side = first.weight.device, 2 * backbone.strides[-1]
     with autocast(device):
         steps, _ = record(backbone, torch.zeros(1, first.in_channels, side, side, device=device), backbone)
-    taken, calls = users(steps), Counter((step.module, step.name) for step in steps)
+    users_of, calls = users(steps), Counter((step.module, step.name) for step in steps)
     for step in steps:
-        norm, act = _only(taken[step]), None
+        norm, act = _only(users_of[step]), None
         if norm is None or (step.name, norm.name) != ("conv2d", "batch_norm"):
             continue
         if calls[step.module, step.name] + calls[norm.module, norm.name] > 2:
             continue  # the layers are also used elsewhere
-        act = _only(taken[norm])
+        act = _only(users_of[norm])
         if act is not None and calls[act.module, act.name] > 1:
             act = None
         _fold_found(backbone, step, norm, act)
 
 
 def _fold_found(backbone: Backbone, conv: RecordedStep, norm: RecordedStep, act: RecordedStep | None) -> None:
-    plain, layer = convolution(conv), norm.module
-    if plain is None or not isinstance(conv.module, nn.Conv2d) or not isinstance(layer, nn.BatchNorm2d):
+    bare, layer = convolution(conv), norm.module
+    if bare is None or not isinstance(conv.module, nn.Conv2d) or not isinstance(layer, nn.BatchNorm2d):
         return
     if layer.training:
         return
     rectifier = _rectifier(None if act is None else act.module)
-    changes: dict[nn.Module, nn.Module] = {conv.module: FoldedConv(plain, layer, rectifier)}
+    changes: dict[nn.Module, nn.Module] = {conv.module: FoldedConv(bare, layer, rectifier)}
     if rectifier != "none" and act is not None and act.module is not None:
         changes[act.module] = nn.Identity()
     # timm's normalisations contain their activation
-    changes[layer] = nn.Sequential(*(changes.get(one, one) for one in layer.children()))
+    changes[layer] = nn.Sequential(*(changes.get(inner, inner) for inner in layer.children()))
     for module in list(backbone.modules()):
         for name, child in list(module.named_children()):
             if child in changes:

@@ -86,8 +86,8 @@ class Layers:
                 down = max(down, 0)
             elif isinstance(layer, UpsamplingLayer):
                 # a coarse row covers several finer rows; interpolated ones also depend on the adjacent coarse row
-                further = before - stride + (before - stride * (layer.factor // 2) if layer.is_smooth else 0)
-                up, down = up + further, down + further
+                margin = before - stride + (before - stride * (layer.factor // 2) if layer.is_smooth else 0)
+                up, down = up + margin, down + margin
             reaches.append((up, down))
         return max(max(reaches[i]) for i in self.outputs)
 
@@ -102,7 +102,7 @@ class _Derivation:
         self.outputs = outputs
         needed, waiting = set(outputs), list(outputs)
         while waiting:
-            new = [one for one in waiting.pop().inputs if one not in needed]
+            new = [step_before for step_before in waiting.pop().inputs if step_before not in needed]
             needed.update(new)
             waiting += new
         self.steps = [step for step in steps if step in needed]
@@ -131,8 +131,8 @@ class _Derivation:
         if isinstance(folded, nn.Conv2d):
             return self._convolution(step, folded)
         if step.name == "conv2d":
-            given = named(step, "input weight bias stride padding dilation groups")
-            return self._convolution(step, None, **given)
+            arguments = named(step, "input weight bias stride padding dilation groups")
+            return self._convolution(step, None, **arguments)
         if step.name in ("max_pool2d", "avg_pool2d"):
             return self._pool(step)
         if step.name == "interpolate":
@@ -156,7 +156,7 @@ class _Derivation:
                 raise WholeImage(f"{step.name}() changes the size of its input")
         else:
             expected = {float(layer.factor) if isinstance(layer, UpsamplingLayer) else 1.0}
-        if {one / self.strides[-1] for one in before} != expected:
+        if {value / self.strides[-1] for value in before} != expected:
             raise WholeImage(f"{step.name}() joins maps of different sizes, or cuts them")
 
     def _source(self, step: RecordedStep) -> tuple[int, tuple[int, int, int, int], float]:
@@ -164,10 +164,10 @@ class _Derivation:
         (source,) = step.inputs
         margins, fill = (0, 0, 0, 0), 0.0
         if source.is_padding:
-            given = named(source, "input pad mode value")
-            pad = (*given["pad"], 0, 0)
-            margins, fill = pad[:4], float(given.get("value") or 0)
-            if given.get("mode", "constant") != "constant" or min(pad) < 0 or any(pad[4:]):
+            arguments = named(source, "input pad mode value")
+            pad = (*arguments["pad"], 0, 0)
+            margins, fill = pad[:4], float(arguments.get("value") or 0)
+            if arguments.get("mode", "constant") != "constant" or min(pad) < 0 or any(pad[4:]):
                 raise WholeImage("pad() repeats or crops its input")
             (source,) = source.inputs
         if source.is_padding:
@@ -177,23 +177,23 @@ class _Derivation:
             raise WholeImage(f"{step.name}() along other axes")
         return number, margins, fill
 
-    def _convolution(self, step: RecordedStep, folded: nn.Conv2d | None, **given: Any) -> Layer:
+    def _convolution(self, step: RecordedStep, folded: nn.Conv2d | None, **arguments: Any) -> Layer:
         number, margins, fill = self._source(step)
         layer: Any = folded
         if folded is None:
-            weight, bias = given["weight"], given.get("bias")
+            weight, bias = arguments["weight"], arguments.get("bias")
             stride, dilation, groups = (
-                as_pair(given.get("stride", 1)),
-                as_pair(given.get("dilation", 1)),
-                given.get("groups", 1),
+                as_pair(arguments.get("stride", 1)),
+                as_pair(arguments.get("dilation", 1)),
+                arguments.get("groups", 1),
             )
-            size, padding = tuple(weight.shape[2:]), given.get("padding", 0)
+            size, padding = tuple(weight.shape[2:]), arguments.get("padding", 0)
         else:
             size, stride, dilation, padding = layer.kernel_size, layer.stride, layer.dilation, layer.padding
         reaches = tuple((k - 1) * d for k, d in zip(size, dilation, strict=True))
         if isinstance(padding, str):
-            whole = (0, 0) if padding == "valid" else reaches
-            before, after = tuple(n // 2 for n in whole), tuple(n - n // 2 for n in whole)
+            both_sides = (0, 0) if padding == "valid" else reaches
+            before, after = tuple(n // 2 for n in both_sides), tuple(n - n // 2 for n in both_sides)
         else:
             before = after = as_pair(padding)
         if fill != 0:
@@ -221,46 +221,46 @@ class _Derivation:
         names = "input kernel_size stride padding " + (
             "dilation ceil_mode return_indices" if is_max else "ceil_mode count_include_pad divisor_override"
         )
-        given = named(step, names)
-        size, padding = as_pair(given["kernel_size"]), as_pair(given.get("padding", 0))
-        stride, dilation = as_pair(given.get("stride") or size), as_pair(given.get("dilation", 1))
-        others = {name: given[name] for name in ("ceil_mode", "count_include_pad", "divisor_override") if name in given}
-        own = -float("inf") if is_max else 0.0
+        args = named(step, names)
+        size, padding = as_pair(args["kernel_size"]), as_pair(args.get("padding", 0))
+        stride, dilation = as_pair(args.get("stride") or size), as_pair(args.get("dilation", 1))
+        unusual = {name: args[name] for name in ("ceil_mode", "count_include_pad", "divisor_override") if name in args}
+        neutral = -float("inf") if is_max else 0.0
         is_padded = any((left, right, top, bottom))
-        if is_padded and padding != (0, 0) and fill != own:
+        if is_padded and padding != (0, 0) and fill != neutral:
             raise WholeImage(f"{step.name}() pads twice, with different values")
-        fill = fill if is_padded else own
+        fill = fill if is_padded else neutral
         reach, above, below = (size[0] - 1) * dilation[0], top + padding[0], bottom + padding[0]
-        if given.get("ceil_mode"):  # windows may extend beyond the end
+        if args.get("ceil_mode"):  # windows may extend beyond the end
             below = max(below, reach + 1 - stride[0] - above)
-        beyond = below - bottom - padding[0]
-        if not is_max and (beyond or (padding != (0, 0) and not given.get("count_include_pad", True))):
+        missing = below - bottom - padding[0]
+        if not is_max and (missing or (padding != (0, 0) and not args.get("count_include_pad", True))):
             raise WholeImage("avg_pool2d() does not count the padding")
 
         def run(rows: torch.Tensor) -> torch.Tensor:
             rows = F.pad(rows, (left, right), value=fill) if left or right else rows
             if is_max:
-                return F.max_pool2d(rows, size, stride, (0, padding[1]), dilation, given.get("ceil_mode", False))
-            return F.avg_pool2d(rows, size, stride, (0, padding[1]), **others)
+                return F.max_pool2d(rows, size, stride, (0, padding[1]), dilation, args.get("ceil_mode", False))
+            return F.avg_pool2d(rows, size, stride, (0, padding[1]), **unusual)
 
         key = (step.name, number, size, stride, dilation, padding, (left, right, top, bottom), fill)
         return WindowLayer(run, (number,), 2, key, above, below, reach, stride[0], fill)
 
     def _upsampling(self, step: RecordedStep) -> Layer:
         (source,) = step.inputs
-        given = named(step, "input size scale_factor mode align_corners recompute_scale_factor antialias")
-        mode = given.get("mode", "nearest")
+        arguments = named(step, "input size scale_factor mode align_corners recompute_scale_factor antialias")
+        mode = arguments.get("mode", "nearest")
         number = self.number.get(source)
         if (
             number is None
             or self.axes[number] != 2
             or mode not in ("nearest", "nearest-exact", "bilinear")
-            or given.get("align_corners")
+            or arguments.get("align_corners")
         ):
             raise WholeImage(f"interpolate(mode={mode!r}) does not scale by whole factors")
         factor = step.shape[2] // source.shape[2]
         sizes = tuple(factor * n for n in source.shape[2:])
-        if factor < 1 or sizes != step.shape[2:] or given.get("antialias"):
+        if factor < 1 or sizes != step.shape[2:] or arguments.get("antialias"):
             raise WholeImage("interpolate() does not scale by whole factors")
         if factor == 1:
             return Layer(lambda rows: rows, (number,), 2, ("same", number))
@@ -272,39 +272,39 @@ class _Derivation:
         return UpsamplingLayer(run, (number,), 2, (mode, number, factor), factor, mode == "bilinear")
 
     def _local(self, step: RecordedStep) -> Layer:
-        if any(one.is_padding for one in step.inputs):
+        if any(source.is_padding for source in step.inputs):
             raise WholeImage(f"{step.name}() follows pad()")
-        numbers = tuple(self.number[one] for one in step.inputs)
+        numbers = tuple(self.number[source] for source in step.inputs)
         axes = {self.axes[i] for i in numbers}
         axis = axes.pop()
         if axes or (len(numbers) > 1 and axis != 2) or not _is_of_a_pixel(step, axis):
             raise WholeImage(f"{step.name}() may depend on the whole image")
         if step.name == "permute":
             axis = 3 - axis
-        constants = tuple(tuple(one.shape) for one in step.constants)
-        numbers_given = tuple(one for one in step.args if isinstance(one, int | float))
+        constants = tuple(tuple(source.shape) for source in step.constants)
+        numbers_given = tuple(source for source in step.args if isinstance(source, int | float))
         return Layer(_bound(step), numbers, axis, (step.name, numbers, constants, numbers_given))
 
 
 def _is_of_a_pixel(step: RecordedStep, axis: int) -> bool:
     """Return whether a function of _OF_A_PIXEL works on each pixel alone with the arguments of this step."""
     name = step.name
-    given = dict(step.kwargs)
+    arguments = dict(step.kwargs)
     if name in ("batch_norm", "dropout", "dropout2d"):
-        return not given.get("training", name != "batch_norm") and axis == 2
+        return not arguments.get("training", name != "batch_norm") and axis == 2
     if name in ("layer_norm", "linear"):
-        shape = given.get("normalized_shape", step.args[1] if len(step.args) > 1 else ())
+        shape = arguments.get("normalized_shape", step.args[1] if len(step.args) > 1 else ())
         return axis == 1 and (name == "linear" or len(shape) == 1)
     if name == "permute":
-        order = tuple(given.get("dims", step.args[1] if len(step.args) == 2 else step.args[1:]))
+        order = tuple(arguments.get("dims", step.args[1] if len(step.args) == 2 else step.args[1:]))
         return order == (_TO_CHANNELS_LAST if axis == 2 else _TO_CHANNELS_FIRST)
     if name == "cat":
-        return given.get("dim", step.args[1] if len(step.args) > 1 else 0) in (1, -3) and axis == 2
+        return arguments.get("dim", step.args[1] if len(step.args) > 1 else 0) in (1, -3) and axis == 2
     if name == "getitem":
         index = step.args[1]
         is_channels = isinstance(index, tuple) and len(index) == 2 and isinstance(index[1], slice)
         return is_channels and index[0] == slice(None) and axis == 2
-    return all(_is_same_everywhere(one, axis) for one in step.constants)
+    return all(_is_same_everywhere(constant, axis) for constant in step.constants)
 
 
 def _is_zero(value: object) -> bool:
@@ -330,7 +330,7 @@ def _bound(step: RecordedStep) -> Callable[..., torch.Tensor]:
     rest = step.args[1:]
     if step.name == "cat":
         return lambda *rows: function(rows, *rest, **kwargs)
-    places = [i for i, one in enumerate(step.args) if isinstance(one, RecordedStep)]
+    places = [i for i, argument in enumerate(step.args) if isinstance(argument, RecordedStep)]
     if len(places) != len(step.inputs):
         raise WholeImage(f"{step.name}() takes its maps in an unsupported way")
     if places == [0]:
@@ -339,8 +339,8 @@ def _bound(step: RecordedStep) -> Callable[..., torch.Tensor]:
 
     def run(*rows: torch.Tensor) -> torch.Tensor:
         args = template.copy()
-        for place, one in zip(places, rows, strict=True):
-            args[place] = one
+        for place, argument in zip(places, rows, strict=True):
+            args[place] = argument
         result: torch.Tensor = function(*args, **kwargs)
         return result
 

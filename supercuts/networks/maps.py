@@ -110,12 +110,12 @@ class PixelMaps:
 
         Colour is (C, H, W) float32 or (H, W, 3) uint8. Embeddings stored as float16 are viewed as int16.
         """
-        nothing = np.zeros((*self.shape, 0), np.uint8)
+        no_bands = np.zeros((*self.shape, 0), np.uint8)
         is_rgb = self.color.dtype == np.uint8
         embeddings = channels_last(self.embeddings)
         return (
             channels_last(self.color) if is_rgb else np.ascontiguousarray(self.color),
-            nothing if self.bands is None else channels_last(self.bands),
+            no_bands if self.bands is None else channels_last(self.bands),
             embeddings if embeddings.dtype == np.float32 else embeddings.view(np.int16),
         )
 
@@ -229,11 +229,11 @@ def halved_pixels(
     height, width, n = values.shape
     half = np.empty((-(-height // 2), -(-width // 2), n), values.dtype)
     rounding = 0.0 if values.dtype.kind == "f" else 0.5
-    nothing = np.zeros((0, 0), np.bool_)
+    no_mask = np.zeros((0, 0), np.bool_)
 
     def halve_strip(_: int, top: int) -> None:
         rows = slice(top, top + _ROWS)
-        counted = nothing if valid is None else valid[rows]
+        counted = no_mask if valid is None else valid[rows]
         halve(values[rows], counted, rounding, half[top // 2 : (top + _ROWS) // 2])
 
     if n:  # numba would compile the kernel again for an empty array

@@ -30,11 +30,11 @@ class _Maps(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return boundary, embeddings and, if the network has regions, strength and region embeddings."""
-        said = self.network(images)
-        maps = (said.boundary_logits.sigmoid(), said.embeddings)
-        if said.strength_logits is None:
+        outputs = self.network(images)
+        maps = (outputs.boundary_logits.sigmoid(), outputs.embeddings)
+        if outputs.strength_logits is None:
             return maps
-        return *maps, said.strength_logits.sigmoid(), said.region_embeddings
+        return *maps, outputs.strength_logits.sigmoid(), outputs.region_embeddings
 
 
 def export_onnx(path: str | os.PathLike[str], network: TorchNetwork, graph_only: bool = False) -> None:

@@ -88,9 +88,9 @@ class OnnxNetwork:
 
     def _maps(self, image: Float32[np.ndarray, "height width channels"], views: ViewsConfig) -> Maps:
         pixels = np.ascontiguousarray(image.transpose(2, 0, 1))
-        seen = [self._see(pixels, scale, flip) for scale, flip in views.each()]
-        averaged = [parts[0] if len(parts) == 1 else np.mean(parts, axis=0) for parts in zip(*seen, strict=True)]
-        return [one[0] if i in (0, 2) else one for i, one in enumerate(averaged)]  # probabilities have no channels
+        runs = [self._see(pixels, scale, flip) for scale, flip in views.each()]
+        averaged = [parts[0] if len(parts) == 1 else np.mean(parts, axis=0) for parts in zip(*runs, strict=True)]
+        return [x[0] if i in (0, 2) else x for i, x in enumerate(averaged)]  # probabilities have no channels
 
     def _see(
         self, pixels: Float32[np.ndarray, "channels height width"], scale: float, flip: bool
@@ -103,8 +103,8 @@ class OnnxNetwork:
         maps = []
         for i, values in enumerate(self._run(view[None])):
             stride = 1 if i < 2 else self.stride
-            seen = values[0, ..., ::-1] if flip else values[0]
-            maps.append(interpolated(seen, -(-height // stride), -(-width // stride)))
+            oriented = values[0, ..., ::-1] if flip else values[0]
+            maps.append(interpolated(oriented, -(-height // stride), -(-width // stride)))
         return maps
 
 
@@ -144,17 +144,17 @@ def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig, n_
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # log errors only; they are also raised
     options.intra_op_num_threads = n_threads
-    values = [onnxruntime.OrtValue.ortvalue_from_numpy(one) for one in weights.values()]
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
     options.add_external_initializers([PREFIX + name for name in weights], values)
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base class
         raise FileFormatError(f"{path}: not a graph of this network ({error}). {remedy}") from error
     try:  # a graph written before a setting existed gets that setting's default
-        found = SSNConfig.model_validate_json(session.get_modelmeta().custom_metadata_map.get(CONFIG_KEY, ""))
+        graph_config = SSNConfig.model_validate_json(session.get_modelmeta().custom_metadata_map.get(CONFIG_KEY, ""))
     except ValidationError:
-        found = None
-    if found != config:
+        graph_config = None
+    if graph_config != config:
         raise FileFormatError(f"{path}: a graph of a network with another config. {remedy}")
     return session
 
@@ -166,27 +166,27 @@ def _reads_no_files(graph: bytes) -> bool:
     except (KeyError, IndexError, RecursionError):  # not a graph
         entries = []
     # "location" is the only key under which a graph can name files; it must not occur outside the entries found
-    return all(one == _ENTRY for one in entries) and graph.count(b"location") == len(entries)
+    return all(entry == _ENTRY for entry in entries) and graph.count(b"location") == len(entries)
 
 
 def _external(message: bytes, fields: dict[int, Any]) -> Iterator[bytes]:
     """Yield the entries of a protobuf message that locate external tensors."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
+    position = 0
+    while position < len(message):
+        tag, position = _varint(message, position)
         number, kind = tag >> 3, tag & 7
         if kind == 0:
-            _, at = _varint(message, at)
+            _, position = _varint(message, position)
             continue
-        length, at = _varint(message, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
-        value, at = message[at : at + length], at + length
+        length, position = _varint(message, position) if kind == 2 else ({1: 8, 5: 4}[kind], position)
+        value, position = message[position : position + length], position + length
         if kind == 2 and number in fields:
             yield from (value,) if fields[number] is None else _external(value, fields[number])
 
 
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """Return the integer at offset `at` of a protobuf message, and the offset after it."""
+def _varint(message: bytes, start: int) -> tuple[int, int]:
+    """Return the integer at offset `start` of a protobuf message, and the offset after it."""
     value, shift = 0, 0
-    while message[at] & 0x80:
-        value, shift, at = value | (message[at] & 0x7F) << shift, shift + 7, at + 1
-    return value | message[at] << shift, at + 1
+    while message[start] & 0x80:
+        value, shift, start = value | (message[start] & 0x7F) << shift, shift + 7, start + 1
+    return value | message[start] << shift, start + 1

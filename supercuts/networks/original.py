@@ -89,8 +89,8 @@ class OriginalSSNDINO(TorchNetwork):
             if self.config.original.scrambled:
                 keys = _scramble(keys)
             keys = F.interpolate(keys, size=(height, width), mode="bilinear", align_corners=False)
-            given = torch.cat([color, position], dim=1)
-            return torch.cat([given, self.output_conv(torch.cat([given, keys], dim=1))], dim=1)
+            inputs = torch.cat([color, position], dim=1)
+            return torch.cat([inputs, self.output_conv(torch.cat([inputs, keys], dim=1))], dim=1)
 
     def _color(self, images: torch.Tensor) -> torch.Tensor:
         return rgb_to_lab(images) if self.config.original.color == "lab" else 255 * images
@@ -110,12 +110,12 @@ def config_of(tensors: Mapping[str, torch.Tensor], original: OriginalConfig) -> 
 
 def rename(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
     """Return the original's tensors under the names used here; None if they are not those of an SSN_DINO."""
-    plain = {name.removeprefix("module."): value for name, value in tensors.items()}
-    if not all(any(name.startswith(prefix) for name in plain) for prefix in _PREFIXES):
+    renamed = {name.removeprefix("module."): value for name, value in tensors.items()}
+    if not all(any(name.startswith(prefix) for name in renamed) for prefix in _PREFIXES):
         return None
-    for theirs, ours in _PREFIXES.items():
-        plain = {ours + name.removeprefix(theirs) if name.startswith(theirs) else name: v for name, v in plain.items()}
-    return plain
+    for old, new in _PREFIXES.items():
+        renamed = {new + name.removeprefix(old) if name.startswith(old) else name: v for name, v in renamed.items()}
+    return renamed
 
 
 def _scramble(keys: torch.Tensor) -> torch.Tensor:
@@ -123,7 +123,7 @@ def _scramble(keys: torch.Tensor) -> torch.Tensor:
     return keys.flatten(2).transpose(1, 2).reshape(keys.shape)
 
 
-def _coordinates(like: torch.Tensor) -> torch.Tensor:
+def _coordinates(images: torch.Tensor) -> torch.Tensor:
     """Return the row and column of each pixel (B, 2, H, W)."""
-    axes = (torch.arange(n, device=like.device, dtype=like.dtype) for n in like.shape[-2:])
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].expand(len(like), -1, -1, -1)
+    axes = (torch.arange(n, device=images.device, dtype=images.dtype) for n in images.shape[-2:])
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].expand(len(images), -1, -1, -1)

@@ -52,7 +52,7 @@ def predict_many(
         if len(waiting[key]) >= min(_TOGETHER, _PIXELS_TOGETHER // (height * width)):
             yield from _predict_together(waiting.pop(key), network, views)
         elif sum(map(len, waiting.values())) > _WAITING:
-            yield from _predict_together(waiting.pop(max(waiting, key=lambda one: len(waiting[one]))), network, views)
+            yield from _predict_together(waiting.pop(max(waiting, key=lambda size: len(waiting[size]))), network, views)
     for group in waiting.values():
         yield from _predict_together(group, network, views)
 
@@ -136,17 +136,17 @@ def predict_tiles(
     check_in_range("tile", tile, 1, np.inf, remedy="Give the side of a tile in pixels.")
     halo, multiple = network.window()
     height, width = pixels.shape[:2]
-    for one in tiles_of((height, width), -(-tile // multiple) * multiple):
-        top, left = max(one.top - halo, 0), max(one.left - halo, 0)
-        part = pixels[top : one.bottom + halo, left : one.right + halo]
+    for tile_place in tiles_of((height, width), -(-tile // multiple) * multiple):
+        top, left = max(tile_place.top - halo, 0), max(tile_place.left - halo, 0)
+        part = pixels[top : tile_place.bottom + halo, left : tile_place.right + halo]
         is_rgb = part.dtype == np.uint8 and part.shape[2] == 3
         maps = []
         for i, values in enumerate(network.maps([part if is_rgb else to_unit(part)], ViewsConfig())[0]):
             stride = 1 if i < 2 else network.stride
-            rows = slice((one.top - top) // stride, -(-(one.bottom - top) // stride))
-            columns = slice((one.left - left) // stride, -(-(one.right - left) // stride))
+            rows = slice((tile_place.top - top) // stride, -(-(tile_place.bottom - top) // stride))
+            columns = slice((tile_place.left - left) // stride, -(-(tile_place.right - left) // stride))
             maps.append(values[..., rows, columns])
-        yield one, maps
+        yield tile_place, maps
 
 
 def predict_stored(
@@ -171,16 +171,16 @@ def predict_stored(
     maps = color_maps(pixels, bands, valid)
     if network is None:
         return maps
-    shown, views = pixels if maps.valid is None else filled(pixels, maps.valid), views or ViewsConfig()
+    visible, views = pixels if maps.valid is None else filled(pixels, maps.valid), views or ViewsConfig()
     if tile is None and not is_large(maps.shape):  # keep the network's arrays, without a copy
-        boundary, embeddings, *of_regions = network.maps([shown], views)[0]
+        boundary, embeddings, *of_regions = network.maps([visible], views)[0]
         strength, regions = of_regions or (None, None)
         return replace(
             maps, boundary=boundary, embeddings=embeddings, strength=strength, regions=regions,
             region_stride=network.stride,
         )  # fmt: skip
     stride = max(precision(maps.shape)[0], embedding_stride)
-    boundary, embeddings, *of_regions = _stored(maps.shape, network, shown, tile, views, stride)
+    boundary, embeddings, *of_regions = _stored(maps.shape, network, visible, tile, views, stride)
     strength, regions = (of_regions[0][0], of_regions[1]) if of_regions else (None, None)
     if stride > 1:
         give_freed_memory_back()

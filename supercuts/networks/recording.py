@@ -40,12 +40,12 @@ class RecordedStep:
     @property
     def inputs(self) -> list["RecordedStep"]:
         """The steps whose tensors this step takes."""
-        return [one for one in _flat((self.args, self.kwargs)) if isinstance(one, RecordedStep)]
+        return [argument for argument in _flat((self.args, self.kwargs)) if isinstance(argument, RecordedStep)]
 
     @property
     def constants(self) -> list[torch.Tensor]:
         """The tensors that do not depend on the example, such as weights."""
-        return [one for one in _flat((self.args, self.kwargs)) if isinstance(one, torch.Tensor)]
+        return [argument for argument in _flat((self.args, self.kwargs)) if isinstance(argument, torch.Tensor)]
 
 
 class _Recorded(torch.Tensor):
@@ -60,16 +60,16 @@ class _Recorded(torch.Tensor):
         cls, function: Any, _: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        log = next(one for one in _flat((args, kwargs)) if isinstance(one, cls)).log
-        plain = _mapped((args, kwargs), lambda one: one.plain if isinstance(one, cls) else one)
-        result = function(*plain[0], **plain[1])
-        for one in _flat((args, kwargs)):
-            if isinstance(one, cls) and result is one.plain:  # changed in place
-                one.step = log.add(function, args, kwargs, result)
-                return one
+        log = next(argument for argument in _flat((args, kwargs)) if isinstance(argument, cls)).log
+        unwrapped = _mapped((args, kwargs), lambda argument: argument.plain if isinstance(argument, cls) else argument)
+        result = function(*unwrapped[0], **unwrapped[1])
+        for argument in _flat((args, kwargs)):
+            if isinstance(argument, cls) and result is argument.plain:  # changed in place
+                argument.step = log.add(function, args, kwargs, result)
+                return argument
         if isinstance(result, torch.Tensor):
             return log.wrap(result, log.add(function, args, kwargs, result))
-        if isinstance(result, tuple | list) and any(isinstance(one, torch.Tensor) for one in result):
+        if isinstance(result, tuple | list) and any(isinstance(argument, torch.Tensor) for argument in result):
             return log.wrap_all(result, function, args, kwargs)
         return result  # such as a size or a type, which does not depend on the values
 
@@ -80,22 +80,22 @@ class _Log:
         self.modules: list[nn.Module] = []  # modules that are running, innermost last
 
     def add(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> RecordedStep:
-        args, kwargs = _mapped((args, kwargs), lambda one: one.step if isinstance(one, _Recorded) else one)
+        args, kwargs = _mapped((args, kwargs), lambda x: x.step if isinstance(x, _Recorded) else x)
         shape = tuple(result.shape) if isinstance(result, torch.Tensor) else ()
         self.steps.append(RecordedStep(function, args, kwargs, shape, self.modules[-1] if self.modules else None))
         return self.steps[-1]
 
-    def wrap(self, plain: torch.Tensor, step: RecordedStep) -> _Recorded:
-        recorded = plain.as_subclass(_Recorded)
-        recorded.plain, recorded.step, recorded.log = plain, step, self
+    def wrap(self, tensor: torch.Tensor, step: RecordedStep) -> _Recorded:
+        recorded = tensor.as_subclass(_Recorded)
+        recorded.plain, recorded.step, recorded.log = tensor, step, self
         return recorded
 
     def wrap_all(self, results: Sequence[Any], function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        whole = self.add(function, args, kwargs, None)
+        call = self.add(function, args, kwargs, None)
         parts = []
-        for i, one in enumerate(results):
-            self.steps.append(RecordedStep(_part, (whole, i), {}, tuple(one.shape), whole.module))
-            parts.append(self.wrap(one, self.steps[-1]))
+        for i, result in enumerate(results):
+            self.steps.append(RecordedStep(_part, (call, i), {}, tuple(result.shape), call.module))
+            parts.append(self.wrap(result, self.steps[-1]))
         return parts if isinstance(results, list) else tuple(parts)
 
 
@@ -114,7 +114,7 @@ def record(
         log.modules.pop()
 
     for module in [] if watched is None else watched.modules():
-        handles.append(module.register_forward_pre_hook(lambda one, _: log.modules.append(one)))
+        handles.append(module.register_forward_pre_hook(lambda value, _: log.modules.append(value)))
         handles.append(module.register_forward_hook(leave))
     try:
         with torch.inference_mode():
@@ -122,16 +122,16 @@ def record(
     finally:
         for handle in handles:
             handle.remove()
-    return log.steps, [one.step for one in _flat(outputs) if isinstance(one, _Recorded)]
+    return log.steps, [value.step for value in _flat(outputs) if isinstance(value, _Recorded)]
 
 
 def users(steps: Sequence[RecordedStep]) -> dict[RecordedStep, list[RecordedStep]]:
     """Return, for each step, the steps that take its tensor."""
-    taken: dict[RecordedStep, list[RecordedStep]] = {step: [] for step in steps}
+    users_of: dict[RecordedStep, list[RecordedStep]] = {step: [] for step in steps}
     for step in steps:
-        for one in step.inputs:
-            taken[one].append(step)
-    return taken
+        for source in step.inputs:
+            users_of[source].append(step)
+    return users_of
 
 
 def convolution(step: RecordedStep) -> nn.Conv2d | None:
@@ -139,20 +139,20 @@ def convolution(step: RecordedStep) -> nn.Conv2d | None:
 
     Unequal padding by the step's module, as in TensorFlow, becomes rows and columns of zeros in the kernel.
     """
-    given = named(step, "input weight bias stride padding dilation groups")
-    if step.name != "conv2d" or not isinstance(given["weight"], torch.Tensor):
+    arguments = named(step, "input weight bias stride padding dilation groups")
+    if step.name != "conv2d" or not isinstance(arguments["weight"], torch.Tensor):
         return None
-    weight, bias, dilation = given["weight"].clone(), given.get("bias"), as_pair(given.get("dilation", 1))
-    sides = _padding(step, given)
+    weight, bias, dilation = arguments["weight"].clone(), arguments.get("bias"), as_pair(arguments.get("dilation", 1))
+    sides = _padding(step, arguments)
     if sides is None or any((after - before) % d for (before, after), d in zip(sides, dilation, strict=True)):
         return None
-    more = [(after - before) // d for (before, after), d in zip(sides, dilation, strict=True)]
-    (above, below), (left, right) = ((max(n, 0), max(-n, 0)) for n in more)
+    extra = [(after - before) // d for (before, after), d in zip(sides, dilation, strict=True)]
+    (above, below), (left, right) = ((max(n, 0), max(-n, 0)) for n in extra)
     weight = F.pad(weight, (left, right, above, below))
     padding, stride, groups = (
-        as_pair([max(one) for one in sides]),
-        as_pair(given.get("stride", 1)),
-        given.get("groups", 1),
+        as_pair([max(side) for side in sides]),
+        as_pair(arguments.get("stride", 1)),
+        arguments.get("groups", 1),
     )
     n_out, n_in, size = weight.shape[0], weight.shape[1], as_pair(weight.shape[2:])
     layer = nn.Conv2d(n_in * groups, n_out, size, stride, padding, dilation, groups, bias is not None, device="meta")
@@ -162,9 +162,9 @@ def convolution(step: RecordedStep) -> nn.Conv2d | None:
     return layer.eval()
 
 
-def _padding(step: RecordedStep, given: Mapping[str, Any]) -> list[tuple[int, int]] | None:
+def _padding(step: RecordedStep, arguments: Mapping[str, Any]) -> list[tuple[int, int]] | None:
     """Return the number of zeros before and after each of both axes; None if other values are padded."""
-    padding, source = given.get("padding", 0), step.inputs[0]
+    padding, source = arguments.get("padding", 0), step.inputs[0]
     if isinstance(padding, str):
         return None
     sides = [(pad, pad) for pad in as_pair(padding)]
@@ -194,8 +194,8 @@ def _part(results: Sequence[torch.Tensor], i: int) -> torch.Tensor:
 
 def _flat(value: Any) -> Iterator[Any]:
     if isinstance(value, tuple | list):
-        for one in value:
-            yield from _flat(one)
+        for item in value:
+            yield from _flat(item)
     elif isinstance(value, Mapping):
         yield from _flat(list(value.values()))
     else:
@@ -204,8 +204,8 @@ def _flat(value: Any) -> Iterator[Any]:
 
 def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(value, tuple | list):
-        mapped = [_mapped(one, function) for one in value]
+        mapped = [_mapped(item, function) for item in value]
         return mapped if isinstance(value, list) else tuple(mapped)
     if isinstance(value, Mapping):
-        return {name: _mapped(one, function) for name, one in value.items()}
+        return {name: _mapped(item, function) for name, item in value.items()}
     return function(value)

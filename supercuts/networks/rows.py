@@ -61,17 +61,17 @@ class Dense(Protocol):
 def derive(network: Dense) -> Layers:
     """Return the layers of a network; raise InputError if one of them needs the whole image."""
     device, multiple = torch.device(network.device), network.multiple
-    found = []
+    plans = []
     try:
         for height, width in ((2, 3), (3, 2)):
             example = torch.zeros(1, network.channels, height * multiple, width * multiple, device=device)
             with autocast(device):
-                found.append(layers_of(*record(network.dense, example)))
-        if [one.key for one in found[0].layers] != [one.key for one in found[1].layers]:
+                plans.append(layers_of(*record(network.dense, example)))
+        if [layer.key for layer in plans[0].layers] != [layer.key for layer in plans[1].layers]:
             raise WholeImage("its layers depend on the size of the image")
     except WholeImage as error:
         raise InputError(f"the backbone {network.config.backbone} works only on whole images: {error}") from error
-    return found[0]
+    return plans[0]
 
 
 def predict_rows(
@@ -118,9 +118,9 @@ def _arrays(ready: Sequence[torch.Tensor], height: int, width: int, layers: Laye
     maps = [sigmoid(output[-1]), embeddings]
     if of_regions:
         stride = layers.strides[layers.outputs[1]]
-        strength, regions = (one[0, :, : -(-height // stride), : -(-width // stride)].float() for one in of_regions)
+        strength, regions = (x[0, :, : -(-height // stride), : -(-width // stride)].float() for x in of_regions)
         maps += [sigmoid(strength[0]), regions]
-    return [(one if i == 1 else one.contiguous()).cpu().numpy() for i, one in enumerate(maps)]
+    return [(x if i == 1 else x.contiguous()).cpu().numpy() for i, x in enumerate(maps)]
 
 
 class _Stream:
@@ -243,12 +243,12 @@ class _Together:
 
 def _take(queue: list[torch.Tensor], n: int) -> torch.Tensor:
     """Remove the first n rows of a queue and return them."""
-    taken = []
+    pieces = []
     while n > 0:
         rows = queue.pop(0)
         if rows.shape[2] > n:
             queue.insert(0, rows[:, :, n:])
             rows = rows[:, :, :n]
-        taken.append(rows)
+        pieces.append(rows)
         n -= rows.shape[2]
-    return taken[0] if len(taken) == 1 else torch.cat(taken, 2)
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 2)

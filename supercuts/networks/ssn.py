@@ -104,8 +104,8 @@ class TopDownHead(nn.Module):
         return output, path
 
 
-def _resize(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+def _resize(x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, size=target.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class SSN(TorchNetwork):
@@ -147,8 +147,8 @@ class SSN(TorchNetwork):
         height, width = images.shape[-2:]  # symbols instead of numbers during ONNX export
         stride = self.stride
         # rounded up; the dividend is positive because ONNX rounds a quotient towards zero
-        shown = (..., slice((height + stride - 1) // stride), slice((width + stride - 1) // stride))
-        strength, regions = (x[shown].float() for x in of_regions)
+        visible = (..., slice((height + stride - 1) // stride), slice((width + stride - 1) // stride))
+        strength, regions = (x[visible].float() for x in of_regions)
         return strength, regions
 
 

@@ -109,9 +109,9 @@ class TorchNetwork(Foldable, ABC):
         if images[0].dtype == np.uint8:
             pixels = pixels.div_(255)
         pixels = pixels.to(self.device)
-        seen = [self._see(pixels, scale, flip) for scale, flip in views.each()]
+        runs = [self._see(pixels, scale, flip) for scale, flip in views.each()]
         # a single view is not copied, because pixel maps are large
-        averaged = [parts[0] if len(parts) == 1 else torch.stack(parts).mean(0) for parts in zip(*seen, strict=True)]
+        averaged = [parts[0] if len(parts) == 1 else torch.stack(parts).mean(0) for parts in zip(*runs, strict=True)]
         # the network's own memory layout: the embeddings of a pixel are contiguous
         averaged[1] = averaged[1].permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
         arrays = [(values if i == 1 else values.contiguous()).cpu().numpy() for i, values in enumerate(averaged)]
@@ -165,4 +165,4 @@ class TorchNetwork(Foldable, ABC):
             if list(values.shape[-2:]) != size:
                 values = F.interpolate(values, size, mode="bilinear", align_corners=False)
             maps.append(values)
-        return [one[:, 0] if i in (0, 2) else one for i, one in enumerate(maps)]  # probabilities have no channels
+        return [x[:, 0] if i in (0, 2) else x for i, x in enumerate(maps)]  # probabilities have no channels

@@ -86,9 +86,9 @@ def color_affinity(
     n = len(color)
     counts = np.zeros((n, n))
     rows = np.arange(n)
-    for wanted, weight in config.neighbors:
+    for n_neighbors, weight in config.neighbors:
         points = color.astype(np.float64) * [1, 1, 1, weight, weight]
-        nearest = cKDTree(points).query(points, np.arange(1, min(wanted, n) + 1))[1]
+        nearest = cKDTree(points).query(points, np.arange(1, min(n_neighbors, n) + 1))[1]
         counts[np.repeat(rows, nearest.shape[1]), nearest.ravel()] += 1
     return counts + counts.T
 

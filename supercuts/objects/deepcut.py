@@ -181,7 +181,7 @@ def deepcut_object(
     part = soft.argmax(1)
     n_parts = soft.shape[1]
     background = int(np.bincount(part, graph.border, minlength=n_parts).argmax())
-    others = np.delete(soft, background, axis=1).max(1, initial=0.0)
-    vector = others - soft[:, background]
-    likely = others / (others + soft[:, background])  # 0.5 where the background is as likely as the best other part
+    rival = np.delete(soft, background, axis=1).max(1, initial=0.0)
+    vector = rival - soft[:, background]
+    likely = rival / (rival + soft[:, background])  # 0.5 where the background is as likely as the best other part
     return foreground(part != background, vector, likely, graph.area)

@@ -146,8 +146,8 @@ def discover(
     (True, False)
     """
     graph = label_graph(h.labels)
-    found = _find(Discovery(h.embeddings if features is None else features, graph, n, seed, h, judge, progress), method)
-    return _paint(found, graph, h.labels, h if refine else None)
+    task = Discovery(h.embeddings if features is None else features, graph, n, seed, h, judge, progress)
+    return _paint(_find(task, method), graph, h.labels, h if refine else None)
 
 
 def discover_patches(
@@ -187,8 +187,8 @@ def discover_patches(
     [[16, 16, 32, 48]]
     """
     graph = grid_graph(*patches.values.shape[1:])
-    found = _find(Discovery(patches.nodes, graph, n, seed, progress=progress), method)
-    return _paint(found, graph, patches.grid_labels(*shape), None)
+    foregrounds = _find(Discovery(patches.nodes, graph, n, seed, progress=progress), method)
+    return _paint(foregrounds, graph, patches.grid_labels(*shape), None)
 
 
 def _find(task: Discovery, method: str | Find) -> list[Foreground]:
@@ -201,23 +201,23 @@ def _find(task: Discovery, method: str | Find) -> list[Foreground]:
 
 
 def _paint(
-    found: list[Foreground], graph: NodeGraph, labels: Int32[np.ndarray, "height width"], h: Hierarchy | None
+    foregrounds: list[Foreground], graph: NodeGraph, labels: Int32[np.ndarray, "height width"], h: Hierarchy | None
 ) -> Objects:
     """Return the objects as pixel masks, snapped to the hierarchy if there is one."""
     masks, scores = [], []
     is_taken = np.zeros(graph.n_nodes, bool)
     saliency = np.zeros(graph.n_nodes, np.float32)
-    for one in found:
-        inside = one.is_object & ~is_taken
+    for foreground in foregrounds:
+        inside = foreground.is_object & ~is_taken
         if h is not None:
-            snapped = snap_to_tree(h, one.soft) & ~is_taken
+            snapped = snap_to_tree(h, foreground.soft) & ~is_taken
             inside = snapped if snapped.any() else inside
         if not inside.any():  # earlier objects took all of it when they were snapped
             continue
         is_taken |= inside
         masks.append(inside)
-        scores.append(one.score)
-        saliency = np.maximum(saliency, one.soft)
+        scores.append(foreground.score)
+        saliency = np.maximum(saliency, foreground.soft)
     saliency = np.where(is_taken, np.maximum(saliency, 0.5), np.minimum(saliency, 0.5))
     best_first = np.argsort(-np.array(scores), kind="stable")
     return Objects(

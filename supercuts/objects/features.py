@@ -98,7 +98,7 @@ def color_and_place(
     height, width = labels.shape
     y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
     maps = [*(image.astype(np.float64) / 255).transpose(2, 0, 1), y, x]
-    sums = [np.bincount(labels.ravel(), one.ravel(), minlength=n) for one in maps]
+    sums = [np.bincount(labels.ravel(), values.ravel(), minlength=n) for values in maps]
     return np.stack(sums, axis=1) / np.bincount(labels.ravel(), minlength=n)[:, None]
 
 

@@ -86,10 +86,10 @@ def figures(
     low, high = saliency / config.threshold, (saliency - config.threshold) / (1 - config.threshold)
     soft = np.where(high > 0, 0.5 + high / 2, low / 2)
     vector = saliency.astype(np.float64)
-    whole = foreground(soft > 0.5, vector, soft, graph.area)
+    union = foreground(soft > 0.5, vector, soft, graph.area)
     if n == 1:
-        return [whole]
-    component = graph.components(whole.is_object)
+        return [union]
+    component = graph.components(union.is_object)
     mass = np.bincount(component, graph.area * saliency)
     mass[0] = -1  # number 0 is the outside
     area = np.bincount(component, graph.area)
@@ -172,8 +172,8 @@ def _leaf_contrasts(h: Hierarchy, leaves: np.ndarray, n_references: int) -> Floa
     groups = np.zeros((area.size, n))
     groups[region, np.arange(n)] = leaves[:, 0] / area[region]
     place = leaves[:, 1:3] / leaves[:, :1]
-    near = np.exp(-_squared_distances(place, groups @ place) / (2 * _NEIGHBORHOOD**2)) * (area / area.sum())
-    near /= near.sum(1, keepdims=True)
+    kernel = np.exp(-_squared_distances(place, groups @ place) / (2 * _NEIGHBORHOOD**2)) * (area / area.sum())
+    kernel /= kernel.sum(1, keepdims=True)
     at_frame = frame > 0
     columns = []
     for values in (leaves[:, 5:8] / leaves[:, :1], h.embeddings.astype(np.float64)):
@@ -183,14 +183,14 @@ def _leaf_contrasts(h: Hierarchy, leaves: np.ndarray, n_references: int) -> Floa
             likeness = np.exp(-squared / (2 * spread**2))
             columns += [likeness @ (frame / frame.sum()), likeness @ (area / area.sum())]
         distance = np.sqrt(squared)
-        columns += [(distance * near).sum(1), distance @ (frame / frame.sum()), distance[:, at_frame].min(1)]
+        columns += [(distance * kernel).sum(1), distance @ (frame / frame.sum()), distance[:, at_frame].min(1)]
     return np.stack(columns, axis=1)
 
 
-def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    squared = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
-    least: np.ndarray = np.maximum(squared, 0).astype(np.float32)  # precise enough, and faster
-    return least
+def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    squared = (first**2).sum(1)[:, None] + (second**2).sum(1)[None] - 2 * first @ second.T
+    clipped: np.ndarray = np.maximum(squared, 0).astype(np.float32)  # precise enough, and faster
+    return clipped
 
 
 def _position(sums: np.ndarray) -> np.ndarray:
@@ -255,10 +255,10 @@ def _spread_of_color(sums: np.ndarray) -> np.ndarray:
 def _embedding_contrast(sums: np.ndarray, area: np.ndarray, parents: np.ndarray) -> np.ndarray:
     """Return the distance of the mean embedding from the rest of the parent, and of the image; 0 without a rest."""
     columns = []
-    for around in (parents, np.full_like(parents, parents.size - 1)):
-        rest = area[around] - area
-        other = (sums[around] - sums) / np.maximum(rest, 1)[:, None]
-        distance = np.sqrt(((sums / area[:, None] - other) ** 2).sum(1))
+    for surrounding in (parents, np.full_like(parents, parents.size - 1)):
+        rest = area[surrounding] - area
+        contrast_mean = (sums[surrounding] - sums) / np.maximum(rest, 1)[:, None]
+        distance = np.sqrt(((sums / area[:, None] - contrast_mean) ** 2).sum(1))
         columns.append(np.where(rest > 0, distance, 0))
     return np.stack(columns, axis=1)
 

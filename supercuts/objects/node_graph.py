@@ -47,9 +47,9 @@ class NodeGraph:
         inner = self.edges[is_inside[self.edges].all(1)]
         n = self.n_nodes
         matrix = scipy.sparse.coo_array((np.ones(len(inner), np.int8), (inner[:, 0], inner[:, 1])), shape=(n, n))
-        found = scipy.sparse.csgraph.connected_components(matrix, directed=False)[1]
+        components = scipy.sparse.csgraph.connected_components(matrix, directed=False)[1]
         numbers = np.zeros(n, np.int64)
-        _, first, inverse = np.unique(found[is_inside], return_index=True, return_inverse=True)
+        _, first, inverse = np.unique(components[is_inside], return_index=True, return_inverse=True)
         numbers[is_inside] = np.argsort(np.argsort(first))[inverse] + 1
         return numbers
 
@@ -90,8 +90,8 @@ def label_graph(labels: Int32[np.ndarray, "height width"]) -> NodeGraph:
     if not area.all():
         raise InputError(f"label {int(area.argmin())} has no pixel; ids must be 0..{n - 1}: use relabel_consecutive.")
     edges, _ = label_borders(labels, n)
-    around = np.pad(image_area(labels), 1)
-    is_inner = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+    padded = np.pad(image_area(labels), 1)
+    is_inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return NodeGraph(
         edges=edges[np.lexsort(edges.T[::-1])].astype(np.int32),
         area=area.astype(np.int64),
@@ -103,8 +103,8 @@ def label_borders(
     labels: Int32[np.ndarray, "height width"], n: int
 ) -> tuple[Int64[np.ndarray, "edges 2"], Int64[np.ndarray, " edges"]]:
     """Return the pairs i < j of the labels 0..n-1 that share a border, and the border lengths in pixel pairs."""
-    nothing = np.zeros((*labels.shape, 0), np.uint8)
-    keys, length, _ = sum_borders(labels, color_maps(nothing, valid=labels >= 0), n, is_connected=False)
+    no_bands = np.zeros((*labels.shape, 0), np.uint8)
+    keys, length, _ = sum_borders(labels, color_maps(no_bands, valid=labels >= 0), n, is_connected=False)
     return np.stack([keys // n, keys % n], axis=1), length
 
 
@@ -236,8 +236,8 @@ def smallest_eigenpairs(
     n_found = min(n_vectors, n - 1)
     if n_found and abs(matrix).max() > _NO_STRUCTURE:
         matrix -= 2 * np.outer(constant, constant)  # the constant vector's eigenvalue is now the lowest, -2
-        largest, found = _largest(matrix, n_found)
-        values[:n_found], vectors[:, :n_found] = (1 - largest).clip(0, 2), found / root[:, None]
+        largest, vectors_found = _largest(matrix, n_found)
+        values[:n_found], vectors[:, :n_found] = (1 - largest).clip(0, 2), vectors_found / root[:, None]
     return EigenPairs(values, vectors * _signs(vectors))
 
 

@@ -54,10 +54,10 @@ def _by_tree(task: PartTask) -> Int64[np.ndarray, " inside"]:
     parents, nodes = _kernels.restrict(h.parents, task.inside)
     altitudes, n = h.altitudes[nodes], int(task.inside.sum())
     if task.k is None and "part" in h.levels:
-        found = cut_by_altitude(parents, altitudes, n, altitude_of_level(h.levels, "part"))
+        cut = cut_by_altitude(parents, altitudes, n, altitude_of_level(h.levels, "part"))
     else:
-        found = cut_by_count(parents, altitudes, n, min(task.k or _USUAL, n))
-    return found.region_of_leaf.astype(np.int64)
+        cut = cut_by_count(parents, altitudes, n, min(task.k or _USUAL, n))
+    return cut.region_of_leaf.astype(np.int64)
 
 
 def _by_spectrum(task: PartTask) -> Int64[np.ndarray, " inside"]:
@@ -74,8 +74,8 @@ def _by_deepcut(task: PartTask) -> Int64[np.ndarray, " inside"]:
     """Divide the object into k parts with a network optimised for their normalised cut."""
     check_features(task.features, task.graph)
     config = DeepCutConfig(n_parts=task.k or _USUAL, seed=task.seed)
-    found: np.ndarray = deepcut(task.features.astype(np.float32), None, config, task.progress).parts
-    return found
+    parts: np.ndarray = deepcut(task.features.astype(np.float32), None, config, task.progress).parts
+    return parts
 
 
 METHODS: dict[str, Callable[[PartTask], Int64[np.ndarray, " inside"]]] = {
@@ -210,13 +210,13 @@ def share_parts(descriptors: Sequence[PartDescriptors], k: int, seed: int = 0) -
     check_in_range("k", k, 1, np.inf, remedy="There is at least one kind of parts.")
     if not descriptors:
         raise InputError("there are no parts: give the descriptors of at least one image.")
-    groups = (np.concatenate([getattr(one, field.name) for one in descriptors]) for field in fields(PartDescriptors))
+    groups = (np.concatenate([getattr(item, field.name) for item in descriptors]) for field in fields(PartDescriptors))
     scaled = np.concatenate([group / (np.sqrt(group.var(axis=0).sum()) + _TINY) for group in groups], axis=1)
     k = min(k, len(np.unique(scaled, axis=0)))
     clusters = KMeans(k, n_init=10, random_state=seed).fit_predict(scaled)
     rank = np.empty(k, np.int32)
     rank[np.argsort(-np.bincount(clusters, minlength=k), kind="stable")] = np.arange(1, k + 1)
-    return np.split(rank[clusters], np.cumsum([len(one.place) for one in descriptors])[:-1])
+    return np.split(rank[clusters], np.cumsum([len(item.place) for item in descriptors])[:-1])
 
 
 def paint_shared(parts: Parts, numbers: Int32[np.ndarray, " parts"]) -> Int32[np.ndarray, "height width"]:

@@ -89,11 +89,11 @@ class Parts:
     def __post_init__(self) -> None:
         """Raise InputError if labels have gaps."""
         low = int(self.labels.min(initial=0))
-        found = np.flatnonzero(np.bincount(self.labels.ravel() - low)) + low
-        wanted = np.arange(self.object_of.size + 1)
-        if not np.array_equal(found[found > 0], wanted[1:]) or low < 0:
+        present = np.flatnonzero(np.bincount(self.labels.ravel() - low)) + low
+        expected = np.arange(self.object_of.size + 1)
+        if not np.array_equal(present[present > 0], expected[1:]) or low < 0:
             raise InputError(
-                f"labels hold {found[:10]}; expected 0 (background) and every part 1..{self.object_of.size}, one for "
+                f"labels hold {present[:10]}; expected 0 (background) and every part 1..{self.object_of.size}, one for "
                 "each entry of object_of."
             )
 

@@ -119,29 +119,29 @@ def maskcut(
     check_in_range("n", n, 1, np.inf, remedy="Ask for at least one object.")
     config = config or MaskCutConfig()
     is_left = np.ones(graph.n_nodes, bool)
-    found: list[Foreground] = []
-    while len(found) < n and is_left.any():
+    objects: list[Foreground] = []
+    while len(objects) < n and is_left.any():
         left = graph.subgraph(is_left)
-        one = find(features[is_left], left)
+        cut = find(features[is_left], left)
         if n > 1:
-            one = foreground(left.largest_component(one.is_object), one.vector, one.soft, left.area)
-        one = _spread(one, is_left)
-        if found and not _is_sensible(one, graph, config):
+            cut = foreground(left.largest_component(cut.is_object), cut.vector, cut.soft, left.area)
+        cut = _spread(cut, is_left)
+        if objects and not _is_sensible(cut, graph, config):
             break
-        found.append(one)
-        is_left &= ~one.is_object
-    return found
+        objects.append(cut)
+        is_left &= ~cut.is_object
+    return objects
 
 
-def _spread(one: Foreground, is_left: np.ndarray) -> Foreground:
+def _spread(cut: Foreground, is_left: np.ndarray) -> Foreground:
     """Return an object found on the remaining nodes as an object on all nodes."""
     n = is_left.size
     is_object, vector, soft = np.zeros(n, bool), np.zeros(n), np.zeros(n, np.float32)
-    is_object[is_left], vector[is_left], soft[is_left] = one.is_object, one.vector, one.soft
-    return Foreground(is_object, vector, soft, int(np.flatnonzero(is_left)[one.seed]), one.score)
+    is_object[is_left], vector[is_left], soft[is_left] = cut.is_object, cut.vector, cut.soft
+    return Foreground(is_object, vector, soft, int(np.flatnonzero(is_left)[cut.seed]), cut.score)
 
 
-def _is_sensible(one: Foreground, graph: NodeGraph, config: MaskCutConfig) -> bool:
-    share = graph.area[one.is_object].sum() / graph.area.sum()
-    border = graph.border[one.is_object].sum() / max(graph.border.sum(), 1)
+def _is_sensible(cut: Foreground, graph: NodeGraph, config: MaskCutConfig) -> bool:
+    share = graph.area[cut.is_object].sum() / graph.area.sum()
+    border = graph.border[cut.is_object].sum() / max(graph.border.sum(), 1)
     return bool(config.least_area <= share <= config.most_area and border <= config.most_border)

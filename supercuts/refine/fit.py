@@ -131,14 +131,14 @@ def fit(
             for _ in range(config.updates):
                 loss = 0.0
                 optimizer.zero_grad()
-                seen = halves if index < config.half_steps else ready
+                inputs = halves if index < config.half_steps else ready
                 for i in batch:
-                    part, counts[i], terms, labels = _backward(network, seen[i], config, index, batch.size, scratch)
+                    part, counts[i], terms, labels = _backward(network, inputs[i], config, index, batch.size, scratch)
                     loss += part / batch.size
                 optimizer.step()
                 if watch is not None:
-                    shown = _enlarged(labels, examples[batch[-1]].image.shape[:2])
-                    watch(Step(index, n_steps, loss, int(counts[batch].max()), terms, shown))
+                    picture = _enlarged(labels, examples[batch[-1]].image.shape[:2])
+                    watch(Step(index, n_steps, loss, int(counts[batch].max()), terms, picture))
                 index += 1
         if (counts <= stops).all() and index > config.half_steps:
             break
@@ -205,17 +205,17 @@ def _backward(
 ) -> tuple[float, int, Terms, np.ndarray]:
     """Add the gradient of one image; return its loss, its number of labels, the terms and the labels."""
     example, response = ready.example, network(ready.image)
-    found = classify(response, scratch)
-    targets = found.labels
+    classified = classify(response, scratch)
+    targets = classified.labels
     if example.initial is not None and index < config.initial_steps:
         targets = example.initial
     elif config.method == "sp" and example.superpixels is not None:
-        targets = majority_vote(found.labels, example.superpixels, config.n_classes)
+        targets = majority_vote(classified.labels, example.superpixels, config.n_classes)
     if example.scribbles is not None:
         targets = np.where(ready.is_marked, example.scribbles, targets)
-    loss, terms = objective(response, found, targets, ready.weights, config)
+    loss, terms = objective(response, classified, targets, ready.weights, config)
     (loss / n_batch if n_batch > 1 else loss).backward()  # type: ignore[no-untyped-call]
-    return float(loss.detach()), found.n_labels, terms, found.labels
+    return float(loss.detach()), classified.n_labels, terms, classified.labels
 
 
 def _prepare(example: Example, config: RefineConfig, device: torch.device) -> _Ready:

@@ -87,13 +87,13 @@ def refine_hierarchy(
     initial = h.cut(regions=min(h.n_leaves, max(config.n_classes - h.is_masked, 1)))
     superpixels = h.labels
     if valid is not None:
-        initial, superpixels = (np.where(valid, one, one.max() + 1).astype(np.int32) for one in (initial, h.labels))
+        initial, superpixels = (np.where(valid, ids, ids.max() + 1).astype(np.int32) for ids in (initial, h.labels))
     example = Example(image, superpixels=superpixels, initial=initial)
     network = fit([example], config, watch)
     probabilities = respond(network, image)[0].softmax(dim=0).cpu().numpy()
-    seen = preview(image) if h.image is None else h.image
-    color = color_features(seen if image.shape[2] == 3 else image)
-    return tree_of(h, label(network, example, config), np.ascontiguousarray(probabilities), color, seen)
+    image_shown = preview(image) if h.image is None else h.image
+    color = color_features(image_shown if image.shape[2] == 3 else image)
+    return tree_of(h, label(network, example, config), np.ascontiguousarray(probabilities), color, image_shown)
 
 
 def tree_of(
@@ -150,9 +150,9 @@ def _altitudes_between(
     Leaves are used, not pixels along the border: a border that moved by a pixel lies inside a leaf, where h has none.
     """
     low, high = leaf[edges].T.copy()
-    while (apart := low != high).any():  # the node with the lower id is never an ancestor of the other
+    while (differ := low != high).any():  # the node with the lower id is never an ancestor of the other
         low, high = np.minimum(low, high), np.maximum(low, high)
-        low[apart] = h.parents[low[apart]]
+        low[differ] = h.parents[low[differ]]
     altitudes: np.ndarray = h.altitudes[low]
     return altitudes
 

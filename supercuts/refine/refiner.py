@@ -100,22 +100,22 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[torch.Tensor | None, ...]:
         (x,), (floor, mean, rate, factor) = ctx.saved_tensors, ctx.known
-        given, rows = _rows(gradients[0]), _rows(x)
+        gradient, rows = _rows(gradients[0]), _rows(x)
         center = mean.astype(np.float32)
-        to_bias, to_normal = _sum(_kernels.gradient_sums, (given, rows), floor, center)
+        to_bias, to_normal = _sum(_kernels.gradient_sums, (gradient, rows), floor, center)
         to_weight = (to_normal - (mean - center) * to_bias) * rate
         of_x = -factor * rate * to_weight / len(rows)
         offset = -factor * to_bias / len(rows) - of_x * (mean - center)
         out = torch.empty_like(x, memory_format=torch.channels_last)
-        _fill(_kernels.differentiate_normalised, (given, rows), floor, (center, factor, of_x, offset), _rows(out))
+        _fill(_kernels.differentiate_normalised, (gradient, rows), floor, (center, factor, of_x, offset), _rows(out))
         return out, torch.from_numpy(to_weight).float(), torch.from_numpy(to_bias).float(), None, None, None
 
 
 def _rows(x: torch.Tensor) -> np.ndarray:
     """Return a map (B, C, H, W) as (pixels, C), a view if it is channels last in memory; bfloat16 as int16 bits."""
     rows = rearrange(x.detach(), "b c h w -> (b h w) c")
-    plain: np.ndarray = (rows.view(torch.int16) if x.dtype == torch.bfloat16 else rows).numpy()
-    return plain
+    array: np.ndarray = (rows.view(torch.int16) if x.dtype == torch.bfloat16 else rows).numpy()
+    return array
 
 
 def row_parts(count: int) -> list[slice]:

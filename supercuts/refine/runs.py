@@ -112,12 +112,12 @@ def read_input(source: object, channels: int | None = 3) -> Float32[np.ndarray, 
     pixels = _read_unit(source, channels)
     if channels == 3 and pixels.shape[2] == 1 and not str(source).lower().endswith(".npy"):
         return np.repeat(pixels, 3, axis=2)
-    found = pixels.shape[2]
-    if channels == 1 and found == 3:
+    n = pixels.shape[2]
+    if channels == 1 and n == 3:
         return np.ascontiguousarray((pixels @ _LUMA)[..., None])
-    if channels not in (None, found):
+    if channels not in (None, n):
         name = f"array of shape {source.shape}" if isinstance(source, np.ndarray) else str(source)
-        raise ImageError(f"{name}: has {found} channels, not {channels}. Set channels={found} or give another image.")
+        raise ImageError(f"{name}: has {n} channels, not {channels}. Set channels={n} or give another image.")
     return pixels
 
 
@@ -341,14 +341,14 @@ def fit_and_record(
     begin = time.perf_counter()
     network = fit(examples, run.config, follow, run.device)
     (step,) = last
-    shown = preview.finish() if preview is not None else None
+    frames = preview.finish() if preview is not None else None
     record = {
         "steps": step.number + 1,
         "loss": round(step.loss, 6),
         "terms": {key: round(value, 6) for key, value in step.terms._asdict().items()},
         "seconds": round(time.perf_counter() - begin, 2),
     }
-    return network, record, [] if shown is None else [str(shown)]
+    return network, record, [] if frames is None else [str(frames)]
 
 
 def write_result(

@@ -138,8 +138,8 @@ def class_probabilities(
     stride = network.config.stride
     padded = F.pad(pixels, (0, -width % stride, 0, -height % stride), mode="replicate")
     with torch.inference_mode():
-        found = network.probabilities(padded)[0, :, :height, :width]
-    return found.cpu().numpy()
+        probabilities = network.probabilities(padded)[0, :, :height, :width]
+    return probabilities.cpu().numpy()
 
 
 def pixel_maps(

@@ -51,8 +51,8 @@ def ncut_graph(
     offsets = _half_disc(radius_px, height, width)
     windows = tuple(_windows(offset, height, width) for offset in offsets)
     affinity = []
-    for (dy, dx), (one, other) in zip(offsets, windows, strict=True):
-        squared = (images[..., *one] - images[..., *other]).square().sum(1) * (255 / sigma_intensity) ** 2
+    for (dy, dx), (first, second) in zip(offsets, windows, strict=True):
+        squared = (images[..., *first] - images[..., *second]).square().sum(1) * (255 / sigma_intensity) ** 2
         affinity.append(torch.exp(-squared - (dy * dy + dx * dx) / sigma_space_px**2))
     ones = torch.ones_like(images[:, :1])
     return NcutGraph(windows, tuple(affinity), _sum_neighbours(ones, windows, tuple(affinity)))
@@ -94,9 +94,9 @@ def _sum_neighbours(
     values: torch.Tensor, windows: tuple[tuple[_Window, _Window], ...], affinity: tuple[torch.Tensor, ...]
 ) -> torch.Tensor:
     total = values.clone()  # each pixel's affinity to itself is 1
-    for (one, other), weight in zip(windows, affinity, strict=True):
-        total[..., *one].addcmul_(weight[:, None], values[..., *other])
-        total[..., *other].addcmul_(weight[:, None], values[..., *one])
+    for (first, second), weight in zip(windows, affinity, strict=True):
+        total[..., *first].addcmul_(weight[:, None], values[..., *second])
+        total[..., *second].addcmul_(weight[:, None], values[..., *first])
     return total
 
 

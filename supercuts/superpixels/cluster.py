@@ -80,8 +80,8 @@ def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig
             boundary, first, valid, maps.shape, (grid.rows, grid.cols), strip, config.seed_search_px, seeds
         )
     _kernels.keep_cores(labels, valid, seeds, grid.n_cells)
-    most = int(1 + config.boundary_cost + config.feature_cost * config.max_feature_distance) + 1
-    costs = _steps(maps, config), config.feature_cost, config.max_feature_distance, most
+    n_buckets = int(1 + config.boundary_cost + config.feature_cost * config.max_feature_distance) + 1
+    costs = _steps(maps, config), config.feature_cost, config.max_feature_distance, n_buckets
     _kernels.grow(labels, centers, cells.looked_up, cells.scales, lab_tables(), costs)
     if maps.valid is not None:  # pixels that no core reaches
         labels[labels == _kernels.FREE] = grid.n_cells

@@ -117,17 +117,17 @@ def assign(
     """
     grid = cells.grid
     centers = np.empty((grid.n_cells, cells.n_features), np.float32)
-    given = np.empty((grid.n_cells, N_CANDIDATES, cells.n_features + 1), np.float32)
+    sums_given = np.empty((grid.n_cells, N_CANDIDATES, cells.n_features + 1), np.float32)
 
     def start(thread: int, strip: Strip) -> None:
-        own = cells.own(strip)
-        _kernels.mean_of_cells(cells.features(strip, thread), cells.is_pixel(strip), centers[own])
+        own_cells = cells.own(strip)
+        _kernels.mean_of_cells(cells.features(strip, thread), cells.is_pixel(strip), centers[own_cells])
 
     def iterate(may_be_last: bool, thread: int, strip: Strip) -> None:
-        own, is_pixel = cells.own(strip), cells.is_pixel(strip)
+        own_cells, is_pixel = cells.own(strip), cells.is_pixel(strip)
         features, weights = cells.features(strip, thread), cells.weights(strip, thread)
         _kernels.iterate(
-            features, centers, weights, may_be_last, given[own], cells.near, is_pixel, own.start
+            features, centers, weights, may_be_last, sums_given[own_cells], cells.near, is_pixel, own_cells.start
         )  # fmt: skip
         if may_be_last:
             use(strip, weights)
@@ -137,7 +137,7 @@ def assign(
         may_be_last = iteration == n_iterations - 1 or tolerance > 0
         in_threads(partial(iterate, may_be_last), cells.strips, cells.n_threads)
         before = centers.copy() if tolerance > 0 else centers
-        _kernels.update(given, cells.near, centers)
+        _kernels.update(sums_given, cells.near, centers)
         if tolerance > 0 and float(np.linalg.norm(centers - before, axis=1).mean()) <= tolerance:
             break
     return centers

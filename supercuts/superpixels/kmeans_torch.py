@@ -122,19 +122,19 @@ def candidate_centers(centers: torch.Tensor, layout: CellLayout) -> torch.Tensor
 
 def scatter_to_candidates(sums: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Sum the contributions (B, N, 9, C) of each cell to its candidates; return (B, N, C)."""
-    given = F.pad(rearrange(sums, "b n near c -> b (n near) c"), (0, 0, 0, 1))
-    received = given.index_select(1, layout.givers.flatten())
+    padded_sums = F.pad(rearrange(sums, "b n near c -> b (n near) c"), (0, 0, 0, 1))
+    received = padded_sums.index_select(1, layout.givers.flatten())
     return reduce(received, "b (n givers) c -> b n c", "sum", givers=N_CANDIDATES)
 
 
 def assign(cells: torch.Tensor, centers: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Return Q (B, N, 9, P) = softmax over candidates of minus the squared distance (Jampani et al., equation 3)."""
     b = len(cells)
-    own = centers[:, :, None]
+    own_center = centers[:, :, None]
     # measured from the cell's own centre s0: -|f - s|^2 + |f - s0|^2 = 2 f.d - |d|^2 - 2 s0.d with d = s - s0. The
     # softmax cancels |f - s0|^2, one product suffices, and small d keep float32 exact for features of any magnitude
-    delta = candidate_centers(centers, layout) - own
-    bias = layout.outside - (delta * (delta + 2 * own)).sum(-1)
+    delta = candidate_centers(centers, layout) - own_center
+    bias = layout.outside - (delta * (delta + 2 * own_center)).sum(-1)
     logits = torch.baddbmm(by_cell(bias[..., None]), by_cell(delta), by_cell(cells), alpha=2)
     weights = by_image(F.softmax(logits, dim=1), b)
     return weights * layout.is_pixel[:, None].to(weights.dtype) if layout.is_padded else weights
@@ -144,8 +144,8 @@ def pool(weights: torch.Tensor, cells: torch.Tensor, layout: CellLayout) -> tupl
     """Return the means (B, N, C) of cell-major values weighted by Q, and the mass (B, N) of each superpixel."""
     b, _, c, _ = cells.shape
     sums = by_image(torch.bmm(by_cell(weights), by_cell(cells).mT), b)
-    both = torch.cat([sums, weights.sum(3, keepdim=True)], dim=3)
-    received = scatter_to_candidates(both, layout)
+    sums_and_mass = torch.cat([sums, weights.sum(3, keepdim=True)], dim=3)
+    received = scatter_to_candidates(sums_and_mass, layout)
     return received[..., :c] / received[..., c:].clamp_min(1e-16), received[..., c]
 
 
@@ -272,13 +272,13 @@ def _back_through_logits(
 
     logits = 2 f.d - d.(d + 2 s0) with d = s - s0, so their gradient is 2 (f - s) for a candidate s, 2 (s0 - f) for s0.
     """
-    own = centers[:, :, None]
+    own_center = centers[:, :, None]
     near = candidate_centers(centers, layout)
     flat = by_cell(to_logits)
-    by_cell(to_cells).baddbmm_(by_cell(near - own).mT, flat, alpha=2)
+    by_cell(to_cells).baddbmm_(by_cell(near - own_center).mT, flat, alpha=2)
     share = 2 * to_logits.sum(3, keepdim=True)
     toward = 2 * by_image(torch.bmm(flat, by_cell(cells).mT), len(cells))
-    return scatter_to_candidates(toward - share * near, layout) + (share * own - toward).sum(2)
+    return scatter_to_candidates(toward - share * near, layout) + (share * own_center - toward).sum(2)
 
 
 def pixel_features(color: torch.Tensor, embeddings: torch.Tensor | None, grid: Grid, config: SSNConfig) -> torch.Tensor:

@@ -50,9 +50,9 @@ def halved(maps: PixelMaps) -> PixelMaps:
 
 def doubled(labels: Int32[np.ndarray, "h w"], shape: tuple[int, int]) -> Int32[np.ndarray, "height width"]:
     """Return labels of shape `shape` in which each input label covers 2 x 2 pixels."""
-    whole = np.empty(shape, np.int32)
-    _kernels.double(labels, whole)
-    return whole
+    full_size = np.empty(shape, np.int32)
+    _kernels.double(labels, full_size)
+    return full_size
 
 
 def _halved_maps(
@@ -142,9 +142,9 @@ def _within(cells: Cells, maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config
 def _start(maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig) -> np.ndarray:
     """Return at least `n_leaves` superpixels; single pixels if clustering yields fewer."""
     n_cells = count_cells(maps.shape, maps.n_valid, n_leaves, config.oversampling)
-    found = cluster(maps, n_cells, config.cluster, ssn)
-    if found.n >= n_leaves:
-        return found.labels
+    clustered = cluster(maps, n_cells, config.cluster, ssn)
+    if clustered.n >= n_leaves:
+        return clustered.labels
     labels = np.full(maps.shape, -1, np.int32)
     labels[np.ones(maps.shape, np.bool_) if maps.valid is None else maps.valid] = np.arange(maps.n_valid)
     return labels

@@ -47,14 +47,14 @@ def fit_perceptrons(
     """Return perceptrons trained to minimise the weighted cross-entropy with targets (S,) in 0..1."""
     mean, scale = features.mean(0), 1 / (features.std(0) + 1e-6)
     inputs = torch.from_numpy((features - mean) * scale).clamp_(-MOST_DEVIATIONS, MOST_DEVIATIONS)
-    wanted, importance = torch.from_numpy(targets), torch.from_numpy(weights.astype(np.float32))
-    members = [_fit_one(inputs, wanted, importance, config, config.seed + i) for i in range(config.members)]
+    expected, importance = torch.from_numpy(targets), torch.from_numpy(weights.astype(np.float32))
+    members = [_fit_one(inputs, expected, importance, config, config.seed + i) for i in range(config.members)]
     first, second, last = (np.stack(parts) for parts in zip(*members, strict=True))
     return Perceptrons(mean.astype(np.float32), scale.astype(np.float32), first, second, last[..., 0])
 
 
 def _fit_one(
-    inputs: torch.Tensor, wanted: torch.Tensor, importance: torch.Tensor, config: PerceptronTrainingConfig, seed: int
+    inputs: torch.Tensor, expected: torch.Tensor, importance: torch.Tensor, config: PerceptronTrainingConfig, seed: int
 ) -> list[np.ndarray]:
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -73,7 +73,7 @@ def _fit_one(
                 order = torch.randperm(len(inputs), generator=generator)
             batch, order = order[:size], order[size:]
             logits = network(inputs[batch])[:, 0]
-            loss = F.binary_cross_entropy_with_logits(logits, wanted[batch], importance[batch])
+            loss = F.binary_cross_entropy_with_logits(logits, expected[batch], importance[batch])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()

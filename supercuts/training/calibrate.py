@@ -114,14 +114,14 @@ def calibrate_levels(trees: Sequence[MergeTree], tables: Sequence[Sequence[np.nd
             tree_scores([table], tree.parents, tree.altitudes, THRESHOLDS)
             for tree, table in zip(trees, chosen, strict=True)
         ]
-        counts, wanted = np.stack([score.n_regions for score in scores]), [len(table) for table in chosen]
-        at = int(np.abs(np.log(counts).mean(0) - np.log(wanted).mean()).argmin())
+        counts, truth_counts = np.stack([score.n_regions for score in scores]), [len(table) for table in chosen]
+        best = int(np.abs(np.log(counts).mean(0) - np.log(truth_counts).mean()).argmin())
         levels[name] = Level(
-            float(THRESHOLDS[at]),
-            float(np.mean([score.rand_index[..., at] for score in scores])),
-            float(np.mean([score.covering[at] for score in scores])),
-            float(np.median(counts[:, at])),
-            float(np.median(wanted)),
+            float(THRESHOLDS[best]),
+            float(np.mean([score.rand_index[..., best] for score in scores])),
+            float(np.mean([score.covering[best] for score in scores])),
+            float(np.median(counts[:, best])),
+            float(np.median(truth_counts)),
         )
     return levels
 
@@ -162,9 +162,9 @@ def learn_calibration(
     images = [describe_leaves(sample, network, config.leaves, settings) for sample in track(samples, "superpixels")]
     # one affinity serves one view and many views, and is trained on twice as many borders
     passes = track(samples, "superpixels of many views")
-    both = images + [describe_leaves(sample, network, config.leaves, many_views) for sample in passes]
+    descriptions = images + [describe_leaves(sample, network, config.leaves, many_views) for sample in passes]
     with working("learning the affinity"):
-        affinity = learn_affinity(both, AffinityTrainingConfig(seed=config.seed))
+        affinity = learn_affinity(descriptions, AffinityTrainingConfig(seed=config.seed))
     trees = [merge_by_affinity(image.graph, image.statistics, affinity) for image in images]
     levels = calibrate_levels(trees, [image.tables for image in images])
     altitudes = {name: level.altitude for name, level in levels.items()}
@@ -178,7 +178,7 @@ def learn_calibration(
     if not config.gnn:
         return Calibration(altitudes, _prefixed(learned)), levels
     with working("learning the graph neural network"):
-        gnn = learn_gnn(both, affinity, GNNTrainingConfig(seed=config.seed))
+        gnn = learn_gnn(descriptions, affinity, GNNTrainingConfig(seed=config.seed))
     arrays = _prefixed({**learned, "gnn": gnn.arrays()})
     return Calibration(altitudes, arrays, gnn_config=gnn.config.model_dump_json()), levels
 

@@ -100,20 +100,20 @@ class ValidationReport(Callback):
         """Rewrite validation.csv and add a picture; checkpoints are written later and also contain the curve."""
         assert isinstance(pl_module, SSNTraining)
         scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val_")}
-        curve, drawn = pl_module.curve, pl_module.drawn
+        curve, pictures = pl_module.curve, pl_module.drawn
         curve.append({"step": trainer.global_step, **scores})
         if trainer.is_global_zero:
             with atomic_path(self.out / "validation.csv") as temporary, temporary.open("w", newline="") as file:
                 writer = csv.DictWriter(file, list(curve[-1]))
                 writer.writeheader()
                 writer.writerows(curve)
-            if drawn:
-                sheet = draw_judged(drawn)
+            if pictures:
+                sheet = draw_judged(pictures)
                 write_png(self.out / "pictures" / f"step_{trainer.global_step:06d}.png", sheet)
                 for logger in trainer.loggers:
                     if isinstance(logger, TensorBoardLogger):
                         logger.experiment.add_image("superpixels", sheet, trainer.global_step, dataformats="HWC")
-        drawn.clear()
+        pictures.clear()
 
 
 class GlooBatchNorm(nn.BatchNorm2d):
@@ -189,7 +189,7 @@ def _replace(model: nn.Module, old: type[nn.BatchNorm2d], new: type[nn.BatchNorm
 
 
 def _as(layer: nn.BatchNorm2d, kind: type[nn.BatchNorm2d]) -> nn.BatchNorm2d:
-    other = kind(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats, device="meta")
+    twin = kind(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats, device="meta")
     for name, value in (*layer.named_parameters(), *layer.named_buffers()):
-        setattr(other, name, value)
-    return other.train(layer.training)
+        setattr(twin, name, value)
+    return twin.train(layer.training)

@@ -78,7 +78,7 @@ class SuperpixelGraphs(Dataset[Data]):
         superpixels: int = 600,
     ) -> None:
         """Store graphs in `folder`; raise InputError if it holds those of another model or number of superpixels."""
-        self.images = [one if isinstance(one, Sample) else Path(one) for one in images]
+        self.images = [image if isinstance(image, Sample) else Path(image) for image in images]
         self.folder = Path(folder)
         self.model = model
         self.superpixels = superpixels
@@ -95,10 +95,10 @@ class SuperpixelGraphs(Dataset[Data]):
             data = self._make(self.images[index])
             with atomic_path(path) as temporary:
                 torch.save(data.to_dict(), temporary)
-        found = read_torch(path)
-        if not isinstance(found, dict) or not all(isinstance(found.get(name), torch.Tensor) for name in _TENSORS):
+        stored = read_torch(path)
+        if not isinstance(stored, dict) or not all(isinstance(stored.get(name), torch.Tensor) for name in _TENSORS):
             raise FileFormatError(f"{path} holds no graph of superpixels. Remove it: it is rebuilt.")
-        return Data.from_dict(found)
+        return Data.from_dict(stored)
 
     def prepare(self) -> dict[str, str]:
         """Compute all missing graphs, showing a progress bar.
@@ -137,29 +137,29 @@ class SuperpixelGraphs(Dataset[Data]):
         return data
 
     def _check_settings(self) -> None:
-        wanted = {"superpixels": self.superpixels, "model": _fingerprint(self.model)}
+        expected = {"superpixels": self.superpixels, "model": _fingerprint(self.model)}
         path = self.folder / SETTINGS
         if not path.is_file():
             with atomic_path(path) as temporary:
-                temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+                temporary.write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
             return
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            stored = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise FileFormatError(f"{path} cannot be read ({error}). Remove its folder: graphs are rebuilt.") from error
-        if not isinstance(found, dict):
+        if not isinstance(stored, dict):
             raise FileFormatError(f"{path} holds no settings of graphs. Remove its folder: graphs are rebuilt.")
-        if found != wanted:
-            different = "number" if found.get("superpixels") != self.superpixels else "model"
+        if stored != expected:
+            different = "number" if stored.get("superpixels") != self.superpixels else "model"
             raise InputError(
-                f"{self.folder} holds graphs of {found.get('superpixels')} superpixels, asked for are "
+                f"{self.folder} holds graphs of {stored.get('superpixels')} superpixels, asked for are "
                 f"{self.superpixels}; the {different} differs. Give another folder, or remove this one."
             )
 
 
 def _names(images: Sequence[Sample | Path]) -> list[str]:
     """Return a file name for each image: its own name, with the index appended to all if two are equal."""
-    names = [one.name if isinstance(one, Sample) else one.stem for one in images]
+    names = [image.name if isinstance(image, Sample) else image.stem for image in images]
     return names if len(set(names)) == len(names) else [f"{name}_{i}" for i, name in enumerate(names)]
 
 
@@ -220,7 +220,7 @@ def graphs_of(image: Leaves, affinity: Affinity, n_graphs: int, rng: np.random.G
     tree = merge_by_affinity(image.graph, image.statistics, affinity)
     n = image.graph.n_nodes
     counts = [n, *np.exp(rng.uniform(np.log(min(4, n)), np.log(n), n_graphs - 1)).astype(int)]
-    return [one for count in counts if (one := _coarser(image, tree, int(count))).num_edges > 0]
+    return [graph for count in counts if (graph := _coarser(image, tree, int(count))).num_edges > 0]
 
 
 def _coarser(image: Leaves, tree: MergeTree, n_regions: int) -> Data:

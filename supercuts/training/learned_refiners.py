@@ -184,8 +184,8 @@ class LearnedTraining(L.LightningModule):
 
     def training_step(self, batch: LearnedSample, batch_idx: int) -> None:
         """Take the steps of one batch and log the loss terms."""
-        config, found = self.config, self.optimizers()
-        optimizers: list[Any] = found if isinstance(found, list) else [found]
+        config, optimizer_list = self.config, self.optimizers()
+        optimizers: list[Any] = optimizer_list if isinstance(optimizer_list, list) else [optimizer_list]
         decay = config.lr_decay ** (self.global_step // config.lr_decay_steps) if config.lr_decay_steps else 1.0
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -220,7 +220,7 @@ def train_refiner(config: LearnedTrainConfig) -> Path:
     """Train as configured, resuming from the run's last checkpoint if there is one; return model.safetensors."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # at INFO it advertises other products
     images = open_images(config.data, config.data.split, config.data.limit)
-    shown = open_images(config.data, SHOWN[config.data.dataset], config.pictures) if config.pictures else None
+    pictures = open_images(config.data, SHOWN[config.data.dataset], config.pictures) if config.pictures else None
     if isinstance(config.model, ClassifierConfig):
         _check_classes(config.model, images)
     last = config.out / "checkpoints" / "last.ckpt"
@@ -237,7 +237,7 @@ def train_refiner(config: LearnedTrainConfig) -> Path:
         trainer.fit(module, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     trainer.save_checkpoint(last)  # a finished run, when restarted, has nothing left to do
     network.cpu().eval()
-    for sample in shown.samples if shown else ():
+    for sample in pictures.samples if pictures else ():
         pixels = read_square(sample, config.data.side_px)
         winners = class_probabilities(pixels, network).argmax(0).astype(np.int32)
         write_classes(config.out / "segmentations" / sample.name.replace("/", "_"), winners)
@@ -247,7 +247,7 @@ def train_refiner(config: LearnedTrainConfig) -> Path:
 
 
 def _check_classes(model: ClassifierConfig, images: LabelledImages) -> None:
-    n_unlabelled = sum(one.label == UNLABELLED for one in images.samples)
+    n_unlabelled = sum(sample.label == UNLABELLED for sample in images.samples)
     if n_unlabelled or len(images.class_names) != model.image_classes:
         raise InputError(
             f"model.image_classes={model.image_classes}, but the data have {len(images.class_names)} classes and "

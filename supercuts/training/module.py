@@ -81,14 +81,14 @@ def pair_loss(
     second = first + torch.stack([angle.sin(), angle.cos()]) * distance / stride
     size = torch.tensor([rows, cols], device=u.device).view(2, 1, 1)
     inside = ((second >= 0) & (second < size)).all(0)
-    one, other = (place.long().clamp_min(0).minimum(size - 1) for place in (first, second))
+    p, q = (place.long().clamp_min(0).minimum(size - 1) for place in (first, second))
     image = torch.arange(batch, device=u.device)[:, None]
-    squared = (embeddings[image, :, one[0], one[1]] - embeddings[image, :, other[0], other[1]]).square().sum(-1)
-    one, other = (((place + 0.5) * stride).long() for place in (one, other))
-    same = labels[image, one[0], one[1]] == labels[image, other[0], other[1]]
+    squared = (embeddings[image, :, p[0], p[1]] - embeddings[image, :, q[0], q[1]]).square().sum(-1)
+    p, q = (((place + 0.5) * stride).long() for place in (p, q))
+    same = labels[image, p[0], p[1]] == labels[image, q[0], q[1]]
     # log(1 - exp(-d)), exact for small d; the clamp bounds its slope, which is infinite at d = 0
-    apart = (-torch.expm1(-squared.clamp_min(1e-4))).log()
-    return (torch.where(same, squared, -apart) * inside).sum() / inside.sum().clamp_min(1)
+    log_apart = (-torch.expm1(-squared.clamp_min(1e-4))).log()
+    return (torch.where(same, squared, -log_apart) * inside).sum() / inside.sum().clamp_min(1)
 
 
 def reconstruction_loss(weights: torch.Tensor, labels: torch.Tensor, layout: CellLayout) -> torch.Tensor:
@@ -133,12 +133,12 @@ class SSNTraining(L.LightningModule):
         """Return this process's share of the batches, starting at the current step."""
         config = self.config
         world = self.trainer.world_size
-        done = self.trainer.global_step * config.batch_size
+        n_drawn = self.trainer.global_step * config.batch_size
         local = config.batch_size // (config.accumulate * world)
         return DataLoader(
             self.stream,
             local,
-            sampler=ProcessSampler(done, local, self.trainer.global_rank, world),
+            sampler=ProcessSampler(n_drawn, local, self.trainer.global_rank, world),
             num_workers=config.data.workers,
             collate_fn=collate,
             persistent_workers=config.data.workers > 0,
@@ -149,8 +149,8 @@ class SSNTraining(L.LightningModule):
         """Return this process's share of the validation images, one at a time."""
         if self.validation is None:
             return []
-        own = range(self.trainer.global_rank, len(self.validation), self.trainer.world_size)
-        part: Dataset[Any] = torch.utils.data.Subset(self.validation, own)
+        own_indices = range(self.trainer.global_rank, len(self.validation), self.trainer.world_size)
+        part: Dataset[Any] = torch.utils.data.Subset(self.validation, own_indices)
         return DataLoader(part, batch_size=None, collate_fn=_as_is)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
@@ -174,8 +174,8 @@ class SSNTraining(L.LightningModule):
             if prediction.strength_logits is not None and prediction.region_embeddings is not None:
                 terms["strength"] = strength_loss(prediction.strength_logits, batch.near_share)
                 seed = int(rng.integers(2**31))
-                drawn = (weights.n_pairs, weights.pair_distance_px, seed)
-                terms["pairs"] = pair_loss(prediction.region_embeddings, batch.labels, *drawn)
+                pair_settings = (weights.n_pairs, weights.pair_distance_px, seed)
+                terms["pairs"] = pair_loss(prediction.region_embeddings, batch.labels, *pair_settings)
         total = torch.stack([value * getattr(weights, name) for name, value in terms.items()]).sum()
         self.log_dict({"loss": total, **terms}, prog_bar=True, sync_dist=True, batch_size=len(batch.image))
         return total
@@ -228,8 +228,8 @@ def superpixel_losses(
     images, labels, learned = (x[part].chunk(n_parts) for x in (batch.image, batch.labels, embeddings))
     positions = to_cells(_positions(side, embeddings.device), layout)
     losses = [
-        torch.stack(_losses_of(*one, positions, layout, config.ssn_iterations, ssn))
-        for one in zip(images, labels, learned, strict=True)
+        torch.stack(_losses_of(*example, positions, layout, config.ssn_iterations, ssn))
+        for example in zip(images, labels, learned, strict=True)
     ]
     reconstruction, compactness = torch.stack(losses).mean(0)
     return reconstruction, compactness
@@ -256,10 +256,10 @@ def _parameter_groups(network: TorchNetwork, config: TrainConfig) -> list[dict[s
     pretrained = getattr(network.backbone, "pretrained", None)
     of_others = set() if pretrained is None else {id(parameter) for parameter in pretrained.parameters()}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    ours = [parameter for parameter in trained if id(parameter) not in of_others]
-    theirs = [parameter for parameter in trained if id(parameter) in of_others]
-    groups: list[dict[str, Any]] = [{"params": ours}]
-    return [*groups, {"params": theirs, "lr": config.learning_rate * config.backbone_lr_scale}] if theirs else groups
+    rest = [parameter for parameter in trained if id(parameter) not in of_others]
+    trunk = [parameter for parameter in trained if id(parameter) in of_others]
+    groups: list[dict[str, Any]] = [{"params": rest}]
+    return [*groups, {"params": trunk, "lr": config.learning_rate * config.backbone_lr_scale}] if trunk else groups
 
 
 def _positions(side: int, device: torch.device) -> torch.Tensor:
@@ -277,4 +277,4 @@ def _as_is(item: Any) -> Any:
 
 def _compress(labels: torch.Tensor) -> torch.Tensor:
     """Renumber each label map of (B, H, W) to 0..R-1, so that one-hot maps have no empty channels."""
-    return torch.stack([(one.flatten().bincount() > 0).cumsum(0)[one] - 1 for one in labels])
+    return torch.stack([(label_map.flatten().bincount() > 0).cumsum(0)[label_map] - 1 for label_map in labels])

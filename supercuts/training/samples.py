@@ -79,8 +79,8 @@ class ProcessSampler(Sampler[int]):
         self.start, self.local, self.rank, self.n_processes = start, local, rank, n_processes
 
     def __iter__(self) -> Iterator[int]:
-        whole = self.local * self.n_processes
-        for batch in itertools.count(self.start, whole):
+        n_used = self.local * self.n_processes
+        for batch in itertools.count(self.start, n_used):
             yield from range(batch + self.rank * self.local, batch + (self.rank + 1) * self.local)
 
 
@@ -110,9 +110,9 @@ def random_crop(
     warped = F.grid_sample(truths[None].float(), grid, "nearest", "reflection", align_corners=False)[0].long()
     annotator = warped[rng.integers(len(warped))]
     labels = torch.unique(annotator, return_inverse=True)[1]
-    drawn = region_boundaries(warped).float()
-    near = F.max_pool2d(drawn[None], 2 * NEAR_PX + 1, 1, NEAR_PX)[0]
-    share, near_share = (boundary.mean(0, keepdim=True) for boundary in (drawn, near))
+    boundaries = region_boundaries(warped).float()
+    near_boundary = F.max_pool2d(boundaries[None], 2 * NEAR_PX + 1, 1, NEAR_PX)[0]
+    share, near_share = (boundary.mean(0, keepdim=True) for boundary in (boundaries, near_boundary))
     if config.boundary == "annotator":
         share = region_boundaries(labels)[None].float()
     return TrainingSample(_jitter_color(pixels, config.color_jitter, rng), share, near_share, labels)
@@ -243,17 +243,17 @@ def judge(
     config = default_config(network)
     maps = predict(image, network)
     labels = [make_leaves(maps, min(count, maps.boundary.size), network, config)[0] for count in counts]
-    figures = [score_superpixels(one, truths).over("mean") for one in labels]
+    figures = [score_superpixels(label_map, truths).over("mean") for label_map in labels]
     scores = {
-        f"val_{name}_{count}": float(getattr(one, name))
-        for count, one in zip(counts, figures, strict=True)
+        f"val_{name}_{count}": float(getattr(label_map, name))
+        for count, label_map in zip(counts, figures, strict=True)
         for name in _SCORES
     }
-    return Judged(preview(image), labels[0], scores, float(np.mean([one.asa for one in figures])))
+    return Judged(preview(image), labels[0], scores, float(np.mean([label_map.asa for label_map in figures])))
 
 
 def draw_judged(judged: Sequence[Judged]) -> UInt8[np.ndarray, "height width 3"]:
     """Return the images stacked vertically, with the borders of their superpixels drawn."""
-    drawn = [draw_boundaries(one.image, one.labels) for one in judged]
-    width = max(one.shape[1] for one in drawn)
-    return np.concatenate([np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0))) for one in drawn])
+    pictures = [draw_boundaries(sample.image, sample.labels) for sample in judged]
+    width = max(sample.shape[1] for sample in pictures)
+    return np.concatenate([np.pad(sample, ((0, 0), (0, width - sample.shape[1]), (0, 0))) for sample in pictures])

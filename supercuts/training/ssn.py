@@ -87,12 +87,12 @@ def _commit() -> str:
     """Return the commit of the code if it runs from a checkout."""
     folder = Path(__file__).parent
     try:
-        found = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", str(folder), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    return found.stdout.strip() if found.returncode == 0 else "unknown"
+    return result.stdout.strip() if result.returncode == 0 else "unknown"
 
 
 _EXPECTED = (
@@ -161,8 +161,8 @@ def make_network(config: TrainConfig, is_resumed: bool = False) -> TorchNetwork:
 def _extend(network: TorchNetwork, config: TrainConfig) -> TorchNetwork:
     """Return a network with the settings `config.model` and all weights of `network`; added parts are new."""
     larger = make_ssn(config.model)
-    tensors, wanted = network.state_dict(), larger.state_dict()
-    if any(name not in wanted or wanted[name].shape != value.shape for name, value in tensors.items()):
+    tensors, expected = network.state_dict(), larger.state_dict()
+    if any(name not in expected or expected[name].shape != value.shape for name, value in tensors.items()):
         raise InputError(
             f"init={config.init} is a network with {network.config}, but model asks for {config.model}. "
             "Leave out one of the two, or let the model only add parts (context_channels, region_channels)."

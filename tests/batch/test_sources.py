@@ -157,7 +157,7 @@ def test_lists_of_other_systems_are_read_and_what_is_wrong_in_them_is_named(tmp_
     ]
     said = [source.problem for source in found[2:]]
     assert "Save it as UTF-8" in said[0]
-    assert all("is not a usable name for its outputs" in problem for problem in said[1:])
+    assert all("is not usable as an output name" in problem for problem in said[1:])
     assert len(said) == 4
 
 

@@ -80,7 +80,7 @@ def test_odd_names_are_done_or_named_and_not_tried_for_ever(run, folder, tmp_pat
     assert again.stdout.startswith("0 done, 7 unchanged of 7;")
     result = run("batch", listing, tmp_path / "listed", *options)
     assert (result.exit_code, result.stdout.split(";")[0]) == (1, "2 done, 2 failed of 4")
-    assert "is not a usable name for its outputs" in (tmp_path / "listed" / "failures.json").read_text()
+    assert "is not usable as an output name" in (tmp_path / "listed" / "failures.json").read_text()
     assert {path.stem for path in tmp_path.glob("listed/**/*.npz")} == {"caf\udce9", "b"}
 
 

