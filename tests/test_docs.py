@@ -37,7 +37,7 @@ def test_links_within_the_project_lead_somewhere(page):
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if ">>> " in page.read_text(encoding="utf-8")], ids=lambda p: p.name
 )
-def test_examples_of_a_page_give_what_they_show(page, monkeypatch):
+def test_examples_of_a_page_print_the_shown_output(page, monkeypatch):
     monkeypatch.chdir(ROOT)
     result = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8")
     assert result.attempted > 0

@@ -39,7 +39,7 @@ EXAMPLES = documented_examples()
 
 
 @pytest.mark.parametrize(("module", "name", "line", "text"), EXAMPLES, ids=[f"{e[0]}.{e[1]}" for e in EXAMPLES])
-def test_example_gives_what_it_shows(module, name, line, text, tmp_path, monkeypatch):
+def test_example_prints_the_shown_output(module, name, line, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # an example may write a file
     scope = dict(vars(importlib.import_module(module)))
     test = doctest.DocTestParser().get_doctest(text, scope, f"{module}.{name}", module, line)

@@ -152,7 +152,7 @@ def test_constant_picture_still_has_every_leaf(either_model, value, n_leaves):
         assert n_components(cut) == cut.max() + 1 == n_regions
 
 
-def test_two_flat_halves_are_told_apart_by_colour_alone():
+def test_two_flat_halves_are_separated_by_colour_alone():
     image = np.zeros((16, 24, 3), np.uint8)
     image[:, 12:] = 255
     h = Model(None).segment(image, superpixels=8)
@@ -290,7 +290,7 @@ def test_objects_of_other_models_are_sought_among_their_embeddings(model, photo)
         Model(None).objects(photo[:60, :90])
 
 
-def test_settings_follow_from_what_the_network_knows(model):
+def test_settings_follow_from_the_networks_calibration(model):
     assert default_config(None) == PIXEL_CONFIG
     assert default_config(model.network) == PipelineConfig()
     assert supercuts.load("compact", PIXEL_CONFIG).config == PIXEL_CONFIG
@@ -327,7 +327,7 @@ def test_no_leaf_at_all_is_refused(n_leaves):
         Model(None).segment(np.zeros((4, 4, 3), np.uint8), superpixels=n_leaves)
 
 
-def test_what_is_no_picture_is_refused():
+def test_files_that_are_not_images_are_refused():
     with pytest.raises(ImageError, match="no such file"):
         Model(None).segment("nowhere.jpg")
 
@@ -386,7 +386,7 @@ def test_all_channels_tell_superpixels_apart():
     np.testing.assert_array_equal(h.cut(regions=2)[:, 17:19], np.tile([0, 1], (24, 1)))
 
 
-def test_the_network_sees_values_in_0_to_1(five_channels, model, photo):
+def test_the_network_gets_values_in_0_to_1(five_channels, model, photo):
     for network, image in ((five_channels.network, some_bands(5)), (model.network, photo)):
         seen = []
         handle = network.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
@@ -518,7 +518,7 @@ def test_priors_of_several_images_or_in_too_many_pieces_are_refused(model, photo
         model.segment(photo, superpixels=40, priors=[checkers])
 
 
-def test_a_batch_gives_what_one_after_another_does(tmp_path):
+def test_a_batch_equals_single_images(tmp_path):
     model = supercuts.load("compact")
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in ((24, 32), (32, 24), (24, 32), (9, 8), (24, 32))]
@@ -537,7 +537,7 @@ def test_a_batch_gives_what_one_after_another_does(tmp_path):
         model.segment_batch([tmp_path / "b.png"])
 
 
-def test_large_and_masked_images_of_a_batch_are_not_seen_together_with_others(tmp_path, monkeypatch):
+def test_large_and_masked_images_of_a_batch_are_predicted_alone(tmp_path, monkeypatch):
     model = supercuts.load("compact")
     rng = np.random.default_rng(0)
     small, large = (rng.integers(1, 256, (*shape, 3), np.uint8) for shape in ((24, 32), (70, 80)))

@@ -106,7 +106,7 @@ def test_the_layer_follows_slider_and_buttons(app, viewer, photo, monkeypatch, t
     widget["granularity"].value = 0.3  # nothing to cut any more
 
 
-def test_what_fails_is_said(app, viewer, photo, monkeypatch):
+def test_failures_are_shown(app, viewer, photo, monkeypatch):
     notifications = pytest.importorskip("napari.utils.notifications")
     said = []
     monkeypatch.setattr(notifications, "show_error", said.append)
@@ -123,7 +123,7 @@ def test_what_fails_is_said(app, viewer, photo, monkeypatch):
     assert "none.safetensors: no such file. Give a .safetensors file" in said[2]
 
 
-def test_values_are_seen_between_the_contrast_limits(viewer, photo):
+def test_values_are_stretched_between_the_contrast_limits(viewer, photo):
     values = np.array([[100, 200, 300, 400]], np.int32)
     layer = viewer.add_image(values, contrast_limits=(200, 400))
     np.testing.assert_array_equal(picture(layer), [[0, 0, 0.5, 1]])

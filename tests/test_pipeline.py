@@ -53,7 +53,7 @@ def assert_connected(labels):
 
 
 @pytest.mark.parametrize(("name", "share"), [("pixels", 0.99), ("compact", 0.95)])
-def test_images_of_usual_size_give_what_they_gave_before(photo, name, share, request):
+def test_images_of_usual_size_give_the_recorded_results(photo, name, share, request):
     """Compare with stored results: without a network from an AMD EPYC, with one from an Intel Xeon.
 
     Processors round sums in their own ways. A network's results are stored for both of its number types, since those of
@@ -100,7 +100,7 @@ def test_masked_pixels_have_no_part_in_anything(seed, n_leaves):
     assert h.n_leaves == min(max(n_leaves, pieces), int(mask.sum()))
 
 
-def test_network_sees_nothing_of_masked_pixels(photo, compact):
+def test_masked_pixels_do_not_reach_the_network(photo, compact):
     image = photo[:120, :160].copy()
     mask = np.ones(image.shape[:2], bool)
     mask[30:70, 40:] = False
@@ -131,7 +131,7 @@ def test_large_images_do_not_depend_on_tiles_either(photo, compact, large, name,
         assert_same(h, model.segment(image, 80, tile=96))
 
 
-def test_superpixels_of_large_images_are_those_of_the_whole_but_for_borders(photo, compact, monkeypatch, small_strips):
+def test_superpixels_of_large_images_differ_only_at_borders(photo, compact, monkeypatch, small_strips):
     image = photo[:300, :400]
     whole = compact.segment(image, 38)
     monkeypatch.setattr(maps, "_WHOLE_PIXELS", 100_000)
@@ -159,7 +159,7 @@ def test_masked_pixels_have_no_part_in_large_images_either(large, seed, n_leaves
     assert_same(h, Model(None).segment(other, n_leaves, mask=mask))
 
 
-def test_a_mask_of_nothing_is_no_mask(photo):
+def test_a_mask_of_all_pixels_changes_nothing(photo):
     image = photo[:80, :90]
     assert_same(Model(None).segment(image, 30, mask=np.ones((80, 90), bool)), Model(None).segment(image, 30))
 
@@ -190,13 +190,13 @@ def test_object_that_one_band_shows_is_a_region(compact, n_bands, name):
     assert (found & inside).sum() / (found | inside).sum() < 0.8
 
 
-def test_bands_the_network_sees_are_counted_from_one(compact):
+def test_bands_for_the_network_are_counted_from_one(compact):
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
     assert_same(compact.segment(image, 20, bands=(3, 2, 1)), compact.segment(image[..., ::-1], 20))
 
 
-def test_refuses_what_cannot_be(photo, compact):
+def test_refuses_impossible_options(photo, compact):
     image = photo[:40, :50]
     mask = np.ones((40, 50), bool)
     mask[0] = False

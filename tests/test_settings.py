@@ -7,7 +7,7 @@ from supercuts.networks.ssn_config import SSNConfig
 from supercuts.settings import ORIGINAL_CONFIG, PIXEL_CONFIG, PipelineConfig, default_config
 
 
-def test_settings_follow_what_the_network_gives():
+def test_settings_follow_the_networks_calibration():
     assert default_config(None) == PIXEL_CONFIG
     assert default_config(SSN(SSNConfig(head_channels=(4, 4, 4, 4)))) == PipelineConfig()
     assert ORIGINAL_CONFIG.merging.linkage.boundary == PIXEL_CONFIG.merging.linkage.boundary == 0

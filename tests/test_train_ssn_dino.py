@@ -71,7 +71,7 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(data_ro
 
 
 @pytest.mark.dataset
-def test_without_network_and_file_it_stops_at_once_and_says_how_to_get_the_weights(data_root, tmp_path):
+def test_without_network_and_file_it_stops_at_once_with_a_remedy(data_root, tmp_path):
     started = time.monotonic()
     process = start(data_root, tmp_path / "run")
     _, errors = process.communicate()

@@ -83,7 +83,7 @@ def test_nothing_is_left_for_the_first_query():
     assert python(SIGNATURES + ASKED, ROOT / "examples" / "photo.jpg") == "left: set()"
 
 
-def test_the_build_installs_what_is_imported():
+def test_the_build_installs_all_imports():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     needed = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["dependencies"]
     assert set(needed) <= set(settings["project"]["dependencies"])

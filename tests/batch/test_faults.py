@@ -148,7 +148,7 @@ def test_a_killed_worker_is_replaced(photos, undisturbed, tmp_path):
     check_finished(out, undisturbed)
 
 
-def test_ctrl_c_says_how_to_go_on(photos, undisturbed, tmp_path):
+def test_ctrl_c_prints_how_to_resume(photos, undisturbed, tmp_path):
     out = tmp_path / "out"
     # a shell that runs the tests in the background has it ignored, which processes inherit
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -185,7 +185,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_full_disk_stops_and_goes_on(photos, undisturbed, tmp_path, small_disk):
+def test_a_full_disk_stops_the_batch_which_then_resumes(photos, undisturbed, tmp_path, small_disk):
     out = tmp_path / "disk" / "out"
     assert batch(photos, out).wait(250) == 1
     said = photos.with_name("stderr.txt").read_text()

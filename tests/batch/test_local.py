@@ -67,7 +67,7 @@ def test_threads_of_all_workers_fit_the_cores(run, monkeypatch, cores, workers, 
     assert workers * int(threads) <= max(cores, workers)
 
 
-def test_environment_keeps_what_was_there(monkeypatch):
+def test_environment_keeps_existing_variables(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/first")
     environment = worker_environment(3)
     assert environment["PYTHONPATH"].startswith("/first" + os.pathsep)

@@ -43,7 +43,7 @@ def test_every_format_has_a_name_of_its_own():
 
 
 @pytest.mark.parametrize("format", [name for name in ALSO if name not in ("geotiff", "gpkg")])
-def test_a_format_is_what_the_hierarchy_exports(quarters, tmp_path, format):
+def test_a_format_equals_the_hierarchys_export(quarters, tmp_path, format):
     if format in NEEDS:
         pytest.importorskip(NEEDS[format])
     written = write_outputs(tmp_path / "out", "a", tmp_path / "a.png", quarters, [format])
@@ -87,7 +87,7 @@ def work(stage):
     return Segmenter({"superpixels": 12, "formats": ["svg"]}, str(stage))
 
 
-def test_writes_what_the_model_gives(work, stage, photo):
+def test_writes_the_models_hierarchy(work, stage, photo):
     result = work(Task(5, str(photo), "in/other"))
     assert (result.number, result.status, result.error) == (5, "done", "")
     assert result.content == hashlib.sha256(photo.read_bytes()).hexdigest()
@@ -101,7 +101,7 @@ def test_writes_what_the_model_gives(work, stage, photo):
     assert [path.name for path in stage.iterdir()] == [result.folder]
 
 
-def test_what_is_known_needs_no_model(work, photo, monkeypatch):
+def test_finished_images_need_no_model(work, photo, monkeypatch):
     monkeypatch.setattr("supercuts.model.load", lambda *_, **__: 1 / 0)
     known = hashlib.sha256(photo.read_bytes()).hexdigest()
     assert work(Task(0, str(photo), "x", known=known)).status == "unchanged"
@@ -148,7 +148,7 @@ def test_a_missing_package_concerns_all(work, stage, photo, monkeypatch):
     assert work(Task(0, str(photo), "p")).status == "unusable"
 
 
-def test_a_full_disk_is_told_from_a_bad_image(work, stage, photo, monkeypatch):
+def test_a_full_disk_is_distinguished_from_a_bad_image(work, stage, photo, monkeypatch):
     def fail(*_, **__):
         try:
             raise OSError(errno.ENOSPC, "No space left on device")

@@ -41,7 +41,7 @@ def clean(out):
     return sorted(path.name for path in (out / FOLDER).iterdir()) in (["journal.jsonl", "lock"], ["lock"])
 
 
-def test_what_is_done_is_not_done_again(run, make, calls, out):
+def test_finished_images_are_not_processed_again(run, make, calls, out):
     make(a="ok a", b="ok b", c="bad")
     first = run()
     assert (sorted(first.done), first.unchanged, len(first.failures), first.remaining) == (["a", "b"], [], 1, 0)
@@ -54,7 +54,7 @@ def test_what_is_done_is_not_done_again(run, make, calls, out):
     assert clean(out)
 
 
-def test_changed_content_settings_and_force_are_done_again(run, make, out):
+def test_changed_content_changed_settings_and_force_process_again(run, make, out):
     folder = make(a="ok a", b="ok b")
     run()
     os.utime(folder / "a.png", (1, 1))
@@ -82,7 +82,7 @@ def test_failures_are_listed_until_they_are_gone(run, make, out):
     assert not (out / "failures.json").exists()
 
 
-def test_a_full_disk_ends_the_batch_which_then_goes_on(run, make, out):
+def test_a_full_disk_ends_the_batch_which_then_resumes(run, make, out):
     make(a="ok a", b="full", c="slow 0.5", d="ok d")
     report = run(workers=1)
     assert report.done == ["a"]
@@ -116,7 +116,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_batch(run, make, out):
     assert clean(out)
 
 
-def test_ctrl_c_leaves_what_is_done(run, make, out):
+def test_ctrl_c_keeps_finished_images(run, make, out):
     make(a="ok a", b="slow 60", c="slow 60")
 
     def interrupt(*_):
@@ -145,7 +145,7 @@ def test_an_output_that_cannot_be_put_in_place_fails_alone(run, make, out):
     assert (report.done, [failure.error for failure in report.failures]) == (["b"], ["PermissionError"])
 
 
-def test_the_caller_is_told_of_each(run, make):
+def test_progress_is_reported_for_each_image(run, make):
     make(a="ok", b="bad")
     told = []
     run(on_result=lambda source, result, report: told.append((source.name, result.status, report.remaining)))

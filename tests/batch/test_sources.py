@@ -97,7 +97,7 @@ def test_a_web_address_is_not_asked_what_it_is():
     ]
 
 
-def test_refuses_what_holds_no_image(tree, tmp_path):
+def test_refuses_sources_without_images(tree, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.txt").write_text("# nothing\n")
     (tmp_path / "latin.txt").write_bytes("ä.png".encode("latin-1"))
@@ -139,7 +139,7 @@ def test_odd_names_are_found_in_a_folder_alone_and_by_a_glob(tmp_path, monkeypat
     assert find_sources(f"{name}.png") == [Source(f"{name}.png", name)]
 
 
-def test_lists_of_other_systems_are_read_and_what_is_wrong_in_them_is_named(tmp_path):
+def test_lists_of_other_systems_are_read_and_their_errors_named(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("ä.png", "caf\udce9.png", "b\\c.png"):
         (tmp_path / "in" / name).write_bytes(b"x")

@@ -34,7 +34,7 @@ def texts(folder):
     }
 
 
-def test_commit_puts_files_in_place_and_knows_them(tmp_path):
+def test_commit_puts_files_in_place_and_records_them(tmp_path):
     with open_workspace(tmp_path) as workspace:
         workspace.commit("in/a", "a.png", "s", staged(workspace, m={"1.png": "one"}, h="tree"))
         assert texts(tmp_path) == {"in/a.npz": "tree", "in/a_masks/1.png": "one"}
@@ -46,7 +46,7 @@ def test_commit_puts_files_in_place_and_knows_them(tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["missing", "shorter", "not a folder"])
-def test_outputs_that_are_not_whole_are_not_known(tmp_path, harm):
+def test_incomplete_outputs_are_not_reused(tmp_path, harm):
     with open_workspace(tmp_path) as workspace:
         workspace.commit("a", "a.png", "s", staged(workspace, m={"1.png": "one"}, h="tree"))
         if harm == "missing":
@@ -87,7 +87,7 @@ def test_a_commit_that_breaks_off_is_not_known(tmp_path):
         assert workspace.known("a", "s") is None
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / FOLDER / "stage" / "1-ab").mkdir(parents=True)
     (tmp_path / FOLDER / "stage" / "1-ab" / "x.npz").write_text("half")
     (tmp_path / ".a.npz").write_text("not ours")
@@ -118,7 +118,7 @@ def test_a_destination_that_is_a_file_is_refused(tmp_path):
 RECORD = Record("in/a", "/photos/in/ä.png", "c0ffee", "5e77", {"in/a.npz": 12}, "0.1.0")
 
 
-def test_the_last_that_was_said_of_a_name_holds(tmp_path):
+def test_the_last_record_of_a_name_counts(tmp_path):
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     assert journal.records == {}

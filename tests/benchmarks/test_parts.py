@@ -37,7 +37,7 @@ def test_mean_colours_are_of_superpixels_numbered_without_gaps(parts):
     np.testing.assert_allclose(colors, [[100, 0, 0], [0, 0, 0]], atol=0.1)
 
 
-def test_each_true_part_takes_its_best_region_and_background_is_none(parts):
+def test_each_true_part_takes_its_best_region_and_background_does_not_count(parts):
     truth = np.array([[0, 0, 1, 2]], np.int32)
     assert parts.mean_best(truth, np.array([[0, 0, 1, 1]], np.int32)) == 0.5
     assert parts.mean_best(truth, np.array([[3, 3, 0, 1]], np.int32)) == 1  # a region may be empty

@@ -74,7 +74,7 @@ def test_ours_is_compared_with_a_peer_on_the_same_images(scripts):
     assert set(few[2:]) == {"-"}
 
 
-def test_plot_leaves_out_what_has_stray_components(scripts, tmp_path):
+def test_plot_leaves_out_methods_with_stray_components(scripts, tmp_path):
     scores = {"asa": 0.9, "undersegmentation_error": 0.1, "boundary_recall": 0.8, "compactness": 0.3}
     points = [{"n_superpixels": n, **scores} for n in (100.0, 1000.0)]
     curves = {"SuperCuts": points, "OpenCV LSC": points, "OpenCV LSC, as it comes": points}

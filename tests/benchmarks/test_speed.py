@@ -42,7 +42,7 @@ def test_every_program_is_timed_in_one_run(tmp_path):
     assert "| all but the network, % |" in done.stdout
 
 
-def test_what_takes_too_long_is_stopped(script, monkeypatch):
+def test_runs_that_take_too_long_are_stopped(script, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["speed.py", "--sizes", "48x64", "--timeout", "0.01"])
     arguments = script.parse()
     assert script.in_a_process("OpenCV LSC", "48x64", arguments) == {"failed": "over 0 s"}

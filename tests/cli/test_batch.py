@@ -33,7 +33,7 @@ def test_a_folder_becomes_hierarchies_once(run, folder, tmp_path):
     assert sorted(again.json()["unchanged"]) == ["a", "in/b"]
 
 
-def test_failures_are_told_and_the_exit_code_is_1(run, folder, tmp_path):
+def test_failures_are_printed_and_the_exit_code_is_1(run, folder, tmp_path):
     (folder / "bad.png").write_bytes(b"no picture")
     result = run("batch", folder, tmp_path / "out", "--workers", 1, "--superpixels", 9)
     assert result.exit_code == 1
@@ -44,7 +44,7 @@ def test_failures_are_told_and_the_exit_code_is_1(run, folder, tmp_path):
     assert [one["source"] for one in listed] == [str(folder / "bad.png")]
 
 
-def test_images_of_every_shape_and_georeferenced_ones_are_done(run, tmp_path):
+def test_images_of_every_shape_and_georeferenced_ones_are_processed(run, tmp_path):
     folder, rng = tmp_path / "in", np.random.default_rng(0)
     folder.mkdir()
     for shape in ((1, 40), (40, 1), (1, 1)):
@@ -65,7 +65,7 @@ def test_images_of_every_shape_and_georeferenced_ones_are_done(run, tmp_path):
     assert supercuts.read(tmp_path / "out/1x1.npz").n_leaves == 1
 
 
-def test_odd_names_are_done_or_named_and_not_tried_for_ever(run, folder, tmp_path):
+def test_odd_names_are_processed_or_reported_once(run, folder, tmp_path):
     picture = (folder / "a.png").read_bytes()
     names = ("caf\udce9", "x" * 251, "-y", "[z]", "~")
     for name in names:

@@ -62,7 +62,7 @@ def test_a_refusal_is_one_line_and_an_exit_code(kind, code):
         (OSError(errno.ENOENT, "No such file or directory", "/no.npz"), "/no.npz cannot be read (No such file"),
     ],
 )
-def test_what_cannot_be_written_is_one_line_and_exit_code_1(error, message):
+def test_unwritable_paths_give_one_line_and_exit_code_1(error, message):
     result = run_raising(error)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(f"error: {message}")
@@ -100,11 +100,11 @@ def test_the_prefix_is_red_in_a_terminal(monkeypatch, capsys):
     assert capsys.readouterr().err == "\x1b[1;31merror:\x1b[0m x\n"
 
 
-def test_read_hierarchy_gives_what_was_saved(saved):
+def test_read_hierarchy_restores_the_saved_hierarchy(saved):
     assert common.read_hierarchy(saved).n_leaves == 4
 
 
-def test_read_hierarchy_refuses_what_is_no_file(tmp_path):
+def test_read_hierarchy_refuses_missing_files(tmp_path):
     with pytest.raises(FileFormatError, match=r"is a folder\. Give an \.npz file written by `supercuts segment`"):
         common.read_hierarchy(tmp_path)
 
@@ -116,7 +116,7 @@ def test_check_suffix():
 
 
 @pytest.mark.parametrize("make", [common.progress, lambda: common.working("x")])
-def test_progress_leaves_no_trace_where_there_is_no_terminal(capsys, make):
+def test_progress_leaves_no_trace_without_a_terminal(capsys, make):
     with make():
         pass
     assert capsys.readouterr() == ("", "")

@@ -138,7 +138,7 @@ def test_without_out_the_page_is_temporary(run, saved, tmp_path, opened, monkeyp
     assert payload_of(tmp_path / "saved.html")["name"] == "saved"
 
 
-def test_what_cannot_be_shown_is_refused(run, saved, tmp_path, opened):
+def test_hierarchies_that_cannot_be_shown_are_refused(run, saved, tmp_path, opened):
     result = run("view", saved, "--no-open")
     assert (result.exit_code, result.stderr) == (
         2, "error: --no-open without --out would write a page and not show it. Give --out FILE.html.\n"
@@ -185,7 +185,7 @@ def test_every_node_and_like_reach_the_writer(run, saved, tmp_path):
     assert (result.exit_code, result.stderr) == (2, "error: format='svg' does not take like: leave it out.\n")
 
 
-def test_what_exists_is_replaced_with_force_only(run, saved, tmp_path):
+def test_existing_files_are_replaced_with_force_only(run, saved, tmp_path):
     out = tmp_path / "a.svg"
     out.write_text("mine")
     result = run("export", saved, "--format", "svg", "-o", out)
@@ -273,7 +273,7 @@ def test_every_hierarchy_is_cut(run, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", HIERARCHIES)
-def test_every_hierarchy_is_seen_and_exported(run, tmp_path, kind):
+def test_every_hierarchy_is_viewed_and_exported(run, tmp_path, kind):
     h = HIERARCHIES[kind]()
     file = tmp_path / "h.npz"
     h.save(file)

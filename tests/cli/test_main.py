@@ -196,7 +196,7 @@ def check_refused(run, folder, command, asked):
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_outputs_that_cannot_be_written_are_named_and_nothing_is_left(run, commands, tmp_path, name):
+def test_outputs_that_cannot_be_written_are_named_and_leave_nothing(run, commands, tmp_path, name):
     pattern, files = commands[name]
     given = pattern.format(tmp_path / "out").split()
     assert run(*given).exit_code == 0  # so that all is compiled before the disk is full
@@ -221,7 +221,7 @@ def test_outputs_that_cannot_be_written_are_named_and_nothing_is_left(run, comma
 
 
 @pytest.mark.parametrize("command", ["segment", "objects", "parts", "refine --method st epochs=1"])
-def test_odd_names_are_done_by_every_command(run, photos, tmp_path, command):
+def test_odd_names_are_processed_by_every_command(run, photos, tmp_path, command):
     for name in ("caf\udce9", "x" * 251, "[red]-y"):
         shutil.copy(photos / "a.png", photos / f"{name}.png")
     size = [] if command.startswith("refine") else ["--superpixels", 20]

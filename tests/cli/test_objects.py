@@ -38,7 +38,7 @@ def test_masks_boxes_panel_and_document_are_written(run, photo, tmp_path):
         assert panel.width > 3 * 90
 
 
-def test_a_hierarchy_gives_what_its_image_does(run, photo, tmp_path):
+def test_a_hierarchy_and_its_image_give_the_same(run, photo, tmp_path):
     h = supercuts.load("compact").segment(photo, superpixels=60)
     h.save(tmp_path / "saved.npz")
     run("objects", photo, "-o", tmp_path / "a", "--superpixels", 60)

@@ -40,7 +40,7 @@ def test_sp_takes_the_superpixels_of_the_model(run, quarters, photos, tmp_path, 
     assert np.unique(labels[:12, :16]).size == np.unique(labels[12:, 16:]).size == 1
 
 
-def test_unless_told_otherwise_it_starts_from_the_tree(run, quarters, photos, tmp_path, labels_of):
+def test_it_starts_from_the_tree_by_default(run, quarters, photos, tmp_path, labels_of):
     result = run("refine", photos / "a.png", "-o", tmp_path / "out", *FEW)
     assert result.exit_code == 0, result.stderr
     assert quarters.asked == [1000]
@@ -129,7 +129,7 @@ def test_writes_hierarchy_labels_and_colours(run, model, photos, tmp_path):
     np.testing.assert_array_equal(labels, supercuts.read(out / "a.npz").cut(regions=5))
 
 
-def test_a_file_that_is_no_model_fails(run, photos, tmp_path):
+def test_a_file_that_is_not_a_model_fails(run, photos, tmp_path):
     result = run("refine", "apply", tmp_path / "none.safetensors", photos, "-o", tmp_path / "out")
     assert result.exit_code == 1
     assert "Give the model.safetensors of a `supercuts refine train` run" in result.stderr
@@ -158,7 +158,7 @@ def config(tmp_path):
     return path
 
 
-def test_trains_and_says_where_the_weights_are(run, config, tmp_path):
+def test_trains_and_prints_where_the_weights_are(run, config, tmp_path):
     result = run("refine", "train", config)
     assert result.exit_code == 0, result.stderr
     assert f"{tmp_path / 'run' / 'model.safetensors'}: trained weights" in result.stdout

@@ -82,7 +82,7 @@ def test_a_model_without_levels_gives_24_8_and_3_regions(run, quarters, photos, 
     assert result.json()["images"][0]["regions"] == {"scene": 3, "object": 4, "part": 4}  # of 4 leaves
 
 
-def test_equal_stems_get_distinct_names_and_it_is_said(run, quarters, photos, tmp_path):
+def test_equal_stems_get_distinct_names_and_a_note(run, quarters, photos, tmp_path):
     (tmp_path / "more").mkdir()
     other = tmp_path / "more" / "a.bmp"
     Image.new("RGB", (6, 4)).save(other)
@@ -106,7 +106,7 @@ def test_find_images_expands_folders_and_globs_once(photos, tmp_path, monkeypatc
     assert found == [Path("photos/b.png"), photos / "a.png", bracketed]
 
 
-def test_find_images_refuses_what_holds_none(tmp_path):
+def test_find_images_refuses_folders_without_images(tmp_path):
     with pytest.raises(InputError, match=r"holds no image \(\.bmp .*Give a folder of images or single files"):
         find_images([tmp_path])
     with pytest.raises(InputError, match=r"\*\.jpg matches no file\. Check the pattern"):
@@ -188,7 +188,7 @@ def test_compact_model_from_image_to_cut(run, photos, tmp_path):
 
 
 @needs_model
-def test_compact_model_goes_on_after_a_bad_file(run, photos, tmp_path):
+def test_compact_model_continues_after_a_bad_file(run, photos, tmp_path):
     check_a_bad_file_among_good_ones(run, photos, tmp_path / "out")
 
 
@@ -235,7 +235,7 @@ def test_options_that_cannot_be_are_refused(run, quarters, photos, tmp_path, opt
 
 
 @needs_model
-def test_how_an_image_is_read_is_chosen_and_said_in_one_line(run, tmp_path):
+def test_reading_options_are_applied_and_noted_in_one_line(run, tmp_path):
     values = np.random.default_rng(0).integers(0, 4096, (2, 24, 32), dtype=np.uint16)
     np.save(tmp_path / "a.npy", values)
     options = ["--superpixels", "9", "--no-viewer", "--no-overlays"]

@@ -98,7 +98,7 @@ for package in ("onnxruntime", "onnx", "onnxscript"):
     pytest.importorskip(package)
 
 
-def test_a_trained_network_runs_beside_its_graph(run, tmp_path):
+def test_a_trained_network_runs_with_its_graph(run, tmp_path):
     path = tmp_path / "model.safetensors"
     torch.manual_seed(0)
     save_network(path, SSN(SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=3)), {"scene": 0.5})
@@ -164,7 +164,7 @@ def test_affinity_and_levels_are_put_into_the_file_and_used(run, weights, folder
     assert model.objects(h).masks.shape == (1, 48, 64)
 
 
-def test_a_graph_neural_network_is_learned_when_asked_for(run, weights, folder):
+def test_a_graph_neural_network_is_learned_on_request(run, weights, folder):
     with pytest.raises(supercuts.InputError, match=r"no graph neural network\. Learn one: supercuts calibrate .*--gnn"):
         supercuts.load(weights, merging="gnn")
     result = run("calibrate", weights, "--folder", folder, "--leaves", 30, "--gnn")

@@ -42,7 +42,7 @@ def test_none_or_several_are_refused(given, got):
 
 
 @pytest.mark.parametrize("value", [2.7, 2.0, float("inf"), "12", None])
-def test_what_is_no_whole_number_is_refused(value):
+def test_values_that_are_not_whole_numbers_are_refused(value):
     with pytest.raises(InputError, match=r"n=.* is not a whole number\. Count them"):
         check_whole("n", value, remedy="Count them.")
 

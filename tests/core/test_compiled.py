@@ -83,7 +83,7 @@ def test_a_helper_counts_nobody_who_holds_the_arrays_it_writes_to():
     assert not counts_references(helper(offer))
 
 
-def test_what_makes_arrays_is_no_plain_helper():
+def test_a_helper_that_makes_arrays_is_compiled_separately():
     with pytest.raises(NumbaError, match="returning of array"):
         helper(make).compile((types.float64[::1],))
     allocating_helper(make).compile((types.float64[::1],))
@@ -158,21 +158,21 @@ def close(folder):
     (folder / "__pycache__").write_bytes(b"")
 
 
-def test_code_is_kept_beside_its_source(package, tmp_path):
+def test_code_is_cached_next_to_its_source(package, tmp_path):
     assert not comes_from_disk(package())
     assert stored(tmp_path / "package" / "__pycache__")
     assert comes_from_disk(package())
     assert stored(tmp_path) == stored(tmp_path / "package")  # nothing in the home
 
 
-def test_code_is_kept_in_the_home_where_the_package_takes_none(package, tmp_path):
+def test_code_is_cached_in_the_home_if_the_package_is_read_only(package, tmp_path):
     close(tmp_path / "package")
     assert not comes_from_disk(package())
     assert stored(tmp_path / "home")
     assert comes_from_disk(package())
 
 
-def test_what_was_installed_serves_users_with_a_home(package, tmp_path, monkeypatch):
+def test_installed_code_serves_users_with_a_home(package, tmp_path, monkeypatch):
     assert not comes_from_disk(package())
     access = os.access
     folder = tmp_path / "package" / "__pycache__"
@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_is_passed_over(package, tmp_path, monkeypatch, 
     assert not Path("~").exists()
 
 
-def test_where_nothing_can_be_kept_one_line_says_so(package, tmp_path, monkeypatch):
+def test_without_a_cache_folder_one_line_is_printed(package, tmp_path, monkeypatch):
     close(tmp_path / "package")
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
     double = package()
@@ -212,7 +212,7 @@ def test_where_nothing_can_be_kept_one_line_says_so(package, tmp_path, monkeypat
     assert "\n" not in str(warned[0].message)
 
 
-def test_without_a_home_there_is_no_folder_of_that_name(package, tmp_path, monkeypatch):
+def test_without_a_home_no_folder_called_tilde_is_made(package, tmp_path, monkeypatch):
     def unknown(_):
         raise KeyError("no such user")
 

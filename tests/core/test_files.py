@@ -22,7 +22,7 @@ from supercuts.core.files import (
 )
 
 
-def test_file_appears_whole_and_nothing_else_stays(tmp_path):
+def test_file_appears_whole_and_leaves_no_other_file(tmp_path):
     target = tmp_path / "new" / "photo.npz"
     with atomic_path(target) as temporary:
         temporary.write_text("half")
@@ -64,7 +64,7 @@ def write_folder(path, text, force=False):
             raise RuntimeError("disk full")
 
 
-def test_folder_appears_whole_and_replaces_only_its_like(tmp_path):
+def test_folder_appears_whole_and_replaces_only_its_own_format(tmp_path):
     target = tmp_path / "new" / "masks"
     write_folder(target, "first")
     with pytest.raises(InputError, match=r"exists and is not an empty folder: choose another path"):
@@ -77,7 +77,7 @@ def test_folder_appears_whole_and_replaces_only_its_like(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_force_does_not_remove_what_others_made(tmp_path):
+def test_force_does_not_remove_files_of_others(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
     with pytest.raises(InputError, match=r"holds no index.json, so it was not written by this format"):
@@ -102,7 +102,7 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     remove_leftovers(tmp_path / "none")
 
 
-def test_errors_name_the_file_that_was_asked_for(tmp_path):
+def test_errors_name_the_requested_file(tmp_path):
     (tmp_path / "a.png").mkdir()
     (tmp_path / "a.png" / "in the way").touch()
     (tmp_path / "file").touch()
@@ -146,7 +146,7 @@ def test_any_name_that_the_file_system_takes_is_written(tmp_path, name):
     assert [path.name for path in (tmp_path / "folders").iterdir()] == [name]
 
 
-def test_documents_hold_names_that_are_no_text(tmp_path):
+def test_documents_hold_names_that_are_not_text(tmp_path):
     document = {"image": "caf\udce9.png", "other": "ä"}
     write_json(tmp_path / "a.json", document)
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == document
@@ -200,7 +200,7 @@ def test_more_than_the_limit_is_refused():
         check(content, max_bytes=1199)
 
 
-def test_version_is_the_one_in_pyproject_or_says_that_nothing_is_installed():
+def test_version_is_that_of_pyproject_or_marks_a_missing_installation():
     pyproject = Path(__file__).parents[2] / "pyproject.toml"
     declared = tomllib.loads(pyproject.read_text())["project"]["version"]
     assert files.package_version() in {declared, "0+unknown"}

@@ -23,14 +23,14 @@ from supercuts.core.private_torch import (
 
 
 @pytest.mark.parametrize("answer", [True, False])
-def test_torch_before_2_11_is_asked_for_bfloat16_in_another_way(monkeypatch, answer):
+def test_torch_before_2_11_reports_bfloat16_differently(monkeypatch, answer):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: answer, raising=False)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     assert has_bfloat16() == answer
 
 
-def test_without_an_answer_there_is_no_bfloat16(monkeypatch):
+def test_without_a_report_bfloat16_is_not_used(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     assert not has_bfloat16()
@@ -59,7 +59,7 @@ def test_convolution_is_that_of_torch(size, stride, padding, dilation, groups, f
 
 
 @pytest.mark.parametrize("other", [None, lambda x: x, lambda x, *_: x])
-def test_without_a_function_that_convolves_and_rectifies_there_is_none(monkeypatch, other):
+def test_without_a_fused_convolution_plain_layers_are_used(monkeypatch, other):
     monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", other)
     assert private_torch.fused_conv2d.__wrapped__() is None
 

@@ -13,7 +13,7 @@ from supercuts.core import threads
 from supercuts.core.threads import Progress, close_threads, in_threads, in_waves, thread_count
 
 
-def test_the_environment_says_how_many(monkeypatch):
+def test_the_environment_sets_the_number(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert thread_count() == 3
     for value in ("", "0", "2,2", "many"):
@@ -50,7 +50,7 @@ def test_threads_work_side_by_side(monkeypatch):
     in_threads(lambda *_: meet.wait(), [0, 1])
 
 
-def test_who_is_done_takes_the_next_part(monkeypatch):
+def test_an_idle_thread_takes_the_next_part(monkeypatch):
     monkeypatch.setattr(threads, "thread_count", lambda: 2)
     others_done = threading.Event()
 
@@ -148,7 +148,7 @@ class Sandpile:
 
 
 @pytest.mark.parametrize("n_threads", [2, 3, 8])
-def test_waves_give_what_rounds_one_after_the_other_give(n_threads):
+def test_waves_equal_sequential_rounds(n_threads):
     parts = [(i, i + 4) for i in range(0, 96, 4)]
     for n_rounds in (1, 2, 7, 200):
         expected, found = Sandpile(96), Sandpile(96, np.random.default_rng(n_rounds))
@@ -263,7 +263,7 @@ def test_freed_memory_is_given_back():
     assert int(done.stdout) > 100e6
 
 
-def test_other_systems_give_nothing_back(monkeypatch):
+def test_other_systems_release_no_memory(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     threads.give_freed_memory_back()
 

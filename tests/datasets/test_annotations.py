@@ -41,7 +41,7 @@ def test_the_mask_of_several_objects_is_their_union():
     assert not ObjectTruth(np.zeros((0, 2, 2), bool)).mask.any()
 
 
-def test_a_truth_that_says_nothing_is_refused():
+def test_an_empty_truth_is_refused():
     with pytest.raises(InputError, match="give one of them"):
         ObjectTruth()
 

@@ -40,13 +40,13 @@ def test_labels_present_are_the_parts(root, below):
 
 
 @pytest.mark.parametrize(("labels", "key"), [([[0, 4]], "groundtruth"), ([[0, 1]], "other")])
-def test_what_is_no_annotation_is_refused(root, labels, key):
+def test_files_without_an_annotation_are_refused(root, labels, key):
     write(root / "CCP", "0001", labels, key)
     with pytest.raises(FileFormatError, match=r"0001\.mat .*unpack the dataset again"):
         _ = CCP(root)[0].truth
 
 
-def test_what_is_not_there_is_refused_with_the_tree(root, tmp_path):
+def test_missing_files_are_refused_with_the_expected_layout(root, tmp_path):
     with pytest.raises(FileFormatError, match=r"(?s)No CCP in .*annotations/pixel-level/NAME\.mat"):
         CCP(tmp_path / "CCP/photos")
     for path in (root / "CCP/annotations/pixel-level").iterdir():

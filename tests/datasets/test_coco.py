@@ -105,7 +105,7 @@ def test_each_annotation_is_a_part_and_smaller_ones_lie_on_top(tmp_path):
     np.testing.assert_array_equal(truth.labels, [[2, 2, 3, 3], [2, 4, 1, 1], [0, 3, 3, 5]])
 
 
-def test_files_that_are_none_are_refused(tmp_path):
+def test_invalid_files_are_refused(tmp_path):
     write(tmp_path, "images", "annotations.json", [1])
     with pytest.raises(FileFormatError, match="has no lists images, annotations, categories"):
         CocoParts(tmp_path)
@@ -128,7 +128,7 @@ def test_files_that_are_none_are_refused(tmp_path):
         CocoParts(tmp_path)
 
 
-def test_what_is_not_there_is_refused_with_the_tree(tmp_path):
+def test_missing_files_are_refused_with_the_expected_layout(tmp_path):
     with pytest.raises(FileFormatError, match=r"(?s)No CarParts in .*CarParts/testset/annotations\.json"):
         CocoParts(tmp_path, "carparts")
     with pytest.raises(InputError, match="split='val'"):
@@ -228,7 +228,7 @@ def test_known_text_is_unpacked():
         7,
     ],
 )
-def test_what_cannot_be_drawn_is_refused(segmentation):
+def test_invalid_segmentations_are_refused(segmentation):
     with pytest.raises(FileFormatError, match=r"of 2 rows and 3 columns cannot be drawn .*Expected polygons"):
         decode_segmentation(segmentation, 2, 3)
 

@@ -84,7 +84,7 @@ def test_lists_that_do_not_fit_are_refused(tmp_path, changed, message):
         CUBParts(tmp_path)
 
 
-def test_what_is_not_there_is_refused_with_the_tree(tmp_path):
+def test_missing_files_are_refused_with_the_expected_layout(tmp_path):
     for dataset in (CUBObjects, CUBParts):
         with pytest.raises(FileFormatError, match=r"(?s)No CUB-200-2011 with .*parts/part_locs\.txt"):
             dataset(tmp_path)

@@ -114,7 +114,7 @@ def test_any_ids_keep_the_partition(tmp_path_factory, ids):
 
 
 @pytest.mark.parametrize("values", [np.zeros((2, 3, 4), np.uint8), np.zeros((0, 3), np.uint8), np.array([["a"]])])
-def test_what_is_no_label_map_is_refused(tmp_path, values):
+def test_arrays_that_are_not_label_maps_are_refused(tmp_path, values):
     np.save(tmp_path / "a.npy", values)
     with pytest.raises(FileFormatError, match=r"a\.npy holds .*Expected one label map: whole numbers \(H, W\)"):
         read_label_maps(tmp_path / "a.npy")
@@ -142,7 +142,7 @@ def test_no_part_is_empty(flat, fraction):
     assert sizes == ([39, 1] if fraction < 0.5 else [1, 39])
 
 
-def test_a_fraction_of_nothing_trains_on_all(flat):
+def test_a_fraction_of_zero_trains_on_all(flat):
     assert len(LabelFolder(flat, "train", 0)) == 40
     with pytest.raises(FileFormatError, match="No image of split val"):
         LabelFolder(flat, "val", 0)
@@ -275,7 +275,7 @@ def test_class_folders(root, below):
     assert len(data) == 3
 
 
-def test_any_folder_has_classes_or_none(root):
+def test_any_folder_is_opened_with_or_without_classes(root):
     for split in ("train", "val"):  # without val, what there is
         data = open_labelled("folder", root / "CIFAR10", split)
         assert (data.class_names, len(data)) == (("cat", "dog"), 3)
@@ -283,7 +283,7 @@ def test_any_folder_has_classes_or_none(root):
     assert [(one.name, one.label) for one in plain.samples] == [("a", UNLABELLED), ("b", UNLABELLED)]
 
 
-def test_what_is_not_there_is_refused_with_what_is_expected(root, tmp_path):
+def test_missing_files_are_refused_with_the_expected_layout(root, tmp_path):
     with pytest.raises(InputError, match="dataset='cifar' is unknown"):
         open_labelled("cifar", root, "train")
     with pytest.raises(FileFormatError, match=r"No val split of cifar10 .*nothing is downloaded"):

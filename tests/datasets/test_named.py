@@ -5,7 +5,7 @@ from supercuts.datasets.named import OBJECTS, PARTS, open_objects, open_parts
 
 
 @pytest.mark.parametrize(("open_one", "name"), [(open_objects, n) for n in OBJECTS] + [(open_parts, n) for n in PARTS])
-def test_every_dataset_says_which_tree_it_expects(tmp_path, open_one, name):
+def test_every_dataset_names_its_expected_layout(tmp_path, open_one, name):
     with pytest.raises(FileFormatError, match=r"(?s)No .* in .*Expected.*ROOT/"):
         open_one(name, tmp_path)
 
@@ -17,7 +17,7 @@ def test_unknown_names_are_refused_with_those_that_exist(tmp_path):
         open_parts("voc07", tmp_path)
 
 
-def test_only_voc_knows_hard_objects(tmp_path):
+def test_only_voc_marks_hard_objects(tmp_path):
     with pytest.raises(InputError, match="only VOC marks"):
         open_objects("coco20k", tmp_path, no_hard=True)
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):

@@ -42,7 +42,7 @@ def test_fractions_are_rounded_and_boxes_of_parts_are_not_objects(tmp_path):
     assert VOC(tmp_path, 2012)[0].truth.boxes_yxyx.tolist() == [[9, 45, 20, 61]]
 
 
-def test_hard_objects_count_unless_told_otherwise(tmp_path):
+def test_hard_objects_count_by_default(tmp_path):
     """Without its hard objects an image may have none left: then it is left out, and not scored as a failure."""
     easy, difficult, truncated = an_object((1, 1, 2, 2)), an_object((1, 1, 3, 3), 1), an_object((1, 1, 4, 4), 0, 1)
     write(tmp_path, {"both": [difficult, easy, truncated], "hard": [difficult], "none": []})
@@ -54,14 +54,14 @@ def test_hard_objects_count_unless_told_otherwise(tmp_path):
     assert kept[0].truth.boxes_yxyx.tolist() == [[0, 0, 2, 2]]
 
 
-def test_what_is_no_annotation_is_refused(tmp_path):
+def test_files_without_an_annotation_are_refused(tmp_path):
     write(tmp_path, {"a": ["<object><name>dog</name></object>"], "b": ["<object>"]})
     for index, why in enumerate(("an object without bndbox/ymin", "mismatched tag")):
         with pytest.raises(FileFormatError, match=rf"(?s)xml is not a VOC annotation \({why}.*unpack"):
             _ = VOC(tmp_path, 2007)[index].truth
 
 
-def test_what_is_not_there_is_refused_with_the_tree(tmp_path):
+def test_missing_files_are_refused_with_the_expected_layout(tmp_path):
     with pytest.raises(FileFormatError, match=r"(?s)No VOC2007 in .*ROOT/VOCdevkit/VOC2007.*ImageSets/Main/test\.txt"):
         VOC(tmp_path, 2007, "test")
     with pytest.raises(InputError, match="year=2008"):

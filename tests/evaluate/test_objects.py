@@ -92,7 +92,7 @@ def test_scores_survive_being_stored():
     assert summarise_objects([again]) == summarise_objects([scores])
 
 
-def test_a_mean_of_nothing_is_no_number():
+def test_a_mean_of_nothing_is_nan():
     assert np.isnan(mean([None]))
 
 

@@ -83,7 +83,7 @@ class Counting:
         return size(sample)
 
 
-def test_an_interrupted_run_goes_on(tmp_path):
+def test_an_interrupted_run_resumes(tmp_path):
     count = Counting([])
     tasks = [ScoringTask("a", sample, count) for sample in make_samples(tmp_path, "one", "second", "third")]
     store = Store(tmp_path / "parts", Size)
@@ -179,7 +179,7 @@ def test_stored_scores_are_used_only_while_everything_is_equal(tmp_path):
     assert again.score.n_bytes == 6
 
 
-def test_a_damaged_store_is_scored_anew(tmp_path):
+def test_a_damaged_store_is_scored_again(tmp_path):
     (task,) = make_tasks(make_samples(tmp_path, "one"))
     store = Store(tmp_path / "parts", Size)
     list(run([task], 1, store))
@@ -189,7 +189,7 @@ def test_a_damaged_store_is_scored_anew(tmp_path):
         assert store.read(task) is None
 
 
-def test_clear_removes_what_was_stored_and_nothing_else(tmp_path):
+def test_clear_removes_only_stored_scores(tmp_path):
     folder = tmp_path / "parts"
     list(run(make_tasks(make_samples(tmp_path, "one")), 1, Store(folder, Size)))
     (folder / "mine.txt").write_text("keep")
@@ -265,7 +265,7 @@ def test_tuples_come_back_as_tuples():
 
 
 @pytest.mark.parametrize("value", [None, [], "0.5", {}, True])
-def test_a_number_that_is_none_is_refused(value):
+def test_a_wrong_number_is_refused(value):
     @dataclass
     class Score:
         share: float
@@ -275,7 +275,7 @@ def test_a_number_that_is_none_is_refused(value):
         from_plain(Score, {"share": value})
 
 
-def test_a_function_sees_each_image_and_a_list_none(samples):
+def test_a_function_gets_each_image_and_a_list_reads_none(samples):
     made = list(pair(lambda image: image.shape, samples))
     assert [(sample.name, prediction) for sample, _, prediction in made] == [
         ("first", (4, 4, 3)),
@@ -328,7 +328,7 @@ def test_interval_of_a_mean_is_the_normal_one():
     assert high == pytest.approx(np.mean(values) + half, abs=0.05)
 
 
-def test_figures_are_computed_anew_for_each_draw():
+def test_figures_are_computed_for_each_draw():
     low, high = bootstrap_95(mean, [0.0] * 9 + [1.0])["maximum"]
     assert (low, high) == (0, 1)  # a draw misses the one image in a third of all cases
 

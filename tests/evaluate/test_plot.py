@@ -172,7 +172,7 @@ def test_refusals(tmp_path):
         ({"ods": (0.5, -0.1)}, r"ods of ours=-0.1 is outside"),
     ],
 )
-def test_what_is_no_curve_is_refused(changed, message):
+def test_invalid_curves_are_refused(changed, message):
     with pytest.raises(InputError, match=message):
         curve(**changed)
 

@@ -33,7 +33,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_facts_say_what_figures_are_quoted_with():
+def test_facts_hold_the_context_of_figures():
     assert {"date", "version", "data", "images", "intervals"} <= FACTS.keys()
     assert FACTS["images"] == "3"
 
@@ -76,7 +76,7 @@ def test_hierarchy_files_hold_images_and_curves(tmp_path, halves):
 
 
 @pytest.mark.parametrize("boundaries", [True, False])
-def test_only_what_was_scored_is_written(tmp_path, halves, boundaries):
+def test_only_scored_images_are_written(tmp_path, halves, boundaries):
     scores = {"a": score_segmentations([halves], [halves], boundaries)}
     results = [MethodResult("m", scores, {})]
     paths = write_hierarchies(tmp_path / "out.json", hierarchy_document(FACTS, results), results)

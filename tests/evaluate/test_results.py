@@ -257,7 +257,7 @@ def test_labels_of_a_hierarchy_are_its_leaves(saved_tree):
 
 
 @pytest.mark.parametrize("n_leaves", [1, 2])
-def test_pixels_of_no_leaf_are_one_more_region_which_merges_last(tmp_path, n_leaves):
+def test_pixels_without_a_leaf_are_one_more_region_that_merges_last(tmp_path, n_leaves):
     labels = np.array([[0, n_leaves - 1, -1]], np.int32)
     parents = np.array([2, 2, 2] if n_leaves == 2 else [0], np.int32)
     altitudes = np.array([0, 0, 0.5] if n_leaves == 2 else [0], np.float32)
@@ -289,7 +289,7 @@ def test_pixels_of_no_leaf_are_one_more_region_which_merges_last(tmp_path, n_lea
         ("a.png", np.zeros((2, 3, 3), np.uint8), r"a.png is a PNG of mode RGB.*Save the map itself"),
     ],
 )
-def test_what_is_no_label_map_is_refused(tmp_path, file, content, message):
+def test_arrays_that_are_not_label_maps_are_refused(tmp_path, file, content, message):
     with pytest.raises(FileFormatError, match=message):
         read_labels(write(tmp_path / file, content), SHAPE)
 
@@ -358,7 +358,7 @@ def test_segmentations_are_read_in_order(tmp_path, file, content, kind):
     assert all(labels.dtype == np.int32 for labels in result.label_maps)
 
 
-def test_one_label_map_is_a_segmentation_when_asked_for(tmp_path):
+def test_one_label_map_is_a_segmentation_on_request(tmp_path):
     image = Image.fromarray((IDS % 256).astype(np.uint8))
     image.putpalette([7] * 768)
     image.save(tmp_path / "a.png")
@@ -409,13 +409,13 @@ def test_hierarchies_are_read(saved_tree):
         ("a.mat", {"segs": np.empty((0, 0), object)}, "auto", r"a.mat holds no segmentation: segs \(0, 0\) cell"),
     ],
 )
-def test_what_is_no_hierarchy_is_refused(tmp_path, file, content, kind, message):
+def test_files_without_a_hierarchy_are_refused(tmp_path, file, content, kind, message):
     with pytest.raises(FileFormatError, match=message) as caught:
         read_hierarchy_result(write(tmp_path / file, content), SHAPE, kind)
     assert str(tmp_path / file) in str(caught.value)
 
 
-def test_palette_pngs_are_no_strengths(tmp_path):
+def test_palette_pngs_are_not_strengths(tmp_path):
     Image.new("P", (3, 2)).save(tmp_path / "a.png")
     with pytest.raises(FileFormatError, match=r"a.png is a palette image.*--form segmentations"):
         read_hierarchy_result(tmp_path / "a.png", SHAPE)
@@ -485,7 +485,7 @@ def tree():
     )
 
 
-def test_hierarchy_is_told_from_other_files(tmp_path):
+def test_hierarchies_are_distinguished_from_other_files(tmp_path):
     tree().save(tmp_path / "h.npz")
     read = read_result_hierarchy(tmp_path / "h.npz")
     assert isinstance(read, Hierarchy)
@@ -546,7 +546,7 @@ def test_labels_keep_the_partition(ids):
         (np.array([[1j]]), r"holds values of type complex128"),
     ],
 )
-def test_labels_that_are_none_are_refused(array, message):
+def test_invalid_labels_are_refused(array, message):
     with pytest.raises(FileFormatError, match=message):
         as_labels(PATH, array)
 
@@ -604,7 +604,7 @@ def test_rounding_errors_are_clipped():
         (np.array([[1j]]), r"holds values of type complex128"),
     ],
 )
-def test_strengths_that_are_none_are_refused(array, message):
+def test_invalid_strengths_are_refused(array, message):
     with pytest.raises(FileFormatError, match=message):
         as_strength(PATH, array)
 

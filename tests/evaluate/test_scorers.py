@@ -146,7 +146,7 @@ def test_parts_are_scored_by_keypoints_also_within_the_box(finder, annotated):
     assert scores.keypoints.fg.tolist() == [1, 2, 1]
 
 
-def test_cases_show_what_was_found_beside_the_truth(finder, annotated):
+def test_cases_show_the_prediction_next_to_the_truth(finder, annotated):
     boxes = np.array([[0, 0, 2, 2]])
     case = ObjectsOfModel(finder).case(annotated(ObjectTruth(boxes_yxyx=boxes)), "IoU 0.1")
     assert not case.truth.any()
@@ -203,7 +203,7 @@ def test_files_that_cannot_be_scored_are_failures(folder, samples):
     assert "score label maps of one image" in result.failures["first"]
 
 
-def test_methods_are_scored_beside_each_other(folder, samples, tmp_path):
+def test_methods_are_scored_side_by_side(folder, samples, tmp_path):
     weights = tmp_path / "weights"
     weights.write_text("w")
     methods = [of_model("model", samples, of_image, weights), of_folder(folder, samples, OfFile)]

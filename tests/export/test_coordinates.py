@@ -14,7 +14,7 @@ from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.georeference import Georeference
 
 
-def test_a_geotiff_tells_where_it_lies(geotiff, ragged):
+def test_a_geotiff_has_map_coordinates(geotiff, ragged):
     place = read_georeference(geotiff, ragged.shape)
     assert place.transform == (0.3, 0.02, 500_000.1, 0.01, -0.3, 5_400_000.7)
     assert place.crs == "EPSG:32632"

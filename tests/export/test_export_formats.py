@@ -134,7 +134,7 @@ def test_options_that_a_format_has_no_use_for_are_refused(small, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_no_target_of_a_file(small, tmp_path):
+def test_a_folder_is_not_a_target_of_a_file(small, tmp_path):
     with pytest.raises(InputError, match=r"is a folder and this format is a file"):
         small.export(tmp_path, "coco", force=True)
 

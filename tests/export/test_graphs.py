@@ -32,7 +32,7 @@ def test_graph_worked_by_hand(small):
     np.testing.assert_allclose(graph.embedding_distance, [8**0.5, 32**0.5, 8**0.5], rtol=1e-6)
 
 
-def test_regions_of_a_cut_join_where_the_tree_says(ragged):
+def test_regions_of_a_cut_join_at_the_trees_altitude(ragged):
     (part,) = partitions(ragged, Granularity(regions=9))
     graph = region_graph(ragged, part)
     labels = ragged.cut(regions=9)
@@ -187,7 +187,7 @@ def test_one_cut(ragged, tmp_path):
 LEVELS = ["scene", "object", "part", "superpixels"]
 
 
-def test_hetero_data_knows_levels_neighbours_and_parents(ragged, tmp_path):
+def test_hetero_data_hold_levels_neighbours_and_parents(ragged, tmp_path):
     ragged.export(tmp_path / "a.pt", "pyg-levels")
     data = HeteroData.from_dict(torch.load(tmp_path / "a.pt", weights_only=True))
     data.validate()

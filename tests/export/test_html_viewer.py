@@ -120,7 +120,7 @@ def test_pixels_in_no_leaf_stay_out_of_every_answer(voronoi, leave_pixels_out, t
 
 
 @needs_node
-def test_scribbles_on_no_leaf_spread_nowhere(voronoi, leave_pixels_out, tmp_path):
+def test_scribbles_off_all_leaves_do_not_spread(voronoi, leave_pixels_out, tmp_path):
     h = leave_pixels_out(voronoi())
     point = np.argwhere(h.labels < 0)[0].tolist()
     assert ask(h, tmp_path, strokes=[{"label": 1, "points": [point]}])["scribbles"]["spread"] is None
@@ -138,7 +138,7 @@ def test_mean_colours_leave_pixels_in_no_leaf_out(voronoi, leave_pixels_out):
 
 
 @needs_node
-def test_what_else_a_file_holds_is_no_matter(voronoi, tmp_path):
+def test_other_members_of_a_file_are_ignored(voronoi, tmp_path):
     h = replace(voronoi(3), georeference=Georeference((2, 0, 100, 0, -2, 50), "EPSG:4326"))
     answer = ask(h, tmp_path, cuts=[{"regions": 7}])
     np.testing.assert_array_equal(np.reshape(answer["cuts"][0], h.shape), h.cut(regions=7))
@@ -224,7 +224,7 @@ def crossings(ring, y, x):
 
 
 @needs_node
-def test_the_reader_refuses_what_it_does_not_know(small, tmp_path):
+def test_the_reader_refuses_unknown_versions(small, tmp_path):
     path = tmp_path / "x.npz"
     path.write_bytes(b"no zip" * 10)
     done = subprocess.run(
@@ -268,7 +268,7 @@ def test_notebooks_get_a_frame(small):
 
 @pytest.mark.parametrize("has_image", [True, False])
 @pytest.mark.parametrize("shape", [(1400, 1500), (1, 5_000_000), (2500, 2500), (6000, 6000)])
-def test_notebooks_get_a_preview_of_what_is_large(shape, has_image):
+def test_notebooks_get_a_preview_of_large_hierarchies(shape, has_image):
     rng = np.random.default_rng(0)
     labels = np.minimum(np.arange(shape[1]) * 9 // shape[1], 8).astype(np.int32) + np.zeros((shape[0], 1), np.int32)
     image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8) if has_image else None
@@ -282,7 +282,7 @@ def test_notebooks_get_a_preview_of_what_is_large(shape, has_image):
     assert is_framed or f"{shape[1]}x{shape[0]} pixels" in shown
 
 
-def test_notebooks_show_what_cannot_be_shown_in_words(small, monkeypatch):
+def test_notebooks_explain_why_nothing_is_shown(small, monkeypatch):
     monkeypatch.setattr(html_viewer, "page", lambda _: 1 / 0)
     assert small._repr_html_().endswith("superpixels, which cannot be shown (division by zero).</p>")
 

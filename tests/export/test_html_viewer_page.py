@@ -162,7 +162,7 @@ DRAWN = """() => {
 }"""
 
 
-def test_what_is_drawn_is_the_cut(page, h):
+def test_the_drawing_is_the_cut(page, h):
     """The filled canvas, sampled at every pixel's middle, has as many colours as the cut has regions."""
     page.select_option("#boundaries", "none")
     page.select_option("#fill", "random")

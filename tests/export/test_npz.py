@@ -38,7 +38,7 @@ def saved(small, tmp_path):
     return path
 
 
-def test_read_gives_what_was_written(small, saved):
+def test_read_restores_the_written_hierarchy(small, saved):
     back = npz.read(saved)
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(back, name), getattr(small, name), strict=True)
@@ -63,7 +63,7 @@ def test_image_is_optional_and_levels_may_be_empty(small, tmp_path):
     assert (back.image, back.levels, back.embeddings.shape) == (None, {}, (3, 0))
 
 
-def test_equal_hierarchies_give_equal_bytes_and_nothing_else_is_left(small, saved, tmp_path):
+def test_equal_hierarchies_give_equal_bytes_and_no_other_files(small, saved, tmp_path):
     npz.write_npz(tmp_path / "again.npz", npz.read(saved))
     assert (tmp_path / "again.npz").read_bytes() == saved.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.npz", "h.npz"]
@@ -100,7 +100,7 @@ def test_a_failed_write_leaves_the_old_file(small, saved, monkeypatch):
         ({"level_altitudes": np.array([0.1, 0.2, np.inf])}, r"inf is outside 0..1"),
     ],
 )
-def test_refuses_what_save_would_not_write(as_installed, saved, change, message):
+def test_refuses_files_that_save_would_not_write(as_installed, saved, change, message):
     rewrite(saved, change)
     with pytest.raises(FileFormatError, match=message) as caught:
         npz.read(saved)

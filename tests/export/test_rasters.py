@@ -159,7 +159,7 @@ def test_pixels_in_no_leaf_are_nodata(tmp_path):
 
 @pytest.mark.parametrize("is_masked", [False, True])
 @pytest.mark.parametrize(("format", "suffix"), [("labels", ".png"), ("labels", ".tif"), ("labels-tiff", ".tif")])
-def test_labels_count_from_1_for_programs_that_take_0_for_nothing(ragged, tmp_path, format, suffix, is_masked):
+def test_labels_count_from_1_for_programs_that_use_0_as_background(ragged, tmp_path, format, suffix, is_masked):
     labels = ragged.labels.copy()
     if is_masked:
         labels[0, np.flatnonzero(np.bincount(labels.ravel())[labels[0]] > 1)[:1]] = -1

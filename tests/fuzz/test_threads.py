@@ -50,7 +50,7 @@ def assert_equal(one, other) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
-def test_one_model_in_eight_threads_gives_what_it_gives_one_by_one(model):
+def test_one_model_in_eight_threads_gives_the_sequential_results(model):
     images = [photo(seed) for seed in range(THREADS)]
     expected = [model.segment(image, superpixels=40) for image in images]
     with ThreadPoolExecutor(THREADS) as pool:

@@ -81,7 +81,7 @@ def test_any_arrays_are_a_hierarchy_or_an_input_error(labels, parents, altitudes
         hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
     ),
 )
-def test_a_file_of_which_one_array_is_any_other_is_read_or_refused(h, name, array, tmp_path_factory):
+def test_a_file_with_any_array_replaced_is_read_or_refused(h, name, array, tmp_path_factory):
     path = tmp_path_factory.mktemp("forged") / "a.npz"
     h.save(path)
     with zipfile.ZipFile(path) as archive:

@@ -150,7 +150,7 @@ def test_one_region_has_no_edges(shape):
     assert_same(contract(graph, np.zeros(1, np.int32)), as_dict(graph))
 
 
-def test_diagonal_contact_is_no_border():
+def test_diagonal_contact_is_not_a_border():
     labels = np.array([[0, 1], [2, 0]], np.int32)
     assert build_rag(labels, *maps_of((2, 2))).edges.tolist() == [[0, 1], [0, 2]]
 
@@ -315,7 +315,7 @@ def test_strips_and_storage_change_nothing(monkeypatch, kind):
         np.testing.assert_array_equal(found, of_graph)
 
 
-def test_what_is_not_valid_has_no_part():
+def test_masked_pixels_do_not_count():
     part = pieces_of((41, 30)).copy()
     part[16:20, 3:27] = -1
     ids, inverse = np.unique(part, return_inverse=True)
@@ -445,7 +445,7 @@ def test_strips_change_nothing(monkeypatch):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, err_msg=name)
 
 
-def test_what_is_not_valid_is_frame_and_nothing_else():
+def test_masked_pixels_count_as_frame_only():
     rng = np.random.default_rng(0)
     coarse = np.arange(30, dtype=np.int32).reshape(6, 5)
     part = np.kron(coarse, np.ones((5, 6), np.int32)).astype(np.int32)

@@ -191,7 +191,7 @@ def test_counts_may_be_numpy_integers_but_not_fractions(as_installed, hand):
         hand.cut(regions=2.5)
 
 
-def test_refuses_a_level_where_none_is_calibrated(hand):
+def test_refuses_a_level_without_calibration(hand):
     without = Hierarchy(hand.labels, hand.parents, hand.altitudes, hand.embeddings)
     with pytest.raises(InputError, match=r"this hierarchy has none: cut by regions="):
         without.cut(level="object")
@@ -277,7 +277,7 @@ def test_the_share_is_met_on_a_grid():
     np.testing.assert_array_equal(h.cut(granularity=0.8, focus=focus), expected)
 
 
-def test_a_point_stands_for_what_it_selects(hand):
+def test_a_point_stands_for_the_region_it_selects(hand):
     focus = hand.select(point=(1, 3))
     np.testing.assert_array_equal(hand.cut(regions=3, focus=(1, 3)), hand.cut(regions=3, focus=focus))
     assert hand.cut(regions=3, focus=(1, 3), budget=0.7).tolist() == [[0, 0, 0, 0], [1, 1, 2, 2]]

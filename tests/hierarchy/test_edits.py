@@ -87,7 +87,7 @@ def test_lock_by_hand(hand):
     )  # 7 is node 5 now: {0, 1}
 
 
-def test_undo_gives_back_what_was(hand):
+def test_undo_restores_the_previous_hierarchy(hand):
     first = hand.merge(5, 6)
     second = first.split(first.root)
     back = second.undo()

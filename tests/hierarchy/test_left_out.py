@@ -56,7 +56,7 @@ def test_a_box_overlaps_valid_pixels_alone(hierarchies, data):
 
 
 @given(data=st.data())
-def test_clicks_and_strokes_where_nothing_is_say_nothing(hierarchies, data):
+def test_clicks_and_strokes_on_masked_pixels_are_ignored(hierarchies, data):
     h = draw_holed(data, hierarchies)
     is_in = h.labels >= 0
     on, out = np.argwhere(is_in), np.argwhere(~is_in)
@@ -131,7 +131,7 @@ def test_edits_and_least_areas_hold(hierarchies, data):
     np.testing.assert_allclose(table.centroid_yx[-1], [rows.mean(), columns.mean()])
 
 
-def test_holes_are_no_frame_and_bays_are():
+def test_bays_touch_the_frame_and_holes_do_not():
     labels = np.zeros((5, 7), np.int32)
     labels[2, 2] = -1  # a hole
     labels[0, 4:] = labels[1, 5] = -1  # a bay

@@ -116,7 +116,7 @@ def test_region_table_matches_masks(hierarchies, data):
         ("labels", (1, 2), 4, r"leaf 3 has no pixel.*relabel_consecutive"),
     ],
 )
-def test_refuses_what_is_not_a_tree(hand, field, index, value, message):
+def test_refuses_arrays_that_are_not_a_tree(hand, field, index, value, message):
     arrays = arrays_of(hand)
     arrays[field][index] = value
     with pytest.raises(InputError, match=message):
@@ -150,7 +150,7 @@ def test_refuses_a_node_the_tree_lacks(hand, method, node):
         getattr(hand, method)(node)
 
 
-def test_arrays_are_read_only_views_and_the_caller_keeps_his(hand):
+def test_arrays_are_read_only_views_of_the_callers_arrays(hand):
     arrays = arrays_of(hand)
     h = Hierarchy(**arrays)
     with pytest.raises(ValueError, match="read-only"):
@@ -180,7 +180,7 @@ def test_save_and_read_give_equal_arrays(hierarchies, tmp_path_factory, data):
     assert list(back.levels.items()) == list(h.levels.items())
 
 
-def test_export_names_the_formats_it_knows(hand, tmp_path):
+def test_export_lists_the_formats(hand, tmp_path):
     with pytest.raises(InputError, match=r"format='bmp' is unknown. Choose one of: npz, ucm, labels"):
         hand.export(tmp_path / "h.bmp", "bmp")
 

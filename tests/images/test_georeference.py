@@ -28,14 +28,14 @@ def test_control_points_give_their_transform(transform):
     assert found.crs == "EPSG:32633"
 
 
-def test_control_points_on_a_line_give_none():
+def test_control_points_on_a_line_give_no_transform():
     line = np.array([[0.0, 0.0], [1, 1], [2, 2]])
     with pytest.warns(ImageWarning, match=r"a\.tif: its 3 ground control points fix no map"):
         assert fit_points(line, line, None, "a.tif") is None
 
 
 @pytest.mark.parametrize("transform", [(1, 0, 0, 0, 1), (1, 2, 0, 2, 4, 0), (1, 0, float("nan"), 0, 1, 0)])
-def test_a_map_of_nothing_is_refused(as_installed, transform):
+def test_a_degenerate_map_is_refused(as_installed, transform):
     with pytest.raises(InputError, match=r"places no pixels: give six finite numbers a b c d e f"):
         Georeference(transform)
 

@@ -124,7 +124,7 @@ def test_pixels_keep_their_type_unless_they_are_rgb(tmp_path):
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 6))))
-def test_what_is_read_shares_no_memory_and_loses_nothing(values):
+def test_rasters_share_no_memory_and_lose_nothing(values):
     bands = read_bands(values)
     np.testing.assert_array_equal(np.rint(bands * 255), values)
     pixels = read_pixels(values)
@@ -151,7 +151,7 @@ def test_preview_shows_the_first_three_bands_or_grey():
         (np.zeros((4, 4, 0)), r"is empty"),
     ],
 )
-def test_what_has_no_range_or_form_is_refused_by_name(tmp_path, values, message):
+def test_arrays_without_a_range_or_form_are_refused_by_name(tmp_path, values, message):
     with pytest.raises(ImageError, match=rf"^array of shape .*{message}"):
         read_bands(values)
     np.save(tmp_path / "a.npy", values)
@@ -257,7 +257,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_what_is_trained_on_is_what_is_segmented_and_what_the_header_says(tmp_path, layout, orientation):
+def test_training_and_segmentation_read_alike_and_as_the_header_declares(tmp_path, layout, orientation):
     shape, options = LAYOUTS[layout]
     path = tmp_path / "a.tif"
     values = some_bands("uint8", shape)

@@ -42,7 +42,7 @@ def test_an_affinity_of_the_boundary_alone_is_average_linkage(make_mosaic, seed,
 
 
 @pytest.mark.parametrize("n_regions", [0, 2])
-def test_what_is_judged_on_the_way_is_what_a_new_description_of_the_regions_gives(make_mosaic, n_regions):
+def test_features_kept_while_merging_equal_features_from_scratch(make_mosaic, n_regions):
     labels, maps = make_mosaic(30, n_regions=n_regions)
     graph, statistics = described(labels, maps)
     affinity = random_affinity(len(feature_names(statistics)))

@@ -164,7 +164,7 @@ def test_discretisation_finds_the_rotation_of_indicators(k):
 
 
 @pytest.mark.parametrize("method", ["kmeans", "discretize"])
-def test_parts_are_what_the_weights_hold_together(method):
+def test_parts_are_connected_by_their_weights(method):
     graph, probability, column = two_halves()
     parts = spectral._clusters(graph, probability, 2, method, SpectralConfig(), 0)
     np.testing.assert_array_equal(parts, column >= 4)
@@ -187,12 +187,12 @@ def test_one_part_holds_all(n):
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, np.nan])
-def test_what_is_no_probability_is_refused(value):
+def test_invalid_probabilities_are_refused(value):
     with pytest.raises(InputError, match=r"probabilities of shape \(2,\) must be 2 numbers in 0\.\.1"):
         merge_spectral(grid_graph(1, 3), np.array([0.5, value]))
 
 
-def test_weights_of_nothing_are_refused():
+def test_empty_weights_are_refused():
     with pytest.raises(InputError, match="must be 1 finite numbers > 0"):
         spectral_embedding(np.array([[0, 1]], np.int32), np.zeros(1), 2, 1)
 

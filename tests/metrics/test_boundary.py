@@ -240,7 +240,7 @@ def test_empty_prediction_and_empty_truth_score_zero():
         assert dataclasses.astuple(aggregate_boundary([scores]))[1:] == (0,) * 7
 
 
-def test_transposition_changes_next_to_nothing():
+def test_transposition_changes_almost_nothing():
     rng = np.random.default_rng(0)
     labels = (scipy.ndimage.gaussian_filter(rng.normal(size=(60, 80)), 4) * 12).astype(np.int32)
     moved = np.roll(labels, (1, 1), (0, 1))

@@ -127,7 +127,7 @@ def test_perfect_prediction_is_perfect(truth, seed):
 
 
 @given(pairs)
-def test_splitting_superpixels_never_lowers_what_they_can_achieve(pair):
+def test_splitting_superpixels_never_lowers_the_achievable_accuracy(pair):
     truth, labels = pair
     finer = relabel_consecutive(labels * 5 + truth)[0]  # every superpixel cut along the truth
     assert achievable_segmentation_accuracy(contingency(truth, finer)) == 1

@@ -143,7 +143,7 @@ def test_a_config_that_makes_no_network_is_refused_with_the_files_name(path):
 
 
 @pytest.mark.parametrize("levels", ["{", "[1]", '{"scene": "high"}', '{"scene": null}'])
-def test_levels_that_are_none_are_refused(path, levels):
+def test_invalid_levels_are_refused(path, levels):
     rewrite(path, levels=levels)
     with pytest.raises(FileFormatError, match=r"model\.safetensors: its levels are not names with altitudes"):
         load_network(path)

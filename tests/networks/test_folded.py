@@ -35,7 +35,7 @@ def in_float32(monkeypatch):
 
 
 @pytest.mark.parametrize("has_pointwise", [True, False])
-def test_a_folded_network_says_the_same(network, monkeypatch, has_pointwise):
+def test_a_folded_network_predicts_the_same(network, monkeypatch, has_pointwise):
     in_float32(monkeypatch)
     if not has_pointwise:
         monkeypatch.setattr(private_torch, "fused_conv2d", lambda: None)

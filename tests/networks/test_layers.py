@@ -59,7 +59,7 @@ def test_layers_are_windows_upsampling_and_local_functions():
     assert found.outputs == (4,)
 
 
-def test_what_leads_nowhere_is_left_out():
+def test_unused_steps_are_left_out():
     def function(x):
         x.mean()
         return sum([x, x * 2])
@@ -68,7 +68,7 @@ def test_what_leads_nowhere_is_left_out():
     assert len(found.layers) == 2  # the product and one sum: the 0 that sum() starts from is none
 
 
-def test_a_step_that_sees_the_whole_image_is_named():
+def test_a_step_that_depends_on_the_whole_image_is_named():
     with pytest.raises(WholeImage, match=r"softmax\(\) may depend on the whole image"):
         layers(lambda x: x.softmax(2))
     with pytest.raises(WholeImage, match=r"cat\(\) may depend on the whole image"):

@@ -58,7 +58,7 @@ def test_an_image_is_one_strip_unless_it_is_large(rgb, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_rows_hold_what_the_whole_image_holds(rgb, large, dtype):
+def test_rows_equal_those_of_the_whole_image(rgb, large, dtype):
     rng = np.random.default_rng(1)
     scale = 1 if dtype == np.float32 else np.iinfo(dtype).max
     bands = (rng.random((37, 20, 2)) * scale).astype(dtype)
@@ -77,7 +77,7 @@ def test_rows_hold_what_the_whole_image_holds(rgb, large, dtype):
     assert np.shares_memory(of_floats.color_rows(8, 16)[0], of_floats.color)
 
 
-def test_kernels_look_up_what_is_stored(rgb):
+def test_kernels_look_up_stored_values(rgb):
     embeddings = np.random.default_rng(0).random((19, 10, 4)).astype(np.float16)
     flat = np.zeros((1, 1), np.float32)
     maps = PixelMaps(rgb.transpose(2, 0, 1), flat, embeddings.transpose(2, 0, 1), embedding_stride=2)
@@ -110,14 +110,14 @@ def test_bands_without_rgb_are_colour_in_any_size(monkeypatch, whole_pixels):
     np.testing.assert_allclose(color[2], 20, rtol=1e-6)
 
 
-def test_size_alone_decides_what_is_kept_of_a_pixel():
+def test_size_alone_decides_how_pixels_are_stored():
     assert precision((1000, 2000)) == (1, np.float32, np.float32)
     assert precision((1001, 2000)) == (1, np.float16, np.float32)
     assert precision((5000, 8000)) == (2, np.float16, np.float16)
     assert precision((10000, 8000)) == (4, np.float16, np.float16)
 
 
-def test_a_mask_that_leaves_nothing_out_is_none():
+def test_a_mask_of_all_pixels_is_dropped():
     assert check_valid(None, (2, 2)) is None
     assert check_valid(np.ones((2, 2), bool), (2, 2)) is None
     with pytest.raises(InputError, match=r"mask is bool \(3, 2\); expected bool \(2, 2\)"):

@@ -39,7 +39,7 @@ def test_a_checkpoint_of_the_original_is_for_torch(tmp_path):
         open_network(tmp_path / "model.pth", "onnx")
 
 
-def test_names_that_are_no_models_are_refused():
+def test_unknown_model_names_are_refused():
     assert weights_path("compact").name == "compact.safetensors"
     assert weights_path("mine.safetensors").name == "mine.safetensors"
     with pytest.raises(InputError, match="without superpixels of its own"):
@@ -53,7 +53,7 @@ def test_where_a_network_lies():
     assert [is_on_gpu(one) for one in networks] == [False, False, True]
 
 
-def test_arrays_are_told_apart_by_their_prefix(tmp_path):
+def test_arrays_are_distinguished_by_their_prefix(tmp_path):
     path = tmp_path / "model.safetensors"
     arrays = {"affinity.a": np.ones(2, np.float32), "figure_ground.a": np.zeros(3, np.float32)}
     metadata = {"levels": '{"scene": 0.5}', "calibrated_on": "five images"}
@@ -66,11 +66,11 @@ def test_arrays_are_told_apart_by_their_prefix(tmp_path):
     assert calibration.of("gnn") == {}
 
 
-def test_a_checkpoint_of_the_original_has_none(tmp_path):
+def test_a_checkpoint_of_the_original_has_no_calibration(tmp_path):
     assert read_calibration(tmp_path / "absent.pth") == Calibration()
 
 
-def test_levels_that_are_none_are_refused(tmp_path):
+def test_invalid_levels_are_refused(tmp_path):
     with pytest.raises(FileFormatError, match="its levels are not names with altitudes"):
         parse_levels(tmp_path, "[1, 2]")
 

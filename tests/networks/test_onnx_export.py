@@ -28,7 +28,7 @@ def test_the_graph_of_the_package_is_up_to_date(tmp_path):
 
 
 @pytest.mark.parametrize("regions", [0, 3])
-def test_a_complete_file_says_what_torch_says(tmp_path, regions):
+def test_a_complete_file_predicts_what_torch_predicts(tmp_path, regions):
     torch.manual_seed(0)
     network = SSN(SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=2, region_channels=regions)).eval()
     export_onnx(tmp_path / "model.onnx", network)

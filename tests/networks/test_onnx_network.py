@@ -153,7 +153,7 @@ def test_weights_that_are_not_given_are_not_looked_for(tmp_path, monkeypatch):
         open_graph(GRAPH, {}, SSNConfig(), 1)
 
 
-def test_files_that_are_no_graphs_are_refused(tmp_path):
+def test_files_without_a_graph_are_refused(tmp_path):
     shutil.copy(WEIGHTS, tmp_path / "model.safetensors")
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(FileFormatError, match=r"model\.onnx: not a graph of this network"):
@@ -163,7 +163,7 @@ def test_files_that_are_no_graphs_are_refused(tmp_path):
         load_onnx(tmp_path / "text.safetensors")
 
 
-def test_a_graph_says_how_far_its_network_looks(network, same_by_torch):
+def test_a_graph_records_the_receptive_field(network, same_by_torch):
     assert network.window() == same_by_torch.window()
     del network.facts["margin"]
     with pytest.raises(InputError, match="records no receptive field"):

@@ -48,7 +48,7 @@ def test_maps_of_several_views_are_averaged(photo, regions):
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_images_seen_together_are_seen_as_alone(device):
+def test_images_of_a_batch_do_not_influence_each_other(device):
     model = supercuts.load("compact")
     model.network.to(device)
     rng = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def test_images_seen_together_are_seen_as_alone(device):
             np.testing.assert_allclose(one, other, rtol=0, atol=0 if device == "cpu" else 0.1)
 
 
-def test_the_network_sees_a_batch_at_once(monkeypatch):
+def test_the_network_runs_on_a_batch_at_once(monkeypatch):
     model = supercuts.load("compact")
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (20, 30, 3), np.uint8) for _ in range(11)]
@@ -118,7 +118,7 @@ def picture(height, width):
     ("shape", "tile"), [((200, 331), 64), ((97, 450), 96), ((401, 33), 128), ((255, 257), 100), ((16, 16), 7)]
 )
 @pytest.mark.parametrize("engine", ["network", "onnx"])
-def test_tiles_say_what_the_whole_image_says(shape, tile, engine, request):
+def test_tiles_predict_what_the_whole_image_predicts(shape, tile, engine, request):
     network, image = request.getfixturevalue(engine), picture(*shape)
     whole = predict(image, network)
     expected = (whole.boundary, whole.embeddings, whole.strength, whole.regions)
@@ -155,7 +155,7 @@ def test_receptive_field_holds_all_that_gradients_reach(context):
     assert field - 40 <= reached <= field
 
 
-def test_tiles_of_another_backbone_say_what_the_whole_image_says(monkeypatch):
+def test_tiles_of_another_backbone_predict_what_the_whole_image_predicts(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     torch.manual_seed(0)
     config = SSNConfig(backbone="timm:resnet18", head_channels=(4, 4, 4, 4, 4), embedding_channels=2)
@@ -175,7 +175,7 @@ def test_tiles_cover_every_pixel_once():
     assert (count == 1).all()
 
 
-def test_large_images_are_seen_row_by_row_unless_asked_otherwise(network, onnx):
+def test_large_images_are_predicted_row_by_row_by_default(network, onnx):
     assert choose_tile(None, (1000, 1000), network) is None
     assert choose_tile(None, (3000, 3000), network) == "rows"
     assert choose_tile(None, (3000, 3000), onnx) == "rows"
@@ -184,7 +184,7 @@ def test_large_images_are_seen_row_by_row_unless_asked_otherwise(network, onnx):
     assert choose_tile(64, (10, 10), network) == 64
 
 
-def test_refuses_what_sees_the_whole_image(network):
+def test_refuses_networks_that_depend_on_the_whole_image(network):
     transformer = SSN(SSNConfig(backbone="dino_vits16", head_channels=(4,))).eval()
     with pytest.raises(InputError, match="dino_vits16 works on the whole image alone"):
         choose_tile(64, (10, 10), transformer)
@@ -231,6 +231,6 @@ def test_embeddings_of_huge_images_are_means_of_four_pixels(network, monkeypatch
     np.testing.assert_allclose(coarse.embeddings[:, :24, :31], expected, atol=0.02)
 
 
-def test_filled_takes_the_mean_of_what_is_valid():
+def test_filled_takes_the_mean_of_valid_pixels():
     image = np.array([[[10], [20], [99]]], np.uint8)
     np.testing.assert_array_equal(filled(image, np.array([[True, True, False]]))[0, :, 0], [10, 20, 15])

@@ -7,7 +7,7 @@ from torch import nn
 from supercuts.networks.recording import convolution, record, users
 
 
-def test_steps_say_what_takes_what():
+def test_steps_record_their_inputs():
     layer = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True)).eval()
     steps, outputs = record(lambda x: layer(x) + 1, torch.zeros(1, 3, 8, 9), layer)
     assert [step.name for step in steps[1:]] == ["conv2d", "batch_norm", "relu", "add"]
@@ -20,13 +20,13 @@ def test_steps_say_what_takes_what():
     assert steps[1].constants[0] is layer[0].weight
 
 
-def test_watching_changes_nothing():
+def test_recording_changes_no_result():
     layer = nn.Sequential(nn.Sequential(), nn.Identity())  # an empty sequence counts as false
     steps, outputs = record(layer, torch.zeros(1, 1, 2, 2), layer)
     assert outputs == steps
 
 
-def test_what_is_changed_in_place_is_a_further_step():
+def test_a_change_in_place_is_a_further_step():
     def function(x):
         y = x * 2
         y.add_(x)
@@ -64,7 +64,7 @@ def test_convolutions_pad_opposite_sides_alike(layer):
     torch.testing.assert_close(plain(x), layer(x))
 
 
-def test_other_steps_are_no_convolutions():
+def test_other_steps_are_not_convolutions():
     weight, x = torch.ones(1, 3, 3, 3), torch.zeros(1, 3, 8, 8)
     assert convolution(record(torch.relu, x)[0][-1]) is None
     assert convolution(record(lambda x: F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), weight), x)[0][-1]) is None

@@ -43,7 +43,7 @@ SHAPES = [(200, 331), (401, 33), (255, 257), (16, 16), (1, 50), (50, 1), (17, 40
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_rows_say_what_the_whole_image_says(monkeypatch, shape, rows):
+def test_rows_predict_what_the_whole_image_predicts(monkeypatch, shape, rows):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # float32, where nothing is rounded away
     monkeypatch.setattr(row_pass, "_BLOCK_PIXELS", 16 * rows * shape[1])
     check(picture(*shape), supercuts.load("compact").network, atol=1e-4)
@@ -51,7 +51,7 @@ def test_rows_say_what_the_whole_image_says(monkeypatch, shape, rows):
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_rows_say_what_the_whole_image_says_in_the_fastest_type(compact, monkeypatch, shape, rows):
+def test_rows_predict_what_the_whole_image_predicts_in_the_fastest_type(compact, monkeypatch, shape, rows):
     monkeypatch.setattr(row_pass, "_BLOCK_PIXELS", 16 * rows * shape[1])
     check(picture(*shape), compact)
 
@@ -66,7 +66,7 @@ def test_networks_with_and_without_context_and_regions(monkeypatch, context, reg
     check(picture(100, 90, 5).astype(np.float32) / 255, SSN(config).eval())
 
 
-def test_what_it_yields_for_is_no_inference_mode(compact):
+def test_callers_do_not_run_in_inference_mode(compact):
     for _ in compact.rows(picture(300, 40)):
         assert not torch.is_inference_mode_enabled()
         assert not torch.is_autocast_enabled("cpu")
@@ -86,7 +86,7 @@ def test_long_rows_do_not_wait_for_others(compact, monkeypatch):
     assert at_once < len(blocks)
 
 
-def test_long_rows_give_what_the_whole_image_gives(compact, monkeypatch):
+def test_long_rows_equal_the_whole_image(compact, monkeypatch):
     image = picture(96, 8200)
     monkeypatch.setattr(row_pass, "_BLOCK_PIXELS", 16 * image.shape[1])
     check(image, compact)
@@ -215,6 +215,6 @@ class Whole(Zoo):
         (lambda x: x * x.shape[-1], "its layers depend on the size"),
     ],
 )
-def test_what_sees_the_whole_image_is_refused(function, name):
+def test_networks_that_depend_on_the_whole_image_are_refused(function, name):
     with pytest.raises(InputError, match=f"works only on whole images: {name}"):
         derive(Whole(function))

@@ -8,7 +8,7 @@ from supercuts.networks.ssn_config import SSNConfig
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_one_view_is_what_the_network_says(dtype):
+def test_one_view_is_the_networks_output(dtype):
     torch.manual_seed(0)
     network = SSN(SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=2, region_channels=3)).eval()
     image = np.random.default_rng(0).integers(0, 256, (23, 30, 3), np.uint8)

@@ -99,7 +99,7 @@ def test_signs_and_regions_go_by_area():
     assert deep_spectral(features, large).is_object.tolist() == [True, True, False]
 
 
-def test_parts_without_affinity_are_told_apart():
+def test_parts_without_affinity_are_separated():
     features = np.repeat(np.eye(2), [5, 3], axis=0)
     assert deep_spectral(features, grid_graph(2, 4)).is_object.tolist() == [False] * 5 + [True] * 3
 

@@ -71,7 +71,7 @@ def test_one_equal_or_no_foreground_node_does_no_harm(config, n):
         assert np.isfinite(found.soft).all()
 
 
-def test_nothing_is_written_and_progress_is_told(tmp_path, monkeypatch):
+def test_nothing_is_written_and_progress_is_reported(tmp_path, monkeypatch):
     """The original kept the network's first state in ./model.pt, where two runs collide."""
     monkeypatch.chdir(tmp_path)
     told = []
@@ -198,7 +198,7 @@ def test_all_pairs_given_as_edges_are_the_dense_graph(loss):
     assert dense.loss == pytest.approx(sparse.loss, abs=1e-4)
 
 
-def test_progress_is_told_each_step():
+def test_progress_is_reported_each_step():
     features, _ = two_kinds()
     told = []
     deepcut(features, None, DeepCutConfig(steps=3), lambda *now: told.append(now))
@@ -215,7 +215,7 @@ def test_it_repeats_and_leaves_the_generator_alone():
     assert not np.array_equal(deepcut(features, edges, DeepCutConfig(steps=5, seed=1)).soft, one.soft)
 
 
-def test_what_cannot_be_clustered_is_refused():
+def test_features_that_cannot_be_clustered_are_refused():
     features, _ = two_kinds()
     with pytest.raises(InputError, match=r"edges name nodes 0\.\.99, but there are 48"):
         deepcut(features, np.array([[0, 99]], np.int32))

@@ -79,7 +79,7 @@ def test_one_or_two_superpixels_are_enough(method, n_leaves):
 
 
 @pytest.mark.parametrize("refine", [False, True])
-def test_if_nothing_stands_out_it_is_the_whole_image(refine):
+def test_if_nothing_stands_out_the_object_is_the_whole_image(refine):
     h, _ = scene()
     for method in ON_FEATURES:
         found = discover(h, np.ones((72, 3), np.float32), method, refine=refine)
@@ -111,7 +111,7 @@ def test_a_method_may_be_a_function_of_ones_own():
     np.testing.assert_array_equal(found.mask, mask)
 
 
-def test_the_registry_takes_a_method_that_sees_the_hierarchy(monkeypatch):
+def test_the_registry_takes_a_method_that_uses_the_hierarchy(monkeypatch):
     h, _ = scene()
     seen = []
 
@@ -127,7 +127,7 @@ def test_the_registry_takes_a_method_that_sees_the_hierarchy(monkeypatch):
     assert (task.n, task.seed) == (2, 5)
 
 
-def test_what_cannot_be_sought_is_refused():
+def test_impossible_requests_are_refused():
     h, _ = scene()
     with pytest.raises(InputError, match=r"method='cut' is unknown\. Choose one of: tree, tokencut"):
         discover(h, method="cut")
@@ -170,7 +170,7 @@ def test_the_object_never_holds_pixels_that_a_mask_left_out():
     np.testing.assert_array_equal(found.mask, mask & ~is_out)
 
 
-def test_a_transformer_sees_the_mean_where_a_mask_left_pixels_out():
+def test_a_transformer_gets_the_mean_at_masked_pixels():
     torch.manual_seed(0)
     vit = make_pretrained("timm:vit_tiny_patch16_224", PretrainedConfig(finetune_blocks=0)).eval()
     rng = np.random.default_rng(0)

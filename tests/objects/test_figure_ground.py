@@ -78,7 +78,7 @@ def test_outlines_are_those_of_the_pixels(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_leaves_join_the_frame_where_the_tree_says(seed):
+def test_leaves_join_the_frame_at_the_trees_altitude(seed):
     h = random_hierarchy(seed)
     frame = np.ones(h.shape, bool)
     frame[1:-1, 1:-1] = False
@@ -174,7 +174,7 @@ def picture():
     return image
 
 
-def test_saliency_runs_from_0_to_1_and_the_sole_leaf_has_none():
+def test_saliency_runs_from_0_to_1_and_is_0_for_a_single_leaf():
     h = random_hierarchy(0)
     saliency = leaf_saliency(h, judge_by("frame: share"))
     assert (saliency.min(), saliency.max()) == (0, 1)
@@ -208,7 +208,7 @@ def test_both_figures_are_found_together_and_apart():
     assert (together.saliency[~together.mask] <= 0.5).all()
 
 
-def test_what_is_missing_is_said():
+def test_missing_inputs_are_named():
     h = random_hierarchy(0)
     bare = Hierarchy(h.labels, h.parents, h.altitudes, h.embeddings)
     with pytest.raises(InputError, match="image=True"):
@@ -255,7 +255,7 @@ def test_features_are_finite_of_islands_in_holes_and_see_no_hidden_pixel():
     np.testing.assert_array_equal(figure_features(hidden), features)
 
 
-def test_the_figure_is_found_beside_what_a_mask_left_out():
+def test_the_figure_is_found_next_to_masked_pixels():
     model = supercuts.load("compact")
     valid = np.ones((80, 120), bool)
     valid[:, 105:], valid[:6], valid[20:24, 60:66] = False, False, False
@@ -318,7 +318,7 @@ def test_a_binary_mask_comes_back_without_a_penalty(seed):
 
 
 @pytest.mark.parametrize("max_nodes", [1, 2, 4])
-def test_a_union_has_at_most_so_many_nodes(max_nodes):
+def test_a_union_has_at_most_the_given_number_of_nodes(max_nodes):
     h, soft = random_tree(8, 3), np.random.default_rng(3).random(8)
     mask = snap_to_tree(h, soft, 0.0, max_nodes)
     assert min(size for size, other in all_unions(h) if (other == mask).all()) <= max_nodes
@@ -344,7 +344,7 @@ def test_the_union_is_never_empty():
     assert snap_to_tree(one, np.array([0.2])).tolist() == [True]
 
 
-def test_what_does_not_fit_is_refused():
+def test_mismatched_inputs_are_refused():
     h = random_tree(5, 0)
     with pytest.raises(InputError, match=r"5 numbers in 0\.\.1"):
         snap_to_tree(h, np.full(5, 1.5))

@@ -72,7 +72,7 @@ def test_a_seed_outside_has_no_component():
     assert not graph.largest_component(np.zeros(3, bool)).any()
 
 
-def test_a_subgraph_keeps_what_lies_within():
+def test_a_subgraph_keeps_its_inner_edges():
     graph = grid_graph(2, 3).subgraph(np.array([True, True, False, False, True, True]))
     assert graph.edges.tolist() == [[0, 1], [1, 2], [2, 3]]
     assert graph.n_nodes == 4
@@ -121,7 +121,7 @@ def test_the_score_is_the_contrast_by_area(is_object, soft, score):
     assert found.score == pytest.approx(score)
 
 
-def test_nothing_becomes_everything_and_what_was_left_out_is_neutral():
+def test_an_empty_object_becomes_the_whole_image_and_left_out_nodes_are_neutral():
     soft, vector = np.array([0.9, 0.8, 0.2]), np.array([-3.0, 2.0, 0.0])
     found = foreground(np.array([True, False, False]), vector, soft, AREA)
     np.testing.assert_allclose(found.soft, [0.9, 0.5, 0.2])
@@ -199,7 +199,7 @@ def test_a_node_counts_as_often_as_it_has_pixels():
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[0], ratio.shape), rtol=1e-6)
 
 
-def test_a_graph_of_two_parts_is_told_apart():
+def test_two_parts_of_a_graph_are_separated():
     w = scipy.linalg.block_diag(np.ones((3, 3)), np.ones((2, 2)))
     found = smallest_eigenpairs(w, np.ones(5, int), 1)
     assert found.values[0] == pytest.approx(0, abs=1e-12)

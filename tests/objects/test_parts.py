@@ -32,7 +32,7 @@ def of_leaves(parts):
     return parts.labels[0, ::2].tolist()
 
 
-def test_the_tree_of_some_leaves_keeps_what_still_joins_two():
+def test_the_tree_of_some_leaves_keeps_nodes_that_still_join_two():
     parents, nodes = _kernels_parts.restrict(PARENTS, np.array([1, 0, 1, 1, 0, 1], bool))
     assert nodes.tolist() == [0, 2, 3, 5, 7, 8, 10]  # 6 and 9 have one child left
     assert parents.tolist() == [5, 4, 4, 6, 5, 6, 6]

@@ -128,7 +128,7 @@ def two_objects():
     return np.eye(4)[kind.ravel()] * 3 + 0.2 * rng.standard_normal((120, 4)), kind.ravel()
 
 
-def test_objects_are_found_one_by_one_and_then_nothing_sensible_is_left():
+def test_objects_are_found_one_by_one_until_nothing_sensible_is_left():
     features, kind = two_objects()
     found = maskcut(features, GRID, tokencut, 5)
     assert len(found) == 2
@@ -142,7 +142,7 @@ def test_objects_are_found_one_by_one_and_then_nothing_sensible_is_left():
     assert second.score == pytest.approx(second.soft[second.is_object].mean() - second.soft[rest].mean(), abs=1e-6)
 
 
-def test_one_object_is_what_the_method_finds():
+def test_one_object_is_the_methods_own():
     features, _ = two_objects()
     alone, expected = maskcut(features, GRID, lost, 1)[0], lost(features, GRID)
     for name in ("is_object", "vector", "soft"):
@@ -175,7 +175,7 @@ def rectangle(y0, y1, x0, x1):
     [rectangle(8, 9, 8, 9), rectangle(4, 10, 0, 12), rectangle(3, 10, 0, 12)],
     ids=["small", "border", "large"],
 )
-def test_what_is_small_large_or_background_is_no_further_object(further):
+def test_small_large_and_background_regions_are_not_further_objects(further):
     config = MaskCutConfig(least_area=0.02)
     start = rectangle(1, 3, 3, 6)
     assert len(maskcut(NUMBERS, GRID, in_turn(start, further), 2, config)) == 1

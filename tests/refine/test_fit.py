@@ -37,7 +37,7 @@ def test_st_finds_the_halves_and_stops_at_min_classes():
     assert accuracy(label(network, Example(halves()), config)) > 0.9
 
 
-def test_losses_fall_and_steps_are_told():
+def test_losses_fall_and_steps_are_reported():
     steps = []
     fit([Example(halves())], SMALL, steps.append)
     assert [step.number for step in steps] == list(range(12))
@@ -93,7 +93,7 @@ def test_scribbles_end_it_at_their_number_of_classes():
     assert steps[-1].n_labels <= 2
 
 
-def test_initial_labels_are_what_the_network_learns_first():
+def test_the_network_learns_initial_labels_first():
     initial = np.where(squares() % 5 >= 2, 6, 3).astype(np.int32)
     initial[:, 10:], initial[:, :10] = 6, 3
     config = SMALL.model_copy(update={"epochs": 40, "initial_steps": 40})

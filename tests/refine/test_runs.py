@@ -51,7 +51,7 @@ def test_an_image_gives_labels_colours_a_network_and_a_document(tmp_path, photo)
     assert all((tmp_path / "out" / name).exists() for name in document["files"])
 
 
-def test_a_finished_image_is_not_done_again(tmp_path, photo):
+def test_a_finished_image_is_not_processed_again(tmp_path, photo):
     run = runs.Run(tmp_path / "out", SMALL)
     runs.start(run)
     first = runs.refine_file(run, photo, "photo")
@@ -187,7 +187,7 @@ def test_every_second_step_is_drawn_and_all_move(tmp_path):
         assert moving.size == (6, 4)
 
 
-def test_without_steps_there_is_nothing(tmp_path):
+def test_without_steps_there_are_no_pictures(tmp_path):
     assert Preview(tmp_path / "x", 1).finish() is None
     with pytest.raises(InputError, match="Show each step by 1"):
         Preview(tmp_path, 0)
@@ -198,7 +198,7 @@ def image():
     return np.random.default_rng(0).random((70, 101, 3), dtype=np.float32)
 
 
-def test_nothing_is_done_unless_asked(image):
+def test_no_pictures_are_drawn_by_default(image):
     np.testing.assert_array_equal(prepare_run(image, PreprocessConfig()), image)
 
 
@@ -223,7 +223,7 @@ def test_equalisation_stretches_contrast(channels):
     assert equalised.shape == image.shape
 
 
-def test_labels_move_with_the_image_and_none_is_new(image):
+def test_labels_move_with_the_image_and_no_label_is_new(image):
     config = PreprocessConfig(crop_px=(1, 1, 1, 1), size=(30, 40))
     labels = np.random.default_rng(1).choice([-1, 3, 77], (70, 101)).astype(np.int32)
     moved = prepare_labels(labels, config)
@@ -307,7 +307,7 @@ def test_another_number_of_channels_is_refused():
         read_input(np.zeros((3, 3, 4), np.uint8), 5)
 
 
-def test_scribbles_are_classes_and_255_none(tmp_path):
+def test_scribbles_are_classes_and_255_is_unlabelled(tmp_path):
     Image.fromarray(np.array([[0, 8, 255]], np.uint8)).save(tmp_path / "s.png")
     np.testing.assert_array_equal(read_scribbles(tmp_path / "s.png"), [[0, 8, -1]])
     np.testing.assert_array_equal(mark(np.array([[-1, 255, 300]])), [[-1, -1, 300]])

@@ -56,7 +56,7 @@ def test_pixel_maps():
     assert maps.embeddings.shape == (2, 4, 6)
 
 
-def test_what_is_no_such_file_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileFormatError, match="no such file"):
         load_learned(tmp_path / "none.safetensors")
     path = tmp_path / "other.safetensors"

@@ -296,7 +296,7 @@ def test_impossible_numbers_of_cells_are_refused(n_cells):
         run(random_maps(3, 4, 0, seed=0), n_cells)
 
 
-def test_bands_that_say_nothing_change_nothing():
+def test_constant_bands_change_nothing():
     maps = random_maps(24, 32, 2, seed=0)
     five = PixelMaps(np.concatenate([maps.color, np.zeros((2, 24, 32), np.float32)]), maps.boundary, maps.embeddings)
     one = PixelMaps(maps.color[:1].copy(), maps.boundary, maps.embeddings)

@@ -47,7 +47,7 @@ def test_cell_table_matches_brute_force(length, n_cells):
 
 
 @given(height=sides, width=sides, share=st.floats(0, 1))
-def test_grid_has_about_the_cells_asked_for(height, width, share):
+def test_grid_has_about_the_requested_cells(height, width, share):
     n_cells = 1 + round(share * (height * width - 1))
     grid = make_grid(height, width, n_cells)
     assert 1 <= grid.rows <= height

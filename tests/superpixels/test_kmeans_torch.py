@@ -215,7 +215,7 @@ def test_no_iterations_are_refused():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("grid", GRIDS, ids=ids)
-def test_a_gpu_gives_what_the_cpu_gives(grid):
+def test_a_gpu_equals_the_cpu(grid):
     features = random_features(grid)
     here, _ = run(features, grid)
     there, _ = run(features.cuda(), grid)

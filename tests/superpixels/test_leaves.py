@@ -15,7 +15,7 @@ def maps():
 
 
 @pytest.mark.parametrize("n_leaves", [1, 7, 60, 30 * 44])
-def test_exactly_as_many_leaves_as_asked_for(maps, n_leaves):
+def test_exactly_the_requested_number_of_leaves(maps, n_leaves):
     labels, graph = make_leaves(maps, n_leaves, None, PIXEL_CONFIG)
     assert np.array_equal(np.unique(labels), np.arange(n_leaves))
     assert graph.n_nodes == n_leaves

@@ -140,7 +140,7 @@ def test_inputs_must_fit():
         smooth(labels - 1, maps, color, embedding, SmoothConfig())
 
 
-def test_bands_that_say_nothing_change_nothing():
+def test_constant_bands_change_nothing():
     rng = np.random.default_rng(0)
     labels = np.repeat(np.repeat(np.arange(6, dtype=np.int32).reshape(2, 3), 6, axis=0), 6, axis=1)
     edge = 60 * (np.arange(18) >= 8) * np.ones((3, *labels.shape))  # two pixels beside a border of labels

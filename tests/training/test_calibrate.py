@@ -111,7 +111,7 @@ def test_the_coarser_half_of_the_annotators_decides():
     np.testing.assert_allclose(found[0], 10 * (ground + around) / 2)
 
 
-def test_squares_are_told_from_their_background():
+def test_squares_are_separated_from_their_background():
     model = supercuts.load("compact")
     pictures = [squares(seed) for seed in range(9)]
     trees = [model.segment(image, superpixels=30) for image, _ in pictures]

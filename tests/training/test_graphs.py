@@ -49,7 +49,7 @@ def test_graphs_of_a_data_set_make_batches(samples, tmp_path):
     assert set(batch.y.tolist()) <= {0.0, 0.5, 1.0}
 
 
-def test_the_target_is_the_share_of_people_who_separate_two_superpixels(samples, tmp_path):
+def test_the_target_is_the_share_of_annotators_who_separate_two_superpixels(samples, tmp_path):
     graph = SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=12)[0]
     labels = Model(None).segment(samples[0].image_path, superpixels=12).labels
     side, half = (np.array([np.bincount(truth[labels == i]).argmax() for i in range(12)]) for truth in (LEFT, TOP))

@@ -118,7 +118,7 @@ def test_losses_fall_and_segmentations_are_written(name, folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["classifier", "wnet"])  # one optimiser and two, both with dropout
-def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(name, folder, tmp_path):
+def test_a_killed_run_resumes_with_the_same_result(name, folder, tmp_path):
     whole, killed = (make_config(folder, tmp_path / part, name) for part in ("whole", "killed"))
     expected = run(whole)
     with pytest.raises(PowerCut):

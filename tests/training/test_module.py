@@ -33,9 +33,7 @@ def test_the_learning_rate_warms_up_and_falls_to_zero(training_root, tmp_path, m
     assert configured["lr_scheduler"]["interval"] == "step"
 
 
-def test_what_was_pretrained_learns_at_its_own_rate_and_what_is_frozen_not_at_all(
-    training_root, tmp_path, make_train_config
-):
+def test_pretrained_layers_have_their_own_rate_and_frozen_ones_none(training_root, tmp_path, make_train_config):
     model = SSNConfig(
         backbone="timm:resnet18", pretrained=PretrainedConfig(finetune_blocks=1), head_channels=(4, 4, 4, 4, 4)
     )

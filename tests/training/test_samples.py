@@ -329,7 +329,7 @@ def test_a_run_on_train_is_judged_on_val(training_root):
 
 
 @pytest.mark.parametrize("split", ["val", "train+val"])
-def test_images_that_are_trained_on_judge_nothing(training_root, split):
+def test_training_images_are_not_used_for_validation(training_root, split):
     assert names(validation_samples(DataConfig(root=training_root, split=split))) == []
 
 

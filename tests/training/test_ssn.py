@@ -75,7 +75,7 @@ def read_checkpoint(config) -> dict[str, object]:
     return torch.load(config.out / "checkpoints" / "last.ckpt", weights_only=True)
 
 
-def test_a_run_trains_and_writes_what_it_used(finished):
+def test_a_run_trains_and_writes_its_configuration(finished):
     config, losses, path = finished
     assert len(losses) == STEPS
     assert all(map(math.isfinite, losses))
@@ -122,7 +122,7 @@ def test_a_run_that_gets_no_better_stops_early_and_stays_so(training_root, tmp_p
     assert_same_weights(path, expected)
 
 
-def test_accumulated_parts_see_the_crops_of_the_whole_batch(training_root, tmp_path, monkeypatch, make_train_config):
+def test_accumulated_parts_get_the_crops_of_the_whole_batch(training_root, tmp_path, monkeypatch, make_train_config):
     fetched = []
     fetch = CropStream.__getitem__
     monkeypatch.setattr(CropStream, "__getitem__", lambda self, index: fetched.append(index) or fetch(self, index))
@@ -139,7 +139,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(training_root, tmp_path, make_
     assert not (tmp_path / "run").exists()
 
 
-def test_training_on_the_validation_images_judges_nothing(training_root, tmp_path, make_train_config):
+def test_training_on_the_validation_images_validates_nothing(training_root, tmp_path, make_train_config):
     data = DataConfig(root=training_root, split="train+val", crop_px=48, workers=0)
     config = make_train_config(training_root, tmp_path / "run", data=data, max_steps=2)
     training.train_ssn(config)
@@ -157,7 +157,7 @@ def test_the_averaged_weights_are_saved(finished):
     assert not torch.equal(weights[name], checkpoint["current_model_state"][f"network.{name}"])
 
 
-def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(
+def test_an_interrupted_run_resumes_with_the_same_result(
     finished, training_root, tmp_path, monkeypatch, make_train_config
 ):
     path = finished[2]
@@ -232,7 +232,7 @@ def test_a_missing_data_set_is_refused_before_anything_is_written(tmp_path, make
 CURVE = [{"step": 500, "val_asa": 0.9, "val_asa_200": 0.88}, {"step": 1000, "val_asa": 0.8, "val_asa_200": 0.79}]
 
 
-def test_the_card_says_what_was_trained_and_how_well_it_did(tmp_path):
+def test_the_card_describes_the_training_and_its_scores(tmp_path):
     config = TrainConfig(out=tmp_path / "run", data=DataConfig(split="train"), max_steps=1000, seed=7)
     card = write_card(config, CURVE, steps=1000, seconds=150, n_images=200).read_text()
     assert "| validation | step 500 (these) | step 1000 (last) |" in card

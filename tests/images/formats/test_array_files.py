@@ -190,7 +190,7 @@ def test_refusals_pass_unchanged(tmp_path):
         raise FileFormatError("as it was")
 
 
-def test_nothing_is_described_as_nothing():
+def test_no_variables_are_described_as_nothing():
     assert describe({}) == "nothing"
 
 

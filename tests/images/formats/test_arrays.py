@@ -83,7 +83,7 @@ def test_fill_values_of_data_arrays_are_not_valid(values, notes, key, dtype):
     assert not is_data_array(values)
 
 
-def test_nodata_that_a_type_cannot_hold_is_nowhere(values):
+def test_nodata_that_a_type_cannot_hold_marks_no_pixel(values):
     for nodata in (-9999, 7.5, float("nan"), 1e300):
         assert not is_nodata(values, (nodata,) * 5).any()
     assert not is_nodata(values, (int(values[0, 0, 0]), None, None, None, None)).any()
@@ -91,7 +91,7 @@ def test_nodata_that_a_type_cannot_hold_is_nowhere(values):
     assert is_nodata(floats, (-3.4028235e38,)).all()
 
 
-def test_what_is_not_finite_is_not_valid():
+def test_pixels_that_are_not_finite_are_not_valid():
     array = np.array([[0.5, np.nan, np.inf]])
     raster = without_nan(from_array(array))
     assert raster.valid.tolist() == [[True, False, False]]
@@ -150,7 +150,7 @@ def test_the_rule_of_axes_is_the_same_for_arrays_and_tensors(shape, expected):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int32"])
 @pytest.mark.parametrize("fill", [-9999, -32768, -3.4028234663852886e38, 1e20, 9.969209968386869e36])
-def test_values_that_programs_write_for_no_data_are_not_valid_though_nothing_says_so(dtype, fill):
+def test_usual_nodata_values_are_not_valid_even_if_undeclared(dtype, fill):
     if dtype.startswith("int") and abs(fill) > 1e6:
         return
     values = np.random.default_rng(0).integers(-400, 3000, (20, 30, 1)).astype(dtype)

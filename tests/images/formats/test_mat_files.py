@@ -57,7 +57,7 @@ def test_numbers_of_an_unknown_type_are_refused_before_scipy_looks_them_up(tmp_p
         read_mat(path)
 
 
-def test_every_cut_is_refused_or_gives_whole_variables(tmp_path):
+def test_truncated_files_are_refused_or_give_whole_variables(tmp_path):
     content = saved(tmp_path / "a.mat", {"segs": cells()}).read_bytes()
     path = tmp_path / "cut.mat"
     for end in range(len(content)):
@@ -69,7 +69,7 @@ def test_every_cut_is_refused_or_gives_whole_variables(tmp_path):
                 read_mat(path)
 
 
-def test_what_unpacks_to_more_than_the_limit_is_refused(tmp_path, monkeypatch):
+def test_data_that_unpack_beyond_the_limit_are_refused(tmp_path, monkeypatch):
     path = saved(tmp_path / "a.mat", {"zeros": np.zeros((100, 100))}, do_compression=True)
     assert path.stat().st_size < 1000
     assert read_mat(path)["zeros"].size == 10_000
@@ -88,7 +88,7 @@ def test_cells_in_cells_without_end_are_refused(tmp_path):
         read_mat(saved(tmp_path / "a.mat", {"c": inner}))
 
 
-def test_version_73_and_missing_files_say_what_to_do(tmp_path):
+def test_version_73_and_missing_files_are_refused_with_a_remedy(tmp_path):
     path = tmp_path / "a.mat"
     path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF\r\n\x1a\n")
     with pytest.raises(FileFormatError, match=r"v7\.3 \(HDF5\).*-v7"):

@@ -40,7 +40,7 @@ def plane_of(values, axes, **at):
 @pytest.mark.parametrize("axes", ["CYX", "TCYX", "ZCYX", "TZCYX", "ZYX", "TYX", "TZYX", "ZYXS"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"compression": "lzw"}], ids=str)
-def test_axes_decide_what_is_a_channel_and_what_is_chosen(tmp_path, kind, axes, dtype, options):
+def test_axes_decide_channels_and_the_chosen_plane(tmp_path, kind, axes, dtype, options):
     if kind == "imagej" and ("S" in axes) != (dtype == "uint8" and "S" in axes):
         pytest.skip("ImageJ has RGB of 8 bits alone")
     values = some_stack(axes, dtype)
@@ -74,7 +74,7 @@ def test_channels_of_ome_and_imagej_are_bands(tmp_path):
         assert read_shape(tmp_path / name) == (H, W, 4)
 
 
-def test_pages_without_meaning_are_bands_only_where_bands_are_wanted(tmp_path):
+def test_unnamed_pages_are_bands_only_on_request(tmp_path):
     pages = some_stack("CYX", "uint8")
     tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
     with pytest.warns(ImageWarning, match=r"several pages; the first is taken.*bands=\(1, 2, 3\)"):
@@ -83,7 +83,7 @@ def test_pages_without_meaning_are_bands_only_where_bands_are_wanted(tmp_path):
     np.testing.assert_array_equal(found, np.moveaxis(pages, 0, -1))
 
 
-def test_a_file_beside_is_not_opened(tmp_path):
+def test_neighbouring_files_are_not_opened(tmp_path):
     """An OME-TIFF names the files that hold its planes."""
     values = some_stack("CYX")
     tifffile.imwrite(tmp_path / "a.ome.tif", values + 1, metadata={"axes": "CYX"}, photometric="minisblack")

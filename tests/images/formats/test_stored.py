@@ -31,7 +31,7 @@ def test_types_without_a_range_are_refused():
             check_type("a", np.dtype(dtype))
 
 
-def test_a_raster_knows_its_shape():
+def test_a_raster_has_a_shape():
     assert Raster(np.zeros((2, 3, 4))).shape == (2, 3)
 
 

@@ -107,7 +107,7 @@ def test_sentinels_of_floats_are_not_valid_and_do_not_count(tmp_path, nodata, dt
 
 @pytest.mark.parametrize("n_bands", [1, 3, 4, 6])
 @pytest.mark.parametrize("options", [{}, {"tiled": True, "blockxsize": 16, "blockysize": 16, "overviews": [2]}])
-def test_mask_bands_say_what_is_valid(tmp_path, n_bands, options):
+def test_mask_bands_mark_valid_pixels(tmp_path, n_bands, options):
     mask = np.zeros((H, W), np.uint8)
     mask[20:60, 30:80] = 255
     path = write(tmp_path / "a.tif", some_values("uint8", n_bands), mask=mask, photometric="MINISBLACK", **options)
@@ -263,7 +263,7 @@ def test_bands_that_lie_one_after_the_other_are_put_together(tmp_path, layout):
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_values_and_valid_pixels_are_turned_together_and_then_lie_nowhere(tmp_path, orientation):
+def test_turned_images_turn_their_mask_and_lose_their_map(tmp_path, orientation):
     values = np.random.default_rng(0).integers(1, 200, (9, 14, 5)).astype(np.uint16)
     values[1, 2] = 0
     tags = [(274, "H", 1, orientation, True), (42113, 2, 2, "0", True)]
@@ -303,7 +303,7 @@ def test_images_whose_pages_come_round_again_are_refused(tmp_path, n_pages):
         read_raster(path)
 
 
-def test_metadata_beside_the_image_do_not_count(tmp_path):
+def test_metadata_next_to_the_image_are_ignored(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.moveaxis(some_values("uint8"), 0, -1), photometric="rgb")
     (tmp_path / "a.tif.aux.xml").write_text(
@@ -312,7 +312,7 @@ def test_metadata_beside_the_image_do_not_count(tmp_path):
     assert read_raster(path).georeference is None
 
 
-def test_a_world_file_beside_the_image_counts(tmp_path):
+def test_a_world_file_next_to_the_image_is_read(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.moveaxis(some_values("uint8"), 0, -1), photometric="rgb")
     (tmp_path / "a.tfw").write_text("2\n0\n0\n-2\n101\n49\n")
@@ -349,7 +349,7 @@ def test_any_name_will_do(tmp_path, name):
     assert raster.georeference.crs == "EPSG:32633"
 
 
-def test_no_warning_of_libraries_and_no_file_beside_the_image(tmp_path, caplog):
+def test_libraries_neither_warn_nor_write_files(tmp_path, caplog):
     path = write(tmp_path / "a.tif", some_values("uint8"), crs=None, transform=rasterio.Affine.identity())
     before = warnings.filters[:]
     with warnings.catch_warnings():
@@ -377,7 +377,7 @@ def test_pages_are_chosen_and_the_rest_is_named(tmp_path):
         read_raster(tmp_path / "a.tif", ReadOptions(page=9))
 
 
-def test_refuses_what_is_too_large_or_damaged(tmp_path):
+def test_refuses_files_that_are_too_large_or_damaged(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((90, 80), np.uint8))
     content = (tmp_path / "a.tif").read_bytes()
     (tmp_path / "cut.tif").write_bytes(content[:300])

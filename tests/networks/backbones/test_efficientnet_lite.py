@@ -97,7 +97,7 @@ def test_layers_are_those_of_timm(name):
     assert [tuple(x.shape) for x in EfficientNetLite(name).pretrained.state_dict().values()] == theirs
 
 
-def test_training_computes_what_prediction_does(backbone):
+def test_training_and_prediction_compute_the_same(backbone):
     image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         maps = backbone(image).maps

@@ -131,7 +131,7 @@ def test_without_a_network_the_remedy_is_named_at_once(monkeypatch, tmp_path, na
         download(name)
 
 
-def test_other_weights_of_the_same_network_are_no_substitute():
+def test_other_weights_of_the_same_network_are_refused():
     """A ResNet-50 has several weights on the hub, none of them DINO's."""
     with pytest.raises(
         InputError, match=r"dino_resnet50: timm's hub has no weights of it\. Download .*resnet50_pretrain"
@@ -243,7 +243,7 @@ def test_keys_of_vit_small_are_those_of_the_reference(size, interpolation):
         ("vit_small_patch16_dinov3_qkvb.lvd1689m", 5),
     ],
 )
-def test_keys_are_what_the_attention_computes(name, n_prefix):
+def test_keys_are_those_of_the_attention(name, n_prefix):
     torch.manual_seed(0)
     model = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True, depth=2).eval()
     attention, caught = model.blocks[-1].attn, {}
@@ -313,7 +313,7 @@ def test_impossible_options_are_refused(options, remedy):
         ViTFeatures(tiny(), **options)
 
 
-def test_what_cannot_be_embedded_is_refused():
+def test_images_that_cannot_be_embedded_are_refused():
     with pytest.raises(InputError, match="enlarge them"):
         ViTFeatures(tiny())(picture(7, 30))
     with pytest.raises(InputError, match="is for DINO v1"):

@@ -72,7 +72,7 @@ def test_safetensors_give_the_same_weights(tmp_path):
     assert same(model.state_dict(), STATE)
 
 
-def test_the_student_is_read_when_asked_for(tmp_path):
+def test_the_student_is_read_on_request(tmp_path):
     torch.save(full_checkpoint(), tmp_path / "w.pth")
     assert same(read_state_dict(tmp_path / "w.pth", "student"), STUDENT)
     assert same(read_state_dict(tmp_path / "w.pth"), STATE)
@@ -88,7 +88,7 @@ def test_positions_of_another_size_are_resampled(tmp_path):
     assert torch.equal(model.blocks[1].attn.qkv.weight, large.blocks[1].attn.qkv.weight)
 
 
-def test_what_does_not_fit_is_named(tmp_path):
+def test_mismatched_weights_are_named(tmp_path):
     missing = {name: value for name, value in STATE.items() if name != "norm.weight"}
     torch.save(missing | {"surplus.weight": torch.zeros(1)}, tmp_path / "w.pth")
     with pytest.raises(FileFormatError, match=r"missing norm\.weight, unexpected surplus\.weight"):
