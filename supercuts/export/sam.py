@@ -96,8 +96,10 @@ class SuperCutsMaskGenerator:
             "crop_n_points_downscale_factor": crop_n_points_downscale_factor,
             "point_grids": point_grids,
         }
-        if given := [name for name, value in without_effect.items() if value is not None]:
-            message = f"{', '.join(given)} have no effect: masks are regions of a tree, found without points and crops."
+        if ignored := [name for name, value in without_effect.items() if value is not None]:
+            message = (
+                f"{', '.join(ignored)} have no effect: masks are regions of a tree, found without points and crops."
+            )
             warnings.warn(message, stacklevel=2)
         check_choice("output_mode", output_mode, MODES)
         limits = {
@@ -250,14 +252,14 @@ def masks(
     [([0, 0, 1, 1], 0.875), ([1, 0, 2, 1], 0.875)]
     """
     check_choice("output_mode", output_mode, MODES)
-    wanted = [levels] if isinstance(levels, str) else list(hierarchy.levels if levels is None else levels)
-    wanted = wanted or [SUPERPIXELS]
-    for level in wanted:
+    names = [levels] if isinstance(levels, str) else list(hierarchy.levels if levels is None else levels)
+    names = names or [SUPERPIXELS]
+    for level in names:
         check_choice("level", level, (*LEVELS, SUPERPIXELS))
     rles = node_rles(hierarchy) if output_mode == "coco_rle" else []
     listed: list[dict[str, Any]] = []
     coarser: np.ndarray | None = None  # list index of each pixel's mask at the next coarser level
-    for level in sorted(set(wanted), key=(*LEVELS, SUPERPIXELS).index):
+    for level in sorted(set(names), key=(*LEVELS, SUPERPIXELS).index):
         labels, nodes = _cut(hierarchy, level, min_mask_region_area)
         start = len(listed)
         listed += _level(hierarchy, level, labels, nodes, coarser, output_mode, rles)
