@@ -22,7 +22,7 @@ def checked_modules() -> list[str]:
     return [".".join(path.with_suffix("").parts) for path in annotated]
 
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: more threads would wait for one another
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: more threads would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # --jaxtyping-packages=supercuts would include the kernels; the numeric tower lets an int pass where float is written
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """Return the folder SUPERCUTS_DATA names; a name that leads nowhere is an error, not a skip."""
+    """Return the folder SUPERCUTS_DATA names; a missing folder is an error, not a skip."""
     if not (value := os.environ.get("SUPERCUTS_DATA")):
         pytest.skip("SUPERCUTS_DATA is not set; see data/README.md")
     root = Path(value).resolve()
@@ -55,7 +55,7 @@ def data_root() -> Path:
 
 
 class BrightFinder:
-    """Takes bright pixels for the object, and its left and right half for its parts; the tree joins four quarters."""
+    """Finds bright pixels as the object and its left and right half as parts; the tree joins four quarters."""
 
     def segment(self, image):
         from supercuts.hierarchy.tree import Hierarchy

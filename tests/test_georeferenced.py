@@ -1,4 +1,4 @@
-"""A GeoTIFF that rasterio writes, segmented, saved, read and exported: its map coordinates are taken over."""
+"""A GeoTIFF that rasterio writes, segmented, saved, read and exported: its map coordinates are kept."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_every_map_lies_where_the_scene_does(model, scene, tmp_path):
         table = geopandas.read_file(tmp_path / name)
         assert table.crs.to_epsg() == crs.to_epsg() == 32632
         np.testing.assert_allclose(table.total_bounds, corner_extent(transform), rtol=0, atol=1e-6)
-        # of each polygon the map's area of a pixel times its pixels
+        # for each polygon, the map's area of a pixel times its number of pixels
         np.testing.assert_allclose(table.area, table["area_px"] * abs(transform.determinant), rtol=1e-6)
 
 
@@ -80,7 +80,7 @@ def test_edits_and_refinement_stay_on_the_map(model, scene):
 
 
 def test_maps_in_geojson_and_arrays_without_one(model, scene, tmp_path):
-    """GeoJSON of a numbered system needs no further package; an array knows of no map."""
+    """GeoJSON of a numbered system needs no further package; an array has no map."""
     h = model.segment(scene, superpixels=4)
     h.export(tmp_path / "a.json", "geojson", regions=1)
     document = json.loads((tmp_path / "a.json").read_text())

@@ -99,9 +99,9 @@ def test_modules_have_a_test_file():
 # and in numba, one topic in several layers
 SAME_MODULES = {
     "affinity",  # merging by it, learning it
-    "arrays",  # of the core, as images
+    "arrays",  # those of the core, images
     "coco",  # reading, writing
-    "graphs",  # as files, as a data set
+    "graphs",  # files, a data set
     "files",  # atomic writing, networks on disk
     "objects",  # metrics, evaluation, command
     "ssn",  # network, training

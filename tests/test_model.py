@@ -83,7 +83,7 @@ def random_cuts(h, rng):
 
 
 def n_components(labels):
-    """Return how many 4-connected pieces of one label there are."""
+    """Return the number of 4-connected pieces of one label."""
     return int(skimage.measure.label(labels, background=-1, connectivity=1).max())
 
 
@@ -482,7 +482,7 @@ def test_views_are_chosen_by_name(photo):
 
 
 def is_node(h, mask):
-    """Say whether the mask is all pixels of one tree node."""
+    """Return whether the mask is all pixels of one tree node."""
     inside = np.bincount(h.labels[mask], minlength=h.n_leaves)
     leaves = np.flatnonzero(inside)
     assert (inside[leaves] == np.bincount(h.labels.ravel())[leaves]).all(), "a leaf crosses the border of the mask"

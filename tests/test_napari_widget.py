@@ -19,7 +19,7 @@ from supercuts.export.npz import read
 from supercuts.napari_widget import make_widget, picture, stable_labels
 
 ROOT = Path(__file__).resolve().parents[1]
-# what the libraries of user interfaces warn of among themselves
+# warnings between the libraries of user interfaces
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 

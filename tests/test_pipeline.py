@@ -56,7 +56,7 @@ def assert_connected(labels):
 def test_images_of_usual_size_give_the_recorded_results(photo, name, share, request):
     """Compare with stored results: without a network from an AMD EPYC, with one from an Intel Xeon.
 
-    Processors round sums in their own ways. A network's results are stored for both of its number types, since those of
+    Processors round sums differently. A network's results are stored for both of its number types, since those of
     float32 and bfloat16 agree on 0.93 of the pixels only.
     """
     h = (Model(None) if name == "pixels" else request.getfixturevalue(name)).segment(photo)
@@ -111,7 +111,7 @@ def test_masked_pixels_do_not_reach_the_network(photo, compact):
 
 @pytest.fixture
 def large(monkeypatch, small_strips):
-    """Take images of 2500 pixels for large ones, and let cells be small."""
+    """Treat images of 2500 pixels as large, and use small cells."""
     monkeypatch.setattr(maps, "_WHOLE_PIXELS", 2500)
     monkeypatch.setattr(leaves, "_CELL_PIXELS", 16)
 
@@ -250,7 +250,7 @@ def test_all_ways_to_segment_go_together(photo, compact, monkeypatch, one, other
     assert_connected(h.labels)
     assert (h.cut(regions=1)[h.labels >= 0] == 0).all()
     assert (h.levels == {}) == ("bands" in options)
-    if "priors" in options and "refiner" not in options:  # which keeps none
+    if "priors" in options and "refiner" not in options:  # keeps no bands
         for prior in options["priors"]:
             valid = prior & options.get("mask", np.ones((48, 64), bool))
             inside = np.unique(h.labels[valid])

@@ -139,7 +139,7 @@ def test_the_torch_blocker_blocks():
     assert "core" not in done.stderr
 
 
-# what else lives in a process may depend on these; torch and numba come first, so that their settings can be compared
+# other code of a process may depend on these; torch and numba come first, so that their settings can be compared
 STATE = """
 import ctypes, json, logging, os, signal, sys, threading, warnings
 import numba, numpy, torch
@@ -163,7 +163,7 @@ def state():
         logging=(logging.root.level, repr(logging.root.handlers)),
         hooks=(repr(sys.excepthook), sys.getrecursionlimit(), list(sys.path)),
     )
-state()  # torch counts its threads anew once numba has started its own
+state()  # torch counts its threads again once numba has started its own
 before = state()
 import supercuts, supercuts.pipeline, supercuts.model
 after = state()

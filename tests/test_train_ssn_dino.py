@@ -14,7 +14,7 @@ import torch
 from supercuts.networks.files import load_network
 
 SCRIPT = Path(__file__).parents[1] / "train_ssn_dino.py"
-SMALL = (  # the recipe of the default configuration otherwise
+SMALL = (  # otherwise the recipe of the default configuration
     "max_steps=20",
     "checkpoint_steps=5",
     "batch_size=2",

@@ -8,7 +8,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# what is compiled, or read from the cache, is a signature of a dispatcher
+# a compiled or cached kernel is a signature of a dispatcher
 SIGNATURES = """
 import sys
 from numba.core.dispatcher import Dispatcher

@@ -1,6 +1,6 @@
-"""What befalls a batch: kills at any moment, a full disk, broken files. Nothing is lost, nothing is half-written.
+"""Faults during a batch: kills at any moment, a full disk, broken files. Nothing is lost, nothing is half-written.
 
-SUPERCUTS_KILLS: how often the whole batch is killed (5 unless set; 50 is the long form).
+SUPERCUTS_KILLS: number of times that the whole batch is killed (default 5; 50 is the long form).
 """
 
 import json
@@ -48,7 +48,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(photos, tmp_path_factory):
-    """Return the outputs of a run that nothing happened to, by their path."""
+    """Return the outputs of an undisturbed run, by their path."""
     out = tmp_path_factory.mktemp("undisturbed")
     assert batch(photos, out).wait(250) == 1, "two images are broken"
     found = outputs(out)
@@ -74,7 +74,7 @@ def outputs(out):
 
 
 def check_whole(out, undisturbed):
-    """Check that what is there is part of the undisturbed run's outputs, byte by byte, and whole."""
+    """Check that the existing outputs are complete and equal those of the undisturbed run, byte by byte."""
     found = outputs(out)
     assert found.items() <= undisturbed.items(), sorted(found.items() ^ undisturbed.items())[:1]
     for name in found:
@@ -140,7 +140,7 @@ def test_a_killed_worker_is_replaced(photos, undisturbed, tmp_path):
     out = tmp_path / "out"
     process = batch(photos, out)
     parent = psutil.Process(process.pid)
-    # first the newer, then, much later, the older: the second kill must not meet the first one's image, tried again
+    # first the newer, much later the older: the second kill must not hit the first one's image, which is tried again
     for seen, which in ((1, -1), (12, 0)):
         wait_for(lambda n=seen: n_recorded(out) >= n)
         parent.children()[which].kill()
@@ -150,7 +150,7 @@ def test_a_killed_worker_is_replaced(photos, undisturbed, tmp_path):
 
 def test_ctrl_c_prints_how_to_resume(photos, undisturbed, tmp_path):
     out = tmp_path / "out"
-    # a shell that runs the tests in the background has it ignored, which processes inherit
+    # a shell that runs the tests in the background ignores it, and processes inherit that
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = batch(photos, out)
     signal.signal(signal.SIGINT, before)

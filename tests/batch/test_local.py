@@ -93,7 +93,7 @@ def test_closing_the_iterator_ends_workers_at_once(stub, make, tmp_path):
 
 @pytest.fixture
 def worker(stub, tmp_path):
-    """Return a started worker that has its order."""
+    """Return a started worker that has its task."""
     process = subprocess.Popen(
         [sys.executable, "-m", "supercuts.batch.local"],
         stdin=subprocess.PIPE,

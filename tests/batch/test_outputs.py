@@ -52,7 +52,7 @@ def test_a_format_equals_the_hierarchys_export(quarters, tmp_path, format):
     file = written[FORMATS[format].suffix]
     suffix = "".join(file.suffixes)
     quarters.export(tmp_path / f"a{suffix}", format=format)
-    if file.is_file() and format not in ("pyg", "pyg-levels", "ucm"):  # of these the bytes hold a date or a name
+    if file.is_file() and format not in ("pyg", "pyg-levels", "ucm"):  # the bytes of these hold a date or a name
         assert file.read_bytes() == (tmp_path / f"a{suffix}").read_bytes()
     assert file.exists()
 

@@ -26,7 +26,7 @@ from supercuts.core.errors import ImageWarning, InputError, MissingDependencyErr
 
 @pytest.fixture
 def tree(tmp_path):
-    """Return a folder of photos in subfolders, beside what is no photo."""
+    """Return a folder of photos in subfolders, next to files that are not photos."""
     for name in ("b.png", "a.JPG", "in/c.tif", "in/deep/a.jpg", ".hidden.png", "in/.x/d.png", "notes.txt"):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def test_lists_of_other_systems_are_read_and_their_errors_named(tmp_path):
     for name in ("ä.png", "caf\udce9.png", "b\\c.png"):
         (tmp_path / "in" / name).write_bytes(b"x")
     listing = tmp_path / "list.txt"
-    listing.write_bytes("in\\ä.png\r\nC:\\photos\\d.png\r\n".encode("utf-16"))  # as Windows' shell writes it
+    listing.write_bytes("in\\ä.png\r\nC:\\photos\\d.png\r\n".encode("utf-16"))  # written by a shell of Windows
     assert find_sources(str(listing)) == [
         Source(f"{tmp_path}/in/ä.png", "in/ä"),
         Source(f"{tmp_path}/C:/photos/d.png", "C:/photos/d"),

@@ -44,7 +44,7 @@ def test_a_peer_gives_a_hierarchy_of_the_image(name, scripts):
     label_maps = peer.label_maps(image)
     counts = [labels.max() + 1 for labels in label_maps]
     assert all(labels.shape == (40, 60) for labels in label_maps)
-    assert name.endswith("felzenszwalb") or counts[0] > counts[-1]  # which is not nested
+    assert name.endswith("felzenszwalb") or counts[0] > counts[-1]  # not nested
     assert counts[-1] <= 3
 
 

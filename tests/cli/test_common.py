@@ -122,7 +122,7 @@ def test_progress_leaves_no_trace_without_a_terminal(capsys, make):
     assert capsys.readouterr() == ("", "")
 
 
-# three commands that a signal meets: between two steps, in compiled code, and in one that answers Ctrl-C itself
+# three commands that a signal interrupts: between two steps, in compiled code, and one that handles Ctrl-C itself
 STOPPED = """
 import hashlib, sys, time
 from pathlib import Path
@@ -193,7 +193,7 @@ def stop(folder, code, *arguments, numbers=(signal.SIGTERM,)):
 
 
 needs_signals = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signals on this system")
-IN_TIME = 4  # two seconds, on a machine that does nothing else
+IN_TIME = 4  # two seconds on an idle machine
 
 
 @needs_signals

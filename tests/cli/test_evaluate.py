@@ -117,7 +117,7 @@ def test_bad_files_are_named_one_by_one(run, root, labels, tmp_path):
     assert any("image 3" in line and "x3.png has a similar name" in line for line in lines)
     assert any(line.startswith("note:") and "x3.png" in line for line in lines)
     assert lines[-1].endswith("1 of 3 images scored")
-    # what was scored is kept until the rest is: after the repair only that is scored
+    # finished scores are kept until the rest is scored: after the repair only the rest is scored
     assert len(list((tmp_path / "out.parts").glob("*/1.json"))) == 1
     Image.fromarray(truth().astype(np.uint8)).save(labels / "2.png")
     (labels / "x3.png").rename(labels / "3.png")

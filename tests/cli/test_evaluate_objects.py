@@ -19,7 +19,7 @@ def bright(shape, rows, columns):
 
 @pytest.fixture
 def ecssd(tmp_path):
-    """Three images whose bright square is the object; of the last one people drew another."""
+    """Three images whose bright square is the object; the annotation of the last one is another region."""
     for folder in ("img", "gt"):
         (tmp_path / "ECSSD" / folder).mkdir(parents=True)
     for name in NAMES:
@@ -136,7 +136,7 @@ def test_help_shows_an_example(run, task):
 
 
 def test_scores_kept_of_an_interrupted_run_are_not_those_of_other_objects(run, finder, tmp_path):
-    """The hard object is what the model finds, the easy one is not; a third image fails, so that scores are kept."""
+    """The model finds the hard object and not the easy one; a third image fails, so that scores are kept."""
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (tmp_path / name).mkdir(parents=True)
     boxes = [f"<bndbox><xmin>{x}</xmin><ymin>5</ymin><xmax>{x + 9}</xmax><ymax>12</ymax></bndbox>" for x in (1, 15)]

@@ -137,7 +137,7 @@ def test_commands_keep_freed_memory(run, monkeypatch):
 
 @pytest.fixture
 def commands(tmp_path, saved, photos):
-    """Return arguments by command, with {} for the output, and the names of the files that it becomes."""
+    """Return arguments by command, with {} for the output, and the names of the files that are written."""
     save_learned(tmp_path / "learned.safetensors", make_learned(WNetConfig(classes=3, widths=(2, 2))))
     segment = [f"a{suffix}" for suffix in suffixes(["html"], overlays=True)]
     few = "--method st n_features=8 n_classes=6 epochs=1 min_classes=0"
@@ -163,7 +163,7 @@ def commands(tmp_path, saved, photos):
 
 OUTPUTS = (
     *("cut", "cut --overlay", "view", "segment", "objects", "parts", "refine", "refine apply"),
-    *(f"export {name}" for name in FORMATS if name != "geotiff"),  # which needs a map, and is written as labels are
+    *(f"export {name}" for name in FORMATS if name != "geotiff"),  # needs a map, and is written like labels
 )
 
 
@@ -184,7 +184,7 @@ def files_below(folder):
 
 
 def check_refused(run, folder, command, asked):
-    """Check that a command gives a line that names what was asked for, and leaves all files as they are."""
+    """Check that a command prints a line that names the path, and leaves all files unchanged."""
     before = files_below(folder)
     result = run(*command)
     assert (result.exit_code, result.stdout) == (1, "")
@@ -210,7 +210,7 @@ def test_outputs_that_cannot_be_written_are_named_and_leave_nothing(run, command
         place = tmp_path / "way" / output.relative_to(tmp_path) / file
         (place / "in the way").mkdir(parents=True)
         (place / "in the way" / "mine.txt").write_text("mine")
-        if "masks" not in name and "zarr" not in name:  # folders, which are refused as what is not theirs
+        if "masks" not in name and "zarr" not in name:  # folders, which are refused because another format wrote them
             check_refused(run, tmp_path, [*pattern.format(tmp_path / "way" / "out").split(), *force], [place])
         shutil.rmtree(tmp_path / "way")
     command = [*pattern.format(tmp_path / "full" / "out").split(), *force]

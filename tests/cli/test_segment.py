@@ -79,7 +79,7 @@ def test_superpixels_reach_the_model(run, quarters, photos, tmp_path):
 def test_a_model_without_levels_gives_24_8_and_3_regions(run, quarters, photos, tmp_path):
     quarters.levels = {}
     result = run("segment", photos / "a.png", "-o", tmp_path / "out", "--no-overlays", "--no-viewer", "--json")
-    assert result.json()["images"][0]["regions"] == {"scene": 3, "object": 4, "part": 4}  # of 4 leaves
+    assert result.json()["images"][0]["regions"] == {"scene": 3, "object": 4, "part": 4}  # the cut has 4 leaves
 
 
 def test_equal_stems_get_distinct_names_and_a_note(run, quarters, photos, tmp_path):

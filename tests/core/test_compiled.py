@@ -54,7 +54,7 @@ def wrappers(compiled):
 
 def test_nothing_is_compiled_around_a_helper():
     plain = _half_of.py_func
-    assert wrappers(njit(plain)) == {"cpython", "cfunc"}  # what numba does unless told
+    assert wrappers(njit(plain)) == {"cpython", "cfunc"}  # numba's default
     assert wrappers(helper(plain)) == set()
     assert kernel(plain).targetoptions["no_cfunc_wrapper"]
 
@@ -74,12 +74,12 @@ def make(values):
 def counts_references(compiled):
     compiled.compile((types.float64[::1], types.float64[::1], types.int64))
     (code,) = compiled.inspect_llvm().values()
-    body = code[code.index("define") :]  # of the function itself, which comes first
+    body = code[code.index("define") :]  # the function itself comes first
     return "call void @NRT_incref" in body[: body.index("\n}")]
 
 
 def test_a_helper_counts_nobody_who_holds_the_arrays_it_writes_to():
-    assert counts_references(njit(offer))  # what numba does unless told
+    assert counts_references(njit(offer))  # numba's default
     assert not counts_references(helper(offer))
 
 
@@ -89,7 +89,7 @@ def test_a_helper_that_makes_arrays_is_compiled_separately():
     allocating_helper(make).compile((types.float64[::1],))
 
 
-def test_helpers_are_private():  # called from Python, a function without a wrapper for it ends the interpreter
+def test_helpers_are_private():  # a call from Python of a function without a wrapper ends the interpreter
     package = Path(__file__).parents[2] / "supercuts"
     helpers = re.compile(r"^@(?:\w+_)?helper\b.*\n(?:@.*\n)*def (\w+)", re.MULTILINE)
     names = {
@@ -154,7 +154,7 @@ def stored(folder):
 
 
 def close(folder):
-    """Let nobody write into the __pycache__ of a folder, not even root."""
+    """Make the __pycache__ of a folder read-only, even for root."""
     (folder / "__pycache__").write_bytes(b"")
 
 

@@ -91,7 +91,7 @@ def test_force_does_not_remove_files_of_others(tmp_path):
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     with atomic_path(tmp_path / "last.ckpt") as temporary:
         temporary.write_bytes(b"whole")
-    temporary.write_bytes(b"half")  # as a kill leaves it
+    temporary.write_bytes(b"half")  # left by a killed process
     others = [
         tmp_path / name for name in ("last.ckpt", ".hidden", ".last.ckpt", ".last.0123.ckpt", "last.0123456789ab.ckpt")
     ]
@@ -169,7 +169,7 @@ def check(content: bytes, **limits) -> None:
 
 def test_usual_archives_pass():
     check(archive(("a", b"x" * 1000), ("b", b"")))
-    check(archive(("a", bytes(50_000_000))))  # as much as deflate packs
+    check(archive(("a", bytes(50_000_000))))  # the most that deflate compresses
     check(archive(("a", b"12"), packing=zipfile.ZIP_STORED), max_bytes=2)
 
 

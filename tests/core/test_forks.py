@@ -58,10 +58,10 @@ if engine == "torch":
     check([labels for batch in loader for labels in batch.numpy()])
 import joblib
 
-for backend in ("threading", "multiprocessing"):  # loky's processes begin anew
+for backend in ("threading", "multiprocessing"):  # loky starts fresh processes
     with joblib.parallel_config(backend, n_jobs=2):
         check(joblib.Parallel()(joblib.delayed(segment)(i) for i in range(2)))
-check([segment(0)])  # the parent goes on as before
+check([segment(0)])  # the parent continues as before
 print("done")
 """
 
@@ -71,7 +71,7 @@ print("done")
 def test_a_model_works_in_forks_of_a_process_that_used_it(engine):
     if engine == "onnx":
         pytest.importorskip("onnxruntime")
-    # two threads whatever the machine has: with one there is nothing to hang
+    # always two threads: a single one cannot hang
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT, engine],

@@ -38,7 +38,7 @@ def test_without_a_report_bfloat16_is_not_used(monkeypatch):
 
 @pytest.fixture(params=["fused", "public"])
 def fallback(request, monkeypatch):
-    """Take the private functions away in one of two runs."""
+    """Remove the private functions in one of two runs."""
     if request.param == "public":
         monkeypatch.setattr(private_torch, "fused_conv2d", lambda: None)
 
@@ -113,7 +113,7 @@ def test_versions_grow_with_changes():
 
 def test_tensors_and_versions_without_private_attributes():
     class Public:
-        """Has what a module's public methods give."""
+        """Has the public methods of a module."""
 
         def __init__(self, module):
             self.parameters, self.buffers = module.parameters, module.buffers
@@ -142,7 +142,7 @@ def test_bfloat16_only_where_the_processor_has_it(monkeypatch, capabilities, exp
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     assert fastest(CPU) == expected
-    with torch.autocast("cpu", dtype=torch.bfloat16), autocast(CPU):  # whatever a caller has switched on
+    with torch.autocast("cpu", dtype=torch.bfloat16), autocast(CPU):  # whatever modes a caller has switched on
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
 
 

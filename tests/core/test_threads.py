@@ -30,7 +30,7 @@ def test_every_part_is_worked_on_once(monkeypatch, n):
     done, here, meet = [], set(), threading.Barrier(min(n, 5), timeout=30)
 
     def work(thread, part):
-        if thread not in here:  # else a fast one might take all
+        if thread not in here:  # else a fast thread might take all parts
             here.add(thread)
             meet.wait()
         done.append((thread, part))
@@ -126,7 +126,7 @@ def test_a_fork_has_threads_of_its_own(monkeypatch):
 
 
 class Sandpile:
-    """Rows of grains: a call takes from its rows what lies beyond three, half to each side, as sweeps of pixels do."""
+    """Rows of grains: a call moves all but three of each row's grains, half to each side, as sweeps of pixels do."""
 
     def __init__(self, n_rows, delays=None):
         self.rows = np.random.default_rng(0).integers(0, 6, n_rows)
@@ -156,7 +156,7 @@ def test_waves_equal_sequential_rounds(n_threads):
         in_waves(found.topple, parts, n_rounds, n_threads)
         np.testing.assert_array_equal(found.rows, expected.rows)
         assert len(expected.calls) <= len(found.calls) <= n_rounds * len(parts)
-    assert len(expected.calls) < 200 * len(parts)  # they end where nothing changes
+    assert len(expected.calls) < 200 * len(parts)  # they end once nothing changes
     assert len(found.calls) < 200 * len(parts)
 
 

@@ -137,7 +137,7 @@ def test_real_splits_are_complete(data_root, split, size):
     assert len(data) == size
     truths, boundaries = load_truths(data[0]), load_boundaries(data[0])
     assert 4 <= len(truths) == len(boundaries) <= 9
-    # a drawn boundary lies between regions: a pixel of it has another label beside it or diagonal to it
+    # a drawn boundary lies between regions: each of its pixels has an 8-neighbour with another label
     height, width = truths[0].shape
     for y, x in np.argwhere(boundaries[0])[::97]:
         around = truths[0][max(y - 1, 0) : min(y + 2, height), max(x - 1, 0) : min(x + 2, width)]

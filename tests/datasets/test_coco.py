@@ -145,7 +145,7 @@ def test_carparts_sample(data_root):
     for record in document["annotations"]:
         areas.setdefault(record["image_id"], []).append((record["area"], record["segmentation"]))
     for image in document["images"][:20]:
-        for area, segmentation in areas[image["id"]]:  # of the tool that drew them, which counts pixels too
+        for area, segmentation in areas[image["id"]]:  # counts of the tool that drew them
             mask = decode_segmentation(segmentation, image["height"], image["width"])
             assert mask.sum() == pytest.approx(area, rel=0.03)
     truth = data[0].truth
@@ -211,7 +211,7 @@ def test_runs_give_their_mask_back(shape, form):
 
 
 def test_known_text_is_unpacked():
-    """COCO's text of runs 4, 3, 2: one character each, 48 + the run."""
+    """COCO's encoding of runs 4, 3, 2: one character each, 48 + the run."""
     mask = decode_segmentation({"size": [3, 3], "counts": "432"}, 3, 3)
     assert np.flatnonzero(mask.T.ravel()).tolist() == [4, 5, 6]
 

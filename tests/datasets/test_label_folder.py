@@ -186,7 +186,7 @@ def test_every_problem_is_named_in_one_error(folder):
         "FOLDER/labels/NAME/*.png",
     ):
         assert expected in message
-    with pytest.raises(FileFormatError, match="1 problems"):  # what lies beside the folders, which is of no split
+    with pytest.raises(FileFormatError, match="1 problems"):  # files next to the folders belong to no split
         LabelFolder(folder, "val").check()
 
 
@@ -276,7 +276,7 @@ def test_class_folders(root, below):
 
 
 def test_any_folder_is_opened_with_or_without_classes(root):
-    for split in ("train", "val"):  # without val, what there is
+    for split in ("train", "val"):  # without val: the existing images
         data = open_labelled("folder", root / "CIFAR10", split)
         assert (data.class_names, len(data)) == (("cat", "dog"), 3)
     plain = open_labelled("folder", root / "CIFAR10/train/cat", "train")

@@ -76,7 +76,7 @@ def test_failures_do_not_stop_the_others(tmp_path, n_workers, monkeypatch):
 
 @dataclass(frozen=True)
 class Counting:
-    seen: list[str] = field(repr=False)  # what is written down of a task is its repr
+    seen: list[str] = field(repr=False)  # a task is stored as its repr
 
     def __call__(self, sample):
         self.seen.append(sample.name)

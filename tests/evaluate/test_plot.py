@@ -30,7 +30,7 @@ def curve(name="ours", recall=RECALL, precision=PRECISION, ods=(0.7, 0.6), ap=0.
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Return the figures that are drawn from here on."""
+    """Return the figures that are drawn from now on."""
     from matplotlib.figure import Figure
 
     figures, save = [], Figure.savefig
@@ -99,7 +99,7 @@ def test_colours_and_points_are_those_of_the_legend(tmp_path, drawn):
     assert [line.get_color() for line in lines] == [point.get_color() for point in points]
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 10
     assert [point.get_ydata()[0] for point in points] == pytest.approx([0.1 * i for i in range(10)])
-    np.testing.assert_allclose(lines[0].get_xdata(), RECALL[:-1])  # recall 0 is no point of the curve
+    np.testing.assert_allclose(lines[0].get_xdata(), RECALL[:-1])  # recall 0 is not a point of the curve
     np.testing.assert_allclose(lines[0].get_ydata(), PRECISION[:-1])
 
 

@@ -39,7 +39,7 @@ REFERENCE = "bsds_bench_reference"
 
 @pytest.fixture
 def as_installed():
-    """Switch the annotations off, as they are outside the tests, so that our own refusals are reached."""
+    """Switch the annotations off, as outside the tests, to reach our own error messages."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -63,7 +63,7 @@ def write(path, content):
     elif path.suffix == ".png":
         Image.fromarray(content).save(path)
     else:
-        tifffile.imwrite(path, content, photometric="minisblack")  # a width of 3 would pass for colours
+        tifffile.imwrite(path, content, photometric="minisblack")  # a width of 3 would be read as colours
     return path
 
 
@@ -159,7 +159,7 @@ def test_a_file_of_one_image_is_not_taken_for_another(tmp_path):
     touch(tmp_path, *(f"img_{name}_v2.mat" for name in names), "img_1_v3.mat")
     found = find_results(tmp_path, names)
     assert stems(found.files) == {"1": "img_1_v2.mat", "2": "img_2_v2.mat"}
-    assert [path.name for path in found.duplicates["3"]] == ["img_3_v2.mat", "img_1_v3.mat"]  # possible: said, not used
+    assert [path.name for path in found.duplicates["3"]] == ["img_3_v2.mat", "img_1_v3.mat"]  # mentioned, not used
 
 
 def test_two_kinds_of_files_for_equally_many_images_are_refused(tmp_path):
@@ -351,7 +351,7 @@ def test_soft_maps_are_read(tmp_path, file, content, expected, kind):
 )
 def test_segmentations_are_read_in_order(tmp_path, file, content, kind):
     if kind == "segmentations" and isinstance(content, dict):
-        content = {**content, "ucm2": UCM}  # asked for, they need not be alone
+        content = {**content, "ucm2": UCM}  # on request, they need not be alone
     result = read_hierarchy_result(write(tmp_path / file, content), SHAPE, kind)
     assert isinstance(result, Segmentations)
     assert [labels.tolist() for labels in result.label_maps] == [LABELS, [[0, 0, 0], [0, 0, 0]]]
@@ -470,7 +470,7 @@ def test_all_reference_results_are_found(data_root):
 
 @pytest.fixture
 def as_installed_result_files():
-    """Switch the array annotations off, as they are outside the tests: damaged files must reach our own refusals."""
+    """Switch the array annotations off, as outside the tests: damaged files must reach our own error messages."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

@@ -70,7 +70,7 @@ def test_function_and_list_of_label_maps_give_one_table(samples, halves):
 def test_interval_holds_the_mean_and_widens_with_the_spread(samples, halves, whole):
     table = evaluate_superpixels([whole, halves], samples)
     low, high = table.interval_95()["asa"]
-    assert (low, high) == (0.75, 1)  # of two images, draws of one alone are half of all draws
+    assert (low, high) == (0.75, 1)  # half of all draws of two images contain only one of them
     assert np.isnan(SuperpixelTable(table.names[:1], table.scores[:1]).interval_95()["asa"]).all()
     assert set(table.interval_95()) == {field.name for field in dataclasses.fields(table.mean())}
 

@@ -25,7 +25,7 @@ def small():
 
 @pytest.fixture
 def as_installed():
-    """Switch the array annotations off, as they are outside the tests, so that our own refusals are reached."""
+    """Switch the array annotations off, as outside the tests, to reach our own error messages."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

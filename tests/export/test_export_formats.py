@@ -68,7 +68,7 @@ def format(request):
 
 @contextmanager
 def files_of_at_most(n_bytes):
-    """Let the system refuse to write more to a file, as it does when the disk is full."""
+    """Make writes to files fail, as on a full disk."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))

@@ -1,4 +1,4 @@
-"""Names that are programs: exports hold no text of others but the name of their file, since levels have three names."""
+"""Names that are programs: the only foreign text in exports is the file's name, since levels have fixed names."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The page as a file, and the viewer's modules under node beside the hierarchy's own answers.
+"""The page as a file, and the viewer's modules under node compared with the hierarchy's own answers.
 
 test_html_viewer_page.py drives the page in a browser.
 """

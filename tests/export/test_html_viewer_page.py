@@ -1,4 +1,4 @@
-"""The viewer in Chromium, from a file, beside the hierarchy's own answers; nothing may reach for the network."""
+"""The viewer in Chromium, from a file, compared with the hierarchy's own answers; it may not access the network."""
 
 import json
 import shutil
@@ -84,7 +84,7 @@ def place(page, y, x):
 
 
 def settle(page):
-    """Wait until nothing is left to be drawn: on a busy machine the page may still be laid out."""
+    """Wait until drawing has finished: on a busy machine the page may still be laid out."""
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     wait(page, "!Object.keys(supercuts.isDirty).length && supercuts.painter.view === supercuts.view")
 
@@ -151,7 +151,7 @@ def test_the_slider_and_the_buttons_give_the_cuts_of_python(page, h):
     np.testing.assert_array_equal(labels_of(page, h), h.cut(regions=17))
 
 
-# the word of the canvas where the middle of each pixel of the image is drawn
+# the word of the canvas at the middle of each pixel of the image
 DRAWN = """() => {
     const { painter, tree, view } = supercuts, words = new Uint32Array(painter.pixels.data.buffer);
     return Array.from(tree.labels, (_, i) => {
@@ -180,7 +180,7 @@ def test_the_drawing_is_the_cut(page, h):
 
 
 def test_a_frame_leaves_a_number_that_is_typed_alone(page, h):
-    """Moving over the image draws frames; each used to write the present count over what was typed."""
+    """Moving over the image draws frames; each used to overwrite the typed number with the present count."""
     page.focus("#regions")
     for box, typed in (("#regions", "9"), ("#altitude", "0.25")):
         page.fill(box, typed)
@@ -217,7 +217,7 @@ def test_the_wheel_climbs_to_the_parents(page, h):
     settle(page)
     assert page.locator("#numbers dd").first.text_content() == str(node)
     assert f"{h.areas()[node]:,}" in page.text_content("#numbers")
-    # from another superpixel inside: what was climbed to stays, and the next step is its parent
+    # from another superpixel inside: the selected node stays, and the next step is its parent
     inside = np.isin(h.labels, h.leaves_of(node)) & (h.labels != h.labels[40, 60])
     depths = [h.ancestors(leaf).tolist().index(node) for leaf in h.labels[inside].tolist()]
     page.mouse.move(*place(page, *np.argwhere(inside)[np.argmin(depths)].tolist()))
@@ -301,7 +301,7 @@ def test_pixels_in_no_leaf_are_dimmed_and_select_nothing(open_page, h, leave_pix
     settle(page)
     words = np.reshape(page.evaluate(DRAWN), h.shape)
     assert not (words[~is_out] >> 24).any()  # the image alone
-    assert [f"{word:08x}" for word in np.unique(words[is_out]).tolist()] == ["99808080"]  # a grey that shows through
+    assert [f"{word:08x}" for word in np.unique(words[is_out]).tolist()] == ["99808080"]  # a translucent grey
     out = (3, 60)
     assert is_out[out]
     page.mouse.move(*place(page, *out))
@@ -341,7 +341,7 @@ def test_scribbles_over_pixels_in_no_leaf(open_page, h, leave_pixels_out, tmp_pa
     scribbles = np.reshape(page.evaluate("Array.from(supercuts.scribbleMap())"), h.shape)
     settle(page)
     np.testing.assert_array_equal(mask_in(saved(page, "#save-png", tmp_path)), h.select(scribbles=scribbles))
-    # the pen of the keyboard can be lifted there as well
+    # the keyboard's pen can be lifted there too
     strokes = page.evaluate("supercuts.session.strokes.length")
     page.focus("#overlay")
     page.evaluate("supercuts.cursor = [20, 60], supercuts.hoverAt(supercuts.cursor)")

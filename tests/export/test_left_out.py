@@ -1,6 +1,6 @@
-"""Exports of hierarchies of which a mask left pixels out, as the programs that read them see them.
+"""Exports of hierarchies with masked pixels, read back by other programs.
 
-Every file has the regions of the hierarchy, nothing where the mask was, and areas that add up to the valid pixels.
+Every file has the regions of the hierarchy, no region at masked pixels, and areas that add up to the valid pixels.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def neighbours(labels):
 
 
 def check_polygons(frame, labels):
-    """Check that polygons in pixels are the regions, leave out what is -1, and do not overlap."""
+    """Check that polygons in pixels are the regions, leave out pixels of label -1, and do not overlap."""
     shapely = pytest.importorskip("shapely")
     assert frame.geometry.is_valid.all()
     n_valid = (labels >= 0).sum()
@@ -66,7 +66,7 @@ def test_the_hierarchy_is_as_these_tests_need_it(holed):
 def test_ome_zarr(holed, tmp_path):
     pytest.importorskip("ome_zarr")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the packages it imports
+        warnings.simplefilter("ignore")  # warnings of the packages it imports
         from ome_zarr.io import parse_url
         from ome_zarr.reader import Reader
 
@@ -129,7 +129,7 @@ def test_coco(holed, tmp_path):
         x, y, width, height = annotation["bbox"]
         assert (x, y, x + width, y + height) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         assert annotation["area"] == mask.sum()
-    assert annotation["area"] == area_of(holed)  # of the root
+    assert annotation["area"] == area_of(holed)  # the root's
 
 
 @pytest.mark.parametrize("mode", ["binary_mask", "uncompressed_rle", "coco_rle"])

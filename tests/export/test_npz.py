@@ -13,7 +13,7 @@ ARRAYS = ("labels", "parents", "altitudes", "embeddings", "image")
 
 
 class Bomb:
-    """An object whose unpickling would be noticed."""
+    """An object that records its unpickling."""
 
     def __reduce__(self):
         return (exit, ("unpickled",))

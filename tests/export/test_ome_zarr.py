@@ -11,7 +11,7 @@ pytest.importorskip("zarr")
 def test_the_reader_of_napari_finds_image_and_labels(ragged, tmp_path):
     pytest.importorskip("ome_zarr")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the packages it imports
+        warnings.simplefilter("ignore")  # warnings of the packages it imports
         from ome_zarr.io import parse_url
         from ome_zarr.reader import Reader
 

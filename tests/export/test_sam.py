@@ -13,7 +13,7 @@ KEYS = {"segmentation", "area", "bbox", "predicted_iou", "point_coords", "stabil
 
 
 class Fixed:
-    """Gives the same hierarchy for any image."""
+    """Returns the same hierarchy for any image."""
 
     def __init__(self, hierarchy):
         self.hierarchy = hierarchy
@@ -24,7 +24,7 @@ class Fixed:
 
 
 def show_largest_first(anns, shape):
-    """Paint masks as the notebooks of automatic mask generators do."""
+    """Paint masks like the notebooks of automatic mask generators."""
     painted = np.zeros(shape, int)
     for number, ann in enumerate(sorted(anns, key=lambda x: x["area"], reverse=True), start=1):
         painted[ann["segmentation"]] = number

@@ -6,7 +6,7 @@ from supercuts.export.sam_predictor import SuperCutsPredictor
 
 
 class Fixed:
-    """Gives the same hierarchy for any image."""
+    """Returns the same hierarchy for any image."""
 
     def __init__(self, hierarchy):
         self.hierarchy = hierarchy

@@ -1,4 +1,4 @@
-"""Make the modules beside the tests importable: workers, which are processes of their own, import them too."""
+"""Make the modules next to the tests importable, also for worker processes."""
 
 import sys
 from pathlib import Path

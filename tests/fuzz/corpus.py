@@ -1,8 +1,8 @@
-"""Broken, forged and hostile files for every reader: the same ones from the same number.
+"""Broken, forged and hostile files for every reader, determined by a seed.
 
-In   seeds.py: whole files of each kind; a seed for the random generator
+In   seeds.py: valid files of each kind; a seed for the random generator
 Out  Cases: the files of one input, which of them was tampered with, and how
-Not  nothing is read back (readers.py), nothing is judged (harness.py)
+Not  reading (readers.py), judging (harness.py)
 """
 
 import io
@@ -39,7 +39,7 @@ class Case:
 
 
 def mutants(kind: str, files: dict[str, bytes], target: str, rng: np.random.Generator, n: int) -> Iterator[Case]:
-    """Yield n random changes of one file of a seed, each way of changing it in its turn."""
+    """Yield n random changes of one file of a seed, cycling through the kinds of changes."""
     ways = ways_of(target)
     for i in range(n):
         way = ways[i % len(ways)]
@@ -48,7 +48,7 @@ def mutants(kind: str, files: dict[str, bytes], target: str, rng: np.random.Gene
 
 
 def ways_of(target: str) -> tuple[Mutation, ...]:
-    """Return the changes that fit a file's format: those of bytes, and what goes past its checksums."""
+    """Return the changes that fit a file's format: changes of bytes, and changes with valid checksums."""
     suffix = target.rsplit(".", 1)[-1]
     special: dict[str, tuple[Mutation, ...]] = {
         "npz": (member, member_header, retyped_member, duplicate_member, number),
@@ -104,13 +104,13 @@ def number(content: bytes, rng: np.random.Generator) -> bytes:
     """Write a number that is likely to be a limit over two or four bytes."""
     value = int(rng.choice(_NUMBERS))
     packed = struct.pack(rng.choice(["<I", ">I"]), value) if rng.random() < 0.7 else struct.pack("<H", value & 0xFFFF)
-    # half of them where headers are
+    # half of them within headers
     at = int(rng.integers(max(1, min(len(content), 256 if rng.random() < 0.5 else len(content)) - len(packed))))
     return content[:at] + packed + content[at + len(packed) :]
 
 
 def token(content: bytes, rng: np.random.Generator) -> bytes:
-    """Replace one number, word or string of a text by another kind of thing."""
+    """Replace one number, word or string of a text by a value of another kind."""
     found = list(_PLACES.finditer(content))
     if not found:
         return content + b"\0"
@@ -130,12 +130,12 @@ def nested(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def member(content: bytes, rng: np.random.Generator) -> bytes:
-    """Change one member of a zip archive, with a checksum that is right again."""
+    """Change one member of a zip archive, with a valid checksum."""
     return _with_member(content, rng, flipped if rng.random() < 0.5 else number)
 
 
 def member_header(content: bytes, rng: np.random.Generator) -> bytes:
-    """Change the start of one member: of an array, its type and shape."""
+    """Change the start of one member: the type and shape of an array."""
     return _with_member(content, rng, lambda inner, r: token(inner[:128], r) + inner[128:])
 
 
@@ -150,7 +150,7 @@ def retyped_member(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def duplicate_member(content: bytes, rng: np.random.Generator) -> bytes:
-    """Add a second member of a name that is there already."""
+    """Add a second member with the name of an existing one."""
     members = read_zip(content)
     names = list(members)
     if not names:
@@ -161,7 +161,7 @@ def duplicate_member(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def chunk(content: bytes, rng: np.random.Generator) -> bytes:
-    """Change one chunk of a PNG, with a checksum that is right again."""
+    """Change one chunk of a PNG, with a valid checksum."""
     parts = png_chunks(content)
     if not parts:
         return content[::-1]
@@ -180,7 +180,7 @@ def chunk(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def json_header(content: bytes, rng: np.random.Generator) -> bytes:
-    """Change the JSON that begins a safetensors file, with a length that is right again."""
+    """Change the JSON header of a safetensors file, with a valid length."""
     if len(content) < 8:
         return content
     length = struct.unpack("<Q", content[:8])[0]
@@ -222,7 +222,7 @@ def _retyped(inner: bytes, rng: np.random.Generator) -> np.ndarray:
 
 
 def read_zip(content: bytes) -> dict[str, bytes]:
-    """Return the members of an archive, none of what is no archive (PyTorch's older format)."""
+    """Return the members of an archive; none for other files (PyTorch's older format)."""
     if not zipfile.is_zipfile(io.BytesIO(content)):
         return {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -246,7 +246,7 @@ def npy(array: np.ndarray, allow_pickle: bool = False) -> bytes:
 
 
 def npy_header(shape: tuple[int, ...], descr: str = "<i4") -> bytes:
-    """Return the header of an array that is not there."""
+    """Return the header of an array without its data."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
     return file.getvalue()
@@ -270,6 +270,6 @@ def png(parts: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def safetensors(metadata: dict[str, str], tensors: dict[str, object], body: bytes = b"") -> bytes:
-    """Return a file with whatever header, right or not."""
+    """Return a file with any header, valid or not."""
     text = json.dumps({"__metadata__": metadata, **tensors}).encode()
     return struct.pack("<Q", len(text)) + text + body

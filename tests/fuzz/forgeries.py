@@ -1,8 +1,8 @@
-"""Files that are wrong on purpose: claims that no file can keep, trees that are none, code where values should be.
+"""Files that are invalid on purpose: false sizes, invalid trees, code in place of values.
 
 In   seeds.py
-Out  (kind, name, files, target) of each; code among them would make a file called MARKER where it is run
-Not  no random changes (corpus.py)
+Out  (kind, name, files, target) of each; code among them would create a file called MARKER when run
+Not  random changes (corpus.py)
 """
 
 import io
@@ -24,7 +24,7 @@ Forged = tuple[str, str, dict[str, bytes], str]
 
 
 class Payload:
-    """Makes the marker where it is unpickled."""
+    """Creates the marker when it is unpickled."""
 
     def __reduce__(self):
         return open, (MARKER, "w")
@@ -123,7 +123,7 @@ def pictures() -> Iterator[Forged]:
 
 
 def _tiffs() -> Iterator[Forged]:
-    """Yield TIFFs whose tags claim what their bytes do not hold; tag numbers are those of the format."""
+    """Yield TIFFs whose tags do not match their bytes; tag numbers are those of the format."""
     for deep in (np.uint8, np.uint16):
         plain = _tiff(np.zeros((8, 24), deep))
         for tag, value in (
@@ -134,7 +134,7 @@ def _tiffs() -> Iterator[Forged]:
             *((277, v) for v in (0, 60_000)),  # samples
             *((278, v) for v in (0, 2**32 - 1)),  # rows a strip
             *((279, v) for v in (0, 2**32 - 1)),  # bytes of a strip
-            *((273, v) for v in (0, 2**32 - 1)),  # where the strip is
+            *((273, v) for v in (0, 2**32 - 1)),  # offset of the strip
         ):
             content = _with_tag(plain, tag, value)
             for kind in ("picture", "bands", "scene", "label map"):
@@ -306,7 +306,7 @@ def matrices() -> Iterator[Forged]:
         yield kind, "a sparse matrix", {"a.mat": _mat({"labels": sparse})}, "a.mat"
         yield kind, "no variable", {"a.mat": _mat({})}, "a.mat"
         yield kind, "no element", {"a.mat": _mat({})[:128]}, "a.mat"
-        for tag in (0, 8, 10, 19, 20, 255, 65535):  # what scipy would look up without a check
+        for tag in (0, 8, 10, 19, 20, 255, 65535):  # scipy would look this up without a check
             content = bytearray(_mat({"labels": LABELS.astype(np.uint16)}))
             at = content.rindex(struct.pack("<II", 4, LABELS.size * 2))
             struct.pack_into("<I", content, at, tag)

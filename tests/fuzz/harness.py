@@ -1,8 +1,8 @@
-"""Give inputs to workers, end those that hang, and count what came of them.
+"""Give inputs to workers, end those that hang, and count the outcomes.
 
 In   Cases
 Out  one Verdict each: read, refused by a documented error, or broken: another error, a crash, a hang
-Not  no reading in this process
+Not  reading in this process
 """
 
 import json
@@ -21,8 +21,8 @@ from pathlib import Path
 from corpus import Case
 from forgeries import MARKER
 
-SECONDS = 20.0  # that one input may take, on a busy machine
-MIB = 1024  # of memory that readers of inputs of some kilobytes may ask for in all
+SECONDS = 20.0  # seconds that one input may take on a busy machine
+MIB = 1024  # memory that readers of inputs of some kilobytes may allocate in all
 _START_SECONDS = 240.0
 _HERE = Path(__file__).parent
 WORKER = _HERE / "worker.py"
@@ -100,7 +100,7 @@ def judge(cases: Iterable[Case]) -> list[Verdict]:
         with tempfile.TemporaryDirectory() as root:
             for number, case in enumerate(cases):
                 worker = worker or Worker(Path(root))
-                # the name of a folder is no ASCII: every reader meets such a path
+                # the folder's name is not ASCII: every reader gets such a path
                 answer = worker.ask(case.kind, _put(case, Path(root, f"{number}-ünï 日本")))
                 if isinstance(answer, str):
                     verdicts.append(Verdict(case, "broken", answer, SECONDS, 0))

@@ -1,8 +1,8 @@
 """The reader of each kind of file, and what its result must be.
 
 In   a folder with the files of one input, the one that was tampered with
-Out  the result, checked; what the reader raises goes through
-Not  no judgement of errors (worker.py)
+Out  the result, checked; errors of the reader propagate
+Not  judging errors (worker.py)
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ def read_hierarchy(path: Path) -> None:
     h = npz.read(path)
     assert h.cut(regions=1).max() == 0
     assert h.cut(regions=h.n_leaves).shape == h.shape
-    if h.labels.size < 1_000_000:  # what is computed of a large one needs memory that no reader asks for
+    if h.labels.size < 1_000_000:  # computing on a large one needs more memory than any reader
         assert np.isfinite(h.ucm()).all()
 
 
@@ -183,7 +183,7 @@ class Score:
 
 
 def read_score(path: Path) -> None:
-    """Read a stored score: it is used, or there is none; a store never fails."""
+    """Read a stored score: it is used or ignored; a store never fails."""
     from supercuts.datasets.sample import Sample
     from supercuts.evaluate import parallel
 

@@ -1,8 +1,8 @@
-"""Try many inputs on every reader and print what came of them: `python tests/fuzz/run.py --inputs 400`.
+"""Try many inputs on every reader and print the outcomes: `python tests/fuzz/run.py --inputs 400`.
 
 In   --inputs changes of each seed, --seed of the random generator, --kind of one reader alone
 Out  a table as text, the whole of it as JSON with --json; exit code 1 if an input broke a reader
-Not  no limits of time and memory of its own (harness.py)
+Not  limits of time and memory (harness.py)
 """
 
 import argparse
@@ -22,7 +22,7 @@ from seeds import SEEDS
 
 
 def cases(n: int, seed: int, kinds: list[str]) -> Iterator[Case]:
-    """Yield every seed as it is, n changes of each, and the forgeries."""
+    """Yield every seed unchanged, n changes of each, and the forgeries."""
     for kind in kinds:
         rng = np.random.default_rng([seed, zlib.crc32(kind.encode())])
         for files, target in SEEDS[kind]():

@@ -1,8 +1,8 @@
-"""Whole files of every kind that is read, small enough to be changed thousands of times.
+"""Valid files of every kind that is read, small enough to be changed thousands of times.
 
 In   nothing
-Out  by kind: seeds, each the files of one input by their place in a folder, and which of them is to be broken
-Not  no broken file (corpus.py, forgeries.py)
+Out  by kind: seeds, each with the files of one input by their place in a folder, and the one to break
+Not  broken files (corpus.py, forgeries.py)
 """
 
 import io
@@ -79,7 +79,7 @@ def pictures() -> list[Seed]:
 
 
 def stacks() -> list[Seed]:
-    """Return TIFFs of several planes, and on maps: each with what its reader has to look at."""
+    """Return TIFFs of several planes, and georeferenced ones."""
     rng = np.random.default_rng(2)
     planes = rng.integers(0, 65536, (3, 2, 9, 13), np.uint16)
     files = {
@@ -261,7 +261,7 @@ def masks() -> list[Seed]:
 
 
 def scores() -> list[Seed]:
-    """Return what evaluation stores of an image; `origin` of the reader's task is filled in by readers.py."""
+    """Return the scores that evaluation stores for an image; readers.py fills in `origin`."""
     values = {f"v{i}": i / 10 for i in range(10)}
     return [one("score.json", json.dumps({"origin": "ORIGIN", "score": values}).encode())]
 

@@ -1,4 +1,4 @@
-"""Every reader gives a right result or a documented error, whatever is in the file; the long form is run.py."""
+"""Every reader returns a valid result or raises a documented error for any file; the long form is run.py."""
 
 import os
 from collections import Counter
@@ -31,14 +31,14 @@ def test_every_reader_reads_a_whole_file_and_refuses_broken_ones(verdicts):
     whole = Counter(v.case.kind for v in verdicts if v.case.name.endswith("whole") and v.outcome == "read")
     refused = Counter(v.case.kind for v in verdicts if v.outcome == "refused")
     kinds = {v.case.kind for v in verdicts}
-    assert kinds >= SEEDS.keys() - {"georeference"}  # which needs an optional package
+    assert kinds >= SEEDS.keys() - {"georeference"}  # needs an optional package
     assert whole.keys() == kinds
-    # a store of scores and a folder of results take what is damaged for what is not there
+    # a store of scores and a folder of results treat damaged files as missing
     assert kinds - refused.keys() <= {"stored score", "refinement document"}
 
 
 def test_code_in_a_file_is_never_run(verdicts):
-    """The worker's folder would hold the marker: such a verdict is broken. Here: the payloads were really tried."""
+    """A payload that runs leaves the marker in the worker's folder; this checks that payloads were tried."""
     names = " ".join(v.case.name for v in verdicts if v.outcome == "refused")
     for payload in (
         "torch code",
@@ -58,12 +58,12 @@ def test_the_same_number_makes_the_same_inputs():
 
 
 def test_a_reader_that_fails_crashes_or_hangs_is_found(monkeypatch, tmp_path):
-    """Break the code once: what the harness is for must be seen by it."""
+    """Break the code once: the harness must detect it."""
     monkeypatch.setattr("harness.SECONDS", 3.0)
     broken = tmp_path / "worker"
     broken.mkdir()
     for name in ("worker.py", "readers.py"):
-        source = (SOURCES / name).read_text().replace("    _import_everything()\n", "")  # which takes seconds
+        source = (SOURCES / name).read_text().replace("    _import_everything()\n", "")  # takes seconds
         (broken / name).write_text(source + FAULTS if name == "readers.py" else source)
     monkeypatch.setattr("harness.WORKER", broken / "worker.py")
     tried = [Case(kind, kind, {"a": b""}, "a") for kind in ("fails", "crashes", "hangs", "eats", "runs", "config")]

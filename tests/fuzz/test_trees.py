@@ -1,4 +1,4 @@
-"""Any arrays make a Hierarchy that answers, or an InputError; any tree goes through a file unchanged."""
+"""Any arrays make a working Hierarchy or an InputError; any tree is saved and read unchanged."""
 
 import contextlib
 import io

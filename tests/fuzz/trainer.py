@@ -14,14 +14,14 @@ from pathlib import Path
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # progress bars are no answer
+    os.dup2(2, 1)  # progress bars are not part of the answer
     import torch
 
     from supercuts.core.config import load_config
     from supercuts.training.ssn import train_ssn
     from supercuts.training.training_config import TrainConfig
 
-    torch.set_num_threads(1)  # no pool of threads, which a fork would not have
+    torch.set_num_threads(1)  # no pool of threads, which does not survive a fork
     print("ready", file=answers)
     for line in sys.stdin:
         known = f"{line.rstrip()}.modules"
@@ -36,7 +36,7 @@ def main() -> None:
                 os._exit(status)
         print(child, file=answers)
         print("done", os.waitpid(child, 0)[1], file=answers)
-        if Path(known).is_file():  # what a whole run imports late need not be imported in every run
+        if Path(known).is_file():  # late imports of a whole run, done once instead of in every run
             for name in Path(known).read_text().splitlines():
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)

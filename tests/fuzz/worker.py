@@ -1,8 +1,8 @@
-"""Read inputs one by one within limits, and say of each what came of it.
+"""Read inputs one by one within limits, and report the outcome of each.
 
 In   lines of JSON on stdin: kind, file; the first argument: MiB of memory that readers may ask for in all
 Out  lines of JSON on stdout: outcome (read, refused, broken), error, seconds, growth of resident memory in MiB
-Not  no time limit (harness.py ends a worker that hangs)
+Not  time limits (harness.py ends a worker that hangs)
 """
 
 import json
@@ -19,7 +19,7 @@ from readers import READERS
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # output of libraries is not part of the answer
     _import_everything()
     from supercuts.core.errors import SuperCutsError
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _import_everything() -> None:
-    """Import all that readers need before memory is limited: modules are no input."""
+    """Import all modules that readers need before memory is limited."""
     import scipy.io
     import skimage.draw
     import tifffile

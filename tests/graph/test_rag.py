@@ -99,7 +99,7 @@ def as_dict(graph):
 
 @pytest.fixture
 def as_installed():
-    """Switch the array annotations off, as they are outside the tests, so that our own refusals are reached."""
+    """Switch the array annotations off, as outside the tests, to reach our own error messages."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -395,7 +395,7 @@ def test_borders_are_sums_over_pixel_pairs():
     maps = some_maps(labels.shape)
     statistics = statistics_of(labels, maps)
     b, s = maps.boundary.astype(float), np.repeat(np.repeat(maps.strength, 2, 0), 2, 1).astype(float)
-    pairs = [[((0, 1), (0, 2))], [((0, 0), (1, 0)), ((0, 1), (1, 1))], [((1, 1), (1, 2))]]  # of edges 01, 02, 12
+    pairs = [[((0, 1), (0, 2))], [((0, 0), (1, 0)), ((0, 1), (1, 1))], [((1, 1), (1, 2))]]  # edges 01, 02, 12
     for row, of_edge in zip(statistics.edges, pairs, strict=True):
         means = np.array([(b[p] + b[q]) / 2 for p, q in of_edge])
         highest = sum(max(b[p], b[q]) for p, q in of_edge)

@@ -255,7 +255,7 @@ def test_cuts_in_focus_are_exact_and_nested(binary_hierarchies, data):
         assert n_inside(coarse, focus) <= n_inside(fine, focus)
         short = n_inside(coarse, focus) < np.floor(budget * (fine.max() + 1) + 0.5)
         if (n_inside(fine, focus) > n_inside(coarse, focus)) != short:
-            # the side that is short had to wait: no region of the coarse cut could be split to add to it
+            # the smaller side had to wait: no region of the coarse cut could be split to add to it
             for node in {int(n) for n in h.cut_nodes(regions=int(coarse.max()) + 1, focus=focus, budget=budget)}:
                 parts = [np.isin(h.labels, h.leaves_of(int(c))) for c in h.children(node)]
                 mask = np.isin(h.labels, h.leaves_of(node))

@@ -15,7 +15,7 @@ def leaf_cut(h, **keywords):
 
 
 def all_cuts(h):
-    """Return leaf cuts at every granularity that the edits leave."""
+    """Return leaf cuts at every granularity that the edits allow."""
     made = [leaf_cut(h, altitude=a) for a in (0, 0.1, 0.25, 0.5, 0.75, 0.99, 1)]
     made += [leaf_cut(h, granularity=g) for g in (0, 0.4, 0.8, 1)]
     made += [leaf_cut(h, level=name) for name in h.levels]

@@ -1,4 +1,4 @@
-"""Queries on hierarchies of which a mask left pixels out: they are in no answer and change none."""
+"""Queries on hierarchies with masked pixels: these are in no answer and change none."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def leave_out(h, seed):
 
 
 def pad(h, top, bottom, left, right):
-    """Return the hierarchy of a larger image of which a mask leaves all that is new out."""
+    """Return the hierarchy of a larger image in which a mask leaves out all new pixels."""
     return replace(h, labels=np.pad(h.labels, ((top, bottom), (left, right)), constant_values=-1), image=None)
 
 
@@ -82,7 +82,7 @@ def test_clicks_and_strokes_on_masked_pixels_are_ignored(hierarchies, data):
 
 @given(data=st.data())
 def test_a_margin_changes_no_answer(hierarchies, data):
-    """An image beside which a mask leaves out all there is has the answers of the image alone."""
+    """An image padded with masked pixels has the answers of the image alone."""
     h = data.draw(hierarchies)
     top, bottom, left, right = (data.draw(st.integers(0, 3)) for _ in range(4))
     wide = pad(h, top, bottom, left, right)
@@ -139,7 +139,7 @@ def test_bays_touch_the_frame_and_holes_do_not():
     assert area[2, 2]
     assert not area[0, 4:].any()
     assert not area[1, 5]
-    # the outline of what is left, in pixel sides
+    # the outline of the valid pixels, in pixel sides
     assert frame_contact(labels, 1).tolist() == [2 * (5 + 7) + 2]
 
 

@@ -312,7 +312,7 @@ def test_probabilities_are_those_of_all_labellings(hierarchies, data):
 
 
 def scene():
-    """Return an image of a disc on a plain ground, 64 leaves in a grid, the disc merging late with what is around."""
+    """Return an image of a disc on a plain ground, 64 leaves in a grid, the disc merging late with its surroundings."""
     y, x = np.mgrid[:64, :64]
     labels = (y // 8 * 8 + x // 8).astype(np.int32)
     is_disc = ((np.arange(64) // 8 - 3.5) ** 2 + (np.arange(64) % 8 - 3.5) ** 2) < 5
@@ -332,7 +332,7 @@ def test_one_click_takes_the_object_that_it_lies_on():
     h, disc = scene()
     np.testing.assert_array_equal(h.select(points={1: [(30, 30)]}), disc)
     np.testing.assert_array_equal(h.select(points={1: [(30, 30)], 2: [(2, 2)]}), disc)
-    # a click beside it on the disc itself: not all of the disc is the object
+    # a background click on the disc itself: not all of the disc is the object
     assert h.select(points={1: [(30, 30)], 2: [(40, 30)]}).sum() < disc.sum()
 
 

@@ -8,7 +8,7 @@ from supercuts.images.georeference import Georeference, fit_points
 
 @pytest.fixture
 def as_installed():
-    """Switch the annotations off, as they are outside the tests, so that our own refusals are reached."""
+    """Switch the annotations off, as outside the tests, to reach our own error messages."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

@@ -324,7 +324,7 @@ def test_pixel_limit_comes_before_decoding(tmp_path, side):
     path = saved(tmp_path, png_that_claims(side, side))
     with pytest.raises(ImageError, match=f"{side}x{side} = {side * side} pixels, above the limit of 150000000"):
         read_image(path)
-    with pytest.raises(ImageError, match="cannot be decoded"):  # with the limit raised it is the data that is missing
+    with pytest.raises(ImageError, match="cannot be decoded"):  # with the limit raised, the data are missing
         read_image(saved(tmp_path, png_that_claims(13_000, 1)), max_pixels=10**9)
 
 
@@ -372,7 +372,7 @@ def damaged_kinds(picture):
     yield tiff_bytes(picture.astype(np.float32) / 255, photometric="rgb", tile=(16, 16))
 
 
-@pytest.mark.filterwarnings("ignore")  # as users run it: Pillow warns of damaged metadata before it decodes on
+@pytest.mark.filterwarnings("ignore")  # as users run it: Pillow warns of damaged metadata and then decodes
 def test_damaged_files_raise_only_image_errors(tmp_path, picture):
     rng = np.random.default_rng(1)
     n_refused = 0

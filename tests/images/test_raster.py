@@ -159,7 +159,7 @@ def test_arrays_without_a_range_or_form_are_refused_by_name(tmp_path, values, me
         read_bands(tmp_path / "a.npy")
     assert str(tmp_path / "a.npy") in str(caught.value)
     if "NaN" in message or "span" in message:
-        assert read_shape(tmp_path / "a.npy") == (4, 4, 5)  # the header says nothing of values
+        assert read_shape(tmp_path / "a.npy") == (4, 4, 5)  # the header holds no values
     else:
         with pytest.raises(ImageError, match=message):
             read_shape(tmp_path / "a.npy")
@@ -183,7 +183,7 @@ def test_a_file_that_was_cut_is_found_without_decoding(tmp_path, name):
     writers = {"a.npy": np.save, "a.tif": tifffile.imwrite, "a.png": lambda p, v: Image.fromarray(v).save(p)}
     writers[name](path, values)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    if name != "a.tif":  # of a TIFF the header alone is looked at
+    if name != "a.tif":  # only the header of a TIFF is read
         with pytest.raises(ImageError, match=name):
             read_shape(path)
     with pytest.raises(ImageError, match=name):

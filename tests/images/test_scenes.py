@@ -123,7 +123,7 @@ def test_valid_pixels_mean_the_same_whatever_holds_them(tmp_path, kind, dtype, n
             continue
         np.testing.assert_array_equal(scene.valid, ~HOLE)
         assert (scene.georeference is not None) == (kind == "tif")
-        # the hole decides nothing: the same pixels as those of an image that has other values there
+        # the hole has no influence: the same pixels as those of an image with other values there
         there = np.where(HOLE[..., None], values[~HOLE].reshape(-1, n_bands)[0], values).astype(dtype)
         expected = read_scene(as_source("array", there, tmp_path), mask=~HOLE)
         np.testing.assert_array_equal(scene.pixels[~HOLE], expected.pixels[~HOLE])

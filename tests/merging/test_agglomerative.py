@@ -68,7 +68,7 @@ def altitudes_of_pairs(parents, altitudes, n_leaves):
 
 
 def slow_merges(graph, weights, small_area_px, small_exponent):
-    """Return merges as sets of leaves, and their keys: every key of every pair anew before every merge."""
+    """Return merges as sets of leaves, and their keys: every key of every pair is computed before every merge."""
     regions = [frozenset([i]) for i in range(graph.n_nodes)]
     merges = []
     while True:

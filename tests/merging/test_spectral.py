@@ -86,7 +86,7 @@ def test_equal_eigenvalues_have_one_basis(monkeypatch):
 
     monkeypatch.setattr(scipy.linalg, "eigh", turned)
     again = spectral_embedding(graph.edges, weights, 36, 8)
-    # the last space may be cut in two, and then a part of it is all there is
+    # the last space may be cut in two: then only a part of it exists
     whole = np.flatnonzero(values < values[-1] - 1e-9)
     np.testing.assert_allclose(again.vectors[:, whole], vectors[:, whole], atol=1e-7)
 
@@ -96,7 +96,7 @@ def test_parts_of_a_graph_are_solved_one_by_one():
     values, vectors = spectral_embedding(edges, np.array([1.0, 2.0, 1.0]), 6, 10)
     assert values.size == 5  # one constant vector less than nodes
     np.testing.assert_allclose(values[:2], 0, atol=1e-12)
-    # of the three constant vectors, one a part, two are left
+    # two of the three constant vectors, one for each part, are left
     assert sorted(map(tuple, (vectors[:, :2] != 0).T.tolist()))[0] == (False,) * 5 + (True,)
     assert (np.count_nonzero(vectors[:, 2:], axis=0) <= 3).all()
 
@@ -136,7 +136,7 @@ def test_the_spectral_distance_is_highest_where_the_graph_falls_apart():
 def test_a_gap_in_a_boundary_is_bridged():
     graph, probability, column = two_halves()
     crossing = np.flatnonzero(probability == 0.5)
-    probability[crossing[2]] = 0.1  # what a local linkage would walk through
+    probability[crossing[2]] = 0.1  # a local linkage would walk through these
     tree = merge_spectral(graph, probability, SpectralConfig(sigma=0.1, share=1, eigenvectors=1, small_exponent=0))
     last = tree.parents.size - 1
     children = np.flatnonzero(tree.parents[:-1] == last)

@@ -1,4 +1,4 @@
-"""What tests of tree metrics share: random trees and cuts by definition, as functions."""
+"""Shared by tests of tree metrics: random trees and cuts by definition, as functions."""
 
 import numpy as np
 import pytest

@@ -214,7 +214,7 @@ def test_a_predicted_pixel_counts_when_any_annotator_matches_it():
 
 
 def test_a_near_pixel_of_a_lower_threshold_takes_over():
-    # at 0.9 only column 1 is there for the first annotator's column 2; at 0.1 column 2 is, which frees nothing else
+    # at 0.9 only column 1 can match the first annotator's column 2; at 0.1 column 2 can, which frees no other pixel
     strength = np.array([[0.0, 0.9, 0.1, 0.0, 0.0]])
     scores = map_scores(strength, [grid("..#.."), grid(".#...")], np.array([0.1, 0.9]), 0.2)
     assert scores.n_predicted_matched.tolist() == [2, 1]
@@ -317,7 +317,7 @@ def test_best_point_is_found_between_thresholds(rows):
 def test_summary_matches_hand_worked_curve():
     first, second = counts([1000, 500], [500, 1000]), counts([800, 0], [800, 0])
     summary = aggregate_boundary([first, second])
-    # of both: recall 0.9, 0.25; precision 0.65, 0.5; the best is the first threshold itself
+    # means: recall 0.9, 0.25; precision 0.65, 0.5; the best is the first threshold itself
     assert (summary.ods_threshold, summary.ods_recall, summary.ods_precision) == (1, 0.9, 0.65)
     assert summary.ods_f == pytest.approx(2 * 0.9 * 0.65 / 1.55)
     # both thresholds of the first image have F = 2/3: the higher one is taken

@@ -163,7 +163,7 @@ def test_perfect_prediction_is_perfect_whatever_its_ids(truth, seed):
 def test_one_region_and_one_pixel_are_defined():
     whole, halves, pixels = np.array([[4]]), np.array([[2, 2]]), np.array([[1, 1, 1, 1]])
     assert [metric(whole) for metric in METRICS] == [1, 1, 0]
-    # nothing but pairs that should be together; of six, two are
+    # all pairs should be together; two of six are
     assert [metric(halves) for metric in METRICS] == pytest.approx([1 / 2, 1 / 3, 1])
     assert [metric(halves.T) for metric in METRICS] == pytest.approx([1 / 2, 1 / 3, 1])
     assert [metric(pixels) for metric in METRICS] == pytest.approx([1 / 4, 0, 2])

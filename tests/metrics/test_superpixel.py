@@ -152,7 +152,7 @@ def test_one_pixel_is_defined():
 def test_one_region_is_defined():
     whole = np.zeros((4, 6), np.int32)
     halves = np.repeat([[0, 0, 0, 1, 1, 1]], 4, axis=0).astype(np.int32)
-    assert boundary_recall(whole, halves) == 1  # nothing to miss
+    assert boundary_recall(whole, halves) == 1  # no boundary to miss
     assert boundary_recall(halves, whole) == 0
     assert boundary_precision(halves, whole) == 1
     assert boundary_precision(whole, halves) == 0
@@ -245,7 +245,7 @@ def test_explained_variation_edges():
     image = np.arange(12.0).reshape(2, 2, 3)
     assert explained_variation(image, np.zeros((2, 2), np.int32)) == pytest.approx(0)
     assert explained_variation(image, np.arange(4).reshape(2, 2)) == pytest.approx(1)
-    assert explained_variation(np.full((2, 2, 3), 7.5), np.zeros((2, 2), np.int32)) == 1  # nothing to explain
+    assert explained_variation(np.full((2, 2, 3), 7.5), np.zeros((2, 2), np.int32)) == 1  # no variation to explain
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -65,7 +65,7 @@ def test_unused_steps_are_left_out():
         return sum([x, x * 2])
 
     found = layers(function)
-    assert len(found.layers) == 2  # the product and one sum: the 0 that sum() starts from is none
+    assert len(found.layers) == 2  # the product and one sum: the 0 that sum() starts from does not count
 
 
 def test_a_step_that_depends_on_the_whole_image_is_named():

@@ -45,7 +45,7 @@ def rgb():
 
 @pytest.fixture
 def large(monkeypatch):
-    """Take all images for large ones."""
+    """Treat all images as large."""
     monkeypatch.setattr(module, "_WHOLE_PIXELS", 0)
 
 
@@ -131,7 +131,7 @@ def test_as_half_is_numpys_conversion():  # oracle
     rng = np.random.default_rng(0)
     with np.errstate(all="ignore"):  # infinities and NaN are among them
         exact = every.astype(np.float32)
-        between = ((exact[:-1].astype(np.float64) + exact[1:]) / 2).astype(np.float32)  # as near to both
+        between = ((exact[:-1].astype(np.float64) + exact[1:]) / 2).astype(np.float32)  # equally near to both
         bits = rng.integers(0, 1 << 32, 300_000, dtype=np.uint64).astype(np.uint32).view(np.float32)
         beside = [np.nextafter(between, np.float32(end)) for end in (-np.inf, np.inf)]
         values = np.concatenate([exact, between, *beside, bits])

@@ -41,7 +41,7 @@ def network():
 
 @pytest.fixture
 def _in_float32(monkeypatch):
-    """Let torch compute as ONNX Runtime does."""
+    """Make torch compute like ONNX Runtime."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
 
 
@@ -104,7 +104,7 @@ def test_a_graph_that_names_other_files_is_refused(tmp_path):
 
 
 def with_entry(change):
-    """Return the graph of compact, of which one entry that says where weights are is changed."""
+    """Return the graph of compact with one entry for the place of weights changed."""
     onnx = pytest.importorskip("onnx")
     model = onnx.load(GRAPH, load_external_data=False)
     tensor = model.graph.initializer[0]
@@ -116,7 +116,7 @@ def with_entry(change):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda entry: [entry + b"\x12\x0b/etc/passwd"],  # of two values the last one counts
+        lambda entry: [entry + b"\x12\x0b/etc/passwd"],  # the last of two values counts
         lambda entry: [entry, b"\x0a\x08location\x12\x0b/etc/passwd"],
         lambda entry: [entry, entry.replace(b"\x12", b"\x12\x0b/etc/passwd\x1a", 1)],
         lambda entry: [b"\x7a\x02\x6a\x1d" + entry + b"\x12\x0b/etc/passwd"],  # looks like a whole entry

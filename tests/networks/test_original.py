@@ -31,7 +31,7 @@ def randomise(network):
         for name, value in network.state_dict().items():
             if name.endswith(("running_var", "1.weight", "norm1.weight", "norm2.weight")) and value.ndim == 1:
                 value.uniform_(0.5, 1.5, generator=generator)
-            elif name.startswith("output_conv") and value.ndim > 1:  # as large as keeps a signal's size
+            elif name.startswith("output_conv") and value.ndim > 1:  # scaled to keep a signal's size
                 value.normal_(0, math.sqrt(2 / value[0].numel()), generator=generator)
             elif value.is_floating_point():
                 value.normal_(0, 0.05, generator=generator)
@@ -121,7 +121,7 @@ def test_features_are_those_of_the_original(network, scrambled, size, color, n_s
         expected = reference(network, images, n_superpixels, scrambled, color)
     torch.testing.assert_close(features.double(), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(prediction.embeddings, features[:, 5:], rtol=0, atol=0)
-    assert 0.1 < (expected[:, 5:] > 0).double().mean() < 0.9  # the comparison is of more than zeros
+    assert 0.1 < (expected[:, 5:] > 0).double().mean() < 0.9  # the compared values are not all zero
     assert expected[:, 5:].std() > 0.1
 
 

@@ -73,7 +73,7 @@ def test_callers_do_not_run_in_inference_mode(compact):
 
 
 def test_long_rows_do_not_wait_for_others(compact, monkeypatch):
-    image = picture(960, 640)  # higher than the network looks far
+    image = picture(960, 640)  # higher than the receptive field
     monkeypatch.setattr(row_pass, "_BLOCK_PIXELS", 16 * image.shape[1])
     block, blocks = row_pass._block, []
     monkeypatch.setattr(row_pass, "_block", lambda *given: blocks.append(0) or block(*given))
@@ -128,7 +128,7 @@ def threads():
 
 
 def pieces(network, image, side):
-    """Return the maps of an image put together of tiles, or of rows if the side is None."""
+    """Return the maps of an image assembled from tiles, or from rows if the side is None."""
     maps = [np.full(one.shape, np.nan, np.float32) for one in network.maps([image], ViewsConfig())[0]]
     for tile, part in network.rows(image) if side is None else predict_tiles(image, network, side):
         for target, values, stride in zip(maps, part, (1, 1, 2, 2), strict=True):
@@ -151,7 +151,7 @@ def test_maps_are_the_same_to_the_last_bit_in_float32(monkeypatch, threads):
 
 
 class Zoo(nn.Module):
-    """One layer of each kind that no network above has."""
+    """One layer of each kind that is missing in the networks above."""
 
     config, channels, device, multiple = SSNConfig(), 3, "cpu", 8
 

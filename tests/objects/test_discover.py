@@ -16,7 +16,7 @@ from supercuts.objects.features import PatchFeatures, dino_keys
 from supercuts.objects.node_graph import grid_graph
 from supercuts.objects.tokencut import TokenCutConfig, tokencut
 
-ON_FEATURES = [name for name in METHODS if name != "tree"]  # which has tests of its own (test_figure_ground.py)
+ON_FEATURES = [name for name in METHODS if name != "tree"]  # tested in test_figure_ground.py
 
 
 def flat_tree(labels, features):

@@ -43,7 +43,7 @@ def test_padding_takes_no_part():
 
 
 def test_overlapping_patches_are_centred_where_they_look():
-    # values that are the patches' own centres come back as the mean place of each superpixel
+    # if values are the patches' centres, the result is the mean place of each superpixel
     centers = 8.0 + 4 * np.arange(9)
     maps = np.stack(np.meshgrid(centers, centers, indexing="ij")).astype(np.float32)
     labels = np.full((48, 48), 2, np.int32)

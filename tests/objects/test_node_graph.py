@@ -99,7 +99,7 @@ def test_pixels_that_a_mask_left_out_are_in_no_node():
     graph = label_graph(holed)
     assert graph.n_nodes == n
     assert graph.area.sum() == labels.size - 7
-    np.testing.assert_array_equal(graph.border, label_graph(labels).border)  # a hole is no border
+    np.testing.assert_array_equal(graph.border, label_graph(labels).border)  # a hole is not a border
     sides = [(holed[:, :-1], holed[:, 1:]), (holed[:-1], holed[1:])]
     pairs = {tuple(sorted(p)) for a, b in sides for p in zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)}
     assert [tuple(edge) for edge in graph.edges.tolist()] == sorted((a, b) for a, b in pairs if a != b and a >= 0)

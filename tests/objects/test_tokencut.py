@@ -137,7 +137,7 @@ def test_objects_are_found_one_by_one_until_nothing_sensible_is_left():
     assert not second.soft[first.is_object].any()
     assert not (first.is_object & second.is_object).any()
     assert second.is_object[second.seed]
-    # what was taken does not count as background of the second
+    # the first object's nodes do not count as background of the second
     rest = ~first.is_object & ~second.is_object
     assert second.score == pytest.approx(second.soft[second.is_object].mean() - second.soft[rest].mean(), abs=1e-6)
 
@@ -150,7 +150,7 @@ def test_one_object_is_the_methods_own():
     assert (alone.seed, alone.score) == (expected.seed, expected.score)
 
 
-NUMBERS = np.arange(120.0)[:, None]  # as features: a method sees which nodes are left
+NUMBERS = np.arange(120.0)[:, None]  # the index as feature shows a method which nodes are left
 
 
 def in_turn(*masks):
@@ -180,7 +180,7 @@ def test_small_large_and_background_regions_are_not_further_objects(further):
     start = rectangle(1, 3, 3, 6)
     assert len(maskcut(NUMBERS, GRID, in_turn(start, further), 2, config)) == 1
     assert len(maskcut(NUMBERS, GRID, in_turn(start, rectangle(5, 7, 5, 8)), 2, config)) == 2
-    # the first one is an answer whatever it is
+    # the first object is always returned
     assert len(maskcut(NUMBERS, GRID, in_turn(further), 1, config)) == 1
 
 

@@ -77,7 +77,7 @@ def test_scribbled_pixels_keep_their_class(marked):
     labels = label(network, example, config)
     assert np.isfinite([step.loss for step in steps]).all()
     np.testing.assert_array_equal(labels[scribbles >= 0], scribbles[scribbles >= 0])
-    if marked == "some":  # what the network itself has learned from them
+    if marked == "some":  # labels that the network has learned from them
         own = label(network, Example(halves()), config)
         assert (own[:, 10:] == 2).mean() > 0.8
         assert (own[:, :10] == 5).mean() > 0.8

@@ -59,7 +59,7 @@ def test_a_finished_image_is_not_processed_again(tmp_path, photo):
     runs.start(run)
     assert runs.refine_file(run, photo, "photo") == {**first, "resumed": True}
     (tmp_path / "out" / "photo_refine.json").write_text("{")
-    assert runs.read_document(tmp_path / "out", "photo") is None  # damaged: the image is done again
+    assert runs.read_document(tmp_path / "out", "photo") is None  # damaged: the image is processed again
     with pytest.raises(InputError, match="give another folder to --out"):
         runs.start(runs.Run(tmp_path / "out", SMALL.model_copy(update={"mu": 2.0})))
     with pytest.raises(InputError, match="is not available: give cpu"):

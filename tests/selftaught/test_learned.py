@@ -31,7 +31,7 @@ def test_a_file_gives_the_network_back(config, tmp_path):
     again = load_learned(path)
     assert again.config == config
     assert not again.training
-    image = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)  # of no size the networks ask for
+    image = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)  # not a size that the networks need
     found = class_probabilities(image, again)
     assert found.shape[1:] == (9, 14)
     np.testing.assert_allclose(found.sum(0), 1, rtol=1e-5)

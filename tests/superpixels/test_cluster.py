@@ -322,7 +322,7 @@ def as_floats(maps: PixelMaps) -> PixelMaps:
 
 @pytest.fixture
 def small_strips(monkeypatch):
-    """Take all images for large ones, and their strips for long ones."""
+    """Treat all images as large and their strips as long."""
     monkeypatch.setattr(maps_module, "_WHOLE_PIXELS", 0)
     monkeypatch.setattr(maps_module, "STRIP_PIXELS", 900)
     monkeypatch.setattr(kmeans, "_STRIP_PIXELS", 900)
@@ -340,7 +340,7 @@ def test_strips_and_storage_change_nothing(stored, n_cells, request):
 
 @pytest.mark.parametrize("tolerance", [0.02, 0.2, 1e9])
 def test_iterations_end_early_in_strips_too(stored, tolerance, request):
-    """Centres of these maps move by 0.3, 0.1, 0.05, ... in the mean."""
+    """Centres of these maps move by 0.3, 0.1, 0.05, ... on average."""
     config, few = ClusterConfig(iterations=30, tolerance=tolerance), ClusterConfig(iterations=1)
     expected = cluster(as_floats(stored), 60, config, SSN_CONFIG).labels
     assert (expected == cluster(stored, 60, few, SSN_CONFIG).labels).all() == (tolerance == 1e9)
@@ -371,7 +371,7 @@ def test_valid_pixels_that_no_core_reaches_are_superpixels_of_their_own(stored, 
 
 def test_more_offers_than_there_is_room_for_at_first(monkeypatch):
     rng = np.random.default_rng(0)
-    shape = (600, 900)  # a core in the middle of flat pixels, whose front is long
+    shape = (600, 900)  # a core in the middle of flat pixels, with a long front
     cores = np.full(shape, -1, np.int32)
     cores[300, 450] = 0
     steps = rng.integers(1, 9, shape).astype(np.int32)

@@ -39,7 +39,7 @@ def smoothed(labels, maps=None, **config):
 
 
 def energy(labels, maps, color, config):
-    """Return what smoothing lowers, from all pairs of neighbours."""
+    """Return the energy that smoothing lowers, from all pairs of neighbours."""
     height, width = labels.shape
     pull = (1 - maps.boundary.astype(float)) ** config.boundary_power
     total = config.color * ((maps.color - color[labels].transpose(2, 0, 1)) ** 2).sum()

@@ -51,7 +51,7 @@ def test_the_average_forgets_with_its_decay_and_leaves_frozen_weights_alone():
 
 
 class AtStep(Trainer):
-    """A trainer of which only the step is known."""
+    """A trainer that has only a step."""
 
     def __init__(self, step: int) -> None:
         self.step = step

@@ -1,4 +1,4 @@
-"""A training that is killed at any moment goes on as if it had not been: 3 kills, or 50 with SUPERCUTS_FUZZ=long."""
+"""A training killed at any moment resumes with the same result: 3 kills, or 50 with SUPERCUTS_FUZZ=long."""
 
 import contextlib
 import csv
@@ -115,7 +115,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_in_one_go(training_roo
                     killed += 1
                     done = check_files(out)
                     assert done >= before, "a checkpoint was lost"
-                    if done == before:  # a busy machine: kills that come before the first step would try little
+                    if done == before:  # on a busy machine, kills before the first step would test little
                         seconds *= 1.1
                     before = done
                     at.append(done)

@@ -70,7 +70,7 @@ def make_config(folder, out, name, **changes) -> LearnedTrainConfig:
 
 
 def run(config, stop_after=None) -> list[dict[str, float]]:
-    """Train, and return the loss terms of each step; stop_after: the power fails during the step after so many."""
+    """Train, and return the loss terms of each step; stop_after: number of steps after which the power fails."""
     terms = []
     step = LearnedTraining._step
 
@@ -130,7 +130,7 @@ def test_a_killed_run_resumes_with_the_same_result(name, folder, tmp_path):
     first, second = (load_learned(config.out / "model.safetensors").state_dict() for config in (whole, killed))
     for key, value in first.items():
         torch.testing.assert_close(second[key], value, rtol=1e-4, atol=1e-6, msg=key)
-    assert run(killed) == []  # a finished run is not trained further
+    assert run(killed) == []  # a finished run is not trained again
     torch.testing.assert_close(load_learned(killed.out / "model.safetensors").state_dict()[key], second[key])
 
 

@@ -132,7 +132,7 @@ def test_pairs_of_one_region_cost_their_squared_distance_and_others_the_logarith
     embeddings, labels = halves(1.5)
     same = pair_loss(embeddings, torch.zeros_like(labels), 4000, (2.0, 20.0), 0)
     both = pair_loss(embeddings, labels, 4000, (2.0, 20.0), 0)
-    share = same / 1.5**2  # of pairs across the border
+    share = same / 1.5**2  # the loss of pairs across the border
     assert 0.05 < share < 0.5
     torch.testing.assert_close(both, -share * math.log(1 - math.exp(-(1.5**2))), rtol=1e-4, atol=0)
 

@@ -49,7 +49,7 @@ def write_sample(folder, name, image, *truths) -> Sample:
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    """Five grey images, each of a brightness of its own, each with one region."""
+    """Five grey images of different brightness, each with one region."""
     folder = tmp_path_factory.mktemp("samples")
     shapes = [(20, 30), (30, 20), (25, 25), (20, 30), (40, 40)]
     return [
@@ -257,7 +257,7 @@ def recorded_sample(folder, index: int) -> Sample:
     ],
 )
 def test_crops_of_rgb_images_are_those_of_earlier_versions(tmp_path, index, image, share, labels, total):
-    """Recorded before images of other channels could be read: a run that goes on must see the same crops."""
+    """Recorded before images of other channels could be read: a resumed run must get the same crops."""
     stream = CropStream([recorded_sample(tmp_path, i) for i in range(3)], DataConfig(crop_px=24), 5)
     crop = stream[index]
     assert stream.images[0].dtype == torch.uint8

@@ -47,7 +47,7 @@ def test_suffixes_may_be_upper_case(tmp_path):
 def test_mat_keeps_names_and_the_types_that_matlab_shows(tmp_path):
     cells = np.empty((1, 2), object)
     cells[0, 0], cells[0, 1] = MAP, MAP.astype(float)
-    zeros = np.array([[0.0, 1.0]])  # MATLAB stores such doubles as bytes; they are no uint8 strengths
+    zeros = np.array([[0.0, 1.0]])  # MATLAB stores such doubles as bytes; they are not uint8 strengths
     with (tmp_path / "a.mat").open("wb") as file:
         scipy.io.savemat(file, {"segs": cells, "ucm2": zeros, "mask": zeros > 0, "note": "text"})
     variables = read_variables(tmp_path / "a.mat")
@@ -55,7 +55,7 @@ def test_mat_keeps_names_and_the_types_that_matlab_shows(tmp_path):
 
 
 def test_double_stored_as_bytes_stays_double(tmp_path):
-    """Write what MATLAB does, and scipy does not: a matrix of class double whose data element has type uint8."""
+    """Write a matrix of class double whose data element has type uint8, as MATLAB does and scipy does not."""
 
     def element(kind, data):
         return struct.pack("<II", kind, len(data)) + data + b"\0" * (-len(data) % 8)

@@ -21,7 +21,7 @@ def chunk(name, content):
 
 
 def write(path, values, orientation=None, is_transparent=False):
-    """Write (H, W, C) uint16 as the format says: rows of big-endian samples, every second one less that above."""
+    """Write (H, W, C) uint16 in the format's layout: rows of big-endian samples, every second row less that above."""
     height, width, channels = values.shape
     rows = values.astype(">u2").reshape(height, -1).view(np.uint8)
     lines = [

@@ -131,7 +131,7 @@ def test_pages_that_come_round_again_are_refused_by_the_readers(tmp_path):
 
 @pytest.mark.timeout(30)
 def test_a_long_ring_of_pages_is_refused(tmp_path):
-    """tifffile looks for a page that comes again at the 100th alone."""
+    """tifffile checks for repeated pages at the 100th page only."""
     path = write(tmp_path / "a.tif", 150)
     content = bytearray(path.read_bytes())
     with tifffile.TiffFile(path) as tiff:

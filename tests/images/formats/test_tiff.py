@@ -42,7 +42,7 @@ def some_values(dtype, n_bands=3, seed=0):
 def write(path, values, overviews=None, mask=None, **options):
     profile = {"driver": "GTiff", "height": values.shape[1], "width": values.shape[2], "count": len(values)}
     profile |= {"dtype": values.dtype, "crs": "EPSG:32633", "transform": UTM} | options
-    # of an image without a map rasterio warns, which is not what is tested
+    # rasterio warns of images without a map, which is not tested here
     with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(path, "w", **profile) as file:

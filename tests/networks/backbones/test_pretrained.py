@@ -132,7 +132,7 @@ def test_without_a_network_the_remedy_is_named_at_once(monkeypatch, tmp_path, na
 
 
 def test_other_weights_of_the_same_network_are_refused():
-    """A ResNet-50 has several weights on the hub, none of them DINO's."""
+    """The hub has several weights of ResNet-50, none of them DINO's."""
     with pytest.raises(
         InputError, match=r"dino_resnet50: timm's hub has no weights of it\. Download .*resnet50_pretrain"
     ):

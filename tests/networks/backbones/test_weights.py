@@ -28,7 +28,7 @@ def prefixed(prefix, state=STATE):
 
 
 def full_checkpoint():
-    """Return what DINO's training saves: the student wrapped for distributed training, the teacher not."""
+    """Return a checkpoint of DINO's training: the student wrapped for distributed training, the teacher not."""
     head = {"head.mlp.0.weight": torch.zeros(2, 2), "head.last_layer.weight_g": torch.ones(1)}
     return {
         "student": prefixed("module.backbone.", STUDENT) | prefixed("module.", head),
