@@ -1,11 +1,11 @@
-"""Compile the kernels while the package is installed, so that nobody waits for it at the first image.
+"""Compile the kernels while the package is installed, so that the first image does not wait for it.
 
-In   the source tree, an environment with what supercuts.warm imports (pyproject.toml names it)
+In   the source tree, an environment with the imports of supercuts.warm (listed in pyproject.toml)
 Out  numba's cache of the kernels inside the wheel
-Not  no kernels in an editable install: its folder keeps what the first segmentation compiles
+Not  editable installs: their folder keeps the kernels that the first segmentation compiles
 
-The cache is of one processor, Python and numba. Elsewhere numba passes over it and compiles kernels at their first use,
-as it does where compiling failed here. SUPERCUTS_COMPILE=0 leaves it out, for wheels that are handed round.
+The cache is for one processor, Python and numba. Elsewhere numba ignores it and compiles kernels at their first use,
+as it does where compiling failed here. SUPERCUTS_COMPILE=0 leaves it out, for wheels that are distributed.
 """
 
 import os

@@ -32,7 +32,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the default suite, or what is given after `--`: `nox -s tests-3.11 -- -m slow`."""
+    """Run the default suite, or the arguments after `--`: `nox -s tests-3.11 -- -m slow`."""
     session.install(".[dev,train]")
     session.run("pytest", *session.posargs)
 

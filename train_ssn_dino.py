@@ -20,7 +20,7 @@ CONFIG = Path(__file__).resolve().parent / "configs" / "ssn_dino_bsds500.yaml"
 
 
 def is_config(argument: str) -> bool:
-    """Tell a path from an option and from a key=value override."""
+    """Return whether an argument is a path, not an option or a key=value override."""
     return not argument.startswith("-") and "=" not in argument
 
 

@@ -64,7 +64,7 @@ class Variant:
     is_learned: bool = True
 
 
-VARIANTS = {  # those with the same leaves beside each other: leaves and what is learned of them are made once
+VARIANTS = {  # rows with the same leaves are adjacent: leaves, and models learned from them, are computed once
     "hand-made distances": Variant(is_learned=False),
     "learned affinity": Variant(),
     "... not lowered for small regions": Variant(merging=MergingConfig(affinity=AffinityConfig(small_exponent=0))),
@@ -115,7 +115,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", help="folder with BSDS500; else $SUPERCUTS_DATA, else ./data")
     parser.add_argument("--model", type=Path, required=True, help="a .safetensors file of a network that never saw val")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
-    parser.add_argument("--limit", type=positive_int, help="only the first so many images")
+    parser.add_argument("--limit", type=positive_int, help="only the first N images")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
@@ -152,7 +152,7 @@ def others(images: Sequence[Leaves], fold: int) -> list[Leaves]:
 
 
 def merge_in_folds(images: Sequence[Leaves], affinities: Sequence[Affinity], variant: Variant) -> list[MergeTree]:
-    """Return the tree of each image, by what was learned on the images of the other folds."""
+    """Return the tree of each image, using models learned on the other folds."""
     by_gnn = variant.merging.method == "gnn"
     gnns = [learn_gnn(others(images, fold), affinity) if by_gnn else None for fold, affinity in enumerate(affinities)]
     return [

@@ -1,8 +1,8 @@
-"""Throughput of a batch by number of worker processes, and a batch that every fault befalls.
+"""Throughput of a batch by number of worker processes, and a batch with every kind of fault.
 
 In   a folder with BSDS500
 Out  images per second of one process and of several; faults injected, images lost
-Not  no quality; the full disk takes root (a small tmpfs is mounted), and is left out without
+Not  quality; the full disk needs root (it mounts a small tmpfs) and is left out otherwise
 
     python benchmarks/batch.py --images 100 --workers 1 2
     python benchmarks/batch.py --images 500 --faults
@@ -56,7 +56,7 @@ def measure(images: list[Path], workers: int, threads: int, settings: Settings) 
 
 
 def suffer(images: list[Path], workers: int, superpixels: int, seed: int = 0) -> list[list[str]]:
-    """Run a batch through every fault; return rows of what happened, the last of what was lost."""
+    """Run a batch through every fault; return one row per fault, and last the lost images."""
     rng = random.Random(seed)
     rows = []
     with tempfile.TemporaryDirectory(prefix="supercuts-batch-") as folder:
@@ -91,7 +91,7 @@ def suffer(images: list[Path], workers: int, superpixels: int, seed: int = 0) ->
 def _run(
     command: list[str], out: Path, harm: Callable[[psutil.Process, psutil.Process], None] | None, after: float
 ) -> tuple[int, int]:
-    """Run the command; when so many images are recorded, harm a worker or the batch; return its code and how many."""
+    """Run the command; kill a worker or the batch after some images; return the exit code and their number."""
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         while harm is not None and process.poll() is None:
             if _recorded(out) >= after:
@@ -128,7 +128,7 @@ def _disk(folder: Path, size: int) -> Iterator[Callable[[], object] | None]:
 
 
 def main() -> None:
-    """Measure, or let faults happen, and print a table."""
+    """Measure, or inject faults, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=positive_int, default=100, help="of BSDS500, all splits")
     parser.add_argument("--workers", type=positive_int, nargs="+", default=[1, physical_cores()])

@@ -2,14 +2,14 @@
 
 In   a folder with ECSSD (images/, ground_truth_mask/ with masks > 127), a model
 Out  mean IoU after 1, 2, ... clicks and the median number of clicks to an IoU of 0.85
-Not  no training; --fit prints the logistic regressions that the weights in hierarchy/selection.py come from
+Not  training; --fit prints the logistic regressions that the weights in hierarchy/selection.py come from
 
     python benchmarks/clicks.py --workers 2
     python benchmarks/clicks.py --predictor > docs/results/predictor.md
 
 A click lies at the centre (the pixel farthest from its border) of the largest connected error region: on the object
-where it was missed, beside it where too much was taken. Images that never reach 0.85 count as one click more than the
-most. The weights in hierarchy/selection.py were fitted and chosen on the first 206 images: both parts are printed.
+where it was missed, on the background where too much was taken. Images that never reach 0.85 count as one click more
+than the most. The weights in hierarchy/selection.py were fitted and chosen on the first 206 images: both parts are printed.
 
 --predictor measures SuperCutsPredictor and SuperCutsMaskGenerator instead, on 30 of the other images: the best of the
 three masks for one click in the centre of the object, the single mask after two clicks, and the share of masks that the

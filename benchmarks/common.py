@@ -1,6 +1,6 @@
-"""What every benchmark needs: the facts of its run, a Markdown table, a parallel map with a progress bar.
+"""Shared by all benchmarks: the facts of a run, a Markdown table, a parallel map with a progress bar.
 
-In   arguments and results of the scripts beside this file
+In   arguments and results of the scripts next to this file
 Out  facts (date, commit, hardware, versions), text, results in the order of the items
 Not  no measuring
 """
@@ -42,7 +42,7 @@ _Result = TypeVar("_Result")
 
 
 def run_facts() -> dict[str, str]:
-    """Return what a figure must be quoted with."""
+    """Return the facts to quote with a figure."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": commit(),

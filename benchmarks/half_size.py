@@ -1,8 +1,8 @@
-"""Score superpixels of enlarged photographs that are found at half the size beside those found at the whole.
+"""Compare superpixels of enlarged photographs computed at half the size with those computed at full size.
 
 In   a folder with BSDS500, whose photographs and annotations are enlarged
 Out  a table: means over images of both ways, their difference and its standard error, seconds an image
-Not  no large photographs: of those with annotations none is at hand
+Not  large photographs: none with annotations is available
 
     python benchmarks/half_size.py --data data --images 40
 """
@@ -35,7 +35,7 @@ FIGURES = ("ASA", "undersegmentation error", "boundary recall", "pixels at borde
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What one way gives of one image."""
+    """Result of one way on one image."""
 
     figures: tuple[float, ...]
     tree: RegionScores

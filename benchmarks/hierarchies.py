@@ -1,7 +1,7 @@
 """Compare hierarchies: the mergers of SuperCuts, and what other libraries make, on the same images.
 
 In   a folder with BSDS500, a split, a calibrated model
-Out  a table of all figures, and how far the default lies above each, with paired intervals; on request JSON. The
+Out  a table of all figures, and the margin of the default over each, with paired intervals; on request JSON. The
      network's boundary map itself, thinned, shows what its tree costs or gains
 Not  no choice of settings; the test split is for reporting only
 
@@ -87,7 +87,7 @@ class OfMap:
 
 @dataclass(frozen=True, slots=True)
 class OfPeer:
-    """Score the hierarchy that another library makes."""
+    """Score the hierarchy of another library."""
 
     name: str
 
@@ -130,9 +130,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--leaves", type=positive_int, default=600, help="of the hierarchies of SuperCuts")
     parser.add_argument("--model", default="compact", help="a name or a path, as supercuts.load takes it")
     parser.add_argument("--peers", nargs="*", choices=tuple(HIERARCHIES), metavar="NAME", help="only these")
-    parser.add_argument("--limit", type=positive_int, help="only the first so many images")
+    parser.add_argument("--limit", type=positive_int, help="only the first N images")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
-    parser.add_argument("--cache", type=Path, help="folder of finished scores: an interrupted run goes on; kept")
+    parser.add_argument("--cache", type=Path, help="folder of finished scores, kept; an interrupted run resumes")
     parser.add_argument("--json", type=Path, help="also write the figures, image by image, to this file")
     return parser.parse_args()
 
@@ -165,7 +165,7 @@ def figures_of(result: MethodResult[HierarchyScores]) -> list[str]:
 def margin(
     ours: MethodResult[HierarchyScores], other: MethodResult[HierarchyScores]
 ) -> list[tuple[float, float, float]]:
-    """Return how much ours is better in each figure of COMPARED, with the interval of the paired difference.
+    """Return the gain of ours in each figure of COMPARED, with the interval of the paired difference.
 
     NaN where there are no regions to compare: a boundary map has none.
     """
@@ -175,7 +175,7 @@ def margin(
 
 
 def difference(value: float, low: float, high: float) -> str:
-    """Return a margin with its interval; nothing where there is none."""
+    """Return a margin with its interval; empty if there is none."""
     return "" if np.isnan(value) else f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
 
 

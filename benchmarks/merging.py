@@ -40,7 +40,7 @@ def main() -> None:
         parser.error(f"{arguments.model} is not calibrated: supercuts calibrate {arguments.model} --gnn")
 
     def merger(labels: np.ndarray, maps: PixelMaps, name: str) -> Callable[[], object]:
-        """Return the whole of merging, from the graph of the leaves to the tree."""
+        """Return the tree, from the graph of the leaves; all of merging."""
         config = model.config.merging.model_copy(update={"method": name})
         graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
         return lambda: merge(Regions(graph, config, region_statistics(labels, graph, maps), model.affinity, model.gnn))

@@ -1,7 +1,7 @@
 """Parts by cutting the tree against SLIC and k-means on colour, at the same number of regions.
 
 In   folders with the CCP and CarParts data sets, a model
-Out  per data set and number of regions: mean best Jaccard of the true parts, and how far the tree lies above each
+Out  per data set and number of regions: mean best Jaccard of the true parts, and the gain of the tree over each
      baseline, with paired intervals; on request JSON
 Not  no choice of regions with the truth but the best one per true part, which all methods are granted; no objects
 
@@ -49,7 +49,7 @@ from supercuts.networks.network import weights_path
 REGIONS = (8, 16, 32, 64)
 METHODS = ("tree cut", "k-means", "k-means, connected")
 TITLES = {"ccp": "CCP", "carparts": "CarParts"}
-SEED = 0  # of k-means, which starts five times
+SEED = 0  # seed of k-means, which starts five times
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,9 +163,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--datasets", nargs="*", choices=tuple(TITLES), default=tuple(TITLES))
     parser.add_argument("--model", default="compact", help="a name or a path, as supercuts.load takes it")
     parser.add_argument("--leaves", type=positive_int, default=600, help="superpixels of the tree, and of SLIC")
-    parser.add_argument("--limit", type=positive_int, help="only the first so many images of each")
+    parser.add_argument("--limit", type=positive_int, help="only the first N images of each")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
-    parser.add_argument("--cache", type=Path, help="folder of finished scores: an interrupted run goes on; kept")
+    parser.add_argument("--cache", type=Path, help="folder of finished scores, kept; an interrupted run resumes")
     parser.add_argument("--json", type=Path, help="also write the figures, image by image, to this file")
     return parser.parse_args()
 
@@ -190,7 +190,7 @@ def table_of(result: MethodResult[PartCuts]) -> str:
 
 
 def gains(result: MethodResult[PartCuts]) -> dict[str, tuple[float, float, float]]:
-    """Return by how much of the better baseline the tree lies above it, with its interval; also of the mean."""
+    """Return the tree's relative gain over the better baseline, with its interval; also for the mean."""
     scores = list(result.scores.values())
     intervals = bootstrap_95(_gain, scores)
     return {name: (value, *intervals[name]) for name, value in _gain(scores).items()}

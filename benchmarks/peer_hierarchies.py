@@ -17,13 +17,13 @@ from peer_methods import HIGRA, felzenszwalb, mean_color_distance, merge_mean_co
 from supercuts.core.arrays import relabel_consecutive
 
 N_SLIC = 1000
-DISTANCES = (10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 50.0, 60.0, 80.0)  # of mean RGB
+DISTANCES = (10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 50.0, 60.0, 80.0)  # distances of mean RGB
 SCALES = (50, 100, 200, 400, 800, 1600, 3200, 6400)
 
 
 @dataclass(frozen=True, slots=True)
 class PeerHierarchy:
-    """A method that gives a contour map, or else a list of label maps, and the package it needs."""
+    """A method that returns a contour map or a list of label maps, and the package it needs."""
 
     contour_map: Callable[[np.ndarray], np.ndarray] | None = None
     label_maps: Callable[[np.ndarray], list[np.ndarray]] | None = None

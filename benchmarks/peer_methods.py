@@ -20,7 +20,7 @@ from supercuts.core.arrays import relabel_consecutive
 from supercuts.superpixels._kernels.cluster import label_components
 
 Method = Callable[[np.ndarray, Any], np.ndarray]
-COUNTS = (50, 120, 250, 450, 700, 1100, 1700)  # asked for; what comes is counted
+COUNTS = (50, 120, 250, 450, 700, 1100, 1700)  # requested; the actual numbers are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def connect(labels: np.ndarray) -> np.ndarray:
     area = np.bincount(component.ravel(), minlength=n)
     owner = np.zeros(n, np.int64)
     owner[component.ravel()] = labels.ravel()
-    largest = np.lexsort((area, owner))  # of each label the last
+    largest = np.lexsort((area, owner))  # the last of each label
     is_main = np.zeros(n, bool)
     is_main[largest[np.append(np.diff(owner[largest]) > 0, True)]] = True
     low, high, length = _borders(component)
@@ -125,7 +125,7 @@ def _gradient(image: np.ndarray) -> np.ndarray:
 
 
 def merge_mean_color(graph: Any, source: int, target: int) -> None:
-    """Add the colour of what is merged, as scikit-image's example of merge_hierarchical does."""
+    """Add the colours of merged regions, like scikit-image's example of merge_hierarchical."""
     graph.nodes[target]["total color"] += graph.nodes[source]["total color"]
     graph.nodes[target]["pixel count"] += graph.nodes[source]["pixel count"]
     graph.nodes[target]["mean color"] = graph.nodes[target]["total color"] / graph.nodes[target]["pixel count"]

@@ -19,7 +19,7 @@ PANELS = {
     "boundary_recall": ("boundary recall", (0.4, 1.0)),
     "compactness": ("compactness", (0.0, 0.7)),
 }
-# Okabe and Ito's colours, told apart by colour-blind readers; families of methods share one and differ in the line
+# Okabe and Ito's colours, for colour-blind readers; families of methods share one and differ in the line
 COLORS = {"scikit-image": "#0072B2", "OpenCV": "#009E73", "Higra": "#CC79A7"}
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 

@@ -2,13 +2,13 @@
 
 In   a folder with BSDS500, a split, a model
 Out  a table at a few counts, the paired differences with their intervals, times, and on request JSON and a plot
-Not  no choice of settings for anybody's sake: the peers' parameters are in peer_methods.py
+Not  tuning of any method: the peers' parameters are in peer_methods.py
 
     python benchmarks/peers.py --data data --split val --json peers.json --plot peers.png
 
 Methods give other counts than they are asked for. So each is run at a sweep of settings, and for every image each
 score is interpolated, linearly in the logarithm of the actual count, to the counts of the tables. An image whose sweep
-does not reach a count is left out there, and the table says how many images remain. An interrupted run goes on where it
+does not reach a count is left out there, and the table says how many images remain. An interrupted run resumes where it
 stopped (--cache); times are measured afterwards, one image after the other on one thread.
 """
 
@@ -42,7 +42,7 @@ COLUMNS = {
     "BR": "boundary_recall",
     "compactness": "compactness",
 }
-COMPARED = ("ASA", "UE", "BR")  # of which ours minus the peer's is shown
+COMPARED = ("ASA", "UE", "BR")  # scores shown as ours minus the peer's
 HEADER = ("method", "images", *COLUMNS, *(f"SuperCuts minus it, {column}" for column in COMPARED))
 MODULES = {"scikit-image": "skimage", "opencv-contrib-python-headless": "cv2.ximgproc", "higra": "higra"}
 
@@ -96,10 +96,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", default="compact", help="a name or a path, as supercuts.load takes it")
     parser.add_argument("--methods", nargs="+", choices=tuple(PEERS), metavar="NAME", help="only these peers")
     parser.add_argument("--counts", type=positive_int, nargs="+", default=[100, 200, 600, 1000], help="of the tables")
-    parser.add_argument("--limit", type=positive_int, help="only the first so many images")
+    parser.add_argument("--limit", type=positive_int, help="only the first N images")
     parser.add_argument("--timed", type=positive_int, default=10, help="images on which times are measured")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
-    parser.add_argument("--cache", type=Path, help="folder of finished scores: an interrupted run goes on; kept")
+    parser.add_argument("--cache", type=Path, help="folder of finished scores, kept; an interrupted run resumes")
     parser.add_argument("--json", type=Path, help="also write all figures, image by image, to this file")
     parser.add_argument("--plot", type=Path, help="also draw the curves: .png or .svg")
     return parser.parse_args()
@@ -175,7 +175,7 @@ def row(name: str, curves: Curves, count: int) -> tuple[str, ...]:
     """Return the row of a method: the mean of each score at the count; ours minus its, with the interval, if a peer."""
     scores = [at_count(curve, count) for curve in curves[name]]
     reached = [values for values in scores if values is not None]
-    if len(reached) < max(2, len(scores) / 2):  # the few images that reach a count say little about the others
+    if len(reached) < max(2, len(scores) / 2):  # the few images that reach a count do not represent the others
         return (name, f"{len(reached)} of {len(scores)}", *["-"] * (len(HEADER) - 2))
     cells = [name, f"{len(reached)} of {len(scores)}", *(f"{value:.4f}" for value in np.mean(reached, axis=0))]
     if name == OURS:

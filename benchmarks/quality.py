@@ -92,7 +92,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cuts", type=positive_int, nargs="+", default=[50, 100, 200], help="regions of the hierarchy")
     parser.add_argument("--leaves", type=positive_int, default=600, help="of the hierarchy")
     parser.add_argument("--model", default="compact", help="a name or a path, as supercuts.load takes it")
-    parser.add_argument("--limit", type=positive_int, help="only the first so many images")
+    parser.add_argument("--limit", type=positive_int, help="only the first N images")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
     parser.add_argument("--json", type=Path, help="also write the figures, image by image, to this file")
     return parser.parse_args()

@@ -1,6 +1,6 @@
-"""Time what a hierarchy answers once it is made: cuts, clicks, scribbles, edits, objects, parts.
+"""Time queries on a finished hierarchy: cuts, clicks, scribbles, edits, objects, parts.
 
-In   a model, a photograph, how many superpixels
+In   a model, a photograph, a number of superpixels
 Out  median milliseconds of each query, the first run not counted
 Not  no accuracy (clicks.py, supercuts evaluate)
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def queries(model: supercuts.Model, h: supercuts.Hierarchy) -> dict[str, Callable[[], object]]:
-    """Return what is asked of a hierarchy, by name."""
+    """Return the queries by name."""
     height, width = h.shape
     middle, corner = (height // 2, width // 2), (5, 5)
     box = (height // 4, width // 4, 3 * height // 4, 3 * width // 4)

@@ -1,13 +1,13 @@
 """Score refinements by the pooled mean IoU that Kim, Kanezaki and Tanaka report: SP, ST, and our defaults.
 
 In   a folder with BSDS500, a split
-Out  a table: mIoU of all, fine and coarse annotators, their mean, how far it lies above that of a method chosen with a
+Out  a table: mIoU of all, fine and coarse annotators, their mean, its margin over that of a chosen method with a
      paired interval, seconds of the processor an image; on request JSON
 Not  no choice of settings; the test split is for reporting only
 
     python benchmarks/refine.py --data data --split test+val --cache runs/refine --json refine.json
 
-With the published settings an image takes minutes, of SP up to twenty: --limit scores the first few. The plain loop
+With the published settings an image takes minutes, up to twenty with SP: --limit scores the first few. The plain loop
 takes hours and is scored only when --methods names it, best at a part of the size and for fewer steps.
 """
 
@@ -142,10 +142,10 @@ def pooled_iou(labels: np.ndarray, sample: Sample) -> PooledIoU:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What is said of a method.
+    """Figures of a method.
 
     miou     over all images
-    above    how far its mean lies above that of the other, and the interval of that
+    above    margin of its mean over that of the other method, and its interval
     seconds  of the processor, the median image
     """
 
@@ -194,7 +194,7 @@ def main() -> None:
 
 
 def figures_of(mine: Sequence[Scored], theirs: Sequence[Scored]) -> Figures:
-    """Return the figures of a method beside another on the same images."""
+    """Return the figures of a method compared with another on the same images."""
     pairs = [(a.iou, b.iou) for a, b in zip(mine, theirs, strict=True)]
     miou, seconds = aggregate_pooled_iou([a for a, _ in pairs]), statistics.median(a.seconds for a in mine)
     return Figures(miou, (_above(pairs)["mean"], *bootstrap_95(_above, pairs)["mean"]), seconds)
@@ -247,12 +247,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--beside", metavar="NAME", help=f"the method to compare with: {ST}, else the first")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the published: epochs=50 nu=1")
     parser.add_argument("--level", choices=("scene", "object", "part"), default="object", help="of cuts of hierarchies")
-    parser.add_argument("--limit", type=positive_int, help="only the first so many images")
-    parser.add_argument("--every", type=positive_int, default=1, help="only each so many-th image, before --limit")
+    parser.add_argument("--limit", type=positive_int, help="only the first N images")
+    parser.add_argument("--every", type=positive_int, default=1, help="only every N-th image, before --limit")
     parser.add_argument("--scale", type=float, default=1.0, help="of the images' sides; hierarchies see them whole")
     parser.add_argument("--device", default="cpu", help="of the networks that are fitted: cpu or cuda")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
-    parser.add_argument("--cache", type=Path, help="folder of finished scores: an interrupted run goes on; kept")
+    parser.add_argument("--cache", type=Path, help="folder of finished scores, kept; an interrupted run resumes")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     arguments.beside = arguments.beside or (ST if ST in arguments.methods else arguments.methods[0])

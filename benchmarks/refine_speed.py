@@ -1,4 +1,4 @@
-"""Time a step of the refinement beside the plain PyTorch loop of the published kind, in the same run.
+"""Time a step of the refinement and of the plain PyTorch loop of the published kind, in the same run.
 
 In   nothing
 Out  a table: seconds a step of both, for ST and SP, 100 channels, two convolutions; on request JSON
@@ -51,7 +51,7 @@ def plain_loop(
 ) -> Iterator[np.ndarray]:
     """Yield the labels (H, W) of each step: similarity and continuity, or majority votes within superpixels.
 
-    A superpixel at a time in Python, losses of the framework, float32: what the published programs do.
+    One superpixel at a time in Python, losses of the framework, float32, like the published programs.
     """
     torch.manual_seed(seed)
     x = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
@@ -106,7 +106,7 @@ def main() -> None:
     image = rng.random((height, width, 3), dtype=np.float32)
     maps = {"st": None, "sp": squares_of(height, width, arguments.superpixels)}
     n_steps = arguments.runs + 2
-    # plain loops first: ours changes how the process keeps memory, which would speed them up too
+    # plain loops first: ours changes how the process keeps memory, which would make them faster too
     plain = {m: seconds_of(lambda tick, s=s: [tick() for _ in plain_loop(image, s, n_steps)]) for m, s in maps.items()}
     ours = {m: seconds_of(lambda tick, s=s, m=m: run_ours(image, s, m, n_steps, tick)) for m, s in maps.items()}
     figures = {m: {"plain": plain[m], "ours": ours[m], "times faster": plain[m] / ours[m]} for m in maps}

@@ -1,4 +1,4 @@
-"""Compare the learned probabilities that people separate two superpixels with how often they do.
+"""Compare the learned probabilities that annotators separate two superpixels with how often they do.
 
 In   a folder with BSDS500, a split, a calibrated model
 Out  a table of bins, the expected calibration error with its 95 % interval, and with --plot the reliability diagram
@@ -39,7 +39,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Edges of one image by their probability: how many, and the sums of probabilities and of people's shares."""
+    """Edges of one image by their probability: number, and sums of probabilities and of annotators' shares."""
 
     count: np.ndarray
     predicted: np.ndarray
@@ -65,7 +65,7 @@ def main() -> None:
         for i, (n, p, o) in enumerate(zip(total.count, total.predicted, total.observed, strict=True))
         if n
     ]
-    print(f"\n{markdown_table(('probability', 'edges', 'mean probability', 'share of people who separate'), rows)}")
+    print(f"\n{markdown_table(('probability', 'edges', 'mean probability', 'share of annotators who separate'), rows)}")
     print(f"\nexpected calibration error {calibration_error(images):.4f} ({low:.4f}-{high:.4f})")
     if arguments.plot is not None:
         draw(total, calibration_error(images), arguments.plot)
@@ -78,14 +78,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--split", choices=("train", "val", "test"), default="val")
     parser.add_argument("--model", default="compact", help="compact, or a calibrated .safetensors file")
     parser.add_argument("--leaves", type=positive_int, default=600, help="superpixels of each image")
-    parser.add_argument("--limit", type=positive_int, help="only the first so many images")
+    parser.add_argument("--limit", type=positive_int, help="only the first N images")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
     parser.add_argument("--plot", type=Path, help="a .png, .svg or .pdf to draw")
     return parser.parse_args()
 
 
 def bin_edges(task: Task) -> Bins:
-    """Judge every edge of one image's superpixels."""
+    """Score every edge of one image's superpixels."""
     model = load_once(task.model)
     if model.network is None or model.affinity is None:
         raise ValueError(f"{task.model} is not calibrated: supercuts calibrate {task.model}")
@@ -126,8 +126,8 @@ def draw(total: Bins, error: float, path: Path) -> None:
     share = total.count[is_filled] / total.count.sum()
     axes.bar(x, share, width=0.8 / N_BINS, color="#56B4E9", alpha=0.6, label="share of the edges")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.set_xlabel("probability that people separate two superpixels")
-    axes.set_ylabel("share of people who do")
+    axes.set_xlabel("probability that annotators separate two superpixels")
+    axes.set_ylabel("share of annotators who do")
     axes.legend(loc="upper left", frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150, format=path.suffix[1:])

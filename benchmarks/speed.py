@@ -1,7 +1,7 @@
-"""Time a photograph at several sizes: our pipeline stage by stage, other programs beside it, in one run.
+"""Time a photograph at several sizes: our pipeline stage by stage, and other programs, in one run.
 
-In   a photograph, scaled to 321x481 (the size of BSDS500's) and to as many megapixels as asked for
-Out  medians, peak memory and pixels a second as Markdown tables; as JSON when asked for
+In   a photograph, scaled to 321x481 (the size of BSDS500's) and to given numbers of megapixels
+Out  medians, peak memory and pixels a second as Markdown tables; on request JSON
 Not  no threshold is asserted, nothing is compared with an earlier run
 
     python benchmarks/speed.py
@@ -38,7 +38,7 @@ def main() -> None:
     if arguments.child:
         from supercuts.core.threads import keep_freed_memory
 
-        keep_freed_memory()  # as the command line does
+        keep_freed_memory()  # like the command line
         print(json.dumps(measure(arguments)))
         return
     from common import markdown_facts, run_facts, write_json
@@ -127,7 +127,7 @@ def in_a_process(name: str, size: str, arguments: argparse.Namespace) -> Result:
 
 
 def stolen(before: Any, after: Any) -> float | None:
-    """Return the share of the processors' time that a virtual machine's host gave to others, None where unknown."""
+    """Return the share of the processors' time that a virtual machine's host gave to others; None if unknown."""
     if not hasattr(before, "steal"):
         return None
     spent = sum(after) - sum(before)

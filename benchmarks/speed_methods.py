@@ -1,4 +1,4 @@
-"""What speed.py times: our pipeline stage by stage, and other programs, each behind one function.
+"""Programs that speed.py times: our pipeline stage by stage, and others, each behind one function.
 
 In   an RGB image (H, W, 3) uint8, a number of superpixels
 Out  seconds by stage, "total" among them
@@ -30,11 +30,11 @@ STAGES: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def supercuts_run(image: np.ndarray, superpixels: int, model: str, engine: str) -> Run:
-    """Return the whole hierarchy, stage by stage; what is left is checks and the hierarchy itself."""
+    """Return the hierarchy, stage by stage; the remaining time is checks and the hierarchy itself."""
     import supercuts
     from supercuts.warm import compile_kernels
 
-    compile_kernels()  # which is no part of a run
+    compile_kernels()  # not part of a run
     loaded = supercuts.load(model, engine=engine)
 
     def run() -> Seconds:
@@ -50,7 +50,7 @@ def supercuts_run(image: np.ndarray, superpixels: int, model: str, engine: str) 
 
 @contextmanager
 def timed(seconds: Seconds) -> Iterator[None]:
-    """Add to `seconds` what the functions of each stage take."""
+    """Add the time of the functions of each stage to `seconds`."""
     undo = []
     try:
         for stage, places in STAGES.items():

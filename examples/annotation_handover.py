@@ -1,11 +1,11 @@
-"""Take what a person marked in the viewer into the annotations of a data set, and read them with the COCO tools.
+"""Add regions marked in the viewer to the annotations of a data set, and read them with the COCO tools.
 
 supercuts segment photo.jpg -o out     # writes out/photo.npz and the viewer, out/photo.html
 ...                                    # select or scribble there, name the labels, save COCO JSON
 python examples/annotation_handover.py photo_coco.json out/photo.npz dataset.json
 
 dataset.json is created, or added to: categories are matched by name, ids stay unique, and an image that is handed over
-again replaces its annotations. Each gains what the tree knows: the node it is, superpixels, altitude, level.
+again replaces its annotations. Each gains data of the tree: its node, superpixels, altitude, level.
 """
 
 import json
@@ -22,7 +22,7 @@ from supercuts.hierarchy.selection import best_union
 
 
 def check(coco, h):
-    """Refuse annotations that are not of this hierarchy: of another size, or with borders that it does not have."""
+    """Refuse annotations that do not fit this hierarchy: another size, or borders that it does not have."""
     (image,) = coco.loadImgs(coco.getImgIds())
     if (image["height"], image["width"]) != h.shape:
         sys.exit(f"The annotations are of {image['width']}x{image['height']} pixels, the hierarchy {h}: give its own.")
@@ -35,7 +35,7 @@ def check(coco, h):
 
 
 def from_tree(h, table, inside, areas):
-    """Return what the tree knows of a union of superpixels: the node that it is, or its best one of many pieces."""
+    """Return the tree's data of a union of superpixels: its node, or the best node of many pieces."""
     (node,) = best_union(h.parents, inside, areas, k=1).tolist()
     is_node = bool(table.area[node] == inside.sum() == inside[h.leaves_of(node)].sum())
     known = {"node": node, "altitude": float(table.altitude[node]), "level": str(table.level[node])}
@@ -66,7 +66,7 @@ def add(dataset, coco, h):
 
 
 def main(marked, hierarchy, target):
-    """Hand one image over, then use the data set as any program with the COCO tools would."""
+    """Add one image, then read the data set with the COCO tools like any other program."""
     empty = {"images": [], "annotations": [], "categories": []}
     dataset = json.loads(Path(target).read_text()) if Path(target).exists() else empty
     add(dataset, COCO(marked), supercuts.read(hierarchy))

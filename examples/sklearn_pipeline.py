@@ -1,6 +1,6 @@
 """Classify images by the superpixels they fall into, in a scikit-learn pipeline.
 
-python examples/sklearn_pipeline.py               prints the accuracy on images it has not seen
+python examples/sklearn_pipeline.py               prints the accuracy on held-out images
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ import supercuts
 class SuperpixelFeatures(TransformerMixin, BaseEstimator):
     """Turns images into rows: mean and spread of the superpixels' embeddings, and how the regions merge.
 
-    model         what supercuts.load takes
+    model         argument of supercuts.load
     superpixels   leaves of each image's tree
     """
 

@@ -2,7 +2,7 @@
 
 Workers are `python -m supercuts.batch.local`. Unlike those of multiprocessing, they import nothing from the program
 that starts them, so its __main__ needs no guard, and they inherit none of its open files. Their stdin closes when the
-program ends in any way, and they exit.
+program ends for any reason, and they exit.
 """
 
 import faulthandler

@@ -32,7 +32,7 @@ _Score = TypeVar("_Score")
 N_CORES = os.cpu_count() or 1
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="OUT.json", help="Write every figure here, and CSV tables beside it."),
+    typer.Option("--out", "-o", metavar="OUT.json", help="Write every figure here, and CSV tables next to it."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes; default: all cores.", show_default=False)]

@@ -101,7 +101,7 @@ def in_waves(work: Callable[[Part], bool], parts: Sequence[Part], n_rounds: int,
     """Call work(part) for the parts in order, n_rounds times; stop after a round in which no call returned true.
 
     Rounds are pipelined: round r may process part i once round r-1 has finished part i+1, so the result equals the
-    sequential one. A call may therefore access only its own part and the adjacent edges of the two parts beside it.
+    sequential one. A call may therefore access only its own part and the adjacent edges of its two neighbours.
     """
     # with fewer than three parts per thread, threads wait for each other longer than they work
     n_threads = min(thread_count() if n_threads is None else n_threads, len(parts) // 3)
