@@ -9,7 +9,8 @@ Not  training; --fit prints the logistic regressions that the weights in hierarc
 
 A click lies at the centre (the pixel farthest from its border) of the largest connected error region: on the object
 where it was missed, on the background where too much was taken. Images that never reach 0.85 count as one click more
-than the most. The weights in hierarchy/selection.py were fitted and chosen on the first 206 images: both parts are printed.
+than the most. The weights in hierarchy/selection.py were fitted and chosen on the first 206 images; both parts are
+printed.
 
 --predictor measures SuperCutsPredictor and SuperCutsMaskGenerator instead, on 30 of the other images: the best of the
 three masks for one click in the centre of the object, the single mask after two clicks, and the share of masks that the

@@ -77,7 +77,7 @@ def check_names(sources: Iterable[Source]) -> None:
         if owner is not source:
             raise InputError(
                 f"{owner.address} and {source.address} would both be written as {source.name}. Rename one, or write a "
-                "list of the images with a name of its own behind a tab in each line."
+                "list of the images that gives each a name after a tab."
             )
 
 
