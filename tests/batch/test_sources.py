@@ -168,10 +168,10 @@ def test_heic_in_a_folder_is_named_as_skipped_with_the_remedy(tree, monkeypatch)
     for module in ("batch.sources", "cli.segment"):
         monkeypatch.setattr(f"supercuts.{module}.SUFFIXES", (".jpg", ".png", ".tif"))
     for find in (lambda: find_sources(str(tree)), lambda: find_sources(f"{tree}/**")):
-        with pytest.warns(ImageWarning, match=r"HEIC and 1 more like it: HEIC is skipped; pip install pillow-heif"):
+        with pytest.warns(ImageWarning, match=r"HEIC and 1 more like it: HEIC is skipped: pip install pillow-heif"):
             assert sorted(one.name for one in find()) == ["a", "b", "in/c", "in/deep/a"]
     (tree / "a.HEIC").rename(tree / "z.heic")
-    with pytest.warns(ImageWarning, match=r"photos/z\.heic: HEIC is skipped; pip install pillow-heif"):
+    with pytest.warns(ImageWarning, match=r"photos/z\.heic: HEIC is skipped: pip install pillow-heif"):
         assert [path.name for path in find_images([tree])] == ["a.JPG", "b.png"]
 
 

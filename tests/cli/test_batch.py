@@ -133,4 +133,4 @@ def test_a_batch_that_was_stopped_exits_with_1(run, folder, tmp_path, monkeypatc
     result = run("batch", folder, tmp_path / "out")
     assert result.exit_code == 1
     assert "nothing more can be written (No space left on device). Free space" in result.stderr
-    assert "2 of 2 images are to do" in result.stderr
+    assert "2 of 2 images are left" in result.stderr

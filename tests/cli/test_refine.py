@@ -76,7 +76,7 @@ def test_scribbles_five_channels_and_going_on(run, tmp_path, labels_of):
     np.testing.assert_array_equal(labels[marks != 255], marks[marks != 255])
     result = run(*arguments, tmp_path)
     assert result.exit_code == 0, result.stderr
-    assert "1 of 1 images were finished before" in result.stderr
+    assert "1 of 1 images were already finished" in result.stderr
 
 
 def test_an_image_that_fails_does_not_stop_the_others(run, photos, tmp_path):

@@ -105,7 +105,7 @@ def vanish(sample):
 
 def test_a_killed_worker_ends_the_run_with_a_remedy(tmp_path):
     tasks = [ScoringTask("a", sample, vanish) for sample in make_samples(tmp_path, "one", "second", "third")]
-    with pytest.raises(SuperCutsError, match=r"want of memory with 2 workers\. Give the command again with fewer"):
+    with pytest.raises(SuperCutsError, match=r"memory ran out with 2 workers\. Run the command again with fewer"):
         list(run(tasks, 2))
 
 

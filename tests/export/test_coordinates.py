@@ -33,7 +33,7 @@ def test_reference_systems_by_number_and_by_text():
     assert crs_of_rasterio(homemade) == crs.from_wkt(homemade)
     assert crs_of_rasterio(None) is None
     with pytest.raises(
-        InputError, match=r"crs='EPSG:1' is no coordinate reference system that rasterio .* --like|like="
+        InputError, match=r"crs='EPSG:1' is not a coordinate reference system of rasterio .* --like|like="
     ):
         crs_of_rasterio("EPSG:1")
 

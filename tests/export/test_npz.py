@@ -125,7 +125,7 @@ def test_a_georeference_is_kept(small, tmp_path, crs):
         ({"georeference_transform": np.zeros(5)}, r"holds no valid hierarchy: transform=\(0.0, .* places no pixels"),
         ({"georeference_transform": np.full(6, np.inf)}, r"places no pixels: give six finite numbers"),
         ({"georeference_crs": np.array(["EPSG:1"])}, r"georeference_crs is <U6 \(1,\), expected"),
-        ({"georeference_crs": np.array("  ")}, r"crs='  ' is no text"),
+        ({"georeference_crs": np.array("  ")}, r"crs='  ' is not text"),
     ],
 )
 def test_forged_georeferences_are_refused(as_installed, small, tmp_path, change, message):

@@ -30,7 +30,7 @@ def test_control_points_give_their_transform(transform):
 
 def test_control_points_on_a_line_give_no_transform():
     line = np.array([[0.0, 0.0], [1, 1], [2, 2]])
-    with pytest.warns(ImageWarning, match=r"a\.tif: its 3 ground control points fix no map"):
+    with pytest.warns(ImageWarning, match=r"a\.tif: 3 ground control points determine no transform"):
         assert fit_points(line, line, None, "a.tif") is None
 
 

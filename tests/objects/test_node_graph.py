@@ -80,7 +80,7 @@ def test_a_subgraph_keeps_its_inner_edges():
 
 def test_a_label_without_pixels_is_refused():
     """Label 0 without pixels gave an undefined centre in the original."""
-    with pytest.raises(InputError, match=r"label 0 has no pixel; ids must be 0\.\.1: relabel_consecutive"):
+    with pytest.raises(InputError, match=r"label 0 has no pixel; ids must be 0\.\.1: use relabel_consecutive"):
         label_graph(np.ones((2, 2), np.int32))
     with pytest.raises(InputError, match="must hold ids"):
         label_graph(np.full((2, 2), -1, np.int32))

@@ -132,7 +132,7 @@ HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(99)
 def test_heic_without_its_package_is_refused_with_the_remedy(tmp_path, monkeypatch):
     (tmp_path / "a.heic").write_bytes(HEIC)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ImageError, match=r"a\.heic: HEIC is read by another package: pip install pillow-heif"):
+    with pytest.raises(ImageError, match=r"a\.heic: HEIC needs another package: pip install pillow-heif"):
         read_image(tmp_path / "a.heic")
     with pytest.raises(ImageError, match=r"a\.heic.*pip install pillow-heif"):
         read_shape(tmp_path / "a.heic")
