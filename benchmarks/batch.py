@@ -81,9 +81,9 @@ def suffer(images: list[Path], workers: int, superpixels: int, seed: int = 0) ->
             rows.append(["SIGKILL of the batch", str(code), str(n)])
             code, n = _run(start, out, None, 0)
             rows.append(["none; one broken file", str(code), str(n)])
-            found = _outputs(out)
-            failures = [Path(one["source"]).name for one in json.loads((out / "failures.json").read_text())]
-        wrong = sum(found.get(name) != content for name, content in expected.items())
+            outputs = _outputs(out)
+            failures = [Path(failure["source"]).name for failure in json.loads((out / "failures.json").read_text())]
+        wrong = sum(outputs.get(name) != content for name, content in expected.items())
         rows.append([f"failed: {', '.join(failures)}; lost, half-written or different", "", str(wrong)])
     return rows
 

@@ -76,8 +76,10 @@ def main() -> None:
         for path in images
     ]
     if arguments.predictor:
-        others = tasks[N_FITTED:] or tasks
-        chosen = [others[i] for i in np.linspace(0, len(others) - 1, min(N_PROMPTED, len(others))).round().astype(int)]
+        held_out = tasks[N_FITTED:] or tasks
+        chosen = [
+            held_out[i] for i in np.linspace(0, len(held_out) - 1, min(N_PROMPTED, len(held_out))).round().astype(int)
+        ]
         report_prompts(chosen, parallel_map(prompt, chosen, arguments.workers, "ECSSD"))
         return
     if arguments.fit:
@@ -148,8 +150,8 @@ def fit(described: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
     features, share, is_inner = (np.concatenate(part) for part in zip(*described, strict=True))
     is_mixed = (share > PURE) & (share < 1 - PURE)
     for name, target, rows in (("mixed", is_mixed, is_inner), ("foreground", share > 0.5, ~is_mixed)):
-        found = LogisticRegression(C=10).fit(features[rows], target[rows])
-        print(name, np.round([found.intercept_[0], *found.coef_[0]], 3), f"{rows.sum()} nodes")
+        model = LogisticRegression(C=10).fit(features[rows], target[rows])
+        print(name, np.round([model.intercept_[0], *model.coef_[0]], 3), f"{rows.sum()} nodes")
 
 
 class Segmented:

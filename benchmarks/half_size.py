@@ -107,7 +107,7 @@ def main() -> None:
     ]
     of_trees = [aggregate([pair[i].tree for pair in pairs]) for i in (0, 1)]
     for name, field in (("covering ODS", "covering_ods"), ("PRI ODS", "pri_ods"), ("VI ODS", "vi_ods")):
-        a, b = (getattr(one, field) for one in of_trees)
+        a, b = (getattr(scores, field) for scores in of_trees)
         rows.append((name, f"{a:.4f}", f"{b:.4f}", f"{b - a:+.4f}", ""))
     facts = {
         **run_facts(),

@@ -76,8 +76,8 @@ class CutAndCluster:
         rows = np.empty((len(METHODS), len(self.n_regions)))
         for i, n in enumerate(self.n_regions):
             clusters = KMeans(n, n_init=5, random_state=SEED).fit_predict(colors).astype(np.int32)
-            found = (h.cut(regions=n), clusters[cells], connected(clusters, colors, cells, n)[cells])
-            rows[:, i] = [mean_best(truth, labels) for labels in found]
+            regions = (h.cut(regions=n), clusters[cells], connected(clusters, colors, cells, n)[cells])
+            rows[:, i] = [mean_best(truth, labels) for labels in regions]
         return PartCuts(rows)
 
 
@@ -148,9 +148,9 @@ def main() -> None:
         print(f"\n## {TITLES[name]}, {len(result.scores)} images\n\n{table_of(result)}")
         document[name] = {
             "methods": METHODS,
-            "mean": np.mean([one.jaccard for one in result.scores.values()], axis=0).tolist(),
+            "mean": np.mean([score.jaccard for score in result.scores.values()], axis=0).tolist(),
             "gain": gains(result),
-            "images": {image: one.jaccard.tolist() for image, one in result.scores.items()},
+            "images": {image: score.jaccard.tolist() for image, score in result.scores.items()},
         }
     if arguments.json:
         write_json(arguments.json, document)
@@ -180,7 +180,7 @@ def measure(name: str, arguments: argparse.Namespace) -> MethodResult[PartCuts]:
 
 def table_of(result: MethodResult[PartCuts]) -> str:
     """Return the scores of each method, and the gain over the better baseline."""
-    means = np.mean([one.jaccard for one in result.scores.values()], axis=0)
+    means = np.mean([score.jaccard for score in result.scores.values()], axis=0)
     rows = [[name, *(f"{value:.3f}" for value in values)] for name, values in zip(METHODS, means, strict=True)]
     cells = [f"{value:+.0%} ({low:+.0%} to {high:+.0%})" for value, low, high in gains(result).values()]
     return markdown_table(
@@ -197,7 +197,7 @@ def gains(result: MethodResult[PartCuts]) -> dict[str, tuple[float, float, float
 
 
 def _gain(scores: Sequence[PartCuts]) -> Mapping[str, float]:
-    means = np.mean([one.jaccard for one in scores], axis=0)
+    means = np.mean([score.jaccard for score in scores], axis=0)
     means = np.concatenate([means, means.mean(axis=1, keepdims=True)], axis=1)
     relative = means[0] / means[1:].max(axis=0) - 1
     return dict(zip([*map(str, REGIONS), "mean"], relative.tolist(), strict=True))

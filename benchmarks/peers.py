@@ -107,14 +107,14 @@ def parse() -> argparse.Namespace:
 
 def available(asked: Sequence[str] | None) -> list[str]:
     """Return the peers that can be run; name the packages that others lack."""
-    found = []
+    methods = []
     for name in asked or PEERS:
         package = PEERS[name].package
         if is_installed(MODULES[package]):
-            found.append(name)
+            methods.append(name)
         else:
             print(f"{name}: not run, pip install {package}")
-    return found
+    return methods
 
 
 def is_installed(module: str) -> bool:
@@ -167,7 +167,7 @@ def at_count(curve: Sequence[SuperpixelFigures], count: int) -> np.ndarray | Non
         return None
     places = np.log(actual)
     return np.array(
-        [np.interp(np.log(count), places, [getattr(one, name) for one in ordered]) for name in COLUMNS.values()]
+        [np.interp(np.log(count), places, [getattr(score, name) for score in ordered]) for name in COLUMNS.values()]
     )
 
 

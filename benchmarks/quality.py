@@ -124,7 +124,7 @@ def level_rows(scores: Sequence[HierarchyScores], levels: Mapping[str, float]) -
     rows = []
     for name, altitude in levels.items():
         at = int(np.abs(THRESHOLDS - altitude).argmin())  # levels are thresholds of the benchmark
-        parts = [one.pooled_iou for one in scores if one.pooled_iou is not None]
+        parts = [score.pooled_iou for score in scores if score.pooled_iou is not None]
         summary = aggregate_pooled_iou([PooledIoU(p.thresholds[[at]], p.sums[:, [at]], p.n_regions) for p in parts])
         rows.append((name, f"{altitude:.2f}", *(f"{v:.4f}" for v in (summary.all, summary.fine, summary.coarse))))
     return rows

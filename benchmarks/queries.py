@@ -53,7 +53,7 @@ def queries(model: supercuts.Model, h: supercuts.Hierarchy) -> dict[str, Callabl
     strokes = {1: [[(height // 2, width // 3), middle]], 2: [[corner, (5, width - 5)]]}
     mask = np.zeros(h.shape, bool)
     mask[box[0] : box[2], box[1] : box[3]] = True
-    one, other = (int(node) for node in h.cut_nodes(regions=8)[:2])
+    first, second = (int(node) for node in h.cut_nodes(regions=8)[:2])
     asked: dict[str, Callable[[], object]] = {
         "cut: 50 regions": lambda: h.cut(regions=50),
         "cut: 50 regions, 70 % of them in a focus": lambda: h.cut(regions=50, focus=mask, budget=0.7),
@@ -63,9 +63,9 @@ def queries(model: supercuts.Model, h: supercuts.Hierarchy) -> dict[str, Callabl
         "select: box": lambda: h.select(box=box),
         "select: box, up to eight nodes": lambda: h.select(box=box, max_nodes=8),
         "select: two strokes": lambda: h.select(scribbles=strokes),
-        "merge": lambda: h.merge(one, other),
+        "merge": lambda: h.merge(first, second),
         "split": lambda: h.split(h.root),
-        "lock": lambda: h.lock(one),
+        "lock": lambda: h.lock(first),
     }
     for method in ("tree", "tokencut", "deep_spectral", "lost", *SLOW):
         asked[f"objects: {method}"] = lambda method=method: model.objects(h, method=method)

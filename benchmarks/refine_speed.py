@@ -79,11 +79,11 @@ def plain_loop(
         else:
             labels = target.numpy().copy()
             for inside in members:
-                found = labels[inside]
-                kinds = np.unique(found)
+                votes = labels[inside]
+                kinds = np.unique(votes)
                 counts = np.zeros(len(kinds))
                 for j, kind in enumerate(kinds):
-                    counts[j] = len(np.where(found == kind)[0])
+                    counts[j] = len(np.where(votes == kind)[0])
                 labels[inside] = kinds[np.argmax(counts)]
             loss = cross_entropy(rows, torch.from_numpy(labels))
         loss.backward()

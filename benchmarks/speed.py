@@ -184,11 +184,13 @@ def stage_table(results: dict[str, dict[str, Result]]) -> str:
     if not ours:
         return ""
     stages = list(next(iter(ours.values()))["seconds"])
-    rows = [(stage, *(f"{1000 * one['seconds'][stage]:.1f}" for one in ours.values())) for stage in stages]
-    shares = [100 * (1 - one["seconds"]["network"] / one["seconds"]["total"]) for one in ours.values()]
+    rows = [(stage, *(f"{1000 * result['seconds'][stage]:.1f}" for result in ours.values())) for stage in stages]
+    shares = [100 * (1 - result["seconds"]["network"] / result["seconds"]["total"]) for result in ours.values()]
     rows.append(("all but the network, %", *(f"{share:.0f}" for share in shares)))
-    if all(one["stolen"] is not None for one in ours.values()):
-        rows.append(("processors' time taken by the host, %", *(f"{100 * one['stolen']:.1f}" for one in ours.values())))
+    if all(result["stolen"] is not None for result in ours.values()):
+        rows.append(
+            ("processors' time taken by the host, %", *(f"{100 * result['stolen']:.1f}" for result in ours.values()))
+        )
     return markdown_table((f"{OURS}, ms", *(_title(size) for size in ours)), rows)
 
 
@@ -201,12 +203,12 @@ def program_table(results: dict[str, dict[str, Result]]) -> str:
     for name in names:
         cells = []
         for of_size in results.values():
-            one = of_size[name]
-            if "failed" in one:
-                cells.append(one["failed"])
+            result = of_size[name]
+            if "failed" in result:
+                cells.append(result["failed"])
                 continue
-            total = one["seconds"]["total"]
-            cells.append(f"{total:.3f} s, {one['pixels'] / total / 1e6:.2f} MP/s, {one['peak_mib']:.0f} MiB")
+            total = result["seconds"]["total"]
+            cells.append(f"{total:.3f} s, {result['pixels'] / total / 1e6:.2f} MP/s, {result['peak_mib']:.0f} MiB")
         rows.append((name, *cells))
     return markdown_table(("program", *(_title(size) for size in results)), rows)
 

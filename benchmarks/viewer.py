@@ -59,8 +59,8 @@ def main() -> None:
                 page.goto(path.as_uri())
                 page.wait_for_timeout(2000)
                 page.select_option("#fill", fill)
-                for what, selector in (("slider", "#granularity"), ("image", "#overlay")):
-                    rows.append([f"{width}x{height}", fill, what, *drag(page, selector)])
+                for control, selector in (("slider", "#granularity"), ("image", "#overlay")):
+                    rows.append([f"{width}x{height}", fill, control, *drag(page, selector)])
         browser.close()
     print(markdown_facts(run_facts()))
     print(f"\n{h!r}; page without its picture: {without / 1e6:.2f} MB\n")
