@@ -22,7 +22,7 @@ from supercuts.training.samples import TrainingSample
 from supercuts.training.training_config import LossConfig
 
 BACKBONE = "dino_vits16"
-BATCH, CROP_PX, CELLS, ITERATIONS = 6, 200, 100, 5  # as in Jampani et al.'s training
+BATCH, CROP_PX, CELLS, ITERATIONS = 6, 200, 100, 5  # Jampani et al.'s training
 SIZE = (321, 481)
 
 

@@ -29,7 +29,7 @@ source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-n
 
 # pages
 myst_enable_extensions = ["colon_fence", "deflist"]
-myst_heading_anchors = 4  # as on GitHub
+myst_heading_anchors = 4  # like on GitHub
 myst_footnote_transition = False
 nb_execution_mode = "force"  # the tutorial is stored without outputs
 nb_execution_timeout = 600

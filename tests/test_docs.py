@@ -51,3 +51,37 @@ def test_dead_links_are_found(tmp_path):
         "[a](b.md) [b](b.md#one-title) [c](c.md) [d](b.md#two) [e](https://x.org) ![f](f.png)\n```\n[g](g)\n```\n"
     )
     assert dead_links(page) == ["c.md", "b.md#two", "f.png"]
+
+
+PROSE = ("supercuts", "tests", "docs", "benchmarks", "examples", "configs", "README.md", "CONTRIBUTING.md")
+AWKWARD = re.compile(
+    r"\b(in the mean|sooner|dear|(?:go|goes|going|went) on|of no account|people|so many|anew|one another|lest)\b", re.I
+)
+OPENING = re.compile(r'(?:.*  |\s*)(?:#|"""|//) ?(?:of|what|that|so many|as|which|where)\b', re.I)
+COMMENT = re.compile(r"\s*(?:#|//)")
+
+
+def awkward_prose(text: str, has_comments: bool = True) -> list[str]:
+    """Return the lines of a file that hold an awkward word, or open a comment or a docstring awkwardly."""
+    lines = re.sub(r"`[^`\n]*`", "``", text).splitlines()
+    found = [line.strip() for line in lines if AWKWARD.search(line)]
+    for before, line in zip(["", *lines], lines if has_comments else [], strict=False):
+        # a comment below another one continues its sentence
+        if OPENING.match(line) and not (COMMENT.match(line) and COMMENT.match(before)):
+            found.append(line.strip())
+    return found
+
+
+def test_prose_is_plain_english():
+    paths = {path for name in PROSE for path in (ROOT / name, *(ROOT / name).rglob("*"))} - {Path(__file__)}
+    pages = [path for path in paths if path.suffix in {".py", ".md", ".mjs", ".yaml"} and not WRITTEN & set(path.parts)]
+    found = {page: awkward_prose(page.read_text(encoding="utf-8"), page.suffix != ".md") for page in pages}
+    assert len(found) > 300
+    assert {str(page.relative_to(ROOT)): lines for page, lines in found.items() if lines} == {}
+
+
+def test_awkward_prose_is_found():
+    text = '"""Of a kind."""\nx = 1  # which counts\n# one\n# as it is\nIt GOES ON.\n`anew`\n"so many"\n\n  // That\n'
+    words = ["It GOES ON.", '"so many"']
+    assert awkward_prose(text) == [*words, '"""Of a kind."""', "x = 1  # which counts", "// That"]
+    assert awkward_prose(text, has_comments=False) == words

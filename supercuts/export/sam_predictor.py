@@ -267,7 +267,7 @@ def _leaf_logits(
             raise InputError("nothing to predict from: give point_coords with point_labels, box, or mask_input.")
         return earlier
     probability = selection.foreground_probability(h.labels, h.parents, h.altitudes, h.n_leaves, clicked)
-    probability = probability.clip(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)  # that of clicked leaves is 0 or 1
+    probability = probability.clip(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)  # clicked leaves have 0 or 1
     logits = np.log(probability) - np.log1p(-probability)
     if earlier is not None:
         logits = np.where(clicked > 0, logits, (logits + earlier) / 2)

@@ -249,7 +249,7 @@ def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 keep_freed_memory()
 arrays = [np.ones(10**5) for _ in range(200)]
-last = np.ones(10**4)  # what lies below it on the heap cannot go back by itself
+last = np.ones(10**4)  # memory below it on the heap cannot be released by itself
 del arrays
 before = resident()
 give_freed_memory_back()

@@ -238,7 +238,7 @@ def test_the_reader_refuses_unknown_versions(small, tmp_path):
     done = subprocess.run(
         [shutil.which("node"), QUERIES], input=json.dumps({"path": str(path)}), capture_output=True, text=True
     )
-    assert "format_version 3, this reader knows 1 and 2: it is newer" in done.stderr
+    assert "format_version 3, this reader supports 1 and 2: it is newer" in done.stderr
 
 
 def test_the_page_is_one_file_without_links(small, tmp_path):

@@ -372,7 +372,7 @@ def damaged_kinds(picture):
     yield tiff_bytes(picture.astype(np.float32) / 255, photometric="rgb", tile=(16, 16))
 
 
-@pytest.mark.filterwarnings("ignore")  # as users run it: Pillow warns of damaged metadata and then decodes
+@pytest.mark.filterwarnings("ignore")  # like users run it: Pillow warns of damaged metadata and then decodes
 def test_damaged_files_raise_only_image_errors(tmp_path, picture):
     rng = np.random.default_rng(1)
     n_refused = 0

@@ -157,7 +157,7 @@ def test_pixels_that_a_mask_left_out_are_in_no_part(method):
     labels = h.labels.copy()
     labels[0, 3], labels[1, 6] = -1, -1
     holed = replace(h, labels=labels)
-    masks = objects([0, 1, 2, 3], [5])  # of the whole image: both hold both pixels
+    masks = objects([0, 1, 2, 3], [5])  # objects of the whole image: both hold both pixels
     whole, found = find_parts(h, masks, k=2, method=method), find_parts(holed, masks, k=2, method=method)
     assert (found.labels[labels < 0] == 0).all()
     assert ((found.labels > 0) == (masks.mask & (labels >= 0))).all()

@@ -1,4 +1,4 @@
-// What the viewer shows and what the user can do, whatever the controls are.
+// State of the viewer and actions of the user, independent of the controls.
 //
 // In   a tree, colours of its leaves, the image; calls of the methods below
 // Out  frames on the canvases, an event "change" after each frame
@@ -32,7 +32,7 @@ export class Viewer extends EventTarget {
     return this.history.present;
   }
 
-  // Cutting: nRegions, altitude or level says what was asked for.
+  // Cutting: nRegions, altitude or level is the request.
   cutAt(how) {
     if (how.level === "superpixels") how = { ...how, nRegions: this.tree.nLeaves };
     else if (how.level) how = { ...how, altitude: this.tree.levels[how.level] };
@@ -69,7 +69,7 @@ export class Viewer extends EventTarget {
     this.pixel = leaf < 0 ? null : pixel;
     if (leaf < 0) this.hovered = -1;
     else {
-      // what was climbed to stays while the pointer is inside it
+      // a node chosen by climbing stays while the pointer is inside it
       this.isClimbed &&= pathToRoot(this.tree.parents, leaf).includes(this.hovered);
       if (!this.isClimbed) this.hovered = this.cut.topOfLeaf[leaf];
     }

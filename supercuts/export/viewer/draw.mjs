@@ -2,7 +2,7 @@
 //
 // In   a tree, two canvases one over the other, the image; what to show as colours per leaf and flags
 // Out  pixels; the leaf under a point of the canvas
-// Not  no decisions: app.mjs says what is shown
+// Not  no decisions: app.mjs decides what is shown
 //
 // Everything costs per pixel of the canvas, not of the image: the label map is sampled once for a view (layOut), a
 // frame then takes colours from a table per leaf and looks at the pixels next to a boundary only.
@@ -127,7 +127,7 @@ export class Painter {
     this.nEdges = n;
   }
 
-  // Of two nodes the one that is undone first; -1 counts for none.
+  // Return the one of two nodes that is undone first; -1 counts for none.
   higher(a, b) {
     if (a === NONE || b === NONE) return Math.max(a, b);
     return this.tree.rank[a] <= this.tree.rank[b] ? a : b;

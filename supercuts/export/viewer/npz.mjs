@@ -2,7 +2,7 @@
 //
 // In   the bytes of a file that Hierarchy.save wrote
 // Out  {labels, parents, altitudes, height, width, levels, nForced, nFrozen, image}, for makeTree of tree.mjs
-// Not  no network, no other .npz: what is not a hierarchy is refused with an Error that says why
+// Not  no network, no other .npz: what is not a hierarchy is refused with an Error that gives the reason
 
 import { inflate } from "./packed.mjs";
 
@@ -17,9 +17,9 @@ export async function readNpz(buffer) {
   };
   const version = Number(read("format_version").data[0]);
   if (version !== 1 && version !== 2) {
-    throw new Error(`The file has format_version ${version}, this reader knows 1 and 2: it is newer.`);
+    throw new Error(`The file has format_version ${version}, this reader supports 1 and 2: it is newer.`);
   }
-  // what merge, split and lock allow; the tree in the file is the one after them
+  // limits set by merge, split and lock; the tree in the file already includes these edits
   const [nForced, nFrozen] = version === 1 ? [0, 0] : Array.from(read("edit_limits").data, Number);
   const labels = read("labels");
   const names = read("level_names").data;

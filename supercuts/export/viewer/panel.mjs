@@ -22,7 +22,7 @@ export function bindPanel(viewer, name) {
   viewer.addEventListener("change", () => update(viewer));
 }
 
-// What keys do wherever the focus is.
+// Actions of keys, independent of the focus.
 export function keyActions(viewer) {
   const press = (selector) => () => document.querySelector(selector).click();
   const next = (id) => () => {

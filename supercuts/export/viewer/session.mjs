@@ -1,4 +1,4 @@
-// What the user has done: selected nodes, strokes, names of labels; undo and redo.
+// State of a session: selected nodes, strokes, names of labels; undo and redo.
 //
 // In   a session {selection: [{node, label}], strokes: [{label, points}], names: [text per label]}
 // Out  new sessions; histories {past, present, future} of them
