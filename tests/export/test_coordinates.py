@@ -44,7 +44,7 @@ def test_refusals(geotiff, ragged, tmp_path):
     Image.fromarray(ragged.image).save(tmp_path / "plain.tif")
     with pytest.raises(InputError, match=r"plain.tif' is not georeferenced. Give a GeoTIFF with its transform"):
         read_georeference(tmp_path / "plain.tif", ragged.shape)
-    with pytest.raises(FileFormatError, match=r"no.tif is cannot be read by rasterio"):
+    with pytest.raises(FileFormatError, match=r"no.tif cannot be read by rasterio"):
         read_georeference(tmp_path / "no.tif", ragged.shape)
 
 
