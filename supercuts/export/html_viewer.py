@@ -4,6 +4,7 @@ The sources are joined into one script, because browsers do not load modules for
 """
 
 import base64
+import hashlib
 import html
 import io
 import json
@@ -34,6 +35,7 @@ _SCRIPTS = (
     "app",
     "stage",
     "panel",
+    "store",
     "main",
 )  # in order of dependency: each uses only earlier ones
 _LINKS = re.compile(r"^import .*?;\n|^export (?=\w)", flags=re.MULTILINE | re.DOTALL)
@@ -127,8 +129,12 @@ def _payload(hierarchy: Hierarchy, name: str) -> dict[str, object]:
     kind = np.uint16 if is_small else np.int32
     limits = hierarchy.edits.limits if hierarchy.edits else None
     height, width = hierarchy.shape
+    arrays = (hierarchy.labels, hierarchy.parents, hierarchy.altitudes, hierarchy.image)
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(array) for array in arrays if array is not None))
     return {
         "name": name,
+        "file_name": hierarchy.source_name or name,
+        "digest": digest.hexdigest()[:16],  # under which the browser stores what the user does
         "height": height,
         "width": width,
         "labels_kind": np.dtype(kind).name,

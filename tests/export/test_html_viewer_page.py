@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from supercuts.export import html_viewer
 
@@ -40,7 +40,7 @@ def open_page(browser, tmp_path):
 
     def open_page(hierarchy, before="", **options):
         html_viewer.write_html(tmp_path / "photo.html", hierarchy)
-        context = browser.new_context(viewport=SIZE, **options)
+        context = browser.new_context(**{"viewport": SIZE} | options)
         contexts.append(context)
         page = context.new_page()
         page.add_init_script(before)
@@ -49,6 +49,7 @@ def open_page(browser, tmp_path):
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto((tmp_path / "photo.html").as_uri())
         wait(page, "Boolean(window.supercuts?.labelled)")
+        page.evaluate("document.getElementById('tree-details').open = true")
         return page
 
     yield open_page
@@ -215,7 +216,7 @@ def test_the_wheel_climbs_to_the_parents(page, h):
         wait(page, f"supercuts.hovered === {h.parent(node)}")
         node = h.parent(node)
     settle(page)
-    assert page.locator("#numbers dd").first.text_content() == str(node)
+    assert page.locator("#details dd").first.text_content() == str(node)
     assert f"{h.areas()[node]:,}" in page.text_content("#numbers")
     # from another superpixel inside: the selected node stays, and the next step is its parent
     inside = np.isin(h.labels, h.leaves_of(node)) & (h.labels != h.labels[40, 60])
@@ -286,6 +287,146 @@ def test_scribbles_segment_as_in_python(page, h, tmp_path):
     page.click("#undo")  # the name
     page.click("#undo")  # the third stroke
     assert page.evaluate("supercuts.session.strokes.length") == 2
+
+
+def test_scribbles_of_one_label_stay_where_they_are_drawn(page, h, tmp_path):
+    page.click("#tool-scribble")
+    assert page.text_content("#selected") == "Draw on object."
+    draw(page, (20, 20), (30, 60))
+    settle(page)
+    assert page.text_content("#selected") == "Now draw what is not object: choose background and draw."
+    scribbles = np.reshape(page.evaluate("Array.from(supercuts.scribbleMap())"), h.shape)
+    touched = np.isin(h.labels, h.labels[scribbles == 1])
+    assert touched.mean() < 0.5
+    np.testing.assert_array_equal(mask_in(saved(page, "#save-png", tmp_path)), touched)
+    page.get_by_role("textbox", name="Name of label 1").fill("cup")
+    draw(page, (60, 20), (70, 60))  # leaving the text box records the name
+    page.click("#undo")
+    assert page.evaluate("[supercuts.session.names[0], supercuts.session.strokes.length]") == ["cup", 1]
+    page.click("#undo")
+    assert page.evaluate("[supercuts.session.names[0], supercuts.session.strokes.length]") == ["object", 1]
+
+
+def test_what_was_done_survives_a_reload_and_leaving_asks(page, h):
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.fill("#regions", "12")
+    page.press("#regions", "Enter")
+    page.mouse.click(*place(page, 20, 30))
+    page.click("#tool-scribble")
+    draw(page, (20, 20), (30, 60))
+    before = page.evaluate("supercuts.session")
+    page.wait_for_timeout(400)  # until it is stored
+    page.reload()
+    wait(page, "Boolean(window.supercuts?.labelled)")
+    assert asked == ["beforeunload"]
+    assert page.evaluate("supercuts.session") == before
+    assert page.text_content("#message") == "What you did here before is back. Clear removes it."
+    np.testing.assert_array_equal(labels_of(page, h), h.cut(regions=12))
+    page.click("#clear")
+    page.reload()
+    assert asked == ["beforeunload"]  # nothing is left to lose
+
+
+def test_a_session_is_saved_and_opened_again(open_page, h, voronoi, tmp_path):
+    page = open_page(h)
+    page.mouse.click(*place(page, 20, 30))
+    page.get_by_role("textbox", name="Name of label 1").fill("Möwe \N{BIRD}")
+    page.get_by_role("textbox", name="Name of label 1").press("Enter")
+    path = saved(page, "#save-session", tmp_path)
+    before = page.evaluate("supercuts.session")
+    page.click("#clear")
+    page.set_input_files("#session-file", path)
+    wait(page, "supercuts.session.selection.length === 1")
+    assert page.evaluate("supercuts.session") == before
+    for text, fault in (("no", "it is not JSON"), ("{}", "its format is not supercuts-session 1")):
+        path.with_name("bad.json").write_text(text)
+        page.set_input_files("#session-file", path.with_name("bad.json"))
+        wait(page, f"document.getElementById('message').textContent.includes({json.dumps(fault)})")
+    document = json.loads(path.read_text())
+    document["selection"][0]["node"] = h.n_nodes
+    path.with_name("bad.json").write_text(json.dumps(document))
+    page.set_input_files("#session-file", path.with_name("bad.json"))
+    wait(page, "document.getElementById('message').textContent.includes('a region that is not there')")
+    assert page.evaluate("supercuts.session") == before
+    page = open_page(voronoi(5, n_leaves=80, shape=(90, 120), ties=False))
+    page.set_input_files("#session-file", path)
+    wait(page, "document.getElementById('message').textContent.includes('it was saved from photo')")
+    assert page.evaluate("supercuts.session.selection.length") == 0
+
+
+@pytest.mark.parametrize("regions", [12, 300])
+def test_regions_labels_and_picture_are_saved_as_other_programs_read_them(open_page, voronoi, tmp_path, regions):
+    h = voronoi(4, n_leaves=max(80, regions), shape=(90, 120), ties=False)
+    page = open_page(h)
+    page.fill("#regions", str(regions))
+    page.press("#regions", "Enter")
+    settle(page)
+    with Image.open(saved(page, "#save-cut", tmp_path)) as image:
+        assert image.mode == ("L" if regions < 256 else "I;16")
+        np.testing.assert_array_equal(np.asarray(image), h.cut(regions=regions) + 1)
+    with Image.open(saved(page, "#save-picture", tmp_path)) as image:
+        assert image.size == (1200, 900)
+    first = h.select(point=(20, 30), regions=regions)
+    point = np.argwhere(~first)[-500].tolist()
+    second = h.select(point=tuple(point), regions=regions)
+    page.mouse.click(*place(page, 20, 30))
+    page.get_by_role("radio", name="Use label 2").click()
+    page.click("#add-mode")
+    page.mouse.click(*place(page, *point))
+    page.get_by_role("textbox", name="Name of label 2").fill("grünes Blatt")
+    page.get_by_role("textbox", name="Name of label 2").press("Enter")
+    with Image.open(saved(page, "#save-labels", tmp_path)) as image:
+        assert json.loads(image.text["supercuts:labels"]) == {"1": "object", "2": "grünes Blatt"}
+        np.testing.assert_array_equal(np.asarray(image), first + 2 * second)
+        assert image.convert("RGB").getpixel((30, 20)) == (230, 85, 13)
+    page.select_option("#mask-label", "2")
+    with Image.open(saved(page, "#save-png", tmp_path)) as image:
+        assert image.mode == "L"
+        np.testing.assert_array_equal(np.asarray(image), 255 * second)
+    page.check("#polygons")
+    document = json.loads(saved(page, "#save-coco", tmp_path).read_text())
+    assert document["images"][0]["file_name"] == "photo"
+    polygons = [a["segmentation"] for a in document["annotations"] if isinstance(a["segmentation"], list)]
+    for rings, mask in zip(polygons, (first, second), strict=False):
+        drawn = Image.new("L", (8 * 120, 8 * 90))
+        for ring in rings:
+            ImageDraw.Draw(drawn).polygon([8 * c for c in ring], fill=1)
+        np.testing.assert_array_equal(np.asarray(drawn)[4::8, 4::8], mask)
+
+
+SIZES = {"phone": (390, 844), "small": (320, 568), "landscape": (844, 390), "tablet": (820, 1180)}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_fingers_reach_the_tools_without_scrolling(open_page, h, size):
+    width, height = SIZES[size]
+    page = open_page(h, has_touch=True, is_mobile=True, viewport={"width": width, "height": height})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = {
+        button: page.locator(f"#{button}").bounding_box() for button in ("tool-scribble", "granularity", "help-open")
+    }
+    for button, box in boxes.items():
+        assert box["height"] >= 44, button
+        assert box["x"] + box["width"] <= width, button
+        if size != "landscape" or button != "tool-scribble":
+            assert box["y"] + box["height"] <= height, button
+    assert page.evaluate("supercuts.shown.lineWidth") == 1.5
+    page.tap("#help-open")
+    settle(page)
+    assert page.evaluate("document.getElementById('help').scrollTop") == 0
+    assert page.locator("#help-title").bounding_box()["y"] >= 0
+
+
+def test_controls_without_effect_are_disabled(page):
+    assert page.is_disabled("#opacity")
+    page.select_option("#fill", "mean")
+    settle(page)
+    assert page.is_enabled("#opacity")
+    page.select_option("#boundaries", "none")
+    settle(page)
+    assert page.is_disabled("#line-width")
+    assert page.is_disabled("#line-color")
 
 
 def test_pixels_in_no_leaf_are_dimmed_and_select_nothing(open_page, h, leave_pixels_out, tmp_path):

@@ -5,14 +5,14 @@
 // Not  no controls, no keys: panel.mjs and stage.mjs call these methods
 
 import { COLORS, EMPTY_SESSION, clickNode, record, redo, startHistory, undo } from "./session.mjs";
-import { colorLeaves, hexToRgb, nodeColors, rgba, strengthOf } from "./draw.mjs";
+import { Painter, colorLeaves, hexToRgb, nodeColors, rgba, strengthOf } from "./draw.mjs";
 import {
   cutByAltitude, cutByCount, drawStrokes, granularityOfCount, leavesUnder, nodeNear, paint, pathToRoot,
   spreadScribbles,
 } from "./tree.mjs";
 
 const MOST_CANVAS_PIXELS = 2.5e6; // beyond, a frame would not be drawn in time
-const LABEL_OPACITY = 0.5;
+const PICTURE_PX = 1200; // smaller images are saved enlarged, so that lines do not cover them
 const MASKED = rgba(128, 128, 128, 0.6); // over pixels that a mask left out: dimmed, whether dark or light
 
 export class Viewer extends EventTarget {
@@ -21,7 +21,8 @@ export class Viewer extends EventTarget {
     [this.tree, this.painter] = [tree, painter];
     this.colors = { mean: nodeColors(tree, leafMeans), random: leafColors, leafOf: colorLeaves(tree) };
     this.strength = strengthOf(tree);
-    this.shown = { boundaries: "plain", fill: "none", opacity: 0.6 };
+    const lineWidth = matchMedia("(pointer: coarse)").matches ? 1.5 : 1; // CSS pixels
+    this.shown = { boundaries: "plain", fill: "none", opacity: 0.6, tint: 0.35, lineWidth, lineColor: "#ffffff" };
     [this.tool, this.label, this.isAdding] = ["select", 1, false];
     [this.pixel, this.hovered, this.isClimbed, this.cursor, this.draft] = [null, -1, false, null, null];
     this.history = startHistory(EMPTY_SESSION);
@@ -160,27 +161,50 @@ export class Viewer extends EventTarget {
     this.redraw("labels");
   }
 
+  // Show a stored session and its cut; how is null for the first cut.
+  restore(session, how) {
+    this.history = startHistory(session);
+    this.savedSession = null;
+    if (session.strokes.length && !session.selection.length) this.tool = "scribble";
+    if (how) this.cutAt(how);
+    this.redraw("labels");
+  }
+
   get strokes() {
     return this.draft ? [...this.session.strokes, this.draft] : this.session.strokes;
   }
 
-  // The label of each leaf (N), 0 for none: by clicks or by scribbles, whichever tool is in use.
+  // The labels in use: those of clicks or of scribbles, whichever tool is in use.
+  get usedLabels() {
+    const entries = this.tool === "scribble" ? this.strokes : this.session.selection;
+    return [...new Set(entries.map(({ label }) => label))].sort((a, b) => a - b);
+  }
+
+  // The label of each leaf (N), 0 for none. Scribbles of one label alone would spread over the whole image: until
+  // there is a second one they label the superpixels that they touch.
   leafLabels() {
     const { tree } = this;
-    if (this.tool === "scribble") {
-      return spreadScribbles(tree, drawStrokes(this.strokes, tree.width)) ?? new Int32Array(tree.nLeaves);
-    }
     const labels = new Int32Array(tree.nLeaves);
+    if (this.tool === "scribble") {
+      const drawn = drawStrokes(this.strokes, tree.width);
+      if (this.usedLabels.length > 1) return spreadScribbles(tree, drawn) ?? labels;
+      for (const [pixel, label] of drawn) if (tree.labels[pixel] >= 0) labels[tree.labels[pixel]] = label;
+      return labels;
+    }
     for (const { node, label } of this.session.selection) {
       leavesUnder(tree, [node]).forEach((isIn, leaf) => isIn && (labels[leaf] = label));
     }
     return labels;
   }
 
-  // The selection as one mask (H * W) of 0 and 1: all clicked regions, or of scribbles the label in use.
-  mask() {
-    const isChosen = this.tool === "select" ? (label) => label > 0 : (label) => label === this.label;
-    return paint(Uint8Array.from(this.leafLabels(), (label) => (isChosen(label) ? 1 : 0)), this.tree.labels);
+  // The labels of pixels (H * W), 0 for none.
+  pixelLabels() {
+    return paint(this.leafLabels(), this.tree.labels).map((label) => Math.max(label, 0));
+  }
+
+  // The mask (H * W) of 0 and 1 of a label, the first that is used unless given.
+  mask(label = this.usedLabels[0]) {
+    return Uint8Array.from(this.pixelLabels(), (other) => (other === label ? 1 : 0));
   }
 
   // The selection as masks [{label, name, mask}]: one per clicked region, or one per label of scribbles.
@@ -245,28 +269,49 @@ export class Viewer extends EventTarget {
     if (!painter.words || !this.cut) return;
     if (isDirty.view || painter.view !== this.view) painter.layOut(this.view);
     if (isDirty.labels || !this.labelled) this.labelled = this.leafLabels();
+    painter.draw(this.frame(this.ratio));
+    this.dispatchEvent(new Event("change"));
+  }
+
+  // Return the argument of Painter.draw: tables, lines and outlines, for a screen of `ratio` pixels per CSS pixel.
+  frame(ratio) {
+    const { tree, hovered, labelled } = this;
     const flagged = (flags) => Uint8Array.from({ length: tree.nLeaves + 2 }, (_, leaf) => (flags[leaf] ? 1 : 0));
-    const outlined = [];
-    if (this.tool === "select" && this.session.selection.length) {
-      outlined.push({ flags: flagged(this.labelled), color: rgba(255, 255, 255, 1) });
-    }
-    const hovered = this.tool === "select" && this.hovered >= 0 ? flagged(leavesUnder(tree, [this.hovered])) : null;
-    if (hovered) outlined.push({ flags: hovered, color: rgba(255, 221, 64, 1) });
+    const isPointing = this.tool === "select" && hovered >= 0;
+    const pointed = isPointing ? flagged(leavesUnder(tree, [hovered])) : null;
+    const outlined = this.tool === "select" ? this.usedLabels.map((label) => ({
+      flags: flagged(labelled.map((other) => other === label)), color: rgba(...hexToRgb(COLORS[label - 1]), 1), isThick: true,
+    })) : [];
+    if (pointed) outlined.push({ flags: pointed, color: rgba(255, 255, 255, 1), isThick: false });
     const shows = this.tool === "scribble" ? this.strokes : [];
-    painter.draw({
-      fill: this.fillTable(hovered),
+    return {
+      fill: this.fillTable(pointed),
       lines: this.lineTable(),
+      lineWidth: Math.max(1, Math.round(this.shown.lineWidth * ratio)),
       isUndone: this.cut.isUndone,
       outlined,
       strokes: shows.map(({ label, points }) => ({ points, color: COLORS[label - 1] })),
       cursor: this.cursor,
-    });
-    this.dispatchEvent(new Event("change"));
+    };
+  }
+
+  // Return the image with everything drawn over it, as a canvas of its size or a multiple of that.
+  picture() {
+    const { tree, painter } = this;
+    const scale = Math.max(1, Math.floor(PICTURE_PX / Math.max(tree.width, tree.height)));
+    const [picture, overlay] = [document.createElement("canvas"), document.createElement("canvas")];
+    const own = new Painter(tree, painter.image, picture, overlay);
+    own.resize(scale * tree.width, scale * tree.height);
+    own.layOut({ scale, x: 0, y: 0 });
+    own.draw({ ...this.frame(1), cursor: null });
+    picture.getContext("2d").resetTransform();
+    picture.getContext("2d").drawImage(overlay, 0, 0);
+    return picture;
   }
 
   fillTable(hovered) {
     const { tree, cut, colors, labelled } = this;
-    const { fill, opacity } = this.shown;
+    const { fill, opacity, tint: labelShare } = this.shown;
     const table = new Uint32Array(tree.nLeaves + 2); // the entry for outside the image stays transparent
     table[tree.nLeaves + 1] = MASKED;
     const labelColors = COLORS.map(hexToRgb);
@@ -279,7 +324,7 @@ export class Viewer extends EventTarget {
         color = alpha ? color.map((value, c) => value + share * (toward[c] - value)) : toward;
         alpha = Math.max(alpha, share);
       };
-      if (labelled[leaf]) tint(labelColors[labelled[leaf] - 1], LABEL_OPACITY);
+      if (labelled[leaf]) tint(labelColors[labelled[leaf] - 1], labelShare);
       if (hovered && hovered[leaf]) tint([255, 255, 255], 0.2);
       table[leaf] = rgba(...color, alpha);
     }
@@ -289,7 +334,7 @@ export class Viewer extends EventTarget {
   lineTable() {
     const { boundaries } = this.shown;
     if (boundaries === "none") return null;
-    if (boundaries === "plain") return new Uint32Array(this.tree.nNodes).fill(rgba(255, 255, 255, 1));
+    if (boundaries === "plain") return new Uint32Array(this.tree.nNodes).fill(rgba(...hexToRgb(this.shown.lineColor), 1));
     // strong ones white, weak ones orange and faint
     return Uint32Array.from(this.strength, (s) => rgba(255, 165 + 90 * s, 255 * s ** 2, 0.15 + 0.85 * s));
   }

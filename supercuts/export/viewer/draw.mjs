@@ -101,7 +101,42 @@ export class Painter {
         leafAt[y * width + x] = leaf < 0 ? nLeaves + 1 : leaf; // left out by a mask
       }
     }
+    if (view.scale > 1) this.smoothSteps();
     this.findEdges();
+  }
+
+  // Cut the corners of enlarged pixels, so that boundaries are lines instead of steps: a point takes the leaf with the
+  // largest bilinear weight among the four pixels around it. The middle of a pixel keeps its leaf.
+  smoothSteps() {
+    const { leafAt, view } = this;
+    const { width, height } = this.canvas;
+    const { width: columns, height: rows, labels, nLeaves } = this.tree;
+    const at = (position, origin) => (position + 0.5 - origin) / view.scale - 0.5;
+    const leftOf = Int32Array.from({ length: width }, (_, x) => Math.floor(at(x, view.x)));
+    const shareOf = Float32Array.from(leftOf, (left, x) => at(x, view.x) - left);
+    for (let y = 0; y < height; y++) {
+      const row = Math.floor(at(y, view.y));
+      const down = at(y, view.y) - row;
+      if (row < 0 || row + 1 >= rows) continue;
+      for (let x = 0; x < width; x++) {
+        const left = leftOf[x];
+        if (left < 0 || left + 1 >= columns) continue;
+        const i = row * columns + left;
+        const [a, b, c, d] = [labels[i], labels[i + 1], labels[i + columns], labels[i + columns + 1]];
+        if (a === b && c === d && a === c) continue;
+        const right = shareOf[x];
+        const [wa, wb, wc, wd] = [(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down];
+        const sums = [
+          wa + (b === a ? wb : 0) + (c === a ? wc : 0) + (d === a ? wd : 0),
+          wb + (a === b ? wa : 0) + (c === b ? wc : 0) + (d === b ? wd : 0),
+          wc + (a === c ? wa : 0) + (b === c ? wb : 0) + (d === c ? wd : 0),
+          wd + (a === d ? wa : 0) + (b === d ? wb : 0) + (c === d ? wc : 0),
+        ];
+        const most = Math.max(...sums);
+        const leaf = most === sums[0] ? a : most === sums[1] ? b : most === sums[2] ? c : d;
+        leafAt[y * width + x] = leaf < 0 ? nLeaves + 1 : leaf;
+      }
+    }
   }
 
   // List the pixels beside a leaf of another colour, with the node that parts them: light lines lie on the upper and
@@ -150,29 +185,37 @@ export class Painter {
   }
 
   // Draw one frame. fill (N + 2): colour per leaf, then outside and where a mask left pixels out; lines: colour per
-  // node, or null; isUndone (M) of the cut; outlined [{flags (N + 2), color}]; strokes [{points, color}]; cursor [y, x]
-  // or null.
-  draw({ fill, lines, isUndone, outlined, strokes, cursor }) {
+  // node, or null, of a width in pixels; isUndone (M) of the cut; outlined [{flags (N + 2), color, isThick}]; strokes
+  // [{points, color}]; cursor [y, x] or null.
+  draw({ fill, lines, lineWidth, isUndone, outlined, strokes, cursor }) {
     const { words, leafAt } = this;
     for (let i = 0; i < words.length; i++) words[i] = fill[leafAt[i]];
-    if (lines) this.drawLines(lines, isUndone);
-    for (const { flags, color } of outlined) this.drawOutline(flags, color);
+    if (lines) this.drawLines(lines, lineWidth, isUndone);
+    for (const outline of outlined) this.drawOutline(outline);
     this.context.putImageData(this.pixels, 0, 0);
     for (const stroke of strokes) this.drawStroke(stroke);
     if (cursor) this.drawCursor(cursor);
   }
 
-  drawLines(lines, isUndone) {
+  // The light line grows upwards and to the left, away from its shadow.
+  drawLines(lines, width, isUndone) {
     const { words, edgeAt, lightNode, darkNode } = this;
+    const row = this.canvas.width;
     const dark = rgba(0, 0, 0, 0.55);
     const isStrong = (node) => lines[node] >>> 24 > 127; // a faint line has no shadow
     for (let e = 0; e < this.nEdges; e++) {
-      if (lightNode[e] !== NONE && isUndone[lightNode[e]]) words[edgeAt[e]] = lines[lightNode[e]];
-      else if (darkNode[e] !== NONE && isUndone[darkNode[e]] && isStrong(darkNode[e])) words[edgeAt[e]] = dark;
+      if (darkNode[e] !== NONE && isUndone[darkNode[e]] && isStrong(darkNode[e])) words[edgeAt[e]] = dark;
+    }
+    for (let e = 0; e < this.nEdges; e++) {
+      if (lightNode[e] === NONE || !isUndone[lightNode[e]]) continue;
+      const x = edgeAt[e] % row;
+      for (let dy = 0; dy < width; dy++) {
+        for (let dx = 0; dx < width && dx <= x; dx++) words[edgeAt[e] - dy * row - dx] = lines[lightNode[e]];
+      }
     }
   }
 
-  drawOutline(flags, color) {
+  drawOutline({ flags, color, isThick }) {
     const { words, edgeAt, leafAt } = this;
     const { width } = this.canvas;
     const outer = rgba(0, 0, 0, 1);
@@ -184,6 +227,7 @@ export class Painter {
       const [c, d] = [flags[leafAt[i - width]], flags[leafAt[i + width]]];
       if (own && !(a && b && c && d)) {
         words[i] = color;
+        if (!isThick) continue;
         // twice as wide, inwards
         if (a) words[i - 1] = color;
         if (b) words[i + 1] = color;

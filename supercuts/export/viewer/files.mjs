@@ -1,25 +1,83 @@
-// Masks as files: PNG, COCO JSON, GeoJSON.
+// Cuts, labels and masks as files: PNG, COCO JSON, GeoJSON.
 //
-// In   masks (H * W) of 0 and 1, their label and name
+// In   label maps and masks (H * W), labels and their names
 // Out  objects for JSON.stringify, blobs
 // Not  no download: panel.mjs offers what is made here
 
-// White where the mask is, black elsewhere.
-export function maskPng(mask, width, height) {
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [width, height];
-  const pixels = new ImageData(width, height);
-  new Uint32Array(pixels.data.buffer).set(Uint32Array.from(mask, (value) => (value ? 0xffffffff : 0xff000000)));
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+const LABEL_TEXT = "supercuts:labels"; // keyword of the names in a PNG's text
+
+// 255 where the mask is, 0 elsewhere: 8 bits of grey.
+export const maskPng = (mask, width, height) =>
+  encodePng(width, height, Uint8Array.from(mask, (value) => (value ? 255 : 0)));
+
+// Numbers of regions (H * W) from 1, 0 where a mask left pixels out: 16 bits of grey, or 8 if they suffice.
+export function regionsPng(labels, nRegions, width, height) {
+  return encodePng(width, height, (nRegions < 256 ? Uint8Array : Uint16Array).from(labels, (label) => label + 1));
 }
 
-// One annotation per mask [{label, name, mask}], as uncompressed run lengths that pycocotools reads.
-export function cocoDocument(masks, fileName, width, height) {
+// Labels (H * W), 0 for none, with a palette of [[r, g, b] of label 0, of label 1, ...] and the names as text.
+export function labelsPng(labels, names, palette, width, height) {
+  const named = JSON.stringify(Object.fromEntries(names.map((name, i) => [i + 1, name])));
+  const escaped = named.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return encodePng(width, height, Uint8Array.from(labels), { palette: palette.flat(), text: [LABEL_TEXT, escaped] });
+}
+
+// A PNG (a blob) of one channel: values (H * W) of 8 or 16 bits; with a palette, they are its indices.
+async function encodePng(width, height, values, { palette = null, text = null } = {}) {
+  const size = values.BYTES_PER_ELEMENT;
+  const rows = new Uint8Array(height * (1 + width * size)); // each row starts with the filter 0
+  for (let y = 0, at = 0; y < height; y++) {
+    at++;
+    for (let x = 0; x < width; x++) {
+      const value = values[y * width + x];
+      if (size === 2) rows[at++] = value >> 8;
+      rows[at++] = value & 255;
+    }
+  }
+  const compressed = new Blob([rows]).stream().pipeThrough(new CompressionStream("deflate"));
+  const header = new DataView(new ArrayBuffer(13));
+  header.setUint32(0, width);
+  header.setUint32(4, height);
+  header.setUint8(8, 8 * size);
+  header.setUint8(9, palette ? 3 : 0);
+  const bytesOf = (string) => Uint8Array.from(string, (c) => c.charCodeAt(0));
+  const chunks = [["IHDR", new Uint8Array(header.buffer)]];
+  if (text) chunks.push(["tEXt", bytesOf(text.join("\0"))]);
+  if (palette) chunks.push(["PLTE", Uint8Array.from(palette)]);
+  chunks.push(["IDAT", new Uint8Array(await new Response(compressed).arrayBuffer())], ["IEND", new Uint8Array()]);
+  const parts = chunks.map(([name, data]) => {
+    const chunk = new Uint8Array(12 + data.length);
+    const view = new DataView(chunk.buffer);
+    view.setUint32(0, data.length);
+    chunk.set(bytesOf(name), 4);
+    chunk.set(data, 8);
+    view.setUint32(8 + data.length, checksum(chunk.subarray(4, 8 + data.length)));
+    return chunk;
+  });
+  return new Blob([Uint8Array.of(137, 80, 78, 71, 13, 10, 26, 10), ...parts], { type: "image/png" });
+}
+
+// The CRC-32 that PNG asks for (ISO 3309).
+function checksum(bytes) {
+  let crc = ~0;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+  }
+  return ~crc >>> 0;
+}
+
+// One annotation per mask [{label, name, mask}]: uncompressed run lengths that pycocotools reads, or polygons where a
+// mask has no holes, which COCO's polygons cannot have.
+export function cocoDocument(masks, fileName, width, height, asPolygons = false) {
   const categories = new Map(masks.map(({ label, name }) => [label, { id: label, name }]));
   const annotations = masks.map(({ label, mask }, i) => {
     const { area, box } = measureMask(mask, width);
-    const segmentation = { size: [height, width], counts: runLengths(mask, width, height) };
+    const polygons = asPolygons ? polygonsOf(mask, width, height) : [];
+    const isExact = polygons.length > 0 && polygons.every((rings) => rings.length === 1);
+    const segmentation = isExact
+      ? polygons.map(([ring]) => ring.slice(0, -1).flat())
+      : { size: [height, width], counts: runLengths(mask, width, height) };
     return { id: i + 1, image_id: 1, category_id: label, segmentation, area, bbox: box, iscrowd: 0 };
   });
   return { images: [{ id: 1, file_name: fileName, width, height }], annotations, categories: [...categories.values()] };

@@ -7,8 +7,9 @@
 import { Viewer } from "./app.mjs";
 import { Painter } from "./draw.mjs";
 import { unpackArray } from "./packed.mjs";
-import { bindPanel, keyActions } from "./panel.mjs";
+import { bindPanel, keyActions, say } from "./panel.mjs";
 import { bindStage } from "./stage.mjs";
+import { keepSession } from "./store.mjs";
 import { makeTree } from "./tree.mjs";
 
 async function loadImage(url) {
@@ -37,15 +38,15 @@ async function start() {
     document.querySelector("#fill option[value=mean]").remove(); // of no image
     document.getElementById("fill").value = viewer.shown.fill = "random";
   }
-  bindPanel(viewer, payload.name);
+  const about = { name: payload.name, digest: payload.digest, fileName: payload.file_name };
+  bindPanel(viewer, about);
   bindStage(viewer, canvas, keyActions(viewer));
   viewer.cutAt("object" in levels ? { level: "object" } : { nRegions: Math.round(Math.sqrt(tree.nLeaves)) });
+  if (keepSession(viewer, about)) say("What you did here before is back. Clear removes it.");
   window.supercuts = viewer;
 }
 
 start().catch((error) => {
-  const message = document.getElementById("message");
-  message.textContent = `The viewer did not start: ${error.message}`;
-  message.hidden = false;
+  say(`The viewer did not start: ${error.message}`, true);
   throw error;
 });

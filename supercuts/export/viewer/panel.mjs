@@ -4,17 +4,28 @@
 // Out  calls of its methods; texts and states of the controls after each frame; downloads
 // Not  no pointer on the image (stage.mjs)
 
-import { cocoDocument, geoJsonDocument, maskPng } from "./files.mjs";
-import { COLORS } from "./session.mjs";
+import { hexToRgb } from "./draw.mjs";
+import { cocoDocument, geoJsonDocument, labelsPng, maskPng, regionsPng } from "./files.mjs";
+import { COLORS, readSession, sessionDocument } from "./session.mjs";
 import { countOfGranularity } from "./tree.mjs";
 
+const MESSAGE_MS = 8000;
 const element = (id) => document.getElementById(id);
+let messageTimer = null;
 
-export function bindPanel(viewer, name) {
+// Show a message over the image, for a while or for good.
+export function say(text, isLasting = false) {
+  clearTimeout(messageTimer);
+  element("message").textContent = text;
+  element("message").hidden = false;
+  if (!isLasting) messageTimer = setTimeout(() => (element("message").hidden = true), MESSAGE_MS);
+}
+
+export function bindPanel(viewer, about) {
   bindCut(viewer);
   bindOverlay(viewer);
   bindSelection(viewer);
-  bindFiles(viewer, name);
+  bindFiles(viewer, about);
   bindDialog();
   element("zoom-in").addEventListener("click", () => viewer.zoom(1.5));
   element("zoom-out").addEventListener("click", () => viewer.zoom(1 / 1.5));
@@ -77,7 +88,13 @@ function bindOverlay(viewer) {
   for (const id of ["boundaries", "fill"]) {
     element(id).addEventListener("change", (event) => viewer.show({ [id]: event.target.value }));
   }
-  element("opacity").addEventListener("input", (event) => viewer.show({ opacity: Number(event.target.value) }));
+  const numbers = { opacity: "input", tint: "input", "line-width": "change" };
+  for (const [id, type] of Object.entries(numbers)) {
+    const key = id === "line-width" ? "lineWidth" : id;
+    element(id).value = viewer.shown[key];
+    element(id).addEventListener(type, (event) => viewer.show({ [key]: Number(event.target.value) }));
+  }
+  element("line-color").addEventListener("input", (event) => viewer.show({ lineColor: event.target.value }));
   element("to-parent").addEventListener("click", () => viewer.climb(1));
   element("to-child").addEventListener("click", () => viewer.climb(-1));
 }
@@ -98,25 +115,55 @@ function bindSelection(viewer) {
   for (const [id, act] of Object.entries(onClick)) element(id).addEventListener("click", act);
 }
 
-function bindFiles(viewer, name) {
+function bindFiles(viewer, about) {
   const { width, height } = viewer.tree;
-  const asBlob = (document, type) => new Blob([JSON.stringify(document)], { type });
+  const { name } = about;
+  const asBlob = (document, type = "application/json") => new Blob([JSON.stringify(document)], { type });
+  const chosen = () => Number(element("mask-label").value);
+  const coco = () => cocoDocument(viewer.masks(), about.fileName, width, height, element("polygons").checked);
+  const palette = [[0, 0, 0], ...COLORS.map(hexToRgb)];
   const files = {
-    "save-png": ["_mask.png", () => maskPng(viewer.mask(), width, height)],
-    "save-coco": ["_coco.json", () => asBlob(cocoDocument(viewer.masks(), name, width, height), "application/json")],
+    "save-cut": ["_regions.png", () => regionsPng(viewer.labelMap(), viewer.cut.nodes.length, width, height)],
+    "save-picture": ["_picture.png", () => new Promise((done) => viewer.picture().toBlob(done, "image/png"))],
+    "save-labels": ["_labels.png", () => labelsPng(viewer.pixelLabels(), viewer.session.names, palette, width, height)],
+    "save-png": ["_mask.png", () => maskPng(viewer.mask(chosen()), width, height)],
+    "save-coco": ["_coco.json", () => asBlob(coco())],
     "save-geojson": [".geojson", () => asBlob(geoJsonDocument(viewer.masks(), width, height), "application/geo+json")],
+    "save-session": ["_session.json", () => asBlob(sessionDocument(viewer, about))],
   };
   for (const [id, [suffix, make]] of Object.entries(files)) {
     element(id).addEventListener("click", async () => {
+      const { session } = viewer;
       const url = URL.createObjectURL(await make());
       Object.assign(document.createElement("a"), { href: url, download: name + suffix }).click();
+      if (id === "save-session") viewer.savedSession = session;
       setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser reads it after the click
     });
   }
+  element("open-session").addEventListener("click", () => element("session-file").click());
+  element("session-file").addEventListener("change", async ({ target }) => {
+    const [file] = target.files;
+    target.value = ""; // the same file can be opened again
+    if (!file) return;
+    try {
+      const { session, how } = readSession(await file.text(), viewer.tree, about);
+      viewer.change(session);
+      viewer.savedSession = session;
+      if (how) viewer.cutAt(how);
+      say(`Opened ${file.name}. Undo goes back to what was here.`);
+    } catch (error) {
+      say(`${file.name}: ${error.message}`);
+    }
+  });
 }
 
 function bindDialog() {
   element("help-open").addEventListener("click", () => element("help").showModal());
+  element("more").addEventListener("click", () => {
+    const isOpen = document.querySelector("aside").classList.toggle("open");
+    element("more").setAttribute("aria-expanded", isOpen);
+    element("more").textContent = isOpen ? "Less" : "More";
+  });
   element("theme").addEventListener("click", () => {
     const root = document.documentElement;
     const byDefault = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
@@ -150,30 +197,44 @@ function updateCut(viewer) {
   for (const button of document.querySelectorAll("[data-level]")) {
     button.setAttribute("aria-pressed", viewer.how.level === button.dataset.level);
   }
-  setText("opacity-value", `${Math.round(100 * viewer.shown.opacity)} %`);
+  const { fill, boundaries, opacity, tint } = viewer.shown;
+  setText("opacity-value", `${Math.round(100 * opacity)} %`);
+  setText("tint-value", `${Math.round(100 * tint)} %`);
+  element("opacity").disabled = fill === "none";
+  element("line-width").disabled = boundaries === "none";
+  element("line-color").disabled = boundaries !== "plain";
 }
 
 function updateNumbers({ tree, hovered }) {
-  const rows = hovered < 0 ? [["", "Point at the image."]] : numbersOf(tree, hovered);
-  const text = JSON.stringify(rows);
-  const list = element("numbers");
   for (const id of ["to-parent", "to-child"]) element(id).disabled = hovered < 0;
+  setRows("numbers", hovered < 0 ? [["", "Point at the image."]] : numbersOf(tree, hovered));
+  setRows("details", hovered < 0 ? [] : detailsOf(tree, hovered));
+}
+
+function setRows(id, rows) {
+  const text = JSON.stringify(rows);
+  const list = element(id);
   if (list.dataset.text === text) return;
   list.dataset.text = text;
   list.replaceChildren(...rows.flatMap(([term, value]) => [newElement("dt", term), newElement("dd", value)]));
 }
 
-function numbersOf(tree, node) {
-  const { parents, altitudes, areas, leafCounts, nNodes } = tree;
+function numbersOf({ areas, leafCounts, nNodes }, node) {
   const share = (100 * areas[node]) / areas[nNodes - 1];
   return [
+    ["Size", `${areas[node].toLocaleString("en")} pixels`],
+    ["Share", `${share.toFixed(share < 1 ? 2 : 1)} % of the image`],
+    ["Made of", leafCounts[node] === 1 ? "1 superpixel" : `${leafCounts[node]} superpixels`],
+  ];
+}
+
+function detailsOf({ parents, altitudes, nNodes }, node) {
+  const isRoot = node === nNodes - 1;
+  return [
     ["Node", `${node}`],
-    ["Parent", node === nNodes - 1 ? "none" : `${parents[node]}`],
-    ["Pixels", areas[node].toLocaleString("en")],
-    ["Share", `${share.toFixed(share < 1 ? 2 : 1)} %`],
+    ["Parent", isRoot ? "none" : `${parents[node]}`],
     ["Altitude", altitudes[node].toFixed(4)],
-    ["Joins at", node === nNodes - 1 ? "never" : altitudes[parents[node]].toFixed(4)],
-    ["Leaves", `${leafCounts[node]}`],
+    ["Merges at", isRoot ? "never" : altitudes[parents[node]].toFixed(4)],
   ];
 }
 
@@ -185,7 +246,8 @@ function updateSelection(viewer) {
   element("redo").disabled = !history.future.length;
   element("add-label").disabled = session.names.length === COLORS.length;
   const isEmpty = tool === "select" ? !session.selection.length : !session.strokes.length;
-  for (const id of ["save-png", "save-coco", "save-geojson"]) element(id).disabled = isEmpty;
+  for (const id of ["save-labels", "save-png", "save-coco", "save-geojson", "mask-label"]) element(id).disabled = isEmpty;
+  updateMaskLabels(viewer);
   setText("selected", tool === "select" ? selectionText(viewer) : scribbleText(viewer));
   updateLabels(viewer);
 }
@@ -196,9 +258,26 @@ function selectionText({ session, tree }) {
   return `${session.selection.length} selected, ${area.toLocaleString("en")} px.`;
 }
 
-function scribbleText({ session, label }) {
-  if (!session.strokes.length) return "Draw with two labels or more.";
-  return `Scribbles: ${session.strokes.length}. The PNG mask is that of ${session.names[label - 1]}.`;
+function scribbleText(viewer) {
+  const { names } = viewer.session;
+  const used = viewer.usedLabels;
+  if (!used.length) return `Draw on ${names[0]}.`;
+  if (used.length > 1) return `Scribbles: ${viewer.session.strokes.length}.`;
+  const next = used[0] === 1 ? 2 : 1;
+  return `Now draw what is not ${names[used[0] - 1]}: choose ${names[next - 1] ?? "another label"} and draw.`;
+}
+
+// The labels whose mask can be saved; the one that was chosen stays while it is used.
+function updateMaskLabels(viewer) {
+  const { names } = viewer.session;
+  const box = element("mask-label");
+  const used = viewer.usedLabels;
+  const text = JSON.stringify(used.map((label) => names[label - 1]));
+  if (box.dataset.text === text) return;
+  const before = Number(box.value);
+  box.dataset.text = text;
+  box.replaceChildren(...used.map((label) => Object.assign(newElement("option", names[label - 1]), { value: label })));
+  if (used.includes(before)) box.value = before;
 }
 
 function updateLabels(viewer) {
