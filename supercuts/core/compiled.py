@@ -133,8 +133,9 @@ def cache_folders(file: str) -> tuple[list[Path], list[Path]]:
     """Return the folders to read the code of a module's kernels from, and the folders to try to write it to."""
     from numba.core import caching
 
-    kinds: Any = (caching.UserProvidedCacheLocator, caching.InTreeCacheLocator, caching.UserWideCacheLocator)
-    chosen, package, user = (Path(kind(cache_folders, file).get_cache_path()) for kind in kinds)
+    kinds = ("UserProvidedCacheLocator", "InTreeCacheLocator", "UserWideCacheLocator")
+    locators: Any = [getattr(caching, kind, None) or getattr(caching, f"_{kind}") for kind in kinds]  # numba 0.61: _
+    chosen, package, user = (Path(locator(cache_folders, file).get_cache_path()) for locator in locators)
     if (name := _config.CACHE_DIR) and not name.startswith("~") and _takes_files(chosen):
         # the given folder replaces a writable package folder and supplements a read-only one
         return [chosen] if os.access(package, os.W_OK) else [package, chosen], [chosen]
