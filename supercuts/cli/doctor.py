@@ -85,13 +85,13 @@ def _finish(name: str, process: "subprocess.Popen[str]", problems: list[str]) ->
     except subprocess.TimeoutExpired:
         process.kill()
         out, error = "", f"loading took longer than {_SECONDS} s"
-    *others, last = out.splitlines() or [""]
+    *earlier, last = out.splitlines() or [""]
     if process.returncode != 0 or not last:
         reason = (error.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         problems.append(f"{name} does not load ({reason}): pip install --force-reinstall {name}")
         return {"loads": False}
     facts = {"version": version(name), "loads": True, **json.loads(last)}
-    chosen = [line.partition("isa:")[2] for line in others if ",isa:" in line]
+    chosen = [line.partition("isa:")[2] for line in earlier if ",isa:" in line]
     return {**facts, "onednn": chosen[0]} if chosen else facts
 
 
@@ -163,7 +163,7 @@ def _packages(problems: list[str]) -> tuple[dict[str, str | None], dict[str, dic
     except PackageNotFoundError:  # a checkout that was never installed
         return required, extras
     for requirement in requirements:
-        name, least = re.findall(r"^([\w.-]+)[^;>]*(?:>=([\d.]+))?", requirement)[0]
+        name, lowest = re.findall(r"^([\w.-]+)[^;>]*(?:>=([\d.]+))?", requirement)[0]
         extra = re.search(r"extra == ['\"](\w+)", requirement)
         try:
             installed = version(name)
@@ -171,7 +171,7 @@ def _packages(problems: list[str]) -> tuple[dict[str, str | None], dict[str, dic
             installed = None
         if extra is None:
             required[name] = installed
-            if installed is None or _numbers(installed) < _numbers(re.sub(r"(\.0)+$", "", least)):
+            if installed is None or _numbers(installed) < _numbers(re.sub(r"(\.0)+$", "", lowest)):
                 problems.append(f"{name} is {installed or 'missing'}: pip install '{requirement}'")
         elif extra[1] not in _HIDDEN_EXTRAS:
             extras.setdefault(extra[1], {})[name] = installed

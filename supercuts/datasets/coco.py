@@ -212,11 +212,11 @@ def parts_of_image(_: Path, shape: tuple[int, int], parts: tuple[tuple[str, Any]
     part_map = np.zeros(shape, np.int32)
     for index in np.argsort([-np.count_nonzero(mask) for mask in masks], kind="stable"):
         part_map[masks[index]] = index + 1
-    seen = np.unique(part_map)
-    seen = seen[seen > 0]
+    present = np.unique(part_map)
+    present = present[present > 0]
     labels = np.zeros(len(parts) + 1, np.int32)
-    labels[seen] = np.arange(1, seen.size + 1)
-    return PartTruth(names=tuple(parts[number - 1][0] for number in seen), labels=labels[part_map])
+    labels[present] = np.arange(1, present.size + 1)
+    return PartTruth(names=tuple(parts[number - 1][0] for number in present), labels=labels[part_map])
 
 
 def _of_images(document: Record, ids: dict[str, int], wanted_names: Any) -> list[tuple[str, list[Record]]]:

@@ -254,9 +254,9 @@ def summarise_parts(scores: Sequence[PartScores]) -> dict[str, float]:
 def by_part(scores: Sequence[PartScores]) -> dict[str, dict[str, float]]:
     """Return, for each part name in alphabetical order, the number of parts and the means of their scores."""
     rows = defaultdict(list)
-    for one in scores:
-        if one.best_node is not None and one.matched_iou is not None:
-            for name, *values in zip(one.names, one.best_node, one.matched_iou, strict=True):
+    for score in scores:
+        if score.best_node is not None and score.matched_iou is not None:
+            for name, *values in zip(score.names, score.best_node, score.matched_iou, strict=True):
                 rows[name].append(values)
     return {
         name: {

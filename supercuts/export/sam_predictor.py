@@ -164,7 +164,7 @@ class SuperCutsPredictor:
         leaf_masks = np.stack(chosen)
         values = np.where(leaf_masks, np.maximum(logits, _LEAST_LOGIT), np.minimum(logits, -_LEAST_LOGIT))
         values = values.astype(np.float32)
-        painted = [paint(one, h.labels) for one in (values if return_logits else leaf_masks)]
+        painted = [paint(leaf_values, h.labels) for leaf_values in (values if return_logits else leaf_masks)]
         return np.stack(painted), _expected_iou(h, logits, leaf_masks), _low_res(h, values)
 
     def predict_torch(
@@ -204,8 +204,8 @@ class SuperCutsPredictor:
         """
         import torch
 
-        given = (point_coords, point_labels, boxes, mask_input)
-        batches = [None if one is None else one.cpu().numpy() for one in given]
+        tensors = (point_coords, point_labels, boxes, mask_input)
+        batches = [None if tensor is None else tensor.cpu().numpy() for tensor in tensors]
         n = next((len(batch) for batch in batches if batch is not None), 0)
         results = [
             self.predict(*(None if b is None else b[i] for b in batches), multimask_output, return_logits)
@@ -307,8 +307,8 @@ def _low_res(h: Hierarchy, values: np.ndarray) -> Float32[np.ndarray, "masks _ _
     rows, columns = (_nearest(n, side) for n, side in zip(_low_res_shape(h.shape), h.shape, strict=True))
     small = np.full((len(values), _LOW_RES_PX, _LOW_RES_PX), _PADDING_LOGIT, np.float32)
     labels = np.ascontiguousarray(h.labels[rows[:, None], columns])
-    for out, one in zip(small, values, strict=True):
-        out[: rows.size, : columns.size] = paint(one, labels)
+    for out, logits in zip(small, values, strict=True):
+        out[: rows.size, : columns.size] = paint(logits, labels)
     return small
 
 

@@ -126,21 +126,21 @@ def check_range(raster: Raster) -> None:
         )
 
 
-def stretched(raster: Raster, how: str | None = None) -> tuple[Raster, str]:
+def stretched(raster: Raster, method: str | None = None) -> tuple[Raster, str]:
     """Return the image with its values stretched to 0..65535, and a message about it; unchanged and "" if not needed.
 
-    how  percentile (from the 0.1 to the 99.9 percentile of valid values), minmax, none; None: percentile if values
-         have no fixed range or use less than a tenth of it, but none for 8-bit colours
+    method  percentile (from the 0.1 to the 99.9 percentile of valid values), minmax, none; None: percentile if
+            values have no fixed range or use less than a tenth of it, but none for 8-bit colours
 
     RGB channels are stretched together, so that colours keep their balance. All other channels are stretched
     separately.
     """
-    if how is not None:
-        check_choice("stretch", how, STRETCHES)
+    if method is not None:
+        check_choice("stretch", method, STRETCHES)
     dtype = raster.values.dtype
-    if how == "none" or dtype.kind not in "uif" or (how is None and not _is_narrow(raster)):
+    if method == "none" or dtype.kind not in "uif" or (method is None and not _is_narrow(raster)):
         return raster, ""
-    limits = _limits(raster, _PERCENTILES if how != "minmax" else (0, 100))
+    limits = _limits(raster, _PERCENTILES if method != "minmax" else (0, 100))
     values = np.empty(raster.values.shape, np.uint16)
     low, span = limits[0], np.maximum(limits[1] - limits[0], np.finfo(np.float64).tiny)
     for top in range(0, len(values), _ROWS):

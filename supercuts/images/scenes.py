@@ -74,10 +74,10 @@ def read_scene(
     raster, note = stretched(raster, "none" if options.stretch is None and channels != 3 else options.stretch)
     for message in filter(None, (sentinel_note, note if options.stretch is None else "")):
         warnings.warn(message, ImageWarning, stacklevel=3)
-    pixels, others = _split(raster, channels, bands)
+    pixels, other_bands = _split(raster, channels, bands)
     if not isinstance(source, str | os.PathLike | Image.Image):  # the owner of an array may change it
         pixels = pixels.copy() if np.may_share_memory(pixels, raster.values) else pixels
-    return Scene(pixels, others, valid, raster.georeference)
+    return Scene(pixels, other_bands, valid, raster.georeference)
 
 
 def read_mask(path: str | os.PathLike[str]) -> Bool[np.ndarray, "height width"]:

@@ -195,8 +195,8 @@ def _stored(
 ) -> list[np.ndarray]:
     """Return the maps (n, h, w) of an image, at the precision of images of this shape, averaged over the views."""
     if tile is None:
-        seen = Tile(0, shape[0], 0, shape[1]), network.maps([pixels], views)[0]
-        return _collected(_nothing(shape, shape, network, stride), iter([seen]), network, stride)
+        whole_image = Tile(0, shape[0], 0, shape[1]), network.maps([pixels], views)[0]
+        return _collected(_nothing(shape, shape, network, stride), iter([whole_image]), network, stride)
     if views == ViewsConfig():
         return _collected(_nothing(shape, shape, network, stride), _seen(pixels, network, tile), network, stride)
     means, each = _nothing(shape, shape, network, stride), list(views.each())
@@ -210,7 +210,7 @@ def _stored(
         for mean, values in zip(means, _collected(empty, _seen(view, network, tile), network, stride), strict=True):
             values = values[..., ::-1] if flip else values
             for top in range(0, mean.shape[1], _ROWS_STORED):
-                rows = interpolated(values, *mean.shape[1:], slice(top, top + _ROWS_STORED))
+                rows = interpolated(values, mean.shape[1], mean.shape[2], slice(top, top + _ROWS_STORED))
                 mean[:, top : top + _ROWS_STORED] += rows / np.float32(len(each))
     return means
 
@@ -228,14 +228,14 @@ def _nothing(shape: tuple[int, int], image: tuple[int, int], network: Network, s
 
 
 def _collected(
-    maps: list[np.ndarray], seen: Iterator[tuple[Tile, Maps]], network: Network, stride: int
+    maps: list[np.ndarray], predictions: Iterator[tuple[Tile, Maps]], network: Network, stride: int
 ) -> list[np.ndarray]:
     """Return the maps (n, h, w), filled with those of the tiles."""
-    for one, of_tile in seen:
-        maps[0][0, one.top : one.bottom, one.left : one.right] = of_tile[0]
-        _store(of_tile[1], stride, maps[1].transpose(1, 2, 0)[_coarse(one, stride)])
-        for values, found in zip(maps[2:], of_tile[2:], strict=True):
-            values[:, *_coarse(one, network.stride)] = found
+    for place, of_tile in predictions:
+        maps[0][0, place.top : place.bottom, place.left : place.right] = of_tile[0]
+        _store(of_tile[1], stride, maps[1].transpose(1, 2, 0)[_coarse(place, stride)])
+        for values, part in zip(maps[2:], of_tile[2:], strict=True):
+            values[:, *_coarse(place, network.stride)] = part
     return maps
 
 
@@ -276,18 +276,18 @@ def resized(
     """Return maps resized to (height, width), without aliasing."""
     bands = [Image.fromarray(np.ascontiguousarray(band)) for band in maps]
     images = [band.resize((width, height), Image.Resampling.BILINEAR) for band in bands]
-    return np.stack([np.asarray(one) for one in images])
+    return np.stack([np.asarray(image) for image in images])
 
 
 def interpolated(
-    maps: Shaped[np.ndarray, "channels _ _"], height: int, width: int, wanted: slice = slice(None)
+    maps: Shaped[np.ndarray, "channels _ _"], height: int, width: int, span: slice = slice(None)
 ) -> Float32[np.ndarray, "channels rows {width}"]:
-    """Return the wanted rows of maps resized to (height, width), interpolated bilinearly between pixel centres."""
-    rows = np.arange(height)[wanted]
+    """Return the rows `span` of maps resized to (height, width), interpolated bilinearly between pixel centres."""
+    rows = np.arange(height)[span]
     for axis, length, pixels in ((1, height, rows), (2, width, np.arange(width))):
         old = maps.shape[axis]
         if old == length:
-            maps = maps[:, wanted] if axis == 1 else maps
+            maps = maps[:, span] if axis == 1 else maps
             continue
         place = ((pixels + 0.5) * (old / length) - 0.5).clip(0, old - 1)
         before = place.astype(np.intp)

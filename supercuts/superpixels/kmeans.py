@@ -100,11 +100,11 @@ class Cells:
         return np.ascontiguousarray(is_real.reshape((strip[1] - strip[0]) * self.grid.cols, -1))
 
     def _candidates(self) -> np.ndarray:
-        near = candidates(self.grid)
+        candidate_cells = candidates(self.grid)
         if self.maps.valid is not None:
             is_empty = [~self.is_pixel(strip).any(axis=1) for strip in self.strips]
-            near[np.append(np.concatenate(is_empty), False)[near]] = self.grid.n_cells
-        return near
+            candidate_cells[np.append(np.concatenate(is_empty), False)[candidate_cells]] = self.grid.n_cells
+        return candidate_cells
 
 
 def assign(

@@ -151,8 +151,8 @@ def pool(weights: torch.Tensor, cells: torch.Tensor, layout: CellLayout) -> tupl
 
 def spread(weights: torch.Tensor, values: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Return, at each pixel, the mean of superpixel values (B, N, C) by Q: (B, N, C, P); the transpose of `pool`."""
-    near = by_cell(candidate_centers(values, layout))
-    return by_image(torch.bmm(near.mT, by_cell(weights)), len(values))
+    candidate_values = by_cell(candidate_centers(values, layout))
+    return by_image(torch.bmm(candidate_values.mT, by_cell(weights)), len(values))
 
 
 def soft_kmeans(cells: torch.Tensor, layout: CellLayout, n_iterations: int) -> SoftAssignment:
@@ -259,10 +259,10 @@ def _back_through_pool(
 ) -> torch.Tensor:
     """Return the gradient of Q, given that of sums and mass (B, N, C + 1); add that of the cells to `to_cells`."""
     c = cells.shape[2]
-    near = by_cell(candidate_centers(to_given, layout))
-    sums = near[..., :c].contiguous()  # products of strided factors take many times as long
+    candidate_gradients = by_cell(candidate_centers(to_given, layout))
+    sums = candidate_gradients[..., :c].contiguous()  # products of strided factors take many times as long
     by_cell(to_cells).baddbmm_(sums.mT, by_cell(weights))
-    return torch.baddbmm(near[..., c:], sums, by_cell(cells)).view_as(weights)
+    return torch.baddbmm(candidate_gradients[..., c:], sums, by_cell(cells)).view_as(weights)
 
 
 def _back_through_logits(
@@ -273,12 +273,12 @@ def _back_through_logits(
     logits = 2 f.d - d.(d + 2 s0) with d = s - s0, so their gradient is 2 (f - s) for a candidate s, 2 (s0 - f) for s0.
     """
     own_center = centers[:, :, None]
-    near = candidate_centers(centers, layout)
+    candidate_values = candidate_centers(centers, layout)
     flat = by_cell(to_logits)
-    by_cell(to_cells).baddbmm_(by_cell(near - own_center).mT, flat, alpha=2)
+    by_cell(to_cells).baddbmm_(by_cell(candidate_values - own_center).mT, flat, alpha=2)
     share = 2 * to_logits.sum(3, keepdim=True)
     toward = 2 * by_image(torch.bmm(flat, by_cell(cells).mT), len(cells))
-    return scatter_to_candidates(toward - share * near, layout) + (share * own_center - toward).sum(2)
+    return scatter_to_candidates(toward - share * candidate_values, layout) + (share * own_center - toward).sum(2)
 
 
 def pixel_features(color: torch.Tensor, embeddings: torch.Tensor | None, grid: Grid, config: SSNConfig) -> torch.Tensor:
