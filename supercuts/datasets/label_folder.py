@@ -94,7 +94,7 @@ def _read_label_map(path: Path) -> Int32[np.ndarray, "height width"]:
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "biuf":
         raise FileFormatError(
             f"{path} holds {values.shape} {values.dtype}. Expected one label map: whole numbers (H, W). Save each "
-            "annotator's map in a file of its own."
+            "annotator's map in a separate file."
         )
     if values.dtype.kind == "f":
         is_whole = (np.abs(values) < _ID_LIMIT) & (values == np.rint(values))  # NaN fails both
@@ -181,7 +181,7 @@ def _misplaced(folder: Path) -> list[str]:
     if not (parts := _sub_folders(images)):
         return []
     return [
-        f"{path} lies beside {' and '.join(f'{part}/' for part in parts)}. Move it into one of them."
+        f"{path} lies next to {' and '.join(f'{part}/' for part in parts)}. Move it into one of them."
         for path in _files(images, _IMAGES)
     ]
 

@@ -372,7 +372,7 @@ def _is_cell(array: np.ndarray | None) -> bool:
 def _list(folder: Path, names: Sequence[str]) -> list[Path]:
     """Return the entries of the folder in sorted order, without hidden ones."""
     if len(names) == 0:
-        raise InputError("There are no images to find results of: give the name of at least one.")
+        raise InputError("There are no images to find results for: give the name of at least one.")
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:

@@ -135,7 +135,7 @@ def _read_open(path: str | os.PathLike[str], file: IO[bytes], max_bytes: int) ->
         )
         return _edit_again(hierarchy, arrays) if "edit_kinds" in arrays else hierarchy
     except zipfile.BadZipFile as error:
-        raise FileFormatError(f"{path} is not a whole .npz (zip) file: {error}. {_REMEDY}") from error
+        raise FileFormatError(f"{path} is not a complete .npz (zip) file: {error}. {_REMEDY}") from error
     except InputError as error:
         raise FileFormatError(f"{path} holds no valid hierarchy: {error} {_REMEDY}") from error
     except _UNREADABLE as error:

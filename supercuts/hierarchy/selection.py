@@ -122,7 +122,7 @@ def node_at_point(
     y, x = pixel_of(labels.shape, point)
     leaf = labels[y, x]
     if leaf < 0:
-        raise InputError(f"point={(y, x)} lies where the mask left pixels out: give a point in the image.")
+        raise InputError(f"point={(y, x)} lies on masked pixels: give a point in the image.")
     path = np.concatenate([[leaf], _kernels.climb(parents, leaf)])
     start = int(np.flatnonzero(path == cut.nodes[cut.region_of_leaf[leaf]])[0])
     return int(path[np.clip(start + steps, 0, path.size - 1)])
@@ -182,7 +182,7 @@ def nodes_of_box(
     leaf_inside = _kernels.count_pixels(np.ascontiguousarray(labels[y0:y1, x0:x1]), n_leaves)
     n_inside = int(leaf_inside.sum())
     if n_inside == 0:
-        raise InputError(f"box={box} lies where the mask left pixels out: draw it over pixels of the image.")
+        raise InputError(f"box={box} lies on masked pixels: draw it over pixels of the image.")
     if max_nodes != 1:
         return best_union(parents, leaf_inside, _kernels.count_pixels(labels, n_leaves), max_nodes)
     inside = _kernels.sum_to_root(parents, leaf_inside)
@@ -294,7 +294,7 @@ def segment_scribbles(
     _check_scribbles(labels.shape, scribbles)
     marked = np.flatnonzero((scribbles != 0) & (labels >= 0))
     if marked.size == 0:
-        raise InputError("scribbles lie where the mask left pixels out: mark at least one pixel of the image.")
+        raise InputError("scribbles lie on masked pixels: mark at least one pixel of the image.")
     values, index = np.unique(scribbles.ravel()[marked].astype(np.int32), return_inverse=True)
     pairs = labels.ravel()[marked].astype(np.int64) * values.size + index
     votes = np.bincount(pairs, minlength=n_leaves * values.size).reshape(n_leaves, values.size)

@@ -54,7 +54,7 @@ def check_tree(parents: Int[np.ndarray, " _"], altitudes: Float[np.ndarray, " _"
     first = np.maximum(np.arange(1, n_nodes), n_leaves)  # lowest valid id of each node's parent
     if parents[-1] != n_nodes - 1 or (parents[:-1] < first).any() or (parents[:-1] >= n_nodes).any():
         raise InputError(
-            f"parents[i] must exceed i and be none of the {n_leaves} leaves, and the last node be its own parent: "
+            f"parents[i] must exceed i and not be one of the {n_leaves} leaves, and the last node be its own parent: "
             "order nodes leaves first."
         )
     if (altitudes[parents] < altitudes).any() or np.isnan(altitudes).any():

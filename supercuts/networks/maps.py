@@ -72,7 +72,7 @@ class PixelMaps:
         for name, (shape, values) in expected.items():
             if values is not None and values.shape[-2:] != shape:
                 raise InputError(
-                    f"{name} {values.shape} do not fit color {self.color.shape}, which asks for {shape} at the end: "
+                    f"{name} {values.shape} do not fit color {self.color.shape}, which requires {shape} at the end: "
                     "give maps of one image."
                 )
 

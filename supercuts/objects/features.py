@@ -69,7 +69,7 @@ def pool_features(
     n_channels, rows, columns = values.shape
     if labels.size == 0 or labels.min() < -1 or labels.max() >= n or values[0].size == 0:
         raise InputError(
-            f"labels of shape {labels.shape} must lie in 0..{n - 1} (-1: none), and the map {values.shape} hold some."
+            f"labels of shape {labels.shape} must lie in 0..{n - 1} (-1: none), and the map {values.shape} not empty."
         )
     is_valid = labels.ravel() >= 0
     ids = labels.ravel()[is_valid]

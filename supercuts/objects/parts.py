@@ -119,7 +119,7 @@ def find_parts(
     object_of: list[int] = []
     for i, mask in enumerate(objects.masks & (h.labels >= 0)):
         if not mask.any():
-            raise InputError(f"object {i} lies where the mask left pixels out: find objects in this hierarchy.")
+            raise InputError(f"object {i} lies on masked pixels: find objects in this hierarchy.")
         covered = np.bincount(h.labels[mask], minlength=h.n_leaves)
         # leaves that lie mostly in the mask; if there are none, leaves that overlap it
         inside = 2 * covered > areas if (2 * covered > areas).any() else covered > 0
@@ -179,7 +179,7 @@ def describe_parts(
 ) -> PartDescriptors:
     """Return the descriptors of the parts of one image; if features is None, use h.embeddings."""
     if h.image is None:
-        raise InputError("the hierarchy holds no image, whose colours are compared. Save it with image=True.")
+        raise InputError("the hierarchy holds no image to compare colours of. Save it with image=True.")
     features = h.embeddings if features is None else features
     n = parts.object_of.size
     inside = parts.labels > 0

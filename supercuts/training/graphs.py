@@ -152,8 +152,8 @@ class SuperpixelGraphs(Dataset[Data]):
         if stored != expected:
             different = "number" if stored.get("superpixels") != self.superpixels else "model"
             raise InputError(
-                f"{self.folder} holds graphs of {stored.get('superpixels')} superpixels, asked for are "
-                f"{self.superpixels}; the {different} differs. Give another folder, or remove this one."
+                f"{self.folder} holds graphs of {stored.get('superpixels')} superpixels, "
+                f"requested are {self.superpixels}; the {different} differs. Give another folder, or remove this one."
             )
 
 

@@ -44,7 +44,7 @@ class DataConfig(BaseModel, frozen=True, extra="forbid"):
     @model_validator(mode="after")
     def _is_one_data_set(self) -> "DataConfig":
         if self.folder is not None and self.root is not None:
-            raise ValueError("give folder (your own images) or root (where BSDS500 lies), not both")
+            raise ValueError("give folder (your own images) or root (the folder with BSDS500), not both")
         return self
 
 

@@ -97,7 +97,7 @@ def test_a_damaged_file_fails(run, tmp_path):
     path.write_bytes(b"PK damaged")
     code, message = refused(run, tmp_path, path, "--regions", 2, "-o", tmp_path / "x.png")
     assert code == 1
-    assert message.startswith(f"error: {path} is not a whole .npz (zip) file")
+    assert message.startswith(f"error: {path} is not a complete .npz (zip) file")
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def test_every_problem_is_named_in_one_error(folder):
         f"{image / 'twice.bmp'}, {image / 'twice.png'} are 2 images of the same name",
         f"{labels / 'none'} holds no label map",
         "differ in their number of channels: a.jpg has 3, bands.npy has 5",
-        f"{folder / 'images/beside.png'} lies beside train/ and val/. Move it",
+        f"{folder / 'images/beside.png'} lies next to train/ and val/. Move it",
         "11 problems.",
         "FOLDER/labels/NAME/*.png",
     ):

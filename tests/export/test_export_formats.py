@@ -163,7 +163,7 @@ def test_pixels_in_no_leaf_stay_out_of_every_query(masked):
     assert not masked.select(points={1: [(0, 0)], 2: [(1, 0), (0, 2)]})[is_out].any()
     scribbles = np.array([[1, 0, 2, 0], [2, 0, 0, 0]])
     np.testing.assert_array_equal(masked.segment_scribbles(scribbles), [[1, 1, -1, 1], [2, 2, -1, 2]])
-    with pytest.raises(InputError, match="where the mask left pixels out"):
+    with pytest.raises(InputError, match="on masked pixels"):
         masked.select(point=(0, 2), regions=2)
     with pytest.raises(InputError, match="mark at least one pixel of the image"):
         masked.segment_scribbles(scribbles * is_out)
@@ -171,7 +171,7 @@ def test_pixels_in_no_leaf_stay_out_of_every_query(masked):
     assert contours[1, 4] == contours[1, 6] == 1
     assert contours[2, 5] == 0
     assert masked.region_table().bbox_yxyx[4].tolist() == [0, 0, 2, 4]
-    with pytest.raises(InputError, match=r"box=.* lies where the mask left pixels out"):
+    with pytest.raises(InputError, match=r"box=.* lies on masked pixels"):
         masked.select(box=(0, 2, 2, 3))
     found = Model(None).objects(masked, method="tokencut")
     assert not found.mask[is_out].any()

@@ -506,7 +506,7 @@ PIXELS = np.zeros((1, 2), np.int32)
         (lambda: label_pooled_iou([PIXELS], [PIXELS - 1]), "relabel_consecutive"),
         (lambda: label_pooled_iou([PIXELS], [PIXELS], np.array([0.1, 0.2])), "give one for each"),
         (lambda: aggregate_pooled_iou([]), "scores of at least one"),
-        (lambda: PooledIoU(np.ones(2), np.ones((1, 1)), np.ones(1, int)), "tree_pooled_iou gives them"),
+        (lambda: PooledIoU(np.ones(2), np.ones((1, 1)), np.ones(1, int)), "tree_pooled_iou returns them"),
         (lambda: PooledIoU(np.ones(1), np.ones((1, 1)), np.zeros(1, int)), "a region each"),
     ],
 )

@@ -164,7 +164,7 @@ def test_pixels_that_a_mask_left_out_are_in_no_part(method):
     if method == "tree":
         np.testing.assert_array_equal(found.labels, np.where(labels < 0, 0, whole.labels))
     hidden = Objects(labels[None] < 0, np.ones(1, np.float32), (labels < 0).astype(np.float32))
-    with pytest.raises(InputError, match="object 0 lies where the mask left pixels out"):
+    with pytest.raises(InputError, match="object 0 lies on masked pixels"):
         find_parts(holed, hidden, method=method)
 
 

@@ -19,11 +19,11 @@ _PNG_MODES = ("1", "L", "I;16", "I;16B", "I", "P")
 _TIFF_RGB, _TIFF_PALETTE = 2, 3
 _UNNAMED = "array"  # name of the one array in formats without names
 _REMEDIES = {
-    ".mat": "Expected a whole MATLAB file of version 7 or older: write it again with save(file, 'name', '-v7').",
-    ".npy": "Expected a whole file of numbers: write it again with np.save(file, array) of an integer or float array.",
-    ".npz": "Expected a whole file of arrays: write it again with np.savez(file, array) or Hierarchy.save.",
-    ".png": "Expected a whole PNG: copy it again, or write it again from the program that made it.",
-    ".tif": "Expected a whole TIFF, best without compression: write it again with tifffile.imwrite(file, array).",
+    ".mat": "Expected a valid MATLAB file of version 7 or older: write it again with save(file, 'name', '-v7').",
+    ".npy": "Expected a valid file of numbers: write it again with np.save(file, array) of an integer or float array.",
+    ".npz": "Expected a valid file of arrays: write it again with np.savez(file, array) or Hierarchy.save.",
+    ".png": "Expected a valid PNG: copy it again, or write it again from the program that made it.",
+    ".tif": "Expected a valid TIFF, best without compression: write it again with tifffile.imwrite(file, array).",
 }
 _COLOURS = (
     "Expected one channel. Save the map itself, not a picture of it: a grey 16-bit PNG "
@@ -172,8 +172,8 @@ def _check_n_values(path: Path, shape: tuple[int, ...]) -> None:
 
 def _refuse_palette(path: Path) -> None:
     raise FileFormatError(
-        f"{path} is a palette image, whose values are numbers of colours. Expected one grey channel: save the "
-        'strengths as such, for example image.convert("L"). If the numbers are ids of regions, ask for --form '
+        f"{path} is a palette image, whose values are indices of colours. Expected one grey channel: save the "
+        'strengths themselves, for example image.convert("L"). If the numbers are ids of regions, ask for --form '
         "segmentations."
     )
 

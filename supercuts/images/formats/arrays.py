@@ -124,8 +124,8 @@ def check_order(raster: Raster, is_tensor: bool = False) -> None:
             f'pass {turned}, or axes="{other_layout}" (--axes {other_layout}); if it is {axes}, axes="{layout}".'
         )
     warnings.warn(
-        f"{raster.name}: its axes are taken for {axes}, {n_channels} channels of {height} rows and {width} columns; "
-        f'axes="{other_layout}" (--axes {other_layout}) takes them for {looks_like}.',
+        f"{raster.name}: its axes are read as {axes}, {n_channels} channels of {height} rows and {width} columns; "
+        f'axes="{other_layout}" (--axes {other_layout}) reads them as {looks_like}.',
         ImageWarning,
         stacklevel=2,
     )

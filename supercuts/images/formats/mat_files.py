@@ -23,7 +23,7 @@ _NUMBERS = (1, 2, 3, 4, 5, 6, 7, 9, 12, 13)  # types of elements that hold numbe
 _KNOWN = (*_NUMBERS, _MATRIX, 16, 17, 18)  # the last three hold text
 _SPARSE, _NUMERIC = 5, range(6, 16)  # classes of matrices
 _COMPLEX = 0x800  # flag of a matrix
-_REMEDY = "Expected a whole MATLAB file of version 7 or older: write it again with save(file, 'name', '-v7')."
+_REMEDY = "Expected a valid MATLAB file of version 7 or older: write it again with save(file, 'name', '-v7')."
 
 
 def read_mat(path: Path, **options: Any) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def warn_of_rest(name: str, content: str, total: str) -> None:
     """Warn that only the first of several planes or pages is read."""
     bands = "; bands=(1, 2, 3) (--bands 1,2,3) reads pages as bands" if content.endswith("pages") else ""
     warnings.warn(
-        f"{name}: holds {content}; the first{total} is taken. page=2 (--page 2) takes the second, and so on{bands}.",
+        f"{name}: holds {content}; the first{total} is read. page=2 (--page 2) reads the second, and so on{bands}.",
         ImageWarning,
         stacklevel=2,
     )
@@ -113,7 +113,7 @@ def _series(tiff: Any, name: str, order: str | None, as_bands: bool) -> tuple[An
     check_pages(tiff)
     if len(tiff.series) > 1 and (as_bands or not is_stack(tiff)):
         shapes = ", ".join(str(series.shape) for series in tiff.series[:9])
-        raise ImageError(f"{name}: holds {len(tiff.series)} images ({shapes}). Save the one that is meant alone.")
+        raise ImageError(f"{name}: holds {len(tiff.series)} images ({shapes}). Save the intended one alone.")
     if len(tiff.series) > 1:
         warn_of_rest(name, "several images", f" of {len(tiff.series)}")
     series = tiff.series[0]
@@ -131,11 +131,9 @@ def _series(tiff: Any, name: str, order: str | None, as_bands: bool) -> tuple[An
         # in a file without named axes, bands are the shorter of the first and last axis
         axes = "CYX" if axes[2] in _CHANNELS or shape[0] <= shape[2] else "YXC"
         if series.axes[2] in _CHANNELS:
-            raise ImageError(
-                f"{name}: holds {shape[0]} pictures of several channels. Save the one that is meant alone."
-            )
+            raise ImageError(f"{name}: holds {shape[0]} pictures of several channels. Save the intended one alone.")
     if not {"Y", "X"} <= set(axes) or len(set(axes)) != len(axes):
-        raise ImageError(f"{name}: its axes are {axes}, without rows (Y) and columns (X). Save one image of it alone.")
+        raise ImageError(f"{name}: its axes are {axes}, without rows (Y) and columns (X). Save one image separately.")
     return series, axes
 
 

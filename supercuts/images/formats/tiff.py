@@ -114,7 +114,9 @@ def open_labels(path: Path) -> Iterator[tuple[Any, int]]:
     with _tifffile(path) as tiff:
         stacks.check_pages(tiff)
         if len(tiff.series) != 1:
-            raise FileFormatError(f"{path} holds {len(tiff.series)} series of images. Expected one: save it alone.")
+            raise FileFormatError(
+                f"{path} holds {len(tiff.series)} series of images. Expected one: save it separately."
+            )
         yield tiff.series[0], int(tiff.pages.first.tags.valueof(_ORIENTATION, default=1))
 
 

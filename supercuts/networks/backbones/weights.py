@@ -111,14 +111,14 @@ def load_weights(model: nn.Module, path: Path, network: Network = "teacher") -> 
         wrong = model.load_state_dict(fitted, strict=False)
     except (RuntimeError, KeyError, IndexError) as error:  # a model of another size, or a dict that timm cannot convert
         raise FileFormatError(
-            f"{path} does not fit {type(model).__name__}: {error}. Give the weights of the backbone that was asked for."
+            f"{path} does not fit {type(model).__name__}: {error}. Give the weights of the requested backbone."
         ) from error
     classifier = _classifier(model) if wrong.unexpected_keys else set()
     unexpected = [name for name in wrong.unexpected_keys if name not in classifier]
     if wrong.missing_keys or unexpected:
         raise FileFormatError(
             f"{path} does not fit {type(model).__name__}: missing {_some(wrong.missing_keys)}, unexpected "
-            f"{_some(unexpected)}. Give the weights of the backbone that was asked for."
+            f"{_some(unexpected)}. Give the weights of the requested backbone."
         )
 
 

@@ -149,7 +149,7 @@ def test_other_content_is_refused(tmp_path, suffix, content):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(content)
     kind = suffix.replace("tiff", "tif")
-    with pytest.raises(FileFormatError, match=rf"a{suffix} is damaged or not {kind} \(.*Expected a whole .*write"):
+    with pytest.raises(FileFormatError, match=rf"a{suffix} is damaged or not {kind} \(.*Expected a valid .*write"):
         read_variables(path)
 
 

@@ -53,7 +53,7 @@ def test_numbers_of_an_unknown_type_are_refused_before_scipy_looks_them_up(tmp_p
     content = bytearray(path.read_bytes())
     struct.pack_into("<I", content, content.rindex(struct.pack("<II", 4, LABELS.nbytes)), kind)
     path.write_bytes(content)
-    with pytest.raises(FileFormatError, match=r"a\.mat is damaged or not .mat .*Expected a whole MATLAB file"):
+    with pytest.raises(FileFormatError, match=r"a\.mat is damaged or not .mat .*Expected a valid MATLAB file"):
         read_mat(path)
 
 
@@ -65,7 +65,7 @@ def test_truncated_files_are_refused_or_give_whole_variables(tmp_path):
         if end == 128:  # a header alone is a file without variables
             assert "segs" not in read_mat(path)
         else:
-            with pytest.raises(FileFormatError, match="Expected a whole MATLAB file"):
+            with pytest.raises(FileFormatError, match="Expected a valid MATLAB file"):
                 read_mat(path)
 
 

@@ -99,7 +99,7 @@ def test_mismatched_weights_are_named(tmp_path):
         load_weights(tiny(3), tmp_path / "deep.pth")
     wider = VisionTransformer(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=3, num_classes=0)
     torch.save(wider.state_dict(), tmp_path / "wide.pth")
-    with pytest.raises(FileFormatError, match="Give the weights of the backbone that was asked for"):
+    with pytest.raises(FileFormatError, match="Give the weights of the requested backbone"):
         load_weights(tiny(3), tmp_path / "wide.pth")
 
 
