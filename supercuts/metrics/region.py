@@ -321,8 +321,7 @@ class PooledIoU:
         if self.sums.shape != (self.n_regions.size, self.thresholds.size) or not (self.n_regions > 0).all():
             raise InputError(
                 f"sums {self.sums.shape} of annotators with {self.n_regions} regions at {self.thresholds.size} "
-                "thresholds: expected (annotators, thresholds) and one region per annotator; tree_pooled_iou returns "
-                "them."
+                "thresholds: expected (annotators, thresholds) and a region each; tree_pooled_iou returns them."
             )
 
     @property

@@ -85,7 +85,7 @@ def test_an_image_that_fails_does_not_stop_the_others(samples, tmp_path):
 
 def test_a_folder_of_other_graphs_is_refused(samples, tmp_path):
     SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=12)
-    with pytest.raises(InputError, match=r"graphs of 12 superpixels, asked for are 13; the number differs\. Give"):
+    with pytest.raises(InputError, match=r"graphs of 12 superpixels, requested are 13; the number differs\. Give"):
         SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=13)
     with pytest.raises(InputError, match="the model differs"):
         SuperpixelGraphs(samples, tmp_path / "graphs", supercuts.load("compact"), superpixels=12)
