@@ -185,8 +185,8 @@ def _takes_files(folder: Path) -> bool:
 @functools.cache  # warns once
 def _warn_of_memory() -> None:
     warnings.warn(
-        "compiled loops cannot be kept, neither in the package's folder nor in the user's, so every process compiles "
-        "them again, which takes up to a minute. Set NUMBA_CACHE_DIR to a folder that can be written to.",
+        "compiled loops can be cached neither in the package's folder nor in the user's, so every process compiles "
+        "them again, which takes up to a minute. Set NUMBA_CACHE_DIR to a writable folder.",
         CacheWarning,
         stacklevel=2,
     )
