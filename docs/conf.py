@@ -1,5 +1,6 @@
 """Configuration of the documentation site: `sphinx-build -W docs build/site` builds it offline."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -45,6 +46,7 @@ autodoc_preserve_defaults = True
 maximum_signature_line_length = 88
 numpydoc_show_class_members = False
 add_module_names = False
+default_role = "code"  # a single backtick in docstrings
 
 # gallery
 sphinx_gallery_conf = {
@@ -85,3 +87,19 @@ html_theme_options = {
 html_sidebars = {  # pages without pages below them need no navigation of their section
     page: [] for page in ("index", "getting_started", "tutorial", "model_zoo", "which_tool", "coming_from")
 }
+
+
+def shorten_signature(app, what, name, obj, options, signature, returns):
+    """Leave array types to the text below, which has shapes and units, and name classes without their modules."""
+    if signature is None:  # an attribute
+        return None
+    texts = []
+    for text in (signature, returns):
+        text = re.sub(r"~?jaxtyping\.\w+\[(?:\w+\.)*ndarray, (?:'[^']*'|\"[^\"]*\")\]", "ndarray", text or "")
+        texts.append(re.sub(r"~?supercuts\.(?:\w+\.)*(\w+)", r"\1", text).replace("<factory>", "{}"))
+    return texts[0], texts[1] or None
+
+
+def setup(app):
+    """Register what Sphinx calls while it reads docstrings."""
+    app.connect("autodoc-process-signature", shorten_signature)
