@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from supercuts.hierarchy.tree import Hierarchy
     from supercuts.images.io import read_image
     from supercuts.merging.spectral import spectral_clusters
-    from supercuts.model import Model, load
+    from supercuts.model import Model, load, segment
     from supercuts.superpixels.cluster import Superpixels
 
     __version__: str
@@ -42,11 +42,13 @@ __all__ = [
     "load",
     "read",
     "read_image",
+    "segment",
     "spectral_clusters",
 ]
 
 _HOME = {
     "load": "supercuts.model",
+    "segment": "supercuts.model",
     "Model": "supercuts.model",
     "read": "supercuts.export.npz",
     "SuperCutsMaskGenerator": "supercuts.export.sam",

@@ -1,5 +1,6 @@
 """Model and load: a network with its calibration, ready to segment images."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ from supercuts.networks.maps import is_large
 from supercuts.networks.network import VIEWS, Network, Pixels, is_on_gpu, read_calibration, weights_path
 from supercuts.networks.predict import filled, predict_many
 from supercuts.objects.result import Objects, Parts
-from supercuts.pipeline import segment
+from supercuts.pipeline import segment as segment_scene
 from supercuts.refine.refine_config import RefineConfig
 from supercuts.settings import GNN, Learned, PipelineConfig, default_config
 
@@ -88,6 +89,50 @@ class Model:
         self.gnn = gnn
         self.figure_ground = figure_ground
         self.config = config or default_config(network)
+
+    def __repr__(self) -> str:
+        """Return the network, the levels, the merging method and the device on one line."""
+        network = "no network" if self.network is None else self.network.config.backbone
+        levels = ", ".join(f"{name} {altitude:.2f}" for name, altitude in self.levels.items())
+        merging = self.config.merging.method
+        return f"Model({network}, {f'levels {levels}' if levels else 'no levels'}, {merging} merging, on {self.device})"
+
+    @property
+    def device(self) -> str:
+        """The device that the network runs on, such as "cpu" or "cuda:0"."""
+        return "cpu" if self.network is None else self.network.device
+
+    def to(self, device: str) -> "Model":
+        """Move the networks to a device.
+
+        Parameters
+        ----------
+        device
+            "cpu", "cuda", or another device of torch.
+
+        Returns
+        -------
+        Model
+            This model.
+
+        Raises
+        ------
+        InputError
+            If the device does not exist or the engine cannot use it.
+
+        Examples
+        --------
+        >>> model.to("cpu").device
+        'cpu'
+        """
+        for network in (self.network, self.gnn):
+            if network is not None:
+                try:
+                    network.to(device)
+                except (RuntimeError, AssertionError) as error:  # torch without CUDA, or a computer without a GPU
+                    reason = str(error).splitlines()[0]
+                    raise InputError(f"device={str(device)!r} cannot be used ({reason}). Give cpu.") from error
+        return self
 
     @overload
     def segment(
@@ -392,7 +437,7 @@ class Model:
         n_superpixels = self._check_superpixels(superpixels)
         scene = read_scene(image, self._channels, bands, mask, options)
         masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape, scene.valid)
-        h = segment(scene, self._learned, n_superpixels, self.config, masks, tile)
+        h = segment_scene(scene, self._learned, n_superpixels, self.config, masks, tile)
         return _georeferenced(h if refine is None else refine(h, all_bands(scene)), scene.georeference, image)
 
     def _segment_together(self, sources: list[ImageSource], n_superpixels: int) -> Iterator[tuple[int, Hierarchy]]:
@@ -410,7 +455,7 @@ class Model:
 
         for i, _, maps in predict_many(pixels(), self.network, self.config.views):
             number, scene = batch[i]
-            h = segment(scene, self._learned, n_superpixels, self.config, maps=maps)
+            h = segment_scene(scene, self._learned, n_superpixels, self.config, maps=maps)
             yield number, _georeferenced(h, scene.georeference, sources[number])
         yield from ((number, self.segment(sources[number], n_superpixels)) for number in apart)
 
@@ -443,6 +488,7 @@ def load(
     merging: str | None = None,
     views: str | None = None,
     engine: str = "torch",
+    device: str = "cpu",
 ) -> Model:
     """Return a model from weights in the package or from a file.
 
@@ -460,6 +506,8 @@ def load(
         takes several times as long; if None, that of the configuration.
     engine
         "torch", or "onnx" for ONNX Runtime, which never imports torch.
+    device
+        The device that the network runs on: "cpu", or "cuda" for a GPU.
 
     Returns
     -------
@@ -471,7 +519,8 @@ def load(
     FileFormatError
         If the file does not exist or does not hold a network.
     InputError
-        If a name is unknown, or if ``merging="gnn"`` and the file holds no graph neural network.
+        If a name is unknown, if the device does not exist or the engine cannot use it, or if ``merging="gnn"`` and the
+        file holds no graph neural network.
     MissingDependencyError
         If ONNX Runtime is not installed, which ``engine="onnx"`` needs.
 
@@ -503,7 +552,7 @@ def load(
         if not calibration.of("gnn"):
             raise InputError(f"{path} holds no graph neural network. Learn one: supercuts calibrate {path} --gnn.")
         gnn = EdgeGNN.from_arrays(calibration.of("gnn"), calibration.gnn_config)
-    return Model(
+    loaded = Model(
         network,
         levels,
         config,
@@ -511,6 +560,44 @@ def load(
         gnn,
         Perceptrons.from_arrays(figure_ground) if figure_ground else None,
     )
+    return loaded.to(device) if device != "cpu" else loaded
+
+
+def segment(image: ImageSource, superpixels: int | None = None, **options: Any) -> Hierarchy:
+    """Segment an image by the model "compact", which is loaded once and kept.
+
+    Parameters
+    ----------
+    image
+        A path, PIL image, numpy array or torch tensor, as for `Model.segment`.
+    superpixels
+        Number of leaves of the tree; if None, 600.
+    **options
+        Other keywords of `Model.segment`.
+
+    Returns
+    -------
+    Hierarchy
+        The result of ``load("compact").segment(image, superpixels, **options)``.
+
+    Raises
+    ------
+    InputError
+        If an argument is not valid.
+    ImageError
+        If the image cannot be read.
+
+    Examples
+    --------
+    >>> segment(np.zeros((32, 48, 3), np.uint8), superpixels=12)
+    Hierarchy(32x48, 12 leaves, levels scene ..., object ..., part ...)
+    """
+    return _default_model().segment(image, superpixels, **options)
+
+
+@functools.cache
+def _default_model() -> Model:
+    return load("compact")
 
 
 def open_network(path: Path, engine: str = "torch") -> tuple[Network, dict[str, float]]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 import supercuts
 from supercuts.core.errors import FileFormatError, ImageError, InputError
 from supercuts.images.io import read_channels
-from supercuts.model import Model
+from supercuts.model import Model, _default_model
 from supercuts.networks import maps as maps_module
 from supercuts.networks.files import make_ssn, save_network
 from supercuts.networks.network import EMBEDDED, ViewsConfig, weights_path
@@ -556,3 +556,34 @@ def test_large_and_masked_images_of_a_batch_are_predicted_alone(tmp_path, monkey
         np.testing.assert_array_equal(h.labels, alone.labels)
         np.testing.assert_array_equal(h.altitudes, alone.altitudes)
     assert [h.is_masked for h in found] == [False, False, True, False]
+
+
+def test_a_model_describes_itself():
+    model = random_model()
+    assert repr(model) == "Model(compact, levels scene 0.50, object 0.30, part 0.10, agglomerative merging, on cpu)"
+    assert repr(Model(None)) == "Model(no network, no levels, agglomerative merging, on cpu)"
+
+
+def test_a_model_moves_to_a_device_that_exists():
+    model = random_model()
+    assert model.to("cpu") is model
+    assert model.to(device=torch.device("cpu")).device == "cpu"
+    assert Model(None).to("cpu").device == "cpu"
+    for wanted in ("cuda:99", "nowhere"):
+        with pytest.raises(InputError, match=f"device='{wanted}' cannot be used"):
+            model.to(wanted)
+    with pytest.raises(InputError, match=r"device='cuda:99'"):
+        supercuts.load(device="cuda:99")
+
+
+def test_one_call_segments_with_a_model_that_is_loaded_once(monkeypatch):
+    image = np.zeros((32, 48, 3), np.uint8)
+    loaded = []
+    monkeypatch.setattr("supercuts.model.load", lambda name: loaded.append(name) or random_model())
+    _default_model.cache_clear()
+    try:
+        assert supercuts.segment(image, 12).n_leaves == supercuts.segment(image, superpixels=12).n_leaves == 12
+        assert supercuts.segment(image, 12, mask=np.arange(48) < np.full((32, 1), 24)).is_masked
+        assert loaded == ["compact"]
+    finally:
+        _default_model.cache_clear()

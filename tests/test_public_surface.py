@@ -98,8 +98,8 @@ def test_public_name_resolves_to_the_object_of_its_home(name):
 
 
 def test_unknown_name_lists_the_public_ones():
-    with pytest.raises(AttributeError, match=r"supercuts has no 'segment'; public names: ConfigError, .*read_image"):
-        supercuts.segment  # noqa: B018
+    with pytest.raises(AttributeError, match=r"supercuts has no 'cut'; public names: ConfigError, .*read_image"):
+        supercuts.cut  # noqa: B018
 
 
 def test_import_is_light():

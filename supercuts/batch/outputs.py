@@ -151,8 +151,8 @@ class Segmenter:
             self._model = supercuts.load(self.settings.model, merging=self.settings.merging, views=self.settings.views)
         except Exception as error:
             return Result(task.number, UNUSABLE, error=type(error).__name__, message=str(error))
-        if self.device != "cpu" and self._model.network is not None:
-            self._model.network.to(self.device)
+        if self.device != "cpu":
+            self._model.to(self.device)
         return None
 
     def _segment(self, task: Task, path: Path, folder: Path, mask: Path | None) -> dict[str, str]:

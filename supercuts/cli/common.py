@@ -43,6 +43,7 @@ Views = Annotated[
 ]
 
 
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Axes = Annotated[
     str | None,
     typer.Option("--axes", metavar="HWC|CHW|HW", help="Order of the axes of a .npy, or of a TIFF without axis names."),

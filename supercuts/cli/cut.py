@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 
 import supercuts
-from supercuts.cli.common import check_suffix, print_json, read_hierarchy, working
+from supercuts.cli.common import Overwrite, check_suffix, print_json, print_note, read_hierarchy, working
 from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
-from supercuts.core.files import atomic_paths
+from supercuts.core.files import atomic_paths, check_replaceable
 
 
 def cut(
@@ -28,6 +28,7 @@ def cut(
     start: Annotated[
         int, typer.Option(min=0, max=1, metavar="0|1", help="Id of the first region; with 1, 0 marks no region.")
     ] = 0,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a line.")] = False,
 ) -> None:
     """Cut a hierarchy into regions, by exactly one of --regions, --level, --altitude, --granularity and --spectral."""
@@ -41,7 +42,7 @@ def cut(
     check_exactly_one("A cut", options)
     if spectral is not None and min_area is not None:
         raise InputError("--min-area has no effect on --spectral, which does not cut the tree. Leave out one of them.")
-    _check_outputs(out, overlay)
+    _check_outputs(out, overlay, overwrite)
     import numpy as np
 
     from supercuts.images.io import write_labels_png, write_png
@@ -66,21 +67,21 @@ def cut(
         typer.echo(f"{out}: {n_regions} regions, {width}x{height} pixels")
 
 
-def _check_outputs(out: Path, overlay: Path | None) -> None:
+def _check_outputs(out: Path, overlay: Path | None, overwrite: bool) -> None:
     check_suffix("--out", out, ".png")
+    check_replaceable(out, overwrite)
     if overlay is None:
         return
     check_suffix("--overlay", overlay, ".png")
     if overlay.absolute() == out.absolute():
         raise InputError(f"--out and --overlay are both {out}. Give the overlay another name.")
+    check_replaceable(overlay, overwrite)
 
 
 def _drawn(file: Path, h: "supercuts.Hierarchy", labels: Any) -> Any:
-    from supercuts.images.draw import draw_boundaries
-
     if h.image is None:
         raise InputError(f"{file} holds no photo to draw on. Leave out --overlay, or save it again with image=True.")
-    return draw_boundaries(h.image, labels, width=2)
+    return h.overlay(labels)
 
 
 def view(
@@ -93,10 +94,12 @@ def view(
     superpixels: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="For an image: exactly this many superpixels.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Look at a hierarchy in the browser: any granularity, selections, scribbles."""
     if out is not None:
         check_suffix("--out", out, ".html")
+        check_replaceable(out, overwrite)
     elif not is_opened:
         raise InputError("--no-open without --out would write a page and not show it. Give --out FILE.html.")
     from supercuts.export import html_viewer
@@ -123,7 +126,7 @@ _FORMATS = (
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="A hierarchy written by `supercuts segment`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write; for masks and ome-zarr a new folder.")],
-    format: Annotated[str, typer.Option(help=_FORMATS)],
+    format: Annotated[str | None, typer.Option(help=f"{_FORMATS} Unless given, by the ending of --out.")] = None,
     regions: Annotated[int | None, typer.Option(help="Only the cut into exactly this many regions.")] = None,
     level: Annotated[str | None, typer.Option(help="Only this level: scene, object or part.")] = None,
     altitude: Annotated[float | None, typer.Option(help="Only the cut at this altitude, 0..1.")] = None,
@@ -133,13 +136,17 @@ def export(
     start: Annotated[
         int | None, typer.Option(metavar="0|1", help="Id of the first region in label maps; with 1, 0 marks none.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file or folder at --out.")] = False,
+    overwrite: Overwrite = False,
+    force: Annotated[bool, typer.Option("--force", hidden=True)] = False,
 ) -> None:
     """Write a hierarchy in another format."""
     from supercuts.core.checks import check_choice
-    from supercuts.export.export_formats import FORMATS
+    from supercuts.export.export_formats import FORMATS, format_of
 
+    format = format or format_of(out)
     check_choice("--format", format, FORMATS)
+    if force:
+        print_note("--force is now --overwrite: use that name.")
     with working(f"writing {out}"):
         h = read_hierarchy(file)
         h.export(
@@ -152,6 +159,6 @@ def export(
             like=like,
             every_node=every_node,
             start=start,
-            force=force,
+            overwrite=overwrite or force,
         )
     typer.echo(f"{out}: {format} of {file}")

@@ -1,6 +1,6 @@
 """`supercuts refine`: labels by networks fitted to an image (fit) or to a data set (train, apply)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,12 +8,13 @@ import typer
 from typer.core import TyperGroup
 
 from supercuts.cli import objects as discovery
-from supercuts.cli.common import Command, print_note, progress, working
+from supercuts.cli.common import Command, Overwrite, print_note, progress, working
 from supercuts.cli.objects import AsJson, Images, Out, finish_objects, for_each, prepare_objects
 from supercuts.cli.segment import find_images
 from supercuts.cli.train import ConfigFile, Resume, check_config_exists, check_fresh
 from supercuts.core.checks import check_installed
 from supercuts.core.errors import InputError
+from supercuts.core.files import check_replaceable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,6 +80,7 @@ def fit(
         int | None, typer.Option(min=1, metavar="N", help="Draw every N-th step: PNGs while it runs, then a GIF.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    overwrite: Overwrite = False,
     as_json: discovery.AsJson = False,
 ) -> None:
     """Label images by networks fitted to them; running the command again skips finished images."""
@@ -89,9 +91,12 @@ def fit(
     settings = read_settings(config, method, overrides, is_ours=scribbles is None and train is None)
     from supercuts.refine import runs
 
-    names = discovery.prepare_objects(paths, out, runs.SHARED_SUFFIXES if train else runs.SUFFIXES)
+    suffixes = runs.SHARED_SUFFIXES if train else runs.SUFFIXES
+    names = discovery.prepare_objects(paths, out, suffixes)
+    # in a folder of this command, what is finished is kept, and the rest is its own
+    _check_outputs(out, names, suffixes, overwrite or (out / "config.yaml").is_file())
     marks = find_scribbles(scribbles, names)
-    run = runs.Run(out, settings, _tree(settings), show, device)
+    run = runs.Run(out, settings, _tree(settings), show, device, overwrite)
     runs.start(run)
     network, failures = (None, []) if train is None else _train(run, find_images([train]))
 
@@ -112,6 +117,13 @@ def fit(
         "seconds": lambda document: f"{document['seconds']:.1f}" if "seconds" in document else "-",
     }
     discovery.finish_objects(reports, out, columns, as_json)
+
+
+def _check_outputs(out: Path, names: dict[Path, str], suffixes: Iterable[str], overwrite: bool) -> None:
+    """Raise InputError if an output exists and is not to be replaced."""
+    for suffix in suffixes:
+        for name in names.values():
+            check_replaceable(out / f"{name}{suffix}", overwrite)
 
 
 def read_settings(config: Path | None, method: str | None, overrides: list[str], is_ours: bool) -> "RefineConfig":
@@ -197,10 +209,12 @@ def apply(
         int | None, typer.Option(min=1, help="Write this many regions of the tree; default: the network's classes.")
     ] = None,
     superpixels: Annotated[int, typer.Option(min=1, metavar="N", help="Number of leaves of the tree.")] = 600,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Segment images by a trained W-Net, classifier or autoencoder: a hierarchy, labels and colours for each."""
     names = prepare_objects(images, out, _SUFFIXES)
+    _check_outputs(out, names, _SUFFIXES, overwrite)
     with working(f"loading {model}"):
         from supercuts.images.io import read_image
         from supercuts.pipeline import segment_by_maps
@@ -214,7 +228,7 @@ def apply(
         h = segment_by_maps(image, pixel_maps(image, probabilities), superpixels)
         labels = probabilities.argmax(0).astype("int32") if regions is None else h.cut(regions=regions)
         write_classes(out / name, labels)
-        h.save(out / f"{name}.npz")  # last, so that its presence means that all outputs exist
+        h.save(out / f"{name}.npz", overwrite=True)  # last, so that its presence means that all outputs exist
         outputs = [str(out / f"{name}{suffix}") for suffix in _SUFFIXES]
         return {"image": str(path), "outputs": outputs, "labels": len(set(labels.flat)), "superpixels": h.n_leaves}
 

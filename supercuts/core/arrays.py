@@ -1,9 +1,14 @@
 """Small array functions that several stages share."""
 
+from dataclasses import fields
+from typing import Any
+
 import numpy as np
 from jaxtyping import Int, Shaped
 
 from supercuts.core.errors import InputError
+
+_MOST_SHOWN = 8  # numbers in an array that a repr writes out
 
 
 def relabel_consecutive(labels: Int[np.ndarray, "..."]) -> tuple[Int[np.ndarray, "..."], int]:
@@ -53,3 +58,13 @@ def contingency(
     n_prediction = int(prediction.max()) + 1 if prediction.size else 0
     flat = truth.astype(np.int64).ravel() * n_prediction + prediction.ravel()
     return np.bincount(flat, minlength=n_truth * n_prediction).reshape(n_truth, n_prediction)
+
+
+def arrays_repr(result: Any) -> str:
+    """Return the repr of a dataclass of arrays: its name, with the type and shape of each array."""
+    parts = []
+    for field in fields(result):
+        value = getattr(result, field.name)
+        is_large = isinstance(value, np.ndarray) and value.size > _MOST_SHOWN
+        parts.append(f"{field.name}={f'{value.dtype} {value.shape}' if is_large else repr(value)}")
+    return f"{type(result).__name__}({', '.join(parts)})"

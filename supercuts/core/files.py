@@ -103,6 +103,12 @@ def _remove(temporary: Path) -> None:
     _unfinished.discard(temporary)
 
 
+def check_replaceable(path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Raise InputError if something exists at `path` and is not to be replaced."""
+    if Path(path).exists() and not overwrite:
+        raise InputError(f"{path} exists: choose another path, or replace it with overwrite=True (--overwrite).")
+
+
 def write_json(path: str | os.PathLike[str], document: Any, indent: int = 2) -> None:
     """Write a document as JSON in UTF-8; bytes of names that are not UTF-8 become JSON escapes of surrogates."""
     text = json.dumps(document, indent=indent, ensure_ascii=False) + "\n"
@@ -127,14 +133,14 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str], marker: str, force: bool = False) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike[str], marker: str, overwrite: bool = False) -> Iterator[Path]:
     """Yield a new folder beside `path`; move it into place when the block ends without an error.
 
-    An empty folder at `path` is replaced. With `force`, a folder that holds the file `marker` is replaced too, because
-    the same writer made it. Any other folder is never replaced: InputError.
+    An empty folder at `path` is replaced. With `overwrite`, a folder that holds the file `marker` is replaced too,
+    because the same writer made it. Any other folder is never replaced: InputError.
     """
     target = Path(path)
-    _check_replaceable(target, marker, force)
+    _check_replaceable_folder(target, marker, overwrite)
     temporary, old = (target.with_name(f".supercuts.{secrets.token_hex(6)}") for _ in range(2))
     _unfinished.add(temporary)
     try:
@@ -166,13 +172,13 @@ def name_target(error: OSError, target: Path, temporary: Path) -> None:
             del error.filename2
 
 
-def _check_replaceable(folder: Path, marker: str, force: bool) -> None:
+def _check_replaceable_folder(folder: Path, marker: str, overwrite: bool) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    if not force:
+    if not overwrite:
         raise InputError(
-            f"{folder} exists and is not an empty folder: choose another path, or replace it with force=True "
-            "(--force), which only replaces what the same format wrote."
+            f"{folder} exists and is not an empty folder: choose another path, or replace it with overwrite=True "
+            "(--overwrite), which only replaces what the same format wrote."
         )
     if not (folder / marker).is_file():
         raise InputError(

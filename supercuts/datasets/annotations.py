@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 
+from supercuts.core.arrays import arrays_repr
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.datasets.sample import SampleSequence
@@ -28,6 +29,8 @@ class ObjectTruth:
 
     masks: Bool[np.ndarray, "objects height width"] | None = None
     boxes_yxyx: Int64[np.ndarray, "boxes 4"] | None = None
+
+    __repr__ = arrays_repr
 
     def __post_init__(self) -> None:
         """Raise InputError if there are neither masks nor boxes."""
@@ -56,6 +59,8 @@ class PartTruth:
     keypoints_yx: Float64[np.ndarray, "parts 2"] | None = None
     visible: Bool[np.ndarray, " parts"] | None = None
     box_yxyx: Int64[np.ndarray, "4"] | None = None
+
+    __repr__ = arrays_repr
 
     def __post_init__(self) -> None:
         """Raise InputError if regions or keypoints do not fit the names."""

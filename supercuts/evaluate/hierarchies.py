@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from supercuts.core.arrays import contingency
+from supercuts.core.arrays import arrays_repr, contingency
 from supercuts.core.errors import InputError
 from supercuts.datasets.sample import Sample
 from supercuts.evaluate.parallel import bootstrap_95, check_truths, naming, pair
@@ -62,6 +62,8 @@ class HierarchyScores:
     nodes: NodeScores | None = None
     boundaries: BoundaryScores | None = None
 
+    __repr__ = arrays_repr
+
 
 _AGGREGATE: dict[str, Callable[[Any], Any]] = {
     "regions": region.aggregate,
@@ -79,6 +81,8 @@ class HierarchyTable:
 
     names: tuple[str, ...]
     scores: tuple[HierarchyScores, ...]
+
+    __repr__ = arrays_repr
 
     @property
     def figures(self) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from supercuts.core.arrays import contingency
+from supercuts.core.arrays import arrays_repr, contingency
 from supercuts.core.errors import InputError
 from supercuts.datasets.annotations import ObjectTruth, PartTruth
 from supercuts.hierarchy._kernels import tree as _kernels
@@ -58,6 +58,8 @@ class ObjectScores:
     box_iou: float | None
     limits: NodeLimits | None
     n_objects: int
+
+    __repr__ = arrays_repr
 
 
 def score_objects(objects: Objects, truth: ObjectTruth, hierarchy: Hierarchy | None) -> ObjectScores:
@@ -182,6 +184,8 @@ class PartScores:
     nested: float
     n_parts: int
     keypoints: KeypointLabels | None = None
+
+    __repr__ = arrays_repr
 
 
 def score_parts(

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int32, UInt8
 from PIL import Image
 
+from supercuts.core.arrays import arrays_repr
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
@@ -63,6 +64,8 @@ class PrecisionRecallCurve:
     precision: np.ndarray
     ods: PrecisionRecallPoint
     ap: float
+
+    __repr__ = arrays_repr
 
     def __post_init__(self) -> None:
         """Raise InputError unless recall and precision are non-empty, of equal length and in 0..1."""

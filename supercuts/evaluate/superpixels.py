@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from supercuts.core.arrays import contingency
+from supercuts.core.arrays import arrays_repr, contingency
 from supercuts.core.checks import check_choice
 from supercuts.datasets.sample import Sample
 from supercuts.evaluate.parallel import bootstrap_95, check_truths, naming, pair
@@ -62,6 +62,8 @@ class SuperpixelScores:
     n_superpixels: int
     n_fragments: int
 
+    __repr__ = arrays_repr
+
     def over(self, annotators: str) -> SuperpixelFigures:
         """Return the mean of each score over annotators, or its best or worst value."""
         check_choice("annotators", annotators, ANNOTATORS)
@@ -83,6 +85,8 @@ class SuperpixelTable:
 
     names: tuple[str, ...]
     scores: tuple[SuperpixelScores, ...]
+
+    __repr__ = arrays_repr
 
     def mean(self, annotators: str = "mean") -> SuperpixelFigures:
         """Return the means over images of the figures that `over(annotators)` gives."""

@@ -1,7 +1,7 @@
 """Registry of the export formats: writer, suffix and extra of each.
 
 A writer accepts the options that are its parameters: how (to cut), like, every_node, start. Writers of folders also
-accept force; for single files, export() checks it.
+accept overwrite; for single files, export() checks it.
 """
 
 import errno
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
+from supercuts.core.files import check_replaceable
 
 if TYPE_CHECKING:  # the command line lists the formats without importing numba
     from supercuts.hierarchy.cuts import Granularity
@@ -28,11 +29,13 @@ class Format:
     writer  module:function, imported only when the format is written
     suffix  ending that batches add to an image's name to name the output file or folder
     extra   optional dependency group of this package that the writer needs; empty if it needs none
+    others  further suffixes that the writer accepts
     """
 
     writer: str
     suffix: str
     extra: str = ""
+    others: tuple[str, ...] = ()
 
     def write(self) -> Callable[..., Any]:
         """Return the function that writes the format."""
@@ -43,20 +46,20 @@ class Format:
 
 FORMATS = {
     "npz": Format("npz:write_npz", ".npz"),
-    "ucm": Format("rasters:write_ucm", "_ucm.mat"),
-    "labels": Format("rasters:write_labels", "_labels.tif"),
-    "labels-tiff": Format("rasters:write_labels_tiff", "_labels_from_1.tif"),
+    "ucm": Format("rasters:write_ucm", "_ucm.mat", others=(".npy",)),
+    "labels": Format("rasters:write_labels", "_labels.tif", others=(".tiff", ".png")),
+    "labels-tiff": Format("rasters:write_labels_tiff", "_labels_from_1.tif", others=(".tiff",)),
     "masks": Format("rasters:write_masks", "_masks"),
     "coco": Format("coco:write_coco", "_coco.json", "export"),
     "sam": Format("sam:write_sam", "_sam.json", "export"),
-    "geojson": Format("vectors:write_geojson", ".geojson"),
+    "geojson": Format("vectors:write_geojson", ".geojson", others=(".json",)),
     "gpkg": Format("vectors:write_geopackage", ".gpkg", "export"),
-    "geotiff": Format("rasters:write_geotiff", "_geotiff.tif"),
+    "geotiff": Format("rasters:write_geotiff", "_geotiff.tif", others=(".tiff",)),
     "svg": Format("vectors:write_svg", ".svg"),
-    "networkx-rag": Format("graphs:write_rag", "_rag.graphml"),
-    "networkx-tree": Format("graphs:write_tree", "_tree.graphml"),
-    "pyg": Format("graphs:write_pyg", "_pyg.pt"),
-    "pyg-levels": Format("graphs:write_pyg_levels", "_pyg-levels.pt"),
+    "networkx-rag": Format("graphs:write_rag", "_rag.graphml", others=(".json",)),
+    "networkx-tree": Format("graphs:write_tree", "_tree.graphml", others=(".json",)),
+    "pyg": Format("graphs:write_pyg", "_pyg.pt", others=(".pth",)),
+    "pyg-levels": Format("graphs:write_pyg_levels", "_pyg-levels.pt", others=(".pth",)),
     "linkage": Format("graphs:write_linkage", "_linkage.npy"),
     "ome-zarr": Format("rasters:write_ome_zarr", "_ome.zarr", "export"),
     "html": Format("html_viewer:write_html", ".html"),
@@ -69,17 +72,39 @@ _OPTIONS = {
 }
 
 
+def format_of(path: str | os.PathLike[str]) -> str:
+    """Return the format that a path's ending names; raise InputError unless it is exactly one.
+
+    >>> format_of("scene.geojson"), format_of("scene_coco.json")
+    ('geojson', 'coco')
+    """
+    name, suffix = Path(path).name.lower(), Path(path).suffix.lower()
+    if named := [key for key, one in FORMATS.items() if "_" in one.suffix and name.endswith(one.suffix)]:
+        return named[0]
+    possible = [
+        key for key, one in FORMATS.items() if suffix and suffix in (Path("x" + one.suffix).suffix, *one.others)
+    ]
+    if len(possible) == 1:
+        return possible[0]
+    what = f"may be any of {', '.join(possible)}" if possible else f"is no format's; formats: {', '.join(FORMATS)}"
+    raise InputError(f"{path}: the suffix {suffix!r} {what}. Give format= (--format).")
+
+
 def export(
     path: str | os.PathLike[str],
     hierarchy: "Hierarchy",
-    format: str,
+    format: str | None = None,
     how: "Granularity | None" = None,
     like: str | os.PathLike[str] | None = None,
     every_node: bool = False,
-    force: bool = False,
+    overwrite: bool = False,
     start: int | None = None,
 ) -> None:
-    """Write the hierarchy in one of the formats of FORMATS; replace an existing output only with force=True."""
+    """Write the hierarchy in one of the formats of FORMATS, by default the one that the path's ending names.
+
+    An existing output is replaced only with overwrite=True.
+    """
+    format = format_of(path) if format is None else format
     check_choice("format", format, FORMATS)
     write = FORMATS[format].write()
     taken = inspect.signature(write).parameters
@@ -88,16 +113,15 @@ def export(
     for name in options:
         if name not in taken:
             raise InputError(f"format={format!r} does not take {_OPTIONS[name]}: leave it out.")
-    if "force" in taken:
-        options["force"] = force
+    if "overwrite" in taken:
+        options["overwrite"] = overwrite
     else:
-        _check_target(Path(path), force)
+        _check_target(Path(path), overwrite)
     write(path, hierarchy, **options)
 
 
-def _check_target(path: Path, force: bool) -> None:
+def _check_target(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         message = f"{path} is a folder and this format is a file: give the path of a file in it."
         raise InputError(message) from IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if path.exists() and not force:
-        raise InputError(f"{path} exists: choose another path, or replace it with force=True (--force).")
+    check_replaceable(path, overwrite)

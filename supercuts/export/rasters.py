@@ -184,14 +184,14 @@ def write_ucm(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
             scipy.io.savemat(temporary, {"ucm2": contours.astype(np.float64)}, do_compression=True)
 
 
-def write_masks(path: str | os.PathLike[str], hierarchy: Hierarchy, *, force: bool = False) -> None:
-    """Write the masks to a folder atomically; force replaces an existing folder of masks."""
+def write_masks(path: str | os.PathLike[str], hierarchy: Hierarchy, *, overwrite: bool = False) -> None:
+    """Write the masks to a folder atomically; overwrite replaces an existing folder of masks."""
     if not hierarchy.levels:
         raise InputError(
             f"{Path(path)}: masks are written per level and this hierarchy has none: segment with a model that carries "
             'levels, or export with format="ucm".'
         )
-    with atomic_folder(path, "index.json", force) as folder:
+    with atomic_folder(path, "index.json", overwrite) as folder:
         _write_masks(folder, hierarchy)
 
 
@@ -271,16 +271,16 @@ _CHANNEL_COLORS = ("FF0000", "00FF00", "0000FF")
 
 
 def write_ome_zarr(
-    path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None, *, force: bool = False
+    path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None, *, overwrite: bool = False
 ) -> None:
-    """Write one cut (if None, every level and the superpixels); force replaces an existing OME-Zarr."""
+    """Write one cut (if None, every level and the superpixels); overwrite replaces an existing OME-Zarr."""
     if hierarchy.image is None:
         raise InputError("OME-Zarr labels belong to an image, and the hierarchy holds none: save it with image=True.")
     check_installed(("zarr",), extra="export")
     import zarr
 
     parts, dtype = partitions(hierarchy, how), label_type(hierarchy)
-    with atomic_folder(path, "zarr.json", force) as folder:
+    with atomic_folder(path, "zarr.json", overwrite) as folder:
         image = zarr.create_group(folder, attributes={"ome": {**_multiscales("image", "cyx"), "omero": _channels()}})
         _add_array(image, np.moveaxis(hierarchy.image, -1, 0), "cyx")
         names = [part.name for part in parts]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped
 
+from supercuts.core.arrays import arrays_repr
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_threads
 from supercuts.graph import _kernels
@@ -68,6 +69,8 @@ class RegionGraph:
     color: Float32[np.ndarray, "nodes bands"]
     embedding: Float32[np.ndarray, "nodes channels"]
     embedding_variance: Float32[np.ndarray, " nodes"]
+
+    __repr__ = arrays_repr
 
     @property
     def n_nodes(self) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from supercuts.core.arrays import arrays_repr
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import ConstraintError, InputError
 from supercuts.hierarchy import regions
@@ -31,6 +32,8 @@ class Edit:
     kind: str
     groups: tuple[Int32[np.ndarray, " _"], ...]  # leaf ids; groups differ in size
 
+    __repr__ = arrays_repr
+
     def __str__(self) -> str:
         """Return the kind and the group sizes, for error messages."""
         return f"{self.kind} of {' and '.join(str(group.size) for group in self.groups)} leaves"
@@ -49,6 +52,8 @@ class Tree:
     altitudes: Float32[np.ndarray, " nodes"]
     limits: Limits = Limits()  # noqa: RUF009 -- frozen, so sharing it is safe
 
+    __repr__ = arrays_repr
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edits:
@@ -57,6 +62,8 @@ class Edits:
     before: Tree
     steps: tuple[Edit, ...]
     limits: Limits
+
+    __repr__ = arrays_repr
 
 
 def describe_edit(parents: Int32[np.ndarray, " nodes"], n_leaves: int, kind: str, nodes: Sequence[int]) -> Edit:

@@ -1,7 +1,6 @@
 """Measure and traverse the nodes of a merge tree."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped
@@ -11,9 +10,11 @@ from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import LEVELS, altitude_of_level
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RegionTable:
-    """One row per tree node, leaves first, root last.
+class RegionTable(dict[str, Shaped[np.ndarray, " nodes"]]):
+    """Columns of the tree's nodes, leaves first, root last; pandas.DataFrame(table) has one row per node.
+
+    The columns are node, parent, area, bbox-0 to bbox-3, centroid-0, centroid-1, altitude and level; area, bbox and
+    centroid are named as in scikit-image's regionprops_table. The parameters are also attributes.
 
     Parameters
     ----------
@@ -40,28 +41,42 @@ class RegionTable:
     ([1, 2, 3], [[0.0, 0.0], [0.0, 1.5], [0.0, 1.0]])
     """
 
-    node: Int32[np.ndarray, " nodes"]
-    parent: Int32[np.ndarray, " nodes"]
-    area: Int64[np.ndarray, " nodes"]
-    bbox_yxyx: Int64[np.ndarray, "nodes 4"]
-    centroid_yx: Float64[np.ndarray, "nodes 2"]
-    altitude: Float32[np.ndarray, " nodes"]
-    level: Shaped[np.ndarray, " nodes"]
+    def __init__(
+        self,
+        node: Int32[np.ndarray, " nodes"],
+        parent: Int32[np.ndarray, " nodes"],
+        area: Int64[np.ndarray, " nodes"],
+        bbox_yxyx: Int64[np.ndarray, "nodes 4"],
+        centroid_yx: Float64[np.ndarray, "nodes 2"],
+        altitude: Float32[np.ndarray, " nodes"],
+        level: Shaped[np.ndarray, " nodes"],
+    ) -> None:
+        self.node, self.parent, self.area, self.altitude, self.level = node, parent, area, altitude, level
+        self.bbox_yxyx, self.centroid_yx = bbox_yxyx, centroid_yx
+        boxes = {f"bbox-{i}": bbox_yxyx[:, i] for i in range(4)}
+        centroids = {f"centroid-{i}": centroid_yx[:, i] for i in range(2)}
+        first = {"node": node, "parent": parent, "area": area}
+        super().__init__({**first, **boxes, **centroids, "altitude": altitude, "level": level})
+
+    def __repr__(self) -> str:
+        """Return the number of rows and the names of the columns."""
+        return f"RegionTable({self.node.size} nodes: {', '.join(self)})"
 
     def to_dict(self) -> dict[str, list[object]]:
-        """Return the columns as lists that json.dumps accepts.
+        """Return the attributes as lists that json.dumps accepts.
 
         Returns
         -------
         dict
-            List of M values by column name.
+            List of M values by name of the attribute.
 
         Examples
         --------
         >>> table.to_dict()["parent"]
         [2, 2, 2]
         """
-        return {column.name: getattr(self, column.name).tolist() for column in fields(self)}
+        names = ("node", "parent", "area", "bbox_yxyx", "centroid_yx", "altitude", "level")
+        return {name: getattr(self, name).tolist() for name in names}
 
 
 def region_table(
@@ -75,11 +90,11 @@ def region_table(
     area, bbox, total = _kernels.measure(labels, parents, n_leaves)
     return RegionTable(
         node=np.arange(parents.size, dtype=np.int32),
-        parent=parents,
+        parent=parents.copy(),  # a hierarchy's own arrays are read-only
         area=area,
         bbox_yxyx=bbox,
         centroid_yx=total / area[:, None],
-        altitude=altitudes,
+        altitude=altitudes.copy(),
         level=level_of_nodes(parents, altitudes, levels),
     )
 

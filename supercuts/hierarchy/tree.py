@@ -6,6 +6,7 @@ Not  no merging, no torch; computes on demand and caches nothing
 """
 
 import os
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
-from supercuts.core.checks import check_exactly_one
+from supercuts.core.checks import check_exactly_one, check_installed
 from supercuts.core.errors import InputError
+from supercuts.core.files import check_replaceable
 from supercuts.hierarchy import contours, cuts, regions, selection
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import check_levels
@@ -605,15 +607,22 @@ class Hierarchy:
         """
         return regions.region_table(self.labels, self.parents, self.altitudes, self.n_leaves, self.levels)
 
-    def save(self, path: str | os.PathLike[str], image: bool = True) -> None:
+    def save(self, path: str | os.PathLike[str], image: bool = True, *, overwrite: bool = False) -> None:
         """Write the hierarchy to an .npz file, atomically.
 
         Parameters
         ----------
         path
-            File to write or replace.
+            File to write.
         image
             Whether to store the image.
+        overwrite
+            Whether to replace an existing file.
+
+        Raises
+        ------
+        InputError
+            If the file exists, unless ``overwrite=True``.
 
         See Also
         --------
@@ -625,12 +634,13 @@ class Hierarchy:
         """
         from supercuts.export import npz  # imported on use: export is a higher layer
 
+        check_replaceable(path, overwrite)
         npz.write_npz(path, self, image=image)
 
     def export(
         self,
         path: str | os.PathLike[str],
-        format: str,
+        format: str | None = None,
         *,
         regions: int | None = None,
         level: str | None = None,
@@ -639,6 +649,7 @@ class Hierarchy:
         like: str | os.PathLike[str] | None = None,
         every_node: bool = False,
         start: int | None = None,
+        overwrite: bool = False,
         force: bool = False,
     ) -> None:
         """Write the hierarchy in the format of another program.
@@ -648,7 +659,8 @@ class Hierarchy:
         path
             File or folder to write.
         format
-            Name of a format in docs/exports.md, such as "geojson", "geotiff", "coco" or "html".
+            Name of a format in docs/exports.md, such as "geojson", "geotiff", "coco" or "html". If None, the format
+            that the ending of `path` names, such as ``.geojson`` or ``_coco.json``.
         regions, level, altitude, granularity
             One cut, as in `cut`, for formats that hold regions; if None, all levels and the superpixels.
         like
@@ -658,14 +670,16 @@ class Hierarchy:
         start
             Id of the first region in label maps, 0 or 1; with 1, pixels of no region are 0. If None, 1 for labels-tiff
             and 0 for other formats.
+        overwrite
+            Whether to replace what is at `path`.
         force
-            Whether to overwrite an existing `path`.
+            Former name of `overwrite`.
 
         Raises
         ------
         InputError
-            If the format is unknown, cannot hold this hierarchy or does not take an option, if `path` exists, or if
-            `like` is of another size or not georeferenced.
+            If the format is unknown or not named by the ending of `path`, cannot hold this hierarchy or does not take
+            an option, if `path` exists, unless ``overwrite=True``, or if `like` is of another size or not georeferenced.
         FileFormatError
             If `like` cannot be read.
         MissingDependencyError
@@ -677,9 +691,11 @@ class Hierarchy:
         """
         from supercuts.export import export_formats  # imported on use: export is a higher layer
 
+        if force:
+            warnings.warn("force= is now overwrite=: use that name.", DeprecationWarning, stacklevel=2)
         how = cuts.Granularity(regions, level, altitude, granularity)
         export_formats.export(
-            path, self, format, None if how == cuts.Granularity() else how, like, every_node, force, start
+            path, self, format, None if how == cuts.Granularity() else how, like, every_node, overwrite or force, start
         )
 
     def to_xarray(self, like: Any = None, **cut: Any) -> Any:
@@ -713,13 +729,106 @@ class Hierarchy:
 
         return rasters.to_data_array(self, cuts.Granularity(**cut) if cut else None, like)
 
-    def show(self) -> Path:
-        """Open the interactive viewer in the browser.
+    def overlay(
+        self, labels: Any = None, *, color: tuple[int, int, int] | None = None, width: int = 2, **cut: Any
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """Draw the boundaries of a cut, or of any label map, on the image.
+
+        Parameters
+        ----------
+        labels
+            (H, W) label map; if None, the cut that the keywords define, or the superpixels without keywords.
+        color
+            Red, green and blue, 0..255; if None, the colour that ``supercuts segment`` gives the level, else white.
+        width
+            Width of the lines in pixels, 1 or 2.
+        **cut
+            Keywords of `cut`.
 
         Returns
         -------
-        pathlib.Path
-            The temporary page, which is not deleted.
+        array
+            (H, W, 3) uint8 picture.
+
+        Raises
+        ------
+        InputError
+            If the hierarchy holds no image, or if both labels and a cut are given.
+
+        Examples
+        --------
+        >>> photo = replace(h, image=np.zeros((1, 4, 3), np.uint8))
+        >>> photo.overlay(level="object", width=1).shape
+        (1, 4, 3)
+        """
+        from supercuts.images.draw import COLORS, draw_boundaries  # compiles when imported
+
+        if self.image is None:
+            raise InputError("the hierarchy holds no image to draw on. Save it with image=True, or segment again.")
+        if labels is None:
+            labels = self.cut(**cut) if cut else self.labels
+        elif cut:
+            raise InputError(f"labels= and {', '.join(cut)}= are two label maps: give one of them.")
+        return draw_boundaries(self.image, labels, color or COLORS.get(cut.get("level", ""), (255, 255, 255)), width)
+
+    def plot(self, ax: Any = None, **overlay: Any) -> Any:
+        """Draw the result of `overlay` into matplotlib axes.
+
+        Parameters
+        ----------
+        ax
+            Axes to draw into; if None, new ones.
+        **overlay
+            Keywords of `overlay` and `cut`.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+
+        Examples
+        --------
+        >>> axes = replace(h, image=np.zeros((1, 4, 3), np.uint8)).plot(level="object")
+        """
+        import matplotlib.pyplot as plt
+
+        ax = plt.subplots()[1] if ax is None else ax
+        ax.imshow(self.overlay(**overlay))
+        ax.set_axis_off()
+        return ax
+
+    def widget(self) -> Any:
+        """Return the viewer as a notebook widget that gives selection, cut and strokes back.
+
+        Returns
+        -------
+        HierarchyWidget
+            The widget; `export.notebook_widget` lists its attributes.
+
+        Raises
+        ------
+        InputError
+            If the image has more than 32 million pixels.
+        MissingDependencyError
+            If anywidget is not installed.
+
+        Examples
+        --------
+        >>> widget = h.widget()
+        >>> widget.cut = {"level": "object"}
+        """
+        check_installed(("anywidget",), extra="notebook")
+        from supercuts.export.notebook_widget import HierarchyWidget  # imported on use: export is a higher layer
+
+        return HierarchyWidget(self)
+
+    def show(self) -> Path | None:
+        """Open the interactive viewer in the browser; in a notebook, display it below the cell.
+
+        Returns
+        -------
+        pathlib.Path or None
+            The temporary page, which is not deleted; None in a notebook.
 
         Raises
         ------

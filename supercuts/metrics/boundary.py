@@ -8,6 +8,7 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, Int
 
+from supercuts.core.arrays import arrays_repr
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
 from supercuts.metrics._kernels import boundary as _kernels
@@ -34,6 +35,8 @@ class BoundaryScores:
     n_truth_matched: np.ndarray
     n_predicted: np.ndarray
     n_predicted_matched: np.ndarray
+
+    __repr__ = arrays_repr
 
     def __post_init__(self) -> None:
         """Raise InputError if the series differ in length."""

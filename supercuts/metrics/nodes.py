@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float, Int
 
+from supercuts.core.arrays import arrays_repr
 from supercuts.core.errors import InputError
 from supercuts.metrics._kernels import regions as _kernels
 from supercuts.metrics.inputs import check_tree, stack_tables
@@ -71,6 +72,8 @@ class NodeScores:
 
     best_node: np.ndarray
     best_cut: np.ndarray
+
+    __repr__ = arrays_repr
 
     def __post_init__(self) -> None:
         """Raise InputError if the series differ in length."""

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int32, Real
 
 from supercuts.core import arrays
+from supercuts.core.arrays import arrays_repr
 from supercuts.core.errors import InputError
 from supercuts.metrics._kernels import regions as _kernels
 from supercuts.metrics.inputs import check_thresholds, check_tree, common_thresholds, map_thresholds, stack_tables
@@ -355,6 +356,8 @@ class ObjectsPartsScores:
     thresholds: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
+
+    __repr__ = arrays_repr
 
     def __post_init__(self) -> None:
         """Raise InputError if the series differ in length."""

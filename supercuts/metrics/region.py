@@ -8,6 +8,7 @@ import scipy.ndimage
 from jaxtyping import Float, Int, Int32
 
 from supercuts.core import arrays
+from supercuts.core.arrays import arrays_repr
 from supercuts.core.errors import InputError
 from supercuts.metrics._kernels import regions as _kernels
 from supercuts.metrics.inputs import check_thresholds, check_tree, common_thresholds, map_thresholds, stack_tables
@@ -37,6 +38,8 @@ class RegionScores:
     n_regions: np.ndarray
     best_overlap: float
     area: float
+
+    __repr__ = arrays_repr
 
     def __post_init__(self) -> None:
         """Raise InputError if the series differ in length."""

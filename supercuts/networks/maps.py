@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float16, Float32, Shaped, UInt8
 
 from supercuts.core._kernels import to_half
-from supercuts.core.arrays import channels_last
+from supercuts.core.arrays import arrays_repr, channels_last
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_threads
 from supercuts.images._kernels import halve
@@ -58,6 +58,8 @@ class PixelMaps:
     embedding_stride: int = 1
     bands: Shaped[np.ndarray, "_ height width"] | None = None
     valid: Bool[np.ndarray, "height width"] | None = None
+
+    __repr__ = arrays_repr
 
     def __post_init__(self) -> None:
         """Raise InputError if the maps differ in size, because kernels do not check bounds."""

@@ -170,6 +170,10 @@ class Network(Protocol):
         """Return the network with its weights laid out in memory for inference."""
         ...
 
+    def to(self, device: Any, /) -> object:
+        """Move the weights to a device."""
+        ...
+
     def maps(self, images: Sequence[Sized], views: ViewsConfig) -> list[Maps]:
         """Return the maps of each image, averaged over the views; all images have the same size and type."""
         ...

@@ -54,6 +54,12 @@ class OnnxNetwork:
         self.facts = session.get_modelmeta().custom_metadata_map
         self.stride = int(self.facts["stride"])
 
+    def to(self, device: Any, /) -> "OnnxNetwork":
+        """Return the network; raise InputError unless the device is the CPU."""
+        if str(device) != "cpu":
+            raise InputError(f'device={str(device)!r}: engine="onnx" runs on the CPU. Use engine="torch".')
+        return self
+
     def _run(self, images: Float32[np.ndarray, "images channels height width"]) -> list[np.ndarray]:
         if self._process != os.getpid():  # a fork has none of the session's threads and would wait for them forever
             self._parents = self.session  # kept, because ending it would also wait for its threads

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Float32, Float64, Int32, UInt8
 
+from supercuts.core.arrays import arrays_repr
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
 from supercuts.networks.backbones.pretrained import PretrainedViT, ViTFeatures, make_pretrained
@@ -29,6 +30,8 @@ class PatchFeatures:
     values: Float32[np.ndarray, "channels rows columns"]
     stride_px: int
     offset_px: float
+
+    __repr__ = arrays_repr
 
     def pool(self, labels: Int32[np.ndarray, "height width"], n: int) -> Float32[np.ndarray, "{n} channels"]:
         """Return the mean features over the pixels of each superpixel 0..n-1."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
+from supercuts.core.arrays import arrays_repr
 from supercuts.core.errors import InputError
 
 
@@ -37,6 +38,8 @@ class Objects:
     masks: Bool[np.ndarray, "objects height width"]
     scores: Float32[np.ndarray, " objects"]
     saliency: Float32[np.ndarray, "height width"]
+
+    __repr__ = arrays_repr
 
     def __post_init__(self) -> None:
         """Raise InputError if masks are empty or overlap, or if shapes do not fit."""
@@ -85,6 +88,8 @@ class Parts:
 
     labels: Int32[np.ndarray, "height width"]
     object_of: Int32[np.ndarray, " parts"]
+
+    __repr__ = arrays_repr
 
     def __post_init__(self) -> None:
         """Raise InputError if labels have gaps."""

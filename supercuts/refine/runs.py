@@ -236,6 +236,7 @@ class Run:
 
     tree         computes superpixels of partition.method=ssn and initial labels; None: there are none
     show_every   number of steps from one picture to the next; None: no pictures
+    overwrite    replace finished results, also those of other settings, instead of keeping them
     """
 
     out: Path
@@ -243,6 +244,7 @@ class Run:
     tree: Tree | None = None
     show_every: int | None = None
     device: str = "cpu"
+    overwrite: bool = False
 
 
 def start(run: Run) -> None:
@@ -250,8 +252,10 @@ def start(run: Run) -> None:
     if run.device != "cpu" and not (run.device.startswith("cuda") and torch.cuda.is_available()):
         raise InputError(f"device={run.device!r} is not available: give cpu, or on a computer with a GPU cuda.")
     path = run.out / "config.yaml"
-    if path.is_file() and load_config(path, RefineConfig) != run.config:
-        raise InputError(f"{run.out} holds results of other settings ({path}): give another folder to --out.")
+    if path.is_file() and not run.overwrite and load_config(path, RefineConfig) != run.config:
+        raise InputError(
+            f"{run.out} holds results of other settings ({path}): give another folder to --out, or --overwrite."
+        )
     save_resolved(run.config, path)
 
 
@@ -287,7 +291,7 @@ def refine_file(
     run: Run, path: Path, name: str, scribbles: Path | None = None, watch: Watch | None = None
 ) -> dict[str, Any]:
     """Fit a network to one image, write the results and return its document; a finished image is only read."""
-    if (finished := read_document(run.out, name)) is not None:
+    if not run.overwrite and (finished := read_document(run.out, name)) is not None:
         return finished
     example = read_example(run, path, scribbles)
     network, record, preview = fit_and_record([example], run, name, watch)
@@ -302,7 +306,7 @@ def train_file(run: Run, paths: Sequence[Path], watch: Watch | None = None) -> t
     The network is written to OUT/model.safetensors. If this file exists and was fitted to the same images, it is read.
     """
     weights, names = run.out / "model.safetensors", [str(path) for path in paths]
-    if weights.is_file():
+    if weights.is_file() and not run.overwrite:
         network, _, images = load_refiner(weights, run.device)
         if images != names:
             raise InputError(f"{weights} was fitted to other images: give another folder to --out.")
@@ -320,7 +324,7 @@ def train_file(run: Run, paths: Sequence[Path], watch: Watch | None = None) -> t
 
 def label_file(run: Run, network: KanezakiCNN, path: Path, name: str, scribbles: Path | None = None) -> dict[str, Any]:
     """Label one image with a network that was fitted to others, write the results and return its document."""
-    if (finished := read_document(run.out, name)) is not None:
+    if not run.overwrite and (finished := read_document(run.out, name)) is not None:
         return finished
     return write_result(run, network, path, name, read_example(run, path, scribbles), {"files": []})
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from supercuts.core.arrays import arrays_repr
 from supercuts.images.convert import lab_tables
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.ssn_config import SSNConfig
@@ -42,6 +43,8 @@ class Superpixels:
 
     labels: Int32[np.ndarray, "height width"]
     n: int
+
+    __repr__ = arrays_repr
 
 
 class ClusterConfig(BaseModel, frozen=True, extra="forbid"):

@@ -185,14 +185,16 @@ def test_every_node_and_like_reach_the_writer(run, saved, tmp_path):
     assert (result.exit_code, result.stderr) == (2, "error: format='svg' does not take like: leave it out.\n")
 
 
-def test_existing_files_are_replaced_with_force_only(run, saved, tmp_path):
+def test_existing_files_are_replaced_with_overwrite_only(run, saved, tmp_path):
     out = tmp_path / "a.svg"
     out.write_text("mine")
     result = run("export", saved, "--format", "svg", "-o", out)
     assert result.exit_code == 2
-    assert result.stderr == f"error: {out} exists: choose another path, or replace it with force=True (--force).\n"
+    assert (
+        result.stderr == f"error: {out} exists: choose another path, or replace it with overwrite=True (--overwrite).\n"
+    )
     assert out.read_text() == "mine"
-    assert run("export", saved, "--format", "svg", "-o", out, "--force").exit_code == 0
+    assert run("export", saved, "--format", "svg", "-o", out, "--overwrite").exit_code == 0
     assert out.read_text().startswith("<svg")
 
 
@@ -309,3 +311,29 @@ def test_every_hierarchy_has_objects_parts_and_scores(run, tmp_path, kind):
         result = run("evaluate", what, *options)
         assert result.exit_code == 0, result.stderr
         assert result.json()["methods"][0]["n_scored"] == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("cut {saved} --regions 2 -o {out}/a.png", "a.png"),
+        ("cut {saved} --regions 2 -o {out}/a.png --overlay {out}/b.png", "b.png"),
+        ("view {saved} --no-open -o {out}/a.html", "a.html"),
+        ("export {saved} -o {out}/a.svg", "a.svg"),
+    ],
+)
+def test_every_command_replaces_a_file_only_with_overwrite(run, saved, tmp_path, command, name):
+    arguments = command.format(saved=saved, out=tmp_path).split()
+    (tmp_path / name).write_text("mine")
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "exists: choose another path, or replace it with overwrite=True (--overwrite)" in result.stderr
+    assert (tmp_path / name).read_text() == "mine"
+    assert run(*arguments, "--overwrite").exit_code == 0
+    assert (tmp_path / name).read_bytes() != b"mine"
+
+
+def test_force_still_replaces_with_a_note(run, saved, tmp_path):
+    (tmp_path / "a.svg").write_text("mine")
+    result = run("export", saved, "-o", tmp_path / "a.svg", "--force")
+    assert (result.exit_code, result.stderr) == (0, "note: --force is now --overwrite: use that name.\n")

@@ -202,18 +202,18 @@ def test_outputs_that_cannot_be_written_are_named_and_leave_nothing(run, command
     assert run(*given).exit_code == 0  # so that all is compiled before the disk is full
     output = Path(next(part for part in given if part.startswith(str(tmp_path / "out"))))
     (tmp_path / "file").write_text("mine")
+    overwrite = ["--overwrite"] if name.startswith(("export", "cut", "view", "refine")) else []
     for below in (tmp_path / "file", Path("/proc/nowhere")):  # a file where a folder should be, and no permission
-        command = pattern.format(below / "out").split()
+        command = [*pattern.format(below / "out").split(), *overwrite]
         check_refused(run, tmp_path, command, [below / output.relative_to(tmp_path)])
-    force = ["--force"] if name.startswith("export") else []
     for file in files[:1] + files[-1:] or [""]:
         place = tmp_path / "way" / output.relative_to(tmp_path) / file
         (place / "in the way").mkdir(parents=True)
         (place / "in the way" / "mine.txt").write_text("mine")
         if "masks" not in name and "zarr" not in name:  # folders, which are refused because another format wrote them
-            check_refused(run, tmp_path, [*pattern.format(tmp_path / "way" / "out").split(), *force], [place])
+            check_refused(run, tmp_path, [*pattern.format(tmp_path / "way" / "out").split(), *overwrite], [place])
         shutil.rmtree(tmp_path / "way")
-    command = [*pattern.format(tmp_path / "full" / "out").split(), *force]
+    command = [*pattern.format(tmp_path / "full" / "out").split(), *overwrite]
     with full_disk():
         full = tmp_path / "full" / output.relative_to(tmp_path)
         check_refused(run, tmp_path, command, [full, tmp_path / "cut.png"])

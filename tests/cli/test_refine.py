@@ -79,6 +79,23 @@ def test_scribbles_five_channels_and_going_on(run, tmp_path, labels_of):
     assert "1 of 1 images were already finished" in result.stderr
 
 
+def test_results_of_others_are_replaced_only_with_overwrite(run, photos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a_labels.png").write_text("mine")
+    command = ("refine", photos / "a.png", "-o", out, "--method", "st", *FEW)
+    result = run(*command)
+    assert result.exit_code == 2
+    assert f"{out / 'a_labels.png'} exists: choose another path, or replace it with" in result.stderr
+    assert (out / "a_labels.png").read_text() == "mine"
+    assert run(*command, "--overwrite").exit_code == 0
+    other = run(*command, "n_classes=5")
+    assert "holds results of other settings" in other.stderr
+    again = run(*command, "n_classes=5", "--overwrite")
+    assert again.exit_code == 0
+    assert yaml.safe_load((out / "config.yaml").read_text())["n_classes"] == 5
+
+
 def test_an_image_that_fails_does_not_stop_the_others(run, photos, tmp_path):
     (photos / "aa.png").write_bytes(b"no picture")
     result = run("refine", photos, "-o", tmp_path / "out", "--method", "st", *FEW)
@@ -124,7 +141,11 @@ def test_writes_hierarchy_labels_and_colours(run, model, photos, tmp_path):
     labels = np.array(Image.open(out / "a_labels.png"))
     assert labels.shape == (24, 32)
     assert labels.max() < 3
-    run("refine", "apply", model, photos / "a.png", "-o", out, "--regions", 5)
+    again = ("refine", "apply", model, photos / "a.png", "-o", out, "--regions", 5)
+    refused = run(*again)
+    assert refused.exit_code == 2
+    assert f"{out / 'a.npz'} exists: choose another path, or replace it with" in refused.stderr
+    assert run(*again, "--overwrite").exit_code == 0
     labels = np.array(Image.open(out / "a_labels.png"))
     np.testing.assert_array_equal(labels, supercuts.read(out / "a.npz").cut(regions=5))
 

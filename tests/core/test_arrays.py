@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from supercuts.core.arrays import contingency, relabel_consecutive
+from supercuts.core.arrays import arrays_repr, contingency, relabel_consecutive
 from supercuts.core.errors import InputError
 
 maps = arrays(np.int64, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.integers(0, 6))
@@ -62,3 +63,16 @@ def test_contingency_of_no_pixels_is_empty():
 def test_contingency_of_two_shapes_is_refused():
     with pytest.raises(InputError, match="score label maps of one image"):
         contingency(np.zeros((2, 3), dtype=int), np.zeros((3, 2), dtype=int))
+
+
+def test_a_result_of_arrays_is_described_on_one_line():
+    @dataclass(repr=False)
+    class Result:
+        masks: np.ndarray
+        scores: np.ndarray
+        name: str = "a"
+
+        __repr__ = arrays_repr
+
+    result = Result(np.zeros((2, 30, 40), bool), np.array([0.5, 0.25], np.float32))
+    assert repr(result) == "Result(masks=bool (2, 30, 40), scores=array([0.5 , 0.25], dtype=float32), name='a')"

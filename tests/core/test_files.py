@@ -57,8 +57,8 @@ def test_two_writers_do_not_share_a_temporary_file(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "1"  # the first one's block ends last
 
 
-def write_folder(path, text, force=False):
-    with atomic_folder(path, "index.json", force) as folder:
+def write_folder(path, text, overwrite=False):
+    with atomic_folder(path, "index.json", overwrite) as folder:
         (folder / "index.json").write_text(text)
         if not text:
             raise RuntimeError("disk full")
@@ -69,22 +69,22 @@ def test_folder_appears_whole_and_replaces_only_its_own_format(tmp_path):
     write_folder(target, "first")
     with pytest.raises(InputError, match=r"exists and is not an empty folder: choose another path"):
         write_folder(target, "second")
-    write_folder(target, "second", force=True)
+    write_folder(target, "second", overwrite=True)
     assert (target / "index.json").read_text() == "second"
     with pytest.raises(RuntimeError, match="disk full"):
-        write_folder(target, "", force=True)
+        write_folder(target, "", overwrite=True)
     assert (target / "index.json").read_text() == "second"
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_force_does_not_remove_files_of_others(tmp_path):
+def test_overwrite_does_not_remove_files_of_others(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
     with pytest.raises(InputError, match=r"holds no index.json, so it was not written by this format"):
-        write_folder(tmp_path / "thesis", "masks", force=True)
+        write_folder(tmp_path / "thesis", "masks", overwrite=True)
     (tmp_path / "note").write_text("mine")
     with pytest.raises(InputError, match=r"holds no index.json"):
-        write_folder(tmp_path / "note", "masks", force=True)
+        write_folder(tmp_path / "note", "masks", overwrite=True)
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from supercuts.core.errors import InputError, MissingDependencyError
 from supercuts.export import export_formats, npz
-from supercuts.export.export_formats import export
+from supercuts.export.export_formats import FORMATS, export, format_of
 from supercuts.export.npz import read
 from supercuts.export.sam import masks
 from supercuts.hierarchy.cuts import Granularity
@@ -87,13 +87,13 @@ def scene(format, geotiff):
 
 
 @pytest.mark.parametrize("ragged", [0], indirect=True)
-def test_nothing_is_overwritten_without_force(ragged, geotiff, tmp_path, format):
+def test_nothing_is_overwritten_without_overwrite(ragged, geotiff, tmp_path, format):
     like, target = scene(format, geotiff), tmp_path / f"new/a{SUFFIXES[format]}"
     ragged.export(target, format, like=like)
     before = listing(tmp_path)
     with pytest.raises(InputError, match=r"a(\.\w+)? exists"):
         ragged.export(target, format, like=like)
-    ragged.export(target, format, like=like, force=True)
+    ragged.export(target, format, like=like, overwrite=True)
     assert listing(tmp_path) == before
 
 
@@ -136,7 +136,7 @@ def test_options_that_a_format_has_no_use_for_are_refused(small, tmp_path):
 
 def test_a_folder_is_not_a_target_of_a_file(small, tmp_path):
     with pytest.raises(InputError, match=r"is a folder and this format is a file"):
-        small.export(tmp_path, "coco", force=True)
+        small.export(tmp_path, "coco", overwrite=True)
 
 
 @pytest.fixture
@@ -207,3 +207,34 @@ def test_images_too_large_for_the_viewer_are_refused(masked, monkeypatch, tmp_pa
     whole = replace(masked, labels=np.maximum(masked.labels, 0))
     with pytest.raises(InputError, match="more than the viewer's 3"):
         export(tmp_path / "a.html", whole, "html")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_ending_that_batches_write_names_its_format(format):
+    if format != "labels-tiff":  # ends as that of labels does, but for the name
+        assert format_of(f"Photo{FORMATS[format].suffix}") == format
+    assert format_of("photo_labels_from_1.tif") == "labels-tiff"
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("a.geojson", "geojson"), ("a.GPKG", "gpkg"), ("a.svg", "svg"), ("a.png", "labels"), ("a.mat", "ucm"),
+     ("a.zarr", "ome-zarr"), ("a.html", "html"), ("a.npz", "npz")],
+)  # fmt: skip
+def test_a_suffix_of_one_format_names_it(name, format):
+    assert format_of(name) == format
+
+
+def test_a_suffix_of_several_formats_or_of_none_is_refused(small, tmp_path):
+    with pytest.raises(InputError, match=r"a.json: the suffix '.json' may be any of coco, sam, geojson, networkx-rag"):
+        small.export(tmp_path / "a.json")
+    with pytest.raises(InputError, match=r"the suffix '.doc' is no format's; formats: npz, ucm"):
+        small.export(tmp_path / "a.doc")
+    small.export(tmp_path / "a.geojson", level="object")
+    assert json.loads((tmp_path / "a.geojson").read_text())["type"] == "FeatureCollection"
+
+
+def test_force_is_a_former_name_of_overwrite(small, tmp_path):
+    small.export(tmp_path / "a.svg")
+    with pytest.warns(DeprecationWarning, match="force= is now overwrite="):
+        small.export(tmp_path / "a.svg", force=True)

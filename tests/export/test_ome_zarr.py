@@ -34,11 +34,11 @@ def test_the_metadata_is_valid(ragged, tmp_path):
     np.testing.assert_array_equal(group["labels/cut/0"][:], ragged.cut(regions=4) + 1)
 
 
-def test_a_folder_is_replaced_with_force_only(ragged, tmp_path):
+def test_a_folder_is_replaced_with_overwrite_only(ragged, tmp_path):
     ragged.export(tmp_path / "a.zarr", "ome-zarr", regions=4)
     with pytest.raises(InputError, match="exists and is not an empty folder"):
         ragged.export(tmp_path / "a.zarr", "ome-zarr")
-    ragged.export(tmp_path / "a.zarr", "ome-zarr", force=True)
+    ragged.export(tmp_path / "a.zarr", "ome-zarr", overwrite=True)
     assert (tmp_path / "a.zarr/labels/object").is_dir()
     assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
 

@@ -95,7 +95,7 @@ def test_an_empty_folder_is_filled_and_a_full_one_refused(small, tmp_path):
     (tmp_path / "out").mkdir()
     rasters.write_masks(tmp_path / "out", small)
     with pytest.raises(
-        InputError, match=r"exists and is not an empty folder: choose another path, or replace it with force"
+        InputError, match=r"exists and is not an empty folder: choose another path, or replace it with overwrite"
     ):
         rasters.write_masks(tmp_path / "out", small)
     (tmp_path / "file").write_text("mine")

@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from supercuts.core.errors import InputError
 from supercuts.export import npz
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images import draw
 
 
 def arrays_of(h):
@@ -215,3 +217,63 @@ def test_importing_the_tree_does_not_import_torch():
     code = "import sys, supercuts.hierarchy.tree, supercuts.export.npz; sys.exit('torch' in sys.modules)"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, env=dict(os.environ), check=False).returncode == 0
+
+
+def test_region_table_goes_into_pandas_as_it_is(hand):
+    pandas = pytest.importorskip("pandas")
+    table = hand.region_table()
+    frame = pandas.DataFrame(table)
+    assert frame.shape == (hand.n_nodes, 11)
+    assert frame["bbox-2"].tolist() == table.bbox_yxyx[:, 2].tolist()
+    assert repr(table).startswith("RegionTable(9 nodes: node, parent, area, bbox-0, ")
+    assert table["area"] is table.area
+
+
+def test_region_table_has_the_names_and_values_of_scikit_image(hand):
+    measure = pytest.importorskip("skimage.measure")
+    table = hand.region_table()
+    expected = measure.regionprops_table(hand.labels + 1, properties=("area", "bbox", "centroid"))
+    for name, values in expected.items():
+        np.testing.assert_allclose(table[name][: hand.n_leaves], values)
+
+
+def test_arrays_that_methods_return_become_tensors_without_a_warning(hand):
+    torch = pytest.importorskip("torch")
+    own = [hand.cut(regions=3), hand.cut_nodes(regions=3), hand.select(point=(0, 0)), hand.ucm(), hand.areas()]
+    for array in (*own, hand.children(8), hand.ancestors(3), *list(hand.region_table().values())[:-1]):
+        torch.from_numpy(np.ascontiguousarray(array))  # warnings are errors
+    assert torch.tensor(hand.labels).tolist() == hand.labels.tolist()
+
+
+def test_save_replaces_a_file_only_if_told_to(hand, tmp_path):
+    path = tmp_path / "a.npz"
+    path.write_text("mine")
+    with pytest.raises(InputError, match=r"a\.npz exists: choose another path, or replace it with overwrite=True"):
+        hand.save(path)
+    assert path.read_text() == "mine"
+    hand.save(path, overwrite=True)
+    assert path.read_bytes()[:2] == b"PK"
+
+
+def test_overlay_draws_boundaries_as_the_command_line_does(hand):
+    h = replace(hand, image=np.full((*hand.shape, 3), 90, np.uint8))
+    labels = h.cut(level="object")
+    np.testing.assert_array_equal(h.overlay(level="object"), draw.overlay(h.image, labels, "object"))
+    np.testing.assert_array_equal(h.overlay(labels), draw.draw_boundaries(h.image, labels, width=2))
+    np.testing.assert_array_equal(h.overlay(width=1), draw.overlay(h.image, h.labels, "superpixels"))
+    black = h.overlay(regions=2, color=(0, 0, 0), width=1)
+    np.testing.assert_array_equal(black, draw.draw_boundaries(h.image, h.cut(regions=2), (0, 0, 0)))
+    with pytest.raises(InputError, match="labels= and regions= are two label maps"):
+        h.overlay(labels, regions=2)
+    with pytest.raises(InputError, match="holds no image to draw on"):
+        replace(h, image=None).overlay()
+
+
+def test_plot_draws_the_overlay_into_axes(hand):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    h = replace(hand, image=np.full((*hand.shape, 3), 90, np.uint8))
+    _, ax = plt.subplots()
+    assert h.plot(ax, level="object") is ax
+    np.testing.assert_array_equal(ax.images[0].get_array(), h.overlay(level="object"))
+    assert h.plot(regions=2) is not ax
+    plt.close("all")
