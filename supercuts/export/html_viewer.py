@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import sys
 import tempfile
 import webbrowser
 import zlib
@@ -104,12 +105,29 @@ def _preview(hierarchy: Hierarchy) -> UInt8[np.ndarray, "rows columns 3"]:
     return draw_boundaries(np.array(Image.fromarray(hierarchy.image).reduce(step)), labels)
 
 
-def show(hierarchy: Hierarchy) -> Path:
-    """Open the page in the browser; return the temporary file that holds it."""
+def show(hierarchy: Hierarchy) -> Path | None:
+    """Open the page in the browser; return the temporary file that holds it.
+
+    In a notebook, display `frame` below the cell instead and return None. A preview is also opened in the browser.
+    """
+    if is_notebook():
+        from IPython.display import display
+
+        shown = frame(hierarchy)
+        display({"text/html": shown, "text/plain": repr(hierarchy)}, raw=True)
+        if shown.startswith("<iframe"):
+            return None
     path = temporary_path("supercuts")
     write_html(path, hierarchy)
     open_in_browser(path)
-    return path
+    return None if is_notebook() else path
+
+
+def is_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook, which displays HTML."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return hasattr(shell, "kernel")
 
 
 def temporary_path(name: str) -> Path:

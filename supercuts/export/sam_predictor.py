@@ -207,10 +207,10 @@ class SuperCutsPredictor:
         tensors = (point_coords, point_labels, boxes, mask_input)
         batches = [None if tensor is None else tensor.cpu().numpy() for tensor in tensors]
         n = next((len(batch) for batch in batches if batch is not None), 0)
-        results = [
-            self.predict(*(None if b is None else b[i] for b in batches), multimask_output, return_logits)
-            for i in range(n)
-        ]
+        results = []
+        for i in range(n):
+            coords, labels, box, earlier = (None if batch is None else batch[i] for batch in batches)
+            results.append(self.predict(coords, labels, box, earlier, multimask_output, return_logits))
         masks, scores, logits = (torch.from_numpy(np.stack(part)) for part in zip(*results, strict=True))
         return masks, scores, logits
 
@@ -295,7 +295,8 @@ def _expected_iou(h: Hierarchy, logits: np.ndarray, leaf_masks: np.ndarray) -> F
 
 def _nearest(n: int, side: int) -> np.ndarray:
     """Return for each of n pixels along a side the nearest of `side` pixels along the same side."""
-    return ((2 * np.arange(n) + 1) * side) // (2 * n)
+    at: np.ndarray = (2 * np.arange(n) + 1) * side // (2 * n)
+    return at
 
 
 def _low_res_shape(shape: tuple[int, int]) -> tuple[int, int]:

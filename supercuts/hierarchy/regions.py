@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped
 
 from supercuts.core.checks import check_in_range
+from supercuts.core.errors import InputError
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import LEVELS, altitude_of_level
 
@@ -162,3 +163,43 @@ def leaves_of(parents: Int32[np.ndarray, " nodes"], n_leaves: int, node: int) ->
     """Return the leaves below a node, ascending; for a leaf, the leaf itself."""
     check_node(parents.size, node)
     return np.flatnonzero(_kernels.mark_descendants(parents, np.array([node]))[:n_leaves]).astype(np.int32)
+
+
+_FAULTS = {
+    _kernels.ROOT_HAS_PARENT: "the last node is the root and must be its own parent",
+    _kernels.PARENT_BELOW: "a parent's id must be higher than its child's and below {n_nodes}",
+    _kernels.PARENT_IS_LEAF: "a parent must be an inner node, {n_leaves} or higher",
+    _kernels.TOO_FEW_CHILDREN: "an inner node must have at least two children",
+    _kernels.NOT_IN_RANGE: "an altitude must lie in 0..1",
+    _kernels.RAISED_LEAF: "a leaf's altitude must be 0",
+    _kernels.ABOVE_PARENT: "an altitude must not exceed its parent's, {parent_altitude}",
+}
+
+
+def check_leaf_labels(labels: Int32[np.ndarray, "height width"], n_leaves: int) -> None:
+    """Raise InputError unless labels are -1 or a leaf, and every leaf occurs."""
+    label, is_absent = _kernels.first_bad_label(labels, n_leaves)
+    if label >= 0 and is_absent:
+        raise InputError(
+            f"leaf {label} has no pixel: labels must hold every id 0..{n_leaves - 1}: use relabel_consecutive."
+        )
+    if not is_absent:
+        raise InputError(
+            f"labels hold {label}, outside the leaves 0..{n_leaves - 1} (-1: none): number them with "
+            "relabel_consecutive and give one row of embeddings per leaf."
+        )
+
+
+def check_merge_tree(
+    parents: Int32[np.ndarray, " nodes"], altitudes: Float32[np.ndarray, " nodes"], n_leaves: int
+) -> None:
+    """Raise InputError unless parents and altitudes are a valid tree."""
+    reason, node = _kernels.first_bad_node(parents, altitudes, n_leaves)
+    if reason == _kernels.VALID:
+        return
+    above = altitudes[parents[node]] if reason == _kernels.ABOVE_PARENT else None
+    fault = _FAULTS[reason].format(n_nodes=parents.size, n_leaves=n_leaves, parent_altitude=above)
+    raise InputError(
+        f"node {node} (parent {parents[node]}, altitude {altitudes[node]:.6g}) is not valid: {fault}. Number the nodes "
+        "leaves first, root last, and make altitudes rise to the root."
+    )

@@ -18,7 +18,6 @@ from supercuts.core.checks import check_exactly_one, check_installed
 from supercuts.core.errors import InputError
 from supercuts.core.files import check_replaceable
 from supercuts.hierarchy import contours, cuts, regions, selection
-from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import check_levels
 from supercuts.hierarchy.edits import Edit, Edits, Tree, advance, describe_edit
 from supercuts.hierarchy.regions import RegionTable
@@ -31,15 +30,6 @@ _ARRAYS = {
     "altitudes": ("float32", 1),
     "embeddings": ("float32", 2),
     "image": ("uint8", 3),
-}
-_FAULTS = {
-    _kernels.ROOT_HAS_PARENT: "the last node is the root and must be its own parent",
-    _kernels.PARENT_BELOW: "a parent's id must be higher than its child's and below {n_nodes}",
-    _kernels.PARENT_IS_LEAF: "a parent must be an inner node, {n_leaves} or higher",
-    _kernels.TOO_FEW_CHILDREN: "an inner node must have at least two children",
-    _kernels.NOT_IN_RANGE: "an altitude must lie in 0..1",
-    _kernels.RAISED_LEAF: "a leaf's altitude must be 0",
-    _kernels.ABOVE_PARENT: "an altitude must not exceed its parent's, {parent_altitude}",
 }
 
 
@@ -108,8 +98,8 @@ class Hierarchy:
         object.__setattr__(self, "levels", check_levels(self.levels))
         if not (self.source_name is None or (isinstance(self.source_name, str) and self.source_name)):
             raise InputError(f"source_name={self.source_name!r} is not a file name: give the name of a file, or None.")
-        _check_labels(self.labels, self.n_leaves)
-        _check_tree(self.parents, self.altitudes, self.n_leaves)
+        regions.check_leaf_labels(self.labels, self.n_leaves)
+        regions.check_merge_tree(self.parents, self.altitudes, self.n_leaves)
 
     def __repr__(self) -> str:
         """Return the image size, the number of leaves and the levels on one line."""
@@ -900,28 +890,3 @@ def _check_arrays(h: Hierarchy) -> None:
         raise InputError(
             f"image {h.image.shape} does not fit labels {h.labels.shape}: give the RGB image that was segmented."
         )
-
-
-def _check_labels(labels: np.ndarray, n_leaves: int) -> None:
-    label, is_absent = _kernels.first_bad_label(labels, n_leaves)
-    if label >= 0 and is_absent:
-        raise InputError(
-            f"leaf {label} has no pixel: labels must hold every id 0..{n_leaves - 1}: use relabel_consecutive."
-        )
-    if not is_absent:
-        raise InputError(
-            f"labels hold {label}, outside the leaves 0..{n_leaves - 1} (-1: none): number them with "
-            "relabel_consecutive and give one row of embeddings per leaf."
-        )
-
-
-def _check_tree(parents: np.ndarray, altitudes: np.ndarray, n_leaves: int) -> None:
-    reason, node = _kernels.first_bad_node(parents, altitudes, n_leaves)
-    if reason == _kernels.VALID:
-        return
-    above = altitudes[parents[node]] if reason == _kernels.ABOVE_PARENT else None
-    fault = _FAULTS[reason].format(n_nodes=parents.size, n_leaves=n_leaves, parent_altitude=above)
-    raise InputError(
-        f"node {node} (parent {parents[node]}, altitude {altitudes[node]:.6g}) is not valid: {fault}. Number the nodes "
-        "leaves first, root last, and make altitudes rise to the root."
-    )
