@@ -15,8 +15,7 @@ from supercuts.core.checks import check_choice, check_installed
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
 from supercuts.export import _kernels as _outlines
-from supercuts.export.coordinates import check_crs, epsg_number, georeference_of
-from supercuts.export.rasters import Partition, partitions
+from supercuts.export.rasters import Partition, check_crs, epsg_number, georeference_of, partitions
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.regions import check_node

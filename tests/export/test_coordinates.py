@@ -9,7 +9,7 @@ from PIL import Image
 
 import supercuts
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.export.coordinates import PIXELS, crs_of_rasterio, epsg_number, georeference_of, read_georeference
+from supercuts.export.rasters import PIXELS, crs_of_rasterio, epsg_number, georeference_of, read_georeference
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.georeference import Georeference
 

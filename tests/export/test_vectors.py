@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 
 from supercuts.core.errors import InputError
-from supercuts.export.coordinates import PIXELS
-from supercuts.export.rasters import partitions
+from supercuts.export.rasters import PIXELS, partitions
 from supercuts.export.vectors import features, mean_colors, outlines
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy

@@ -225,7 +225,7 @@ def read_graph(path: Path) -> None:
 
 
 def read_place(path: Path) -> None:
-    from supercuts.export.coordinates import read_georeference
+    from supercuts.export.rasters import read_georeference
 
     read_georeference(path, SHAPE)
 
