@@ -13,7 +13,7 @@ import supercuts
 photo = sys.argv[1] if len(sys.argv) > 1 else "examples/photo.jpg"
 h = supercuts.load("compact").segment(photo)
 labels = h.cut(level="object")
-nodes = pd.DataFrame(h.region_table().to_dict()).set_index("node")
+nodes = pd.DataFrame(h.region_table()).set_index("node")
 table = nodes.loc[h.cut_nodes(level="object"), ["parent", "area", "altitude"]]
 boxes = h.region_table().bbox_yxyx[table.index]
 table["share"] = table["area"] / labels.size

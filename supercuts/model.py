@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
     # sources that read_image and read_bands accept
+    Device = str | torch.device
     ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
 else:
-    ImageSource = Any  # naming the types would import torch, which the engine "onnx" does not need
+    Device = ImageSource = Any  # naming the types would import torch, which the engine "onnx" does not need
 
 Priors = Sequence[np.ndarray] | np.ndarray  # boolean masks (H, W)
 Refiner = str | RefineConfig
@@ -102,7 +103,7 @@ class Model:
         """The device that the network runs on, such as "cpu" or "cuda:0"."""
         return "cpu" if self.network is None else self.network.device
 
-    def to(self, device: str) -> "Model":
+    def to(self, device: Device) -> "Model":
         """Move the networks to a device.
 
         Parameters
@@ -488,7 +489,7 @@ def load(
     merging: str | None = None,
     views: str | None = None,
     engine: str = "torch",
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> Model:
     """Return a model from weights in the package or from a file.
 
@@ -560,7 +561,7 @@ def load(
         gnn,
         Perceptrons.from_arrays(figure_ground) if figure_ground else None,
     )
-    return loaded.to(device) if device != "cpu" else loaded
+    return loaded.to(device) if str(device) != "cpu" else loaded
 
 
 def segment(image: ImageSource, superpixels: int | None = None, **options: Any) -> Hierarchy:

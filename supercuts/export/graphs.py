@@ -202,8 +202,8 @@ def write_pyg_levels(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None
 def to_hetero_data(hierarchy: Hierarchy) -> "HeteroData":
     """Return the levels as HeteroData.
 
-    node types  scene, object, part, superpixels, each with x, pos and node as in to_data
-    edge types  (level, "touches", level) with edge_index and edge_attr, (finer, "in", coarser) and
+    node types  scene, object, part, superpixels, each with x, x_columns, pos and node as in to_data
+    edge types  (level, "touches", level) with edge_index, edge_attr and edge_attr_columns, (finer, "in", coarser) and
                 (coarser, "holds", finer) with edge_index, between each level and the next
     """
     import torch
@@ -214,10 +214,11 @@ def to_hetero_data(hierarchy: Hierarchy) -> "HeteroData":
     parts = partitions(hierarchy)
     for part in parts:
         graph = to_data(hierarchy, part)
-        for name in ("x", "pos", "node"):
+        for name in ("x", "x_columns", "pos", "node"):
             data[part.name][name] = graph[name]
         data[part.name, "touches", part.name].edge_index = graph.edge_index
         data[part.name, "touches", part.name].edge_attr = graph.edge_attr
+        data[part.name, "touches", part.name].edge_attr_columns = graph.edge_attr_columns
     for coarse, fine in pairwise(parts):
         parent = np.empty(fine.nodes.size + 1, np.int64)
         parent[fine.labels] = coarse.labels  # invalid pixels (-1) write to the extra last element

@@ -43,16 +43,22 @@ def graph_data(graph: RegionGraph) -> Data:
     edge_index  (2, 2 E) int64          all i < j in lexicographic order, then the same edges reversed
     edge_attr   (2 E, 4) float32        border length in pixel pairs, mean boundary probability, distance of colours,
                                         distance of embeddings
+    x_columns, edge_attr_columns        list of str: the names of the columns, such as color_0 (of L, a, b for RGB)
     """
     share = (graph.area / graph.area.sum()).astype(np.float32)[:, None]
     ends = torch.from_numpy(graph.edges.T.astype(np.int64))
     columns = (graph.border_length, graph.boundary, graph.color_distance, graph.embedding_distance)
     attributes = torch.from_numpy(np.stack(columns, axis=1))
+    colors, embeddings = (
+        [f"{name}_{i}" for i in range(getattr(graph, name).shape[1])] for name in ("color", "embedding")
+    )
     return Data(
         x=torch.from_numpy(np.concatenate([graph.color, graph.embedding, share], axis=1)),
         pos=torch.from_numpy(graph.centroid_yx),
         edge_index=torch.cat([ends, ends.flip(0)], dim=1),
         edge_attr=torch.cat([attributes, attributes]),
+        x_columns=[*colors, *embeddings, "area_share"],
+        edge_attr_columns=["border_length", "boundary", "color_distance", "embedding_distance"],
     )
 
 

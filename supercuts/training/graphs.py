@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from supercuts.core.arrays import contingency
 from supercuts.core.errors import FileFormatError, InputError, SuperCutsError
 from supercuts.core.files import atomic_path
+from supercuts.datasets.annotations import IMAGES
 from supercuts.datasets.sample import Sample
 from supercuts.graph.rag import contract, contract_statistics
 from supercuts.hierarchy.cuts import cut_by_count
@@ -39,13 +40,15 @@ _TENSORS = ("x", "pos", "edge_index", "edge_attr")
 class SuperpixelGraphs(Dataset[Data]):
     """Superpixel graphs of images for PyTorch Geometric, computed on first access.
 
-    Each Data has x, pos, edge_index and edge_attr of merging.gnn.graph_data. For a Sample it also has y (2 E,) float32,
-    the share of annotators for whom the two superpixels of an edge belong to different segments.
+    Each Data has the fields of merging.gnn.graph_data: x, pos, edge_index, edge_attr and the names of the columns of x
+    and edge_attr. For a Sample it also has y (2 E,) float32, the share of annotators for whom the two superpixels of an
+    edge belong to different segments. For an image of a folder with subfolders, y (1,) int64 is the index of the
+    subfolder's name in `classes`.
 
     Parameters
     ----------
     images
-        Samples of a data set, or paths of images.
+        Samples of a data set, or paths of images; or one path: a folder, searched with its subfolders, or an image.
     folder
         Folder that stores the graphs.
     model
@@ -56,7 +59,8 @@ class SuperpixelGraphs(Dataset[Data]):
     Raises
     ------
     InputError
-        If `folder` holds graphs of another model or number of superpixels.
+        If `folder` holds graphs of another model or number of superpixels, if there is no image, or if images lie both
+        beside and in subfolders.
     FileFormatError
         If a file of `folder` is damaged.
 
@@ -72,17 +76,25 @@ class SuperpixelGraphs(Dataset[Data]):
 
     def __init__(
         self,
-        images: Iterable[Sample | str | os.PathLike[str]],
+        images: Iterable[Sample | str | os.PathLike[str]] | str | os.PathLike[str],
         folder: str | os.PathLike[str],
         model: Model,
         superpixels: int = 600,
     ) -> None:
-        """Store graphs in `folder`; raise InputError if it holds those of another model or number of superpixels."""
-        self.images = [image if isinstance(image, Sample) else Path(image) for image in images]
+        self.classes: list[str] = []
+        self.targets: list[int] = []  # index in classes of each image, if there are any
+        if isinstance(images, str | os.PathLike):
+            root = Path(images)
+            paths = _images_in(root)
+            self.images: list[Sample | Path] = [*paths]
+            self.names = _names_below(root, paths)
+            self.classes, self.targets = _classes(root, paths)
+        else:
+            self.images = [image if isinstance(image, Sample) else Path(image) for image in images]
+            self.names = _names(self.images)
         self.folder = Path(folder)
         self.model = model
         self.superpixels = superpixels
-        self.names = _names(self.images)
         self._check_settings()
 
     def __len__(self) -> int:
@@ -98,7 +110,10 @@ class SuperpixelGraphs(Dataset[Data]):
         stored = read_torch(path)
         if not isinstance(stored, dict) or not all(isinstance(stored.get(name), torch.Tensor) for name in _TENSORS):
             raise FileFormatError(f"{path} holds no graph of superpixels. Remove it: it is rebuilt.")
-        return Data.from_dict(stored)
+        data = Data.from_dict(stored)
+        if self.targets:
+            data.y = torch.tensor([self.targets[index]])
+        return data
 
     def prepare(self) -> dict[str, str]:
         """Compute all missing graphs, showing a progress bar.
@@ -161,6 +176,36 @@ def _names(images: Sequence[Sample | Path]) -> list[str]:
     """Return a file name for each image: its own name, with the index appended to all if two are equal."""
     names = [image.name if isinstance(image, Sample) else image.stem for image in images]
     return names if len(set(names)) == len(names) else [f"{name}_{i}" for i, name in enumerate(names)]
+
+
+def _images_in(root: Path) -> list[Path]:
+    """Return the image at a path, or the images in a folder and its subfolders, sorted by path."""
+    if root.is_file():
+        return [root]
+    found = [path for path in root.rglob("*") if path.suffix.lower() in IMAGES and path.is_file()]
+    found = [path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    if not found:
+        raise InputError(f"{root} holds no image ({' '.join(IMAGES)}). Give a folder of images, or their paths.")
+    return sorted(found)
+
+
+def _names_below(root: Path, images: Sequence[Path]) -> list[str]:
+    """Return the path of each image below its folder, without suffix unless two would be equal."""
+    if root.is_file():
+        return [root.stem]
+    names = [path.relative_to(root).with_suffix("").as_posix() for path in images]
+    return names if len(set(names)) == len(names) else [path.relative_to(root).as_posix() for path in images]
+
+
+def _classes(root: Path, images: Sequence[Path]) -> tuple[list[str], list[int]]:
+    """Return the names of the subfolders with images, and the place of each image's among them; empty without any."""
+    tops = ["" if path in (root, root / path.name) else path.relative_to(root).parts[0] for path in images]
+    if not any(tops):
+        return [], []
+    if not all(tops):
+        raise InputError(f"{root} holds images both beside and in subfolders, which name classes: move the former.")
+    classes = sorted(set(tops))
+    return classes, [classes.index(top) for top in tops]
 
 
 def _fingerprint(model: Model) -> str:
