@@ -669,7 +669,8 @@ class Hierarchy:
         ------
         InputError
             If the format is unknown or not named by the ending of `path`, cannot hold this hierarchy or does not take
-            an option, if `path` exists, unless ``overwrite=True``, or if `like` is of another size or not georeferenced.
+            an option, if `path` exists, unless ``overwrite=True``, or if `like` is of another size or has no
+            georeference.
         FileFormatError
             If `like` cannot be read.
         MissingDependencyError
