@@ -88,7 +88,7 @@ def test_a_reference_system_opens_no_address_and_no_file(tmp_path, server, forma
     (tmp_path / "init").write_text("<4326> +proj=longlat +datum=WGS84 +no_defs <>\n")
     for crs in (address, f"{tmp_path}/place", f"+init={tmp_path}/init:4326", f"+proj=longlat +nadgrids={address}"):
         npz = tmp_path / "evil.npz"
-        hierarchy_at(crs).save(npz)
+        hierarchy_at(crs).save(npz, overwrite=True)
         target = tmp_path / f"out.{ {'geotiff': 'tif'}.get(format, format) }"
         with pytest.raises(InputError, match="neither a code"):
             supercuts.read(npz).export(target, format)
