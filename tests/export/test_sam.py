@@ -181,9 +181,9 @@ def test_stability_compares_the_regions_at_two_altitudes(small):
     assert stability_scores(small, [4], offset=0) == [1.0]
 
 
-def test_predicted_iou_is_the_chance_that_one_of_three_annotators_draws_the_border(small):
+def test_predicted_iou_is_the_chance_that_one_of_five_annotators_draws_the_border(small):
     scores = {mask["node"]: mask["predicted_iou"] for mask in masks(small, ["superpixels", "part"])}
-    assert scores == pytest.approx({0: 1 - 0.75**3, 1: 1 - 0.75**3, 2: 1 - 0.25**3})
+    assert scores == pytest.approx({0: 1 - 0.75**5, 1: 1 - 0.75**5, 2: 1 - 0.25**5})
 
 
 def test_one_level_by_name_and_the_number_of_superpixels(small):
