@@ -126,7 +126,8 @@ class Model:
         >>> model.to("cpu").device
         'cpu'
         """
-        for network in (self.network, self.gnn):
+        networks: tuple[Any, ...] = (self.network, self.gnn)
+        for network in networks:
             if network is not None:
                 try:
                     network.to(device)

@@ -21,7 +21,7 @@ from supercuts.hierarchy.cuts import LEVELS, Granularity
 from supercuts.hierarchy.tree import Hierarchy
 
 MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
-_ANNOTATORS = 5  # as many as drew each image of BSDS500, on average
+_ANNOTATORS = 5  # average number that drew each image of BSDS500
 _LEAST_ALTITUDE = 0.002  # altitudes are clipped to this and 1 minus this: 0 and 1 have no finite logit
 
 
