@@ -50,7 +50,8 @@ function render({ model, el }) {
   for (const part of [...PARTS, "cut"]) model.on(`change:${part}`, follow);
   viewerOf(frame).then((opened) => {
     viewer = opened;
-    toPage();
+    const isSet = PARTS.some((part) => model.get(part).length) || Object.keys(model.get("cut")).length > 0;
+    if (isSet) toPage(); // else the page may have restored what was done before
     viewer.addEventListener("change", toModel);
     viewer.redraw("labels");
   });
