@@ -148,7 +148,7 @@ def _payload(hierarchy: Hierarchy, name: str) -> dict[str, object]:
     limits = hierarchy.edits.limits if hierarchy.edits else None
     height, width = hierarchy.shape
     arrays = (hierarchy.labels, hierarchy.parents, hierarchy.altitudes, hierarchy.image)
-    digest = hashlib.sha256(b"".join(np.ascontiguousarray(array) for array in arrays if array is not None))
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays if array is not None))
     return {
         "name": name,
         "file_name": hierarchy.source_name or name,
