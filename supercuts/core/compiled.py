@@ -18,6 +18,7 @@ import hashlib
 import os
 import pickle
 import re
+import stat
 import sys
 import tempfile
 import warnings
@@ -91,12 +92,12 @@ def _cache_class() -> type:
             """Return the stored code for a signature, or None if it must be compiled."""
             target_context.refresh()
             name, identity = _identify(self.function, sig, target_context.codegen())
-            for folder in cache_folders(self.function.__code__.co_filename)[0] if identity else ():
+            source = self.function.__code__.co_filename
+            for folder in cache_folders(source)[0] if identity else ():
                 with suppress(Exception):  # a damaged file is ignored: the code is compiled and replaces it
-                    data = (folder / name).read_bytes()
+                    data = _read(folder / name, source)
                     if data[:_DIGEST] == hashlib.sha256(identity + data[_DIGEST:]).digest():
-                        # the digest detects damage, not forgery. As with .pyc files and numba's own cache, whoever can
-                        # write to these folders can run code here: the file holds machine code in any case
+                        # the digest detects damage, not forgery: forged files are refused by their owner
                         return compiler.CompileResult._rebuild(target_context, *pickle.loads(data[_DIGEST:]))
             return None
 
@@ -109,6 +110,7 @@ def _cache_class() -> type:
             for folder in cache_folders(self.function.__code__.co_filename)[1]:
                 with suppress(OSError), atomic_path(folder / name) as path:
                     path.write_bytes(hashlib.sha256(identity + payload).digest() + payload)
+                    path.chmod(path.stat().st_mode & ~stat.S_IWOTH)  # or _read would refuse it where the umask is 0
                     return
             _warn_of_memory()
 
@@ -136,11 +138,28 @@ def cache_folders(file: str) -> tuple[list[Path], list[Path]]:
     kinds = ("UserProvidedCacheLocator", "InTreeCacheLocator", "UserWideCacheLocator")
     locators: Any = [getattr(caching, kind, None) or getattr(caching, f"_{kind}") for kind in kinds]  # numba 0.61: _
     chosen, package, user = (Path(locator(cache_folders, file).get_cache_path()) for locator in locators)
-    if (name := _config.CACHE_DIR) and not name.startswith("~") and _takes_files(chosen):
-        # the given folder replaces a writable package folder and supplements a read-only one
-        return [chosen] if os.access(package, os.W_OK) else [package, chosen], [chosen]
     # without a home directory the user's folder would be a relative one called "~"
-    return (places := [package, user] if user.is_absolute() else [package]), places
+    places = [package, user] if user.is_absolute() else [package]
+    if not (name := _config.CACHE_DIR) or name.startswith("~"):
+        return places, places
+    if not _takes_files(chosen):  # it may have been filled by another user
+        return [chosen, *places], places
+    # the chosen folder replaces a writable package folder and supplements a read-only one
+    return [chosen] if os.access(package, os.W_OK) else [package, chosen], [chosen]
+
+
+def _read(path: Path, source: str) -> bytes:
+    """Return a file's bytes, or none if a user other than root, this one and the owner of `source` may have written it.
+
+    Whoever can write machine code, or the pickle around it, can run code here.
+    """
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if hasattr(os, "geteuid") and (
+            status.st_uid not in (0, os.geteuid(), Path(source).stat().st_uid) or status.st_mode & stat.S_IWOTH
+        ):
+            return b""
+        return file.read()
 
 
 def _sources(function: FunctionType) -> list[str]:

@@ -227,6 +227,32 @@ def test_without_a_home_no_folder_called_tilde_is_made(package, tmp_path, monkey
     assert not Path("~").exists()
 
 
+def test_a_filled_folder_that_takes_no_files_is_read(package, tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "given"))
+    assert not comes_from_disk(package())
+    close(tmp_path / "package")
+    double = package()
+    monkeypatch.setattr(compiled, "_takes_files", lambda _: False)
+    assert comes_from_disk(double)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owners on this system")
+@pytest.mark.parametrize(
+    ("owner", "mode", "is_read"), [(0, 0o644, True), (1234, 0o644, False), (0, 0o666, False), (1234, 0o666, False)]
+)
+def test_code_that_another_user_may_have_written_is_compiled_again(package, tmp_path, owner, mode, is_read):
+    if os.geteuid() and owner:
+        pytest.skip("only root can give files away")
+    package()(3)
+    (path,) = stored(tmp_path)
+    if owner:
+        os.chown(path, owner, owner)
+    path.chmod(mode)
+    assert comes_from_disk(package()) == is_read
+    assert comes_from_disk(package())  # replaced by code of this user
+    assert not path.stat().st_mode & 0o002
+
+
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise", "one bit"])
 def test_damaged_files_are_replaced(package, tmp_path, damage):
     package()(3)
