@@ -125,15 +125,18 @@ def read_map(path: str | Path) -> tuple[Georeference | None, tuple[int, int]]:
     with Path(path).open("rb") as file:
         start = file.read(16)
     driver = next((name for magic, name in _DRIVERS.items() if start.startswith(magic)), "GTiff")
-    with open_gdal(path, driver) as source:
+    with open_gdal(path, driver, has_world_file=True) as source:
         return _georeference(source), source.shape
 
 
 @contextlib.contextmanager
-def open_gdal(path: str | Path, driver: str = "GTiff", page: int | None = None, **options: Any) -> Iterator[Any]:
+def open_gdal(
+    path: str | Path, driver: str = "GTiff", page: int | None = None, has_world_file: bool = False, **options: Any
+) -> Iterator[Any]:
     """Yield rasterio's dataset, without the warning about images that have no georeference.
 
-    options  options of the GDAL driver
+    has_world_file  whether a world file next to the file is read; no other file is
+    options         options of the GDAL driver
     """
     import rasterio  # slow to import
 
@@ -145,8 +148,9 @@ def open_gdal(path: str | Path, driver: str = "GTiff", page: int | None = None, 
             name = f"/dev/fd/{stack.enter_context(Path(path).open('rb')).fileno()}"
         if page is not None:
             name = f"GTIFF_DIR:{page}:{name}"
-        # looks up siblings such as world files by name instead of listing the whole folder
-        stack.enter_context(rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_MB, **_ALONE))
+        # GDAL opens .msk and .ovr files with any driver, and so whatever they refer to
+        files = "TRUE" if has_world_file else "EMPTY_DIR"
+        stack.enter_context(rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=files, GDAL_CACHEMAX=_CACHE_MB, **_ALONE))
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             source = stack.enter_context(rasterio.open(name, driver=driver, **options))

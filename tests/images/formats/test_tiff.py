@@ -14,6 +14,7 @@ from rasterio.windows import Window
 
 from supercuts.core.errors import ImageError, ImageWarning, InputError
 from supercuts.images.formats import stored, tiff
+from supercuts.images.georeference import Georeference
 from supercuts.images.io import read_bands, read_image
 from supercuts.images.raster import ReadOptions, read_raster, read_shape
 
@@ -303,20 +304,32 @@ def test_images_whose_pages_come_round_again_are_refused(tmp_path, n_pages):
         read_raster(path)
 
 
-def test_metadata_next_to_the_image_are_ignored(tmp_path):
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(path, np.moveaxis(some_values("uint8"), 0, -1), photometric="rgb")
-    (tmp_path / "a.tif.aux.xml").write_text(
-        "<PAMDataset><SRS>EPSG:4326</SRS><GeoTransform>9,1,0,9,0,-1</GeoTransform></PAMDataset>"
-    )
-    assert read_raster(path).georeference is None
+# a mask as a file that refers to another
+VRT = f"""<VRTDataset rasterXSize="{W}" rasterYSize="{H}"><Metadata><MDI key="INTERNAL_MASK_FLAGS_1">2</MDI></Metadata>
+<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="1">black.tif</SourceFilename>
+<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"""
+BESIDE = {
+    "a.tif.aux.xml": "<PAMDataset><SRS>EPSG:4326</SRS><GeoTransform>9,1,0,9,0,-1</GeoTransform></PAMDataset>",
+    "a.tfw": "2\n0\n0\n-2\n101\n49\n",
+    "a.tif.msk": VRT,
+    "a.tif.ovr": VRT,
+}
 
 
-def test_a_world_file_next_to_the_image_is_read(tmp_path):
+@pytest.mark.parametrize("name", BESIDE)
+def test_files_beside_the_image_are_not_read(tmp_path, name):
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, np.moveaxis(some_values("uint8"), 0, -1), photometric="rgb")
-    (tmp_path / "a.tfw").write_text("2\n0\n0\n-2\n101\n49\n")
-    assert read_raster(path).georeference.transform == (2, 0, 100, 0, -2, 50)
+    values = np.moveaxis(some_values("uint8"), 0, -1)
+    tifffile.imwrite(path, values, photometric="rgb")
+    tifffile.imwrite(tmp_path / "black.tif", np.zeros((H, W), np.uint8))
+    (tmp_path / name).write_text(BESIDE[name])
+    raster = read_raster(path)
+    assert (raster.georeference, raster.valid) == (None, None)
+    np.testing.assert_array_equal(raster.values, values)
+    shape = raster.values.shape[:2]
+    transform = (2, 0, 100, 0, -2, 50)
+    # like= reads a world file
+    assert tiff.read_map(path) == (Georeference(transform) if name == "a.tfw" else None, shape)
 
 
 def test_ground_control_points_give_the_transform_or_are_named(tmp_path):
