@@ -17,7 +17,7 @@ import torch
 from supercuts.core.config import load_config, save_resolved
 from supercuts.images.io import read_image
 from supercuts.networks.files import load_network
-from supercuts.training.training_config import TrainConfig
+from supercuts.training.training_config import TrainConfig, ValidationConfig
 
 ROOT = Path(__file__).parents[2]
 KILLS = 50 if os.environ.get("SUPERCUTS_FUZZ") == "long" else 3
@@ -127,3 +127,55 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_in_one_go(training_roo
     finally:
         server.close()
     sys.stdout.write(f"{killed} kills in {rounds} runs of {STEPS} steps, at steps {at}; nothing lost\n")
+
+
+# each command runs in a fork, which saves importing everything anew
+STOPPED = """
+import os, signal, sys, time
+from pathlib import Path
+import torch
+import supercuts.training.ssn
+from supercuts.cli.main import app
+
+settings, out = sys.argv[1], Path(sys.argv[2])
+last = out / "checkpoints" / "last.ckpt"
+torch.set_num_threads(1)
+for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    before = last.stat().st_mtime_ns if last.exists() else 0
+    child = os.fork()
+    if not child:
+        with open(out.with_name(name), "wb") as err:
+            os.dup2(err.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+        app(["train", settings])
+    while not (last.exists() and last.stat().st_mtime_ns != before) and os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.01)
+    start = time.monotonic()
+    os.kill(child, getattr(signal, name))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(name, code - getattr(signal, name), time.monotonic() - start, flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signals on this system")
+@pytest.mark.timeout(600)
+def test_a_signal_ends_the_command_in_time_and_it_resumes(training_root, tmp_path, make_train_config):
+    out, steps = tmp_path / "run", 0
+    config = make_train_config(
+        training_root, out, max_steps=100_000, checkpoint_steps=1, validation=ValidationConfig(every_steps=100_000)
+    )
+    save_resolved(
+        config.model_copy(update={"data": config.data.model_copy(update={"workers": 1})}), tmp_path / "a.yaml"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", STOPPED, str(tmp_path / "a.yaml"), str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            ended, code, seconds = process.stdout.readline().split()
+            assert (ended, int(code)) == (name, 128), (tmp_path / name).read_text()
+            assert float(seconds) < 4  # two seconds, on a machine that does nothing else
+            note = f"note: stopped by {name}; the same command goes on from the last checkpoint\n"
+            assert note in (tmp_path / name).read_text()
+            assert not [file for file in out.rglob(".*") if file.is_file()], "leftovers"
+            before, steps = steps, check_files(out)
+            assert steps > before, "did not resume"
