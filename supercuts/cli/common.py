@@ -297,7 +297,8 @@ def print_note(message: str) -> None:
 def print_json(document: object) -> None:
     """Write the JSON document of a command to stdout; NaN and infinity become null."""
     standard = json.loads(json.dumps(document), parse_constant=lambda _: None)
-    typer.echo(json.dumps(standard, indent=2, ensure_ascii=False))
+    is_unicode = "utf" in (getattr(sys.stdout, "encoding", None) or "")  # elsewhere, click would replace names by ??
+    typer.echo(json.dumps(standard, indent=2, ensure_ascii=not is_unicode))
 
 
 def progress(*more: ProgressColumn) -> Progress:

@@ -37,7 +37,7 @@ def fused_conv2d() -> Any:
 
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     function: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if has_onednn else None
-    x, weight = torch.ones(1, 1, 2, 2, device="cpu"), torch.ones(1, 1, 1, 1, device="cpu")
+    x, weight = (torch.ones(1, 1, side, side, dtype=torch.float32, device="cpu") for side in (2, 1))
     try:
         results = [function(x, sign * weight, None, [0, 0], [1, 1], [1, 1], 1, "relu", [], "") for sign in (1, -1)]
     except Exception:  # a later torch may raise any type
@@ -134,11 +134,11 @@ def sigmoid(logits: "torch.Tensor") -> "torch.Tensor":
         return logits.sigmoid()
     flat = logits.contiguous().view(-1)
     n_whole = flat.numel() // _AT_ONCE * _AT_ONCE
-    out = torch.empty(n_whole + _AT_ONCE)
+    out = flat.new_empty(n_whole + _AT_ONCE)  # the host's default type or device may be another
     for start in range(0, n_whole, _PIECE):
         end = min(start + _PIECE, n_whole)
         torch.sigmoid(flat[start:end], out=out[start:end])
-    rest = torch.zeros(_AT_ONCE)
+    rest = flat.new_zeros(_AT_ONCE)
     rest[: flat.numel() - n_whole] = flat[n_whole:]
     torch.sigmoid(rest, out=out[n_whole:])
     return out[: flat.numel()].view(logits.shape)

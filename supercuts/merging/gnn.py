@@ -135,7 +135,8 @@ class EdgeGNN(nn.Module):
             if settings.layers > len(arrays):
                 raise RuntimeError(f"layers={settings.layers}, but {len(arrays)} arrays of weights")
             check_extent(lambda: cls(*sizes, settings), tensors)
-            network = cls(*sizes, settings)
+            with torch.device("cpu"):  # whatever the host's default device and type
+                network = cls(*sizes, settings).float()
             network.load_state_dict(tensors)
         except (KeyError, RuntimeError, ValidationError, TypeError, OverflowError) as error:
             raise FileFormatError(

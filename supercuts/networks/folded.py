@@ -141,7 +141,7 @@ def _plain(conv: nn.Conv2d) -> nn.Conv2d | None:
     if type(conv) is nn.Conv2d:
         return conv
     side = 8 * max(conv.stride) * max(conv.dilation)
-    steps, outputs = record(conv, torch.zeros(1, conv.in_channels, side, side, device=conv.weight.device))
+    steps, outputs = record(conv, conv.weight.new_zeros(1, conv.in_channels, side, side))
     inner = [step for step in steps[1:-1] if step.name != "pad"]
     return None if inner or outputs != steps[-1:] else convolution(steps[-1])
 
@@ -162,7 +162,7 @@ def fold_recorded(backbone: Backbone) -> None:
     first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
     device, side = first.weight.device, 2 * backbone.strides[-1]
     with autocast(device):
-        steps, _ = record(backbone, torch.zeros(1, first.in_channels, side, side, device=device), backbone)
+        steps, _ = record(backbone, first.weight.new_zeros(1, first.in_channels, side, side), backbone)
     users_of, calls = users(steps), Counter((step.module, step.name) for step in steps)
     for step in steps:
         norm, act = _only(users_of[step]), None

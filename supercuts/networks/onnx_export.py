@@ -44,7 +44,7 @@ def export_onnx(path: str | os.PathLike[str], network: TorchNetwork, graph_only:
         raise InputError("a network of head='original' cannot be exported: give one of `supercuts train`.")
     names = ["boundary", "embeddings", "strength", "regions"][: 4 if network.config.region_channels else 2]
     batch, height, width = _EXAMPLE
-    example = torch.zeros(batch, network.config.channels, height, width)
+    example = torch.zeros(batch, network.config.channels, height, width, dtype=torch.float32, device=network.device)
     any_size = torch.export.Dim.DYNAMIC
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals

@@ -64,7 +64,8 @@ def derive(network: Dense) -> Layers:
     plans = []
     try:
         for height, width in ((2, 3), (3, 2)):
-            example = torch.zeros(1, network.channels, height * multiple, width * multiple, device=device)
+            size = height * multiple, width * multiple
+            example = torch.zeros(1, network.channels, *size, dtype=torch.float32, device=device)
             with autocast(device):
                 plans.append(layers_of(*record(network.dense, example)))
         if [layer.key for layer in plans[0].layers] != [layer.key for layer in plans[1].layers]:

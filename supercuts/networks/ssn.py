@@ -164,7 +164,7 @@ def rgb_to_lab(images: torch.Tensor) -> torch.Tensor:
     [100.0, 0.0, 0.0]
     """
     linear = torch.where(images > 0.04045, ((images + 0.055) / 1.055) ** 2.4, images / 12.92)
-    mix = torch.tensor(_XYZ_FROM_RGB, device=images.device) / torch.tensor(_WHITE, device=images.device)[:, None]
+    mix = images.new_tensor(_XYZ_FROM_RGB) / images.new_tensor(_WHITE)[:, None]
     x, y, z = (torch.einsum("c,bchw->bhw", row, linear) for row in mix)
     x, y, z = (torch.where(v > 0.008856, v ** (1 / 3), 7.787 * v + 16 / 116) for v in (x, y, z))
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)

@@ -7,7 +7,7 @@ number. Labels come from a pass without dropout after the last step, not from on
 is the part with most of the image border, not the one at the four corner patches.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,7 @@ class Clustering(NamedTuple):
     loss: float
 
 
+@torch.inference_mode(False)  # the host may have disabled gradients
 def deepcut(
     features: Float32[np.ndarray, "nodes channels"],
     edges: Int32[np.ndarray, "pairs 2"] | None,
@@ -99,9 +100,9 @@ def affinities(
     """
     n = len(x)
     if edges is None:
-        products, is_loop = x @ x.T, torch.eye(n, dtype=torch.bool)
+        products, is_loop = x @ x.T, torch.eye(n, dtype=torch.bool, device=x.device)
     else:
-        loops = torch.arange(n).expand(2, n)
+        loops = torch.arange(n, device=x.device).expand(2, n)
         ends = torch.from_numpy(edges.T.astype(np.int64))
         pairs = torch.cat([ends, ends.flip(0), loops], dim=1)
         products, is_loop = (x[pairs[0]] * x[pairs[1]]).sum(1), pairs[0] == pairs[1]
@@ -120,7 +121,8 @@ def ncut_loss(soft: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     cut = -(soft * (weights @ soft)).sum() / (degree * soft.square()).sum().clamp_min(_TINY)
     gram = soft.T @ soft
     # favours parts of equal size, none empty
-    balance = (gram / gram.norm() - torch.eye(soft.shape[1], dtype=soft.dtype) / soft.shape[1] ** 0.5).norm()
+    even = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) / len(gram) ** 0.5
+    balance = (gram / gram.norm() - even).norm()
     loss: torch.Tensor = cut + balance
     return loss
 
@@ -137,10 +139,15 @@ class _Network(nn.Module):
     def __init__(self, n_in: int, config: DeepCutConfig) -> None:
         super().__init__()
         first, second = config.hidden
-        self.conv = nn.Linear(n_in, first, bias=False)
-        self.bias = nn.Parameter(torch.zeros(first))
+        kind: Any = {"dtype": torch.float32, "device": "cpu"}  # whatever the host's defaults
+        self.conv = nn.Linear(n_in, first, bias=False, **kind)
+        self.bias = nn.Parameter(torch.zeros(first, **kind))
         self.head = nn.Sequential(
-            nn.ELU(), nn.Linear(first, second), nn.ELU(), nn.Dropout(config.dropout), nn.Linear(second, config.n_parts)
+            nn.ELU(),
+            nn.Linear(first, second, **kind),
+            nn.ELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(second, config.n_parts, **kind),
         )
 
     def forward(self, smoothed: torch.Tensor) -> torch.Tensor:
@@ -152,7 +159,7 @@ class _Network(nn.Module):
 def _normalised(weights: torch.Tensor) -> torch.Tensor:
     """Return D^-1/2 W D^-1/2."""
     n = len(weights)
-    root = (weights @ torch.ones(n, 1)).clamp_min(_TINY).rsqrt()
+    root = (weights @ weights.new_ones(n, 1)).clamp_min(_TINY).rsqrt()
     if not weights.is_sparse:
         return root * weights * root.T
     pairs = weights.indices()

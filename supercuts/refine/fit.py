@@ -99,6 +99,7 @@ class _Ready(NamedTuple):
     is_marked: np.ndarray
 
 
+@torch.inference_mode(False)  # the host may have disabled gradients
 def fit(
     examples: Sequence[Example],
     config: RefineConfig,
@@ -121,7 +122,7 @@ def fit(
     stops = [_min_classes(example, config) for example in examples]
     counts = np.full(len(examples), config.n_classes)
     n_pixels = max(example.image[..., 0].size for example in examples)
-    scratch = torch.empty(n_pixels * config.n_classes, dtype=torch.float32)
+    scratch = torch.empty(n_pixels * config.n_classes, dtype=torch.float32, device="cpu")
     rng = np.random.default_rng(config.seed)
     n_batches = -(-len(examples) // config.batch_size)
     n_steps, index = config.epochs * n_batches * config.updates, 0
@@ -175,7 +176,7 @@ def label(network: KanezakiCNN, example: Example, config: RefineConfig) -> Int32
 
 def new_network(config: RefineConfig, channels: int, device: torch.device) -> KanezakiCNN:
     """Return a network with random weights that depend only on the seed."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(config.seed)
         network = KanezakiCNN(config, channels, choose_precision(config.precision, device))
     return network.to(device)

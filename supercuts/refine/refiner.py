@@ -151,12 +151,17 @@ class KanezakiCNN(nn.Module):
         super().__init__()
         self.precision = precision
         layers: list[nn.Module] = []
+        kind: Any = {"dtype": torch.float32}  # whatever the host's default type
         for i in range(config.n_convolutions):
             width = config.n_features if i else channels
-            layers += [nn.Conv2d(width, config.n_features, 3, padding=1), nn.ReLU(), Normalise(config.n_features)]
+            layers += [
+                nn.Conv2d(width, config.n_features, 3, padding=1, **kind),
+                nn.ReLU(),
+                Normalise(config.n_features, **kind),
+            ]
         self.hidden = nn.Sequential(*layers)
-        self.classify = nn.Conv2d(config.n_features, config.n_classes, 1)
-        self.normalise = Normalise(config.n_classes)
+        self.classify = nn.Conv2d(config.n_features, config.n_classes, 1, **kind)
+        self.normalise = Normalise(config.n_classes, **kind)
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -222,7 +227,8 @@ def load_refiner(path: Path, device: torch.device | str = "cpu") -> tuple[Kaneza
         if config.n_convolutions > len(tensors):
             raise ValueError(f"n_convolutions={config.n_convolutions}, but {len(tensors)} arrays of weights")
         check_extent(lambda: KanezakiCNN(config, channels, precision), tensors)
-        network = KanezakiCNN(config, channels, precision)
+        with torch.device(device):
+            network = KanezakiCNN(config, channels, precision)
         network.load_state_dict(tensors)
         images = [str(name) for name in json.loads(metadata["images"])]
     except (KeyError, ValueError, ValidationError, RuntimeError, TypeError, OverflowError) as error:

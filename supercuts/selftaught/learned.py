@@ -92,7 +92,8 @@ def load_learned(path: str | os.PathLike[str]) -> Learned:
     try:
         config = _ADAPTER.validate_json(metadata["config"])
         check_extent(lambda: make_learned(config, is_pretrained=False), tensors)
-        network = make_learned(config, is_pretrained=False)
+        with torch.device("cpu"):  # whatever the host's default device and type
+            network = make_learned(config, is_pretrained=False).float()
         network.load_state_dict(tensors)
     except (
         KeyError,

@@ -93,7 +93,7 @@ class ViTFeatures(nn.Module):
             return patches
         offset = (self.patch_px / self.stride_px - 1) / 2  # from the first cell's centre to the first patch's, in cells
         axes = [
-            (torch.arange(n, device=patches.device) - offset) * 2 / max(size - 1, 1) - 1
+            (torch.arange(n, device=patches.device, dtype=torch.float32) - offset) * 2 / max(size - 1, 1) - 1
             for n, size in zip((rows, columns), patches.shape[-2:], strict=True)
         ]
         y, x = torch.meshgrid(*axes, indexing="ij")
@@ -170,8 +170,8 @@ class PretrainedBackbone(Backbone):
         self.stem = nn.Sequential(conv_bn_relu(3, n), conv_bn_relu(n, n))
         cfg = timm.get_pretrained_cfg(self.timm_name)
         mean, std = IMAGENET_STATISTICS if cfg is None else (cfg.mean, cfg.std)  # each model has its own
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
 
     def load_pretrained(self, source: Path | str) -> None:
         """Set the pretrained model's weights from a file in one of the official formats.
