@@ -187,7 +187,7 @@ def edge_probabilities(
 ) -> Float64[np.ndarray, " edges"]:
     """Return the probability, 0..1, that annotators separate the regions of each edge."""
     device = next(network.parameters()).device
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         logits = network(statistics_data(graph, statistics).to(device))
     probabilities: np.ndarray = logits.double().sigmoid().cpu().numpy()
     return probabilities

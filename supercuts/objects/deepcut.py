@@ -51,7 +51,8 @@ class Clustering(NamedTuple):
     loss: float
 
 
-@torch.inference_mode(False)  # the host may have disabled gradients
+@torch.inference_mode(False)  # the host may have disabled gradients, or run in bfloat16
+@torch.autocast("cpu", enabled=False)
 def deepcut(
     features: Float32[np.ndarray, "nodes channels"],
     edges: Int32[np.ndarray, "pairs 2"] | None,

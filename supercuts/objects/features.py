@@ -179,7 +179,7 @@ def dino_keys(source: object, image: UInt8[np.ndarray, "height width 3"]) -> Pat
     height, width = image.shape[:2]
     down, right = (_missing(size, vit.patch_px, vit.stride_px) for size in (height, width))
     padded = F.pad((pixels - backbone.mean) / backbone.std, (0, right, 0, down), mode="replicate")
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(pixels.device.type, enabled=False):
         values = keys(padded)[0].float().cpu().numpy()
     return PatchFeatures(values, vit.stride_px, vit.patch_px / 2)
 

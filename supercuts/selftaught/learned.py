@@ -138,7 +138,7 @@ def class_probabilities(
     pixels = rearrange(torch.from_numpy(image.astype(np.float32) / 255), "h w c -> 1 c h w").to(device)
     stride = network.config.stride
     padded = F.pad(pixels, (0, -width % stride, 0, -height % stride), mode="replicate")
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         probabilities = network.probabilities(padded)[0, :, :height, :width]
     return probabilities.cpu().numpy()
 
