@@ -65,7 +65,6 @@ HOSTS = {
     "inference_mode": torch.inference_mode,
     "no_grad": torch.no_grad,
     "deterministic": lambda: changed(torch.use_deterministic_algorithms, True, False),
-    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
 }
 folder.mkdir()
 with warnings.catch_warnings():

@@ -52,7 +52,7 @@ class Clustering(NamedTuple):
 
 
 @torch.inference_mode(False)  # the host may have disabled gradients, or run in bfloat16
-@torch.autocast("cpu", enabled=False)
+@torch.autocast("cpu", enabled=False)  # type: ignore[untyped-decorator]
 def deepcut(
     features: Float32[np.ndarray, "nodes channels"],
     edges: Int32[np.ndarray, "pairs 2"] | None,

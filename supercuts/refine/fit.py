@@ -99,8 +99,7 @@ class _Ready(NamedTuple):
     is_marked: np.ndarray
 
 
-@torch.inference_mode(False)  # the host may have disabled gradients, or run in bfloat16
-@torch.autocast("cpu", enabled=False)
+@torch.inference_mode(False)  # the host may have disabled gradients
 def fit(
     examples: Sequence[Example],
     config: RefineConfig,
