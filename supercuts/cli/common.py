@@ -242,6 +242,7 @@ def _warnings_as_notes() -> Iterator[None]:
     """Print our own warnings as notes; warnings of other libraries stay unchanged."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(PIL|tifffile|rasterio|pyogrio)\b")  # on files that are read anyway
+        warnings.filterwarnings("ignore", module=r"joblib\._multiprocessing_helpers")  # no /dev/shm: not needed
         warnings.simplefilter("always", ImageWarning)
         show = warnings.showwarning
 
