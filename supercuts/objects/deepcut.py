@@ -160,7 +160,7 @@ class _Network(nn.Module):
 def _normalised(weights: torch.Tensor) -> torch.Tensor:
     """Return D^-1/2 W D^-1/2."""
     n = len(weights)
-    root = (weights @ weights.new_ones(n, 1)).clamp_min(_TINY).rsqrt()
+    root = (weights @ torch.ones(n, 1, dtype=weights.dtype, device=weights.device)).clamp_min(_TINY).rsqrt()
     if not weights.is_sparse:
         return root * weights * root.T
     pairs = weights.indices()
