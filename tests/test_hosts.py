@@ -117,7 +117,7 @@ def test_settings_of_the_host_program_change_no_result(tmp_path, image, usual):
     assert np.array_equal(np.load(tmp_path / "labels.npy"), usual.labels)
 
 
-# each command runs in a fork, which saves importing everything anew
+# each command runs in a fork, which saves importing everything again
 COMMANDS = """
 import ctypes, json, os, resource, sys
 import torch

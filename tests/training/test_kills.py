@@ -129,7 +129,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_in_one_go(training_roo
     sys.stdout.write(f"{killed} kills in {rounds} runs of {STEPS} steps, at steps {at}; nothing lost\n")
 
 
-# each command runs in a fork, which saves importing everything anew
+# each command runs in a fork, which saves importing everything again
 STOPPED = """
 import os, signal, sys, time
 from pathlib import Path
@@ -174,7 +174,7 @@ def test_a_signal_ends_the_command_in_time_and_it_resumes(training_root, tmp_pat
             ended, code, seconds = process.stdout.readline().split()
             assert (ended, int(code)) == (name, 128), (tmp_path / name).read_text()
             assert float(seconds) < 4  # two seconds, on a machine that does nothing else
-            note = f"note: stopped by {name}; the same command goes on from the last checkpoint\n"
+            note = f"note: stopped by {name}; run the same command to resume from the last checkpoint\n"
             assert note in (tmp_path / name).read_text()
             assert not [file for file in out.rglob(".*") if file.is_file()], "leftovers"
             before, steps = steps, check_files(out)
