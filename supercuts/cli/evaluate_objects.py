@@ -195,6 +195,7 @@ def _check_paths(out: Path | None, sheet: Path | None) -> None:
 
 def _run(job: _Job[_Score], out: Path | None, as_json: bool, workers: int, sheet: Path | None) -> None:
     """Score all images, print the table, write the requested files and print the images that failed."""
+    from supercuts.core.files import atomic_paths
     from supercuts.evaluate.report import figures_document, run_facts, write_figures
 
     scored = score_all([job.method], job.kind, out, workers)
@@ -208,11 +209,13 @@ def _run(job: _Job[_Score], out: Path | None, as_json: bool, workers: int, sheet
         print_json(document)
     else:
         print_table(job.shown, rows, f"{job.data}: {job.task}, with 95 % intervals over images")
-    if out is not None:
-        say_written(write_figures(out, document), as_json)
-    if sheet is not None and rows:
-        _draw_worst(job, entry["images"], sheet)
-        say_written([sheet], as_json)
+    sheets = [sheet] if sheet is not None and rows else []
+    with atomic_paths(sheets) as staged:
+        for path in staged:
+            _draw_worst(job, entry["images"], path)
+        written = [] if out is None else write_figures(out, document)
+    for paths in filter(None, (written, sheets)):
+        say_written(paths, as_json)
     finish(scored, out)
 
 

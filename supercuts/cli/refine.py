@@ -227,8 +227,7 @@ def apply(
         probabilities = class_probabilities(image, network)
         h = segment_by_maps(image, pixel_maps(image, probabilities), superpixels)
         labels = probabilities.argmax(0).astype("int32") if regions is None else h.cut(regions=regions)
-        write_classes(out / name, labels)
-        h.save(out / f"{name}.npz", overwrite=True)  # last, so that its presence means that all outputs exist
+        write_classes(out / name, labels, h)
         outputs = [str(out / f"{name}{suffix}") for suffix in _SUFFIXES]
         return {"image": str(path), "outputs": outputs, "labels": len(set(labels.flat)), "superpixels": h.n_leaves}
 

@@ -86,8 +86,9 @@ def figures_document(
 def write_figures(out: Path, document: Mapping[str, Any]) -> list[Path]:
     """Write a figures_document as OUT.json and OUT.images.csv; return their paths."""
     images = out.with_suffix(".images.csv")
-    write_report(out, document)
-    write_csv(images, _image_rows(document))
+    with files.atomic_paths([images, out]) as staged:
+        write_csv(staged[0], _image_rows(document))
+        write_report(staged[1], document)
     return [out, images]
 
 
@@ -96,8 +97,9 @@ def write_superpixels(
 ) -> list[Path]:
     """Write OUT.json and OUT.images.csv; return their paths."""
     images = out.with_suffix(".images.csv")
-    write_report(out, document)
-    write_csv(images, _superpixel_rows(results))
+    with files.atomic_paths([images, out]) as staged:
+        write_csv(staged[0], _superpixel_rows(results))
+        write_report(staged[1], document)
     return [out, images]
 
 
@@ -105,15 +107,16 @@ def write_hierarchies(
     out: Path, document: Mapping[str, Any], results: Sequence[MethodResult[HierarchyScores]]
 ) -> list[Path]:
     """Write OUT.json, OUT.images.csv, OUT.thresholds.csv and, with boundaries, OUT.pr.png; return their paths."""
-    images, thresholds, plot = (out.with_suffix(suffix) for suffix in (".images.csv", ".thresholds.csv", ".pr.png"))
-    write_report(out, document)
-    write_csv(images, _image_rows(document))
-    write_csv(thresholds, _threshold_rows(results))
     curves = [_precision_recall(result) for result in results if _has_boundaries(result)]
-    if not curves:
-        return [out, images, thresholds]
-    draw_precision_recall(plot, curves)
-    return [out, images, thresholds, plot]
+    suffixes = (".images.csv", ".thresholds.csv", ".pr.png") if curves else (".images.csv", ".thresholds.csv")
+    tables = [out.with_suffix(suffix) for suffix in suffixes]
+    with files.atomic_paths([*tables, out]) as staged:
+        write_csv(staged[0], _image_rows(document))
+        write_csv(staged[1], _threshold_rows(results))
+        if curves:
+            draw_precision_recall(staged[2], curves)
+        write_report(staged[-1], document)
+    return [out, *tables]
 
 
 def _superpixel_rows(results: Sequence[MethodResult[SuperpixelScores]]) -> Iterable[dict[str, Any]]:

@@ -92,7 +92,7 @@ def _joined(
 ) -> Bool[np.ndarray, "height width"] | None:
     """Return the mask of pixels that are valid and true in `mask`, or None if all are."""
     if mask is not None:
-        given_mask = mask if isinstance(mask, np.ndarray) else read_mask(mask)
+        given_mask = read_mask(mask) if isinstance(mask, str | os.PathLike | Image.Image) else np.asarray(mask)
         if given_mask.dtype != np.bool_ or given_mask.shape != shape:
             raise InputError(
                 f"mask is {given_mask.dtype} {given_mask.shape}; expected bool {shape}, the height and width of the "

@@ -295,9 +295,7 @@ def refine_file(
         return finished
     example = read_example(run, path, scribbles)
     network, record, preview = fit_and_record([example], run, name, watch)
-    weights = run.out / f"{name}_model.safetensors"
-    save_refiner(weights, network, run.config, [str(path)])
-    return write_result(run, network, path, name, example, {**record, "files": [str(weights), *preview]})
+    return write_result(run, network, path, name, example, {**record, "files": preview}, SUFFIXES)
 
 
 def train_file(run: Run, paths: Sequence[Path], watch: Watch | None = None) -> tuple[KanezakiCNN, dict[str, str]]:
@@ -356,11 +354,17 @@ def fit_and_record(
 
 
 def write_result(
-    run: Run, network: KanezakiCNN, path: Path, name: str, example: Example, record: dict[str, Any]
+    run: Run,
+    network: KanezakiCNN,
+    path: Path,
+    name: str,
+    example: Example,
+    record: dict[str, Any],
+    suffixes: Sequence[str] = SHARED_SUFFIXES,
 ) -> dict[str, Any]:
-    """Write labels, their colours and, last, the document of an image; return the document."""
+    """Write the files of an image, its document last, or none of them; return the document."""
     labels = label(network, example, run.config)
-    files = [run.out / f"{name}{suffix}" for suffix in SHARED_SUFFIXES]
+    files = [run.out / f"{name}{suffix}" for suffix in suffixes]
     document = {
         "image": str(path),
         "height": labels.shape[0],
@@ -374,7 +378,9 @@ def write_result(
     with atomic_paths(files) as staged:
         write_labels_png(staged[0], labels)
         write_png(staged[1], random_colors(labels))
-        write_json(staged[2], document)
+        if suffixes == SUFFIXES:
+            save_refiner(staged[2], network, run.config, [str(path)])
+        write_json(staged[-1], document)
     return document
 
 

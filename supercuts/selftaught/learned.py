@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from supercuts.core.errors import FileFormatError
-from supercuts.core.files import atomic_path
+from supercuts.core.files import atomic_path, atomic_paths
+from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import color_features
 from supercuts.images.draw import random_colors
 from supercuts.images.io import write_labels_png, write_png
@@ -196,8 +197,17 @@ def class_boundary(
     return changed
 
 
-def write_classes(stem: str | os.PathLike[str], classes: Int32[np.ndarray, "height width"]) -> None:
-    """Write STEM_labels.png, 16 bit, and STEM_colors.png; a class has the same colour in all images."""
+def write_classes(
+    stem: str | os.PathLike[str], classes: Int32[np.ndarray, "height width"], h: Hierarchy | None = None
+) -> None:
+    """Write STEM_labels.png, 16 bit, STEM_colors.png and, last, the hierarchy as STEM.npz, or none of them.
+
+    A class has the same colour in all images.
+    """
     palette = random_colors(np.arange(int(classes.max()) + 1, dtype=np.int32)[None])[0]
-    write_labels_png(f"{os.fspath(stem)}_labels.png", classes)
-    write_png(f"{os.fspath(stem)}_colors.png", palette[classes])
+    suffixes = ("_labels.png", "_colors.png", ".npz") if h is not None else ("_labels.png", "_colors.png")
+    with atomic_paths(f"{os.fspath(stem)}{suffix}" for suffix in suffixes) as staged:
+        write_labels_png(staged[0], classes)
+        write_png(staged[1], palette[classes])
+        if h is not None:
+            h.save(staged[2])

@@ -168,11 +168,11 @@ OUTPUTS = (
 
 
 @contextlib.contextmanager
-def full_disk():
-    """Let no file grow beyond a few bytes, as on a full disk."""
+def full_disk(n_bytes):
+    """Let no file grow beyond this size, as on a disk that becomes full."""
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (24, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
     try:
         yield
     finally:
@@ -180,7 +180,7 @@ def full_disk():
 
 
 def files_below(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "config.yaml"}
 
 
 def check_refused(run, folder, command, asked):
@@ -214,9 +214,11 @@ def test_outputs_that_cannot_be_written_are_named_and_leave_nothing(run, command
             check_refused(run, tmp_path, [*pattern.format(tmp_path / "way" / "out").split(), *overwrite], [place])
         shutil.rmtree(tmp_path / "way")
     command = [*pattern.format(tmp_path / "full" / "out").split(), *overwrite]
-    with full_disk():
-        full = tmp_path / "full" / output.relative_to(tmp_path)
-        check_refused(run, tmp_path, command, [full, tmp_path / "cut.png"])
+    written = files_below(output) if output.is_dir() else {output: output.read_bytes()}
+    for n_bytes in (24, max(map(len, written.values())) - 1):  # the second limit lets smaller files pass
+        with full_disk(n_bytes):
+            full = tmp_path / "full" / output.relative_to(tmp_path)
+            check_refused(run, tmp_path, command, [full, tmp_path / "cut.png"])
     assert run(*command).exit_code == 0
 
 

@@ -16,7 +16,7 @@ from supercuts.images.formats.stored import Raster, describe_error
 AXES = ("HW", "HWC", "CHW")
 _BAND_AXES = ("band", "bands", "channel", "channels", "c", "wavelength")
 _NO_FLOAT = 1e19  # magnitudes from here on mean no data, such as -3.4e38, 1e20 and 9.97e36
-_SENTINELS = (-9999.0, -99999.0, -32768.0, -32767.0)
+_SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0, -32768.0, -32767.0, -2147483648.0, -2147483647.0)
 _NODATA = ("_FillValue", "nodata", "missing_value", "nodatavals")  # names in xarray's readers and rioxarray
 
 
@@ -42,7 +42,7 @@ def from_array(array: np.ndarray, axes: str | None = None, name: str | None = No
     if array.ndim not in (2, 3):
         raise ImageError(f"{name}: {array.ndim} axes. Give (H, W) or (H, W, C); of a batch or video pass one image.")
     order = check_axes(name, axes, array.ndim) or ("HW" if array.ndim == 2 else "HWC")
-    values = _bands_last(np.ma.getdata(array), order)
+    values = _bands_last(np.ma.getdata(array, subok=False), order)
     if 0 in values.shape:
         height, width = values.shape[:2]
         raise ImageError(f"{name}: is empty ({width}x{height} pixels). Give at least one pixel and one band.")
