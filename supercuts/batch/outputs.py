@@ -16,7 +16,6 @@ from supercuts.batch.sources import (
     FAILED,
     FULL,
     READING,
-    SUFFIXES,
     UNCHANGED,
     UNUSABLE,
     Result,
@@ -27,7 +26,7 @@ from supercuts.batch.sources import (
 )
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import ImageError, ImageWarning, InputError, MissingDependencyError
-from supercuts.core.files import printable
+from supercuts.core.files import IMAGES, printable
 from supercuts.export.export_formats import FORMATS
 
 if TYPE_CHECKING:
@@ -171,7 +170,7 @@ def mask_of(mask: str | None, name: str) -> Path | None:
     """
     if mask is None or not Path(mask).is_dir():
         return None if mask is None else Path(mask)
-    for suffix in (*SUFFIXES, ".npy"):
+    for suffix in (*IMAGES, ".npy"):
         path = Path(mask) / f"{name}{suffix}"
         if path.is_file():
             return path

@@ -4,22 +4,17 @@ import base64
 import codecs
 import glob
 import hashlib
-import importlib.util
 import json
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from supercuts.core.errors import ImageWarning, InputError, MissingDependencyError
-from supercuts.core.files import printable
+from supercuts.core.errors import InputError, MissingDependencyError
+from supercuts.core.files import IMAGES, printable, warn_of_skipped
 
-_HEIF = (".heic", ".heif", ".hif")
-_SKIPPED = () if importlib.util.find_spec("pillow_heif") else _HEIF
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", *(() if _SKIPPED else _HEIF))
 LISTS = (".txt", ".lst")
 _MOST_BYTES = 255 - 8  # bytes of a file name, minus room for a number that makes equal names unique
 _NO_TEXT = "the list is not UTF-8 text"
@@ -55,7 +50,7 @@ def find_sources(argument: str) -> list[Source]:
     sources = _listed(argument) if is_list and not _is_glob(argument) else _found(argument)
     if not sources:
         raise InputError(
-            f"{argument} holds no image ({' '.join(SUFFIXES)}). Give a folder of images, a glob such as "
+            f"{argument} holds no image ({' '.join(IMAGES)}). Give a folder of images, a glob such as "
             "'photos/**/*.jpg', a .txt list of paths or URLs, or one image."
         )
     check_names(sources)
@@ -88,18 +83,6 @@ def _problem(source: Source) -> str:
     if is_usable and "\\" not in source.name and "\0" not in source.address + source.name:
         return ""
     return f"{source.address}: {source.name!r} is not usable as an output name. Give another after a tab in a list."
-
-
-def warn_of_skipped(paths: Iterable[str]) -> None:
-    """Warn about images that are skipped because an optional package is not installed."""
-    skipped = [path for path in paths if PurePosixPath(path).suffix.lower() in _SKIPPED]
-    if skipped:
-        more = f" and {len(skipped) - 1} more like it" if len(skipped) > 1 else ""
-        warnings.warn(
-            f"{skipped[0]}{more}: HEIC is skipped: pip install pillow-heif to read it, or convert it to JPEG.",
-            ImageWarning,
-            stacklevel=2,
-        )
 
 
 def fitting(name: str, suffixes: Iterable[str]) -> str:
@@ -167,7 +150,7 @@ def _is_glob(argument: str) -> bool:
 def _found(argument: str) -> list[Source]:
     files, path = filesystem(argument)
     path_there = path.rstrip("/") or "/"
-    is_image = PurePosixPath(_path_of(argument)).suffix.lower() in SUFFIXES
+    is_image = PurePosixPath(_path_of(argument)).suffix.lower() in IMAGES
     if is_url(argument) and is_image and not _is_glob(argument):
         return [Source(argument, PurePosixPath(_path_of(argument)).stem)]  # the server may not report its type
     if files.isdir(path):
@@ -178,7 +161,7 @@ def _found(argument: str) -> list[Source]:
         root, paths = _fixed_part(path_there), [file for file in files.glob(path) if not files.isdir(file)]
     else:
         raise InputError(f"{argument}: no such file or folder. Check the path; it is taken relative to {Path.cwd()}.")
-    warn_of_skipped(path for path in paths if not PurePosixPath(path).name.startswith("."))
+    warn_of_skipped(paths)
     return sorted(_sources(files, root, paths, is_url(argument)), key=lambda source: source.address)
 
 
@@ -186,7 +169,7 @@ def _sources(files: Any, root: str, paths: Iterable[str], as_url: bool) -> Itera
     for path in paths:
         below = PurePosixPath(path.replace("\\", "/").removeprefix(root.replace("\\", "/")).lstrip("/"))
         is_hidden = any(part.startswith(".") for part in below.parts)
-        if below.suffix.lower() in SUFFIXES and not is_hidden:
+        if below.suffix.lower() in IMAGES and not is_hidden:
             yield Source(files.unstrip_protocol(path) if as_url else path, below.with_suffix("").as_posix())
 
 

@@ -245,10 +245,13 @@ def _warnings_as_notes() -> Iterator[None]:
         warnings.filterwarnings("ignore", module=r"joblib\._multiprocessing_helpers")  # no /dev/shm: not needed
         warnings.simplefilter("always", ImageWarning)
         show = warnings.showwarning
+        shown = set[str]()
 
         def show_note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, ImageWarning | CacheWarning):
-                print_note(str(message))
+                if str(message) not in shown:  # a folder may be listed for each split
+                    print_note(str(message))
+                shown.add(str(message))
             else:
                 show(message, category, *where, **more)
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 import supercuts
 from supercuts.batch.outputs import REGIONS, keyword_of, suffixes, write_outputs
-from supercuts.batch.sources import SUFFIXES, fitting, warn_of_skipped
+from supercuts.batch.sources import fitting
 from supercuts.cli.common import (
     FAILED,
     Axes,
@@ -34,7 +34,7 @@ from supercuts.cli.common import (
     working,
 )
 from supercuts.core.errors import InputError, SuperCutsError
-from supercuts.core.files import name_target, scratch_folder
+from supercuts.core.files import IMAGES, name_target, scratch_folder, warn_of_skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +164,10 @@ def _place(path: Path) -> Path:
 
 def _images_in(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
-    warn_of_skipped(map(str, files))
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    warn_of_skipped(files)
+    images = [path for path in files if path.suffix.lower() in IMAGES]
     if not images:
-        raise InputError(f"{folder} holds no image ({' '.join(SUFFIXES)}). Give a folder of images or single files.")
+        raise InputError(f"{folder} holds no image ({' '.join(IMAGES)}). Give a folder of images or single files.")
     return images
 
 

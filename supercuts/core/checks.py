@@ -3,13 +3,18 @@
 import importlib.util
 import operator
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from supercuts.core.errors import InputError, MissingDependencyError
 
 
-def check_in_range(name: str, value: float, low: float, high: float, *, remedy: str) -> None:
+def check_in_range(name: str, value: Any, low: float, high: float, *, remedy: str) -> None:
     """Raise InputError unless a number is in the closed range low..high; NaN is outside every range."""
-    if not low <= value <= high:
+    try:
+        is_inside = bool(low <= value <= high)
+    except (TypeError, ValueError):  # text, None, an array
+        raise InputError(f"{name}={shown(value)} is not a number. {remedy}") from None
+    if not is_inside:
         raise InputError(f"{name}={value} is outside {low}..{high}. {remedy}")
 
 
@@ -19,6 +24,11 @@ def check_whole(name: str, value: object, *, remedy: str) -> None:
         operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise InputError(f"{name}={value!r} is not a whole number. {remedy}") from None
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: one line, at most 80 characters."""
+    return " ".join(repr(value).split())[:80]
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:

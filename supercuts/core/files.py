@@ -1,23 +1,25 @@
 """Write files and folders atomically: readers get the old or the complete new one. Check zip archives.
 
-The version of the package, which files record, is here too.
+The version of the package, which files record, and the suffixes of images are here too.
 """
 
 import errno
+import importlib.util
 import json
 import os
 import re
 import secrets
 import shutil
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from supercuts.core.errors import InputError
+from supercuts.core.errors import ImageWarning, InputError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # errors after which nothing more can be written
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.\w+)?")  # names that atomic_path creates
@@ -185,6 +187,36 @@ def _check_replaceable_folder(folder: Path, marker: str, overwrite: bool) -> Non
             f"{folder} holds no {marker}, so it was not written by this format and is not replaced: choose another "
             "path, or remove it yourself."
         )
+
+
+_HEIF = (".heic", ".heif", ".hif")
+_CONVERT = "convert it to PNG, JPEG or TIFF"
+# images in formats that are not read, by suffix: name of the format, remedy
+_SKIPPED = {
+    suffix: (suffix[1:].upper(), _CONVERT)
+    for suffix in (
+        *(".avif", ".exr", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".tga"),
+        *(".arw", ".cr2", ".cr3", ".dng", ".nef"),  # cameras
+        *(".czi", ".dcm", ".lif", ".nd2"),  # microscopes and scanners
+    )
+}
+IMAGES: tuple[str, ...] = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # suffixes that are read
+if importlib.util.find_spec("pillow_heif"):
+    IMAGES += _HEIF
+else:
+    _SKIPPED |= dict.fromkeys(_HEIF, ("HEIC", "pip install pillow-heif to read it, or convert it to JPEG"))
+
+
+def warn_of_skipped(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Warn about the images in a folder that are skipped because of their format; hidden files are ignored."""
+    skipped: dict[tuple[str, str], list[str]] = {}
+    for path in map(os.fsdecode, paths):
+        pure = PurePosixPath(path)
+        if pure.suffix.lower() in _SKIPPED and not pure.name.startswith("."):
+            skipped.setdefault(_SKIPPED[pure.suffix.lower()], []).append(path)
+    for (name, remedy), (first, *others) in skipped.items():
+        more = f" and {len(others)} more like it" if others else ""
+        warnings.warn(f"{first}{more}: {name} is skipped: {remedy}.", ImageWarning, stacklevel=2)
 
 
 MAX_BYTES = 4 << 30  # largest unpacked size of all members together

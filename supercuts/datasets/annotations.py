@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float64, Int32, Int64
 from supercuts.core.arrays import arrays_repr
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError, InputError
+from supercuts.core.files import IMAGES, warn_of_skipped
 from supercuts.datasets.sample import SampleSequence
 from supercuts.images.io import read_image
 
@@ -130,9 +131,6 @@ def read_mask_pixels(path: Path) -> Bool[np.ndarray, "height width"]:
     return mask
 
 
-IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-
-
 def find_layout(
     root: str | os.PathLike[str], layouts: Iterable[Sequence[str]], title: str, expected: str
 ) -> tuple[Path, ...]:
@@ -146,10 +144,12 @@ def find_layout(
 
 def list_images(folder: Path, expected: str) -> list[Path]:
     """Return the pictures in a folder, sorted by name, without hidden files; raise FileFormatError if none exist."""
-    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGES and not path.name.startswith(".")]
+    files = sorted(folder.iterdir())
+    warn_of_skipped(files)
+    images = [path for path in files if path.suffix.lower() in IMAGES and not path.name.startswith(".")]
     if not images:
         raise FileFormatError(f"No picture in {folder.absolute()}.\n{expected}")
-    return sorted(images, key=lambda path: path.name)
+    return images
 
 
 def find_partner(image: Path, folder: Path, suffixes: Sequence[str]) -> Path:

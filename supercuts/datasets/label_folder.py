@@ -15,7 +15,8 @@ from jaxtyping import Int32, UInt8
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import FileFormatError, SuperCutsError
-from supercuts.datasets.annotations import IMAGES, list_images
+from supercuts.core.files import IMAGES, warn_of_skipped
+from supercuts.datasets.annotations import list_images
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.datasets.sample import Sample, SampleSequence
 from supercuts.datasets.voc import CLASSES, VOC, read_classes
@@ -24,7 +25,7 @@ from supercuts.images.formats import array_files
 from supercuts.images.io import read_image
 
 _SPLITS = {"train": ("train",), "val": ("val",), "train+val": ("train", "val")}
-_IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
+_IMAGES = tuple(sorted((*IMAGES, ".npy")))
 _LABELS = (".npy", ".png", ".tif", ".tiff")
 _ID_LIMIT = 2.0**53  # from here on, floats cannot distinguish integers
 _MOST_LISTED = 50  # problems listed in one error
@@ -111,7 +112,10 @@ def _list_samples(folder: Path, split: str, val_fraction: float) -> list[Sample]
     images = folder / "images"
     if not images.is_dir():
         raise FileFormatError(f"No images/ in {folder.absolute()}.\n{_HELP}")
-    samples = _of_sub_folders(folder, split) if _sub_folders(images) else _of_names(folder, split, val_fraction)
+    parts = _sub_folders(images)
+    for part in parts or ["."]:
+        warn_of_skipped(sorted((images / part).iterdir()))
+    samples = _of_sub_folders(folder, split) if parts else _of_names(folder, split, val_fraction)
     if not samples:
         raise FileFormatError(f"No image of split {split} in {images.absolute()}.\n{_HELP}")
     return samples

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped
 
-from supercuts.core.checks import check_in_range
+from supercuts.core.checks import check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import LEVELS, altitude_of_level
@@ -115,7 +115,9 @@ def level_of_nodes(
 
 def check_node(n_nodes: int, node: int) -> None:
     """Raise InputError unless the tree has a node with this id."""
-    check_in_range("node", node, 0, n_nodes - 1, remedy="Leaves come first; the root is the last node.")
+    remedy = "Leaves come first; the root is the last node."
+    check_whole("node", str(node) if isinstance(node, bool) else node, remedy=remedy)  # numba takes no bool as an index
+    check_in_range("node", node, 0, n_nodes - 1, remedy=remedy)
 
 
 def image_area(labels: Int32[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
-from supercuts.core.checks import check_choice, check_in_range, check_whole
+from supercuts.core.checks import check_choice, check_in_range, check_whole, shown
 from supercuts.core.errors import InputError
 from supercuts.hierarchy._kernels import queries as _queries
 from supercuts.hierarchy._kernels import tree as _kernels
@@ -154,7 +154,7 @@ def _whole_numbers(name: str, argument: object, n: int, remedy: str) -> list[int
     except (TypeError, ValueError, RuntimeError):  # ragged lists, None, tensors on a GPU or with a gradient
         values = np.empty(0)
     if values.dtype.kind not in "iuf" or values.shape != (n,) or not np.isfinite(values).all():
-        raise InputError(f"{name}={argument!r:.80} is not {n} numbers. {remedy}")
+        raise InputError(f"{name}={shown(argument)} is not {n} numbers. {remedy}")
     return [int(value) for value in np.rint(values.astype(np.float64))]
 
 
@@ -211,13 +211,13 @@ def clicked_leaves(
     votes = np.zeros((n_leaves, 3), np.int64)
     remedy = "Give points={1: [(y, x), ...], 2: [...]}: 1 marks the object, 2 the background."
     if not isinstance(points, Mapping):
-        raise InputError(f"points={points!r:.80} is not a mapping. {remedy}")
+        raise InputError(f"points={shown(points)} is not a mapping. {remedy}")
     for label, of_label in points.items():
         check_choice("points label", label, (1, 2))
         for point in _rows(f"points[{label}]", of_label, remedy):
             y, x = pixel_of(labels.shape, point)
             if labels[y, x] >= 0:  # ignore clicks on masked pixels
-                votes[labels[y, x], label] += 1
+                votes[labels[y, x], int(label)] += 1
     if not votes[:, 1].any():
         raise InputError(
             "points hold no click on the object: give at least one as points={1: [(y, x), ...]}; 2 is background."
@@ -256,18 +256,19 @@ def _rows(name: str, value: Any, remedy: str) -> list[Any]:
     """Return the rows of a sequence, an array or a table as a list."""
     value = value.to_numpy() if hasattr(value, "to_numpy") else value  # a pandas table would iterate over its columns
     if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
-        raise InputError(f"{name}={value!r:.80} is not a list. {remedy}")
+        raise InputError(f"{name}={shown(value)} is not a list. {remedy}")
     try:
         return list(value)
     except TypeError:  # a 0-d array
-        raise InputError(f"{name}={value!r:.80} is not a list. {remedy}") from None
+        raise InputError(f"{name}={shown(value)} is not a list. {remedy}") from None
 
 
 def _is_row_of_numbers(row: object) -> bool:
     try:
-        return np.ndim(np.asarray(row)) <= 1 and np.asarray(row).size > 0
-    except ValueError:  # strokes of different lengths
+        numbers = np.asarray(row)
+    except (ValueError, RuntimeError):  # strokes of different lengths; a tensor with a gradient
         return False
+    return numbers.ndim <= 1 and numbers.size > 0
 
 
 def segment_scribbles(

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8
@@ -52,14 +53,15 @@ def read_scene(
     source: object,
     channels: int | None = 3,
     bands: Sequence[int] | None = None,
-    mask: Bool[np.ndarray, "height width"] | str | os.PathLike[str] | None = None,
+    mask: Any = None,
     options: ReadOptions = AS_USUAL,
 ) -> Scene:
     """Return the image as a Scene for a network with the given number of channels.
 
     bands  the bands for the network, in its order, counted from 1; if None, the first ones. Without `bands`, arrays of
            four channels are RGB and transparency
-    mask   true where pixels are valid, or a file of the mask: a picture or array that is nonzero where pixels are valid
+    mask   (H, W), an array, tensor or list of bool, true where pixels are valid; or the file of a mask: a picture or an
+           array that is nonzero where pixels are valid
 
     Nodata pixels, NaN and, in a TIFF, fully transparent pixels are invalid too.
     """
@@ -87,9 +89,7 @@ def read_mask(path: str | os.PathLike[str]) -> Bool[np.ndarray, "height width"]:
     return np.asarray((pixels != 0).any(axis=2))
 
 
-def _joined(
-    valid: np.ndarray | None, mask: np.ndarray | str | os.PathLike[str] | None, shape: tuple[int, int]
-) -> Bool[np.ndarray, "height width"] | None:
+def _joined(valid: np.ndarray | None, mask: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"] | None:
     """Return the mask of pixels that are valid and true in `mask`, or None if all are."""
     if mask is not None:
         given_mask = read_mask(mask) if isinstance(mask, str | os.PathLike | Image.Image) else np.asarray(mask)

@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 import fsspec
 import pytest
 
-from supercuts.batch import sources
 from supercuts.batch.sources import (
     Result,
     Settings,
@@ -21,6 +20,7 @@ from supercuts.batch.sources import (
     read_bytes,
 )
 from supercuts.cli.segment import find_images
+from supercuts.core import files
 from supercuts.core.errors import ImageWarning, InputError, MissingDependencyError
 
 
@@ -161,17 +161,20 @@ def test_lists_of_other_systems_are_read_and_their_errors_named(tmp_path):
     assert len(said) == 4
 
 
-def test_heic_in_a_folder_is_named_as_skipped_with_the_remedy(tree, monkeypatch):
-    for name in ("a.HEIC", "in/e.heif", ".b.heic"):
-        (tree / name).write_bytes(b"x")
-    monkeypatch.setattr(sources, "_SKIPPED", (".heic", ".heif"))
+@pytest.mark.parametrize(
+    ("suffix", "told"), [("heic", "HEIC is skipped: pip install pillow-heif"), ("avif", "AVIF is skipped: convert it")]
+)
+def test_pictures_that_are_not_read_are_named_with_the_remedy(tree, monkeypatch, suffix, told):
+    monkeypatch.setitem(files._SKIPPED, ".heic", ("HEIC", "pip install pillow-heif, or convert it to JPEG"))
     for module in ("batch.sources", "cli.segment"):
-        monkeypatch.setattr(f"supercuts.{module}.SUFFIXES", (".jpg", ".png", ".tif"))
+        monkeypatch.setattr(f"supercuts.{module}.IMAGES", (".jpg", ".png", ".tif"))
+    for name in ("a", "in/e", ".b"):
+        (tree / f"{name}.{suffix}").write_bytes(b"x")
     for find in (lambda: find_sources(str(tree)), lambda: find_sources(f"{tree}/**")):
-        with pytest.warns(ImageWarning, match=r"HEIC and 1 more like it: HEIC is skipped: pip install pillow-heif"):
+        with pytest.warns(ImageWarning, match=rf"{suffix} and 1 more like it: {told}"):
             assert sorted(one.name for one in find()) == ["a", "b", "in/c", "in/deep/a"]
-    (tree / "a.HEIC").rename(tree / "z.heic")
-    with pytest.warns(ImageWarning, match=r"photos/z\.heic: HEIC is skipped: pip install pillow-heif"):
+    (tree / f"a.{suffix}").rename(tree / f"z.{suffix.upper()}")
+    with pytest.warns(ImageWarning, match=rf"photos/z\.{suffix.upper()}: {told}"):
         assert [path.name for path in find_images([tree])] == ["a.JPG", "b.png"]
 
 

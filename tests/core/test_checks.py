@@ -19,6 +19,12 @@ def test_value_outside_the_range_is_refused(value):
     assert str(caught.value) == f"n_regions={value} is outside 1..3. Ask for fewer regions."
 
 
+@pytest.mark.parametrize("value", ["2", None, [2], np.eye(9), {}])
+def test_what_is_no_number_is_refused_in_one_line(value):
+    with pytest.raises(InputError, match=r"^n_regions=[^\n]{2,80} is not a number\. Ask for fewer regions\.$"):
+        check_in_range("n_regions", value, 1, 3, remedy="Ask for fewer regions.")
+
+
 def test_choice_accepts_a_member_and_lists_the_members_otherwise():
     check_choice("level", "part", ["scene", "part"])
     with pytest.raises(InputError, match=r"level='parts' is unknown\. Choose one of: scene, part\."):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from supercuts.core.errors import FileFormatError, InputError
+from supercuts.core.errors import FileFormatError, ImageWarning, InputError
+from supercuts.datasets.annotations import list_images
 from supercuts.datasets.label_folder import UNLABELLED, LabelFolder, class_folders, open_labelled, read_label_maps
 from supercuts.images.formats import array_files
 from supercuts.images.formats.stored import upright
@@ -251,6 +252,17 @@ def test_other_files_are_left_alone(folder):
     for name in ("images/train/notes.txt", "images/train/.hidden.png", "labels/train/.DS_Store"):
         (folder / name).touch()
     LabelFolder(folder, "train+val").check()
+
+
+def test_pictures_that_are_not_read_are_named(folder, tmp_path):
+    (folder / "images/train/x.jp2").touch()
+    with pytest.warns(ImageWarning, match=r"train/x\.jp2: JP2 is skipped: convert it to PNG"):
+        LabelFolder(folder, "train+val").check()
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain/x.AVIF").touch()
+    told = pytest.warns(ImageWarning, match=r"x\.AVIF: AVIF is skipped")
+    with told, pytest.raises(FileFormatError, match="No"):
+        list_images(tmp_path / "plain", "")
 
 
 def draw(path, value=0, side=4):

@@ -38,7 +38,7 @@ def test_a_parent_holds_its_childrens_pixels():
         assert table.area[node] == table.area[regions.children(PARENTS, node)].sum()
 
 
-@pytest.mark.parametrize("node", [-1, 7])
-def test_a_node_outside_the_tree_is_refused(node):
-    with pytest.raises(InputError, match=r"outside 0\.\.6"):
+@pytest.mark.parametrize("node", [-1, 7, 1.0, True, "1", None, [1], 10**30])
+def test_what_is_no_node_of_the_tree_is_refused(node, as_installed):
+    with pytest.raises(InputError, match=r"^node=.* is (outside 0\.\.6|not a whole number)\. Leaves come first"):
         regions.check_node(7, node)

@@ -378,6 +378,7 @@ def test_coordinates_come_in_every_kind_of_number(hand, kind):
     np.testing.assert_array_equal(
         hand.select(points={1: point, 2: made([(1, 3)])}), hand.select(points={1: [(0, 1)], 2: [(1, 3)]})
     )
+    np.testing.assert_array_equal(hand.select(points={1.0: point}), hand.select(points={1: [(0, 1)]}))
     strokes = {1: made([(0, 0), (0, 1)]), 2: [made([(1, 3)])]}
     expected = {1: [(0, 0), (0, 1)], 2: [[(1, 3)]]}
     np.testing.assert_array_equal(hand.segment_scribbles(strokes), hand.segment_scribbles(expected))
@@ -399,6 +400,8 @@ def test_coordinates_come_in_every_kind_of_number(hand, kind):
         {"point": (0, 1e30)},
         {"point": {"y": 0, "x": 1}},
         {"points": {1: (0, 1)}},
+        {"points": np.ones((9, 9))},
+        {"scribbles": {1: [torch.zeros(2, requires_grad=True)]}},
         {"points": [(0, 1)]},
         {"points": {1: 5}},
         {"points": {1: "ab"}},

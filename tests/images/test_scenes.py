@@ -46,6 +46,8 @@ def test_data_arrays_are_read_whatever_the_order_of_their_axes(bands, order):
     np.testing.assert_array_equal(scene.pixels, bands[..., :3])
     np.testing.assert_array_equal(scene.bands, bands[..., 3:])
     assert image_axes(array) == ("y", "x")
+    turned = xarray.DataArray(bands[..., 0].T, dims=("lon", "lat"))
+    assert read_scene(turned).shape == bands.shape[:2]
 
 
 def test_nan_and_nodata_of_data_arrays_are_not_valid(bands):
@@ -71,6 +73,8 @@ def test_masks_come_as_files_and_are_joined_with_nodata(bands, tmp_path):
     assert not read_mask(tmp_path / "mask.png")[0].any()
     valid = read_scene(tmp_path / "a.tif", mask=tmp_path / "mask.png").valid
     assert np.argwhere(~valid).tolist() == [*([0, x] for x in range(13)), [4, 5]]
+    for kind in (torch.from_numpy, np.ndarray.tolist):
+        np.testing.assert_array_equal(read_scene(tmp_path / "a.tif", mask=kind(mask > 0)).valid, valid)
     with pytest.raises(InputError, match="no valid pixel"):
         read_scene(bands, mask=np.zeros((11, 13), bool))
     with pytest.raises(ImageError, match="no such file"):

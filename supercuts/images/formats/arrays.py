@@ -14,6 +14,7 @@ from supercuts.core.errors import ImageError, ImageWarning, InputError
 from supercuts.images.formats.stored import Raster, describe_error
 
 AXES = ("HW", "HWC", "CHW")
+_COLUMNS = ("x", "lon", "longitude", "easting", "col", "column")  # names of an axis that comes second in an image
 _BAND_AXES = ("band", "bands", "channel", "channels", "c", "wavelength")
 _NO_FLOAT = 1e19  # magnitudes from here on mean no data, such as -3.4e38, 1e20 and 9.97e36
 _SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0, -32768.0, -32767.0, -2147483648.0, -2147483647.0)
@@ -161,6 +162,8 @@ def image_axes(source: Any) -> tuple[str, str]:
             f"{type(source).__name__} of axes {names} is not an image: pass a DataArray of two axes, rows then "
             f"columns, and at most one of bands, called one of {', '.join(_BAND_AXES)}."
         )
+    if axes[0].lower() in _COLUMNS and axes[1].lower() not in _COLUMNS:
+        axes.reverse()
     return axes[0], axes[1]
 
 

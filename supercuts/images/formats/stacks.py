@@ -18,6 +18,7 @@ _CHANNELS = "CS"
 _NAMES = {"T": "times", "Z": "depths", "Q": "pages", "I": "pages", "R": "scenes", "P": "positions", "A": "angles"}
 _KINDS = ("is_ome", "is_imagej", "is_lsm", "is_stk", "is_micromanager", "is_fluoview", "is_mmstack", "is_nih")
 _RGB = 2
+REDUCED_OR_MASK = 5  # bits of NewSubfileType: the page is a smaller copy or a mask of another page
 
 
 def is_stack(tiff: Any) -> bool:
@@ -69,20 +70,26 @@ def read_stack(
 
     order  axes of a file that does not name them: HWC or CHW
     """
-    series, axes = _series(tiff, name, order, as_bands)
+    images = [(series, _axes(tiff, series, name, order, as_bands)) for series in _images(tiff, name, as_bands)]
+    planes = [_planes(series, axes) for series, axes in images]
+    counts = [math.prod(others.values()) for others in planes]
+    if page is None and sum(counts) > 1:
+        listed = [f"{len(images)} images"] if len(images) > 1 else []
+        listed += [f"{n} {_NAMES.get(axis, f'planes ({axis})')}" for axis, n in planes[0].items() if n > 1]
+        warn_of_rest(name, " and ".join(listed), f" of {sum(counts)}")
+    rest = 1 if page is None else page
+    if not 1 <= rest <= sum(counts):
+        raise InputError(f"page={page}: {name} has {sum(counts)} planes. Give a number from 1 to {sum(counts)}.")
+    number = 0
+    while rest > counts[number]:  # planes are counted over all images
+        rest -= counts[number]
+        number += 1
+    (series, axes), others = images[number], planes[number]
     sizes = dict(zip(axes, series.shape, strict=True))
     n_channels = math.prod(sizes.get(axis, 1) for axis in _CHANNELS)
     check_size(name, sizes["Y"], sizes["X"], max_pixels, n_channels * series.dtype.itemsize)
-    planes = {axis: n for axis, n in sizes.items() if axis not in "YXCS"}
-    n_planes = math.prod(planes.values())
-    if page is None and n_planes > 1:
-        listed = " and ".join(f"{n} {_NAMES.get(axis, f'planes ({axis})')}" for axis, n in planes.items() if n > 1)
-        warn_of_rest(name, listed, f" of {n_planes}")
-    chosen = 1 if page is None else page
-    if not 1 <= chosen <= n_planes:
-        raise InputError(f"page={page}: {name} has {n_planes} planes. Give a number from 1 to {n_planes}.")
-    indices = dict(zip(planes, np.unravel_index(chosen - 1, tuple(planes.values())), strict=True)) if planes else {}
-    values = _plane(series, axes, indices)
+    at = dict(zip(others, np.unravel_index(rest - 1, tuple(others.values())), strict=True)) if others else {}
+    values = _plane(series, axes, at)
     photometric = getattr(series.keyframe, "photometric", None)
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
     is_rgb = photometric == _RGB and sizes.get("S", 1) >= 3 and sizes.get("C", 1) == 1
@@ -91,7 +98,8 @@ def read_stack(
 
 def read_shape(tiff: Any, name: str) -> tuple[int, int, int]:
     """Return the shape (H, W, C) that read_stack returns with as_bands."""
-    series, axes = _series(tiff, name, None, True)
+    (series,) = _images(tiff, name, True)
+    axes = _axes(tiff, series, name, None, True)
     sizes = dict(zip(axes, series.shape, strict=True))
     n_channels = math.prod(sizes.get(axis, 1) for axis in _CHANNELS)
     check_size(name, sizes["Y"], sizes["X"], bytes_a_pixel=n_channels * series.dtype.itemsize)
@@ -108,15 +116,23 @@ def warn_of_rest(name: str, content: str, total: str) -> None:
     )
 
 
-def _series(tiff: Any, name: str, order: str | None, as_bands: bool) -> tuple[Any, str]:
-    """Return the first image and the letters of its axes; C is the axis chosen as channels."""
+def _images(tiff: Any, name: str, as_bands: bool) -> list[Any]:
+    """Return tifffile's series without smaller copies and masks; raise ImageError if there may be one only."""
     check_pages(tiff)
-    if len(tiff.series) > 1 and (as_bands or not is_stack(tiff)):
-        shapes = ", ".join(str(series.shape) for series in tiff.series[:9])
-        raise ImageError(f"{name}: holds {len(tiff.series)} images ({shapes}). Save the intended one alone.")
-    if len(tiff.series) > 1:
-        warn_of_rest(name, "several images", f" of {len(tiff.series)}")
-    series = tiff.series[0]
+    found = [s for s in tiff.series if not getattr(s.keyframe, "subfiletype", 0) & REDUCED_OR_MASK] or tiff.series[:1]
+    if len(found) > 1 and (as_bands or not is_stack(tiff)):
+        shapes = ", ".join(str(series.shape) for series in found[:9])
+        raise ImageError(f"{name}: holds {len(found)} images ({shapes}). Save the intended one alone.")
+    return found
+
+
+def _planes(series: Any, axes: str) -> dict[str, int]:
+    """Return the length of each axis other than rows, columns and channels."""
+    return {axis: n for axis, n in zip(axes, series.shape, strict=True) if axis not in f"YX{_CHANNELS}"}
+
+
+def _axes(tiff: Any, series: Any, name: str, order: str | None, as_bands: bool) -> str:
+    """Return the letters of the axes of an image; C is the axis chosen as channels."""
     axes, shape = str(series.axes), series.shape
     if axes[0] in _UNNAMED and order is not None and len(shape) == 3:
         check_axes(name, order, 3)
@@ -134,7 +150,7 @@ def _series(tiff: Any, name: str, order: str | None, as_bands: bool) -> tuple[An
             raise ImageError(f"{name}: holds {shape[0]} pictures of several channels. Save the intended one alone.")
     if not {"Y", "X"} <= set(axes) or len(set(axes)) != len(axes):
         raise ImageError(f"{name}: its axes are {axes}, without rows (Y) and columns (X). Save one image separately.")
-    return series, axes
+    return axes
 
 
 def _plane(series: Any, axes: str, indices: dict[str, Any]) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from supercuts.core.errors import FileFormatError, ImageError, InputError
+from supercuts.core.errors import FileFormatError, ImageError, ImageWarning, InputError
 from supercuts.core.threads import thread_count
 from supercuts.images.formats import pillow, stacks
 from supercuts.images.formats.arrays import is_nodata, without_nan
@@ -26,7 +26,6 @@ from supercuts.images.georeference import Georeference, fit_points
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MIN_IS_WHITE, _RGB, _PALETTE, _INKS, _YCBCR, _LABS = 0, 2, 3, 5, 6, (8, 9, 10)
 _PREMULTIPLIED = 1  # kind of extra sample
-_REDUCED_OR_MASK = 5  # bits of NewSubfileType: the page is a smaller copy or a mask of another page
 _ORIENTATION = 274
 _GDAL_NODATA = 42113
 _STRIP_BYTES = 32 << 20  # bytes read at a time
@@ -126,7 +125,7 @@ def read_map(path: str | Path) -> tuple[Georeference | None, tuple[int, int]]:
         start = file.read(16)
     driver = next((name for magic, name in _DRIVERS.items() if start.startswith(magic)), "GTiff")
     with open_gdal(path, driver, has_world_file=True) as source:
-        return _georeference(source), source.shape
+        return _georeference(source, str(path)), source.shape
 
 
 @contextlib.contextmanager
@@ -191,7 +190,7 @@ def _own_pages(tiff: Any) -> Iterator[int]:
     yield 0
     if tiff.pages.is_multipage:
         for page in stacks.walk(tiff):
-            if page.index and not page.aspage().subfiletype & _REDUCED_OR_MASK:
+            if page.index and not page.aspage().subfiletype & stacks.REDUCED_OR_MASK:
                 yield page.index
 
 
@@ -260,7 +259,8 @@ def _read_gdal(path: Path, header: _Header, max_pixels: int, number: int) -> Ras
                 present[top : top + header.window[0], left : left + header.window[1]] = False
             valid = present if valid is None else valid & present
         raster = _interpret(values, source, header, str(path))
-        georeference = _georeference(source) if header.orientation == 1 else None  # wrong once pixels are turned
+        # wrong once pixels are turned
+        georeference = _georeference(source, str(path)) if header.orientation == 1 else None
     if raster.alpha is not None:
         is_seen = raster.alpha != 0
         valid = is_seen if valid is None else valid & is_seen
@@ -363,11 +363,19 @@ def _turned(raster: Raster, orientation: int) -> Raster:
     return raster if values is None else replace(raster, values=values, alpha=alpha, valid=valid)
 
 
-def _georeference(source: Any) -> Georeference | None:
-    """Return the georeference from the transform, else from ground control points, or None if there are neither."""
+def _georeference(source: Any, name: str) -> Georeference | None:
+    """Return the georeference from the transform, else from ground control points, or None if there are neither.
+
+    Warn about a transform that places no pixels.
+    """
     crs = source.crs
     if not source.transform.is_identity or crs is not None:
-        return Georeference(tuple(source.transform)[:6], crs.to_string() if crs else None)
+        with contextlib.suppress(InputError):
+            return Georeference(tuple(source.transform)[:6], crs.to_string() if crs else None)
+        numbers = ", ".join(f"{number:g}" for number in source.transform[:6])
+        message = f"{name}: its transform ({numbers}) places no pixels. The image counts as not georeferenced."
+        warnings.warn(message, ImageWarning, stacklevel=2)
+        return None
     points, system = source.gcps
     if not points:
         return None
@@ -375,5 +383,5 @@ def _georeference(source: Any) -> Georeference | None:
         np.array([(point.col, point.row) for point in points]),
         np.array([(point.x, point.y) for point in points]),
         system.to_string() if system else None,
-        source.name,
+        name,
     )

@@ -83,6 +83,25 @@ def test_unnamed_pages_are_bands_only_on_request(tmp_path):
     np.testing.assert_array_equal(found, np.moveaxis(pages, 0, -1))
 
 
+def test_pages_are_counted_over_all_images_without_thumbnails(tmp_path):
+    values = some_stack("ZCYX")
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tiff:
+        for image in (values, values[0, :, :9, :8] + 1):
+            axes = {"axes": "ZCYX"[4 - image.ndim :]}
+            tiff.write(image, metadata=axes, photometric="minisblack", contiguous=False)
+    with pytest.warns(ImageWarning, match=r"holds 2 images and 3 depths; the first of 4 is taken"):
+        assert read_raster(tmp_path / "a.ome.tif").values.shape == (H, W, 4)
+    last = read_raster(tmp_path / "a.ome.tif", ReadOptions(page=4)).values
+    np.testing.assert_array_equal(last, np.moveaxis(values[0, :, :9, :8] + 1, 0, -1))
+    with pytest.raises(InputError, match="has 4 planes"):
+        read_raster(tmp_path / "a.ome.tif", ReadOptions(page=5))
+    with tifffile.TiffWriter(tmp_path / "b.tif") as tiff:
+        for kind, image in ((0, values[0, 0]), (1, values[0, 0, :7, :5]), (0, values[0, 1])):
+            tiff.write(image, metadata=None, photometric="minisblack", subfiletype=kind)
+    found = read_raster(tmp_path / "b.tif", ReadOptions(as_bands=True)).values
+    np.testing.assert_array_equal(found, np.moveaxis(values[0, :2], 0, -1))
+
+
 def test_neighbouring_files_are_not_opened(tmp_path):
     """An OME-TIFF names the files that hold its planes."""
     values = some_stack("CYX")

@@ -350,6 +350,9 @@ def test_ground_control_points_give_the_transform_or_are_named(tmp_path):
         assert found.crs == "EPSG:32633"
         with pytest.warns(ImageWarning, match=r"misses its ground control points by up to \d+\.\d pixels. Rectify"):
             with_points(30)
+        path = write(tmp_path / "a.tif", some_values("uint8"), transform=rasterio.Affine(0, 1, 3, 0, 1, 4))
+        with pytest.warns(ImageWarning, match=r"a\.tif: its transform .* places no pixels"):
+            assert read_raster(path).georeference is None
 
 
 @pytest.mark.parametrize(
