@@ -82,9 +82,9 @@ def read_scene(
     return Scene(pixels, other_bands, valid, raster.georeference)
 
 
-def read_mask(path: str | os.PathLike[str]) -> Bool[np.ndarray, "height width"]:
-    """Return the mask of nonzero pixels of a picture or an array in a file."""
-    raster = read_raster(path)
+def read_mask(source: str | os.PathLike[str] | Image.Image) -> Bool[np.ndarray, "height width"]:
+    """Return the mask of nonzero pixels of a picture or an array in a file, or of a PIL image."""
+    raster = read_raster(source)
     pixels = to_rgb(raster) if raster.is_picture else raster.values
     return np.asarray((pixels != 0).any(axis=2))
 
