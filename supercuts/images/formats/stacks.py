@@ -66,13 +66,13 @@ def is_trailing(tiff: Any) -> bool:
 def read_stack(
     tiff: Any, name: str, max_pixels: int, page: int | None = None, order: str | None = None, as_bands: bool = False
 ) -> Raster:
-    """Return plane `page` of the first image, with all its channels; if None, the first plane, with a warning.
+    """Return plane `page`, counted over all images, with all its channels; if None, the first, with a warning.
 
     order  axes of a file that does not name them: HWC or CHW
     """
     images = [(series, _axes(tiff, series, name, order, as_bands)) for series in _images(tiff, name, as_bands)]
     planes = [_planes(series, axes) for series, axes in images]
-    counts = [math.prod(others.values()) for others in planes]
+    counts = [math.prod(lengths.values()) for lengths in planes]
     if page is None and sum(counts) > 1:
         listed = [f"{len(images)} images"] if len(images) > 1 else []
         listed += [f"{n} {_NAMES.get(axis, f'planes ({axis})')}" for axis, n in planes[0].items() if n > 1]
@@ -84,12 +84,12 @@ def read_stack(
     while rest > counts[number]:  # planes are counted over all images
         rest -= counts[number]
         number += 1
-    (series, axes), others = images[number], planes[number]
+    (series, axes), lengths = images[number], planes[number]
     sizes = dict(zip(axes, series.shape, strict=True))
     n_channels = math.prod(sizes.get(axis, 1) for axis in _CHANNELS)
     check_size(name, sizes["Y"], sizes["X"], max_pixels, n_channels * series.dtype.itemsize)
-    at = dict(zip(others, np.unravel_index(rest - 1, tuple(others.values())), strict=True)) if others else {}
-    values = _plane(series, axes, at)
+    indices = dict(zip(lengths, np.unravel_index(rest - 1, tuple(lengths.values())), strict=True)) if lengths else {}
+    values = _plane(series, axes, indices)
     photometric = getattr(series.keyframe, "photometric", None)
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
     is_rgb = photometric == _RGB and sizes.get("S", 1) >= 3 and sizes.get("C", 1) == 1
@@ -119,11 +119,11 @@ def warn_of_rest(name: str, content: str, total: str) -> None:
 def _images(tiff: Any, name: str, as_bands: bool) -> list[Any]:
     """Return tifffile's series without smaller copies and masks; raise ImageError if there may be one only."""
     check_pages(tiff)
-    found = [s for s in tiff.series if not getattr(s.keyframe, "subfiletype", 0) & REDUCED_OR_MASK] or tiff.series[:1]
-    if len(found) > 1 and (as_bands or not is_stack(tiff)):
-        shapes = ", ".join(str(series.shape) for series in found[:9])
-        raise ImageError(f"{name}: holds {len(found)} images ({shapes}). Save the intended one alone.")
-    return found
+    images = [s for s in tiff.series if not getattr(s.keyframe, "subfiletype", 0) & REDUCED_OR_MASK] or tiff.series[:1]
+    if len(images) > 1 and (as_bands or not is_stack(tiff)):
+        shapes = ", ".join(str(series.shape) for series in images[:9])
+        raise ImageError(f"{name}: holds {len(images)} images ({shapes}). Save the intended one alone.")
+    return images
 
 
 def _planes(series: Any, axes: str) -> dict[str, int]:
