@@ -58,7 +58,7 @@ def test_nan_and_nodata_of_data_arrays_are_not_valid(bands):
     bands[4, 5] = 7
     scene = read_scene(xarray.DataArray(bands, dims=("y", "x", "band"), attrs={"_FillValue": 7}))
     assert np.argwhere(~scene.valid).tolist() == [[4, 5]]
-    with pytest.raises(InputError, match="is no image"):
+    with pytest.raises(InputError, match="is not an image"):
         read_scene(xarray.DataArray(bands, dims=("time", "x", "y")))
 
 
