@@ -249,7 +249,7 @@ def test_reading_options_are_applied_and_noted_in_one_line(run, tmp_path):
     lines = result.stderr.splitlines()
     assert (result.exit_code, len(lines)) == (0, 2)
     assert all(line.startswith("note: ") for line in lines)
-    assert "holds 2 depths; the first of 2 is taken" in lines[0]
+    assert "holds 2 depths; the first of 2 is read" in lines[0]
     assert "stretched" in lines[1]
     result = run("segment", tmp_path / "a.tif", "-o", tmp_path / "out", *options, "--page", "2", "--stretch", "minmax")
     assert (result.exit_code, result.stderr) == (0, "")

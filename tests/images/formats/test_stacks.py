@@ -52,7 +52,7 @@ def test_axes_decide_channels_and_the_chosen_plane(tmp_path, kind, axes, dtype, 
     if n_planes == 1:
         raster = read_raster(path)
     else:
-        with pytest.warns(ImageWarning, match=rf"the first of {n_planes} is taken\. page=2 \(--page 2\)"):
+        with pytest.warns(ImageWarning, match=rf"the first of {n_planes} is read\. page=2 \(--page 2\)"):
             raster = read_raster(path)
     np.testing.assert_array_equal(raster.values, plane_of(values, axes))
     assert raster.values.flags.c_contiguous
@@ -77,7 +77,7 @@ def test_channels_of_ome_and_imagej_are_bands(tmp_path):
 def test_unnamed_pages_are_bands_only_on_request(tmp_path):
     pages = some_stack("CYX", "uint8")
     tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
-    with pytest.warns(ImageWarning, match=r"several pages; the first is taken.*bands=\(1, 2, 3\)"):
+    with pytest.warns(ImageWarning, match=r"several pages; the first is read.*bands=\(1, 2, 3\)"):
         np.testing.assert_array_equal(read_raster(tmp_path / "a.tif").values[..., 0], pages[0])
     found = read_raster(tmp_path / "a.tif", ReadOptions(as_bands=True)).values
     np.testing.assert_array_equal(found, np.moveaxis(pages, 0, -1))
@@ -89,7 +89,7 @@ def test_pages_are_counted_over_all_images_without_thumbnails(tmp_path):
         for image in (values, values[0, :, :9, :8] + 1):
             axes = {"axes": "ZCYX"[4 - image.ndim :]}
             tiff.write(image, metadata=axes, photometric="minisblack", contiguous=False)
-    with pytest.warns(ImageWarning, match=r"holds 2 images and 3 depths; the first of 4 is taken"):
+    with pytest.warns(ImageWarning, match=r"holds 2 images and 3 depths; the first of 4 is read"):
         assert read_raster(tmp_path / "a.ome.tif").values.shape == (H, W, 4)
     last = read_raster(tmp_path / "a.ome.tif", ReadOptions(page=4)).values
     np.testing.assert_array_equal(last, np.moveaxis(values[0, :, :9, :8] + 1, 0, -1))

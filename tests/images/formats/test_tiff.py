@@ -386,7 +386,7 @@ def test_pages_are_chosen_and_the_rest_is_named(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for page in pages:
             file.write(page, photometric="minisblack", contiguous=False, metadata=None)
-    with pytest.warns(ImageWarning, match=r"several pages; the first is taken\. page=2 \(--page 2\)"):
+    with pytest.warns(ImageWarning, match=r"several pages; the first is read\. page=2 \(--page 2\)"):
         np.testing.assert_array_equal(read_raster(tmp_path / "a.tif").values[..., 0], pages[0])
     np.testing.assert_array_equal(read_raster(tmp_path / "a.tif", ReadOptions(page=3)).values[..., 0], pages[2])
     with pytest.raises(InputError, match=r"page=9: .*a\.tif has 3 pages. Give a number from 1 to 3"):
