@@ -380,6 +380,7 @@ class Model:
 
         Examples
         --------
+        >>> objects = model.objects(h)
         >>> model.parts(h, k=2, objects=objects).object_of.tolist()
         [0, 0]
         """

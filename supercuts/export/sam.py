@@ -249,7 +249,7 @@ def masks(
     >>> labels, parents = np.array([[0, 1, 1]], np.int32), np.array([2, 2, 2], np.int32)
     >>> h = Hierarchy(labels, parents, np.array([0, 0, 0.5], np.float32), np.zeros((2, 0), np.float32))
     >>> [(mask["bbox"], mask["predicted_iou"]) for mask in masks(h)]
-    [([0, 0, 1, 1], 0.875), ([1, 0, 2, 1], 0.875)]
+    [([0, 0, 1, 1], 0.96875), ([1, 0, 2, 1], 0.96875)]
     """
     check_choice("output_mode", output_mode, MODES)
     names = [levels] if isinstance(levels, str) else list(hierarchy.levels if levels is None else levels)

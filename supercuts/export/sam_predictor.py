@@ -282,7 +282,8 @@ def _regions_at(
     (part,) = partitions(h, how)
     region = part.region_of_leaf(h)
     is_mixed = np.isin(region, region[next_to])
-    return np.isin(region, region[on_object]) & (~is_mixed | is_object)
+    is_chosen: np.ndarray = np.isin(region, region[on_object]) & (~is_mixed | is_object)
+    return is_chosen
 
 
 def _expected_iou(h: Hierarchy, logits: np.ndarray, leaf_masks: np.ndarray) -> Float32[np.ndarray, " masks"]:
