@@ -207,4 +207,4 @@ def test_masks_of_a_folder_are_found_by_name_and_count_as_content(stage, photo, 
     assert work(Task(0, str(photo), "b/a", result.content)).status == "done"
     missing = work(Task(1, str(photo), "c"))
     assert (missing.status, missing.error) == ("failed", "InputError")
-    assert "holds no mask of this image. Expected c.png" in missing.message
+    assert "holds no mask for this image. Expected c.png" in missing.message

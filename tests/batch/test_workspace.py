@@ -80,7 +80,7 @@ def test_a_commit_that_breaks_off_is_not_known(tmp_path):
         workspace.commit("a", "a.png", "s", staged(workspace, v="page", h="tree"))
         result = staged(workspace, v="page", h="tree")
         (workspace.stage / result.folder / "h").unlink()  # the page is put in place before the hierarchy is missed
-        with pytest.raises(OSError, match="gone"):
+        with pytest.raises(OSError, match="the worker's file is missing"):
             workspace.commit("a", "a.png", "s", result)
         assert workspace.known("a", "s") is None
     with open_workspace(tmp_path) as workspace:
@@ -111,7 +111,7 @@ def test_one_batch_at_a_time(tmp_path):
 
 def test_a_destination_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "x").write_text("")
-    with pytest.raises(InputError, match=r"x cannot be written to .*Give a folder"), open_workspace(tmp_path / "x"):
+    with pytest.raises(InputError, match=r"x cannot be written to .*Give a writable folder"), open_workspace(tmp_path / "x"):
         pass
 
 

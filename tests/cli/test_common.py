@@ -70,16 +70,16 @@ def test_unwritable_paths_give_one_line_and_exit_code_1(error, message):
     assert "Give a " in result.stderr
 
 
-def test_warnings_of_images_are_notes():
+def test_warnings_of_images_are_notes_each_printed_once():
     app = typer.Typer()
 
     @app.command(cls=common.Command)
     def warn():
-        for _ in range(2):
-            warnings.warn("a.tif: holds pages", ImageWarning, stacklevel=1)
+        for name in ("a.tif", "b.tif", "a.tif"):
+            warnings.warn(f"{name}: holds pages", ImageWarning, stacklevel=1)
 
     result = CliRunner().invoke(app, [])
-    assert result.stderr == "note: a.tif: holds pages\n" * 2
+    assert result.stderr == "note: a.tif: holds pages\nnote: b.tif: holds pages\n"
 
 
 def test_every_problem_of_a_configuration_is_a_line():

@@ -52,8 +52,8 @@ def test_trees_are_accepted(parents, altitudes, n_leaves):
         (np.array([3, 0, 4, 4, 4]), ALTITUDES, 3, "order nodes leaves first"),
         (np.array([3, 3, 4, 4, 3]), ALTITUDES, 3, "order nodes leaves first"),
         (np.array([3, 3, 5, 4, 4]), ALTITUDES, 3, "order nodes leaves first"),
-        (np.array([2, 3, 4, 4, 4]), ALTITUDES, 3, "none of the 3 leaves"),  # leaf 2 has a child
-        (np.array([1, 1]), np.zeros(2), 2, "none of the 2 leaves"),
+        (np.array([2, 3, 4, 4, 4]), ALTITUDES, 3, "not be one of the 3 leaves"),  # leaf 2 has a child
+        (np.array([1, 1]), np.zeros(2), 2, "not be one of the 2 leaves"),
         (PARENTS, np.array([0, 0, 0, 0.7, 0.6]), 3, "rise towards the root"),
         (PARENTS, np.array([0, 0, 0, 0.2, np.nan]), 3, "rise towards the root"),
     ],

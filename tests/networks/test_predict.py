@@ -186,7 +186,7 @@ def test_large_images_are_predicted_row_by_row_by_default(network, onnx):
 
 def test_refuses_networks_that_depend_on_the_whole_image(network):
     transformer = SSN(SSNConfig(backbone="dino_vits16", head_channels=(4,))).eval()
-    with pytest.raises(InputError, match="dino_vits16 works on the whole image alone"):
+    with pytest.raises(InputError, match="dino_vits16 works only on whole images"):
         choose_tile(64, (10, 10), transformer)
     with pytest.raises(InputError, match="tile=-1"):
         choose_tile(-1, (10, 10), network)
