@@ -111,7 +111,7 @@ def test_one_batch_at_a_time(tmp_path):
 
 def test_a_destination_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "x").write_text("")
-    with pytest.raises(InputError, match=r"x cannot be written to .*Give a writable folder"), open_workspace(tmp_path / "x"):
+    with pytest.raises(InputError, match=r"x cannot be written to .*Give a writable"), open_workspace(tmp_path / "x"):
         pass
 
 
