@@ -18,8 +18,7 @@ from torch.utils.data import Dataset
 
 from supercuts.core.arrays import contingency
 from supercuts.core.errors import FileFormatError, InputError, SuperCutsError
-from supercuts.core.files import atomic_path
-from supercuts.datasets.annotations import IMAGES
+from supercuts.core.files import IMAGES, atomic_path
 from supercuts.datasets.sample import Sample
 from supercuts.graph.rag import contract, contract_statistics
 from supercuts.hierarchy.cuts import cut_by_count
