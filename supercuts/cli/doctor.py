@@ -84,6 +84,7 @@ def _finish(name: str, process: "subprocess.Popen[str]", problems: list[str]) ->
         out, error = process.communicate(timeout=_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.communicate()
         out, error = "", f"loading took longer than {_SECONDS} s"
     *earlier, last = out.splitlines() or [""]
     if process.returncode != 0 or not last:

@@ -215,7 +215,9 @@ def test_outputs_that_cannot_be_written_are_named_and_leave_nothing(run, command
         shutil.rmtree(tmp_path / "way")
     command = [*pattern.format(tmp_path / "full" / "out").split(), *overwrite]
     written = files_below(output) if output.is_dir() else {output: output.read_bytes()}
-    for n_bytes in (24, max(map(len, written.values())) - 1):  # the second limit lets smaller files pass
+    largest = max(map(len, written.values()))
+    # the second limit lets smaller files pass; SQLite reserves pages that it can do without
+    for n_bytes in (24, largest // 2 if "gpkg" in name else largest - 1):
         with full_disk(n_bytes):
             full = tmp_path / "full" / output.relative_to(tmp_path)
             check_refused(run, tmp_path, command, [full, tmp_path / "cut.png"])

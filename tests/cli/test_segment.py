@@ -223,7 +223,7 @@ def test_masks_tiles_and_bands_reach_the_model(run, tmp_path):
     ("options", "message"),
     [
         (["--bands", "4,x"], "is not a list of whole numbers"),
-        (["--mask", "mask.png"], "--mask is of one image, and 2 are given"),
+        (["--mask", "mask.png"], "--mask is for one image, but 2 are given"),
         (["--axes", "XY"], "axes='XY' is unknown. Choose one of: HW, HWC, CHW"),
         (["--stretch", "gamma"], "stretch='gamma' is unknown. Choose one of: none, percentile, minmax"),
     ],

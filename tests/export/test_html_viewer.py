@@ -231,7 +231,7 @@ def test_the_reader_refuses_unknown_versions(small, tmp_path):
         [shutil.which("node"), QUERIES], input=json.dumps({"path": str(path)}), capture_output=True, text=True
     )
     assert "not a whole .npz (zip) file" in done.stderr
-    small.save(path)
+    small.save(path, overwrite=True)
     with np.load(path) as arrays:
         newer = {**arrays, "format_version": np.array(3)}
     np.savez(path, **newer)

@@ -162,7 +162,7 @@ def test_fortran_order_is_read(small, saved):
 def test_refuses_files_of_another_kind(tmp_path, content):
     path = tmp_path / "h.npz"
     path.write_bytes(content)
-    with pytest.raises(FileFormatError, match=r"h.npz is not a whole .npz \(zip\) file.*Hierarchy.save"):
+    with pytest.raises(FileFormatError, match=r"h.npz is not a complete .npz \(zip\) file.*Hierarchy.save"):
         npz.read(path)
 
 
