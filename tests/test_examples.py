@@ -2,6 +2,7 @@ import json
 import re
 import runpy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def marked_in_the_viewer(tmp_path):
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(accept_downloads=True, viewport={"width": 1100, "height": 760})
         for name in ("photo", "other"):
-            h.export(tmp_path / f"{name}.html", format="html")
+            replace(h, source_name=f"{name}.jpg").export(tmp_path / f"{name}.html", format="html")
         page.goto((tmp_path / "photo.html").as_uri())
         page.wait_for_selector("#labels input")
         page.fill("#regions", "12")
@@ -128,7 +129,7 @@ def test_annotations_of_the_viewer_join_those_of_a_data_set(run, tmp_path, marke
     assert "coffee: 2 annotations" in printed
     assert "table: 1 annotations" in printed
     coco = COCO(target)
-    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == ["photo", "other"]
+    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == ["photo.jpg", "other.jpg"]
     assert sorted(category["name"] for category in coco.cats.values()) == ["background", "coffee", "table"]
     annotations = coco.loadAnns(coco.getAnnIds())
     assert len({annotation["id"] for annotation in annotations}) == len(annotations) == 4

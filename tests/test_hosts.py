@@ -32,8 +32,8 @@ inside = np.arange(image[..., 0].size).reshape(image.shape[:2]) < 3000
 def results(model):
     h = model.segment(image, superpixels=30)
     for name, format in (("h.svg", "svg"), ("h.pt", "pyg"), ("h_ucm.mat", "ucm"), ("h.html", "html")):
-        h.export(folder / name, format, force=True)
-    h.save(folder / "h.npz")
+        h.export(folder / name, format, overwrite=True)
+    h.save(folder / "h.npz", overwrite=True)
     yield from (h.labels, h.cut(regions=5), h.cut(level="object"), h.cut(regions=5, focus=inside), h.ucm())
     yield from (h.select(point=(3, 3)), h.select(points={1: [(3, 3)], 2: [(50, 80)]}), h.merge(1, 20).parents)
     yield from (model.objects(h).masks, model.objects(h, method="deepcut").masks, model.parts(h).labels)

@@ -149,6 +149,7 @@ def _payload(hierarchy: Hierarchy, name: str) -> dict[str, object]:
     height, width = hierarchy.shape
     arrays = (hierarchy.labels, hierarchy.parents, hierarchy.altitudes, hierarchy.image)
     digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays if array is not None))
+    digest.update(os.fsencode(hierarchy.source_name or ""))
     return {
         "name": name,
         "file_name": hierarchy.source_name or name,

@@ -244,7 +244,7 @@ def test_networkx_graph_carries_every_field():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([[0, 2]], r"label 1 has no pixel; ids must be 0\.\.2, all present: relabel"),
+        ([[0, 2]], r"label 1 has no pixel; ids must be 0\.\.2, all present: use relabel_consecutive"),
         ([[0, -1]], "start at -1; expected ids 0"),
         ([[]], "start at none; expected ids 0"),
     ],

@@ -82,8 +82,10 @@ class CompactCNN(Backbone):
         self.stem_channels = stem_channels
         self.channels = tuple(channels)
         for name, statistic, default in zip(("mean", "std"), IMAGENET_STATISTICS, (0.5, 0.25), strict=True):
-            values = statistic if in_channels == 3 else [default] * in_channels
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+            values = torch.tensor(statistic, dtype=torch.float32)
+            if in_channels != 3:
+                values = torch.full((in_channels,), default, dtype=torch.float32)
+            self.register_buffer(name, values.view(1, in_channels, 1, 1), persistent=False)
         self.stem = nn.Sequential(conv_bn_relu(in_channels, stem_channels), conv_bn_relu(stem_channels, stem_channels))
         widths = (stem_channels, *self.channels)
         self.stages = nn.ModuleList(
