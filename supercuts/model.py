@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,6 +14,7 @@ from jaxtyping import Float32
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.core.files import printable
+from supercuts.core.private_torch import will_have_bfloat16
 from supercuts.core.threads import Progress
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.georeference import Georeference
@@ -24,7 +26,7 @@ from supercuts.merging.priors import (
     check_priors,
 )
 from supercuts.networks.maps import is_large
-from supercuts.networks.network import VIEWS, Network, Pixels, is_on_gpu, read_calibration, weights_path
+from supercuts.networks.network import EMBEDDED, VIEWS, Network, Pixels, is_on_gpu, read_calibration, weights_path
 from supercuts.networks.predict import filled, predict_many
 from supercuts.objects.result import Objects, Parts
 from supercuts.pipeline import segment as segment_scene
@@ -490,7 +492,7 @@ def load(
     *,
     merging: str | None = None,
     views: str | None = None,
-    engine: str = "torch",
+    engine: str = "auto",
     device: Device = "cpu",
 ) -> Model:
     """Return a model from weights in the package or from a file.
@@ -508,7 +510,10 @@ def load(
         Number of predictions per image that are averaged: "one", "flip" or "many", which gives the best boundaries but
         takes several times as long; if None, that of the configuration.
     engine
-        "torch", or "onnx" for ONNX Runtime, which never imports torch.
+        "torch", "onnx" for ONNX Runtime, which never imports torch, "auto" or "quick". Both of the latter use torch for
+        files, GPUs and images of more than 2 megapixels. For other images and the model of the package, "auto" uses the
+        faster one: torch on processors with bfloat16 instructions, else ONNX Runtime. "quick" always uses ONNX Runtime,
+        which starts seconds earlier, so that it is faster for a few images.
     device
         The device that the network runs on: "cpu", or "cuda" for a GPU.
 
@@ -603,13 +608,17 @@ def _default_model() -> Model:
     return load("compact")
 
 
-def open_network(path: Path, engine: str = "torch") -> tuple[Network, dict[str, float]]:
-    """Load a network from a file, to run in torch or in ONNX Runtime ("onnx"); return it and its levels."""
-    check_choice("engine", engine, ("torch", "onnx"))
+def open_network(path: Path, engine: str = "auto") -> tuple[Network, dict[str, float]]:
+    """Load a network from a file, to run in the engine that `load` describes; return it and its levels."""
+    check_choice("engine", engine, ("auto", "quick", "torch", "onnx"))
     if engine == "onnx":
         from supercuts.networks.onnx_network import load_onnx
 
         return load_onnx(path)
+    if engine != "torch" and path in map(weights_path, EMBEDDED) and find_spec("onnxruntime") is not None:
+        from supercuts.networks.onnx_network import open_package_network
+
+        return open_package_network(path, prefers_onnx=engine == "quick" or not will_have_bfloat16())
     from supercuts.networks.files import load_network
 
     return load_network(path)

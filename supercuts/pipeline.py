@@ -63,6 +63,7 @@ def _predict(
     scene: Scene, network: Network | None, n_leaves: int, config: PipelineConfig, tile: int | None
 ) -> PixelMaps:
     """Return the maps of an image, predicted whole, in tiles or in rows, depending on `tile` and the image size."""
+    network = None if network is None else network.for_image(scene.shape)
     way = choose_tile(tile, scene.shape, network)
     n_valid = int(np.prod(scene.shape) if scene.valid is None else np.count_nonzero(scene.valid))
     stride = map_stride(scene.shape, n_valid, n_leaves, config)

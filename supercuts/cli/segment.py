@@ -36,6 +36,8 @@ from supercuts.cli.common import (
 from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.core.files import IMAGES, name_target, scratch_folder, warn_of_skipped
 
+_FEW = 10  # images in which a faster engine does not make up for the seconds that it takes to start
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentReport:
@@ -100,7 +102,8 @@ def segment(
             why = f"another image is called {path.stem}" if name.startswith(path.stem) else "its name is too long"
             print_note(f"{path}: {why}; the outputs of this one are named {name}")
     with working(f"loading model {model}"):
-        network = supercuts.load(model, merging=merging, views=views)
+        engine = "quick" if len(names) <= _FEW else "auto"
+        network = supercuts.load(model, merging=merging, views=views, engine=engine)
     reports = []
     with progress() as bar:
         task = bar.add_task("segmenting", total=len(names))

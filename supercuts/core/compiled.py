@@ -15,6 +15,7 @@ Code that cannot be read is compiled again. Code that cannot be stored is compil
 
 import functools
 import hashlib
+import importlib
 import os
 import pickle
 import re
@@ -45,6 +46,23 @@ def known_options(**options: bool) -> dict[str, Any]:
     except ImportError:
         return {}
     return {name: value for name, value in options.items() if hasattr(CPUTargetOptions, name)}
+
+
+@functools.cache
+def _postpone_blas() -> None:
+    """Load numba's functions of arrays without scipy.linalg, whose import takes longer than a small segmentation.
+
+    Numba only checks there whether scipy is installed. Functions that use linear algebra import it when compiled.
+    """
+    with suppress(ImportError, AttributeError):
+        from numba.np import linalg
+
+        check = linalg.ensure_blas
+        try:
+            linalg.ensure_blas = lambda: None
+            importlib.import_module("numba.np.arraymath")
+        finally:
+            linalg.ensure_blas = check
 
 
 _OPTIONS: dict[str, Any] = {**known_options(no_cfunc_wrapper=True), "error_model": "numpy"}
@@ -90,6 +108,7 @@ def _cache_class() -> type:
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             """Return the stored code for a signature, or None if it must be compiled."""
+            _postpone_blas()
             target_context.refresh()
             name, identity = _identify(self.function, sig, target_context.codegen())
             source = self.function.__code__.co_filename

@@ -5,9 +5,12 @@ slower or `stable_conv2d` loses its fixed order of sums.
 """
 
 import functools
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
+
+from llvmlite.binding import get_host_cpu_features
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +26,19 @@ def has_bfloat16() -> bool:
         has_instructions = bool(capabilities().get("avx512_bf16", False))
     else:
         has_instructions = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
-    # torch's compiler calls this too; its result also depends on ONEDNN_MAX_CPU_ISA
-    return has_instructions and bool(getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)())
+    # torch's compiler calls this too; it is also true of processors on which oneDNN emulates bfloat16
+    is_supported = bool(getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)())
+    return has_instructions and is_supported and _permits_bfloat16()
+
+
+def will_have_bfloat16() -> bool:
+    """Return what has_bfloat16 will return, without importing torch."""
+    return bool(get_host_cpu_features().get("avx512bf16", False)) and _permits_bfloat16()
+
+
+def _permits_bfloat16() -> bool:
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()  # the best instructions that oneDNN may use
+    return limit in ("", "ALL", "DEFAULT") or any(name in limit for name in ("BF16", "FP16", "AMX", "AVX10"))
 
 
 @functools.cache
@@ -60,7 +74,8 @@ def stable_conv2d(
     import torch
     import torch.nn.functional as F
 
-    fused = fused_conv2d() if x.device.type == "cpu" and x.dtype == weight.dtype else None
+    is_fusable = x.device.type == "cpu" and x.dtype == weight.dtype and not torch.compiler.is_compiling()
+    fused = fused_conv2d() if is_fusable else None
     in_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     if fused is None or isinstance(padding, str) or not (in_float32 or function != "none"):
         y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)

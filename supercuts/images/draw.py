@@ -1,12 +1,13 @@
 """Draw label maps as pictures: mean colours, distinct colours, boundary lines, overlays, captioned sheets."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float32, Int32, Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
-from scipy.special import ndtri
 
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import InputError
@@ -153,10 +154,15 @@ def _boundary_distance(labels: Int32[np.ndarray, "height width"]) -> Float32[np.
     bell = np.exp(-0.5 * (np.arange(-2, 3) / _BLUR_PX) ** 2)
     window = np.outer(bell, bell)
     share = _kernels.own_label_share(labels, (window / window.sum()).astype(np.float32))
-    # a table, because ndtri on every pixel takes longer than the window; its ends stay finite
-    table = (_BLUR_PX * ndtri(np.linspace(1e-3, 1 - 1e-3, 1024))).astype(np.float32)
-    distance: np.ndarray = table[(share * 1023).astype(np.int32)]
+    distance: np.ndarray = _distances()[(share * 1023).astype(np.int32)]
     return distance
+
+
+@functools.cache
+def _distances() -> Float32[np.ndarray, "1024"]:
+    """Return the distance in pixels from a straight boundary by the share of the own label, whose ends stay finite."""
+    quantile = NormalDist(sigma=_BLUR_PX).inv_cdf  # scipy.special would take longer to import
+    return np.array([quantile(share) for share in np.linspace(1e-3, 1 - 1e-3, 1024)], np.float32)
 
 
 def _fitted(

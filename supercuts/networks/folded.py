@@ -52,7 +52,7 @@ class Foldable(nn.Module):
         state = _state(tensors)
         cached = self._folded
         if cached is None or cached.state != state or not all(map(operator.is_, cached.tensors, tensors)):
-            cached = self._folded = _Folded(tensors, state, _fold(self))
+            cached = self._folded = _Folded(tensors, state, fold(self))
         run: Network = cached.run
         return run
 
@@ -88,11 +88,14 @@ class StableConv(nn.Conv2d):
 class FoldedConv(StableConv):
     """A convolution that includes the following batch normalisation and optionally the ReLU or ReLU6 after it."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, rectifier: Rectifier) -> None:
+    norm: nn.BatchNorm2d
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, rectifier: Rectifier, dtype: torch.dtype) -> None:
         """Create a layer from the weights of layers in eval mode."""
         super().__init__(fuse_conv_bn_eval(conv, norm))
-        self.to(fastest(conv.weight.device)).to(memory_format=torch.channels_last).requires_grad_(False)
+        self.to(dtype).to(memory_format=torch.channels_last).requires_grad_(False)
         self.rectifier = rectifier
+        self.__dict__["norm"] = norm  # not a submodule: its weights are part of the convolution's
 
     def convolve(self, x: torch.Tensor, padding: str | tuple[int, ...]) -> torch.Tensor:
         """Return the result of the layer with another padding."""
@@ -105,16 +108,21 @@ def _state(tensors: Sequence[torch.Tensor]) -> tuple[object, ...]:
     return kind, *((tensor.data_ptr(), version_of(tensor)) for tensor in tensors)
 
 
-def _fold(network: nn.Module) -> nn.Module:
-    # layers that are not folded share their weights with the network
-    shared = {id(tensor): tensor for tensor in tensors_of(list(network.modules()))}
+def fold(network: Network, dtype: torch.dtype | None = None) -> Network:
+    """Return a folded copy whose convolutions compute in `dtype`; if None, in the fastest type of the device.
+
+    Layers that are not folded share their weights with the network.
+    """
+    tensors = tensors_of(list(network.modules()))
+    dtype = dtype or fastest(tensors[0].device if tensors else torch.device("cpu"))
+    shared = {id(tensor): tensor for tensor in tensors}
     run = copy.deepcopy(network, dict[int, Any](shared))
     for module in list(run.modules()):
         if isinstance(module, nn.Sequential):
-            _fold_layers(module)
+            _fold_layers(module, dtype)
     for module in list(run.modules()):
         if isinstance(module, Backbone):
-            fold_recorded(module)
+            fold_recorded(module, dtype)
     for module in list(run.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Conv2d and child.padding_mode == "zeros":
@@ -122,7 +130,7 @@ def _fold(network: nn.Module) -> nn.Module:
     return run
 
 
-def _fold_layers(layers: nn.Sequential) -> None:
+def _fold_layers(layers: nn.Sequential, dtype: torch.dtype) -> None:
     """Replace each convolution that a normalisation follows; layers folded into it become identities."""
     for i in range(len(layers) - 1):
         conv, norm = layers[i], layers[i + 1]
@@ -131,7 +139,7 @@ def _fold_layers(layers: nn.Sequential) -> None:
             if bare is None:
                 continue
             rectifier = _rectifier(layers[i + 2]) if i + 2 < len(layers) else "none"
-            layers[i], layers[i + 1] = FoldedConv(bare, norm, rectifier), nn.Identity()
+            layers[i], layers[i + 1] = FoldedConv(bare, norm, rectifier, dtype), nn.Identity()
             if rectifier != "none":
                 layers[i + 2] = nn.Identity()
 
@@ -152,7 +160,7 @@ def _rectifier(module: nn.Module | None) -> Rectifier:
     return "relu" if isinstance(module, nn.ReLU) else "none"
 
 
-def fold_recorded(backbone: Backbone) -> None:
+def fold_recorded(backbone: Backbone, dtype: torch.dtype) -> None:
     """Fold the layers of a backbone outside of sequences, in the order that a recorded run reveals.
 
     They are attributes of their blocks (in timm: conv, bn, act), so only a run reveals their order.
@@ -173,17 +181,19 @@ def fold_recorded(backbone: Backbone) -> None:
         act = _only(users_of[norm])
         if act is not None and calls[act.module, act.name] > 1:
             act = None
-        _fold_found(backbone, step, norm, act)
+        _fold_found(backbone, step, norm, act, dtype)
 
 
-def _fold_found(backbone: Backbone, conv: RecordedStep, norm: RecordedStep, act: RecordedStep | None) -> None:
+def _fold_found(
+    backbone: Backbone, conv: RecordedStep, norm: RecordedStep, act: RecordedStep | None, dtype: torch.dtype
+) -> None:
     bare, layer = convolution(conv), norm.module
     if bare is None or not isinstance(conv.module, nn.Conv2d) or not isinstance(layer, nn.BatchNorm2d):
         return
     if layer.training:
         return
     rectifier = _rectifier(None if act is None else act.module)
-    changes: dict[nn.Module, nn.Module] = {conv.module: FoldedConv(bare, layer, rectifier)}
+    changes: dict[nn.Module, nn.Module] = {conv.module: FoldedConv(bare, layer, rectifier, dtype)}
     if rectifier != "none" and act is not None and act.module is not None:
         changes[act.module] = nn.Identity()
     # timm's normalisations contain their activation

@@ -170,6 +170,10 @@ class Network(Protocol):
         """Return the network with its weights laid out in memory for inference."""
         ...
 
+    def for_image(self, shape: tuple[int, int]) -> "Network":
+        """Return the network that predicts an image of this size, this one or the same in another engine."""
+        ...
+
     def to(self, device: Any, /) -> object:
         """Move the weights to a device."""
         ...

@@ -5,7 +5,9 @@ network with its config, and the package holds weights only once. It includes th
 """
 
 import functools
+import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,24 @@ from safetensors import SafetensorError, safe_open
 from supercuts.core.checks import check_installed
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.images.convert import to_unit
-from supercuts.networks.network import LEARNED, Maps, Sized, Tile, ViewsConfig, Window, parse_config, parse_levels
+from supercuts.networks.maps import is_large
+from supercuts.networks.network import (
+    LEARNED,
+    Maps,
+    Network,
+    Sized,
+    Tile,
+    ViewsConfig,
+    Window,
+    parse_config,
+    parse_levels,
+)
 from supercuts.networks.predict import TILE, interpolated, predict_tiles, resized
 from supercuts.networks.ssn_config import SSNConfig
 
 PREFIX = "network."  # prefix of the names of weights in a graph
 CONFIG_KEY = "supercuts_config"  # metadata key of the network's config
+FOLDS_KEY = "supercuts_folds"  # metadata key of the normalisations that convolutions include, see fold_weights
 LOCATION = "given-when-loaded"  # location of the weights that a graph declares
 _ENTRY = b"\x0a\x08location\x12" + bytes([len(LOCATION)]) + LOCATION.encode()
 # protobuf field numbers on the paths from a model to the entries that locate tensors; graphs may contain graphs
@@ -71,6 +85,10 @@ class OnnxNetwork:
         """Return the network."""
         return self
 
+    def for_image(self, shape: tuple[int, int]) -> "OnnxNetwork":
+        """Return the network."""
+        return self
+
     def weights(self) -> Iterable[np.ndarray]:
         """Raise InputError, because ONNX Runtime does not expose the weights."""
         raise InputError('a model of engine="onnx" cannot be identified: load it with engine="torch".')
@@ -114,6 +132,83 @@ class OnnxNetwork:
         return maps
 
 
+class PackageNetwork:
+    """The network of the package, run by ONNX Runtime or by torch, which takes seconds to import.
+
+    Torch predicts images on a GPU and those of more than 2 megapixels, over which it passes row by row. ONNX Runtime
+    predicts the others if `prefers_onnx`.
+    """
+
+    has_boundary = True
+    transformer = None
+
+    def __init__(self, path: Path, config: SSNConfig, prefers_onnx: bool, device: str = "cpu") -> None:
+        self.path, self.config, self.channels, self.prefers_onnx = path, config, config.channels, prefers_onnx
+        self.device, self._lock = device, threading.RLock()
+
+    @functools.cached_property
+    def _onnx(self) -> OnnxNetwork:
+        return load_onnx(self.path)[0]
+
+    @functools.cached_property
+    def _torch(self) -> Any:
+        from supercuts.networks.files import load_network
+
+        return load_network(self.path)[0].ready().to(self.device)
+
+    @property
+    def stride(self) -> int:
+        """Stride of the region maps, in pixels."""
+        return self.for_image((1, 1)).stride
+
+    def ready(self) -> "PackageNetwork":
+        """Return the network."""
+        return self
+
+    def to(self, device: Any, /) -> "PackageNetwork":
+        """Move the weights to a device; on all but the CPU, torch runs them."""
+        if str(device) != self.device:
+            self.device = self._torch.to(device).device
+        return self
+
+    def for_image(self, shape: tuple[int, int]) -> Network:
+        """Return the network in the engine that predicts images of this size."""
+        uses_onnx = self.prefers_onnx and self.device == "cpu" and not is_large(shape)
+        with self._lock:  # only one thread opens it
+            network: Network = self._onnx if uses_onnx else self._torch
+            return network
+
+    def maps(self, images: Sequence[Sized], views: ViewsConfig) -> list[Maps]:
+        """Return the maps of each image, averaged over the views."""
+        height, width = images[0].shape[:2]
+        return self.for_image((height, width)).maps(images, views)
+
+    def rows(self, pixels: Shaped[np.ndarray, "height width bands"]) -> Iterator[tuple[Tile, Maps]]:
+        """Yield tiles from top to bottom with their maps."""
+        height, width = pixels.shape[:2]
+        return self.for_image((height, width)).rows(pixels)
+
+    def window(self) -> Window:
+        """Return the part of an image that decides a tile."""
+        return self.for_image((1, 1)).window()
+
+    def weights(self) -> Iterable[np.ndarray]:
+        """Return the weights, always in the same order."""
+        weights: Iterable[np.ndarray] = self._torch.weights()
+        return weights
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what opens the network again, in this or another process."""
+        return PackageNetwork, (self.path, self.config, self.prefers_onnx, self.device)
+
+
+def open_package_network(path: Path, prefers_onnx: bool) -> tuple[PackageNetwork, dict[str, float]]:
+    """Return the network of a file of the package and its levels, without reading its weights yet."""
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata() or {}
+    return PackageNetwork(path, parse_config(path, metadata), prefers_onnx), parse_levels(path, metadata["levels"])
+
+
 def load_onnx(path: Path) -> tuple[OnnxNetwork, dict[str, float]]:
     """Return the network of a file and its levels; the graph is the .onnx file next to it, else that of compact."""
     if path.suffix != ".safetensors" or not path.is_file():
@@ -150,6 +245,10 @@ def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig, n_
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # log errors only; they are also raised
     options.intra_op_num_threads = n_threads
+    try:
+        weights = fold_weights(weights, json.loads(_metadata(graph).get(FOLDS_KEY, "{}")))
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise FileFormatError(f"{path}: not a graph of this network ({error!r}). {remedy}") from error
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
     options.add_external_initializers([PREFIX + name for name in weights], values)
     try:
@@ -165,18 +264,40 @@ def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig, n_
     return session
 
 
+def fold_weights(weights: dict[str, np.ndarray], folds: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return weights in which convolutions include their batch normalisation, so that each map is written once.
+
+    folds: for each convolution the normalisation's name and epsilon, and the number of zeros before and after each axis
+    of the kernel
+    """
+    folded = dict(weights)
+    for conv, (norm, epsilon, zeros) in folds.items():
+        mean, variance = (folded.pop(f"{norm}.running_{name}") for name in ("mean", "var"))
+        gain, shift = folded.pop(f"{norm}.weight", np.float32(1)), folded.pop(f"{norm}.bias", np.float32(0))
+        gain = gain / np.sqrt(variance + np.float32(epsilon))
+        kernel = np.pad(folded[f"{conv}.weight"], ((0, 0), (0, 0), *zeros))
+        folded[f"{conv}.weight"] = kernel * gain[:, None, None, None]
+        folded[f"{conv}.bias"] = (folded.get(f"{conv}.bias", 0) - mean) * gain + shift
+    return folded
+
+
+def _metadata(graph: bytes) -> dict[str, str]:
+    entries = (list(_values_at(entry, {1: None, 2: None})) for entry in _values_at(graph, {14: None}))
+    return {key.decode(): value.decode() for key, value in entries}
+
+
 def _reads_no_files(graph: bytes) -> bool:
     """Return whether all external tensors of a graph have the location LOCATION, so that it refers to no files."""
     try:
-        entries = list(_external(graph, _MODEL))
+        entries = list(_values_at(graph, _MODEL))
     except (KeyError, IndexError, RecursionError):  # not a graph
         entries = []
     # "location" is the only key under which a graph can name files; it must not occur outside the entries found
     return all(entry == _ENTRY for entry in entries) and graph.count(b"location") == len(entries)
 
 
-def _external(message: bytes, fields: dict[int, Any]) -> Iterator[bytes]:
-    """Yield the entries of a protobuf message that locate external tensors."""
+def _values_at(message: bytes, fields: dict[int, Any]) -> Iterator[bytes]:
+    """Yield the values in a protobuf message at the ends of these paths of field numbers."""
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)
@@ -187,7 +308,7 @@ def _external(message: bytes, fields: dict[int, Any]) -> Iterator[bytes]:
         length, position = _varint(message, position) if kind == 2 else ({1: 8, 5: 4}[kind], position)
         value, position = message[position : position + length], position + length
         if kind == 2 and number in fields:
-            yield from (value,) if fields[number] is None else _external(value, fields[number])
+            yield from (value,) if fields[number] is None else _values_at(value, fields[number])
 
 
 def _varint(message: bytes, start: int) -> tuple[int, int]:

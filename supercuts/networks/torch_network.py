@@ -98,6 +98,10 @@ class TorchNetwork(Foldable, ABC):
         """Return the network with its weights laid out in memory for inference."""
         return self.to(memory_format=torch.channels_last)
 
+    def for_image(self, shape: tuple[int, int]) -> "TorchNetwork":
+        """Return the network."""
+        return self
+
     def weights(self) -> Iterable[np.ndarray]:
         """Return the weights, always in the same order."""
         return (value.cpu().contiguous().numpy() for value in self.state_dict().values())

@@ -1,4 +1,6 @@
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -215,7 +217,7 @@ def test_masks_tiles_and_bands_reach_the_model(run, tmp_path):
     h = supercuts.read(tmp_path / "out" / "scene.npz")
     np.testing.assert_array_equal(h.labels >= 0, mask > 0)
     np.testing.assert_array_equal(h.image, image[..., [4, 3, 2]])
-    expected = supercuts.load("compact").segment(image, 9, mask=mask > 0, bands=(5, 4, 3))
+    expected = supercuts.load("compact", engine="quick").segment(image, 9, mask=mask > 0, bands=(5, 4, 3))
     np.testing.assert_array_equal(h.labels, expected.labels)
 
 
@@ -253,5 +255,29 @@ def test_reading_options_are_applied_and_noted_in_one_line(run, tmp_path):
     assert "stretched" in lines[1]
     result = run("segment", tmp_path / "a.tif", "-o", tmp_path / "out", *options, "--page", "2", "--stretch", "minmax")
     assert (result.exit_code, result.stderr) == (0, "")
-    expected = supercuts.load("compact").segment(tmp_path / "a.tif", 9, page=2, stretch="minmax")
+    expected = supercuts.load("compact", engine="quick").segment(tmp_path / "a.tif", 9, page=2, stretch="minmax")
     np.testing.assert_array_equal(supercuts.read(tmp_path / "out" / "a.npz").labels, expected.labels)
+
+
+IMPORTED = """
+import sys
+sys.argv = ["supercuts", "segment", {photo!r}, "-o", {out!r}]
+try:
+    __import__("supercuts.cli.main").cli.main.app()
+except SystemExit as done:
+    assert not done.code, done.code
+print(*sys.modules)
+"""
+
+
+def test_a_photograph_needs_few_imports(tmp_path):
+    code = IMPORTED.format(photo=str(Path(__file__).parents[2] / "examples" / "photo.jpg"), out=str(tmp_path / "out"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    modules = done.stdout.splitlines()[-1].split()
+    slow = {"torch", "torchvision", "timm", "torch_geometric", "lightning", "skimage", "sklearn", "networkx", "pandas"}
+    slow |= {"matplotlib", "rasterio", "tifffile", "imagecodecs", "onnx", "joblib", "fsspec"}
+    assert not slow & set(modules)
+    assert not {"scipy.linalg", "scipy.sparse", "scipy.special", "scipy.ndimage"} & set(modules)
+    own_tools = ("coverage", "_pytest")  # numba imports coverage where it is installed
+    assert len([name for name in modules if not name.startswith(own_tools)]) < 1050

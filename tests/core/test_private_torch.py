@@ -19,6 +19,7 @@ from supercuts.core.private_torch import (
     stable_conv2d,
     tensors_of,
     version_of,
+    will_have_bfloat16,
 )
 
 
@@ -27,6 +28,7 @@ def test_torch_before_2_11_reports_bfloat16_differently(monkeypatch, answer):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: answer, raising=False)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert has_bfloat16() == answer
 
 
@@ -34,6 +36,18 @@ def test_without_a_report_bfloat16_is_not_used(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     assert not has_bfloat16()
+
+
+@pytest.mark.parametrize("limit", [None, "AVX2", "AVX512_CORE", "AVX512_CORE_AMX"])
+def test_bfloat16_is_known_before_torch_is_imported(monkeypatch, limit):
+    if limit is None:
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    else:  # torch itself reads it only when it is imported
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    assert will_have_bfloat16() == has_bfloat16()
+    if limit in ("AVX2", "AVX512_CORE"):
+        assert not has_bfloat16()
 
 
 @pytest.fixture(params=["fused", "public"])
@@ -141,6 +155,7 @@ CPU = torch.device("cpu")
 def test_bfloat16_only_where_the_processor_has_it(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert fastest(CPU) == expected
     with torch.autocast("cpu", dtype=torch.bfloat16), autocast(CPU):  # whatever modes a caller has switched on
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected

@@ -144,6 +144,7 @@ def test_it_is_forgotten_with_the_network():
 @pytest.mark.parametrize("capabilities", [{}, {"avx512_bf16": True}], ids=["float32", "bfloat16"])
 def test_weights_have_the_type_the_processor_is_fast_in(network, monkeypatch, capabilities):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)  # or ONEDNN_MAX_CPU_ISA decides
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     kinds = {module.weight.dtype for module in network.folded().modules() if isinstance(module, FoldedConv)}
     assert kinds == {torch.bfloat16 if capabilities else torch.float32}

@@ -30,7 +30,7 @@ def test_torch_opens_its_own(tmp_path):
 
 
 def test_unknown_engines_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"engine='tensorflow' is unknown\. Choose one of: torch, onnx"):
+    with pytest.raises(InputError, match=r"engine='tensorflow' is unknown\. Choose one of: auto, quick, torch, onnx"):
         open_network(tmp_path / "model.safetensors", "tensorflow")
 
 

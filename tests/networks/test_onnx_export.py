@@ -1,4 +1,5 @@
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -10,7 +11,6 @@ from supercuts.networks.onnx_network import CONFIG_KEY
 from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import SSNConfig
 
-onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 

@@ -1,3 +1,4 @@
+import pickle
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,6 @@ from supercuts.networks.predict import predict
 from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import SSNConfig
 
-pytest.importorskip("onnxruntime")
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = weights_path("compact")
 GRAPH = WEIGHTS.with_suffix(".onnx")
@@ -27,7 +27,7 @@ WITHOUT_TORCH = f"""
 import sys
 import numpy as np
 import supercuts, supercuts.pipeline
-model = supercuts.load("compact", engine="onnx")
+model = supercuts.load("compact", engine="quick")
 h = model.segment(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8), superpixels=20)
 assert h.n_leaves == 20 and h.cut(level="object").shape == (40, 60) and model.affinity is not None
 print(sorted({TORCH!r} & set(sys.modules)))
@@ -47,7 +47,7 @@ def _in_float32(monkeypatch):
 
 @pytest.fixture
 def same_by_torch(_in_float32):
-    return supercuts.load("compact").network
+    return supercuts.load("compact", engine="torch").network
 
 
 def test_the_main_path_imports_no_torch():
@@ -91,6 +91,54 @@ def test_any_network_of_the_config_runs_on_the_graph(tmp_path, same_by_torch):
     found = network.maps([image], VIEWS["one"])[0]
     for one, expected in zip(found, other.maps([image], VIEWS["one"])[0], strict=True):
         np.testing.assert_allclose(one, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("folds", ["[", "[1]", '{"a": 1}', '{"a": ["b", 1e-3, [[0, 0], [0, 0]]]}'])
+def test_a_graph_with_wrong_folds_is_refused(tmp_path, folds):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(GRAPH, load_external_data=False)
+    (entry,) = (entry for entry in model.metadata_props if entry.key == onnx_network.FOLDS_KEY)
+    entry.value = folds
+    path = tmp_path / "wrong.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(FileFormatError, match="not a graph of this network"):
+        open_graph(path, {}, SSNConfig(), 1)
+
+
+@pytest.fixture
+def photo():
+    return np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+
+
+@pytest.mark.parametrize(("engine", "has_bfloat16", "same_as"), [
+    ("auto", True, "torch"), ("auto", False, "onnx"), ("quick", True, "onnx"), ("quick", False, "onnx"),
+])  # fmt: skip
+def test_the_engine_is_chosen_by_the_processor(monkeypatch, photo, engine, has_bfloat16, same_as):
+    monkeypatch.setattr("supercuts.model.will_have_bfloat16", lambda: has_bfloat16)
+    model, expected = (supercuts.load("compact", engine=name) for name in (engine, same_as))
+    maps, others = (loaded.network.maps([photo], VIEWS["one"])[0] for loaded in (model, expected))
+    for values, other in zip(maps, others, strict=True):
+        np.testing.assert_array_equal(values, other)
+    assert model.network.stride == expected.network.stride
+    assert model.network.window() == expected.network.window()
+
+
+def test_large_images_and_other_devices_are_for_torch():
+    network = supercuts.load("compact", engine="quick").network
+    assert isinstance(network.for_image((1000, 2000)), onnx_network.OnnxNetwork)
+    assert isinstance(network.for_image((1001, 2000)), SSN)
+    assert network.device == "cpu"
+    assert network.to("meta").device == "meta"
+    assert isinstance(network.for_image((10, 10)), SSN)
+
+
+def test_copies_of_the_network_of_the_package_send_no_weights(photo):
+    model = supercuts.load("compact", engine="quick")
+    before = model.segment(photo, superpixels=12)
+    sent = pickle.dumps(model.network)
+    assert len(sent) < 10_000
+    model.network = pickle.loads(sent)
+    np.testing.assert_array_equal(model.segment(photo, superpixels=12).labels, before.labels)
 
 
 def test_a_graph_that_names_other_files_is_refused(tmp_path):

@@ -49,7 +49,7 @@ def test_maps_of_several_views_are_averaged(photo, regions):
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_images_of_a_batch_do_not_influence_each_other(device):
-    model = supercuts.load("compact")
+    model = supercuts.load("compact", engine="torch")
     model.network.to(device)
     rng = np.random.default_rng(0)
     shapes = [(20, 30), (30, 20), (20, 30), (7, 9), (20, 30), (30, 20)]
@@ -66,7 +66,7 @@ def test_images_of_a_batch_do_not_influence_each_other(device):
 
 
 def test_the_network_runs_on_a_batch_at_once(monkeypatch):
-    model = supercuts.load("compact")
+    model = supercuts.load("compact", engine="torch")
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (20, 30, 3), np.uint8) for _ in range(11)]
     monkeypatch.setattr("supercuts.networks.predict.is_on_gpu", lambda _: True)
@@ -100,12 +100,11 @@ def test_few_images_wait_for_others_of_their_size():
 
 @pytest.fixture(scope="module")
 def network():
-    return supercuts.load("compact").network
+    return supercuts.load("compact", engine="torch").network
 
 
 @pytest.fixture(scope="module")
 def onnx():
-    pytest.importorskip("onnxruntime")
     return supercuts.load("compact", engine="onnx").network
 
 

@@ -16,7 +16,7 @@ from supercuts.networks.ssn_config import SSNConfig
 
 @pytest.fixture(scope="module")
 def compact():
-    return supercuts.load("compact").network
+    return supercuts.load("compact", engine="torch").network
 
 
 def picture(height, width, channels=3):
@@ -46,7 +46,7 @@ SHAPES = [(200, 331), (401, 33), (255, 257), (16, 16), (1, 50), (50, 1), (17, 40
 def test_rows_predict_what_the_whole_image_predicts(monkeypatch, shape, rows):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # float32, where nothing is rounded away
     monkeypatch.setattr(row_pass, "_BLOCK_PIXELS", 16 * rows * shape[1])
-    check(picture(*shape), supercuts.load("compact").network, atol=1e-4)
+    check(picture(*shape), supercuts.load("compact", engine="torch").network, atol=1e-4)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
@@ -141,7 +141,7 @@ def test_maps_are_the_same_to_the_last_bit_in_float32(monkeypatch, threads):
     """The whole image, its tiles and its rows, in any number of threads: labels depend on all bits."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     monkeypatch.setattr(row_pass, "_BLOCK_PIXELS", 16 * 259)
-    network, image = supercuts.load("compact").network, picture(173, 259)
+    network, image = supercuts.load("compact", engine="torch").network, picture(173, 259)
     expected = network.maps([image], ViewsConfig())[0]
     for n in (1, 2):
         threads(n)
