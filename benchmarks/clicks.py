@@ -94,7 +94,13 @@ def main() -> None:
     }
     print(markdown_facts(facts))
     parts = {"all": curves, f"first {N_FITTED}": curves[:N_FITTED], "others": curves[N_FITTED:]}
-    columns = ("images", *(str(k) for k in range(1, arguments.clicks + 1)), f"median clicks to {ENOUGH}", "within 5", "reach it")
+    columns = (
+        "images",
+        *(str(k) for k in range(1, arguments.clicks + 1)),
+        f"median clicks to {ENOUGH}",
+        "within 5",
+        "reach it",
+    )
     print(
         f"\nMean IoU after each click:\n\n{markdown_table(columns, [row(*part) for part in parts.items() if part[1]])}"
     )
@@ -253,7 +259,12 @@ def row(name: str, curves: list[Curve]) -> list[str]:
     enough = iou >= ENOUGH
     needed = np.where(enough.any(1), enough.argmax(1) + 1, iou.shape[1] + 1)
     means = [f"{value:.3f}" for value in iou.mean(0)]
-    return [f"{name} ({len(curves)})", *means, f"{np.median(needed):g}", *(f"{(needed <= n).mean():.0%}" for n in (5, iou.shape[1]))]
+    return [
+        f"{name} ({len(curves)})",
+        *means,
+        f"{np.median(needed):g}",
+        *(f"{(needed <= n).mean():.0%}" for n in (5, iou.shape[1])),
+    ]
 
 
 if __name__ == "__main__":
