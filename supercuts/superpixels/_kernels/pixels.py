@@ -169,15 +169,26 @@ def _is_simple(ring, label):
 @inlined_helper
 def _distance(feature, color, embedding, region, weights):
     """Return the weighted squared distance of a pixel's features to the means of a region."""
-    of_color, of_embedding = 0.0, 0.0
+    of_color, s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0, 0.0  # four sums: each addition to one of them would wait for the last
     n_colors = color.shape[1]
     for c in range(n_colors):
         d = feature[c] - color[region, c]
         of_color += d * d
-    for c in range(embedding.shape[1]):
-        d = feature[n_colors + 2 + c] - embedding[region, c]
-        of_embedding += d * d
-    return weights[0] * of_color + weights[1] * of_embedding
+    first = n_colors + 2
+    n_whole = embedding.shape[1] // 4 * 4
+    for c in range(0, n_whole, 4):
+        d0 = feature[first + c] - embedding[region, c]
+        d1 = feature[first + c + 1] - embedding[region, c + 1]
+        d2 = feature[first + c + 2] - embedding[region, c + 2]
+        d3 = feature[first + c + 3] - embedding[region, c + 3]
+        s0 += d0 * d0
+        s1 += d1 * d1
+        s2 += d2 * d2
+        s3 += d3 * d3
+    for c in range(n_whole, embedding.shape[1]):
+        d = feature[first + c] - embedding[region, c]
+        s0 += d * d
+    return weights[0] * of_color + weights[1] * ((s0 + s1) + (s2 + s3))
 
 
 @inlined_helper
@@ -234,12 +245,15 @@ def smooth_rows(labels, is_due, due, rows, boundary, first, maps, scales, tables
                     other = ring[i]
                     if other < 0 or other in (own, best):
                         continue
-                    gain = _distance(feature, color, embedding, other, weights) - stay
+                    gain = -stay
                     for j in range(8):
                         if ring[j] == own:
                             gain += pulls[j]
                         elif ring[j] == other:
                             gain -= pulls[j]
+                    if gain >= lowest:  # the distance only adds to it
+                        continue
+                    gain += _distance(feature, color, embedding, other, weights)
                     if gain < lowest - 1e-6:  # rounding must not move pixels back and forth
                         best, lowest = other, gain
                 if best != own:
