@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def main() -> None:
         "superpixels": str(arguments.superpixels),
         "model": f"{arguments.model}, engine {arguments.engine}",
         "runs": f"{arguments.runs} (median), or as many as fit {arguments.seconds:.0f} s, after one not counted",
+        **peaks(),
     }
     print(f"{markdown_facts(facts)}\n\n{stage_table(results)}\n\n{program_table(results)}")
     if arguments.dino:
@@ -71,7 +73,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--programs", nargs="+", help=f"of {', '.join(program_names())}; all unless given")
     parser.add_argument("--image", type=Path, default=ROOT / "examples" / "photo.jpg")
     parser.add_argument("--model", default="compact", help="a name or a path, as supercuts.load takes it")
-    parser.add_argument("--engine", default="torch", choices=("torch", "onnx"), help="that runs our network")
+    parser.add_argument("--engine", default="auto", choices=("auto", "quick", "torch", "onnx"), help="runs our network")
     parser.add_argument("--superpixels", type=int, default=400)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=30, help="after which a program at a size is not run again")
@@ -159,6 +161,29 @@ def measure(arguments: argparse.Namespace) -> Result:
     }  # fmt: skip
 
 
+def peaks() -> dict[str, str]:
+    """Return what the machine reaches: arithmetic in a product of matrices, bytes moved in a copy."""
+    import torch
+
+    n, n_bytes = 2048, 1 << 28
+    facts = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = (torch.rand(n, n).to(dtype) for _ in range(2))
+        facts[f"peak, {str(dtype).removeprefix('torch.')}"] = f"{2 * n**3 / _shortest(lambda: a @ b) / 1e9:.0f} GFLOP/s"
+    source, target = np.ones(n_bytes, np.uint8), np.ones(n_bytes, np.uint8)
+    copied = _shortest(lambda: np.copyto(target, source))
+    return facts | {"copy": f"{2 * n_bytes / copied / 1e9:.1f} GB/s read and written, one thread"}
+
+
+def _shortest(function: Callable[[], object]) -> float:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
 def read_scaled(path: Path, size: str) -> np.ndarray:
     """Return the photograph (H, W, 3) uint8 at a size."""
     with Image.open(path) as image:
@@ -208,7 +233,10 @@ def program_table(results: dict[str, dict[str, Result]]) -> str:
                 cells.append(result["failed"])
                 continue
             total = result["seconds"]["total"]
-            cells.append(f"{total:.3f} s, {result['pixels'] / total / 1e6:.2f} MP/s, {result['peak_mib']:.0f} MiB")
+            ours = of_size.get(OURS, {}).get("seconds", {}).get("total")
+            ratio = f"{total / ours:.2f} of ours, " if ours and name != OURS else ""
+            rate = result["pixels"] / total / 1e6
+            cells.append(f"{total:.3f} s, {ratio}{rate:.2f} MP/s, {result['peak_mib']:.0f} MiB")
         rows.append((name, *cells))
     return markdown_table(("program", *(_title(size) for size in results)), rows)
 

@@ -33,7 +33,7 @@ def test_every_program_is_timed_in_one_run(tmp_path):
     assert done.returncode == 0, done.stderr
     results = json.loads(out.read_text())["results"]["48x64"]
     assert {name: one.get("failed") for name, one in results.items() if "failed" in one} == {}
-    assert len(results) == 8
+    assert len(results) == 9
     ours = results["SuperCuts"]
     stages = {stage: seconds for stage, seconds in ours["seconds"].items() if stage != "total"}
     assert sum(stages.values()) == pytest.approx(ours["seconds"]["total"])

@@ -169,7 +169,13 @@ def _is_simple(ring, label):
 @inlined_helper
 def _distance(feature, color, embedding, region, weights):
     """Return the weighted squared distance of a pixel's features to the means of a region."""
-    of_color, s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0, 0.0  # four sums: each addition to one of them would wait for the last
+    of_color, s0, s1, s2, s3 = (
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    )  # four sums: each addition to one of them would wait for the last
     n_colors = color.shape[1]
     for c in range(n_colors):
         d = feature[c] - color[region, c]
