@@ -1,6 +1,9 @@
 """Callbacks of a training run: weight averaging, checkpoints, early stopping, validation reports."""
 
 import csv
+import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +11,12 @@ import lightning as L
 import torch
 import torch.distributed as dist
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.layer_sync import LayerSync
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from tqdm import tqdm
 
 from supercuts.core.files import atomic_path
 from supercuts.images.io import write_png
@@ -88,6 +92,78 @@ class StopEarly(EarlyStopping):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop at once if the run had already ended."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class StepBar(ProgressBar):
+    """The plan of a run before its first step, then a bar of all steps in a terminal, elsewhere a line a minute."""
+
+    def __init__(self, plan: Mapping[str, object]) -> None:
+        super().__init__()
+        self.plan = plan
+        self.is_enabled = True
+
+    def disable(self) -> None:
+        """Show nothing; Lightning calls this in all processes but the first."""
+        self.is_enabled = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the plan and show the bar."""
+        if not self.is_enabled:
+            return
+        step, total = trainer.global_step, trainer.max_steps
+        plan = {**self.plan, "steps": f"{step} to {total} (resumed)" if step else f"{total}"}
+        # a run of seconds, or one of several processes, has no trial
+        if isinstance(pl_module, SSNTraining) and total - step > _FEW_STEPS and trainer.world_size == 1:
+            plan["time"] = f"about {_minutes(pl_module.seconds_per_step() * (total - step))}, without validation"
+        sys.stderr.write("".join(f"{name:8}{value}\n" for name, value in plan.items()))
+        self._is_terminal = sys.stderr.isatty()
+        options: dict[str, Any] = {"unit": "step", "dynamic_ncols": True, "mininterval": 0, "file": sys.stderr}
+        self._bar = tqdm(total=total, initial=step, disable=not self._is_terminal, **options)
+        self._first = (step, time.monotonic())
+        self._written = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Advance the bar, or write a line."""
+        if not self.is_enabled:
+            return
+        shown = {name: f"{value:.3f}" for name, value in trainer.progress_bar_metrics.items()}
+        if self._is_terminal and trainer.global_step > self._bar.n:
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update(trainer.global_step - self._bar.n)
+        elif not self._is_terminal and time.monotonic() - self._written > _SECONDS_A_LINE:
+            self._written = time.monotonic()
+            step, total, (first, start) = trainer.global_step, trainer.max_steps, self._first
+            left = (self._written - start) / max(step - first, 1) * (total - step)
+            losses = ", ".join(f"{name} {value}" for name, value in shown.items())
+            sys.stderr.write(f"step {step} of {total}: {losses}; {_minutes(left)} left\n")
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Show the number of the validation image."""
+        if self.is_enabled:
+            self._bar.set_description(f"validating {batch_idx + 1}")
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show that training goes on."""
+        if self.is_enabled:
+            self._bar.set_description("")
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave the bar as it is."""
+        if hasattr(self, "_bar"):
+            self._bar.close()
+
+
+_FEW_STEPS = 100
+_SECONDS_A_LINE = 60
+
+
+def _minutes(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
 class ValidationReport(Callback):

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from supercuts.core.arrays import contingency
 from supercuts.core.errors import FileFormatError, InputError, SuperCutsError
-from supercuts.core.files import IMAGES, atomic_path
+from supercuts.core.files import IMAGES, atomic_path, is_own_picture
 from supercuts.datasets.sample import Sample
 from supercuts.graph.rag import contract, contract_statistics
 from supercuts.hierarchy.cuts import cut_by_count
@@ -182,6 +182,7 @@ def _images_in(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
     found = [path for path in root.rglob("*") if path.suffix.lower() in IMAGES and path.is_file()]
+    found = [path for path in found if not is_own_picture(path)]
     found = [path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)]
     if not found:
         raise InputError(f"{root} holds no image ({' '.join(IMAGES)}). Give a folder of images, or their paths.")

@@ -10,7 +10,6 @@ import lightning as L
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -37,7 +36,7 @@ from supercuts.selftaught.learned import (
     write_classes,
 )
 from supercuts.selftaught.wnet import WNet, WNetConfig
-from supercuts.training.callbacks import KeepLast, SafeCheckpoints
+from supercuts.training.callbacks import KeepLast, SafeCheckpoints, StepBar
 from supercuts.training.samples import ProcessSampler
 
 SHOWN = {"cifar10": "test", "stl10": "test", "voc": "val", "bsds500": "val", "folder": "test"}  # split of the pictures
@@ -230,7 +229,8 @@ def train_refiner(config: LearnedTrainConfig) -> Path:
     module = LearnedTraining(config, network, ImageStream(images, config.data, target, config.seed))
     config.out.mkdir(parents=True, exist_ok=True)
     save_resolved(config, config.out / "config.yaml")
-    trainer = _make_trainer(config, n_steps=max(math.ceil(config.epochs * len(images) / config.batch_size), 1))
+    n_steps = max(math.ceil(config.epochs * len(images) / config.batch_size), 1)
+    trainer = _make_trainer(config, n_steps, len(images))
     with warnings.catch_warnings():
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message=message)
@@ -262,7 +262,11 @@ def _terms(network: Classifier | Autoencoder, batch: LearnedSample) -> dict[str,
     return network.loss_terms(batch.image, batch.superpixels)
 
 
-def _make_trainer(config: LearnedTrainConfig, n_steps: int) -> L.Trainer:
+def _make_trainer(config: LearnedTrainConfig, n_steps: int, n_images: int) -> L.Trainer:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    data = config.data
+    where = f"{data.dataset} in {data_root(data.root)}"
+    plan = {"data": f"{where}, split {data.split}: {n_images} images", "device": device, "run": config.out}
     return L.Trainer(
         max_steps=n_steps,
         max_epochs=-1,
@@ -271,7 +275,7 @@ def _make_trainer(config: LearnedTrainConfig, n_steps: int) -> L.Trainer:
         plugins=[SafeCheckpoints()],
         limit_val_batches=0,
         num_sanity_val_steps=0,
-        callbacks=[TQDMProgressBar(refresh_rate=20), KeepLast(config.out / "checkpoints", config.checkpoint_steps)],
+        callbacks=[StepBar(plan), KeepLast(config.out / "checkpoints", config.checkpoint_steps)],
         logger=[TensorBoardLogger(config.out / "tensorboard", name=""), CSVLogger(config.out / "csv", name="")],
         log_every_n_steps=config.log_steps,
         enable_model_summary=False,

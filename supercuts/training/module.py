@@ -1,7 +1,9 @@
 """One step of training and of validation, as Lightning's Trainer calls them, and the loss terms of an SSN."""
 
+import copy
 import math
-from dataclasses import fields
+import time
+from dataclasses import fields, replace
 from typing import Any
 
 import lightning as L
@@ -161,6 +163,29 @@ class SSNTraining(L.LightningModule):
 
     def training_step(self, batch: TrainingSample, batch_idx: int) -> torch.Tensor:
         """Return the weighted sum of the loss terms."""
+        terms = self.losses(batch)
+        self.log_dict(terms, prog_bar=True, sync_dist=True, batch_size=len(batch.image))
+        return terms["loss"]
+
+    def seconds_per_step(self) -> float:
+        """Return the time of a step, from the second of two steps of a copy of the network."""
+        config = self.config
+        network, self.network = self.network, copy.deepcopy(self.network)
+        crops = (self.stream[i] for i in range(config.batch_size // config.accumulate))
+        batch = self.transfer_batch_to_device(collate(list(crops)), self.device, 0)
+        try:
+            with torch.random.fork_rng(), self.trainer.precision_plugin.forward_context():
+                for _ in range(2):
+                    start = time.perf_counter()
+                    loss = self.losses(batch)["loss"]
+                    loss.backward()
+                    loss.item()  # waits for a GPU
+        finally:
+            self.network = network
+        return (time.perf_counter() - start) * config.accumulate
+
+    def losses(self, batch: TrainingSample) -> dict[str, torch.Tensor]:
+        """Return the loss terms of a batch, after their weighted sum "loss"."""
         weights = self.config.loss
         prediction = self.network(batch.image.contiguous(memory_format=torch.channels_last))
         with torch.autocast(self.device.type, enabled=False):  # the k-means needs float32
@@ -177,16 +202,16 @@ class SSNTraining(L.LightningModule):
                 pair_settings = (weights.n_pairs, weights.pair_distance_px, seed)
                 terms["pairs"] = pair_loss(prediction.region_embeddings, batch.labels, *pair_settings)
         total = torch.stack([value * getattr(weights, name) for name, value in terms.items()]).sum()
-        self.log_dict({"loss": total, **terms}, prog_bar=True, sync_dist=True, batch_size=len(batch.image))
-        return total
+        return {"loss": total, **terms}
 
     def validation_step(self, batch: tuple[np.ndarray, list[np.ndarray]], batch_idx: int) -> None:
         """Score the averaged weights on one image, as the pipeline uses them."""
         judged = judge(self.network, *batch, self.config.validation.superpixels)
         self.log_dict(judged.scores, sync_dist=True, batch_size=1)
         self.log("val_asa", judged.asa, sync_dist=True, batch_size=1, prog_bar=True)
-        if batch_idx < self.config.validation.pictures:
-            self.drawn.append(judged)
+        if batch_idx < self.config.validation.pictures and self.validation is not None:
+            name = self.validation.samples[self.trainer.global_rank + batch_idx * self.trainer.world_size].name
+            self.drawn.append(replace(judged, name=name))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the curve, which a resumed run continues."""

@@ -20,7 +20,7 @@ from supercuts.datasets.label_folder import LabelFolder
 from supercuts.datasets.sample import Sample, data_root
 from supercuts.evaluate.superpixels import score_superpixels
 from supercuts.images.convert import preview
-from supercuts.images.draw import draw_boundaries
+from supercuts.images.draw import contact_sheet, draw_boundaries
 from supercuts.images.io import read_channels, read_pixels
 from supercuts.networks.network import Network, Pixels
 from supercuts.networks.predict import predict
@@ -177,25 +177,26 @@ def collate(samples: list[TrainingSample]) -> TrainingSample:
     )
 
 
-def make_dataset(config: DataConfig, split: str) -> Sequence[Sample]:
-    """Return one split of the configured data set, after checking that it is complete."""
+def make_dataset(config: DataConfig, split: str, is_checked: bool = False) -> Sequence[Sample]:
+    """Return one split of the configured data set, after checking that it is complete unless that has been done."""
     samples: BSDS500 | LabelFolder
     if config.folder is not None:
         samples = LabelFolder(config.folder, split, config.val_fraction)
     else:
         samples = BSDS500(data_root(config.root), split)
-    samples.check()
+    if not is_checked:
+        samples.check()
     return samples
 
 
-def training_samples(config: DataConfig) -> Sequence[Sample]:
+def training_samples(config: DataConfig, is_checked: bool = False) -> Sequence[Sample]:
     """Return the training images; raise FileFormatError, naming those whose annotations are missing."""
-    return make_dataset(config, config.split)
+    return make_dataset(config, config.split, is_checked)
 
 
-def validation_samples(config: DataConfig) -> Sequence[Sample]:
+def validation_samples(config: DataConfig, is_checked: bool = False) -> Sequence[Sample]:
     """Return the validation images of a run on the train split; none if the run trains on them."""
-    return make_dataset(config, "val") if config.split == "train" else ()
+    return make_dataset(config, "val", is_checked) if config.split == "train" else ()
 
 
 _SCORES = ("asa", "undersegmentation_error", "boundary_recall", "compactness")
@@ -208,12 +209,14 @@ class Judged:
     scores  "val_asa_200", ... -> mean over annotators
     asa     mean of the ASA over the numbers of superpixels
     labels  (H, W) int32, superpixels for the first number
+    name    name of the image
     """
 
     image: np.ndarray
     labels: np.ndarray
     scores: dict[str, float]
     asa: float
+    name: str = ""
 
 
 class ValidationImages(Dataset[tuple[np.ndarray, list[np.ndarray]]]):
@@ -253,7 +256,7 @@ def judge(
 
 
 def draw_judged(judged: Sequence[Judged]) -> UInt8[np.ndarray, "height width 3"]:
-    """Return the images stacked vertically, with the borders of their superpixels drawn."""
+    """Return the images one below the other, with the borders of their superpixels drawn and captions."""
     pictures = [draw_boundaries(sample.image, sample.labels) for sample in judged]
-    width = max(sample.shape[1] for sample in pictures)
-    return np.concatenate([np.pad(sample, ((0, 0), (0, width - sample.shape[1]), (0, 0))) for sample in pictures])
+    captions = [f"{sample.name}: {sample.labels.max() + 1} superpixels, ASA {sample.asa:.3f}" for sample in judged]
+    return contact_sheet(pictures, captions, columns=1)

@@ -14,12 +14,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import lightning as L
 import torch
 import yaml
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from supercuts.core.config import save_resolved
@@ -29,9 +30,23 @@ from supercuts.core.private_torch import fastest
 from supercuts.networks.files import load_network, make_ssn, save_network
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.networks.torch_network import TorchNetwork
-from supercuts.training.callbacks import Averaging, KeepBest, KeepLast, SafeCheckpoints, StopEarly, ValidationReport
+from supercuts.training.callbacks import (
+    Averaging,
+    KeepBest,
+    KeepLast,
+    SafeCheckpoints,
+    StepBar,
+    StopEarly,
+    ValidationReport,
+)
 from supercuts.training.module import SSNTraining
-from supercuts.training.samples import CropStream, ValidationImages, training_samples, validation_samples
+from supercuts.training.samples import (
+    CropStream,
+    ValidationImages,
+    make_dataset,
+    training_samples,
+    validation_samples,
+)
 from supercuts.training.training_config import TrainConfig
 
 
@@ -111,8 +126,11 @@ def train_ssn(config: TrainConfig) -> Path:
     """
     _check_parts(config)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # at INFO it advertises other products
-    samples = training_samples(config.data)
-    judges = validation_samples(config.data)[: config.validation.images] if config.validation.every_steps else ()
+    is_judged = config.validation.every_steps is not None and config.data.split == "train"
+    if is_judged:  # the problems of both splits in one list
+        make_dataset(config.data, "train+val")
+    samples = training_samples(config.data, is_checked=is_judged)
+    judges = validation_samples(config.data, is_checked=True)[: config.validation.images] if is_judged else ()
     checkpoints = config.out / "checkpoints"
     last = checkpoints / "last.ckpt"
     L.seed_everything(config.seed, verbose=False)
@@ -124,7 +142,13 @@ def train_ssn(config: TrainConfig) -> Path:
     module = SSNTraining(config, network, stream, ValidationImages(judges) if judges else None)
     if config.compile:
         network.compile()  # in place, so that the names of its weights stay the same
-    trainer = _make_trainer(config, is_judged=bool(judges))
+    every = f", {len(judges)} for validation every {config.validation.every_steps} steps" if judges else ""
+    plan = {
+        "data": f"{config.data.folder or 'BSDS500'}, split {config.data.split}: {len(samples)} images{every}",
+        "device": f"{_device()}, {_precision(config)}",
+        "run": config.out,
+    }
+    trainer = _make_trainer(config, is_judged=bool(judges), plan=plan)
     started = time.monotonic()
     with warnings.catch_warnings():
         for message in _EXPECTED:
@@ -179,7 +203,7 @@ def _precision(config: TrainConfig) -> Any:
     return "32-true" if fastest(device) == torch.float32 else "bf16-mixed"
 
 
-def _make_trainer(config: TrainConfig, is_judged: bool) -> L.Trainer:
+def _make_trainer(config: TrainConfig, is_judged: bool, plan: Mapping[str, object] = MappingProxyType({})) -> L.Trainer:
     local, world = _processes()
     on_cpus = world > 1 and not torch.cuda.is_available()
     plugins: list[Any] = [SafeCheckpoints()]
@@ -203,7 +227,7 @@ def _make_trainer(config: TrainConfig, is_judged: bool) -> L.Trainer:
         limit_val_batches=None if is_judged else 0,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        callbacks=_callbacks(config, is_judged),
+        callbacks=[StepBar(plan), *_callbacks(config, is_judged)],
         logger=[TensorBoardLogger(config.out / "tensorboard", name=""), CSVLogger(config.out / "csv", name="")],
         log_every_n_steps=config.log_steps,
         enable_model_summary=False,
@@ -213,7 +237,7 @@ def _make_trainer(config: TrainConfig, is_judged: bool) -> L.Trainer:
 
 def _callbacks(config: TrainConfig, is_judged: bool) -> list[Callback]:
     folder = config.out / "checkpoints"
-    callbacks: list[Callback] = [Averaging(config.ema_decay), TQDMProgressBar(refresh_rate=20)]
+    callbacks: list[Callback] = [Averaging(config.ema_decay)]
     if is_judged:
         callbacks += [ValidationReport(config.out), KeepBest(folder)]
         if config.validation.patience is not None:

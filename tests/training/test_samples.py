@@ -431,12 +431,18 @@ def test_images_of_other_bands_are_judged_too():
     image = np.random.default_rng(0).random((32, 32, 5), dtype=np.float32)
     judged = judge(network, image, [np.repeat(np.arange(2, dtype=np.int32), 16)[None].repeat(32, 0)], (8,))
     assert 0.5 <= judged.asa <= 1
-    assert draw_judged([judged]).shape == (32, 32, 3)
+    assert draw_judged([judged]).shape == (32 + 24 + 12, 32 + 24, 3)  # a caption and a frame
 
 
 def test_pictures_of_any_width_are_stacked():
     small, wide = (Judged(np.full((6, n, 3), 90, np.uint8), np.zeros((6, n), np.int32), {}, 1.0) for n in (5, 9))
     sheet = draw_judged([small, wide])
-    assert sheet.shape == (12, 9, 3)
-    assert (sheet[:6, 5:] == 0).all()
-    assert (sheet[6:] == 90).all()
+    assert sheet.shape == (12 + 2 * (6 + 24) + 6, 9 + 24, 3)
+    assert ((sheet == 90).all(axis=2)).sum() == 6 * (5 + 9)
+
+
+def test_pictures_have_captions(monkeypatch):
+    captions = []
+    monkeypatch.setattr("supercuts.training.samples.contact_sheet", lambda _p, texts, columns: captions.extend(texts))
+    draw_judged([Judged(np.zeros((2, 2, 3), np.uint8), np.arange(4, dtype=np.int32).reshape(2, 2), {}, 0.98765, "a")])
+    assert captions == ["a: 4 superpixels, ASA 0.988"]

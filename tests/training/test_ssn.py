@@ -1,11 +1,13 @@
 import csv
 import math
 import re
+import sys
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from supercuts.core.config import load_config
 from supercuts.core.errors import FileFormatError, InputError
@@ -34,6 +36,62 @@ def test_precision_is_that_of_the_processor_unless_asked(tmp_path, monkeypatch, 
     config = TrainConfig(out=tmp_path, precision=asked)
     trainer = training._make_trainer(config, is_judged=False)
     assert trainer.precision == expected
+
+
+def test_the_plan_is_shown_before_the_first_step(training_root, tmp_path, make_train_config, capsys, monkeypatch):
+    monkeypatch.setattr("supercuts.training.callbacks._FEW_STEPS", 1)
+    monkeypatch.setattr("supercuts.training.callbacks._SECONDS_A_LINE", -1)
+    config = make_train_config(training_root, tmp_path / "run", max_steps=2)
+    training.train_ssn(config)
+    lines = capsys.readouterr().err.splitlines()
+    plan = {line[:8].strip(): line[8:] for line in lines[:5]}
+    assert list(plan) == ["data", "device", "run", "steps", "time"]
+    assert re.fullmatch(r"BSDS500, split train: \d images, 2 for validation every 1 steps", plan["data"])
+    assert plan["device"].endswith(("32-true", "bf16-mixed"))
+    assert (plan["run"], plan["steps"]) == (str(config.out), "2")
+    assert re.fullmatch(r"about (\d+ s|\d+ min), without validation", plan["time"])
+    assert [line.split(":")[0] for line in lines[5:]] == ["step 1 of 2", "step 2 of 2"]
+    assert re.search(r"loss \d+\.\d{3}, boundary .*; (\d+ s|\d+ min) left", lines[5])
+    assert "val_asa 0." in lines[6]
+    longer = config.model_copy(update={"max_steps": 3})
+    training.train_ssn(longer)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[3] == "steps   2 to 3 (resumed)"
+    assert lines[4].startswith("step 3 of 3: ")
+
+
+def test_a_trial_step_changes_nothing(finished, training_root, tmp_path, make_train_config, monkeypatch):
+    monkeypatch.setattr("supercuts.training.callbacks._FEW_STEPS", 1)
+    path = training.train_ssn(make_train_config(training_root, tmp_path / "run"))
+    assert_same_weights(path, read_weights(finished[2]))
+
+
+def test_the_bar_moves_at_every_step(training_root, tmp_path, make_train_config, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    training.train_ssn(make_train_config(training_root, tmp_path / "run"))
+    shown = capsys.readouterr().err
+    assert all(f"| {step}/{STEPS} [" in shown for step in range(STEPS + 1))
+    assert "loss=" in shown
+    assert "val_asa=" in shown
+    assert "validating 2" in shown
+
+
+def test_problems_of_both_splits_are_one_list_before_anything_is_written(tmp_path, make_train_config, capsys):
+    for split in ("train", "val"):
+        for kind, size in (("images", (6, 4)), ("labels", (5, 4))):
+            (tmp_path / kind / split).mkdir(parents=True)
+            Image.new("L", size).save(tmp_path / kind / split / f"{split}_a.png")
+        Image.new("L", (6, 4)).save(tmp_path / "images" / split / f"{split}_b.png")
+    config = make_train_config(None, tmp_path / "run", data=DataConfig(folder=tmp_path, split="train", crop_px=48))
+    with pytest.raises(FileFormatError) as error:
+        training.train_ssn(config)
+    message = str(error.value)
+    assert "4 problems" in message
+    for split in ("train", "val"):
+        assert f"{split}_a.png is (4, 5), but {split}_a.png is (4, 6) (rows, columns)" in message
+        assert f"{split}_b.png has no label" in message
+    assert not (tmp_path / "run").exists()
+    assert capsys.readouterr().err == ""
 
 
 class PowerCut(Exception):
@@ -95,7 +153,7 @@ def test_every_validation_is_reported(finished):
     asa = [float(row["val_asa"]) for row in rows]
     assert all(0.5 < value <= 1 for value in asa)
     assert asa == pytest.approx([(float(r["val_asa_6"]) + float(r["val_asa_12"])) / 2 for r in rows])
-    assert read_image(config.out / "pictures" / "step_000003.png").shape == (64, 64, 3)
+    assert read_image(config.out / "pictures" / "step_000003.png").shape[1] == 64 + 24  # a frame
     card = (config.out / "model.md").read_text()
     assert f"step {asa.index(max(asa)) + 1} (these)" in card
     assert "4 of 2 crops of 48 px" in card
