@@ -110,7 +110,7 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build wheel and sdist, install each alone and segment an image; they stay in the folder given after `--`."""
+    """Build wheel and sdist, install each alone, run the commands' examples; they stay in the folder after `--`."""
     dist = Path(session.posargs[0] if session.posargs else Path(session.create_tmp()) / "dist").resolve()
     shutil.rmtree(dist, ignore_errors=True)
     session.install("build", "twine")
@@ -125,6 +125,9 @@ def build(session: nox.Session) -> None:
             session.run("python", "-c", "import supercuts; [getattr(supercuts, name) for name in supercuts.__all__]")
             session.run("supercuts", "doctor")
             session.run("supercuts", "segment", photo, "-o", "out")
+    wheel = next(package for package in packages if package.endswith(".whl"))
+    session.install("--force-reinstall", f"{wheel}[train,onnx]")
+    session.run("python", str(Path(__file__).parent / "tests" / "test_help_examples.py"))
 
 
 @nox.session

@@ -94,7 +94,7 @@ def _write_pictures(folder: Path, name: str, path: Path, h: "Hierarchy") -> dict
     is_large = h.labels.size > _LARGE_PIXELS
     contours = contour_map(cuts["superpixels"], h.parents, h.altitudes) if is_large else h.ucm()
     counts = {"superpixels": h.n_leaves, **{level: int(h.cut_nodes(**keyword_of(h, level)).size) for level in REGIONS}}
-    write_png(written["_overview.png"], overview(photo, cuts, contours, printable(path.name), counts))
+    write_png(written["_overview.png"], overview(photo, cuts, contours, printable(path.name), counts, h.levels))
     return written
 
 

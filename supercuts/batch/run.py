@@ -173,25 +173,13 @@ def run_batch(
     return report
 
 
-def leave_out_outputs(sources: Sequence[Source], out: Path) -> Sequence[Source]:
-    """Return the sources that are not in `out`, which may lie within the folder of images; if all are in it, all."""
-    root = out.resolve()
-    remaining = [
-        source
-        for source in sources
-        if source.problem or is_url(source.address) or not Path(source.address).resolve().is_relative_to(root)
-    ]
-    return remaining or sources
-
-
 def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> None:
-    """Raise InputError if outputs would overwrite a source or each other, or be read as images by the next run."""
+    """Raise InputError if outputs would overwrite a source or each other."""
     added = suffixes(settings.formats, settings.overlays)
     if len(set(added)) != len(added):
         raise InputError(f"--format {' '.join(settings.formats)}: a format is repeated. Give each once.")
     sources = [source for source in sources if not source.problem]
     root = out.resolve()
-    has_pictures = settings.overlays or not {"labels", "labels-tiff", "masks", "geotiff"}.isdisjoint(settings.formats)
     owners: dict[str, Source] = {}
     for source in sources:
         for target in (f"{source.name}{suffix}".casefold() for suffix in added):
@@ -202,11 +190,6 @@ def check_targets(sources: Sequence[Source], out: Path, settings: Settings) -> N
         if is_url(source.address):
             continue
         place = Path(source.address).parent.resolve() / Path(source.address).name
-        if has_pictures and place.parent == (root / source.name).parent:
-            raise InputError(
-                f"{out}: pictures written next to the images are read as images by the next run. Give another "
-                "folder, or leave out --overlays and the formats labels, labels-tiff, masks and geotiff."
-            )
         if place.is_relative_to(root) and place.relative_to(root).as_posix().casefold() in owners:
             raise InputError(f"{source.address} would be overwritten by an output. Give another folder to write to.")
 

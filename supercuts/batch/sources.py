@@ -6,14 +6,14 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from supercuts.core.errors import InputError, MissingDependencyError
-from supercuts.core.files import IMAGES, printable, warn_of_skipped
+from supercuts.core.files import IMAGES, is_own_picture, printable, warn_of_own, warn_of_skipped
 
 LISTS = (".txt", ".lst")
 _MOST_BYTES = 255 - 8  # bytes of a file name, minus room for a number that makes equal names unique
@@ -47,7 +47,7 @@ def find_sources(argument: str) -> list[Source]:
     is a path or URL, relative to the list, optionally followed by a tab and the name of its outputs.
     """
     is_list = PurePosixPath(_path_of(argument)).suffix.lower() in LISTS
-    sources = _listed(argument) if is_list and not _is_glob(argument) else _found(argument)
+    sources = _listed(argument) if is_list and not _is_glob(argument) else find_in_place(argument)
     if not sources:
         raise InputError(
             f"{argument} holds no image ({' '.join(IMAGES)}). Give a folder of images, a glob such as "
@@ -147,7 +147,22 @@ def _is_glob(argument: str) -> bool:
     return ("*" in argument) if argument.startswith(_WEB) and is_url(argument) else glob.has_magic(argument)
 
 
-def _found(argument: str) -> list[Source]:
+def leave_out_outputs(sources: Sequence[Source], out: Path) -> Sequence[Source]:
+    """Return the sources that are not in `out`, which may lie within the folder of images; if all are in it, all."""
+    root = out.resolve()
+    remaining = [
+        source
+        for source in sources
+        if source.problem or is_url(source.address) or not Path(source.address).resolve().is_relative_to(root)
+    ]
+    return remaining or sources
+
+
+def find_in_place(argument: str) -> list[Source]:
+    """Return the images of a folder and its subfolders or of a glob, or the one image, sorted by address.
+
+    Hidden files and pictures that this package wrote are left out; the latter with a warning.
+    """
     files, path = filesystem(argument)
     path_there = path.rstrip("/") or "/"
     is_image = PurePosixPath(_path_of(argument)).suffix.lower() in IMAGES
@@ -162,7 +177,10 @@ def _found(argument: str) -> list[Source]:
     else:
         raise InputError(f"{argument}: no such file or folder. Check the path; it is taken relative to {Path.cwd()}.")
     warn_of_skipped(paths)
-    return sorted(_sources(files, root, paths, is_url(argument)), key=lambda source: source.address)
+    sources = sorted(_sources(files, root, paths, is_url(argument)), key=lambda source: source.address)
+    own = set() if is_url(argument) else {source.address for source in sources if is_own_picture(source.address)}
+    warn_of_own(sorted(own))
+    return [source for source in sources if source.address not in own]
 
 
 def _sources(files: Any, root: str, paths: Iterable[str], as_url: bool) -> Iterator[Source]:

@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from supercuts.batch.outputs import ALSO
-from supercuts.batch.sources import Settings
+from supercuts.batch.sources import Settings, find_sources, is_url, leave_out_outputs
 from supercuts.cli.common import (
     FAILED,
     Axes,
@@ -18,7 +17,9 @@ from supercuts.cli.common import (
     Merging,
     Page,
     Stretch,
+    Superpixels,
     Views,
+    own_words,
     parse_bands,
     print_error,
     print_json,
@@ -40,9 +41,7 @@ def batch(
     ],
     dst: Annotated[Path, typer.Argument(metavar="DST", help="The folder to write to; created if needed.")],
     model: Annotated[str, typer.Option(help="compact, or a .safetensors file of weights.")] = "compact",
-    superpixels: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Exactly this many superpixels per image.")
-    ] = None,
+    superpixels: Superpixels = None,
     merging: Merging = None,
     views: Views = None,
     formats: Annotated[
@@ -77,8 +76,7 @@ def batch(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
 ) -> None:
     """Segment any number of images by several processes; started again, it resumes where it stopped."""
-    from supercuts.batch.run import Engine, leave_out_outputs, run_batch
-    from supercuts.batch.sources import find_sources, is_url
+    from supercuts.batch.run import Engine, run_batch
 
     if is_url(str(dst)) or ":/" in str(dst):
         raise InputError(
@@ -100,7 +98,7 @@ def batch(
     runner = Engine(engine, workers, gpus=gpus)
     try:
         sources = leave_out_outputs(find_sources(src), dst)
-        with progress(TimeRemainingColumn()) as bar:
+        with progress() as bar:
             task = bar.add_task("starting", total=len(sources))
             report = run_batch(
                 sources,
@@ -160,7 +158,7 @@ def _print_report(report: "Report", dst: Path, as_json: bool) -> None:
 def _print_failures(report: "Report") -> None:
     table = Table("image", "error", "message", title=None)
     for failure in report.failures[:_SHOWN]:
-        message = failure.message.removeprefix(f"{failure.source}: ")
+        message = own_words(failure.message.removeprefix(f"{failure.source}: "))
         table.add_row(Text(failure.source, overflow="fold"), failure.error, Text(message, overflow="fold"))
     if len(report.failures) > _SHOWN:
         table.caption = f"and {len(report.failures) - _SHOWN} more"

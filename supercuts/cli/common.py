@@ -4,6 +4,7 @@ import atexit
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -25,6 +27,7 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.text import Text
 from typer.core import TyperCommand
@@ -43,6 +46,10 @@ Views = Annotated[
 ]
 
 
+Superpixels = Annotated[
+    int | None,
+    typer.Option("--superpixels", min=1, metavar="N", help="Exactly this many superpixels per image; default: 600."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Axes = Annotated[
     str | None,
@@ -71,9 +78,12 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:  # Any: the context class is private in some releases of typer
         """Run the command; other exceptions are bugs and keep their traceback."""
-        go_on = next((text for name, text in _GO_ON.items() if name in ctx.command_path.split()), _ANEW)
+        set_way_on(next((text for name, text in _GO_ON.items() if name in ctx.command_path.split()), _ANEW))
+        options = {name: max(param.opts, key=len) for param in self.params for name in _keywords(param)}
+        given = " ".join(map(str, ctx.params.values()))  # paths may hold words such as level=2
+        _options.set({name: option for name, option in options.items() if f"{name}=" not in given})
         try:
-            with _EndedBySignals(go_on), _warnings_as_notes():
+            with _EndedBySignals(), _warnings_as_notes():
                 return super().invoke(ctx)
         except SuperCutsError as error:
             # a configuration's message has one line per problem
@@ -87,6 +97,36 @@ class Command(TyperCommand):
             raise typer.Exit(FAILED) from error
 
 
+_options: ContextVar[dict[str, str]] = ContextVar("options")  # by the keyword of the Python interface
+_VALUE = r"""(["'][^"']*["']|\([^)]*\)|[^\s,;:)"'.]*(?:\.\d+)?)"""
+
+
+def _keywords(param: Any) -> set[str]:
+    """Return the keywords by which messages name a parameter of a command; none for its arguments."""
+    names = [param.name, *(opt.lstrip("-").replace("-", "_") for opt in param.opts)]
+    return {str(name) for name in names if len(str(name)) > 1} if param.param_type_name == "option" else set()
+
+
+def own_words(message: str) -> str:
+    """Return a message of the Python interface with the options of the running command in place of keywords.
+
+    >>> own_words("segment with a larger superpixels=.")
+    'segment with a larger --superpixels.'
+    """
+    for name, option in {"superpixels": "--superpixels", **_options.get({})}.items():
+        keyword = rf"(?<![\w/\\.-]){name}={_VALUE}"
+        message = re.sub(rf"{keyword} \(({option}[^)]*)\)", r"\2", message)
+        message = re.sub(keyword, lambda found, option=option: _as_option(option, found[1]), message)
+    return message
+
+
+def _as_option(option: str, value: str) -> str:
+    if value.startswith("("):  # a tuple
+        value = value[1:-1].replace(", ", ",")
+    value = value.strip(chr(34))
+    return option if value in ("", "True") else f"{option} {value}"
+
+
 _ANEW = "files written so far are complete; run the command again for the rest"
 _GO_ON = {
     "batch": "run the same command to resume",
@@ -94,6 +134,12 @@ _GO_ON = {
     "evaluate": "with --out, the same command resumes where it stopped",
 }
 _SECONDS_TO_END = 1.0
+_way_on = [_ANEW]
+
+
+def set_way_on(text: str) -> None:
+    """Set how the running command goes on once it has been stopped; it is printed when a signal ends the process."""
+    _way_on[0] = text
 
 
 class _EndedBySignals:
@@ -102,12 +148,11 @@ class _EndedBySignals:
     The interpreter handles signals only between two steps of its main thread, and compiled code may take long.
     """
 
-    def __init__(self, go_on: str) -> None:
+    def __init__(self) -> None:
         known = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
         is_main = threading.current_thread() is threading.main_thread()
         # nohup makes a process ignore SIGHUP, a shell makes background jobs ignore SIGINT
         self.numbers = [n for n in known if is_main and signal.getsignal(n) not in (signal.SIG_IGN, None)]
-        self.go_on = go_on
         self.received = 0
         self.is_done = threading.Event()
 
@@ -177,7 +222,7 @@ class _EndedBySignals:
         os._exit(128 + number)
 
     def _message(self, number: int) -> str:
-        return f"stopped by {signal.Signals(number).name}; {self.go_on}"
+        return f"stopped by {signal.Signals(number).name}; {_way_on[0]}"
 
     def _leave(self) -> None:
         if self.received:  # skip freeing memory, which takes seconds
@@ -203,7 +248,7 @@ _REMEDIES = {
 
 def explain(error: Exception, source: object = "") -> str:
     """Return the error in one line, with the remedy; `source` is the image that it concerns."""
-    message = str(error)
+    message = own_words(str(error))
     if isinstance(error, OSError) and error.errno is not None:
         path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else "an output"
         is_there = os.path.exists(path)  # noqa: PTH110 (a name too long is not an error)
@@ -305,18 +350,15 @@ def print_json(document: object) -> None:
     typer.echo(json.dumps(standard, indent=2, ensure_ascii=not is_unicode))
 
 
-def progress(*more: ProgressColumn) -> Progress:
-    """Return a progress bar on stderr, shown only in a terminal and removed when done; stdout holds only results.
-
-    more: columns at the end of the bar.
-    """
-    columns = (
+def progress() -> Progress:
+    """Return a progress bar on stderr, shown only in a terminal and removed when done; stdout holds only results."""
+    columns: tuple[ProgressColumn, ...] = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),  # a file name may hold brackets
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        *more,
+        TimeRemainingColumn(),
     )
     console = Console(stderr=True)
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -345,4 +387,4 @@ def check_suffix(option: str, path: Path, suffix: str) -> None:
 
 def _print_line(prefix: str, style: str, line: str) -> None:
     # Text: brackets in a path are not markup; soft_wrap: one message stays one line
-    Console(stderr=True).print(Text.assemble((prefix, style), " ", line), soft_wrap=True)
+    Console(stderr=True).print(Text.assemble((prefix, style), " ", own_words(line)), soft_wrap=True)

@@ -6,15 +6,18 @@ from typing import Annotated, Any
 import typer
 
 import supercuts
-from supercuts.cli.common import Overwrite, check_suffix, print_json, print_note, read_hierarchy, working
+from supercuts.cli.common import Overwrite, Superpixels, check_suffix, print_json, print_note, read_hierarchy, working
+from supercuts.cli.doctor import as_text
 from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
-from supercuts.core.files import atomic_paths, check_replaceable
+from supercuts.core.files import atomic_paths, check_replaceable, is_own_picture
 
 
 def cut(
     file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="A hierarchy written by `supercuts segment`.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The label PNG (16 bit) to write.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The label PNG to write: ids, with colours to look at up to 255.")
+    ],
     regions: Annotated[int | None, typer.Option(help="Exactly this many regions.")] = None,
     level: Annotated[str | None, typer.Option(help="scene, object or part.")] = None,
     altitude: Annotated[float | None, typer.Option(help="0..1: keep merges at or below this altitude.")] = None,
@@ -56,7 +59,7 @@ def cut(
         picture = None if overlay is None else _drawn(file, h, labels)  # drawn before the first file is written
         masked_label = 2**16 - 1 if h.is_masked and start == 0 else None  # the same as in an export of labels
         with atomic_paths([out] if overlay is None else [overlay, out]) as staged:
-            write_labels_png(staged[-1], labels + np.int32(start), masked_label=masked_label)
+            write_labels_png(staged[-1], labels + np.int32(start), masked_label, palette=True)
             if picture is not None:
                 write_png(staged[0], picture)
     n_regions, (height, width) = int(labels.max()) + 1, labels.shape
@@ -65,6 +68,58 @@ def cut(
         print_json({**paths, "regions": n_regions, "height": height, "width": width})
     else:
         typer.echo(f"{out}: {n_regions} regions, {width}x{height} pixels")
+
+
+def info(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A hierarchy (.npz), an image or a model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
+) -> None:
+    """Print what a hierarchy, an image or a model holds, and the commands that take it."""
+    kind = {".npz": "hierarchy", ".safetensors": "model"}.get(file.suffix.lower(), "image")
+    facts, following = _DESCRIBE[kind](file)
+    if as_json:
+        print_json({"file": str(file), "kind": kind, **facts})
+        return
+    lines = [f"{name.replace('_', ' '):16}{as_text(value)}" for name, value in facts.items() if value is not None]
+    typer.echo("\n".join([f"{file}: {kind}, {file.stat().st_size / 1e6:.2f} MB", *lines, f"Next: {following}"]))
+
+
+def _describe_hierarchy(file: Path) -> tuple[dict[str, object], str]:
+    h = read_hierarchy(file)
+    height, width = h.shape
+    return {
+        "image_name": h.source_name,
+        "height": height,
+        "width": width,
+        "superpixels": h.n_leaves,
+        "levels": {
+            level: {"regions": int(h.cut_nodes(level=level).size), "altitude": altitude}
+            for level, altitude in h.levels.items()
+        },
+        "masked_pixels": int((h.labels < 0).sum()),
+        "edits": 0 if h.edits is None else len(h.edits.steps),
+        "holds_image": h.image is not None,
+        "map_coordinates": None if h.georeference is None else h.georeference.crs or "without reference system",
+    }, f"supercuts view {file}, cut {file} --regions 12 -o labels.png, export {file} --format FORMAT -o FILE"
+
+
+def _describe_image(file: Path) -> tuple[dict[str, object], str]:
+    from supercuts.images.raster import read_shape
+
+    height, width, bands = read_shape(file)
+    facts = {"height": height, "width": width, "bands": bands, "written_by_supercuts": is_own_picture(file)}
+    return facts, f"supercuts segment {file} -o OUT"
+
+
+def _describe_model(file: Path) -> tuple[dict[str, object], str]:
+    from supercuts.networks.network import read_calibration
+
+    model = supercuts.load(str(file))
+    facts = {"network": repr(model), "levels": dict(model.levels), "calibrated_on": read_calibration(file).source}
+    return facts, f"supercuts segment IMAGE -o OUT --model {file}"
+
+
+_DESCRIBE = {"hierarchy": _describe_hierarchy, "image": _describe_image, "model": _describe_model}
 
 
 def _check_outputs(out: Path, overlay: Path | None, overwrite: bool) -> None:
@@ -91,9 +146,7 @@ def view(
     ] = None,
     is_opened: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     model: Annotated[str, typer.Option(help="For an image: compact, or a .safetensors file of weights.")] = "compact",
-    superpixels: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="For an image: exactly this many superpixels.")
-    ] = None,
+    superpixels: Superpixels = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Look at a hierarchy in the browser: any granularity, selections, scribbles."""

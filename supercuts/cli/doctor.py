@@ -66,7 +66,7 @@ def doctor(
         print_json({**facts, "problems": problems})
     else:
         for name, value in facts.items():
-            typer.echo(f"{name:12}{_as_text(value)}")
+            typer.echo(f"{name:12}{as_text(value)}")
         typer.echo("\n".join(f"problem     {problem}" for problem in problems) or "no problems found")
     raise typer.Exit(FAILED if problems else 0)
 
@@ -183,9 +183,10 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", text)[:3]]
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return a value in words: mappings as names with values, None as missing."""
     if isinstance(value, dict):
-        texts = {name: _as_text(item) for name, item in value.items()}
+        texts = {name: as_text(item) for name, item in value.items()}
         pairs = (
             f"{name} ({texts[name]})" if isinstance(item, dict) else f"{name} {texts[name]}"
             for name, item in value.items()

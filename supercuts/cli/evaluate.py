@@ -184,7 +184,7 @@ def evaluate() -> None:
 
 @app.command(
     cls=Scoring,
-    epilog="Example: supercuts evaluate superpixels --split val --superpixels 200 --superpixels 600 -o mine.json",
+    epilog="Example: supercuts evaluate superpixels --data data --superpixels 200 --superpixels 600 -o mine.json",
 )
 def superpixels(
     data: Data = None,
@@ -234,7 +234,7 @@ def superpixels(
 
 @app.command(
     cls=Scoring,
-    epilog="Example: supercuts evaluate hierarchy --split val --results my_ucm2_files -o mine.json",
+    epilog="Example: supercuts evaluate hierarchy --data data --split val -o hierarchy.json",
 )
 def hierarchy(
     data: Data = None,

@@ -2,15 +2,18 @@
 
 import io
 import logging
+import shutil
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from supercuts.cli.batch import batch
-from supercuts.cli.common import Command, working
-from supercuts.cli.cut import cut, export, view
+from supercuts.cli.common import Command, Overwrite, working
+from supercuts.cli.cut import cut, export, info, view
 from supercuts.cli.doctor import doctor
 from supercuts.cli.evaluate import Scoring
 from supercuts.cli.evaluate import app as evaluate
@@ -21,6 +24,7 @@ from supercuts.cli.refine import add_old_names
 from supercuts.cli.refine import app as refine
 from supercuts.cli.segment import segment
 from supercuts.cli.train import calibrate, onnx, train
+from supercuts.core.files import check_replaceable
 from supercuts.core.threads import keep_freed_memory
 
 
@@ -37,44 +41,68 @@ def warmup() -> None:
     typer.echo(f"ready after {time.perf_counter() - start:.1f} s")
 
 
+def examples(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to copy to; created if needed.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Copy a photograph, configurations and small sample data, on which the example of every command runs."""
+    package = Path(__file__).parents[1]
+    roots = (package / "examples", package.parent / "examples", package.parent)  # the last two are of a checkout
+    files: dict[Path, Path] = {}
+    for name in ("configs", "data", "photo.jpg", "photos"):
+        source = next(root / name for root in roots if (root / name).exists())
+        paths = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+        files |= {path: folder / name / path.relative_to(source) for path in paths}
+    for target in files.values():
+        check_replaceable(target, overwrite)
+    for path, target in files.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    typer.echo(f"{folder}: {len(files)} files; cd {folder} && supercuts segment photo.jpg -o out")
+
+
 app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # keep Python's own traceback of unexpected exceptions, for bug reports
-    epilog="Example: supercuts segment photo.jpg -o out && supercuts cut out/photo.npz --regions 12 -o labels.png",
+    epilog="Example: supercuts segment photo.jpg -o out && supercuts cut out/photo.npz --regions 12 -o labels.png\n\n"
+    "The examples of all commands run where `supercuts examples DIR` has copied their files, in this order.",
 )
 
-app.command(cls=Command, epilog="Example: supercuts segment photos/ more/*.jpg -o out --superpixels 600")(segment)
-app.command(cls=Command, epilog="Example: supercuts batch photos/ out --format html --workers 4")(batch)
-app.command(
-    cls=Command, epilog="Example: supercuts cut out/photo.npz --regions 12 -o labels.png --overlay overlay.png"
-)(cut)
-app.command(cls=Command, epilog="Example: supercuts export out/photo.npz --format ucm -o photo.mat")(export)
-app.command(cls=Command, epilog="Example: supercuts view out/photo.npz")(view)
-app.command(cls=Command, epilog="Example: supercuts objects photos/ -o out -n 3")(objects)
-app.command(cls=Command, epilog="Example: supercuts parts photos/ -o out --shared --parts 6")(parts)
-app.add_typer(refine, name="refine")
-app.command(
-    cls=Command,
-    epilog="Example: supercuts train configs/ssn_dino_bsds500.yaml out=runs/first max_steps=2000 data.workers=4",
-)(train)
-app.command(cls=Command, epilog="Example: supercuts calibrate runs/first/model.safetensors --split val")(calibrate)
-app.command(cls=Command, epilog="Example: supercuts onnx compact -o compact.onnx")(onnx)
-app.command(cls=Command, epilog="Example: supercuts warmup")(warmup)
-app.command(cls=Command, epilog="Example: supercuts doctor --json > doctor.json")(doctor)
+
+def _add(panel: str, command: Callable[..., None], example: str) -> None:
+    app.command(cls=Command, rich_help_panel=panel, epilog=f"Example: supercuts {example}")(command)
+
+
+_SEGMENT, _USE, _LEARN, _SETUP = "Segment images", "Use a hierarchy", "Train and score", "Installation"
+_add(_SETUP, examples, "examples .")
+_add(_SEGMENT, segment, "segment photo.jpg photos/ -o out --superpixels 600 --resume")
+_add(_SEGMENT, batch, "batch photos/ batch --format html --workers 2")
+_add(_SEGMENT, objects, "objects photos/ -o out -n 3")
+_add(_SEGMENT, parts, "parts photos/ -o out --shared --parts 6")
+app.add_typer(refine, name="refine", rich_help_panel=_SEGMENT)
+_add(_USE, info, "info out/photo.npz")
+_add(_USE, cut, "cut out/photo.npz --regions 12 -o twelve.png --overlay overlay.png")
+_add(_USE, export, "export out/photo.npz --format ucm -o photo.mat")
+_add(_USE, view, "view out/photo.npz")
+_add(_LEARN, train, "train configs/my_images.yaml out=runs/first max_steps=4 data.workers=0")
+_add(_LEARN, calibrate, "calibrate runs/first/model.safetensors --folder data/my_images --split train --leaves 50")
+_add(_LEARN, onnx, "onnx compact -o compact.onnx")
+_add(_SETUP, warmup, "warmup")
+_add(_SETUP, doctor, "doctor --json > doctor.json")
 add_old_names(app)
 evaluate.command(
     "objects",
     cls=Scoring,
-    epilog="Example: supercuts evaluate objects --dataset ecssd -o ecssd.json --sheet worst.png",
+    epilog="Example: supercuts evaluate objects --dataset ecssd --data data -o ecssd.json --sheet worst.png",
 )(evaluate_objects)
 evaluate.command(
     "parts",
     cls=Scoring,
-    epilog="Example: supercuts evaluate parts --dataset carparts -o cars.json --sheet worst.png",
+    epilog="Example: supercuts evaluate parts --dataset carparts --data data -o cars.json --sheet worst_parts.png",
 )(evaluate_parts)
-app.add_typer(evaluate, name="evaluate")
+app.add_typer(evaluate, name="evaluate", rich_help_panel=_LEARN)
 
 
 def _print_version(is_asked: bool) -> bool:

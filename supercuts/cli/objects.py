@@ -11,7 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 import supercuts
-from supercuts.cli.common import FAILED, explain, print_error, print_json, print_note, progress, read_hierarchy, working
+from supercuts.cli.common import (
+    FAILED,
+    Superpixels,
+    explain,
+    print_error,
+    print_json,
+    print_note,
+    progress,
+    read_hierarchy,
+    set_way_on,
+    working,
+)
 from supercuts.cli.segment import check_out, find_images, name_outputs
 from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.core.files import atomic_paths, write_json
@@ -28,7 +39,6 @@ Images = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to write to; created if needed.")]
 ModelName = Annotated[str, typer.Option("--model", help="compact, or a .safetensors file of weights.")]
-Superpixels = Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of superpixels of new hierarchies.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of methods that start at random.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
@@ -49,7 +59,7 @@ class ObjectsReport:
 def prepare_objects(images: list[Path], out: Path, suffixes: Iterable[str]) -> dict[Path, str]:
     """Return each input's output name and create the folder; raise InputError if an output would replace an input."""
     suffixes = list(suffixes)
-    names = name_outputs(find_images(images), suffixes)
+    names = name_outputs(find_images(images, out), suffixes, images)
     check_out(out, names, suffixes)
     return names
 
@@ -65,8 +75,12 @@ def for_each(
     names: Mapping[Path, str],
     work: Callable[[Path, str, Callable[..., None]], dict[str, Any]],
     description: str,
+    way_on: str = "name the other images to go on",
 ) -> list[ObjectsReport]:
-    """Call work(path, name, step) for each image, with a progress bar; step(done, all, note) shows steps within one."""
+    """Call work(path, name, step) for each image, with a progress bar; step(done, all, note) shows steps within one.
+
+    way_on: how the command goes on after an interruption.
+    """
     reports = []
     with progress() as bar:
         task = bar.add_task(description, total=len(names))
@@ -76,6 +90,7 @@ def for_each(
             bar.update(steps, completed=done, total=n, description=note, visible=True)
 
         for path, name in names.items():
+            set_way_on(f"{len(reports)} of {len(names)} images are done; {way_on}")
             bar.update(task, description=path.name)
             try:
                 document = work(path, name, step)
@@ -211,7 +226,7 @@ def write_objects(out: Path, path: Path, name: str, h: "supercuts.Hierarchy", ob
         "files": [str(file) for file in files],
     }
     with atomic_paths(files) as staged:
-        write_labels_png(staged[0], labels)
+        write_labels_png(staged[0], labels, palette=True)
         write_png(staged[1], picture)
         write_json(staged[2], document)
     return document
@@ -320,7 +335,7 @@ def write_parts(
         "files": [str(file) for file in files],
     }
     with atomic_paths(files) as staged:
-        write_labels_png(staged[0], parts.labels)
+        write_labels_png(staged[0], parts.labels, palette=True)
         write_png(staged[1], panel(photo_of(h), tiles, objects.boxes_yxyx))
         write_json(staged[2], document)
     return document
@@ -357,6 +372,6 @@ def _renumber(out: Path, name: str, document: dict[str, Any], numbers: "np.ndarr
     boxes = np.array([entry["box_yxyx"] for entry in document["objects"]])
     photo = read_photo(Path(document["image"]))
     with atomic_paths(files) as staged:
-        write_labels_png(staged[0], painted)
+        write_labels_png(staged[0], painted, palette=True)
         write_png(staged[1], panel(photo, {"objects": object_of[labels], "parts": painted}, boxes))
         write_json(staged[2], document)

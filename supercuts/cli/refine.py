@@ -43,7 +43,7 @@ app = typer.Typer(
     cls=_FitUnlessNamed,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    epilog="Example: supercuts refine photo.jpg -o out --config configs/refine_sp.yaml epochs=200 --show 10",
+    epilog="Example: supercuts refine photo.jpg -o refined --config configs/refine_sp.yaml epochs=4 --show 2",
 )
 
 
@@ -54,7 +54,7 @@ def refine() -> None:
 
 @app.command(
     cls=Command,
-    epilog="Example: supercuts refine fit photo.jpg -o out --config configs/refine_sp.yaml epochs=200 --show 10",
+    epilog="Example: supercuts refine fit photo.jpg -o fitted --config configs/refine_sp.yaml epochs=4 --show 2",
 )
 def fit(
     images: Annotated[
@@ -105,7 +105,8 @@ def fit(
             return runs.label_file(run, network, path, name, marks.get(path))
         return runs.refine_file(run, path, name, marks.get(path), lambda done: step(done.number + 1, *_note(done)))
 
-    reports = [*discovery.for_each(names, work, "refining"), *failures]
+    way_on = "run the same command to resume"
+    reports = [*discovery.for_each(names, work, "refining", way_on), *failures]
     resumed = sum(bool(report.document and report.document.get("resumed")) for report in reports)
     if resumed:
         print_note(f"{resumed} of {len(reports)} images were already finished and are left unchanged")
@@ -195,11 +196,39 @@ def _note(step: "Step") -> tuple[int, str]:
     return step.of, f"loss {step.loss:.4f}, {step.n_labels} labels"
 
 
+@app.command(
+    cls=Command,
+    epilog="Example: supercuts refine train configs/wnet_small.yaml "
+    "data.dataset=folder data.root=photos out=runs/wnet epochs=2",
+)
+def train(
+    config: ConfigFile,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="key=value", help="Replace values: epochs=2 data.limit=100.")
+    ] = None,
+    resume: Resume = True,
+) -> None:
+    """Train a network that segments without annotations of regions; run again, it resumes."""
+    check_config_exists(config)
+    check_installed(("lightning", "tensorboard"), extra="train")
+    from supercuts.core.config import load_config
+    from supercuts.training.learned_refiners import LearnedTrainConfig
+    from supercuts.training.learned_refiners import train_refiner as run_training
+
+    settings = load_config(config, LearnedTrainConfig, overrides or [])
+    if not resume:
+        check_fresh(settings.out)
+    weights = run_training(settings)
+    if settings.pictures:
+        typer.echo(f"{weights.parent / 'segmentations'}: {settings.pictures} images, segmented")
+    typer.echo(f"{weights}: trained weights; use them with supercuts refine apply {weights} IMAGE -o OUT")
+
+
 _SUFFIXES = (".npz", "_labels.png", "_colors.png")
 
 
 @app.command(
-    cls=Command, epilog="Example: supercuts refine apply runs/wnet/model.safetensors photos/ -o out --regions 12"
+    cls=Command, epilog="Example: supercuts refine apply runs/wnet/model.safetensors photos/ -o applied --regions 12"
 )
 def apply(
     model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="Written by `supercuts refine train`.")],
@@ -234,30 +263,6 @@ def apply(
     reports = for_each(names, work, "segmenting")
     columns = {"labels": lambda d: str(d["labels"]), "superpixels": lambda d: str(d["superpixels"])}
     finish_objects(reports, out, columns, as_json)
-
-
-@app.command(cls=Command, epilog="Example: supercuts refine train configs/wnet_small.yaml out=runs/wnet epochs=10")
-def train(
-    config: ConfigFile,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="key=value", help="Replace values: epochs=2 data.limit=100.")
-    ] = None,
-    resume: Resume = True,
-) -> None:
-    """Train a network that segments without annotations of regions; run again, it resumes."""
-    check_config_exists(config)
-    check_installed(("lightning", "tensorboard"), extra="train")
-    from supercuts.core.config import load_config
-    from supercuts.training.learned_refiners import LearnedTrainConfig
-    from supercuts.training.learned_refiners import train_refiner as run_training
-
-    settings = load_config(config, LearnedTrainConfig, overrides or [])
-    if not resume:
-        check_fresh(settings.out)
-    weights = run_training(settings)
-    if settings.pictures:
-        typer.echo(f"{weights.parent / 'segmentations'}: {settings.pictures} images, segmented")
-    typer.echo(f"{weights}: trained weights; use them with supercuts refine apply {weights} IMAGE -o OUT")
 
 
 class _Renamed(Command):

@@ -1,10 +1,11 @@
 """`supercuts segment`: images in, hierarchies and pictures of their levels out."""
 
 import glob
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import typer
@@ -13,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 import supercuts
-from supercuts.batch.outputs import REGIONS, keyword_of, suffixes, write_outputs
-from supercuts.batch.sources import fitting
+from supercuts.batch.outputs import HIERARCHY, REGIONS, suffixes, write_outputs
+from supercuts.batch.sources import find_in_place, fitting, leave_out_outputs
 from supercuts.cli.common import (
     FAILED,
     Axes,
@@ -22,6 +23,7 @@ from supercuts.cli.common import (
     Merging,
     Page,
     Stretch,
+    Superpixels,
     Views,
     check_reading,
     explain,
@@ -31,10 +33,17 @@ from supercuts.cli.common import (
     print_json,
     print_note,
     progress,
+    set_way_on,
     working,
 )
 from supercuts.core.errors import InputError, SuperCutsError
-from supercuts.core.files import IMAGES, name_target, scratch_folder, warn_of_skipped
+from supercuts.core.files import IMAGES, is_own_picture, name_target, scratch_folder, warn_of_own
+
+_MOST_DRAWN = 8_000_000  # pixels; the pictures of larger images take tens of megabytes
+_NO_LEVELS = (
+    "no scene, object and part: they are calibrated for images of three bands. To have them, segment three bands alone "
+    "(rio stack FILE --bidx 4,3,2 -o THREE.tif), or train and calibrate a network on all bands."
+)
 
 _FEW = 10  # images in which a faster engine does not make up for the seconds that it takes to start
 
@@ -47,7 +56,7 @@ class SegmentReport:
     name: str
     outputs: list[str] | None = None
     superpixels: int | None = None
-    regions: dict[str, int] | None = None  # number of regions per level
+    regions: dict[str, int] | None = None  # number of regions per level; None without calibrated levels
     seconds: float | None = None
     height: int | None = None
     width: int | None = None
@@ -58,12 +67,13 @@ def segment(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, folders of images, globs.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to; created if needed.")],
     model: Annotated[str, typer.Option(help="compact, or a .safetensors file of weights.")] = "compact",
-    superpixels: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Exactly this many superpixels per image.")
-    ] = None,
+    superpixels: Superpixels = None,
     merging: Merging = None,
     views: Views = None,
-    overlays: Annotated[bool, typer.Option(help="Also write pictures of the superpixels and levels.")] = True,
+    overlays: Annotated[
+        bool | None,
+        typer.Option(help="Also write pictures of the superpixels and levels; default: up to 8 megapixels."),
+    ] = None,
     viewer: Annotated[
         bool | None,
         typer.Option(help="Also write the interactive viewer, one HTML page (unless the image is too large)."),
@@ -79,11 +89,12 @@ def segment(
     axes: Axes = None,
     page: Page = None,
     stretch: Stretch = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out images whose .npz is already in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
     """Segment images into hierarchies of superpixels, and draw their superpixels, parts, objects and scene."""
     formats = () if viewer is False else ("html",)
-    names = name_outputs(find_images(images), suffixes(formats, overlays))
+    names = name_outputs(find_images(images, out), suffixes(formats, overlays is not False), images)
     if mask is not None and len(names) != 1:
         raise InputError(f"--mask is for one image, but {len(names)} are given. Segment them one by one.")
     check_reading(axes, stretch)
@@ -96,18 +107,24 @@ def segment(
         "stretch": stretch,
     }
     options = {"superpixels": superpixels, **{name: value for name, value in reading.items() if value is not None}}
-    check_out(out, names, suffixes(formats, overlays))
+    check_out(out, names, suffixes(formats, overlays is not False))
     for path, name in names.items():
-        if name != path.stem:
-            why = f"another image is called {path.stem}" if name.startswith(path.stem) else "its name is too long"
+        if (last := PurePosixPath(name).name) != path.stem:
+            why = f"another image is called {path.stem}" if last.startswith(path.stem) else "its name is too long"
             print_note(f"{path}: {why}; the outputs of this one are named {name}")
     with working(f"loading model {model}"):
         engine = "quick" if len(names) <= _FEW else "auto"
         network = supercuts.load(model, merging=merging, views=views, engine=engine)
-    reports = []
+    n_images = len(names)
+    if resume:
+        names = {path: name for path, name in names.items() if not (out / f"{name}{HIERARCHY}").is_file()}
+        print_note(f"{n_images - len(names)} of {n_images} images were already finished and are left unchanged")
+    reports: list[SegmentReport] = []
     with progress() as bar:
-        task = bar.add_task("segmenting", total=len(names))
+        task = bar.add_task("segmenting", completed=n_images - len(names), total=n_images)
         for path, name in names.items():
+            n_done = n_images - len(names) + len(reports)
+            set_way_on(f"{n_done} of {n_images} images are done, in {out}; the same command with --resume goes on")
             bar.update(task, description=path.name)
             reports.append(_segment_one(network, path, name, out, options, formats, viewer, overlays))
             bar.advance(task)
@@ -118,8 +135,11 @@ def segment(
     _print_failures(reports)
 
 
-def find_images(inputs: Iterable[Path]) -> list[Path]:
-    """Return the image files of the inputs: folders give the images in them, globs are expanded as a shell does."""
+def find_images(inputs: Iterable[Path], out: Path | None = None) -> list[Path]:
+    """Return the images of the inputs, without pictures that SuperCuts wrote unless nothing else is given.
+
+    Folders give the images in them and in their subfolders, except in `out`; globs are expanded as a shell does.
+    """
     images: list[Path] = []
     for path in inputs:
         # an existing file may have brackets in its name
@@ -129,23 +149,29 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
         if not matches:
             raise InputError(f"{path} matches no file. Check the pattern; it is taken relative to {Path.cwd()}.")
         for match in matches:
-            images += _images_in(match) if match.is_dir() else [match]
+            images += _images_in(match, out) if match.is_dir() else [match]
     unique: dict[Path, Path] = {}
     for path in images:  # a file given twice is one image
         unique.setdefault(_place(path), path)
-    return list(unique.values())
+    own = [path for path in unique.values() if is_own_picture(path)]
+    if len(own) == len(unique):
+        return own
+    warn_of_own(own)
+    return [path for path in unique.values() if path not in own]
 
 
-def name_outputs(paths: Iterable[Path], suffixes: Iterable[str] = ()) -> dict[Path, str]:
+def name_outputs(paths: Iterable[Path], suffixes: Iterable[str] = (), folders: Iterable[Path] = ()) -> dict[Path, str]:
     """Return each file's output name: its stem, or stem_2, stem_3 ... if another file already has the stem.
 
-    Names differ by more than case, because some file systems ignore it, and leave room for the suffixes.
+    The name of a file in a subfolder of one of the folders starts with the subfolder. Names differ by more than case,
+    because some file systems ignore it, and leave room for the suffixes.
 
     >>> list(name_outputs([Path("a/x.jpg"), Path("b/x.png"), Path("x_2.png")]).values())
     ['x', 'x_3', 'x_2']
     """
     suffixes = list(suffixes)
-    stems = {path: fitting(path.stem, suffixes) for path in paths}
+    folders = [folder for folder in folders if folder.is_dir()]
+    stems = {path: fitting(_stem(path, folders), suffixes) for path in paths}
     taken = {stem.casefold() for stem in stems.values()}
     seen: set[str] = set()
     names = {}
@@ -165,13 +191,18 @@ def _place(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
-def _images_in(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
-    warn_of_skipped(files)
-    images = [path for path in files if path.suffix.lower() in IMAGES]
-    if not images:
+def _stem(path: Path, folders: Iterable[Path]) -> str:
+    below = (path.parent.relative_to(folder) / path.stem for folder in folders if path.is_relative_to(folder))
+    return next(below, Path(path.stem)).as_posix()
+
+
+def _images_in(folder: Path, out: Path | None) -> list[Path]:
+    root = os.path.abspath(folder)  # noqa: PTH100 (a path keeps its links)
+    found = find_in_place(str(folder))
+    sources = found if out is None else leave_out_outputs(found, out)
+    if not sources:
         raise InputError(f"{folder} holds no image ({' '.join(IMAGES)}). Give a folder of images or single files.")
-    return images
+    return [folder / Path(source.address).relative_to(root) for source in sources]
 
 
 def check_out(out: Path, names: Mapping[Path, str], suffixes: Iterable[str]) -> None:
@@ -193,7 +224,7 @@ def _segment_one(
     options: dict[str, Any],
     formats: tuple[str, ...],
     viewer: bool | None,
-    overlays: bool,
+    overlays: bool | None,
 ) -> SegmentReport:
     try:
         start = time.perf_counter()
@@ -202,16 +233,26 @@ def _segment_one(
         if viewer is None and not _is_viewable(h):
             print_note(f"{path}: no viewer is written: the image is too large for it")
             formats = ()
-        regions = {level: int(h.cut_nodes(**keyword_of(h, level)).size) for level in reversed(REGIONS)}
+        if overlays is None:
+            overlays = h.labels.size <= _MOST_DRAWN
+            if not overlays:
+                print_note(
+                    f"{path}: no pictures of {h.labels.size / 1e6:.0f} megapixels are drawn; --overlays draws them"
+                )
+        regions = {level: int(h.cut_nodes(level=level).size) for level in reversed(REGIONS) if level in h.levels}
+        if network.levels and not regions:
+            print_note(f"{path}: {_NO_LEVELS}")
         with scratch_folder(out) as folder:
-            written = write_outputs(folder, name, path, h, formats, overlays)
+            written = write_outputs(folder, PurePosixPath(name).name, path, h, formats, overlays)
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
             # the hierarchy last, so that an .npz means that all its other outputs exist
             outputs = [file.replace(out / f"{name}{suffix}") for suffix, file in written.items()]
     except (SuperCutsError, OSError) as error:  # a full disk or a name too long: the other images may still succeed
         if isinstance(error, OSError):
             name_target(error, out / name, out)
         return SegmentReport(str(path), name, error=explain(error, path))
-    return SegmentReport(str(path), name, [str(file) for file in outputs], h.n_leaves, regions, seconds, *h.shape)
+    paths = [str(file) for file in outputs]
+    return SegmentReport(str(path), name, paths, h.n_leaves, regions or None, seconds, *h.shape)
 
 
 def _is_viewable(h: "supercuts.Hierarchy") -> bool:
@@ -233,10 +274,12 @@ def _print_table(reports: Iterable[SegmentReport], out: Path) -> None:
     if not finished:
         return
     table = Table("image", caption=Text(f"written to {out}"), caption_justify="left")
-    for column in ("size", "superpixels", *reversed(REGIONS), "seconds"):
+    levels = [level for level in reversed(REGIONS) if any(level in (report.regions or {}) for report in finished)]
+    for column in ("size", "superpixels", *levels, "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     for report in finished:
-        counts = [str(count) for count in (report.superpixels, *(report.regions or {}).values())]
+        regions = report.regions or {}
+        counts = [str(report.superpixels), *(str(regions.get(level, "-")) for level in levels)]
         table.add_row(Text(report.name), f"{report.width}x{report.height}", *counts, f"{report.seconds:.2f}")
     Console().print(table)
 

@@ -13,7 +13,7 @@ import shutil
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
@@ -190,17 +190,18 @@ def _check_replaceable_folder(folder: Path, marker: str, overwrite: bool) -> Non
 
 
 _HEIF = (".heic", ".heif", ".hif")
-_CONVERT = "convert it to PNG, JPEG or TIFF"
-# images in formats that are not read, by suffix: name of the format, remedy
+CONVERT = "convert it to PNG, JPEG or TIFF"
+# suffixes of images that are read, below; here those that are not, by suffix: name of the format, remedy
 _SKIPPED = {
-    suffix: (suffix[1:].upper(), _CONVERT)
+    suffix: (suffix[1:].upper(), CONVERT)
     for suffix in (
-        *(".avif", ".exr", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".tga"),
+        *(".exr", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".tga"),
         *(".arw", ".cr2", ".cr3", ".dng", ".nef"),  # cameras
         *(".czi", ".dcm", ".lif", ".nd2"),  # microscopes and scanners
     )
 }
-IMAGES: tuple[str, ...] = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # suffixes that are read
+_SKIPPED |= dict.fromkeys((".j2k", ".jp2", ".jpf", ".jpx"), ("JPEG 2000", CONVERT))
+IMAGES: tuple[str, ...] = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 if importlib.util.find_spec("pillow_heif"):
     IMAGES += _HEIF
 else:
@@ -217,6 +218,29 @@ def warn_of_skipped(paths: Iterable[str | os.PathLike[str]]) -> None:
     for (name, remedy), (first, *others) in skipped.items():
         more = f" and {len(others)} more like it" if others else ""
         warnings.warn(f"{first}{more}: {name} is skipped: {remedy}.", ImageWarning, stacklevel=2)
+
+
+MARK = "written by SuperCuts"  # in the metadata of every picture and label map that this package writes
+_MARKED = (".gif", ".png", ".tif", ".tiff")
+_START_BYTES = 4096  # the metadata come before the pixels
+
+
+def is_own_picture(path: str | os.PathLike[str]) -> bool:
+    """Return whether a picture was written by this package, such as an overlay or a label map."""
+    if PurePosixPath(os.fsdecode(path)).suffix.lower() not in _MARKED:
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            return MARK.encode() in file.read(_START_BYTES)
+    except OSError:  # reading the image reports it
+        return False
+
+
+def warn_of_own(pictures: Sequence[object]) -> None:
+    """Warn about pictures that are left out because this package wrote them."""
+    if pictures:
+        more = f" and {len(pictures) - 1} more like it are" if len(pictures) > 1 else " is"
+        warnings.warn(f"{pictures[0]}{more} left out: {MARK}, not a photograph.", ImageWarning, stacklevel=2)
 
 
 MAX_BYTES = 4 << 30  # largest unpacked size of all members together

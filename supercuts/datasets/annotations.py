@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Int32, Int64
 from supercuts.core.arrays import arrays_repr
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.core.files import IMAGES, warn_of_skipped
+from supercuts.core.files import IMAGES, is_own_picture, warn_of_own, warn_of_skipped
 from supercuts.datasets.sample import SampleSequence
 from supercuts.images.io import read_image
 
@@ -146,7 +146,10 @@ def list_images(folder: Path, expected: str) -> list[Path]:
     """Return the pictures in a folder, sorted by name, without hidden files; raise FileFormatError if none exist."""
     files = sorted(folder.iterdir())
     warn_of_skipped(files)
-    images = [path for path in files if path.suffix.lower() in IMAGES and not path.name.startswith(".")]
+    pictures = [path for path in files if path.suffix.lower() in IMAGES and not path.name.startswith(".")]
+    own = {path for path in pictures if is_own_picture(path)}
+    warn_of_own(sorted(own))
+    images = [path for path in pictures if path not in own]
     if not images:
         raise FileFormatError(f"No picture in {folder.absolute()}.\n{expected}")
     return images

@@ -17,6 +17,8 @@ from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import MAX_BYTES, atomic_path, check_members
 from supercuts.hierarchy.edits import Edit, Edits, Tree, advance
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.formats import pillow
+from supercuts.images.formats.tiff import TIFF_STARTS
 from supercuts.images.georeference import Georeference
 
 FORMAT_VERSION = 1
@@ -114,6 +116,11 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Hierarc
     Hierarchy(1x2, 2 leaves, no levels)
     """
     with Path(path).open("rb") as file:
+        start = file.read(16)
+        if pillow.is_known(start) or start.startswith(TIFF_STARTS):
+            raise FileFormatError(
+                f"{path} is an image, not a hierarchy. Segment it first: supercuts segment {path} -o OUT."
+            )
         return _read_open(path, file, max_bytes)
 
 

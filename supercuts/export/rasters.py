@@ -16,13 +16,13 @@ from PIL import Image
 
 from supercuts.core.checks import check_choice, check_installed
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.core.files import atomic_folder, atomic_path
+from supercuts.core.files import MARK, atomic_folder, atomic_path
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.regions import RegionTable
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.formats.arrays import image_axes
 from supercuts.images.georeference import Georeference
-from supercuts.images.io import write_labels_png
+from supercuts.images.io import png_mark, write_labels_png
 
 if TYPE_CHECKING:
     import xarray
@@ -150,9 +150,8 @@ def _write_pages(path: str | os.PathLike[str], hierarchy: Hierarchy, parts: Sequ
     with atomic_path(path) as temporary, tifffile.TiffWriter(temporary) as tiff:
         for part in parts:
             labels = _counted(part.labels, start, dtype)
-            tiff.write(
-                labels, description=part.name, compression="zlib", contiguous=False, metadata=None, rowsperstrip=256
-            )
+            layout: dict[str, Any] = {"compression": "zlib", "contiguous": False, "rowsperstrip": 256}
+            tiff.write(labels, description=part.name, software=MARK, metadata=None, **layout)
 
 
 def check_start(start: int) -> int:
@@ -212,7 +211,8 @@ def _write_level_masks(folder: Path, level: str, hierarchy: Hierarchy, table: Re
     for region, node in enumerate(hierarchy.cut_nodes(level=level).tolist()):
         name = f"{level}/{region:04d}.png"
         mask = (labels == region).astype(np.uint8) * 255
-        Image.fromarray(mask).save(folder / name, compress_level=1)  # for masks much faster and nearly as small
+        # for masks, level 1 is much faster and nearly as small
+        Image.fromarray(mask).save(folder / name, compress_level=1, pnginfo=png_mark())
         entries.append(
             {
                 "file": name,
@@ -259,6 +259,7 @@ def write_geotiff(
         masked_label = np.iinfo(dtype).max if check_start(start) == 0 else 0  # value that replaces -1
         nodata = masked_label if hierarchy.is_masked else None
         with memory.open(**profile, dtype=dtype, crs=crs, transform=transform, nodata=nodata) as target:
+            target.update_tags(TIFFTAG_SOFTWARE=MARK)
             for band, part in enumerate(parts, start=1):
                 target.write(_counted(part.labels, start, dtype), band)
                 target.set_band_description(band, part.name)

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -230,10 +230,12 @@ def overview(
     contours: Float32[np.ndarray, "rows columns"],
     name: str,
     counts: Mapping[str, int] | None = None,
+    levels: Container[str] = ("part", "object", "scene"),
 ) -> UInt8[np.ndarray, "sheet_height sheet_width 3"]:
     """Return two rows: photo and boundaries per view; contour strength and filled regions per view.
 
-    If the cuts are already `sampled`, `counts` gives their numbers of regions.
+    If the cuts are already `sampled`, `counts` gives their numbers of regions. Views that are not in `levels` are
+    cuts without a name.
     """
 
     small = _resized(photo)
@@ -246,8 +248,9 @@ def overview(
         tinted = overlay(blend(small, random_colors(ids), _TINT), ids, "superpixels")
         bottom.append(mean_color(small, ids) if is_fine else tinted)
         count = int(labels.max()) + 1 if counts is None else counts[view]
-        captions.append(f"{count} superpixels" if is_fine else f"{view}: {count} region{'s' * (count > 1)}")
-        notes.append("mean colours" if is_fine else view)
+        title = f"{view}: " if view in levels else ""
+        captions.append(f"{count} superpixels" if is_fine else f"{title}{count} region{'s' * (count > 1)}")
+        notes.append("mean colours" if is_fine else view if view in levels else "")
     return contact_sheet([*top, *bottom], [*captions, *notes], columns=len(top))
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from supercuts.core.checks import check_choice, check_whole
 from supercuts.core.errors import ImageError, InputError, SuperCutsError
+from supercuts.core.files import CONVERT
 from supercuts.images.convert import STRETCHES
 from supercuts.images.formats import arrays, pillow, tiff
 from supercuts.images.formats.stored import (
@@ -31,8 +32,9 @@ from supercuts.images.formats.stored import (
 
 __all__ = ["MAX_PIXELS", "Raster", "ReadOptions", "read_raster", "read_shape"]
 
-_FORMATS = "PNG, JPEG, WebP, BMP, TIFF or GIF"
-_NPY_START = b"\x93NUMPY"
+_FORMATS = "PNG, JPEG, WebP, AVIF, BMP, TIFF or GIF"
+_NPY_START, _ZIP_START = b"\x93NUMPY", b"PK\x03\x04"
+_JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
 
 class ReadOptions(NamedTuple):
@@ -131,7 +133,21 @@ def _read_file(path: Path, options: ReadOptions, max_pixels: int) -> Raster:
         raster = arrays.read_npy(path, options.axes)
         check_size(raster.name, *raster.shape, max_pixels)
         return raster
-    raise ImageError(f"{path}: is not {_FORMATS}: it starts with {start!r}. Convert it to PNG or JPEG.")
+    raise ImageError(f"{path}: is {_what(path, start)}")
+
+
+def _what(path: Path, start: bytes) -> str:
+    """Return what a file is that is no image of a format that is read, and the remedy."""
+    if start.startswith(_ZIP_START) and path.suffix.lower() == ".npz":
+        return (
+            "an .npz file, not an image. A hierarchy is segmented already: read it with supercuts.read, or use "
+            "supercuts info, cut, view or export."
+        )
+    if path.suffix.lower() == ".safetensors":
+        return "a file of weights, not an image. Give it as the model (--model)."
+    if start.startswith(_JPEG_2000):
+        return f"JPEG 2000, which is not read: {CONVERT}."
+    return f"not {_FORMATS}: it starts with {start!r}. Convert it to PNG or JPEG."
 
 
 def _picture_shape(path: Path) -> tuple[int, int, int]:

@@ -21,7 +21,7 @@ from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.checks import check_in_range
 from supercuts.core.config import load_config, save_resolved
 from supercuts.core.errors import ImageError, InputError
-from supercuts.core.files import atomic_path, atomic_paths, write_json
+from supercuts.core.files import MARK, atomic_path, atomic_paths, write_json
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import to_bands, to_rgb, to_unit
 from supercuts.images.draw import random_colors
@@ -203,7 +203,7 @@ class Preview:
                 frames.append(frame.convert("P", palette=Image.Palette.ADAPTIVE))
         path = self.folder.with_suffix(".gif")
         with atomic_path(path) as temporary:
-            frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=_FRAME_MS, loop=0)
+            frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=_FRAME_MS, loop=0, comment=MARK)
         return path
 
 

@@ -7,7 +7,7 @@ import fsspec
 import pytest
 
 from supercuts.batch import run as module
-from supercuts.batch.run import Engine, check_targets, leave_out_outputs, run_batch
+from supercuts.batch.run import Engine, check_targets, run_batch
 from supercuts.batch.sources import Settings, Source, find_sources
 from supercuts.batch.workspace import FOLDER, Workspace
 from supercuts.core.errors import InputError, SuperCutsError
@@ -176,18 +176,6 @@ def test_sources_and_outputs_never_meet(tmp_path):
         )
     with pytest.raises(InputError, match="Give each once"):
         check_targets([], tmp_path, Settings(formats=("svg", "svg")))
-
-
-def test_outputs_are_never_taken_for_images(tmp_path):
-    mine, theirs = Source(str(tmp_path / "a.png"), "a"), Source(str(tmp_path / "out" / "a_part.png"), "out/a_part")
-    web = Source("https://x.org/a.png", "b")
-    assert leave_out_outputs([mine, theirs, web], tmp_path / "out") == [mine, web]
-    assert leave_out_outputs([mine, theirs], tmp_path) == [mine, theirs]
-    check_targets([mine], tmp_path, Settings(formats=("svg",)))
-    for settings in (Settings(overlays=True), Settings(formats=("masks",))):
-        with pytest.raises(InputError, match=r"pictures written next to the images .*Give another folder"):
-            check_targets([mine], tmp_path, settings)
-        check_targets([mine], tmp_path / "out", settings)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path, PurePosixPath
 
 import fsspec
+import numpy as np
 import pytest
 
 from supercuts.batch.sources import (
@@ -17,11 +18,13 @@ from supercuts.batch.sources import (
     find_sources,
     fitting,
     is_url,
+    leave_out_outputs,
     read_bytes,
 )
 from supercuts.cli.segment import find_images
 from supercuts.core import files
 from supercuts.core.errors import ImageWarning, InputError, MissingDependencyError
+from supercuts.images.io import write_png
 
 
 @pytest.fixture
@@ -162,20 +165,36 @@ def test_lists_of_other_systems_are_read_and_their_errors_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "told"), [("heic", "HEIC is skipped: pip install pillow-heif"), ("avif", "AVIF is skipped: convert it")]
+    ("suffix", "told"),
+    [("heic", "HEIC is skipped: pip install pillow-heif"), ("jp2", "JPEG 2000 is skipped: convert it")],
 )
 def test_pictures_that_are_not_read_are_named_with_the_remedy(tree, monkeypatch, suffix, told):
     monkeypatch.setitem(files._SKIPPED, ".heic", ("HEIC", "pip install pillow-heif, or convert it to JPEG"))
-    for module in ("batch.sources", "cli.segment"):
-        monkeypatch.setattr(f"supercuts.{module}.IMAGES", (".jpg", ".png", ".tif"))
+    monkeypatch.setattr("supercuts.batch.sources.IMAGES", (".jpg", ".png", ".tif"))
     for name in ("a", "in/e", ".b"):
         (tree / f"{name}.{suffix}").write_bytes(b"x")
     for find in (lambda: find_sources(str(tree)), lambda: find_sources(f"{tree}/**")):
         with pytest.warns(ImageWarning, match=rf"{suffix} and 1 more like it: {told}"):
             assert sorted(one.name for one in find()) == ["a", "b", "in/c", "in/deep/a"]
+    (tree / f"in/e.{suffix}").unlink()
     (tree / f"a.{suffix}").rename(tree / f"z.{suffix.upper()}")
     with pytest.warns(ImageWarning, match=rf"photos/z\.{suffix.upper()}: {told}"):
-        assert [path.name for path in find_images([tree])] == ["a.JPG", "b.png"]
+        assert [path.name for path in find_images([tree])] == ["a.JPG", "b.png", "c.tif", "a.jpg"]
+
+
+def test_pictures_of_this_package_are_left_out(tree):
+    write_png(tree / "in" / "d.png", np.zeros((2, 3, 3), np.uint8))
+    for argument in (str(tree), f"{tree}/**"):
+        with pytest.warns(ImageWarning, match=r"in/d\.png is left out: written by SuperCuts"):
+            assert sorted(one.name for one in find_sources(argument)) == ["a", "b", "in/c", "in/deep/a"]
+    assert [one.name for one in find_sources(str(tree / "in" / "d.png"))] == ["d"]
+
+
+def test_outputs_are_never_taken_for_images(tmp_path):
+    mine, theirs = Source(str(tmp_path / "a.png"), "a"), Source(str(tmp_path / "out" / "a_part.png"), "out/a_part")
+    web = Source("https://x.org/a.png", "b")
+    assert leave_out_outputs([mine, theirs, web], tmp_path / "out") == [mine, web]
+    assert leave_out_outputs([mine, theirs], tmp_path) == [mine, theirs]
 
 
 @pytest.mark.parametrize("name", ["x" * 251, "é" * 125, "in/" + "x" * 251])

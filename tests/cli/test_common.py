@@ -6,6 +6,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import typer
@@ -82,6 +83,41 @@ def test_warnings_of_images_are_notes_each_printed_once():
     assert result.stderr == "note: a.tif: holds pages\nnote: b.tif: holds pages\n"
 
 
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("regions=9 is outside 1..4: a larger superpixels=.", "--regions 9 is outside 1..4: a larger --superpixels."),
+        ("min_area=-0.5 is outside 0..inf.", "--min-area -0.5 is outside 0..inf."),
+        ("cut by regions=, or bands=(1, 2, 3).", "cut by --regions, or --bands 1,2,3."),
+        ('page=2 (--page 2) reads it; use format="labels".', "--page 2 reads it; use --format labels."),
+        ("replace it with overwrite=True (--overwrite).", "replace it with --overwrite."),
+        ("level='foo': /data/level=3/a.png, mylevel=2", "--level 'foo': /data/level=3/a.png, mylevel=2"),
+        ("image=True", "image=True"),
+    ],
+)  # fmt: skip
+def test_messages_name_options(message, expected):
+    app = typer.Typer()
+
+    @app.command(cls=common.Command)
+    def fail(
+        regions: int = 1, min_area: int = 0, bands: str = "", page: int = 1, overwrite: bool = False, level: str = "",
+        as_format: Annotated[str, typer.Option("--format")] = "",
+    ):  # fmt: skip
+        raise InputError(message)
+
+    assert CliRunner().invoke(app, []).stderr == f"error: {expected}\n"
+
+
+def test_messages_keep_what_the_user_typed():
+    app = typer.Typer()
+
+    @app.command(cls=common.Command)
+    def fail(file: Path, page: int = 1):
+        raise FileFormatError(f"{file} cannot be read")
+
+    assert CliRunner().invoke(app, ["page=4.png"]).stderr == "error: page=4.png cannot be read\n"
+
+
 def test_every_problem_of_a_configuration_is_a_line():
     assert run_raising(ConfigError("one\ntwo")).stderr == "error: one\nerror: two\n"
 
@@ -107,6 +143,13 @@ def test_read_hierarchy_restores_the_saved_hierarchy(saved):
 def test_read_hierarchy_refuses_missing_files(tmp_path):
     with pytest.raises(FileFormatError, match=r"is a folder\. Give an \.npz file written by `supercuts segment`"):
         common.read_hierarchy(tmp_path)
+
+
+def test_an_image_is_not_a_hierarchy(photos):
+    with pytest.raises(
+        FileFormatError, match=r"a\.png is an image, not a hierarchy\. .* supercuts segment .*a\.png -o"
+    ):
+        common.read_hierarchy(photos / "a.png")
 
 
 def test_check_suffix():

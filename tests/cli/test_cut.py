@@ -12,6 +12,7 @@ from supercuts.export.export_formats import FORMATS
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.formats.array_files import read_variables
 from supercuts.images.georeference import Georeference
+from supercuts.networks.network import weights_path
 
 
 def quarter_labels(rows):
@@ -36,7 +37,7 @@ def test_labels_are_those_of_the_cut(run, saved, tmp_path, how, rows):
     assert result.exit_code == 0
     assert result.stdout == f"{tmp_path / 'labels.png'}: {np.max(rows) + 1} regions, 32x24 pixels\n"
     with Image.open(tmp_path / "labels.png") as image:
-        assert image.mode.startswith("I")
+        assert image.mode == "P"
         np.testing.assert_array_equal(np.asarray(image), quarter_labels(rows))
 
 
@@ -71,7 +72,7 @@ def test_exactly_one_granularity(run, saved, tmp_path, how):
 def test_a_bad_value_is_a_usage_error(run, saved, tmp_path):
     code, message = refused(run, tmp_path, saved, "--regions", 5, "-o", tmp_path / "x.png")
     assert code == 2
-    assert message.startswith("error: regions=5 is outside 1..4. The tree has 4 leaves: ask for fewer regions")
+    assert message.startswith("error: --regions 5 is outside 1..4. The tree has 4 leaves: ask for fewer regions")
 
 
 def test_output_names_are_checked_first(run, saved, tmp_path):
@@ -182,7 +183,7 @@ def test_every_node_and_like_reach_the_writer(run, saved, tmp_path):
     assert run("export", saved, "--format", "geojson", "--every-node", "-o", tmp_path / "a.json").exit_code == 0
     assert len(json.loads((tmp_path / "a.json").read_text())["features"]) == 7
     result = run("export", saved, "--format", "svg", "--like", "scene.tif", "-o", tmp_path / "a.svg")
-    assert (result.exit_code, result.stderr) == (2, "error: format='svg' does not take like: leave it out.\n")
+    assert (result.exit_code, result.stderr) == (2, "error: --format 'svg' does not take like: leave it out.\n")
 
 
 def test_existing_files_are_replaced_with_overwrite_only(run, saved, tmp_path):
@@ -190,9 +191,7 @@ def test_existing_files_are_replaced_with_overwrite_only(run, saved, tmp_path):
     out.write_text("mine")
     result = run("export", saved, "--format", "svg", "-o", out)
     assert result.exit_code == 2
-    assert (
-        result.stderr == f"error: {out} exists: choose another path, or replace it with overwrite=True (--overwrite).\n"
-    )
+    assert result.stderr == f"error: {out} exists: choose another path, or replace it with --overwrite.\n"
     assert out.read_text() == "mine"
     assert run("export", saved, "--format", "svg", "-o", out, "--overwrite").exit_code == 0
     assert out.read_text().startswith("<svg")
@@ -327,7 +326,7 @@ def test_every_command_replaces_a_file_only_with_overwrite(run, saved, tmp_path,
     (tmp_path / name).write_text("mine")
     result = run(*arguments)
     assert result.exit_code == 2
-    assert "exists: choose another path, or replace it with overwrite=True (--overwrite)" in result.stderr
+    assert "exists: choose another path, or replace it with --overwrite" in result.stderr
     assert (tmp_path / name).read_text() == "mine"
     assert run(*arguments, "--overwrite").exit_code == 0
     assert (tmp_path / name).read_bytes() != b"mine"
@@ -337,3 +336,41 @@ def test_force_still_replaces_with_a_note(run, saved, tmp_path):
     (tmp_path / "a.svg").write_text("mine")
     result = run("export", saved, "-o", tmp_path / "a.svg", "--force")
     assert (result.exit_code, result.stderr) == (0, "note: --force is now --overwrite: use that name.\n")
+
+
+def test_info_of_a_hierarchy_an_image_and_a_model(run, saved, photos):
+    result = run("info", saved, "--json")
+    assert result.exit_code == 0
+    facts = result.json()
+    assert facts.pop("levels")["object"] == {"regions": 3, "altitude": 0.3}
+    assert facts == {
+        "file": str(saved), "kind": "hierarchy", "image_name": None, "height": 24, "width": 32, "superpixels": 4,
+        "masked_pixels": 0, "edits": 0, "holds_image": True, "map_coordinates": None,
+    }  # fmt: skip
+    lines = run("info", saved).stdout.splitlines()
+    assert lines[0].startswith(f"{saved}: hierarchy, 0.00 MB")
+    assert "superpixels     4" in lines
+    assert lines[-1].startswith(f"Next: supercuts view {saved}")
+    assert run("info", photos / "a.png", "--json").json() == {
+        "file": str(photos / "a.png"), "kind": "image", "height": 24, "width": 32, "bands": 3,
+        "written_by_supercuts": False,
+    }  # fmt: skip
+    model = run("info", weights_path("compact"), "--json").json()
+    assert model["kind"] == "model"
+    assert sorted(model["levels"]) == ["object", "part", "scene"]
+
+
+@pytest.mark.parametrize("name", ["missing.npz", "missing.png", "missing.safetensors", "notes.txt"])
+def test_info_of_no_such_file_is_one_line(run, photos, name):
+    result = run("info", photos / name)
+    assert (result.exit_code > 0, result.stdout) == (True, "")
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_cut_labels_have_colours_and_exports_are_grey(run, saved, tmp_path):
+    run("cut", saved, "--regions", 3, "-o", tmp_path / "cut.png")
+    run("export", saved, "--regions", 3, "--format", "labels", "-o", tmp_path / "labels.png")
+    with Image.open(tmp_path / "cut.png") as cut, Image.open(tmp_path / "labels.png") as labels:
+        assert (cut.mode, labels.mode) == ("P", "I;16")
+        np.testing.assert_array_equal(np.asarray(cut), np.asarray(labels))

@@ -144,7 +144,7 @@ def test_merger_and_views_are_chosen(run, root, tmp_path):
         assert entry["method"] == name
     result = run("evaluate", "hierarchy", *options, "--merging", "ward")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "merging='ward' is unknown" in result.stderr
+    assert "--merging 'ward' is unknown" in result.stderr
 
 
 def test_a_model_is_compared_with_files(run, root, contours, tmp_path):

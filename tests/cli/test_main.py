@@ -17,8 +17,10 @@ from supercuts.selftaught.wnet import WNetConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
+    "examples",
     "segment",
     "batch",
+    "info",
     "cut",
     "export",
     "view",
@@ -55,6 +57,31 @@ def test_every_command_shows_an_example(run, command):
     result = run(*command.split(), "--help")
     assert result.exit_code == 0
     assert f"Example: supercuts {command} " in result.stdout
+
+
+def test_commands_are_listed_in_groups(run):
+    lines = run("--help").stdout.splitlines()
+    titles = [line.split("─ ")[1].split(" ─")[0] for line in lines if line.startswith("╭─ ")]
+    assert titles == ["Options", "Installation", "Segment images", "Use a hierarchy", "Train and score"]
+
+
+@pytest.mark.parametrize("command", ["segment", "batch", "view", "objects", "parts"])
+def test_help_shows_the_number_of_superpixels(run, command):
+    assert "default: 600" in " ".join(run(command, "--help").stdout.replace("│", " ").split())
+
+
+def test_examples_are_copied_once(run, tmp_path):
+    result = run("examples", tmp_path / "mine")
+    assert result.exit_code == 0
+    assert result.stdout.endswith(" && supercuts segment photo.jpg -o out\n")
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"configs", "data", "photo.jpg", "photos"}
+    (tmp_path / "mine/photo.jpg").write_bytes(b"mine")
+    again = run("examples", tmp_path / "mine")
+    assert again.exit_code == 2
+    assert again.stderr.endswith(" exists: choose another path, or replace it with --overwrite.\n")
+    assert (tmp_path / "mine/photo.jpg").read_bytes() == b"mine"
+    assert run("examples", tmp_path / "mine", "--overwrite").exit_code == 0
+    assert (tmp_path / "mine/photo.jpg").read_bytes() != b"mine"
 
 
 def test_version(run):

@@ -1,4 +1,7 @@
+import dataclasses
 import importlib.util
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,10 +81,90 @@ def test_superpixels_reach_the_model(run, quarters, photos, tmp_path):
     assert quarters.asked == [7, 7]
 
 
-def test_a_model_without_levels_gives_24_8_and_3_regions(run, quarters, photos, tmp_path):
+def test_levels_are_printed_only_where_they_are(run, quarters, photos, tmp_path):
     quarters.levels = {}
-    result = run("segment", photos / "a.png", "-o", tmp_path / "out", "--no-overlays", "--no-viewer", "--json")
-    assert result.json()["images"][0]["regions"] == {"scene": 3, "object": 4, "part": 4}  # the cut has 4 leaves
+    options = ("--no-overlays", "--no-viewer")
+    result = run("segment", photos / "a.png", "-o", tmp_path / "out", *options, "--json")
+    assert "regions" not in result.json()["images"][0]
+    result = run("segment", photos / "a.png", "-o", tmp_path / "out", *options)
+    assert not {"scene", "object", "part"} & set(result.stdout.split())
+    quarters.levels = {"object": 0.3}
+    assert {"object"} == {"scene", "object", "part"} & set(
+        run("segment", photos / "a.png", "-o", tmp_path / "out", *options).stdout.split()
+    )
+
+
+def test_images_without_the_levels_of_the_model_get_a_note(run, quarters, photos, tmp_path, monkeypatch):
+    segment = quarters.segment
+    monkeypatch.setattr(
+        quarters, "segment", lambda *images, **options: dataclasses.replace(segment(*images, **options), levels={})
+    )
+    result = run("segment", photos / "a.png", "-o", tmp_path / "out", "--no-overlays", "--no-viewer")
+    assert result.stderr.startswith(f"note: {photos / 'a.png'}: no scene, object and part: they are calibrated for")
+    assert "rio stack FILE --bidx 4,3,2 -o THREE.tif" in result.stderr
+
+
+@pytest.mark.parametrize("asked", [[], ["--overlays"]])
+def test_large_images_are_drawn_only_on_request(run, quarters, photos, tmp_path, monkeypatch, asked):
+    monkeypatch.setattr("supercuts.cli.segment._MOST_DRAWN", 24 * 32 - 1)
+    result = run("segment", photos / "a.png", "-o", tmp_path / "out", *asked)
+    note = f"note: {photos / 'a.png'}: no pictures of 0 megapixels are drawn; --overlays draws them\n"
+    assert (result.exit_code, result.stderr) == (0, "" if asked else note)
+    assert files_in(tmp_path / "out") == (files_of("a") if asked else ["a.html", "a.npz"])
+    monkeypatch.setattr("supercuts.cli.segment._MOST_DRAWN", 24 * 32)
+    assert run("segment", photos / "a.png", "-o", tmp_path / "out").stderr == ""
+    assert files_in(tmp_path / "out") == files_of("a")
+
+
+def test_subfolders_are_kept_and_own_pictures_left_out(run, quarters, photos, tmp_path):
+    (photos / "in").mkdir()
+    (photos / "b.png").rename(photos / "in/b.png")
+    (photos / "in/c.png").write_bytes((photos / "a.png").read_bytes())
+    first = run("segment", photos, "-o", photos, "--json")
+    assert (first.exit_code, first.stderr) == (0, "")
+    images = {document["image"]: document["name"] for document in first.json()["images"]}
+    assert images == {str(photos / f"{name}.png"): name for name in ("a", "in/b", "in/c")}
+    assert (photos / "in/b_part.png").is_file()
+    again = run("segment", photos, "-o", photos, "--no-viewer", "--json")
+    assert {document["image"]: document["name"] for document in again.json()["images"]} == images
+    assert again.stderr.endswith(
+        "a_object.png and 14 more like it are left out: written by SuperCuts, not a photograph.\n"
+    )
+    by_shell = run("segment", *sorted(photos.glob("[!.]*.png")), "-o", tmp_path / "out", "--no-viewer", "--json")
+    assert [document["name"] for document in by_shell.json()["images"]] == ["a"]
+    alone = run("segment", photos / "a_part.png", "-o", tmp_path / "out", "--no-viewer", "--json")
+    assert [document["name"] for document in alone.json()["images"]] == ["a_part"]
+    (photos / "a.png").unlink()
+    shutil.rmtree(photos / "in")
+    nothing = run("segment", photos, "-o", tmp_path / "out")
+    assert nothing.exit_code == 2
+    assert "4 more like it are left out" in nothing.stderr
+    assert f"error: {photos} holds no image" in nothing.stderr
+
+
+def test_resume_leaves_finished_images_out(run, quarters, photos, tmp_path):
+    run("segment", photos / "a.png", "-o", tmp_path / "out", "--superpixels", 1)
+    before = (tmp_path / "out/a.npz").stat().st_mtime_ns
+    result = run("segment", photos, "-o", tmp_path / "out", "--superpixels", 2, "--resume", "--json")
+    assert [document["name"] for document in result.json()["images"]] == ["b"]
+    assert result.stderr == "note: 1 of 2 images were already finished and are left unchanged\n"
+    assert (tmp_path / "out/a.npz").stat().st_mtime_ns == before
+    assert quarters.asked == [1, 2]
+
+
+def test_ctrl_c_tells_how_to_go_on(run, quarters, photos, tmp_path, monkeypatch):
+    segment = quarters.segment
+
+    def interrupted(image, **options):
+        if image.name == "b.png":
+            signal.raise_signal(signal.SIGINT)
+        return segment(image, **options)
+
+    monkeypatch.setattr(quarters, "segment", interrupted)
+    result = run("segment", photos, "-o", tmp_path / "out", "--no-overlays", "--no-viewer")
+    assert result.exit_code == 130
+    way_on = f"1 of 2 images are done, in {tmp_path / 'out'}; the same command with --resume goes on"
+    assert result.stderr == f"note: stopped by SIGINT; {way_on}\n"
 
 
 def test_equal_stems_get_distinct_names_and_a_note(run, quarters, photos, tmp_path):
@@ -109,7 +192,7 @@ def test_find_images_expands_folders_and_globs_once(photos, tmp_path, monkeypatc
 
 
 def test_find_images_refuses_folders_without_images(tmp_path):
-    with pytest.raises(InputError, match=r"holds no image \(\.bmp .*Give a folder of images or single files"):
+    with pytest.raises(InputError, match=r"holds no image \(\.avif .*Give a folder of images or single files"):
         find_images([tmp_path])
     with pytest.raises(InputError, match=r"\*\.jpg matches no file\. Check the pattern"):
         find_images([tmp_path / "*.jpg"])
@@ -173,7 +256,7 @@ def test_picture_of_a_single_pixel(run, quarters, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(quarters, "segment", lambda image, superpixels: one)
     result = run("segment", tmp_path / "dot.png", "-o", tmp_path / "out", "--json")
-    assert result.json()["images"][0]["regions"] == {"scene": 1, "object": 1, "part": 1}
+    assert result.json()["images"][0]["superpixels"] == 1
     assert files_in(tmp_path / "out") == files_of("dot")
 
 
@@ -226,8 +309,8 @@ def test_masks_tiles_and_bands_reach_the_model(run, tmp_path):
     [
         (["--bands", "4,x"], "is not a list of whole numbers"),
         (["--mask", "mask.png"], "--mask is for one image, but 2 are given"),
-        (["--axes", "XY"], "axes='XY' is unknown. Choose one of: HW, HWC, CHW"),
-        (["--stretch", "gamma"], "stretch='gamma' is unknown. Choose one of: none, percentile, minmax"),
+        (["--axes", "XY"], "--axes 'XY' is unknown. Choose one of: HW, HWC, CHW"),
+        (["--stretch", "gamma"], "--stretch 'gamma' is unknown. Choose one of: none, percentile, minmax"),
     ],
 )
 def test_options_that_cannot_be_are_refused(run, quarters, photos, tmp_path, options, message):
@@ -243,7 +326,7 @@ def test_reading_options_are_applied_and_noted_in_one_line(run, tmp_path):
     options = ["--superpixels", "9", "--no-viewer", "--no-overlays"]
     result = run("segment", tmp_path / "a.npy", "-o", tmp_path / "out", *options)
     assert result.exit_code == 1
-    assert 'axes="CHW" (--axes CHW)' in result.stderr
+    assert "or --axes CHW;" in result.stderr
     result = run("segment", tmp_path / "a.npy", "-o", tmp_path / "out", *options, "--axes", "chw", "--bands", "1,2,1")
     assert result.exit_code == 1
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", metadata={"axes": "ZYX"}, imagej=True)

@@ -15,6 +15,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from supercuts.core.errors import ImageError, InputError
+from supercuts.core.files import is_own_picture
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.georeference import Georeference
 from supercuts.images.io import read_image, write_labels_png, write_png
 
 
@@ -451,6 +454,43 @@ def test_write_labels_png_keeps_ids(tmp_path, dtype):
     with Image.open(tmp_path / "l.png") as stored:
         assert stored.mode == "I;16"
         np.testing.assert_array_equal(np.asarray(stored), labels)
+
+
+def test_write_labels_png_with_a_palette_keeps_ids_that_it_has_colours_for(tmp_path):
+    labels = np.array([[0, 1, 2], [200, 254, 255]], np.int32)
+    write_labels_png(tmp_path / "l.png", labels, palette=True)
+    with Image.open(tmp_path / "l.png") as stored:
+        assert stored.mode == "P"
+        np.testing.assert_array_equal(np.asarray(stored), labels)
+        colors = np.asarray(stored.convert("RGB")).reshape(-1, 3)
+    assert (colors[0] == 0).all()
+    assert len(np.unique(colors, axis=0)) == 6
+    write_labels_png(tmp_path / "m.png", labels + 1, palette=True)
+    with Image.open(tmp_path / "m.png") as stored:
+        assert stored.mode == "I;16"
+        np.testing.assert_array_equal(np.asarray(stored), labels + 1)
+
+
+@pytest.mark.parametrize("name", ["a.png", "l.png", "p.png", "l.tif", "g.tif", "m"])
+def test_what_is_written_is_recognised(tmp_path, name):
+    labels = np.zeros((40, 50), np.int32)
+    tree = (np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros((1, 0), np.float32))
+    h = Hierarchy(labels, *tree, levels={"part": 0.1}, georeference=Georeference((2, 0, 5, 0, -2, 7), "EPSG:32633"))
+    write = {
+        "a.png": lambda path: write_png(path, np.zeros((40, 50, 3), np.uint8)),
+        "l.png": lambda path: write_labels_png(path, labels),
+        "p.png": lambda path: write_labels_png(path, labels, palette=True),
+        "l.tif": lambda path: h.export(path, "labels"),
+        "g.tif": lambda path: h.export(path, "geotiff"),
+        "m": lambda path: h.export(path, "masks"),
+    }
+    write[name](tmp_path / name)
+    path = tmp_path / name if name != "m" else tmp_path / "m/part/0000.png"
+    assert is_own_picture(path)
+    with Image.open(path) as image:
+        image.save(tmp_path / f"other{path.suffix}", **({"tiffinfo": {305: "GIMP"}} if path.suffix == ".tif" else {}))
+    assert not is_own_picture(tmp_path / f"other{path.suffix}")
+    assert not is_own_picture(tmp_path / "missing.png")
 
 
 @pytest.mark.parametrize("worst", [-1, 65536])

@@ -1,4 +1,4 @@
-"""Read pictures with Pillow: PNG, JPEG, WebP, BMP, GIF, HEIC, TIFF of inks or CIE Lab, and PIL images."""
+"""Read pictures with Pillow: PNG, JPEG, WebP, AVIF, BMP, GIF, HEIC, TIFF of inks or CIE Lab, and PIL images."""
 
 import threading
 import warnings
@@ -10,6 +10,7 @@ from typing import IO
 import numpy as np
 from jaxtyping import Shaped
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
@@ -36,6 +37,7 @@ _PLUGINS: dict[bytes, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     b"BM": BmpImagePlugin.BmpImageFile,
     b"GIF8": GifImagePlugin.GifImageFile,
 }
+_AVIF = (b"ftypavif", b"ftypavis")
 _HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _ALPHA_MODES = ("1", "L", "RGB", "P", "LA", "La", "PA", "RGBA", "RGBa")  # modes Pillow turns into RGBA
 _bomb_filter_lock = threading.Lock()
@@ -43,7 +45,7 @@ _bomb_filter_lock = threading.Lock()
 
 def is_known(start: bytes) -> bool:
     """Return whether the first bytes of a file are those of a picture that Pillow reads."""
-    return start.startswith(tuple(_PLUGINS)) or start.startswith(_HEIF, 4)
+    return start.startswith(tuple(_PLUGINS)) or start.startswith((*_AVIF, *_HEIF), 4)
 
 
 def read_file(file: IO[bytes], start: bytes, name: str, max_pixels: int, page: int | None = None) -> Raster:
@@ -122,7 +124,9 @@ def pillow_limit(name: str) -> str:
 
 def _open(file: IO[bytes], start: bytes) -> ImageFile.ImageFile:
     plugin = next((plugin for magic, plugin in _PLUGINS.items() if start.startswith(magic)), None)
-    if start.startswith(_HEIF, 4):
+    if start.startswith(_AVIF, 4):
+        plugin = AvifImagePlugin.AvifImageFile
+    elif start.startswith(_HEIF, 4):
         plugin = _heif_plugin()
     if plugin is None:
         raise ImageError(f"is not an image: it starts with {start!r}. Convert it to PNG or JPEG.")

@@ -129,6 +129,34 @@ def test_frames_are_chosen_by_number(tmp_path):
 HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(99)
 
 
+@pytest.mark.parametrize("exif", [1, 6])
+def test_avif_is_read_upright(tmp_path, exif):
+    values = np.zeros((32, 48, 3), np.uint8)
+    values[:, 24:] = (200, 40, 90)
+    tag = Image.Exif()
+    tag[0x0112] = exif
+    Image.fromarray(values).save(tmp_path / "a.avif", quality=100, subsampling="4:4:4", exif=tag)
+    expected = values if exif == 1 else np.rot90(values, -1)
+    assert np.abs(read_image(tmp_path / "a.avif").astype(int) - expected).max() <= 4
+    assert read_shape(tmp_path / "a.avif") == expected.shape
+
+
+@pytest.mark.parametrize("start", [b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51"])
+def test_jpeg_2000_is_named(tmp_path, start):
+    (tmp_path / "a.jp2").write_bytes(start + bytes(100))
+    with pytest.raises(ImageError, match=r"a\.jp2: is JPEG 2000, which is not read: convert it to PNG"):
+        read_image(tmp_path / "a.jp2")
+
+
+def test_a_hierarchy_and_a_model_are_named(tmp_path):
+    np.savez(tmp_path / "a.npz", labels=np.zeros(3))
+    (tmp_path / "m.safetensors").write_bytes(bytes(99))
+    with pytest.raises(ImageError, match=r"a\.npz: is an \.npz file, not an image\. .* use supercuts info, cut, view"):
+        read_image(tmp_path / "a.npz")
+    with pytest.raises(ImageError, match=r"m\.safetensors: is a file of weights, not an image\. .*--model"):
+        read_image(tmp_path / "m.safetensors")
+
+
 def test_heic_without_its_package_is_refused_with_the_remedy(tmp_path, monkeypatch):
     (tmp_path / "a.heic").write_bytes(HEIC)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
