@@ -126,7 +126,7 @@ def build(session: nox.Session) -> None:
             session.run("supercuts", "doctor")
             session.run("supercuts", "segment", photo, "-o", "out")
     wheel = next(package for package in packages if package.endswith(".whl"))
-    session.install("--force-reinstall", f"{wheel}[train,onnx]")
+    session.install("--force-reinstall", f"{wheel}[train,onnx]", "pytest")
     session.run("python", str(Path(__file__).parent / "tests" / "test_help_examples.py"))
 
 

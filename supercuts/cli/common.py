@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -78,7 +79,7 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:  # Any: the context class is private in some releases of typer
         """Run the command; other exceptions are bugs and keep their traceback."""
-        set_way_on(next((text for name, text in _GO_ON.items() if name in ctx.command_path.split()), _ANEW))
+        set_stop_note(next((text for name, text in _GO_ON.items() if name in ctx.command_path.split()), _ANEW))
         options = {name: max(param.opts, key=len) for param in self.params for name in _keywords(param)}
         given = " ".join(map(str, ctx.params.values()))  # paths may hold words such as level=2
         _options.set({name: option for name, option in options.items() if f"{name}=" not in given})
@@ -116,11 +117,12 @@ def own_words(message: str) -> str:
     for name, option in {"superpixels": "--superpixels", **_options.get({})}.items():
         keyword = rf"(?<![\w/\\.-]){name}={_VALUE}"
         message = re.sub(rf"{keyword} \(({option}[^)]*)\)", r"\2", message)
-        message = re.sub(keyword, lambda found, option=option: _as_option(option, found[1]), message)
+        message = re.sub(keyword, partial(_as_option, option), message)
     return message
 
 
-def _as_option(option: str, value: str) -> str:
+def _as_option(option: str, found: re.Match[str]) -> str:
+    value = found[1]
     if value.startswith("("):  # a tuple
         value = value[1:-1].replace(", ", ",")
     value = value.strip(chr(34))
@@ -134,12 +136,12 @@ _GO_ON = {
     "evaluate": "with --out, the same command resumes where it stopped",
 }
 _SECONDS_TO_END = 1.0
-_way_on = [_ANEW]
+_stop_note = [_ANEW]
 
 
-def set_way_on(text: str) -> None:
-    """Set how the running command goes on once it has been stopped; it is printed when a signal ends the process."""
-    _way_on[0] = text
+def set_stop_note(text: str) -> None:
+    """Set the note that is printed when a signal ends the running command."""
+    _stop_note[0] = text
 
 
 class _EndedBySignals:
@@ -222,7 +224,7 @@ class _EndedBySignals:
         os._exit(128 + number)
 
     def _message(self, number: int) -> str:
-        return f"stopped by {signal.Signals(number).name}; {_way_on[0]}"
+        return f"stopped by {signal.Signals(number).name}; {_stop_note[0]}"
 
     def _leave(self) -> None:
         if self.received:  # skip freeing memory, which takes seconds

@@ -108,7 +108,7 @@ def _describe_image(file: Path) -> tuple[dict[str, object], str]:
 
     height, width, bands = read_shape(file)
     facts = {"height": height, "width": width, "bands": bands, "written_by_supercuts": is_own_picture(file)}
-    return facts, f"supercuts segment {file} -o OUT"
+    return {**facts}, f"supercuts segment {file} -o OUT"
 
 
 def _describe_model(file: Path) -> tuple[dict[str, object], str]:
@@ -116,7 +116,7 @@ def _describe_model(file: Path) -> tuple[dict[str, object], str]:
 
     model = supercuts.load(str(file))
     facts = {"network": repr(model), "levels": dict(model.levels), "calibrated_on": read_calibration(file).source}
-    return facts, f"supercuts segment IMAGE -o OUT --model {file}"
+    return {**facts}, f"supercuts segment IMAGE -o OUT --model {file}"
 
 
 _DESCRIBE = {"hierarchy": _describe_hierarchy, "image": _describe_image, "model": _describe_model}

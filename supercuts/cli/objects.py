@@ -20,7 +20,7 @@ from supercuts.cli.common import (
     print_note,
     progress,
     read_hierarchy,
-    set_way_on,
+    set_stop_note,
     working,
 )
 from supercuts.cli.segment import check_out, find_images, name_outputs
@@ -75,13 +75,13 @@ def for_each(
     names: Mapping[Path, str],
     work: Callable[[Path, str, Callable[..., None]], dict[str, Any]],
     description: str,
-    way_on: str = "name the other images to go on",
+    remedy: str = "name the others to segment them",
 ) -> list[ObjectsReport]:
     """Call work(path, name, step) for each image, with a progress bar; step(done, all, note) shows steps within one.
 
-    way_on: how the command goes on after an interruption.
+    remedy: the remedy after an interruption.
     """
-    reports = []
+    reports: list[ObjectsReport] = []
     with progress() as bar:
         task = bar.add_task(description, total=len(names))
         steps = bar.add_task("steps", visible=False)
@@ -90,7 +90,7 @@ def for_each(
             bar.update(steps, completed=done, total=n, description=note, visible=True)
 
         for path, name in names.items():
-            set_way_on(f"{len(reports)} of {len(names)} images are done; {way_on}")
+            set_stop_note(f"{len(reports)} of {len(names)} images are done; {remedy}")
             bar.update(task, description=path.name)
             try:
                 document = work(path, name, step)

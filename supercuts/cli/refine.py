@@ -105,8 +105,8 @@ def fit(
             return runs.label_file(run, network, path, name, marks.get(path))
         return runs.refine_file(run, path, name, marks.get(path), lambda done: step(done.number + 1, *_note(done)))
 
-    way_on = "run the same command to resume"
-    reports = [*discovery.for_each(names, work, "refining", way_on), *failures]
+    remedy = "run the same command to resume"
+    reports = [*discovery.for_each(names, work, "refining", remedy), *failures]
     resumed = sum(bool(report.document and report.document.get("resumed")) for report in reports)
     if resumed:
         print_note(f"{resumed} of {len(reports)} images were already finished and are left unchanged")

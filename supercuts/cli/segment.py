@@ -33,7 +33,7 @@ from supercuts.cli.common import (
     print_json,
     print_note,
     progress,
-    set_way_on,
+    set_stop_note,
     working,
 )
 from supercuts.core.errors import InputError, SuperCutsError
@@ -108,23 +108,20 @@ def segment(
     }
     options = {"superpixels": superpixels, **{name: value for name, value in reading.items() if value is not None}}
     check_out(out, names, suffixes(formats, overlays is not False))
-    for path, name in names.items():
-        if (last := PurePosixPath(name).name) != path.stem:
-            why = f"another image is called {path.stem}" if last.startswith(path.stem) else "its name is too long"
-            print_note(f"{path}: {why}; the outputs of this one are named {name}")
+    _note_other_names(names)
     with working(f"loading model {model}"):
         engine = "quick" if len(names) <= _FEW else "auto"
         network = supercuts.load(model, merging=merging, views=views, engine=engine)
     n_images = len(names)
-    if resume:
-        names = {path: name for path, name in names.items() if not (out / f"{name}{HIERARCHY}").is_file()}
-        print_note(f"{n_images - len(names)} of {n_images} images were already finished and are left unchanged")
+    names = _unfinished(names, out) if resume else names
     reports: list[SegmentReport] = []
     with progress() as bar:
         task = bar.add_task("segmenting", completed=n_images - len(names), total=n_images)
         for path, name in names.items():
             n_done = n_images - len(names) + len(reports)
-            set_way_on(f"{n_done} of {n_images} images are done, in {out}; the same command with --resume goes on")
+            set_stop_note(
+                f"{n_done} of {n_images} images are done, in {out}; the same command with --resume does the others"
+            )
             bar.update(task, description=path.name)
             reports.append(_segment_one(network, path, name, out, options, formats, viewer, overlays))
             bar.advance(task)
@@ -133,6 +130,19 @@ def segment(
     else:
         _print_table(reports, out)
     _print_failures(reports)
+
+
+def _note_other_names(names: Mapping[Path, str]) -> None:
+    for path, name in names.items():
+        if (last := PurePosixPath(name).name) != path.stem:
+            why = f"another image is called {path.stem}" if last.startswith(path.stem) else "its name is too long"
+            print_note(f"{path}: {why}; the outputs of this one are named {name}")
+
+
+def _unfinished(names: Mapping[Path, str], out: Path) -> dict[Path, str]:
+    left = {path: name for path, name in names.items() if not (out / f"{name}{HIERARCHY}").is_file()}
+    print_note(f"{len(names) - len(left)} of {len(names)} images were already finished and are left unchanged")
+    return left
 
 
 def find_images(inputs: Iterable[Path], out: Path | None = None) -> list[Path]:

@@ -16,7 +16,7 @@ from supercuts.images.formats.arrays import as_colors, is_tensor
 from supercuts.images.raster import MAX_PIXELS, ReadOptions, read_raster
 
 _MAX_LABEL = 65535
-_N_COLORS = 256  # of a palette
+_N_COLORS = 256  # largest palette
 
 
 def read_image(source: object, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "height width 3"]:

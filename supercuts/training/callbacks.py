@@ -147,7 +147,7 @@ class StepBar(ProgressBar):
             self._bar.set_description(f"validating {batch_idx + 1}")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show that training goes on."""
+        """Show that training continues."""
         if self.is_enabled:
             self._bar.set_description("")
 

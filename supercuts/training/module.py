@@ -178,7 +178,7 @@ class SSNTraining(L.LightningModule):
                 for _ in range(2):
                     start = time.perf_counter()
                     loss = self.losses(batch)["loss"]
-                    loss.backward()
+                    loss.backward()  # type: ignore[no-untyped-call]
                     loss.item()  # waits for a GPU
         finally:
             self.network = network

@@ -142,13 +142,7 @@ def train_ssn(config: TrainConfig) -> Path:
     module = SSNTraining(config, network, stream, ValidationImages(judges) if judges else None)
     if config.compile:
         network.compile()  # in place, so that the names of its weights stay the same
-    every = f", {len(judges)} for validation every {config.validation.every_steps} steps" if judges else ""
-    plan = {
-        "data": f"{config.data.folder or 'BSDS500'}, split {config.data.split}: {len(samples)} images{every}",
-        "device": f"{_device()}, {_precision(config)}",
-        "run": config.out,
-    }
-    trainer = _make_trainer(config, is_judged=bool(judges), plan=plan)
+    trainer = _make_trainer(config, bool(judges), _plan(config, len(samples), len(judges)))
     started = time.monotonic()
     with warnings.catch_warnings():
         for message in _EXPECTED:
@@ -165,6 +159,16 @@ def train_ssn(config: TrainConfig) -> Path:
         save_network(final, module.network, levels={})
         write_card(config, module.curve, trainer.global_step, time.monotonic() - started, len(samples))
     return final
+
+
+def _plan(config: TrainConfig, n_images: int, n_judged: int) -> dict[str, object]:
+    """Return facts on a run by name, for the user."""
+    every = f", {n_judged} for validation every {config.validation.every_steps} steps" if n_judged else ""
+    return {
+        "data": f"{config.data.folder or 'BSDS500'}, split {config.data.split}: {n_images} images{every}",
+        "device": f"{_device()}, {_precision(config)}",
+        "run": config.out,
+    }
 
 
 def make_network(config: TrainConfig, is_resumed: bool = False) -> TorchNetwork:

@@ -163,8 +163,8 @@ def test_ctrl_c_tells_how_to_go_on(run, quarters, photos, tmp_path, monkeypatch)
     monkeypatch.setattr(quarters, "segment", interrupted)
     result = run("segment", photos, "-o", tmp_path / "out", "--no-overlays", "--no-viewer")
     assert result.exit_code == 130
-    way_on = f"1 of 2 images are done, in {tmp_path / 'out'}; the same command with --resume goes on"
-    assert result.stderr == f"note: stopped by SIGINT; {way_on}\n"
+    remedy = f"1 of 2 images are done, in {tmp_path / 'out'}; the same command with --resume does the others"
+    assert result.stderr == f"note: stopped by SIGINT; {remedy}\n"
 
 
 def test_equal_stems_get_distinct_names_and_a_note(run, quarters, photos, tmp_path):
