@@ -443,6 +443,9 @@ def test_pictures_of_any_width_are_stacked():
 
 def test_pictures_have_captions(monkeypatch):
     captions = []
-    monkeypatch.setattr("supercuts.training.samples.contact_sheet", lambda _p, texts, columns: captions.extend(texts))
+    monkeypatch.setattr(
+        "supercuts.training.samples.contact_sheet",
+        lambda pictures, texts, columns: captions.extend(texts) or pictures[0],
+    )
     draw_judged([Judged(np.zeros((2, 2, 3), np.uint8), np.arange(4, dtype=np.int32).reshape(2, 2), {}, 0.98765, "a")])
     assert captions == ["a: 4 superpixels, ASA 0.988"]
