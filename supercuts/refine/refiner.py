@@ -172,7 +172,9 @@ class KanezakiCNN(nn.Module):
     def forward(self, x: Float[torch.Tensor, "batch channels height width"]) -> torch.Tensor:
         """Return the response (B, K, H, W), in float32 unless the network is of float64."""
         x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
+        # no cache: inside a host's autocast, the cast weights of the first step would serve all others
+        is_cast = self.precision != torch.float32
+        with torch.autocast(x.device.type, self.precision, enabled=is_cast, cache_enabled=False):
             for convolution, normalise in zip(self.hidden[::3], self.hidden[2::3], strict=True):
                 x = normalise(convolution(x), rectify=True)
             x = self.classify(x)

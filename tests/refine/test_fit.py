@@ -2,6 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
 from supercuts.core.errors import InputError
 from supercuts.refine.fit import Example, fit, label, majority_vote, respond
@@ -52,6 +53,14 @@ def test_the_seed_decides_the_result():
     ]
     np.testing.assert_array_equal(labels[0], labels[1])
     assert (labels[0] != labels[2]).any()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_autocast_of_a_host_changes_nothing(precision):
+    config = SMALL.model_copy(update={"epochs": 3, "precision": precision})
+    usual = respond(fit([Example(halves())], config), halves())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(respond(fit([Example(halves())], config), halves()), usual)
 
 
 @pytest.mark.parametrize("snap", [True, False])
