@@ -109,6 +109,7 @@ def batch(
                 lambda _s, _r, now: bar.update(task, advance=1, description=_count(now)),
             )
     except KeyboardInterrupt:  # before any image was started
+        print_note("stopped before the first image; run the same command to resume")
         raise typer.Exit(INTERRUPTED) from None
     _print_report(report, dst, as_json)
 

@@ -113,16 +113,18 @@ def test_two_sources_of_one_name_are_refused(run, folder, tmp_path):
     assert "would both be written as a." in result.stderr
 
 
-def test_an_interrupted_batch_exits_with_130(run, folder, tmp_path, monkeypatch):
-    from supercuts.batch.run import Engine
-
+@pytest.mark.parametrize(
+    ("function", "progress"),
+    [("run.Engine.run", "with 2 images left"), ("sources.find_sources", "before the first image")],
+)
+def test_an_interrupted_batch_exits_with_130(run, folder, tmp_path, monkeypatch, function, progress):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Engine, "run", interrupt)
+    monkeypatch.setattr(f"supercuts.batch.{function}", interrupt)
     result = run("batch", folder, tmp_path / "out")
     assert result.exit_code == 130
-    assert "note: stopped with 2 images left; run the same command to resume" in result.stderr
+    assert f"note: stopped {progress}; run the same command to resume" in result.stderr
 
 
 def test_a_batch_that_was_stopped_exits_with_1(run, folder, tmp_path, monkeypatch):
