@@ -129,7 +129,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--split", choices=("train", "val", "test", "train+val"), default="val")
     parser.add_argument("--leaves", type=positive_int, default=600, help="of the hierarchies of SuperCuts")
     parser.add_argument("--model", default="compact", help="a name or a path, as supercuts.load takes it")
-    parser.add_argument("--peers", nargs="*", choices=tuple(HIERARCHIES), metavar="NAME", help="only these")
+    names = (*OURS, *MAPS, BY_HAND, *HIERARCHIES)
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=names,
+        default=names,
+        metavar="NAME",
+        help=f"besides {DEFAULT}: {', '.join(names)}",
+    )
     parser.add_argument("--limit", type=positive_int, help="only the first N images")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes, one thread each")
     parser.add_argument("--cache", type=Path, help="folder of finished scores, kept; an interrupted run resumes")
@@ -146,9 +154,11 @@ def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list
     ]
     methods += [of_model(name, samples, OfMap(model, views), weights) for name, views in MAPS.items()]
     methods.append(of_model(BY_HAND, samples, ByHand(model, leaves), weights))
+    methods = [method for method in methods if method.name in (DEFAULT, *arguments.methods)]
     names = tuple(sample.name for sample in samples)
-    for name in HIERARCHIES if arguments.peers is None else arguments.peers:
-        peer = HIERARCHIES[name]
+    for name, peer in HIERARCHIES.items():
+        if name not in arguments.methods:
+            continue
         if not is_installed(MODULES[peer.package]):
             print(f"{name}: not run, pip install {peer.package}")
             continue
