@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.io
 from jaxtyping import Int32
 from PIL import Image
 
@@ -175,6 +174,8 @@ def write_ucm(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
     suffix = Path(path).suffix
     check_choice("suffix of a contour map file", suffix, (".npy", ".mat"))
     contours = hierarchy.ucm()
+    import scipy.io  # slow to import
+
     with atomic_path(path) as temporary:
         if suffix == ".npy":
             buffer = io.BytesIO()  # on a full disk, np.save to a file reports a byte count but not the cause
