@@ -67,7 +67,7 @@ print("done")
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("engine", ["torch", "onnx"])
+@pytest.mark.parametrize("engine", ["torch", "quick"])
 def test_a_model_works_in_forks_of_a_process_that_used_it(engine):
     # always two threads: a single one cannot hang
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
