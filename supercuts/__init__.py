@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from supercuts.graph.rag import RegionGraph
     from supercuts.hierarchy.tree import Hierarchy
     from supercuts.images.io import read_image
+    from supercuts.merging.priors import PriorReport, report_priors
     from supercuts.merging.spectral import spectral_clusters
     from supercuts.model import Model, load, segment
     from supercuts.superpixels.cluster import Superpixels
@@ -34,6 +35,7 @@ __all__ = [
     "InputError",
     "MissingDependencyError",
     "Model",
+    "PriorReport",
     "RegionGraph",
     "SuperCutsError",
     "SuperCutsMaskGenerator",
@@ -42,6 +44,7 @@ __all__ = [
     "load",
     "read",
     "read_image",
+    "report_priors",
     "segment",
     "spectral_clusters",
 ]
@@ -54,6 +57,8 @@ _HOME = {
     "SuperCutsMaskGenerator": "supercuts.export.sam",
     "SuperCutsPredictor": "supercuts.export.sam_predictor",
     "read_image": "supercuts.images.io",
+    "report_priors": "supercuts.merging.priors",
+    "PriorReport": "supercuts.merging.priors",
     "spectral_clusters": "supercuts.merging.spectral",
     "Hierarchy": "supercuts.hierarchy.tree",
     "RegionGraph": "supercuts.graph.rag",

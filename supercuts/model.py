@@ -22,9 +22,7 @@ from supercuts.images.raster import ReadOptions
 from supercuts.images.scenes import Scene, all_bands, read_scene
 from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.merging.mergers import MERGERS
-from supercuts.merging.priors import (
-    check_priors,
-)
+from supercuts.merging.priors import read_priors
 from supercuts.networks.maps import is_large
 from supercuts.networks.network import EMBEDDED, VIEWS, Network, Pixels, is_on_gpu, read_calibration, weights_path
 from supercuts.networks.predict import filled, predict_many
@@ -43,7 +41,8 @@ if TYPE_CHECKING:
 else:
     Device = ImageSource = Any  # naming the types would import torch, which the engine "onnx" does not need
 
-Priors = Sequence[np.ndarray] | np.ndarray  # boolean masks (H, W)
+# masks, label maps, boxes, dicts of SAM or COCO, or a file of them; see Model.segment
+Priors = Sequence[Any] | np.ndarray | dict[str, Any] | str | os.PathLike[str]
 Refiner = str | RefineConfig
 Mask = np.ndarray | str | os.PathLike[str]  # (H, W) bool, or the path of a mask file
 
@@ -194,8 +193,11 @@ class Model:
         superpixels
             Number of leaves, from 1; if None, that of the configuration.
         priors
-            Boolean masks (H, W) from another tool, such as a detector. Each mask is a union of leaves. Masks that are
-            nested or disjoint are nodes of the tree; if masks cross, the earlier ones are nodes.
+            Masks of another tool, such as a detector: boolean arrays (H, W); dicts as of SAM and COCO, with a
+            segmentation (array, run lengths or polygons) or a bbox; a label map (H, W) of integers, 0 outside; boxes
+            (K, 4) as y0, x0, y1, x1, which are filled; or a file: COCO's or SAM's .json, or a label map. Masks that are
+            nested or disjoint are nodes of the tree. If masks cross, those of higher score are nodes, or earlier ones
+            without scores, and the closest region to each of the others; `supercuts.report_priors` lists them.
         refiner
             "sp", "st" or a RefineConfig. Fits a network to this image, in about a minute, and redraws the regions. The
             tree then has fewer leaves and does not keep priors.
@@ -441,7 +443,8 @@ class Model:
         refine = None if refiner is None else _refiner(refiner)
         n_superpixels = self._check_superpixels(superpixels)
         scene = read_scene(image, self._channels, bands, mask, options)
-        masks = None if priors is None or len(priors) == 0 else check_priors(priors, scene.shape, scene.valid)
+        masks = None if priors is None else read_priors(priors, scene.shape, scene.valid, _file_name(image))
+        masks = masks if masks is not None and len(masks) else None
         h = segment_scene(scene, self._learned, n_superpixels, self.config, masks, tile)
         return _georeferenced(h if refine is None else refine(h, all_bands(scene)), scene.georeference, image)
 

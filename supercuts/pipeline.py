@@ -22,7 +22,7 @@ from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import preview
 from supercuts.images.scenes import Scene
 from supercuts.merging.mergers import Regions, merge
-from supercuts.merging.priors import Masks, cells_of_masks, members_of_masks, merge_with_priors
+from supercuts.merging.priors import Masks, members_of_masks, merge_with_priors, nest_masks
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.network import Network
 from supercuts.networks.predict import choose_tile, predict_stored
@@ -39,7 +39,7 @@ def segment(
     tile: int | None = None,
     maps: PixelMaps | None = None,
 ) -> Hierarchy:
-    """Return the hierarchy of an image with n_leaves leaves; every mask of the priors is a union of leaves.
+    """Return the hierarchy of an image with n_leaves leaves; every mask that nests in the others is a node.
 
     There are fewer leaves only if there are fewer valid pixels, and more only if these form more connected pieces.
 
@@ -48,7 +48,10 @@ def segment(
     """
     learned, config = adapted_to_bands(learned, config, scene.bands.shape[2])
     maps = _predict(scene, learned.network, n_leaves, config, tile) if maps is None else maps
-    cells = None if masks is None else cells_of_masks(masks)
+    cells = None
+    if masks is not None:
+        valid = np.ones(scene.shape, np.bool_) if scene.valid is None else scene.valid
+        masks, cells = nest_masks(masks, valid, n_leaves)
     labels, graph = make_leaves(maps, n_leaves, learned.network, config, cells)
     is_learned = learned.affinity is not None or learned.gnn is not None
     statistics = region_statistics(labels, graph, maps) if is_learned else None

@@ -27,6 +27,9 @@ leaves_inside = [np.unique(h.labels[prior]) for prior in priors]
 print(len(priors), "priors;", "each is a union of superpixels:")
 print(all((np.isin(h.labels, leaves) == prior).all() for leaves, prior in zip(leaves_inside, priors, strict=True)))
 
+report = supercuts.report_priors(h, priors)
+print(int(report.is_node.sum()), "of them are nodes of the tree")
+
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
 axes[0].imshow(image, cmap="gray")
 axes[0].contour(np.any(priors, axis=0), [0.5], colors="yellow", linewidths=1)

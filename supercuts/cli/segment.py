@@ -60,6 +60,7 @@ class SegmentReport:
     seconds: float | None = None
     height: int | None = None
     width: int | None = None
+    priors: dict[str, list[Any]] | None = None  # columns of PriorReport
     error: str | None = None
 
 
@@ -85,6 +86,12 @@ def segment(
     mask: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Mask image, nonzero where pixels are valid.")
     ] = None,
+    priors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Masks of another tool to keep as regions: COCO's or SAM's .json, or a label map."
+        ),
+    ] = None,
     bands: Bands = None,
     axes: Axes = None,
     page: Page = None,
@@ -97,10 +104,13 @@ def segment(
     names = name_outputs(find_images(images, out), suffixes(formats, overlays is not False), images)
     if mask is not None and len(names) != 1:
         raise InputError(f"--mask is for one image, but {len(names)} are given. Segment them one by one.")
+    if priors is not None and len(names) != 1 and priors.suffix.lower() != ".json":
+        raise InputError(f"--priors {priors} is for one image, but {len(names)} are given. Give a COCO file of all.")
     check_reading(axes, stretch)
     reading = {
         "tile": tile,
         "mask": mask,
+        "priors": priors,
         "bands": parse_bands(bands),
         "axes": axes,
         "page": page,
@@ -252,6 +262,7 @@ def _segment_one(
         regions = {level: int(h.cut_nodes(level=level).size) for level in reversed(REGIONS) if level in h.levels}
         if network.levels and not regions:
             print_note(f"{path}: {_NO_LEVELS}")
+        columns = _report_priors(path, h, options.get("priors"))
         with scratch_folder(out) as folder:
             written = write_outputs(folder, PurePosixPath(name).name, path, h, formats, overlays)
             (out / name).parent.mkdir(parents=True, exist_ok=True)
@@ -262,7 +273,22 @@ def _segment_one(
             name_target(error, out / name, out)
         return SegmentReport(str(path), name, error=explain(error, path))
     paths = [str(file) for file in outputs]
-    return SegmentReport(str(path), name, paths, h.n_leaves, regions or None, seconds, *h.shape)
+    return SegmentReport(
+        str(path), name, paths, h.n_leaves, regions or None, seconds, h.shape[0], h.shape[1], columns
+    )
+
+
+def _report_priors(path: Path, h: "supercuts.Hierarchy", priors: Path | None) -> dict[str, list[Any]] | None:
+    """Return the columns of the report of --priors, and print how many of the masks are regions."""
+    if priors is None:
+        return None
+    report = supercuts.report_priors(h, priors)
+    if not report.is_node.all():
+        print_note(
+            f"{path}: {int(report.is_node.sum())} of {report.iou.size} priors are regions of the tree; the others cross "
+            f"them, and the closest regions have an IoU of at least {report.iou.min():.2f}"
+        )
+    return report.to_dict()
 
 
 def _is_viewable(h: "supercuts.Hierarchy") -> bool:

@@ -1,5 +1,6 @@
 import dataclasses
 import importlib.util
+import json
 import shutil
 import signal
 import subprocess
@@ -304,11 +305,28 @@ def test_masks_tiles_and_bands_reach_the_model(run, tmp_path):
     np.testing.assert_array_equal(h.labels, expected.labels)
 
 
+@needs_model
+def test_priors_are_reported(run, tmp_path):
+    photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    boxes = [{"image_id": 1, "bbox": box, "score": 0.9} for box in ([5, 5, 20, 20], [15, 5, 20, 20], [30, 30, 9, 9])]
+    document = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": boxes}
+    (tmp_path / "found.json").write_text(json.dumps(document))
+    options = ["--superpixels", "30", "--priors", tmp_path / "found.json", "--no-overlays", "--no-viewer", "--json"]
+    result = run("segment", tmp_path / "a.png", "-o", tmp_path / "out", *options)
+    assert result.exit_code == 0
+    (report,) = result.json()["images"]
+    assert report["priors"] == supercuts.report_priors(supercuts.read(tmp_path / "out/a.npz"), document).to_dict()
+    assert report["priors"]["crosses"] == [-1, 0, -1]
+    assert "2 of 3 priors are regions of the tree" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--bands", "4,x"], "is not a list of whole numbers"),
         (["--mask", "mask.png"], "--mask is for one image, but 2 are given"),
+        (["--priors", "mask.png"], "--priors mask.png is for one image, but 2 are given. Give a COCO file of all"),
         (["--axes", "XY"], "--axes 'XY' is unknown. Choose one of: HW, HWC, CHW"),
         (["--stretch", "gamma"], "--stretch 'gamma' is unknown. Choose one of: none, percentile, minmax"),
     ],
