@@ -7,9 +7,8 @@ from functools import partial
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
 from supercuts.datasets.annotations import AnnotatedSequence, ObjectMasks, ObjectTruth, PartTruth
-from supercuts.datasets.ccp import CCP
 from supercuts.datasets.coco import COCO20k, CocoParts
-from supercuts.datasets.cub import CUBObjects, CUBParts
+from supercuts.datasets.cub_ccp import CCP, CUBObjects, CUBParts
 from supercuts.datasets.voc import VOC
 
 Root = str | os.PathLike[str]

@@ -132,7 +132,7 @@ def read_bsds(path: Path) -> None:
 
 
 def read_clothes(path: Path) -> None:
-    from supercuts.datasets.ccp import read_clothes
+    from supercuts.datasets.cub_ccp import read_clothes
 
     read_clothes(path, ("null", "hair", "skin", "shoes"))
 
@@ -153,7 +153,7 @@ def read_coco(path: Path) -> None:
 
 
 def read_cub(path: Path) -> None:
-    from supercuts.datasets.cub import CUBParts
+    from supercuts.datasets.cub_ccp import CUBParts
 
     root = path.parent if path.parent.name != "parts" else path.parent.parent
     for sample in CUBParts(root):

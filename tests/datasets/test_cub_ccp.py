@@ -2,10 +2,12 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.io
 from PIL import Image
 
 from supercuts.core.errors import FileFormatError
-from supercuts.datasets.cub import CUBObjects, CUBParts
+from supercuts.datasets.cub_ccp import CCP, CUBObjects, CUBParts
+from supercuts.images.io import read_image
 
 LISTS = {
     "images.txt": "1 001.Finch/a.b.jpg\n2 001.Finch/c.jpg\n3 002.Gull/d.jpg\n",
@@ -88,3 +90,63 @@ def test_missing_files_are_refused_with_the_expected_layout(tmp_path):
     for dataset in (CUBObjects, CUBParts):
         with pytest.raises(FileFormatError, match=r"(?s)No CUB-200-2011 with .*parts/part_locs\.txt"):
             dataset(tmp_path)
+
+
+CLOTHES = ("null", "bag", "hair", "skin")
+
+
+@pytest.fixture
+def ccp_root(tmp_path):
+    folder = tmp_path / "CCP"
+    for name in ("photos", "annotations/pixel-level"):
+        (folder / name).mkdir(parents=True)
+    cells = np.empty((1, 4), object)
+    cells[0] = CLOTHES
+    scipy.io.savemat(folder / "label_list.mat", {"label_list": cells})
+    for name in ("0001", "x.y", "tags_only"):
+        Image.fromarray(np.zeros((2, 2), np.uint8)).save(folder / f"photos/{name}.jpg")
+    for name in ("0001", "x.y"):
+        write_clothes(folder, name, [[0, 3], [1, 3]])
+    return tmp_path
+
+
+def write_clothes(folder, name, labels, key="groundtruth"):
+    scipy.io.savemat(folder / f"annotations/pixel-level/{name}.mat", {key: np.array(labels, np.uint8)})
+
+
+@pytest.mark.parametrize("below", ["", "CCP"])
+def test_labels_present_are_the_parts(ccp_root, below):
+    data = CCP(ccp_root / below)
+    data.check()
+    assert data.names == ("0001", "x.y")  # dots stay in a name; photographs without pixel labels are left out
+    truth = data[0].truth
+    assert truth.names == ("bag", "skin")
+    np.testing.assert_array_equal(truth.labels, [[0, 2], [1, 2]])
+
+
+@pytest.mark.parametrize(("labels", "key"), [([[0, 4]], "groundtruth"), ([[0, 1]], "other")])
+def test_files_without_an_annotation_are_refused(ccp_root, labels, key):
+    write_clothes(ccp_root / "CCP", "0001", labels, key)
+    with pytest.raises(FileFormatError, match=r"0001\.mat .*unpack the dataset again"):
+        _ = CCP(ccp_root)[0].truth
+
+
+def test_missing_clothes_are_refused_with_the_expected_layout(ccp_root, tmp_path):
+    with pytest.raises(FileFormatError, match=r"(?s)No CCP in .*annotations/pixel-level/NAME\.mat"):
+        CCP(tmp_path / "CCP/photos")
+    for path in (ccp_root / "CCP/annotations/pixel-level").iterdir():
+        path.unlink()
+    with pytest.raises(FileFormatError, match=r"(?s)No photograph of .* has labels"):
+        CCP(ccp_root)
+
+
+@pytest.mark.dataset
+def test_ccp_sample(data_root):
+    data = CCP(data_root)
+    data.check()
+    assert len(data) == 120
+    for sample in data[:10]:
+        truth = sample.truth
+        assert truth.labels.shape == read_image(sample.image_path).shape[:2]
+        assert set(np.unique(truth.labels)) == set(range(len(truth.names) + 1))
+        assert {"hair", "skin"} & set(truth.names)
