@@ -86,6 +86,7 @@ class ShapMasker:
         self.shape = (1, hierarchy.n_leaves)
         self.clustering = to_linkage(hierarchy)
         self.hidden = hidden
+        self.mask_shapes = lambda *_: [self.shape[1:]]  # shap asks for the shape of the values
 
     def __call__(
         self, mask: Bool[np.ndarray, " leaves"] | None, x: Shaped[np.ndarray, "height width channels"]
@@ -97,10 +98,6 @@ class ShapMasker:
         is_shown = np.append(np.zeros(self.shape[1], bool) if mask is None else mask, True)  # last: invalid pixels
         hidden = image.mean(axis=(0, 1)) if self.hidden is None else self.hidden
         return (np.where(is_shown[self.labels][..., None], image, hidden).astype(image.dtype)[None],)
-
-    def mask_shapes(self, _: np.ndarray) -> list[tuple[int, ...]]:
-        """Return the shape of the values of one image, for shap."""
-        return [self.shape[1:]]
 
     def to_pixels(self, values: Float64[np.ndarray, " leaves"]) -> Float64[np.ndarray, "height width"]:
         """Return the value of each pixel's superpixel; invalid pixels get 0.
@@ -114,5 +111,10 @@ class ShapMasker:
         -------
         float64 (H, W)
             Map to draw over the image.
+
+        Examples
+        --------
+        >>> masker.to_pixels(np.array([1.0, 3.0])).tolist()
+        [[1.0, 3.0, 3.0]]
         """
         return np.append(values, 0.0)[self.labels]

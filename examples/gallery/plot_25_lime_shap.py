@@ -2,8 +2,8 @@
 LIME and SHAP on regions
 ========================
 
-LIME explains an answer by segments, and SHAP by splitting the image again and again. With a hierarchy, LIME gets exactly
-as many segments as asked for, and SHAP splits along the tree instead of along the axes of the image.
+LIME explains an answer by segments, SHAP by splitting the image again and again. With a hierarchy, LIME gets exactly as
+many segments as requested, and SHAP splits along the tree instead of along the axes of the image.
 """
 
 import matplotlib.pyplot as plt
