@@ -117,4 +117,5 @@ class ShapMasker:
         >>> masker.to_pixels(np.array([1.0, 3.0])).tolist()
         [[1.0, 3.0, 3.0]]
         """
-        return np.append(values, 0.0)[self.labels]
+        pixels: np.ndarray = np.append(values, 0.0)[self.labels]
+        return pixels

@@ -164,7 +164,8 @@ class PriorReport:
     @property
     def is_node(self) -> Bool[np.ndarray, " masks"]:
         """(K,) bool, whether each mask is exactly a node of the tree."""
-        return self.iou == 1
+        is_equal: np.ndarray = self.iou == 1
+        return is_equal
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Return the columns as lists, as for pandas.DataFrame.
@@ -270,7 +271,7 @@ def _nearest_nested(mask: np.ndarray, family: np.ndarray, area: np.ndarray) -> n
     changed = np.minimum(inside, sizes - inside)[:-1]
     costs = mask @ area - inside + np.bincount(parent[:-1], changed, minlength=len(family))
     best = int(np.argmin(costs))
-    nearest = mask & family[best]
+    nearest: np.ndarray = mask & family[best]
     for child in np.flatnonzero(parent[:-1] == best):
         nearest = (nearest | family[child]) if is_kept[child] else (nearest & ~family[child])
     return nearest
