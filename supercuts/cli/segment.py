@@ -273,9 +273,7 @@ def _segment_one(
             name_target(error, out / name, out)
         return SegmentReport(str(path), name, error=explain(error, path))
     paths = [str(file) for file in outputs]
-    return SegmentReport(
-        str(path), name, paths, h.n_leaves, regions or None, seconds, h.shape[0], h.shape[1], columns
-    )
+    return SegmentReport(str(path), name, paths, h.n_leaves, regions or None, seconds, h.shape[0], h.shape[1], columns)
 
 
 def _report_priors(path: Path, h: "supercuts.Hierarchy", priors: Path | None) -> dict[str, list[Any]] | None:
@@ -285,8 +283,8 @@ def _report_priors(path: Path, h: "supercuts.Hierarchy", priors: Path | None) ->
     report = supercuts.report_priors(h, priors)
     if not report.is_node.all():
         print_note(
-            f"{path}: {int(report.is_node.sum())} of {report.iou.size} priors are regions of the tree; the others cross "
-            f"them, and the closest regions have an IoU of at least {report.iou.min():.2f}"
+            f"{path}: {int(report.is_node.sum())} of {report.iou.size} priors are regions of the tree; the others "
+            f"cross them, and the closest regions have an IoU of at least {report.iou.min():.2f}"
         )
     return report.to_dict()
 
