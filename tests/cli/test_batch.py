@@ -88,9 +88,9 @@ def test_odd_names_are_processed_or_reported_once(run, folder, tmp_path):
     ("options", "message"),
     [
         (("--format", "jpg"), "--format='jpg' is unknown"),
-        (("--engine", "spark"), "engine='spark' is unknown"),
-        (("--merging", "no"), "merging='no' is unknown"),
-        (("--model", "no"), "model='no' is unknown"),
+        (("--engine", "spark"), "--engine 'spark' is unknown"),
+        (("--merging", "no"), "--merging 'no' is unknown"),
+        (("--model", "no"), "--model 'no' is unknown"),
     ],
 )
 def test_wrong_options_are_refused_before_any_work(run, folder, tmp_path, options, message):

@@ -256,11 +256,11 @@ def test_other_files_are_left_alone(folder):
 
 def test_pictures_that_are_not_read_are_named(folder, tmp_path):
     (folder / "images/train/x.jp2").touch()
-    with pytest.warns(ImageWarning, match=r"train/x\.jp2: JP2 is skipped: convert it to PNG"):
+    with pytest.warns(ImageWarning, match=r"train/x\.jp2: JPEG 2000 is skipped: convert it to PNG"):
         LabelFolder(folder, "train+val").check()
     (tmp_path / "plain").mkdir()
-    (tmp_path / "plain/x.AVIF").touch()
-    told = pytest.warns(ImageWarning, match=r"x\.AVIF: AVIF is skipped")
+    (tmp_path / "plain/x.JXL").touch()
+    told = pytest.warns(ImageWarning, match=r"x\.JXL: JXL is skipped")
     with told, pytest.raises(FileFormatError, match="No"):
         list_images(tmp_path / "plain", "")
 
