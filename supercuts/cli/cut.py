@@ -189,6 +189,9 @@ def export(
     start: Annotated[
         int | None, typer.Option(metavar="0|1", help="Id of the first region in label maps; with 1, 0 marks none.")
     ] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(metavar="UM", help="Side of a pixel in micrometres, for ome-zarr and qupath.")
+    ] = None,
     overwrite: Overwrite = False,
     force: Annotated[bool, typer.Option("--force", hidden=True)] = False,
 ) -> None:
@@ -212,6 +215,7 @@ def export(
             like=like,
             every_node=every_node,
             start=start,
+            pixel_size=pixel_size,
             overwrite=overwrite or force,
         )
     typer.echo(f"{out}: {format} of {file}")

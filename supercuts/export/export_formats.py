@@ -1,7 +1,7 @@
 """Registry of the export formats: writer, suffix and extra of each.
 
-A writer accepts the options that are its parameters: how (to cut), like, every_node, start. Writers of folders also
-accept overwrite; for single files, export() checks it.
+A writer accepts the options that are its parameters: how (to cut), like, every_node, start, pixel_size. Writers of
+folders also accept overwrite; for single files, export() checks it.
 """
 
 import errno
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supercuts.core.checks import check_choice
+from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import InputError
 from supercuts.core.files import check_replaceable
 
@@ -53,6 +53,7 @@ FORMATS = {
     "coco": Format("coco:write_coco", "_coco.json", "export"),
     "sam": Format("sam:write_sam", "_sam.json", "export"),
     "geojson": Format("vectors:write_geojson", ".geojson", others=(".json",)),
+    "qupath": Format("vectors:write_qupath", "_qupath.geojson"),
     "gpkg": Format("vectors:write_geopackage", ".gpkg", "export"),
     "geotiff": Format("rasters:write_geotiff", "_geotiff.tif", others=(".tiff",)),
     "svg": Format("vectors:write_svg", ".svg"),
@@ -69,6 +70,7 @@ _OPTIONS = {
     "like": "like",
     "every_node": "every_node",
     "start": "start",
+    "pixel_size": "pixel_size",
 }
 
 
@@ -81,6 +83,8 @@ def format_of(path: str | os.PathLike[str]) -> str:
     name, suffix = Path(path).name.lower(), Path(path).suffix.lower()
     if named := [key for key, one in FORMATS.items() if "_" in one.suffix and name.endswith(one.suffix)]:
         return named[0]
+    if exact := [key for key, one in FORMATS.items() if one.suffix == suffix]:
+        return exact[0]
     possible = [
         key for key, one in FORMATS.items() if suffix and suffix in (Path("x" + one.suffix).suffix, *one.others)
     ]
@@ -99,6 +103,7 @@ def export(
     every_node: bool = False,
     overwrite: bool = False,
     start: int | None = None,
+    pixel_size: float | None = None,
 ) -> None:
     """Write the hierarchy in one of the formats of FORMATS, by default the one that the path's ending names.
 
@@ -108,7 +113,9 @@ def export(
     check_choice("format", format, FORMATS)
     write = FORMATS[format].write()
     taken = inspect.signature(write).parameters
-    arguments = {"how": how, "like": like, "every_node": every_node or None, "start": start}
+    if pixel_size is not None:
+        check_in_range("pixel_size", pixel_size, 1e-9, 1e9, remedy="Give the side of a pixel in micrometres.")
+    arguments = {"how": how, "like": like, "every_node": every_node or None, "start": start, "pixel_size": pixel_size}
     options: dict[str, object] = {name: value for name, value in arguments.items() if value is not None}
     for name in options:
         if name not in taken:

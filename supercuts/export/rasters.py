@@ -273,10 +273,21 @@ _OME_VERSION = "0.5"
 _CHANNEL_COLORS = ("FF0000", "00FF00", "0000FF")
 
 
+_LEAST_SIDE = 256  # pixels; the pyramid ends where both sides are at most this long
+
+
 def write_ome_zarr(
-    path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granularity | None = None, *, overwrite: bool = False
+    path: str | os.PathLike[str],
+    hierarchy: Hierarchy,
+    how: Granularity | None = None,
+    pixel_size: float | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
-    """Write one cut (if None, every level and the superpixels); overwrite replaces an existing OME-Zarr."""
+    """Write one cut (if None, every level and the superpixels); overwrite replaces an existing OME-Zarr.
+
+    Images and labels are pyramids of the same sizes: pixels of the image are means, those of labels the first of 2 x 2.
+    """
     if hierarchy.image is None:
         raise InputError("OME-Zarr labels belong to an image, and the hierarchy holds none: save it with image=True.")
     check_installed(("zarr",), extra="export")
@@ -284,25 +295,46 @@ def write_ome_zarr(
 
     parts, dtype = partitions(hierarchy, how), label_type(hierarchy)
     with atomic_folder(path, "zarr.json", overwrite) as folder:
-        image = zarr.create_group(folder, attributes={"ome": {**_multiscales("image", "cyx"), "omero": _channels()}})
-        _add_array(image, np.moveaxis(hierarchy.image, -1, 0), "cyx")
+        image = zarr.create_group(folder)
+        multiscales = _add_pyramid(image, "image", hierarchy.image, pixel_size)
+        image.attrs["ome"] = {**multiscales, "omero": _channels()}
         names = [part.name for part in parts]
         labels = image.create_group("labels", attributes={"ome": {"version": _OME_VERSION, "labels": names}})
         for part in parts:
             source = {"image-label": {"version": _OME_VERSION, "source": {"image": "../../"}}}
-            group = labels.create_group(part.name, attributes={"ome": {**_multiscales(part.name, "yx"), **source}})
-            _add_array(group, (part.labels + 1).astype(dtype), "yx")
+            group = labels.create_group(part.name)
+            multiscales = _add_pyramid(group, part.name, (part.labels + 1).astype(dtype), pixel_size)
+            group.attrs["ome"] = {**multiscales, **source}
 
 
-def _add_array(group: Any, array: np.ndarray, axes: str) -> None:
-    group.create_array("0", data=np.ascontiguousarray(array), dimension_names=list(axes))
+def _add_pyramid(group: Any, name: str, array: np.ndarray, pixel_size: float | None) -> dict[str, Any]:
+    """Write an image (H, W, C) or label map (H, W) in halves of its size; return the metadata."""
+    axes, side = "cyx" if array.ndim == 3 else "yx", 1.0 if pixel_size is None else float(pixel_size)
+    unit = {} if pixel_size is None else {"unit": "micrometer"}
+    kinds = [
+        {"name": axis, "type": "channel"} if axis == "c" else {"name": axis, "type": "space", **unit} for axis in axes
+    ]
+    datasets: list[dict[str, Any]] = []
+    while True:
+        path, factor = str(len(datasets)), 2 ** len(datasets)
+        planes = np.moveaxis(array, -1, 0) if array.ndim == 3 else array
+        group.create_array(path, data=np.ascontiguousarray(planes), dimension_names=list(axes))
+        scale = {"type": "scale", "scale": [1.0] * (len(axes) - 2) + [factor * side] * 2}
+        # the centre of a coarse pixel lies between those that it covers
+        shift = {"type": "translation", "translation": [0.0] * (len(axes) - 2) + [(factor - 1) / 2 * side] * 2}
+        transformations = [scale] if factor == 1 else [scale, shift]
+        datasets.append({"path": path, "coordinateTransformations": transformations})
+        if max(array.shape[:2]) <= _LEAST_SIDE:
+            break
+        array = array[::2, ::2] if array.ndim == 2 else _halved_colors(array)
+    return {"version": _OME_VERSION, "multiscales": [{"name": name, "axes": kinds, "datasets": datasets}]}
 
 
-def _multiscales(name: str, axes: str) -> dict[str, Any]:
-    kinds = [{"name": axis, "type": "channel" if axis == "c" else "space"} for axis in axes]
-    scale = [{"type": "scale", "scale": [1.0] * len(axes)}]
-    dataset = {"path": "0", "coordinateTransformations": scale}
-    return {"version": _OME_VERSION, "multiscales": [{"name": name, "axes": kinds, "datasets": [dataset]}]}
+def _halved_colors(image: np.ndarray) -> np.ndarray:
+    """Return the means of 2 x 2 pixels; the last row or column of an odd size counts twice."""
+    padded = np.pad(image, ((0, len(image) % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge").astype(np.uint16)
+    sums = padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]
+    return ((sums + 2) // 4).astype(np.uint8)
 
 
 def _channels() -> dict[str, Any]:

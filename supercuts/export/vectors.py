@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,15 @@ from supercuts.core.checks import check_choice, check_installed
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
 from supercuts.export import _kernels as _outlines
-from supercuts.export.rasters import Partition, check_crs, epsg_number, georeference_of, partitions
+from supercuts.export.rasters import (
+    PIXELS,
+    SUPERPIXELS,
+    Partition,
+    check_crs,
+    epsg_number,
+    georeference_of,
+    partitions,
+)
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.regions import check_node
@@ -176,6 +185,55 @@ def write_geopackage(
         warnings.filterwarnings("ignore", message="'crs' was not provided")  # pixel coordinates have no CRS
         for name, layer in features(hierarchy, place, how, every_node):
             _add_layer(temporary, name, layer, place.crs)
+
+
+_LEVEL_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167))  # of Okabe and Ito: safe for most eyes
+
+
+def write_qupath(
+    path: str | os.PathLike[str],
+    hierarchy: Hierarchy,
+    how: Granularity | None = None,
+    pixel_size: float | None = None,
+) -> None:
+    """Write one annotation per region as QuPath does; if `how` is None, of every level, and superpixels as detections.
+
+    Coordinates are pixels. The classification is the level, with a colour; metadata hold the node and, as `parent`, the
+    id of the region of the next coarser level that contains this one.
+    """
+    check_choice("suffix of a GeoJSON file", Path(path).suffix.lower(), (".geojson",))
+    above: dict[int, str] = {}  # node: id of the region around it
+    documents = []
+    for k, (name, layer) in enumerate(features(hierarchy, PIXELS, how, every_node=False)):
+        ids = {}
+        for feature in layer:
+            node = int(feature.properties["node"])
+            ids[node] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{hierarchy.source_name}/{name}/{node}"))
+            parent = next((above[a] for a in (node, *hierarchy.ancestors(node).tolist()) if a in above), None)
+            documents.append(_to_qupath(feature, ids[node], parent, _LEVEL_COLORS[k % 4], pixel_size))
+        above = ids
+    with atomic_path(path) as temporary:
+        text = json.dumps({"type": "FeatureCollection", "features": documents})
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _to_qupath(
+    feature: Feature, key: str, parent: str | None, color: tuple[int, int, int], pixel_size: float | None
+) -> dict[str, object]:
+    level, area = feature.properties["layer"], feature.properties["area_px"]
+    measured = {"Area px^2": area, "Altitude": feature.properties["altitude"]}
+    if pixel_size is not None:
+        measured["Area \u00b5m^2"] = float(area) * pixel_size**2
+    metadata = {"node": str(feature.properties["node"]), **({} if parent is None else {"parent": parent})}
+    properties = {
+        "objectType": "detection" if level == SUPERPIXELS else "annotation",
+        "name": f"{level} {feature.properties['region']}",
+        "classification": {"name": level, "color": list(color)},
+        "isLocked": False,
+        "measurements": measured,
+        "metadata": metadata,
+    }
+    return {**_to_json(feature), "id": key, "properties": properties}
 
 
 def _add_layer(path: Path, name: str, layer: list[Feature], crs: str | None) -> None:

@@ -639,6 +639,7 @@ class Hierarchy:
         like: str | os.PathLike[str] | None = None,
         every_node: bool = False,
         start: int | None = None,
+        pixel_size: float | None = None,
         overwrite: bool = False,
         force: bool = False,
     ) -> None:
@@ -660,6 +661,8 @@ class Hierarchy:
         start
             Id of the first region in label maps, 0 or 1; with 1, pixels of no region are 0. If None, 1 for labels-tiff
             and 0 for other formats.
+        pixel_size
+            Side of a pixel in micrometres, for ome-zarr and qupath.
         overwrite
             Whether to replace what is at `path`.
         force
@@ -685,9 +688,9 @@ class Hierarchy:
         if force:
             warnings.warn("force= is now overwrite=: use that name.", DeprecationWarning, stacklevel=2)
         how = cuts.Granularity(regions, level, altitude, granularity)
-        export_formats.export(
-            path, self, format, None if how == cuts.Granularity() else how, like, every_node, overwrite or force, start
-        )
+        cut = None if how == cuts.Granularity() else how
+        replaces = overwrite or force
+        export_formats.export(path, self, format, cut, like, every_node, replaces, start, pixel_size)
 
     def to_xarray(self, like: Any = None, **cut: Any) -> Any:
         """Return the superpixels, or the regions of a cut, as an xarray.DataArray.

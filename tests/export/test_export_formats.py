@@ -40,6 +40,7 @@ SUFFIXES = {
     "coco": ".json",
     "sam": ".json",
     "geojson": ".geojson",
+    "qupath": ".geojson",
     "gpkg": ".gpkg",
     "geotiff": ".tif",
     "svg": ".svg",

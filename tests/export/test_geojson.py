@@ -68,3 +68,45 @@ def test_wgs84_needs_no_name_and_others_need_a_number(ragged, tmp_path):
     assert read_layers(tmp_path / "a.geojson")[1].to_epsg() == 4326
     with pytest.raises(InputError, match=r"EPSG number, and that of the image has none: use format=\"gpkg\""):
         ragged.export(tmp_path / "b.geojson", "geojson", like=tmp_path / "b.tif")
+
+
+def test_qupath_objects(ragged, tmp_path):
+    """The keys are those that QuPath 0.5 writes; QuPath itself is not run."""
+    ragged.export(tmp_path / "a_qupath.geojson", pixel_size=0.5)
+    document = json.loads((tmp_path / "a_qupath.geojson").read_text())
+    assert document["type"] == "FeatureCollection"
+    by_id = {feature["id"]: feature for feature in document["features"]}
+    levels = ["scene", "object", "part", "superpixels"]
+    counts = [ragged.cut_nodes(level=level).size for level in levels[:3]]
+    names = [feature["properties"]["classification"]["name"] for feature in document["features"]]
+    assert [names.count(level) for level in levels] == [*counts, ragged.n_leaves]
+    shapes = {key: shapely.geometry.shape(feature["geometry"]) for key, feature in by_id.items()}
+    for key, feature in by_id.items():
+        properties = feature["properties"]
+        level = properties["classification"]["name"]
+        assert properties["objectType"] == ("detection" if level == "superpixels" else "annotation")
+        assert properties["isLocked"] is False
+        assert len(properties["classification"]["color"]) == 3
+        area = ragged.areas()[int(properties["metadata"]["node"])]
+        assert shapes[key].area == area == properties["measurements"]["Area px^2"]
+        assert properties["measurements"]["Area \u00b5m^2"] == area / 4
+        parent = properties["metadata"].get("parent")
+        assert (parent is None) == (level == "scene")
+        if parent is not None:
+            assert shapes[parent].covers(shapes[key])
+            assert levels.index(by_id[parent]["properties"]["classification"]["name"]) == levels.index(level) - 1
+        for polygon in getattr(shapes[key], "geoms", [shapes[key]]):
+            assert polygon.exterior.is_closed
+    geopandas = pytest.importorskip("geopandas")
+    assert len(geopandas.read_file(tmp_path / "a_qupath.geojson")) == len(by_id)
+
+
+def test_qupath_takes_one_cut_and_positive_pixels(ragged, tmp_path):
+    ragged.export(tmp_path / "a.geojson", "qupath", regions=4)
+    cut = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    n_regions = ragged.cut_nodes(regions=4).size
+    assert [feature["properties"]["name"] for feature in cut] == [f"cut {region}" for region in range(n_regions)]
+    with pytest.raises(InputError, match="pixel_size"):
+        ragged.export(tmp_path / "b.geojson", "qupath", pixel_size=0.0)
+    with pytest.raises(InputError, match="format='svg' does not take pixel_size: leave it out"):
+        ragged.export(tmp_path / "b.svg", pixel_size=1.0)

@@ -34,6 +34,42 @@ def test_the_metadata_is_valid(ragged, tmp_path):
     np.testing.assert_array_equal(group["labels/cut/0"][:], ragged.cut(regions=4) + 1)
 
 
+def test_the_pyramid_has_pixel_sizes_and_keeps_its_place(small, tmp_path):
+    pytest.importorskip("ome_zarr")
+    models = pytest.importorskip("ome_zarr_models")
+    rng = np.random.default_rng(0)
+    labels = np.arange(3, dtype=np.int32).repeat(200)[None].repeat(515, axis=0)
+    image = rng.integers(0, 256, (*labels.shape, 3), np.uint8)
+    h = type(small)(labels, small.parents, small.altitudes, small.embeddings, image=image)
+    h.export(tmp_path / "a.zarr", "ome-zarr", regions=3, pixel_size=0.25)
+    import zarr
+
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r")
+    models.open_ome_zarr(group)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # warnings of the packages it imports
+        from ome_zarr.io import parse_url
+        from ome_zarr.reader import Reader
+
+        nodes = {node.zarr.basename(): node for node in Reader(parse_url(tmp_path / "a.zarr"))() if node.data}
+    for name, shapes in (
+        ("a.zarr", [(3, 515, 600), (3, 258, 300), (3, 129, 150)]),
+        ("cut", [(515, 600), (258, 300), (129, 150)]),
+    ):
+        assert [plane.shape for plane in nodes[name].data] == shapes
+        attributes = dict(group.attrs if name == "a.zarr" else group[f"labels/{name}"].attrs)["ome"]
+        (scales,) = attributes["multiscales"]
+        assert [axis.get("unit") for axis in scales["axes"]][-2:] == ["micrometer"] * 2
+        for k, dataset in enumerate(scales["datasets"]):
+            scale, *shift = dataset["coordinateTransformations"]
+            assert scale["scale"][-2:] == [0.25 * 2**k] * 2
+            assert [one["translation"][-1] for one in shift] == ([0.25 * (2**k - 1) / 2] if k else [])
+    means = image[:514].astype(float).reshape(257, 2, 300, 2, 3).mean(axis=(1, 3))
+    half = np.moveaxis(np.asarray(nodes["a.zarr"].data[1]), 0, -1)
+    assert np.abs(half[:257] - means).max() <= 0.5
+    np.testing.assert_array_equal(nodes["cut"].data[2], labels[::4, ::4] + 1)
+
+
 def test_a_folder_is_replaced_with_overwrite_only(ragged, tmp_path):
     ragged.export(tmp_path / "a.zarr", "ome-zarr", regions=4)
     with pytest.raises(InputError, match="exists and is not an empty folder"):
