@@ -296,15 +296,15 @@ def write_ome_zarr(
     parts, dtype = partitions(hierarchy, how), label_type(hierarchy)
     with atomic_folder(path, "zarr.json", overwrite) as folder:
         image = zarr.create_group(folder)
-        multiscales = _add_pyramid(image, "image", hierarchy.image, pixel_size)
-        image.attrs["ome"] = {**multiscales, "omero": _channels()}
+        image_scales = _add_pyramid(image, "image", hierarchy.image, pixel_size)
+        image.attrs.update({"ome": {**image_scales, "omero": _channels()}})
         names = [part.name for part in parts]
         labels = image.create_group("labels", attributes={"ome": {"version": _OME_VERSION, "labels": names}})
         for part in parts:
-            source = {"image-label": {"version": _OME_VERSION, "source": {"image": "../../"}}}
+            source: dict[str, Any] = {"image-label": {"version": _OME_VERSION, "source": {"image": "../../"}}}
             group = labels.create_group(part.name)
             multiscales = _add_pyramid(group, part.name, (part.labels + 1).astype(dtype), pixel_size)
-            group.attrs["ome"] = {**multiscales, **source}
+            group.attrs.update({"ome": {**multiscales, **source}})
 
 
 def _add_pyramid(group: Any, name: str, array: np.ndarray, pixel_size: float | None) -> dict[str, Any]:

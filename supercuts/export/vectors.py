@@ -187,7 +187,7 @@ def write_geopackage(
             _add_layer(temporary, name, layer, place.crs)
 
 
-_LEVEL_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167))  # of Okabe and Ito: safe for most eyes
+_LEVEL_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167))  # colour-blind safe (Okabe and Ito)
 
 
 def write_qupath(
