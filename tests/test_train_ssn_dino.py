@@ -1,12 +1,14 @@
 """`python train_ssn_dino.py` as a user runs it: on BSDS500, with an official file of weights, killed, started again."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -15,12 +17,13 @@ from supercuts.networks.files import load_network
 
 SCRIPT = Path(__file__).parents[1] / "train_ssn_dino.py"
 SMALL = (  # otherwise the recipe of the default configuration
-    "max_steps=20",
-    "checkpoint_steps=5",
+    "max_steps=6",
+    "checkpoint_steps=2",
     "batch_size=2",
     "data.crop_px=96",
-    "validation.every_steps=20",
-    "validation.images=2",
+    "validation.every_steps=6",
+    "validation.images=1",
+    "validation.superpixels=[200]",
 )
 
 
@@ -58,7 +61,7 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(data_ro
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "cut" / "model.safetensors").exists()
-    assert torch.load(checkpoint, weights_only=True)["global_step"] < 20
+    assert torch.load(checkpoint, weights_only=True)["global_step"] < 6
     finish(start(data_root, tmp_path / "cut", *arguments))
     whole, cut = (load_network(tmp_path / name / "model.safetensors")[0].state_dict() for name in ("whole", "cut"))
     for name, value in whole.items():
@@ -71,11 +74,14 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(data_ro
 
 
 @pytest.mark.dataset
-def test_without_network_and_file_it_stops_at_once_with_a_remedy(data_root, tmp_path):
+def test_without_network_and_file_it_stops_at_once_with_a_remedy(data_root, tmp_path, monkeypatch, capfd):
     started = time.monotonic()
-    process = start(data_root, tmp_path / "run")
-    _, errors = process.communicate()
-    assert process.returncode == 2
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), f"out={tmp_path / 'run'}", f"data.root={data_root}"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    errors = capfd.readouterr().err
+    assert stop.value.code == 2
     assert "backbone_weights=PATH" in errors
     assert "https://dl.fbaipublicfiles.com/dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth" in errors
     assert "Traceback" not in errors

@@ -1,16 +1,19 @@
+import json
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# a compiled or cached kernel is a signature of a dispatcher
-SIGNATURES = """
-import sys
+# one process for all tests: it imports everything and loads the kernels; one compiled or cached is a signature
+AFTER_COMPILING = """
+import importlib.metadata, json, sys
+import numpy as np
 from numba.core.dispatcher import Dispatcher
 
 known = []
@@ -21,27 +24,18 @@ def register(self, *args, **kwargs):
 Dispatcher.__init__ = register
 
 def signatures():
-    ours = [one for one in known if one.py_func.__module__.startswith("supercuts.")]
-    return {(one.py_func.__module__, one.py_func.__name__, str(s)) for one in ours for s in one.signatures}
+    ours = [dispatcher for dispatcher in known if dispatcher.py_func.__module__.startswith("supercuts.")]
+    return {(d.py_func.__module__, d.py_func.__name__, str(s)) for d in ours for s in d.signatures}
 
 from supercuts.warm import compile_kernels
 compile_kernels()
-"""
-LEFT = """
+distributions = importlib.metadata.packages_distributions()
+names = {name.split(".")[0] for name in sys.modules}
+imported = sorted({package.lower() for name in names for package in distributions.get(name, [])})
 before = signatures()
 assert len(before) > 20, before
-from supercuts.cli.main import app
-for image in sys.argv[1:-1]:
-    try:
-        app(["segment", image, "-o", sys.argv[-1]])
-    except SystemExit as stop:
-        assert not stop.code
-print("left:", signatures() - before)
-"""
-ASKED = """
-import numpy as np
+
 import supercuts
-before = signatures()
 model = supercuts.load()
 h = model.segment(sys.argv[1], superpixels=90)
 mask = np.zeros(h.shape, bool)
@@ -49,45 +43,52 @@ mask[40:90, 50:200] = True
 masked, drawn = model.segment(sys.argv[1], superpixels=90, mask=mask), mask.astype(np.uint8)
 model.segment(sys.argv[1], superpixels=90, priors=[mask])
 nodes = h.cut_nodes(regions=9)
-for one in (h, masked, h.merge(3, 70), h.split(170), h.lock(nodes[0]), h.merge(3, 70).undo()):
-    one.cut(regions=20, focus=mask), one.cut(regions=20, focus=(50, 60)), one.cut(level="object", min_area=100)
-    one.select(point=(50, 60)), one.select(point=(50, 60), grow=2), one.select(points={1: [(50, 60)], 2: [(80, 99)]})
-    one.select(scribbles={1: [(50, 60), (60, 99)], 2: [(80, 99)]}), one.select(scribbles=drawn)
-    one.select(box=(9, 9, 90, 90)), one.select(box=(9, 9, 90, 90), max_nodes=8)
-    one.ucm(), one.areas(), one.region_table(), one.children(100), one.ancestors(3), one.leaves_of(100)
-    model.objects(one), model.objects(one, n=3), model.parts(one), model.parts(one, k=3)
-print("left:", signatures() - before)
+for tree in (h, masked, h.merge(3, 70), h.split(170), h.lock(nodes[0]), h.merge(3, 70).undo()):
+    tree.cut(regions=20, focus=mask), tree.cut(regions=20, focus=(50, 60)), tree.cut(level="object", min_area=100)
+    tree.select(point=(50, 60)), tree.select(point=(50, 60), grow=2)
+    tree.select(points={1: [(50, 60)], 2: [(80, 99)]}), tree.select(scribbles=drawn)
+    tree.select(scribbles={1: [(50, 60), (60, 99)], 2: [(80, 99)]})
+    tree.select(box=(9, 9, 90, 90)), tree.select(box=(9, 9, 90, 90), max_nodes=8)
+    tree.ucm(), tree.areas(), tree.region_table(), tree.children(100), tree.ancestors(3), tree.leaves_of(100)
+    model.objects(tree), model.objects(tree, n=3), model.parts(tree), model.parts(tree, k=3)
+queries = signatures() - before
+
+from supercuts.cli.main import app
+for image in sys.argv[1:-1]:
+    try:
+        app(["segment", image, "-o", sys.argv[-1]])
+    except SystemExit as stop:
+        assert not stop.code
+segmentations = signatures() - before - queries
+print(json.dumps({"queries": sorted(queries), "segmentations": sorted(segmentations), "imported": imported}))
 """
-IMPORTED = """
-distributions = __import__("importlib.metadata").metadata.packages_distributions()
-names = {name.split(".")[0] for name in sys.modules}
-print("imported:", *sorted({one.lower() for name in names for one in distributions.get(name, [])}))
-"""
 
 
-def python(code, *arguments):
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip().splitlines()[-1]
-
-
-def test_nothing_is_left_for_the_first_segmentation(tmp_path):
-    small, large = ROOT / "examples" / "photo.jpg", tmp_path / "large.png"
+@pytest.fixture(scope="module")
+def after_compiling(tmp_path_factory):
+    """Return the kernels that compile_kernels leaves for the first queries and segmentations, and what it imports."""
+    folder = tmp_path_factory.mktemp("warm")
+    small, large = ROOT / "examples" / "photo.jpg", folder / "large.png"
     with Image.open(small) as image:
         image.resize((1800, 1200)).save(large)
-    assert python(SIGNATURES + LEFT, small, large, tmp_path) == "left: set()"
+    command = [sys.executable, "-c", AFTER_COMPILING, *map(str, (small, large, folder))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_nothing_is_left_for_the_first_query():
-    assert python(SIGNATURES + ASKED, ROOT / "examples" / "photo.jpg") == "left: set()"
+def test_nothing_is_left_for_the_first_segmentation(after_compiling):
+    assert after_compiling["segmentations"] == []
 
 
-def test_the_build_installs_all_imports():
+def test_nothing_is_left_for_the_first_query(after_compiling):
+    assert after_compiling["queries"] == []
+
+
+def test_the_build_installs_all_imports(after_compiling):
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     needed = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["dependencies"]
     assert set(needed) <= set(settings["project"]["dependencies"])
-    names = {re.split(r"[<>=]", one)[0].lower() for one in needed}
-    imported = set(python(SIGNATURES + IMPORTED).split()[1:])
-    direct = {re.split(r"[<>=\[]", one)[0].lower() for one in settings["project"]["dependencies"]}
-    assert imported & direct == names
+    names = {re.split(r"[<>=]", requirement)[0].lower() for requirement in needed}
+    direct = {re.split(r"[<>=\[]", requirement)[0].lower() for requirement in settings["project"]["dependencies"]}
+    assert {*after_compiling["imported"]} & direct == names

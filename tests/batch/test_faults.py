@@ -23,7 +23,7 @@ from supercuts.batch.workspace import FOLDER
 
 KILLS = int(os.environ.get("SUPERCUTS_KILLS", "5"))
 ROOT = Path(__file__).parents[2]
-N_IMAGES = 24
+N_IMAGES = 12
 SIZE = (120, 80)
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
@@ -140,8 +140,8 @@ def test_a_killed_worker_is_replaced(photos, undisturbed, tmp_path):
     out = tmp_path / "out"
     process = batch(photos, out)
     parent = psutil.Process(process.pid)
-    # first the newer, much later the older: the second kill must not hit the first one's image, which is tried again
-    for seen, which in ((1, -1), (12, 0)):
+    # first the newer, later the older: the second kill must not hit the first one's image, which is tried again
+    for seen, which in ((1, -1), (6, 0)):
         wait_for(lambda n=seen: n_recorded(out) >= n)
         parent.children()[which].kill()
     assert process.wait(250) == 1

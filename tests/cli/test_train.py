@@ -1,4 +1,4 @@
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -75,23 +75,31 @@ def test_a_missing_trainer_names_the_extra(run, config, monkeypatch):
     assert result.stderr == ('error: lightning not installed, needed for this: pip install "supercuts[train]"\n')
 
 
-def run_script(*arguments):
-    script = ROOT / "train_ssn_dino.py"
-    return subprocess.run([sys.executable, script, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.fixture
+def run_script(monkeypatch, capfd):
+    """Run train_ssn_dino.py in this process, where imports are done, and return what it prints as its error."""
+    script = str(ROOT / "train_ssn_dino.py")
+
+    def invoke(*arguments):
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(script, run_name="__main__")
+        assert stop.value.code == 2
+        return capfd.readouterr().err
+
+    return invoke
 
 
-def test_script_takes_another_config(config):
-    done = run_script(str(config.with_name("long.yaml")), "max_steps=3")
-    assert done.returncode == 2
-    assert f"{config.parent} holds {config}. Give one as the first argument" in done.stderr
+def test_script_takes_another_config(config, run_script):
+    errors = run_script(str(config.with_name("long.yaml")), "max_steps=3")
+    assert f"{config.parent} holds {config}. Give one as the first argument" in errors
 
 
-def test_script_has_a_default_config():
-    done = run_script("no_such_key=1")
-    assert done.returncode == 2
+def test_script_has_a_default_config(run_script):
+    errors = run_script("no_such_key=1")
     default = str(ROOT / "configs" / "ssn_dino_bsds500.yaml")
     is_there = Path(default).is_file()
-    assert ("unknown key 'no_such_key'" if is_there else f"error: {default}: no such file; ") in done.stderr
+    assert ("unknown key 'no_such_key'" if is_there else f"error: {default}: no such file; ") in errors
 
 
 for package in ("onnxruntime", "onnx", "onnxscript"):

@@ -25,10 +25,12 @@ def contour_maps(draw):
 def cut(tree, altitude):
     """Return the label map of the maximal nodes of at most that altitude, step by step."""
     node = tree.labels.astype(np.int64)
-    for _ in range(tree.parents.size):
+    while True:
         above = tree.parents[node]
-        node = np.where(tree.altitudes[above] <= altitude, above, node)
-    return node
+        above = np.where(tree.altitudes[above] <= altitude, above, node)
+        if np.array_equal(above, node):
+            return node
+        node = above
 
 
 def same_partition(a, b):

@@ -140,17 +140,18 @@ def test_receptive_field_holds_all_that_gradients_reach(context):
             module.weight.data = module.weight.data.abs() + 0.1
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(module.weight)
-    side = 48 * 16
-    image = torch.rand(1, 3, side, side).double().requires_grad_()
     field = derive(network).reach
     network.double()
     reached = 0
-    prediction = network(image)
-    for y, x in ((380, 391), (399, 384)):
-        outputs = prediction.boundary_logits[0, 0, y, x] + prediction.embeddings[0, 0, y, x]
-        (gradient,) = torch.autograd.grad(outputs, image, retain_graph=True)
-        rows, columns = np.nonzero(gradient.abs().sum((0, 1)).numpy())
-        reached = max(reached, np.abs(rows - y).max(), np.abs(columns - x).max())
+    for shape, axis in (((768, 64), 0), ((64, 768), 1)):  # strips: the field is the same along both axes
+        image = torch.rand(1, 3, *shape).double().requires_grad_()
+        prediction = network(image)
+        for along, across in ((380, 33), (391, 30), (399, 29), (384, 32)):
+            y, x = (along, across) if axis == 0 else (across, along)
+            outputs = prediction.boundary_logits[0, 0, y, x] + prediction.embeddings[0, 0, y, x]
+            (gradient,) = torch.autograd.grad(outputs, image, retain_graph=True)
+            touched = np.nonzero(gradient.abs().sum((0, 1)).numpy())[axis]
+            reached = max(reached, np.abs(touched - along).max())
     assert field - 40 <= reached <= field
 
 
