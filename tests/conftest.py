@@ -1,6 +1,7 @@
 """Settings every test shares: array shapes are enforced, expensive tests are opt-in, one fixture for real data."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -21,6 +22,11 @@ def checked_modules() -> list[str]:
     ]
     return [".".join(path.with_suffix("").parts) for path in annotated]
 
+
+# subprocesses import the package that is tested, with its compiled kernels, and not the working directory's copy
+os.environ["PYTHONSAFEPATH"] = "1"
+if Path(find_spec("supercuts").origin).parents[1] == ROOT:  # it may be a checkout that is not installed
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: more threads would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,5 +1,4 @@
 import errno
-import os
 import signal
 import subprocess
 import sys
@@ -224,7 +223,6 @@ def stop(folder, code, *arguments, numbers=(signal.SIGTERM,)):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     with process:
         assert process.stdout.readline() == "ready\n"

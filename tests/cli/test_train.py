@@ -109,7 +109,9 @@ for package in ("onnxruntime", "onnx", "onnxscript"):
 def test_a_trained_network_runs_with_its_graph(run, tmp_path):
     path = tmp_path / "model.safetensors"
     torch.manual_seed(0)
-    save_network(path, SSN(SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=3)), {"scene": 0.5})
+    save_network(
+        path, SSN(SSNConfig(backbone="timm:test_resnet", head_channels=(4,) * 5, embedding_channels=3)), {"scene": 0.5}
+    )
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     with pytest.raises(supercuts.FileFormatError, match="supercuts onnx MODEL"):
         supercuts.load(path, engine="onnx")

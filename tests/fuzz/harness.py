@@ -42,8 +42,7 @@ class Worker:
     """A process that reads inputs; a new one takes its place when it dies."""
 
     def __init__(self, folder: Path) -> None:
-        root = _HERE.parents[1]
-        environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+        environment = {**os.environ, "PYTHONSAFEPATH": ""}  # the worker imports readers.py from its folder
         self.process = subprocess.Popen(
             [sys.executable, str(WORKER), str(MIB)],
             stdin=subprocess.PIPE,

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ import torch
 import supercuts
 
 THREADS = 8
-ROOT = Path(__file__).parents[2]
 FIELDS = ("labels", "parents", "altitudes", "embeddings")
 DIGEST = """
 import hashlib, json, sys
@@ -96,7 +94,6 @@ def test_processes_with_other_threads_and_hash_seeds_agree():
     for n_threads, seed in ((1, "0"), (2, "1")):
         environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
             "PYTHONHASHSEED": seed,
             "OMP_NUM_THREADS": str(n_threads),
             "NUMBA_NUM_THREADS": str(n_threads),

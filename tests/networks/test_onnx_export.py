@@ -27,10 +27,13 @@ def test_the_graph_of_the_package_is_up_to_date(tmp_path):
     assert [(x.name, x.dims) for x in found.graph.initializer] == [(x.name, x.dims) for x in expected.graph.initializer]
 
 
-@pytest.mark.parametrize("regions", [0, 3])
-def test_a_complete_file_predicts_what_torch_predicts(tmp_path, regions):
+@pytest.mark.parametrize(("backbone", "n_features", "regions"), [("timm:test_resnet", 5, 0), ("compact", 4, 3)])
+def test_a_complete_file_predicts_what_torch_predicts(tmp_path, backbone, n_features, regions):
     torch.manual_seed(0)
-    network = SSN(SSNConfig(head_channels=(4, 4, 4, 4), embedding_channels=2, region_channels=regions)).eval()
+    config = SSNConfig(
+        backbone=backbone, head_channels=(4,) * n_features, embedding_channels=2, region_channels=regions
+    )
+    network = SSN(config).eval()
     export_onnx(tmp_path / "model.onnx", network)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     names = ["boundary", "embeddings", "strength", "regions"][: 4 if regions else 2]

@@ -28,7 +28,7 @@ class Server:
     """Runs trainings one after the other, each in a process of its own."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "fuzz" / "trainer.py")],
             stdin=subprocess.PIPE,
@@ -167,7 +167,7 @@ def test_a_signal_ends_the_command_in_time_and_it_resumes(training_root, tmp_pat
     save_resolved(
         config.model_copy(update={"data": config.data.model_copy(update={"workers": 1})}), tmp_path / "a.yaml"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-c", STOPPED, str(tmp_path / "a.yaml"), str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
