@@ -179,7 +179,7 @@ def _agglomerate(
         )
     judgements = Judgements(np.empty((max_judgements, n_features), np.float32), np.empty((max_judgements, 2), np.int64))
     n_pixels = float(graph.area.sum())
-    merges, keys, n_seen = _kernels_affinity.agglomerate(
+    merges, keys, n_judged = _kernels_affinity.agglomerate(
         graph.edges,
         statistics.nodes.copy(),
         statistics.edges.copy(),
@@ -193,4 +193,4 @@ def _agglomerate(
         config.growth,
         *judgements,
     )
-    return merges, keys, Judgements(*(part[:n_seen] for part in judgements))
+    return merges, keys, Judgements(*(part[:n_judged] for part in judgements))

@@ -44,15 +44,15 @@ def sum_outlines(parents, altitudes, edges, length):
     """Return (M, 2): the border length of each node in pixel pairs, and the sum of the altitudes along it."""
     sums = np.zeros((parents.size, 2))
     for e in range(edges.shape[0]):
-        one, other = edges[e]
-        joined, below = one, other
+        leaf_a, leaf_b = edges[e]
+        joined, below = leaf_a, leaf_b
         while joined != below:  # up to the lowest common ancestor; ids rise towards the root
             if joined < below:
                 joined = parents[joined]
             else:
                 below = parents[below]
         strength = length[e] * altitudes[joined]
-        for leaf in (one, other):
+        for leaf in (leaf_a, leaf_b):
             sums[leaf, 0] += length[e]
             sums[leaf, 1] += strength
         # inside their common ancestor the border is not an outline

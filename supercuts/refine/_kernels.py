@@ -62,8 +62,8 @@ def differentiate(
     """
     n_classes = response.shape[1]
     entropy, total_y, total_x = 0.0, 0.0, 0.0
-    one = response[0, 0] - response[0, 0] + 1  # has the type of the response: a float64 constant would widen the loops
-    zero = one - one
+    unit = response[0, 0] - response[0, 0] + 1  # has the type of the response: a float64 constant would widen the loops
+    zero = unit - unit
     continues = step_y != 0 or step_x != 0
     for p in range(pixels[0], pixels[1]):
         y, x = p // width % height, p % width
@@ -74,7 +74,7 @@ def differentiate(
         target, label = targets[p], labels[p]
         entropy += weights[p] * (r[label] - np.log(g[label]) - r[target])
         share_top, share_low = top * g[largest], low * g[smallest]
-        scale = one * (weights[p] - share_top + share_low)
+        scale = unit * (weights[p] - share_top + share_low)
         sum_y, sum_x = zero, zero
         # neighbours are most of the work, so ignore them if they have no weight
         for k in range(n_classes if continues else 0):
@@ -82,10 +82,10 @@ def differentiate(
             after, before = right[k] - r[k], r[k] - left[k]
             sum_y += abs(below)
             sum_x += abs(after)
-            sign_y = (one if above > 0 else zero) - (one if above < 0 else zero)
-            sign_y += (one if below < 0 else zero) - (one if below > 0 else zero)
-            sign_x = (one if before > 0 else zero) - (one if before < 0 else zero)
-            sign_x += (one if after < 0 else zero) - (one if after > 0 else zero)
+            sign_y = (unit if above > 0 else zero) - (unit if above < 0 else zero)
+            sign_y += (unit if below < 0 else zero) - (unit if below > 0 else zero)
+            sign_x = (unit if before > 0 else zero) - (unit if before < 0 else zero)
+            sign_x += (unit if after < 0 else zero) - (unit if after > 0 else zero)
             g[k] = scale * g[k] + step_y * sign_y + step_x * sign_x
         for k in range(0 if continues else n_classes):
             g[k] *= scale

@@ -60,16 +60,16 @@ def split_by_budget(parents, altitudes, n_leaves, is_inside, is_splittable, n_fo
                 kind = int(adds_inside[node] > adds_outside[node])
                 queue = 2 * kind + int(offers[node, 1 - kind])
                 heapq.heappush(queues[queue], (-np.float64(altitudes[node]), np.int64(-node)))
-        wanted = int(inside < np.floor(budget * (total + 1) + 0.5))
-        one, other = 2 * wanted, 2 * wanted + 1
-        if len(queues[one]) > 0 and (len(queues[other]) == 0 or queues[one][0] < queues[other][0]):
-            chosen = one
-        elif len(queues[other]) > 0:
-            chosen = other
-        elif len(queues[2 * (1 - wanted) + 1]) > 0:
-            chosen = 2 * (1 - wanted) + 1
+        side = int(inside < np.floor(budget * (total + 1) + 0.5))
+        alone, both = 2 * side, 2 * side + 1
+        if len(queues[alone]) > 0 and (len(queues[both]) == 0 or queues[alone][0] < queues[both][0]):
+            chosen = alone
+        elif len(queues[both]) > 0:
+            chosen = both
+        elif len(queues[2 * (1 - side) + 1]) > 0:
+            chosen = 2 * (1 - side) + 1
         else:
-            chosen = 2 * (1 - wanted)
+            chosen = 2 * (1 - side)
         if len(queues[chosen]) == 0:
             break
         node = -queues[chosen][0][1]
@@ -116,8 +116,8 @@ def foreground_of_leaves(parents, mixed, foreground, clicked):
         else:
             pure, beyond = np.log(1 - mixed[node]), np.log(mixed[node]) + children[node]
         whole[node] = -np.inf if has[node, 1] else pure + np.log(foreground[node])
-        other = -np.inf if has[node, 0] else pure + np.log(1 - foreground[node])
-        total[node] = _log_add(_log_add(whole[node], other), beyond)
+        ground = -np.inf if has[node, 0] else pure + np.log(1 - foreground[node])
+        total[node] = _log_add(_log_add(whole[node], ground), beyond)
         if node < n_nodes - 1:
             parent = parents[node]
             children[parent] += total[node]
@@ -155,8 +155,8 @@ def highest_gain(parents, gain, n_leaves, most):
         width[node] = min(width[node], most)
         start[node + 1] = start[node] + width[node] + 1
     best = np.zeros(start[-1], np.int64)  # highest sum for each budget 0..width of each node
-    given = np.zeros(2 * start[-1], np.int64)  # the child's part of each budget of its parent
-    given_start = np.zeros(n_nodes, np.int64)
+    child_part = np.zeros(2 * start[-1], np.int64)  # the child's part of each budget of its parent
+    part_start = np.zeros(n_nodes, np.int64)
     used = np.zeros(n_nodes, np.int64)  # total width of the children joined so far
     is_whole = np.zeros(start[-1], np.bool_)
     joined = np.empty(most + 1, np.int64)
@@ -172,11 +172,11 @@ def highest_gain(parents, gain, n_leaves, most):
         parent = parents[node]
         of_parent = start[parent]
         total = min(used[parent] + width[node], most)
-        if end + total + 1 > given.size:
-            longer = np.zeros(2 * given.size, np.int64)
-            longer[:end] = given[:end]
-            given = longer
-        given_start[node] = end
+        if end + total + 1 > child_part.size:
+            longer = np.zeros(2 * child_part.size, np.int64)
+            longer[:end] = child_part[:end]
+            child_part = longer
+        part_start[node] = end
         for budget in range(total + 1):
             low = max(0, budget - used[parent])
             joined[budget] = -1
@@ -184,7 +184,7 @@ def highest_gain(parents, gain, n_leaves, most):
                 value = best[at + part] + best[of_parent + budget - part]
                 if value > joined[budget]:
                     joined[budget] = value
-                    given[end + budget] = part
+                    child_part[end + budget] = part
         end += total + 1
         used[parent] = total
         best[of_parent : of_parent + total + 1] = joined[: total + 1]
@@ -195,7 +195,7 @@ def highest_gain(parents, gain, n_leaves, most):
     is_chosen = np.zeros(n_nodes, np.bool_)
     for node in range(root, -1, -1):
         if node < root:
-            left[node] = given[given_start[node] + left[parents[node]]]
+            left[node] = child_part[part_start[node] + left[parents[node]]]
             left[parents[node]] -= left[node]
         if is_whole[start[node] + left[node]]:
             is_chosen[node] = True

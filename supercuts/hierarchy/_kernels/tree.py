@@ -233,10 +233,10 @@ def contour_map(labels, parents, altitudes):
 
 
 @helper
-def _joining_altitude(leaf, other, parents, altitudes, known_pair, known_altitude):
-    if leaf < 0 or other < 0:
+def _joining_altitude(leaf_a, leaf_b, parents, altitudes, known_pair, known_altitude):
+    if leaf_a < 0 or leaf_b < 0:
         return np.float32(1)  # invalid pixels bound regions at every granularity
-    low, high = np.int64(min(leaf, other)), np.int64(max(leaf, other))
+    low, high = np.int64(min(leaf_a, leaf_b)), np.int64(max(leaf_a, leaf_b))
     pair = low * parents.size + high
     slot = (low * 40503 + high) & (known_pair.size - 1)
     if known_pair[slot] != pair:
@@ -307,10 +307,10 @@ def merge_across(values, rising, forest, node, n_leaves, parents, altitudes):
         y, x = element // width, element % width
         for row in range(max(y - 1, 0), min(y + 2, height)):
             for column in range(max(x - 1, 0), min(x + 2, width)):
-                other = row * width + column
-                if not is_flooded[other]:
+                neighbour = row * width + column
+                if not is_flooded[neighbour]:
                     continue
-                a, b = _find(forest, element), _find(forest, other)
+                a, b = _find(forest, element), _find(forest, neighbour)
                 if a == b:
                     continue
                 joined = max(node[a], node[b])

@@ -19,27 +19,27 @@ def _logit(p):
 
 
 @helper
-def _compare_embeddings(one, other, at, size, out, k):
+def _compare_embeddings(region_a, region_b, at, size, out, k):
     """Write the distance of an embedding's means and its spread in each region to out[k:]; return the next k."""
     squared = 0.0
-    spread_one, spread_other = one[at + size] / one[0], other[at + size] / other[0]
+    spread_a, spread_b = region_a[at + size] / region_a[0], region_b[at + size] / region_b[0]
     for c in range(size):
-        x, y = one[at + c] / one[0], other[at + c] / other[0]
+        x, y = region_a[at + c] / region_a[0], region_b[at + c] / region_b[0]
         squared += (x - y) ** 2
-        spread_one -= x * x
-        spread_other -= y * y
+        spread_a -= x * x
+        spread_b -= y * y
     out[k] = np.sqrt(squared)
     out[k + 1] = np.exp(-squared)
-    out[k + 2] = np.sqrt(max(min(spread_one, spread_other), 0.0))
-    out[k + 3] = np.sqrt(max(max(spread_one, spread_other), 0.0))
+    out[k + 2] = np.sqrt(max(min(spread_a, spread_b), 0.0))
+    out[k + 3] = np.sqrt(max(max(spread_a, spread_b), 0.0))
     return k + 4
 
 
 @helper
 def _describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out):
     """Write the features (affinity.feature_names) of regions a and b, which share border `edge`."""
-    one, other, border = nodes[a], nodes[b], edges[edge]
-    area_one, area_other, length = one[0], other[0], border[0]
+    region_a, region_b, border = nodes[a], nodes[b], edges[edge]
+    area_a, area_b, length = region_a[0], region_b[0], border[0]
     mean = border[1] / length
     out[0] = mean
     out[1] = _logit(mean)
@@ -56,44 +56,44 @@ def _describe_pair(a, b, edge, nodes, edges, bbox, sizes, n_bins, n_pixels, out)
     at_bins = at_squares + n_bands
     plain, scaled = 0.0, 0.0
     for c in range(n_bands):
-        x, y = one[5 + c] / area_one, other[5 + c] / area_other
-        variance_one = max(one[at_squares + c] / area_one - x * x, 0.0)
-        variance_other = max(other[at_squares + c] / area_other - y * y, 0.0)
+        x, y = region_a[5 + c] / area_a, region_b[5 + c] / area_b
+        variance_a = max(region_a[at_squares + c] / area_a - x * x, 0.0)
+        variance_b = max(region_b[at_squares + c] / area_b - y * y, 0.0)
         plain += (x - y) ** 2
-        scaled += (x - y) ** 2 / (variance_one + variance_other + _LEAST_VARIANCE)
+        scaled += (x - y) ** 2 / (variance_a + variance_b + _LEAST_VARIANCE)
         chi = 0.0
         for i in range(n_bins):
-            p, q = one[at_bins + c * n_bins + i] / area_one, other[at_bins + c * n_bins + i] / area_other
+            p, q = region_a[at_bins + c * n_bins + i] / area_a, region_b[at_bins + c * n_bins + i] / area_b
             if p + q > 0:
                 chi += (p - q) ** 2 / (p + q)
         out[k] = abs(x - y)
-        out[k + 1] = abs(np.sqrt(variance_one) - np.sqrt(variance_other))
+        out[k + 1] = abs(np.sqrt(variance_a) - np.sqrt(variance_b))
         out[k + 2] = chi
         k += 3
     out[k] = np.sqrt(plain)
     out[k + 1] = np.sqrt(scaled)
     at_embedding = at_bins + n_bands * n_bins
-    k = _compare_embeddings(one, other, at_embedding, n_embedding, out, k + 2)
+    k = _compare_embeddings(region_a, region_b, at_embedding, n_embedding, out, k + 2)
     if n_region > 0:
-        k = _compare_embeddings(one, other, at_embedding + n_embedding + 1, n_region, out, k)
-    perimeter_one, perimeter_other = one[1], other[1]
-    out[k] = np.log(min(area_one, area_other) / n_pixels)
-    out[k + 1] = np.log(max(area_one, area_other) / n_pixels)
-    out[k + 2] = length / np.sqrt(min(area_one, area_other))
-    out[k + 3] = length / min(perimeter_one, perimeter_other)
-    out[k + 4] = length / max(perimeter_one, perimeter_other)
-    out[k + 5] = mean - min(one[2] / perimeter_one, other[2] / perimeter_other)
-    out[k + 6] = mean - max(one[2] / perimeter_one, other[2] / perimeter_other)
+        k = _compare_embeddings(region_a, region_b, at_embedding + n_embedding + 1, n_region, out, k)
+    perimeter_a, perimeter_b = region_a[1], region_b[1]
+    out[k] = np.log(min(area_a, area_b) / n_pixels)
+    out[k + 1] = np.log(max(area_a, area_b) / n_pixels)
+    out[k + 2] = length / np.sqrt(min(area_a, area_b))
+    out[k + 3] = length / min(perimeter_a, perimeter_b)
+    out[k + 4] = length / max(perimeter_a, perimeter_b)
+    out[k + 5] = mean - min(region_a[2] / perimeter_a, region_b[2] / perimeter_b)
+    out[k + 6] = mean - max(region_a[2] / perimeter_a, region_b[2] / perimeter_b)
     for i in range(2):
-        x, y = one[3 + i] / area_one, other[3 + i] / area_other
+        x, y = region_a[3 + i] / area_a, region_b[3 + i] / area_b
         out[k + 7 + 2 * i] = min(x, y)
         out[k + 8 + 2 * i] = max(x, y)
-    box_one, box_other = bbox[a], bbox[b]
-    height = max(box_one[2], box_other[2]) - min(box_one[0], box_other[0])
-    width = max(box_one[3], box_other[3]) - min(box_one[1], box_other[1])
-    out[k + 11] = (area_one + area_other) / (height * width)
-    out[k + 12] = (perimeter_one + perimeter_other - 2 * length) / np.sqrt(area_one + area_other)
-    small = one if area_one < area_other or (area_one == area_other and perimeter_one < perimeter_other) else other
+    box_a, box_b = bbox[a], bbox[b]
+    height = max(box_a[2], box_b[2]) - min(box_a[0], box_b[0])
+    width = max(box_a[3], box_b[3]) - min(box_a[1], box_b[1])
+    out[k + 11] = (area_a + area_b) / (height * width)
+    out[k + 12] = (perimeter_a + perimeter_b - 2 * length) / np.sqrt(area_a + area_b)
+    small = region_a if area_a < area_b or (area_a == area_b and perimeter_a < perimeter_b) else region_b
     out[k + 13] = small[1] / np.sqrt(small[0])
 
 
@@ -122,18 +122,18 @@ def _rectify(row):
 
 
 @helper
-def _separation(x, mean, scale, first, second, last, seen, hidden):
+def _separation(x, mean, scale, first, second, last, inputs, hidden):
     """Return the probability that annotators separate a pair with features x (F,): the mean logit of M perceptrons.
 
     first (F + 1, M * H), second (M, H + 1, H), last (M, H + 1); the last row of each holds the biases. first holds the
-    first layers of all perceptrons side by side. seen (F,) and hidden (2, M * H) are scratch.
+    first layers of all perceptrons side by side. inputs (F,) and hidden (2, M * H) are scratch.
     """
     n_features, width = x.size, last.shape[1] - 1
     for i in range(n_features):
-        seen[i] = min(max((x[i] - mean[i]) * scale[i], -MOST_DEVIATIONS), MOST_DEVIATIONS)
+        inputs[i] = min(max((x[i] - mean[i]) * scale[i], -MOST_DEVIATIONS), MOST_DEVIATIONS)
     for j in range(hidden.shape[1]):
         hidden[0, j] = first[n_features, j]
-    _add_layer(hidden[0], first, seen)
+    _add_layer(hidden[0], first, inputs)
     _rectify(hidden[0])
     logit = 0.0
     for m in range(last.shape[0]):
@@ -194,7 +194,7 @@ def _compact(keys, ids, size, is_alive, current):
 
 @kernel
 def agglomerate(
-    pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, weights, reference_area, exponent, growth, seen, seen_nodes
+    pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, weights, reference_area, exponent, growth, judged, judged_nodes
 ):
     """Merge the pair with the lowest key until one region is left in each component of the graph.
 
@@ -202,8 +202,8 @@ def agglomerate(
     merge, borders of the new region are judged again if they became longer, or if the total area of their two regions
     exceeds `growth` times its value at the last judgement. A large region is thus not described again for each tiny
     region that it absorbs.
-    nodes, edges and bbox are overwritten. seen (S, F) and seen_nodes (S, 2) receive the features and the tree nodes of
-    the first judgements.
+    nodes, edges and bbox are overwritten. judged (S, F) and judged_nodes (S, 2) receive the features and the tree nodes
+    of the first judgements.
     Return merges (M, 2) of node ids (merge k creates node N + k), the keys (M,), and the number of judgements.
     """
     mean, scale, first, second, last = weights
@@ -226,7 +226,7 @@ def agglomerate(
     x = np.empty(mean.size, np.float64)
     layer = _side_by_side(first)
     normal, hidden = np.empty(mean.size, np.float32), np.empty((2, layer.shape[1]), np.float32)
-    n_due, size, n_seen, done = n_edges, n_edges - n_edges, 0, 0
+    n_due, size, n_judged, done = n_edges, n_edges - n_edges, 0, 0
     merges = np.empty((max(n_nodes - 1, 0), 2), np.int64)
     keys = np.empty(max(n_nodes - 1, 0), np.float64)
     while True:
@@ -236,11 +236,11 @@ def agglomerate(
             e = due[i]
             a, b = ends[e, 0], ends[e, 1]
             _describe_pair(a, b, e, nodes, edges, bbox, sizes, n_bins, n_pixels, x)
-            if n_seen < seen.shape[0]:
+            if n_judged < judged.shape[0]:
                 for k in range(x.size):
-                    seen[n_seen, k] = x[k]
-                seen_nodes[n_seen, 0], seen_nodes[n_seen, 1] = node_of[a], node_of[b]
-            n_seen += 1
+                    judged[n_judged, k] = x[k]
+                judged_nodes[n_judged, 0], judged_nodes[n_judged, 1] = node_of[a], node_of[b]
+            n_judged += 1
             probability = _separation(x, mean, scale, layer, second, last, normal, hidden)
             key = probability * _size_factor(nodes[a, 0], nodes[b, 0], reference_area, exponent)
             judged_area[e] = nodes[a, 0] + nodes[b, 0]
@@ -287,4 +287,4 @@ def agglomerate(
             else:
                 following[before] = after
             half = after
-    return merges[:done], keys[:done], n_seen
+    return merges[:done], keys[:done], n_judged

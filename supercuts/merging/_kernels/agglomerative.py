@@ -153,19 +153,19 @@ def _absorb(edge, keep, gone, links, sums, twins):
         after = following[half]
         e, s = half // 2, half % 2
         if is_alive[e]:
-            other = ends[e, 1 - s]
-            _table_remove(table_keys, table_values, _pair_key(gone, other, n_nodes))
-            slot = _table_find(table_keys, _pair_key(keep, other, n_nodes))
-            if table_keys[slot] >= 0:  # keep and gone both touch other, so their borders join
+            neighbour = ends[e, 1 - s]
+            _table_remove(table_keys, table_values, _pair_key(gone, neighbour, n_nodes))
+            slot = _table_find(table_keys, _pair_key(keep, neighbour, n_nodes))
+            if table_keys[slot] >= 0:  # keep and gone both touch the neighbour, so their borders join
                 twin = table_values[slot]
                 for k in range(sums.shape[1]):
                     sums[twin, k] += sums[e, k]
                 is_alive[e] = False
-                degree[other] -= 1
+                degree[neighbour] -= 1
                 twins[n_twins] = twin
                 n_twins += 1
             else:
-                table_keys[slot] = _pair_key(keep, other, n_nodes)
+                table_keys[slot] = _pair_key(keep, neighbour, n_nodes)
                 table_values[slot] = e
                 ends[e, s] = keep
                 following[half] = head[keep]
@@ -231,8 +231,8 @@ def agglomerate(edges, weights, lengths, areas, reference_area, exponent, n_targ
         done += 1
         for i in range(_absorb(edge, keep, gone, links, sums, twins)):
             twin = twins[i]
-            other = ends[twin, 0] + ends[twin, 1] - keep
-            factor = _size_factor(area[keep], area[other], reference_area, exponent)
+            neighbour = ends[twin, 0] + ends[twin, 1] - keep
+            factor = _size_factor(area[keep], area[neighbour], reference_area, exponent)
             current[twin] = sums[twin, 1] / sums[twin, 0] * factor
             size = _push(heap_keys, heap_ids, size, current[twin], twin)
     return merges[:done], keys[:done]

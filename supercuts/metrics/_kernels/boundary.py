@@ -141,9 +141,9 @@ def match_all(masks, truth, offsets, matched, matched_truth):
     for t in range(n_masks - 1, -1, -1):
         is_changed = False
         for i in range(pixels.size):
-            wanted = flat[t, pixels[i]]
-            is_changed |= wanted != active[i]
-            active[i] = wanted
+            is_active = flat[t, pixels[i]]
+            is_changed |= is_active != active[i]
+            active[i] = is_active
         if is_changed:
             mates[:] = -1
             truth_mates[:] = -1
@@ -156,10 +156,10 @@ def match_all(masks, truth, offsets, matched, matched_truth):
                 n_matched += 1
                 flat_matched[t, pixels[i]] = True
         matched_truth[t] = n_matched
-    found = np.zeros((height, width), np.bool_)
+    is_matched = np.zeros((height, width), np.bool_)
     for i in range(truth_pixels.size):
-        found[truth_pixels[i] // width, truth_pixels[i] % width] = truth_mates[i] >= 0
-    return found
+        is_matched[truth_pixels[i] // width, truth_pixels[i] % width] = truth_mates[i] >= 0
+    return is_matched
 
 
 @kernel
@@ -240,14 +240,14 @@ def augment(starts, lists, active, mates, truth_mates):
                 if nearest_first[pixel] == starts[pixel + 1]:
                     depth -= 1  # a dead end for this phase
                     continue
-                other = truth_mates[lists[nearest_first[pixel]]]
+                mate = truth_mates[lists[nearest_first[pixel]]]
                 nearest_first[pixel] += 1
-                if other < 0:
+                if mate < 0:
                     flip(path, depth, nearest_first, lists, mates, truth_mates)
                     break
-                if level[other] == level[pixel] + 1:
+                if level[mate] == level[pixel] + 1:
                     depth += 1
-                    path[depth] = other
+                    path[depth] = mate
 
 
 @kernel
@@ -260,13 +260,13 @@ def is_augmentable(starts, lists, truth_mates, level, queue, n_free):
         pixel = queue[head]
         head += 1
         for k in range(starts[pixel], starts[pixel + 1]):
-            other = truth_mates[lists[k]]
-            if other < 0:
+            mate = truth_mates[lists[k]]
+            if mate < 0:
                 is_found = True
                 last_level = level[pixel]
-            elif level[other] < 0:
-                level[other] = level[pixel] + 1
-                queue[tail] = other
+            elif level[mate] < 0:
+                level[mate] = level[pixel] + 1
+                queue[tail] = mate
                 tail += 1
     return is_found
 

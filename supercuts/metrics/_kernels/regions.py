@@ -54,12 +54,12 @@ def count_components(labels):
                 if side == 0:
                     if x == 0 or labels[y, x - 1] != labels[y, x]:
                         continue
-                    other = pixel - 1
+                    neighbour = pixel - 1
                 else:
                     if y == 0 or labels[y - 1, x] != labels[y, x]:
                         continue
-                    other = pixel - width
-                a = _find(parent, other)
+                    neighbour = pixel - width
+                a = _find(parent, neighbour)
                 b = _find(parent, pixel)
                 if a != b:
                     parent[max(a, b)] = min(a, b)
@@ -213,13 +213,13 @@ def smallest_candidates(areas, births, deaths, n_pixels, percent, n_cuts):
 def objects_and_parts(counts, areas, truth_areas, truth_is_candidate, births, deaths, smallest, setting, n_annotators):
     """Return the terms of precision and recall for regions that exist in the cuts births..deaths - 1.
 
-    found (2, cuts)        total worth of the candidate regions, their number
+    totals (2, cuts)       total worth of the candidate regions, their number
     matched (truths, cuts) worth of a truth region as an object or part, 0 when it is neither
     pieces (truths, cuts)  share of a truth region covered by the regions within it
     """
     gamma_object, gamma_part, beta = setting
     n_truths, n_cuts = truth_areas.size, smallest.size
-    found = np.zeros((2, n_cuts))
+    totals = np.zeros((2, n_cuts))
     matched = np.zeros((n_truths, n_cuts))
     pieces = np.zeros((n_truths, n_cuts))
     for region in range(areas.size):
@@ -254,6 +254,6 @@ def objects_and_parts(counts, areas, truth_areas, truth_is_candidate, births, de
             region_worth = merged / n_annotators
         for cut in range(births[region], deaths[region]):
             if areas[region] >= smallest[cut]:
-                found[0, cut] += region_worth
-                found[1, cut] += 1
-    return found, matched, pieces
+                totals[0, cut] += region_worth
+                totals[1, cut] += 1
+    return totals, matched, pieces
