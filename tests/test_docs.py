@@ -53,7 +53,8 @@ def test_dead_links_are_found(tmp_path):
     assert dead_links(page) == ["c.md", "b.md#two", "f.png"]
 
 
-PROSE = ("supercuts", "tests", "docs", "benchmarks", "examples", "configs", "README.md", "CONTRIBUTING.md")
+PROSE = ("supercuts", "tests", "docs", "benchmarks", "examples", "configs", "changes", "recipe", ".github", ".ci")
+WITHOUT_COMMENTS = {".md", ".rst", ".html", ".ipynb"}
 AWKWARD = re.compile(
     r"\b(in the mean|sooner|dear|(?:go|goes|going|went) on|of no account|people|so many|anew|one another|lest)\b", re.I
 )
@@ -73,9 +74,13 @@ def awkward_prose(text: str, has_comments: bool = True) -> list[str]:
 
 
 def test_prose_is_plain_english():
-    paths = {path for name in PROSE for path in (ROOT / name, *(ROOT / name).rglob("*"))} - {Path(__file__)}
-    pages = [path for path in paths if path.suffix in {".py", ".md", ".mjs", ".yaml"} and not WRITTEN & set(path.parts)]
-    found = {page: awkward_prose(page.read_text(encoding="utf-8"), page.suffix != ".md") for page in pages}
+    paths = {*ROOT.glob("*"), *(path for name in PROSE for path in (ROOT / name).rglob("*"))} - {Path(__file__)}
+    kinds = {".py", ".mjs", ".css", ".yaml", ".yml", ".toml", ".cff", *WITHOUT_COMMENTS}
+    pages = [path for path in paths if path.suffix in kinds or path.parent.name == ".ci"]
+    pages = [page for page in pages if not WRITTEN & set(page.parts)]
+    found = {
+        page: awkward_prose(page.read_text(encoding="utf-8"), page.suffix not in WITHOUT_COMMENTS) for page in pages
+    }
     assert len(found) > 300
     assert {str(page.relative_to(ROOT)): lines for page, lines in found.items() if lines} == {}
 
