@@ -51,7 +51,7 @@ if failed:
 
 
 def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # a child process: this one has imported everything already; cwd: a checkout that is not installed works too
+    # a child process: this one has imported everything already
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )

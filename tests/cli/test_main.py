@@ -42,7 +42,6 @@ HEAVY = ("torch", "numba", "skimage", "scipy", "numpy", "timm", "lightning")
 
 
 def run_process(*arguments):
-    # cwd: a checkout that is not installed works too
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
