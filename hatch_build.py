@@ -35,11 +35,12 @@ class CompileKernels(BuildHookInterface):
                 return
             with suppress(OSError):  # the source tree may be read-only
                 shutil.rmtree(kept.parent, ignore_errors=True)
-                kept.parent.mkdir(parents=True)
-                shutil.copytree(
-                    self.folder, kept.with_suffix(".part"), ignore=shutil.ignore_patterns("*.py*", "weights")
-                )
-                kept.with_suffix(".part").rename(kept)
+                part = kept.with_suffix(".part")
+                for path in self.folder.rglob("*.nb[ic]"):
+                    target = part / path.relative_to(self.folder)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(path, target)
+                part.rename(kept)
         kernels = kept if kept.is_dir() else self.folder
         build_data["pure_python"], build_data["infer_tag"] = False, True  # machine code: for this platform alone
         for path in kernels.rglob("*.nb[ic]"):
