@@ -184,8 +184,6 @@ def test_commands_work_in_any_shell(tmp_path, image, usual):
     for path in ("é.png", "photos/a.png", "photos/b.png"):
         Image.fromarray(image).save(tmp_path / path)
     environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
-    # bytecode of -OO is compiled here once; the workers of the batch read it
-    environment |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode")}
     report = run(COMMANDS, tmp_path, "-OO", **environment, TZ="Nowhere/None")
     assert {name: (code, err) for name, (code, _, err) in report.items() if name != "help"} == {
         name: ({"closed_error": 1, "pipe": 1}.get(name, 0), "") for name in report if name != "help"
