@@ -15,18 +15,21 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch.utils.data import Dataset
+from torch_geometric.transforms import BaseTransform
 
 from supercuts.core.arrays import contingency
 from supercuts.core.errors import FileFormatError, InputError, SuperCutsError
 from supercuts.core.files import IMAGES, atomic_path, is_own_picture
 from supercuts.datasets.sample import Sample
+from supercuts.export.graphs import to_data
+from supercuts.export.rasters import partitions
 from supercuts.graph.rag import contract, contract_statistics
 from supercuts.hierarchy.cuts import cut_by_count
 from supercuts.images.io import read_channels
 from supercuts.merging.affinity import Affinity, merge_by_affinity
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.merging.gnn import Data, DataLoader, EdgeGNN, GNNConfig, graph_data, statistics_data
-from supercuts.model import Model
+from supercuts.model import Model, load
 from supercuts.networks.backbones.weights import read_torch
 from supercuts.networks.predict import predict
 from supercuts.superpixels.leaves import make_leaves
@@ -34,6 +37,69 @@ from supercuts.training.affinity import Leaves, share_of_edges
 
 SETTINGS = "settings.json"
 _TENSORS = ("x", "pos", "edge_index", "edge_attr")
+
+
+class ToSuperCuts(BaseTransform):
+    """Transform of an image to its superpixel graph, to use like torch_geometric.transforms.ToSLIC.
+
+    The Data has x, pos, edge_index, edge_attr and node as `supercuts.export.graphs.to_data`. ``levels`` (N, L) int64 is
+    the region of each superpixel at each level, ``level_names`` names its columns, coarsest first.
+
+    Parameters
+    ----------
+    superpixels
+        Number of nodes, from 1.
+    model
+        Model that segments; if None, "compact".
+    add_seg
+        Whether to add ``seg`` (1, H, W), the superpixel of each pixel.
+    add_img
+        Whether to add ``img`` (1, C, H, W), the image.
+
+    Examples
+    --------
+    >>> data = ToSuperCuts(superpixels=6, add_seg=True)(torch.zeros(3, 16, 24))
+    >>> data.num_nodes, tuple(data.seg.shape), data.level_names
+    (6, (1, 16, 24), ['scene', 'object', 'part'])
+    """
+
+    def __init__(
+        self, superpixels: int = 75, model: Model | None = None, add_seg: bool = False, add_img: bool = False
+    ) -> None:
+        self.superpixels = superpixels
+        self.model = load("compact") if model is None else model
+        self.add_seg = add_seg
+        self.add_img = add_img
+
+    def forward(self, img: torch.Tensor) -> Data:
+        """Return the graph of an image.
+
+        Parameters
+        ----------
+        img
+            (C, H, W) tensor, uint8 or float in 0..1; grey images may have one channel.
+
+        Returns
+        -------
+        torch_geometric.data.Data
+            The superpixels as nodes.
+
+        Examples
+        --------
+        >>> data = ToSuperCuts(superpixels=4).forward(torch.zeros(3, 8, 8))
+        >>> data.levels.shape
+        torch.Size([4, 3])
+        """
+        h = self.model.segment(img, superpixels=self.superpixels)
+        *levels, leaves = partitions(h)
+        data = to_data(h, leaves)
+        columns = np.array([part.region_of_leaf(h) for part in levels], np.int64).reshape(-1, h.n_leaves).T
+        data.levels, data.level_names = torch.from_numpy(columns.copy()), [part.name for part in levels]
+        if self.add_seg:
+            data.seg = torch.from_numpy(h.labels.astype(np.int64))[None]
+        if self.add_img:
+            data.img = img[None]
+        return data
 
 
 class SuperpixelGraphs(Dataset[Data]):

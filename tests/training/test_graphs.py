@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch_geometric.transforms import BaseTransform, ToSLIC
 
 import supercuts
 from supercuts.core.errors import FileFormatError, InputError
@@ -16,7 +17,7 @@ from supercuts.model import Model
 from supercuts.networks.ssn import SSN
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.training.affinity import by_boundary, describe_leaves
-from supercuts.training.graphs import SETTINGS, GNNTrainingConfig, SuperpixelGraphs, graphs_of, learn_gnn
+from supercuts.training.graphs import SETTINGS, GNNTrainingConfig, SuperpixelGraphs, ToSuperCuts, graphs_of, learn_gnn
 
 LEFT = np.zeros((32, 48), np.int32)
 LEFT[:, 24:] = 1
@@ -47,6 +48,31 @@ def test_graphs_of_a_data_set_make_batches(samples, tmp_path):
     assert (batch.num_graphs, batch.num_nodes) == (3, 36)
     assert batch.y.shape == (batch.num_edges,)
     assert set(batch.y.tolist()) <= {0.0, 0.5, 1.0}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_transform_has_the_form_of_to_slic(channels):
+    img = torch.from_numpy((0.3 * LEFT + 0.5 * TOP).astype(np.float32))[None].repeat(channels, 1, 1)
+    transform, slic = ToSuperCuts(12, add_seg=True, add_img=True), ToSLIC(add_seg=True, add_img=True, n_segments=12)
+    data, expected = transform(img), slic(img)
+    assert isinstance(transform, BaseTransform)
+    assert data.num_nodes == 12
+    for name in ("seg", "img", "pos"):
+        assert data[name].dtype == expected[name].dtype
+        assert data[name].shape[1:] == expected[name].shape[1:]
+    h = transform.model.segment(img, superpixels=12)
+    np.testing.assert_array_equal(data.seg[0], h.labels)
+    assert data.level_names == list(h.levels)
+    for column, level in enumerate(data.level_names):
+        np.testing.assert_array_equal(data.levels[data.seg[0], column], h.cut(level=level))
+    batch = next(iter(DataLoader([data, data], batch_size=2)))
+    assert (batch.num_nodes, tuple(batch.levels.shape), tuple(batch.seg.shape)) == (24, (24, 3), (2, 32, 48))
+    assert int(batch.edge_index.max()) == 23
+
+
+def test_the_transform_without_levels():
+    data = ToSuperCuts(6, Model(None))(torch.zeros(3, 16, 24))
+    assert (data.level_names, tuple(data.levels.shape), "seg" in data, "img" in data) == ([], (6, 0), False, False)
 
 
 def test_the_target_is_the_share_of_annotators_who_separate_two_superpixels(samples, tmp_path):
