@@ -39,7 +39,7 @@ SETTINGS = "settings.json"
 _TENSORS = ("x", "pos", "edge_index", "edge_attr")
 
 
-class ToSuperCuts(BaseTransform):
+class ToSuperCuts(BaseTransform):  # type: ignore[misc]  # torch_geometric has no types
     """Transform of an image to its superpixel graph, to use like torch_geometric.transforms.ToSLIC.
 
     The Data has x, pos, edge_index, edge_attr and node as `supercuts.export.graphs.to_data`. ``levels`` (N, L) int64 is
