@@ -74,6 +74,26 @@ def test_channels_of_ome_and_imagej_are_bands(tmp_path):
         assert read_shape(tmp_path / name) == (H, W, 4)
 
 
+def test_depths_of_lsm_files_are_counted_without_their_thumbnails(tmp_path):
+    values = np.random.default_rng(0).integers(0, 65536, (2, 3, H, W)).astype(np.uint16)
+    info = np.zeros((), [(name, kind if kind[0] in "<>" else f"<{kind}") for name, kind in tifffile.TIFF.CZ_LSMINFO])
+    sizes = {"DimensionX": W, "DimensionY": H, "DimensionZ": 2, "DimensionChannels": 3, "DimensionTime": 1}
+    for name, value in {"MagicNumber": 67127628, "StructureSize": info.nbytes, "DataType": 2, **sizes}.items():
+        info[name] = value
+    with tifffile.TiffWriter(tmp_path / "a.lsm") as file:
+        for depth in values:
+            tag = (34412, 1, info.nbytes, info.tobytes(), True)
+            file.write(depth, photometric="rgb", planarconfig="separate", metadata=None, extratags=[tag])
+            file.write(depth[0, ::8, ::8], photometric="minisblack", subfiletype=1, metadata=None)
+    with tifffile.TiffFile(tmp_path / "a.lsm") as file:
+        assert (file.is_lsm, file.series[0].axes) == (True, "ZCYX")
+    for page in (1, 2):
+        raster = read_raster(tmp_path / "a.lsm", ReadOptions(page=page))
+        np.testing.assert_array_equal(raster.values, np.moveaxis(values[page - 1], 0, -1))
+    with pytest.warns(ImageWarning, match="holds 2 depths; the first of 2 is read"):
+        read_raster(tmp_path / "a.lsm")
+
+
 def test_unnamed_pages_are_bands_only_on_request(tmp_path):
     pages = some_stack("CYX", "uint8")
     tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
