@@ -62,7 +62,6 @@ HOSTS = {
     "float16": lambda: changed(torch.set_default_dtype, torch.float16, torch.float32),
     "device meta": lambda: changed(torch.set_default_device, "meta", None),
     "device cpu": lambda: changed(torch.set_default_device, "cpu", None),
-    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "inference_mode": torch.inference_mode,
     "no_grad": torch.no_grad,
     "deterministic": lambda: changed(torch.use_deterministic_algorithms, True, False),
