@@ -137,6 +137,7 @@ def train_ssn(config: TrainConfig) -> Path:
     # before the photographs are read, so that unavailable weights stop the run at once
     network = make_network(config, is_resumed=last.is_file())
     stream = CropStream(samples, config.data, config.seed)
+    _check_channels(network, stream)
     config.out.mkdir(parents=True, exist_ok=True)
     save_resolved(config, config.out / "config.yaml")
     module = SSNTraining(config, network, stream, ValidationImages(judges) if judges else None)
@@ -159,6 +160,14 @@ def train_ssn(config: TrainConfig) -> Path:
         save_network(final, module.network, levels={})
         write_card(config, module.curve, trainer.global_step, time.monotonic() - started, len(samples))
     return final
+
+
+def _check_channels(network: TorchNetwork, stream: CropStream) -> None:
+    if (n_channels := len(stream.images[0])) != network.config.channels:
+        raise InputError(
+            f"images of {n_channels} channels do not fit a network for {network.config.channels}. Give images of "
+            f"{network.config.channels} channels, or train with model.channels={n_channels}."
+        )
 
 
 def _plan(config: TrainConfig, n_images: int, n_judged: int) -> dict[str, object]:

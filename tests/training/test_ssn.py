@@ -94,6 +94,16 @@ def test_problems_of_both_splits_are_one_list_before_anything_is_written(tmp_pat
     assert capsys.readouterr().err == ""
 
 
+def test_images_of_other_channels_are_refused_before_anything_is_written(
+    training_root, tmp_path, make_train_config, capsys
+):
+    config = make_train_config(training_root, tmp_path / "run", model=NETWORK.model_copy(update={"channels": 5}))
+    with pytest.raises(InputError, match=r"3 channels do not fit a network for 5\. .* model\.channels=3"):
+        training.train_ssn(config)
+    assert not (tmp_path / "run").exists()
+    assert capsys.readouterr().err == ""
+
+
 class PowerCut(Exception):
     """Ends a run from outside."""
 
