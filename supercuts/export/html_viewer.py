@@ -14,14 +14,16 @@ import sys
 import tempfile
 import webbrowser
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Int32, Shaped, UInt8
 from PIL import Image
 
-from supercuts.core.errors import InputError
+from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.files import atomic_path, printable
 from supercuts.hierarchy.cuts import altitude_of_level
 from supercuts.hierarchy.tree import Hierarchy
@@ -37,6 +39,7 @@ _SCRIPTS = (
     "stage",
     "panel",
     "store",
+    "messages",
     "main",
 )  # in order of dependency: each uses only earlier ones
 _LINKS = re.compile(r"^import .*?;\n|^export (?=\w)", flags=re.MULTILINE | re.DOTALL)
@@ -46,6 +49,8 @@ _JPEG_QUALITY = 92
 _MOST_FRAMED_BYTES = 1_900_000  # largest page in a notebook cell, which is saved with the notebook
 _MOST_FRAMED_PIXELS = 3_000_000  # pages of larger images always exceed _MOST_FRAMED_BYTES
 _PREVIEW_PX = 720
+_TILE_PX = 320  # of the pictures on a contact sheet
+CONTACT_SHEET = "index.html"
 
 
 def write_html(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
@@ -54,15 +59,64 @@ def write_html(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
         temporary.write_text(page(hierarchy, printable(Path(path).stem)), encoding="utf-8")
 
 
-def page(hierarchy: Hierarchy, name: str = "SuperCuts") -> str:
-    """Return the page as text; name is its title and the prefix of the names of files saved from it."""
+def page(hierarchy: Hierarchy, name: str = "SuperCuts", links: Mapping[str, str] | None = None) -> str:
+    """Return the page as text; name is its title and the prefix of the names of files saved from it.
+
+    links: the addresses of the pages "previous", "next" and "all", and the "position" of this one.
+    """
     check_viewable(hierarchy)
     template = Template((_SOURCES / "template.html").read_text(encoding="utf-8"))
     script = "".join((_SOURCES / f"{module}.mjs").read_text(encoding="utf-8") for module in _SCRIPTS)
     # "<" is escaped, so that no name can close the script element that contains it
-    payload = json.dumps(_payload(hierarchy, name)).replace("<", "\\u003c")
+    payload = json.dumps({**_payload(hierarchy, name), "links": links}).replace("<", "\\u003c")
     style = (_SOURCES / "style.css").read_text(encoding="utf-8")
     return template.substitute(title=html.escape(name), style=style, payload=payload, script=_LINKS.sub("", script))
+
+
+def write_folder(
+    folder: Path, names: Sequence[str], read: Callable[[str], Hierarchy], progress: Callable[[str], object]
+) -> None:
+    """Write NAME.html for each name, linked to the previous and the next, and index.html, a contact sheet.
+
+    progress(name) is called after each page.
+    """
+    files = [f"{name}.html" for name in names]
+    tiles = []
+    for i, name in enumerate(names):
+        hierarchy = read(name)
+        ends = {"previous": files[i - 1 : i], "next": files[i + 1 : i + 2], "all": [CONTACT_SHEET]}
+        links = {rel: quote(file) for rel, [*found] in ends.items() for file in found}
+        text = page(hierarchy, printable(name), {**links, "position": f"{i + 1} of {len(names)}"})
+        with atomic_path(folder / files[i]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        size = f"{hierarchy.shape[1]} x {hierarchy.shape[0]} pixels, {hierarchy.n_leaves} superpixels"
+        title = html.escape(printable(name))
+        labels = hierarchy.cut(**({"level": "object"} if "object" in hierarchy.levels else {"granularity": 0.4}))
+        picture = _jpeg_url(_preview(hierarchy, _TILE_PX, labels))
+        tiles.append(
+            f'<li><a href="{quote(files[i])}"><img src="{picture}" alt=""><span>{title}</span></a><p>{size}</p></li>'
+        )
+        progress(name)
+    sheet = Template((_SOURCES / "contact_sheet.html").read_text(encoding="utf-8"))
+    style = (_SOURCES / "style.css").read_text(encoding="utf-8")
+    with atomic_path(folder / CONTACT_SHEET) as temporary:
+        text = sheet.substitute(style=style, tiles="\n".join(tiles), count=len(names))
+        temporary.write_text(text, encoding="utf-8")
+
+
+def selected_nodes(path: str | os.PathLike[str], hierarchy: Hierarchy) -> list[int]:
+    """Return the nodes that a session of the viewer selects; raise InputError if it is of another hierarchy."""
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        image, nodes = document["image"], [entry["node"] for entry in document["selection"]]
+        is_session = document["format"] == "supercuts-session" and document["version"] == 1
+    except (ValueError, LookupError, TypeError) as error:
+        raise FileFormatError(f"{path} is not a session of the viewer ({error}). Save one with its button.") from error
+    if not is_session or image.get("digest") != _digest(hierarchy):
+        raise InputError(
+            f"{path} was saved from {image.get('name')}, not from this hierarchy. Give the hierarchy of its page."
+        )
+    return nodes
 
 
 def check_viewable(hierarchy: Hierarchy) -> None:
@@ -89,17 +143,20 @@ def frame(hierarchy: Hierarchy) -> str:
                 return f'<iframe srcdoc="{text}" width="100%" height="{_FRAME_PX}" style="border:0"></iframe>'
         remedy = "show() opens the viewer" if height * width <= MAX_PIXELS else 'export("scene.gpkg", "gpkg") writes it'
         note = f"{description}, which would make a notebook large: this is a preview; {remedy}."
-        return f'<figure><img src="{_jpeg_url(_preview(hierarchy))}"><figcaption>{note}</figcaption></figure>'
+        picture = _jpeg_url(_preview(hierarchy, _PREVIEW_PX, hierarchy.labels))
+        return f'<figure><img src="{picture}"><figcaption>{note}</figcaption></figure>'
     except Exception as error:
         return f"<p>{description}, which cannot be shown ({html.escape(str(error)[:500])}).</p>"
 
 
-def _preview(hierarchy: Hierarchy) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return a reduced copy of the image with the borders of its superpixels."""
+def _preview(
+    hierarchy: Hierarchy, most_px: int, labels: Int32[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Return a reduced copy of the image with the borders of the labels."""
     from supercuts.images.draw import draw_boundaries, random_colors
 
-    step = -(-max(hierarchy.shape) // _PREVIEW_PX)
-    labels = np.ascontiguousarray(hierarchy.labels[::step, ::step])
+    step = -(-max(hierarchy.shape) // most_px)
+    labels = np.ascontiguousarray(labels[::step, ::step])
     if hierarchy.image is None:
         return random_colors(labels)
     return draw_boundaries(np.array(Image.fromarray(hierarchy.image).reduce(step)), labels)
@@ -147,13 +204,10 @@ def _payload(hierarchy: Hierarchy, name: str) -> dict[str, object]:
     kind = np.uint16 if is_small else np.int32
     limits = hierarchy.edits.limits if hierarchy.edits else None
     height, width = hierarchy.shape
-    arrays = (hierarchy.labels, hierarchy.parents, hierarchy.altitudes, hierarchy.image)
-    digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays if array is not None))
-    digest.update(os.fsencode(hierarchy.source_name or ""))
     return {
         "name": name,
         "file_name": hierarchy.source_name or name,
-        "digest": digest.hexdigest()[:16],  # under which the browser stores what the user does
+        "digest": _digest(hierarchy),  # under which the browser stores what the user does
         "height": height,
         "width": width,
         "labels_kind": np.dtype(kind).name,
@@ -167,6 +221,13 @@ def _payload(hierarchy: Hierarchy, name: str) -> dict[str, object]:
         "n_frozen": limits.n_frozen if limits else 0,
         "image": None if hierarchy.image is None else _jpeg_url(hierarchy.image),
     }
+
+
+def _digest(hierarchy: Hierarchy) -> str:
+    arrays = (hierarchy.labels, hierarchy.parents, hierarchy.altitudes, hierarchy.image)
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays if array is not None))
+    digest.update(os.fsencode(hierarchy.source_name or ""))
+    return digest.hexdigest()[:16]
 
 
 def _packed(array: Shaped[np.ndarray, "..."]) -> str:

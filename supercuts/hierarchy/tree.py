@@ -7,6 +7,7 @@ Not  no merging, no torch; computes on demand and caches nothing
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -362,7 +363,7 @@ class Hierarchy:
         >>> h.merge(1, 2).cut(regions=3).tolist()
         [[0, 1, 1, 2]]
         """
-        return self._edit("merge", a, b)
+        return self._edit("merge", (a, b))
 
     def split(self, node: int) -> "Hierarchy":
         """Return a hierarchy where no region holds two children of a node.
@@ -391,7 +392,7 @@ class Hierarchy:
         >>> h.split(4).cut(regions=2).tolist()
         [[0, 1, 0, 0]]
         """
-        return self._edit("split", node)
+        return self._edit("split", (node,))
 
     def lock(self, node: int) -> "Hierarchy":
         """Return a hierarchy where a node is a region of every cut.
@@ -420,7 +421,41 @@ class Hierarchy:
         >>> h.lock(5).cut(altitude=0.0).tolist()
         [[0, 1, 2, 2]]
         """
-        return self._edit("lock", node)
+        return self._edit("lock", (node,))
+
+    def apply_session(self, path: str | os.PathLike[str]) -> "Hierarchy":
+        """Return a hierarchy where each region selected in the viewer is a region of every cut.
+
+        Each is one `lock`, so the edits hold and are saved as in `merge`.
+
+        Parameters
+        ----------
+        path
+            The session (.json) that the viewer of this hierarchy saved.
+
+        Returns
+        -------
+        Hierarchy
+            The edited hierarchy; the same one if no region is selected.
+
+        Raises
+        ------
+        InputError
+            If the session is of another hierarchy.
+        FileFormatError
+            If the file is not a session.
+        ConstraintError
+            If a selected region contradicts an earlier edit.
+
+        Examples
+        --------
+        >>> edited = h.apply_session("photo_session.json")  # doctest: +SKIP
+        >>> edited.save("photo_edited.npz")  # doctest: +SKIP
+        """
+        from supercuts.export.html_viewer import selected_nodes
+
+        nodes = selected_nodes(path, self)
+        return self._edit("lock", *([node] for node in nodes)) if nodes else self
 
     def undo(self) -> "Hierarchy":
         """Return the hierarchy before the last `merge`, `split` or `lock`.
@@ -839,13 +874,13 @@ class Hierarchy:
 
         return html_viewer.frame(self)
 
-    def _edit(self, kind: str, *nodes: int) -> "Hierarchy":
-        step = describe_edit(self.parents, self.n_leaves, kind, nodes)
+    def _edit(self, kind: str, *groups: Sequence[int]) -> "Hierarchy":
+        steps = [describe_edit(self.parents, self.n_leaves, kind, nodes) for nodes in groups]
         if self.edits is None:
             before = Tree(self.parents, self.altitudes)
-            return self._with_edits(before, before, (step,))
+            return self._with_edits(before, before, tuple(steps))
         tree = Tree(self.parents, self.altitudes, self.edits.limits)
-        return self._with_edits(self.edits.before, tree, (*self.edits.steps, step), len(self.edits.steps))
+        return self._with_edits(self.edits.before, tree, (*self.edits.steps, *steps), len(self.edits.steps))
 
     def _with_edits(self, before: Tree, tree: Tree, steps: tuple[Edit, ...], n_done: int = 0) -> "Hierarchy":
         tree = advance(tree, self.n_leaves, steps, n_done)

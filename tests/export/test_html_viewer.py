@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supercuts.core.errors import InputError
+import supercuts
+from supercuts.core.errors import FileFormatError, InputError
 from supercuts.export import html_viewer
 from supercuts.hierarchy.selection import draw_strokes
 from supercuts.hierarchy.tree import Hierarchy
@@ -60,6 +61,36 @@ def test_the_reader_gives_the_label_maps_of_python(voronoi, tmp_path, arity):
         np.testing.assert_array_equal(nodes, h.cut_nodes(**how))
     np.testing.assert_array_equal(answer["areas"], h.areas())
     np.testing.assert_array_equal(np.reshape(answer["image"], h.image.shape), h.image)
+
+
+def test_a_session_locks_the_selected_regions(voronoi, tmp_path):
+    h = voronoi(3, ties=False)
+    first, second, third = h.cut_nodes(regions=6).tolist()[:3]
+    selection = [{"node": first, "label": 1}, {"node": third, "label": 2}]
+    image = {"digest": html_viewer._digest(h), "name": "photo"}
+    session = {"format": "supercuts-session", "version": 1, "image": image, "selection": selection}
+    path = tmp_path / "session.json"
+    path.write_text(json.dumps(session))
+    edited = h.apply_session(path)
+    edited.save(tmp_path / "edited.npz")
+    masks = [np.isin(h.labels, h.leaves_of(node)) for node in (first, third)]
+    for cut in ({"altitude": 0.0}, {"altitude": 1.0}, {"regions": 20}):
+        labels = supercuts.read(tmp_path / "edited.npz").cut(**cut)
+        for mask in masks:
+            (region,) = np.unique(labels[mask])
+            np.testing.assert_array_equal(labels == region, mask)
+    assert edited.undo().undo().edits is None
+    path.write_text(json.dumps({**session, "selection": []}))
+    assert h.apply_session(path) is h
+    with pytest.raises(InputError, match="was saved from photo, not from this hierarchy"):
+        h.merge(first, second).apply_session(path)
+    for text in ("{", "[]", '{"image": {}}'):
+        path.write_text(text)
+        with pytest.raises(FileFormatError, match="is not a session of the viewer"):
+            h.apply_session(path)
+    path.write_text(json.dumps({**session, "selection": [{"node": h.n_nodes, "label": 1}]}))
+    with pytest.raises(InputError):
+        h.apply_session(path)
 
 
 def edit(h, n_edits, seed):

@@ -7,12 +7,14 @@
 import { COLORS, EMPTY_SESSION, clickNode, record, redo, startHistory, undo } from "./session.mjs";
 import { Painter, colorLeaves, hexToRgb, nodeColors, rgba, strengthOf } from "./draw.mjs";
 import {
-  cutByAltitude, cutByCount, drawStrokes, granularityOfCount, leavesUnder, nodeNear, paint, pathToRoot,
+  cutByAltitude, cutByCount, drawStrokes, granularityOfCount, leavesUnder, nodeNear, nodesOfLabels, paint, pathToRoot,
   spreadScribbles,
 } from "./tree.mjs";
 
 const MOST_CANVAS_PIXELS = 2.5e6; // beyond, a frame would not be drawn in time
 const PICTURE_PX = 1200; // smaller images are saved enlarged, so that lines do not cover them
+const OUTLINE_PX = 3; // of a selection, CSS pixels; at least: it is wider than the lines
+const REST_MS = 120; // a view that has not changed for so long is drawn with smooth lines
 const MASKED = rgba(128, 128, 128, 0.6); // over pixels that a mask left out: dimmed, whether dark or light
 
 export class Viewer extends EventTarget {
@@ -21,8 +23,7 @@ export class Viewer extends EventTarget {
     [this.tree, this.painter] = [tree, painter];
     this.colors = { mean: nodeColors(tree, leafMeans), random: leafColors, leafOf: colorLeaves(tree) };
     this.strength = strengthOf(tree);
-    const lineWidth = matchMedia("(pointer: coarse)").matches ? 1.5 : 1; // CSS pixels
-    this.shown = { boundaries: "plain", fill: "none", opacity: 0.6, tint: 0.35, lineWidth, lineColor: "#ffffff" };
+    this.shown = { boundaries: "plain", fill: "none", opacity: 0.6, tint: 0.35, lineWidth: 1.5, lineColor: "#ffffff" };
     [this.tool, this.label, this.isAdding] = ["select", 1, false];
     [this.pixel, this.hovered, this.isClimbed, this.cursor, this.draft] = [null, -1, false, null, null];
     this.history = startHistory(EMPTY_SESSION);
@@ -61,7 +62,7 @@ export class Viewer extends EventTarget {
 
   show(what) {
     Object.assign(this.shown, what);
-    this.redraw("frame");
+    this.redraw("lineWidth" in what ? "rest" : "frame");
   }
 
   // Point at a pixel [y, x] of the image, or at nothing (null).
@@ -136,6 +137,20 @@ export class Viewer extends EventTarget {
     if (this.draft) this.endStroke(false);
     const { selection, strokes, names } = this.session;
     if (selection.length || strokes.length) this.change({ selection: [], strokes: [], names });
+  }
+
+  // Select, under each label of a map (H * W; 0 for none), the largest regions whose superpixels mostly have it.
+  load(labels) {
+    const { tree } = this;
+    if (labels?.length !== tree.labels.length) {
+      throw new Error(`labels has ${labels?.length} values: expected ${tree.height} x ${tree.width}.`);
+    }
+    const selection = nodesOfLabels(tree, labels, COLORS.length);
+    const most = selection.reduce((highest, { label }) => Math.max(highest, label), 0);
+    const { names } = this.session;
+    const added = Array.from({ length: Math.max(0, most - names.length) }, (_, i) => `label ${names.length + i + 1}`);
+    this.tool = "select";
+    this.change({ ...this.session, selection, names: [...names, ...added] });
   }
 
   change(session) {
@@ -257,7 +272,8 @@ export class Viewer extends EventTarget {
     this.redraw("view");
   }
 
-  // Ask for a frame: "view" samples the label map again, "labels" spreads selection and scribbles again.
+  // Ask for a frame: "view" samples the label map again, "rest" also smooths lines, "labels" spreads selection and
+  // scribbles again.
   redraw(what) {
     if (!Object.keys(this.isDirty).length) requestAnimationFrame(() => this.drawFrame());
     this.isDirty[what] = true;
@@ -267,10 +283,28 @@ export class Viewer extends EventTarget {
     const { tree, painter, isDirty } = this;
     this.isDirty = {};
     if (!painter.words || !this.cut) return;
-    if (isDirty.view || painter.view !== this.view) painter.layOut(this.view);
+    if (isDirty.view || isDirty.rest || painter.view !== this.view) this.layOut(!isDirty.rest);
     if (isDirty.labels || !this.labelled) this.labelled = this.leafLabels();
     painter.draw(this.frame(this.ratio));
     this.dispatchEvent(new Event("change"));
+  }
+
+  // Lay the view out; while it changes from frame to frame, without smooth lines.
+  layOut(mayMove) {
+    const isMoving = mayMove && performance.now() - this.laidOut < REST_MS;
+    clearTimeout(this.restTimer);
+    if (isMoving) this.restTimer = setTimeout(() => this.redraw("rest"), REST_MS);
+    this.painter.layOut(this.view, this.reach(this.ratio), isMoving);
+    this.laidOut = performance.now();
+  }
+
+  outlineWidth(ratio) {
+    return Math.max(OUTLINE_PX, this.shown.lineWidth + 1) * ratio;
+  }
+
+  // How far lines reach from a boundary, with the dark ones below them.
+  reach(ratio) {
+    return this.outlineWidth(ratio) / 2 + 1.5;
   }
 
   // Return the argument of Painter.draw: tables, lines and outlines, for a screen of `ratio` pixels per CSS pixel.
@@ -279,15 +313,17 @@ export class Viewer extends EventTarget {
     const flagged = (flags) => Uint8Array.from({ length: tree.nLeaves + 2 }, (_, leaf) => (flags[leaf] ? 1 : 0));
     const isPointing = this.tool === "select" && hovered >= 0;
     const pointed = isPointing ? flagged(leavesUnder(tree, [hovered])) : null;
-    const outlined = this.tool === "select" ? this.usedLabels.map((label) => ({
-      flags: flagged(labelled.map((other) => other === label)), color: rgba(...hexToRgb(COLORS[label - 1]), 1), isThick: true,
-    })) : [];
-    if (pointed) outlined.push({ flags: pointed, color: rgba(255, 255, 255, 1), isThick: false });
+    const width = this.outlineWidth(ratio);
+    const outlined = pointed ? [{ flags: pointed, color: rgba(255, 255, 255, 1), width: width / 2 }] : [];
+    for (const label of this.tool === "select" ? this.usedLabels : []) {
+      const color = rgba(...hexToRgb(COLORS[label - 1]), 1);
+      outlined.push({ flags: flagged(labelled.map((other) => other === label)), color, width });
+    }
     const shows = this.tool === "scribble" ? this.strokes : [];
     return {
       fill: this.fillTable(pointed),
       lines: this.lineTable(),
-      lineWidth: Math.max(1, Math.round(this.shown.lineWidth * ratio)),
+      lineWidth: this.shown.lineWidth * ratio,
       isUndone: this.cut.isUndone,
       outlined,
       strokes: shows.map(({ label, points }) => ({ points, color: COLORS[label - 1] })),
@@ -302,7 +338,7 @@ export class Viewer extends EventTarget {
     const [picture, overlay] = [document.createElement("canvas"), document.createElement("canvas")];
     const own = new Painter(tree, painter.image, picture, overlay);
     own.resize(scale * tree.width, scale * tree.height);
-    own.layOut({ scale, x: 0, y: 0 });
+    own.layOut({ scale, x: 0, y: 0 }, this.reach(1));
     own.draw({ ...this.frame(1), cursor: null });
     picture.getContext("2d").resetTransform();
     picture.getContext("2d").drawImage(overlay, 0, 0);

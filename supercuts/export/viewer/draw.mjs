@@ -4,13 +4,35 @@
 // Out  pixels; the leaf under a point of the canvas
 // Not  no decisions: app.mjs decides what is shown
 //
-// Everything costs per pixel of the canvas, not of the image: the label map is sampled once for a view (layOut), a
-// frame then takes colours from a table per leaf and looks at the pixels next to a boundary only.
+// Everything costs per pixel of the canvas, not of the image: layOut samples the label map once for a view, and lists
+// the pixels near boundaries with their distances; a frame then takes colours from a table per leaf, and covers the
+// listed pixels by as much of a line as lies in them.
 
 const NONE = -1;
+const SMOOTHED = 3; // steps along a boundary, to either side, over which its position is averaged
+const SHADE = 1.5; // pixels by which the dark line below a line is wider
+const SHADE_ALPHA = 0.5;
 
 export const rgba = (red, green, blue, alpha) =>
   ((Math.round(alpha * 255) << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+
+// The colour of a word, of an opacity of its own, over that of another.
+function over(word, alpha, ground) {
+  const below = ((ground >>> 24) / 255) * (1 - alpha);
+  if (below === 0) return ((Math.round(255 * alpha) << 24) | (word & 0xffffff)) >>> 0;
+  const share = alpha / (alpha + below);
+  const red = (ground & 255) + share * ((word & 255) - (ground & 255));
+  const green = ((ground >>> 8) & 255) + share * (((word >>> 8) & 255) - ((ground >>> 8) & 255));
+  const blue = ((ground >>> 16) & 255) + share * (((word >>> 16) & 255) - ((ground >>> 16) & 255));
+  return rgba(Math.round(red), Math.round(green), Math.round(blue), alpha + below);
+}
+
+const grown = (entries) =>
+  Object.fromEntries(Object.entries(entries).map(([name, old]) => {
+    const array = new old.constructor(2 * old.length);
+    array.set(old);
+    return [name, array];
+  }));
 
 export function hexToRgb(hex) {
   const value = parseInt(hex.slice(1), 16);
@@ -55,7 +77,10 @@ export class Painter {
     this.context = canvas.getContext("2d", { willReadFrequently: true }); // stays in memory: putImageData is the work
     this.imageContext = imageCanvas.getContext("2d");
     this.view = { scale: 1, x: 0, y: 0 }; // canvas = image * scale + (x, y)
-    this.known = { pair: new Float64Array(1 << 14).fill(NONE), node: new Int32Array(1 << 14) };
+    this.known = { pair: new Float64Array(1 << 14).fill(NONE), index: new Int32Array(1 << 14) };
+    const n = 1 << 16; // grows
+    this.entries = { pair: new Int32Array(n), distance: new Float32Array(n), next: new Int32Array(n) };
+    this.pairs = { indexOf: new Map(), low: [], high: [], node: [] }; // two leaves, and the node that joins them
   }
 
   // Give the canvases a size in pixels.
@@ -64,9 +89,10 @@ export class Painter {
     this.pixels = new ImageData(width, height);
     this.words = new Uint32Array(this.pixels.data.buffer);
     this.leafAt = new (this.tree.nLeaves < 65534 ? Uint16Array : Uint32Array)(width * height);
-    this.edgeAt = new Int32Array(width * height);
-    this.lightNode = new Int32Array(width * height);
-    this.darkNode = new Int32Array(width * height);
+    this.across = new Int32Array(width * height); // pair + 1 of each pixel and the one on its right, 0 for one leaf
+    this.down = new Int32Array(width * height); // ... and the one below
+    this.nearPixels = new Int32Array(width * height); // the first nNear: pixels near a boundary
+    this.firstEntry = new Int32Array(width * height); // of the list of boundaries near each pixel
   }
 
   toImage(x, y) {
@@ -79,8 +105,9 @@ export class Painter {
     return x >= 0 && y >= 0 && x < width && y < height ? labels[y * width + x] : NONE;
   }
 
-  // Draw the image, and sample the label map, for a view.
-  layOut(view) {
+  // Draw the image, and sample the label map, for a view; lines reach no further than `reach` pixels from a boundary.
+  // While a view is moving, boundaries are not smoothed.
+  layOut(view, reach, isMoving = false) {
     this.view = view;
     const { context, leafAt } = { context: this.imageContext, leafAt: this.leafAt };
     const { width, height } = this.canvas;
@@ -102,7 +129,7 @@ export class Painter {
       }
     }
     if (view.scale > 1) this.smoothSteps();
-    this.findEdges();
+    this.findBoundaries(reach, isMoving ? 0 : SMOOTHED);
   }
 
   // Cut the corners of enlarged pixels, so that boundaries are lines instead of steps: a point takes the leaf with the
@@ -139,102 +166,162 @@ export class Painter {
     }
   }
 
-  // List the pixels beside a leaf of another colour, with the node that parts them: light lines lie on the upper and
-  // left side of a boundary, dark ones on the other, so that one of them shows on any ground.
-  findEdges() {
-    const { leafAt, edgeAt, lightNode, darkNode } = this;
+  // List the pixels within reach of a boundary, with their distance from it: linked lists of entries {pair, distance}.
+  findBoundaries(reach, nSmoothed) {
+    const { leafAt, across, down } = this;
     const { width, height } = this.canvas;
-    let n = 0;
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const i = y * width + x;
+    this.firstEntry.fill(NONE);
+    [this.nNear, this.nEntries] = [0, 0];
+    for (let y = 0, i = 0; y < height; y++) {
+      for (let x = 0; x < width; x++, i++) {
         const here = leafAt[i];
-        const right = x + 1 < width ? leafAt[i + 1] : here;
-        const below = y + 1 < height ? leafAt[i + width] : here;
-        const left = x > 0 ? leafAt[i - 1] : here;
-        const above = y > 0 ? leafAt[i - width] : here;
-        if (right === here && below === here && left === here && above === here) continue;
-        edgeAt[n] = i;
-        lightNode[n] = this.higher(this.joining(here, right), this.joining(here, below));
-        darkNode[n++] = this.higher(this.joining(here, left), this.joining(here, above));
+        across[i] = x + 1 < width && leafAt[i + 1] !== here ? this.pairOf(here, leafAt[i + 1]) + 1 : 0;
+        down[i] = y + 1 < height && leafAt[i + width] !== here ? this.pairOf(here, leafAt[i + width]) + 1 : 0;
       }
     }
-    this.nEdges = n;
-  }
-
-  // Return the one of two nodes that is undone first; -1 counts for none.
-  higher(a, b) {
-    if (a === NONE || b === NONE) return Math.max(a, b);
-    return this.tree.rank[a] <= this.tree.rank[b] ? a : b;
-  }
-
-  // The lowest node that holds both leaves; -1 for one leaf, or where one of them is none.
-  joining(a, b) {
-    if (a === b || a >= this.tree.nLeaves || b >= this.tree.nLeaves) return NONE;
-    let [low, high] = a < b ? [a, b] : [b, a];
-    const pair = low * this.tree.nLeaves + high;
-    const slot = (low * 40503 + high) & (this.known.pair.length - 1); // a memo: pairs that collide are climbed again
-    if (this.known.pair[slot] === pair) return this.known.node[slot];
-    while (low !== high) {
-      if (low < high) low = this.tree.parents[low];
-      else high = this.tree.parents[high];
+    for (let y = 0, i = 0; y < height; y++) {
+      for (let x = 0; x < width; x++, i++) {
+        if (across[i]) this.markNear(across, i, x, width, 1, width, reach, nSmoothed);
+        if (down[i]) this.markNear(down, i, y, height, width, 1, reach, nSmoothed);
+      }
     }
-    this.known.pair[slot] = pair;
-    this.known.node[slot] = low;
-    return low;
+  }
+
+  // Add entries for the pixels beside the boundary after pixel i, in its row (or column) of `length` pixels, `stride`
+  // apart, at `position`. The boundary is followed over the rows beside, `along` apart: its place is averaged over as
+  // many of them on either side, and its slope turns distances in the row into distances from the line.
+  markNear(crossings, i, position, length, stride, along, reach, nSmoothed) {
+    const pair = crossings[i] - 1;
+    const node = this.pairs.node[pair];
+    let [before, after, shiftBefore, shiftAfter] = [i, i, 0, 0];
+    let [sum, weights, slope] = [0, nSmoothed + 1, 0];
+    for (let k = 1; k <= nSmoothed; k++) {
+      const stepBefore = this.follow(crossings, before - along, stride, node);
+      const stepAfter = this.follow(crossings, after + along, stride, node);
+      if (stepBefore === 2 || stepAfter === 2) break;
+      before += stepBefore * stride - along;
+      after += stepAfter * stride + along;
+      shiftBefore += stepBefore;
+      shiftAfter += stepAfter;
+      sum += (nSmoothed + 1 - k) * (shiftBefore + shiftAfter);
+      weights += 2 * (nSmoothed + 1 - k);
+      slope = (shiftAfter - shiftBefore) / (2 * k);
+    }
+    const cosine = 1 / Math.hypot(1, slope);
+    const place = position + 0.5 + sum / weights; // in units where pixels have their middle at whole numbers
+    const first = Math.max(0, Math.ceil(place - reach / cosine));
+    const last = Math.min(length - 1, Math.floor(place + reach / cosine));
+    for (let at = first; at <= last; at++) {
+      this.addEntry(i + (at - position) * stride, pair, Math.abs(at - place) * cosine);
+    }
+  }
+
+  // Where a boundary goes on in the next row: 0, -1 or 1 pixels aside; 2 where it ends.
+  follow(crossings, i, stride, node) {
+    const { node: nodes } = this.pairs;
+    if (crossings[i] && nodes[crossings[i] - 1] === node) return 0;
+    if (crossings[i - stride] && nodes[crossings[i - stride] - 1] === node) return -1;
+    return crossings[i + stride] && nodes[crossings[i + stride] - 1] === node ? 1 : 2;
+  }
+
+  addEntry(pixel, pair, distance) {
+    const { firstEntry, entries, nearPixels } = this;
+    const first = firstEntry[pixel];
+    for (let entry = first; entry !== NONE; entry = entries.next[entry]) {
+      if (entries.pair[entry] !== pair) continue;
+      if (distance < entries.distance[entry]) entries.distance[entry] = distance;
+      return;
+    }
+    if (first === NONE) nearPixels[this.nNear++] = pixel;
+    if (this.nEntries === entries.pair.length) this.entries = grown(entries);
+    const entry = this.nEntries++;
+    this.entries.pair[entry] = pair;
+    this.entries.distance[entry] = distance;
+    this.entries.next[entry] = first;
+    firstEntry[pixel] = entry;
+  }
+
+  // The index of two neighbouring leaves in `pairs`.
+  pairOf(a, b) {
+    const { pairs, known } = this;
+    const [low, high] = a < b ? [a, b] : [b, a];
+    const key = low * (this.tree.nLeaves + 2) + high;
+    const slot = (low * 40503 + high) & (known.pair.length - 1);
+    if (known.pair[slot] === key) return known.index[slot];
+    let index = pairs.indexOf.get(key);
+    if (index === undefined) {
+      index = pairs.low.push(low) - 1;
+      pairs.high.push(high);
+      pairs.node.push(this.joining(low, high));
+      pairs.indexOf.set(key, index);
+    }
+    known.pair[slot] = key;
+    known.index[slot] = index;
+    return index;
+  }
+
+  // The lowest node that holds both leaves; -1 where one of them is none.
+  joining(a, b) {
+    if (a >= this.tree.nLeaves || b >= this.tree.nLeaves) return NONE;
+    while (a !== b) {
+      if (a < b) a = this.tree.parents[a];
+      else b = this.tree.parents[b];
+    }
+    return a;
   }
 
   // Draw one frame. fill (N + 2): colour per leaf, then outside and where a mask left pixels out; lines: colour per
-  // node, or null, of a width in pixels; isUndone (M) of the cut; outlined [{flags (N + 2), color, isThick}]; strokes
-  // [{points, color}]; cursor [y, x] or null.
+  // node, or null, of a width in pixels; isUndone (M) of the cut; outlined [{flags (N + 2), color, width}], the last on
+  // top; strokes [{points, color}]; cursor [y, x] or null.
   draw({ fill, lines, lineWidth, isUndone, outlined, strokes, cursor }) {
     const { words, leafAt } = this;
     for (let i = 0; i < words.length; i++) words[i] = fill[leafAt[i]];
-    if (lines) this.drawLines(lines, lineWidth, isUndone);
-    for (const outline of outlined) this.drawOutline(outline);
+    this.drawLines(this.linesOfPairs(lines, lineWidth, isUndone, outlined));
     this.context.putImageData(this.pixels, 0, 0);
     for (const stroke of strokes) this.drawStroke(stroke);
     if (cursor) this.drawCursor(cursor);
   }
 
-  // The light line grows upwards and to the left, away from its shadow.
-  drawLines(lines, width, isUndone) {
-    const { words, edgeAt, lightNode, darkNode } = this;
-    const row = this.canvas.width;
-    const dark = rgba(0, 0, 0, 0.55);
-    const isStrong = (node) => lines[node] >>> 24 > 127; // a faint line has no shadow
-    for (let e = 0; e < this.nEdges; e++) {
-      if (darkNode[e] !== NONE && isUndone[darkNode[e]] && isStrong(darkNode[e])) words[edgeAt[e]] = dark;
-    }
-    for (let e = 0; e < this.nEdges; e++) {
-      if (lightNode[e] === NONE || !isUndone[lightNode[e]]) continue;
-      const x = edgeAt[e] % row;
-      for (let dy = 0; dy < width; dy++) {
-        for (let dx = 0; dx < width && dx <= x; dx++) words[edgeAt[e] - dy * row - dx] = lines[lightNode[e]];
+  // Return the colour of the line of each pair, 0 for none, its half width and half that of the dark line below it,
+  // and which lines are on top.
+  linesOfPairs(lines, lineWidth, isUndone, outlined) {
+    const { low, high, node } = this.pairs;
+    const n = node.length;
+    const [colors, order] = [new Uint32Array(n), new Uint8Array(n)];
+    const [half, shade] = [new Float32Array(n), new Float32Array(n)];
+    const set = (pair, color, width, rank) => {
+      [colors[pair], half[pair], order[pair]] = [color, (width + 1) / 2, rank];
+      shade[pair] = color >>> 24 > 127 ? half[pair] + SHADE / 2 : 0; // a faint line has no dark one below it
+    };
+    for (let pair = 0; pair < n; pair++) {
+      if (lines && node[pair] !== NONE && isUndone[node[pair]]) set(pair, lines[node[pair]], lineWidth, 1);
+      for (let k = 0; k < outlined.length; k++) {
+        const { flags, color, width } = outlined[k];
+        if (flags[low[pair]] !== flags[high[pair]]) set(pair, color, width, k + 2);
       }
     }
+    return { colors, half, shade, order };
   }
 
-  drawOutline({ flags, color, isThick }) {
-    const { words, edgeAt, leafAt } = this;
-    const { width } = this.canvas;
-    const outer = rgba(0, 0, 0, 1);
-    for (let e = 0; e < this.nEdges; e++) {
-      const i = edgeAt[e];
-      const own = flags[leafAt[i]];
-      // beyond the ends of a row or of the canvas the neighbour is another row's pixel or undefined: no harm
-      const [a, b] = [flags[leafAt[i - 1]], flags[leafAt[i + 1]]];
-      const [c, d] = [flags[leafAt[i - width]], flags[leafAt[i + width]]];
-      if (own && !(a && b && c && d)) {
-        words[i] = color;
-        if (!isThick) continue;
-        // twice as wide, inwards
-        if (a) words[i - 1] = color;
-        if (b) words[i + 1] = color;
-        if (c) words[i - width] = color;
-        if (d) words[i + width] = color;
+  drawLines({ colors, half, shade, order }) {
+    const { nearPixels, firstEntry, words } = this;
+    const { pair: pairs, distance: distances, next } = this.entries;
+    for (let k = 0; k < this.nNear; k++) {
+      const i = nearPixels[k];
+      let [top, distance, dark] = [NONE, 0, 0];
+      for (let entry = firstEntry[i]; entry !== NONE; entry = next[entry]) {
+        const pair = pairs[entry];
+        if (!colors[pair]) continue;
+        const far = distances[entry];
+        if (shade[pair] - far > dark) dark = Math.min(shade[pair] - far, 1);
+        if (far >= half[pair]) continue;
+        const isAbove = top === NONE || order[pair] > order[top] || (order[pair] === order[top] && far < distance);
+        if (isAbove) [top, distance] = [pair, far];
       }
-      if (!own && (a || b || c || d)) words[i] = outer;
+      if (dark > 0) words[i] = over(0, SHADE_ALPHA * dark, words[i]);
+      if (top === NONE) continue;
+      const alpha = (Math.min(half[top] - distance, 1) * (colors[top] >>> 24)) / 255;
+      words[i] = over(colors[top], alpha, words[i]);
     }
   }
 

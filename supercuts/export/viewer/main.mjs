@@ -6,8 +6,9 @@
 
 import { Viewer } from "./app.mjs";
 import { Painter } from "./draw.mjs";
+import { bindMessages } from "./messages.mjs";
 import { unpackArray } from "./packed.mjs";
-import { bindPanel, keyActions, say } from "./panel.mjs";
+import { bindLinks, bindPanel, keyActions, say } from "./panel.mjs";
 import { bindStage } from "./stage.mjs";
 import { keepSession } from "./store.mjs";
 import { makeTree } from "./tree.mjs";
@@ -42,8 +43,11 @@ async function start() {
   bindPanel(viewer, about);
   bindStage(viewer, canvas, keyActions(viewer));
   viewer.cutAt("object" in levels ? { level: "object" } : { nRegions: Math.round(Math.sqrt(tree.nLeaves)) });
-  if (keepSession(viewer, about)) say("What you did here before is back. Clear removes it.");
+  const kept = keepSession(viewer, about);
+  if (payload.links) bindLinks(payload.links, kept.store);
+  if (kept.isRestored) say("What you did here before is back. Clear removes it.");
   window.supercuts = viewer;
+  bindMessages(viewer, about);
 }
 
 start().catch((error) => {

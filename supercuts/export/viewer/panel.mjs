@@ -33,6 +33,17 @@ export function bindPanel(viewer, about) {
   viewer.addEventListener("change", () => update(viewer));
 }
 
+// Show links {previous, next, all: address, position: text} to the pages of the other images of a folder.
+export function bindLinks({ position, ...links }, store) {
+  element("links").hidden = false;
+  setText("position", position);
+  for (const rel of ["previous", "all", "next"]) {
+    const link = element(`link-${rel}`);
+    if (rel in links) link.href = links[rel];
+    link.addEventListener("click", store);
+  }
+}
+
 // Actions of keys, independent of the focus.
 export function keyActions(viewer) {
   const press = (selector) => () => document.querySelector(selector).click();
@@ -56,6 +67,7 @@ export function keyActions(viewer) {
     ",": step(1 / 1.15), ".": step(1.15), b: next("boundaries"), f: next("fill"),
     v: press("#tool-select"), d: press("#tool-scribble"), a: press("#add-mode"),
     "+": press("#zoom-in"), "=": press("#zoom-in"), "-": press("#zoom-out"), 0: press("#zoom-fit"),
+    "[": press("#link-previous"), "]": press("#link-next"),
     t: press("#theme"), "?": press("#help-open"), Escape: press("#clear"),
     isSingleKeyAllowed: () => element("single-keys").checked,
   };
@@ -158,7 +170,10 @@ function bindFiles(viewer, about) {
 }
 
 function bindDialog() {
-  element("help-open").addEventListener("click", () => element("help").showModal());
+  element("help-open").addEventListener("click", () => {
+    element("help").showModal();
+    element("help-title").focus(); // it opens at its top
+  });
   element("more").addEventListener("click", () => {
     const isOpen = document.querySelector("aside").classList.toggle("open");
     element("more").setAttribute("aria-expanded", isOpen);
@@ -246,7 +261,8 @@ function updateSelection(viewer) {
   element("redo").disabled = !history.future.length;
   element("add-label").disabled = session.names.length === COLORS.length;
   const isEmpty = tool === "select" ? !session.selection.length : !session.strokes.length;
-  for (const id of ["save-labels", "save-png", "save-coco", "save-geojson", "mask-label"]) element(id).disabled = isEmpty;
+  const savesMarks = ["save-labels", "save-png", "save-coco", "save-geojson", "mask-label"];
+  for (const id of savesMarks) element(id).disabled = isEmpty;
   updateMaskLabels(viewer);
   setText("selected", tool === "select" ? selectionText(viewer) : scribbleText(viewer));
   updateLabels(viewer);

@@ -18,14 +18,10 @@ export function makeTree({ labels, parents, altitudes, height, width, levels = {
   const nChildren = new Int32Array(nNodes);
   for (let node = 0; node < nNodes - 1; node++) nChildren[parents[node]]++;
   const isFrozen = (node) => node < nLeaves + nFrozen && node < nNodes - nForced;
-  const rank = new Int32Array(nNodes).fill(nNodes);
-  order.forEach((node, i) => {
-    if (!isFrozen(node)) rank[node] = i;
-  });
   const areas = sumToRoot(parents, leafAreas);
   const leafCounts = sumToRoot(parents, new Float64Array(nLeaves).fill(1));
   const tree = { labels, parents, altitudes, height, width, levels, nForced, nFrozen };
-  return { ...tree, nNodes, nLeaves, leafAreas, areas, leafCounts, asked, order, nChildren, isFrozen, rank };
+  return { ...tree, nNodes, nLeaves, leafAreas, areas, leafCounts, asked, order, nChildren, isFrozen };
 }
 
 // Undo the highest merges until there are nRegions; with edits, the nearest count that they allow.
@@ -144,6 +140,23 @@ function settleByCover({ parents, areas, nNodes }, winner, nLabels) {
     for (let label = 0; label < nLabels; label++) cover[parents[node] * nLabels + label] += cover[row + label];
   }
   for (let node = nNodes - 2; node >= 0; node--) if (winner[node] < 0) winner[node] = winner[parents[node]];
+}
+
+// The largest nodes [{node, label}] whose leaves all have a label, by most of their pixels; of the labels (H * W), 0
+// and those above `most` are none.
+export function nodesOfLabels({ labels: leafAt, parents, nNodes, nLeaves }, labels, most) {
+  const votes = new Int32Array(nLeaves * (most + 1));
+  for (let i = 0; i < labels.length; i++) {
+    if (leafAt[i] >= 0) votes[leafAt[i] * (most + 1) + (labels[i] <= most ? labels[i] : 0)]++;
+  }
+  const labelOf = new Int32Array(nNodes).fill(-1); // -1: no leaf seen yet; 0: none, or several
+  for (let leaf = 0; leaf < nLeaves; leaf++) labelOf[leaf] = firstHighest(votes, leaf * (most + 1), most + 1);
+  for (let node = 0; node < nNodes - 1; node++) {
+    const parent = parents[node];
+    labelOf[parent] = labelOf[parent] === -1 || labelOf[parent] === labelOf[node] ? labelOf[node] : 0;
+  }
+  const isLargest = (node) => labelOf[node] > 0 && (node === nNodes - 1 || labelOf[parents[node]] === 0);
+  return Array.from(labelOf, (label, node) => ({ node, label })).filter(({ node }) => isLargest(node));
 }
 
 function numberRegions({ parents, nNodes, nLeaves }, isSplit) {
