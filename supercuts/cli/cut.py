@@ -6,7 +6,17 @@ from typing import Annotated, Any
 import typer
 
 import supercuts
-from supercuts.cli.common import Overwrite, Superpixels, check_suffix, print_json, print_note, read_hierarchy, working
+from supercuts.cli.common import (
+    Overwrite,
+    Superpixels,
+    check_suffix,
+    make_folder,
+    print_json,
+    print_note,
+    progress,
+    read_hierarchy,
+    working,
+)
 from supercuts.cli.doctor import as_text
 from supercuts.core.checks import check_exactly_one
 from supercuts.core.errors import InputError
@@ -140,16 +150,23 @@ def _drawn(file: Path, h: "supercuts.Hierarchy", labels: Any) -> Any:
 
 
 def view(
-    file: Annotated[Path, typer.Argument(metavar="FILE.npz|IMAGE", help="A hierarchy, or an image to segment.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE.npz|IMAGE|FOLDER", help="A hierarchy, an image to segment, or a folder of these."),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The .html page to write; without it, a temporary one.")
+        Path | None,
+        typer.Option("--out", "-o", help="The .html page, or for a folder the folder, to write; or else temporary."),
     ] = None,
     is_opened: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     model: Annotated[str, typer.Option(help="For an image: compact, or a .safetensors file of weights.")] = "compact",
     superpixels: Superpixels = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Look at a hierarchy in the browser: any granularity, selections, scribbles."""
+    """Look at a hierarchy, or at all in a folder, in the browser: any granularity, selections, scribbles."""
+    if file.is_dir():
+        _view_folder(file, out, is_opened, model, superpixels, overwrite)
+        return
     if out is not None:
         check_suffix("--out", out, ".html")
         check_replaceable(out, overwrite)
@@ -167,6 +184,38 @@ def view(
     if is_opened:
         html_viewer.open_in_browser(page)
     typer.echo(f"{page}: viewer of {file}")
+
+
+def _view_folder(
+    folder: Path, out: Path | None, is_opened: bool, model: str, superpixels: int | None, overwrite: bool
+) -> None:
+    """Write a page for each hierarchy in a folder, or for each image if it holds none, and a contact sheet."""
+    from supercuts.cli.segment import find_images, name_outputs
+    from supercuts.export import html_viewer
+
+    if out is None and not is_opened:
+        raise InputError("--no-open without --out would write pages and not show them. Give --out FOLDER.")
+    hierarchies = sorted(path for path in folder.rglob("*.npz") if path.is_file())
+    sheet = Path(html_viewer.CONTACT_SHEET)
+    names = name_outputs([sheet, *(hierarchies or find_images([folder], out))], [".html"])
+    paths = {name: path for path, name in names.items() if path != sheet}
+    target = out or html_viewer.temporary_path(folder.resolve().name).parent
+    pages = [*(target / f"{name}.html" for name in paths), target / sheet]
+    make_folder(target, pages)
+    for page in pages:
+        check_replaceable(page, overwrite)
+    network = None if hierarchies else supercuts.load(model)
+
+    def read(name: str) -> supercuts.Hierarchy:
+        path = paths[name]
+        return read_hierarchy(path) if network is None else network.segment(path, superpixels=superpixels)
+
+    with progress() as bar:
+        task = bar.add_task("making viewers", total=len(paths))
+        html_viewer.write_folder(target, list(paths), read, lambda _: bar.advance(task))
+    if is_opened:
+        html_viewer.open_in_browser(pages[-1])
+    typer.echo(f"{pages[-1]}: viewers of {len(paths)} images in {folder}")
 
 
 _FORMATS = (

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -137,6 +138,34 @@ def test_without_out_the_page_is_temporary(run, saved, tmp_path, opened, monkeyp
     assert run("view", saved).exit_code == 0
     assert opened == [(tmp_path / "saved.html").as_uri()]
     assert payload_of(tmp_path / "saved.html")["name"] == "saved"
+
+
+def test_a_folder_gives_linked_pages_and_a_contact_sheet(run, saved, tmp_path, opened):
+    folder, out = tmp_path / "in", tmp_path / "pages"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.npz", "deep/a.npz", "index.npz"):
+        shutil.copy(saved, folder / name)
+    result = run("view", folder, "-o", out)
+    assert (result.exit_code, result.stdout) == (0, f"{out / 'index.html'}: viewers of 3 images in {folder}\n")
+    assert opened == [(out / "index.html").as_uri()]
+    assert sorted(path.name for path in out.iterdir()) == ["a.html", "a_2.html", "index.html", "index_2.html"]
+    assert payload_of(out / "a_2.html")["links"] == {
+        "previous": "a.html", "next": "index_2.html", "all": "index.html", "position": "2 of 3"
+    }  # fmt: skip
+    assert (out / "index.html").read_text().count("<li>") == 3
+    result = run("view", folder, "-o", out)
+    assert result.exit_code == 2
+    assert "overwrite" in result.stderr
+    result = run("view", folder, "--no-open")
+    assert "Give --out FOLDER" in result.stderr
+
+
+def test_images_of_a_folder_are_segmented(run, quarters, photos, tmp_path, opened):
+    result = run("view", photos, "-o", tmp_path / "pages", "--no-open", "--superpixels", 4)
+    assert result.exit_code == 0
+    assert opened == []
+    assert set(quarters.asked) == {4}
+    assert (tmp_path / "pages" / "a.html").is_file()
 
 
 def test_hierarchies_that_cannot_be_shown_are_refused(run, saved, tmp_path, opened):
