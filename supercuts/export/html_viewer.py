@@ -91,7 +91,7 @@ def write_folder(
             temporary.write_text(text, encoding="utf-8")
         size = f"{hierarchy.shape[1]} x {hierarchy.shape[0]} pixels, {hierarchy.n_leaves} superpixels"
         title = html.escape(printable(name))
-        labels = hierarchy.cut(**({"level": "object"} if "object" in hierarchy.levels else {"granularity": 0.4}))
+        labels = hierarchy.cut(level="object") if "object" in hierarchy.levels else hierarchy.cut(granularity=0.4)
         picture = _jpeg_url(_preview(hierarchy, _TILE_PX, labels))
         tiles.append(
             f'<li><a href="{quote(files[i])}"><img src="{picture}" alt=""><span>{title}</span></a><p>{size}</p></li>'
