@@ -115,13 +115,13 @@ def test_two_sources_of_one_name_are_refused(run, folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("function", "progress"),
-    [("run.Engine.run", "with 2 images left"), ("sources.find_sources", "before the first image")],
+    [("batch.run.Engine.run", "with 2 images left"), ("cli.batch.find_sources", "before the first image")],
 )
 def test_an_interrupted_batch_exits_with_130(run, folder, tmp_path, monkeypatch, function, progress):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"supercuts.batch.{function}", interrupt)
+    monkeypatch.setattr(f"supercuts.{function}", interrupt)
     result = run("batch", folder, tmp_path / "out")
     assert result.exit_code == 130
     assert f"note: stopped {progress}; run the same command to resume" in result.stderr

@@ -487,6 +487,8 @@ def test_what_is_written_is_recognised(tmp_path, name):
     write[name](tmp_path / name)
     path = tmp_path / name if name != "m" else tmp_path / "m/part/0000.png"
     assert is_own_picture(path)
+    if name == "g.tif":  # Pillow cannot read two bands of 16 bits
+        return
     with Image.open(path) as image:
         image.save(tmp_path / f"other{path.suffix}", **({"tiffinfo": {305: "GIMP"}} if path.suffix == ".tif" else {}))
     assert not is_own_picture(tmp_path / f"other{path.suffix}")
