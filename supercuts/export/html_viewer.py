@@ -49,7 +49,7 @@ _JPEG_QUALITY = 92
 _MOST_FRAMED_BYTES = 1_900_000  # largest page in a notebook cell, which is saved with the notebook
 _MOST_FRAMED_PIXELS = 3_000_000  # pages of larger images always exceed _MOST_FRAMED_BYTES
 _PREVIEW_PX = 720
-_TILE_PX = 320  # of the pictures on a contact sheet
+_TILE_PX = 320  # side of a picture on a contact sheet
 CONTACT_SHEET = "index.html"
 
 

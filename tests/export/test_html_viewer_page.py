@@ -760,7 +760,7 @@ def test_pages_of_a_folder_are_linked(open_page, h, voronoi, tmp_path):
     assert page.text_content("#position") == "2 of 3"
     page.mouse.click(*place(page, 20, 30))
     settle(page)
-    page.keyboard.press("[")  # what was selected is stored at once, so that leaving asks nothing
+    page.keyboard.press("[")  # a selection is stored at once, so leaving asks nothing
     arrive(page, "a")
     assert page.get_attribute("#link-previous", "href") is None
     page.click("#link-next")

@@ -216,7 +216,7 @@ export class Painter {
     }
   }
 
-  // Where a boundary goes on in the next row: 0, -1 or 1 pixels aside; 2 where it ends.
+  // The column of a boundary in the next row: 0, -1 or 1 pixels aside; 2 if it ends.
   follow(crossings, i, stride, node) {
     const { node: nodes } = this.pairs;
     if (crossings[i] && nodes[crossings[i] - 1] === node) return 0;
