@@ -190,7 +190,7 @@ def test_commands_work_in_any_shell(tmp_path, image, usual):
     assert "--superpixels" in report["help"][1]
     outputs = json.loads(report["ascii"][1])["images"][0]["outputs"]
     assert [Path(os.fsdecode(path.encode("utf-8", "surrogateescape"))).name for path in outputs] == ["é.npz"]
-    alone = supercuts.load(engine="quick").segment(image, superpixels=30)  # as `supercuts segment` does
+    alone = supercuts.load(engine="quick").segment(image, superpixels=30)  # the engine of `supercuts segment`
     for path in tmp_path.rglob("*.npz"):
         expected = usual if path.parent.name == "batch" else alone
         assert np.array_equal(supercuts.read(path).labels, expected.labels), path
