@@ -53,12 +53,31 @@ def examples(
         source = next(root / name for root in roots if (root / name).exists())
         paths = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
         files |= {path: folder / name / path.relative_to(source) for path in paths}
+    files = {path: to.with_suffix(".mat") if "groundTruth" in path.parts else to for path, to in files.items()}
     for target in files.values():
         check_replaceable(target, overwrite)
     for path, target in files.items():
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        if target.suffix == ".mat":
+            _write_truth(path, target)
+        else:
+            shutil.copyfile(path, target)
     typer.echo(f"{folder}: {len(files)} files; cd {folder} && supercuts segment photo.jpg -o out")
+
+
+def _write_truth(labels: Path, target: Path) -> None:
+    """Write a label map as BSDS500 stores the drawing of one annotator."""
+    import numpy as np
+    import scipy.io
+    from PIL import Image
+
+    from supercuts.metrics.boundary import thin_boundaries
+
+    truth = np.empty((1, 1), object)
+    segments = np.asarray(Image.open(labels), np.int32)
+    boundaries = thin_boundaries(segments)
+    truth[0, 0] = {"Segmentation": segments.astype(np.uint16), "Boundaries": boundaries.astype(np.uint8)}
+    scipy.io.savemat(target, {"groundTruth": truth}, do_compression=True)
 
 
 app = typer.Typer(

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from supercuts.batch.outputs import suffixes
 from supercuts.core.files import package_version
+from supercuts.datasets.bsds500 import BSDS500
 from supercuts.export.export_formats import FORMATS
 from supercuts.refine.runs import SUFFIXES
 from supercuts.selftaught.learned import make_learned, save_learned
@@ -74,6 +77,9 @@ def test_examples_are_copied_once(run, tmp_path):
     assert result.exit_code == 0
     assert result.stdout.endswith(" && supercuts segment photo.jpg -o out\n")
     assert {path.name for path in (tmp_path / "mine").iterdir()} == {"configs", "data", "photo.jpg", "photos"}
+    (truth,) = BSDS500(tmp_path / "mine/data", "val")[0].truths
+    stored = np.asarray(Image.open(ROOT / "examples/data/BSDS500/data/groundTruth/val/1.png"))
+    np.testing.assert_array_equal(truth, stored - 1)
     (tmp_path / "mine/photo.jpg").write_bytes(b"mine")
     again = run("examples", tmp_path / "mine")
     assert again.exit_code == 2
