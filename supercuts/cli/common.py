@@ -114,6 +114,8 @@ def own_words(message: str) -> str:
     >>> own_words("segment with a larger superpixels=.")
     'segment with a larger --superpixels.'
     """
+    for path, name in _shown_names.items():
+        message = message.replace(path, name)
     for name, option in {"superpixels": "--superpixels", **_options.get({})}.items():
         keyword = rf"(?<![\w/\\.-]){name}={_VALUE}"
         message = re.sub(rf"{keyword} \(({option}[^)]*)\)", r"\2", message)
@@ -127,6 +129,14 @@ def _as_option(option: str, found: re.Match[str]) -> str:
         value = value[1:-1].replace(", ", ",")
     value = value.strip(chr(34))
     return option if value in ("", "True") else f"{option} {value}"
+
+
+_shown_names: dict[str, str] = {}
+
+
+def set_shown_name(path: Path, name: str) -> None:
+    """Set the name that messages give to a temporary file."""
+    _shown_names[str(path)] = name
 
 
 _ANEW = "files written so far are complete; run the command again for the rest"

@@ -1,10 +1,15 @@
 """`supercuts segment`: images in, hierarchies and pictures of their levels out."""
 
 import glob
+import json
 import os
+import shutil
+import sys
+import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -33,10 +38,11 @@ from supercuts.cli.common import (
     print_json,
     print_note,
     progress,
+    set_shown_name,
     set_stop_note,
     working,
 )
-from supercuts.core.errors import InputError, SuperCutsError
+from supercuts.core.errors import ImageError, InputError, SuperCutsError
 from supercuts.core.files import IMAGES, is_own_picture, name_target, scratch_folder, warn_of_own
 
 _MOST_DRAWN = 8_000_000  # pixels; the pictures of larger images take tens of megabytes
@@ -45,6 +51,7 @@ _NO_LEVELS = (
     "(rio stack FILE --bidx 4,3,2 -o THREE.tif), or train and calibrate a network on all bands."
 )
 
+_STDIN = Path("-")
 _FEW = 10  # images in which a faster engine does not make up for the seconds that it takes to start
 
 
@@ -65,8 +72,14 @@ class SegmentReport:
 
 
 def segment(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, folders of images, globs.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to; created if needed.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE", help="Image files, folders of images, globs; or - for standard input."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The folder to write to; created if needed. With -: standard output."),
+    ] = None,
     model: Annotated[str, typer.Option(help="compact, or a .safetensors file of weights.")] = "compact",
     superpixels: Superpixels = None,
     merging: Merging = None,
@@ -100,12 +113,6 @@ def segment(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
     """Segment images into hierarchies of superpixels, and draw their superpixels, parts, objects and scene."""
-    formats = () if viewer is False else ("html",)
-    names = name_outputs(find_images(images, out), suffixes(formats, overlays is not False), images)
-    if mask is not None and len(names) != 1:
-        raise InputError(f"--mask is for one image, but {len(names)} are given. Segment them one by one.")
-    if priors is not None and len(names) != 1 and priors.suffix.lower() != ".json":
-        raise InputError(f"--priors {priors} is for one image, but {len(names)} are given. Give a COCO file of all.")
     check_reading(axes, stretch)
     reading = {
         "tile": tile,
@@ -117,13 +124,96 @@ def segment(
         "stretch": stretch,
     }
     options = {"superpixels": superpixels, **{name: value for name, value in reading.items() if value is not None}}
+    if images == [_STDIN]:
+        if (out, overlays, viewer, resume) != (None, None, None, False):
+            raise InputError("- is written to standard output: leave out --out, --overlays, --viewer and --resume.")
+        with working("segmenting standard input"), _spool_stdin() as path:
+            network = supercuts.load(model, merging=merging, views=views, engine="quick")
+            _write_stdout(network.segment(path, **options), as_json)
+        return
+    if out is None:
+        raise InputError("--out is missing. Give the folder to write to, or - for one image from standard input.")
+    formats = () if viewer is False else ("html",)
+    names = name_outputs(find_images(images, out), suffixes(formats, overlays is not False), images)
+    _check_single(names, mask, priors)
     check_out(out, names, suffixes(formats, overlays is not False))
     _note_other_names(names)
     with working(f"loading model {model}"):
         engine = "quick" if len(names) <= _FEW else "auto"
         network = supercuts.load(model, merging=merging, views=views, engine=engine)
-    n_images = len(names)
-    names = _unfinished(names, out) if resume else names
+    left = _unfinished(names, out) if resume else names
+    reports = _segment_all(
+        left,
+        len(names),
+        out,
+        lambda path, name: _segment_one(network, path, name, out, options, formats, viewer, overlays),
+    )
+    if as_json:
+        print_json({"model": model, "images": [_as_document(report) for report in reports]})
+    else:
+        _print_table(reports, out)
+    _print_failures(reports)
+
+
+def _check_single(names: Mapping[Path, str], mask: Path | None, priors: Path | None) -> None:
+    if mask is not None and len(names) != 1:
+        raise InputError(f"--mask is for one image, but {len(names)} are given. Segment them one by one.")
+    if priors is not None and len(names) != 1 and priors.suffix.lower() != ".json":
+        raise InputError(f"--priors {priors} is for one image, but {len(names)} are given. Give a COCO file of all.")
+
+
+@contextmanager
+def _spool_stdin() -> Iterator[Path]:
+    """Yield the path of a temporary file that holds the bytes of standard input; readers need to seek."""
+    stream = sys.stdin.buffer
+    if stream.isatty():
+        raise InputError("standard input is a terminal. Send an image: supercuts segment - --json < photo.jpg.")
+    with scratch_folder(Path(tempfile.gettempdir())) as folder:
+        path = folder / "stdin"
+        set_shown_name(path, "standard input")
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        if not path.stat().st_size:
+            raise ImageError("standard input is empty. Send an image: supercuts segment - --json < photo.jpg.")
+        yield path
+
+
+def _write_stdout(h: "supercuts.Hierarchy", as_json: bool) -> None:
+    """Write the hierarchy to standard output, as JSON or else as the bytes of an .npz."""
+    h = replace(h, source_name=None)
+    if as_json:
+        typer.echo(json.dumps(_describe(h)))
+        return
+    if sys.stdout.isatty():
+        raise InputError("an .npz is not printed to a terminal. Give --json, or send it to a file with > FILE.npz.")
+    with scratch_folder(Path(tempfile.gettempdir())) as folder:
+        h.save(folder / "stdout.npz")
+        with (folder / "stdout.npz").open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+
+
+def _describe(h: "supercuts.Hierarchy") -> dict[str, Any]:
+    """Return the tree as plain lists, and the labels as runs of equal ids, row by row."""
+    import numpy as np
+
+    flat = h.labels.ravel()
+    starts = np.flatnonzero(np.diff(flat, prepend=flat[:1] - 1))
+    return {
+        "height": h.shape[0],
+        "width": h.shape[1],
+        "superpixels": h.n_leaves,
+        "labels": {"values": flat[starts].tolist(), "lengths": np.diff(starts, append=flat.size).tolist()},
+        "parents": h.parents.tolist(),
+        "altitudes": h.altitudes.tolist(),
+        "levels": h.levels,
+        "georeference": None if h.georeference is None else asdict(h.georeference),
+    }
+
+
+def _segment_all(
+    names: Mapping[Path, str], n_images: int, out: Path, segment_one: Callable[[Path, str], SegmentReport]
+) -> list[SegmentReport]:
+    """Return the report of each image, with a bar; the other images of the `n_images` were finished before."""
     reports: list[SegmentReport] = []
     with progress() as bar:
         task = bar.add_task("segmenting", completed=n_images - len(names), total=n_images)
@@ -133,13 +223,9 @@ def segment(
                 f"{n_done} of {n_images} images are done, in {out}; the same command with --resume does the others"
             )
             bar.update(task, description=path.name)
-            reports.append(_segment_one(network, path, name, out, options, formats, viewer, overlays))
+            reports.append(segment_one(path, name))
             bar.advance(task)
-    if as_json:
-        print_json({"model": model, "images": [_as_document(report) for report in reports]})
-    else:
-        _print_table(reports, out)
-    _print_failures(reports)
+    return reports
 
 
 def _note_other_names(names: Mapping[Path, str]) -> None:

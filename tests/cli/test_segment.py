@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from typer.testing import CliRunner
 
 import supercuts
+from supercuts.cli.main import app
 from supercuts.cli.segment import find_images, name_outputs
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.tree import Hierarchy
@@ -68,6 +70,50 @@ def test_json_is_all_there_is_on_stdout(run, quarters, photos, tmp_path):
     }  # fmt: skip
     assert failed.keys() == {"image", "name", "error"}
     assert "no such file" in failed["error"]
+
+
+def piped(data, *options):
+    return CliRunner().invoke(app, ["segment", "-", *map(str, options)], input=data)
+
+
+def test_standard_input_becomes_one_document(quarters, photos):
+    result = piped((photos / "a.png").read_bytes(), "--json", "--superpixels", 4)
+    assert (result.exit_code, result.stderr, quarters.asked) == (0, "", [4])
+    document = json.loads(result.stdout)
+    labels = np.repeat(document["labels"]["values"], document["labels"]["lengths"])
+    h = quarters.segment(photos / "a.png")
+    np.testing.assert_array_equal(labels.reshape(document["height"], document["width"]), h.labels)
+    assert document["parents"] == h.parents.tolist()
+    assert document["altitudes"] == h.altitudes.tolist()
+    assert (document["superpixels"], document["levels"], document["georeference"]) == (4, quarters.levels, None)
+
+
+def test_standard_input_becomes_the_bytes_of_a_hierarchy(quarters, photos, tmp_path):
+    result = piped((photos / "a.png").read_bytes())
+    (tmp_path / "piped.npz").write_bytes(result.stdout_bytes)
+    np.testing.assert_array_equal(supercuts.read(tmp_path / "piped.npz").labels[::23, ::31], [[0, 1], [2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "code", "message"),
+    [
+        (b"", ["--json"], 1, "error: standard input is empty. Send an image"),
+        (b"no image", ["--json"], 1, "error: standard input: "),
+        (b"", ["--out", "here"], 2, "error: - is written to standard output: leave out --out,"),
+    ],
+)
+def test_standard_input_that_cannot_be_segmented_is_one_error(quarters, data, options, code, message):
+    result = piped(data, *options)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert result.stderr.startswith(message)
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_files_need_a_folder_to_write_to(run, quarters, photos):
+    result = run("segment", photos / "a.png")
+    assert (result.exit_code, result.stderr) == (
+        2, "error: --out is missing. Give the folder to write to, or - for one image from standard input.\n"
+    )  # fmt: skip
 
 
 def test_the_viewer_is_that_of_the_hierarchy(run, quarters, photos, tmp_path):
