@@ -123,8 +123,8 @@ def own_words(message: str) -> str:
     return message
 
 
-def _as_option(option: str, found: re.Match[str]) -> str:
-    value = found[1]
+def _as_option(option: str, setting: re.Match[str]) -> str:
+    value = setting[1]
     if value.startswith("("):  # a tuple
         value = value[1:-1].replace(", ", ",")
     value = value.strip(chr(34))

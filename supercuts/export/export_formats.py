@@ -75,18 +75,18 @@ _OPTIONS = {
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """Return the format that a path's ending names; raise InputError unless it is exactly one.
+    """Return the format that a path's ending names; raise InputError unless it is exactly entry.
 
     >>> format_of("scene.geojson"), format_of("scene_coco.json")
     ('geojson', 'coco')
     """
     name, suffix = Path(path).name.lower(), Path(path).suffix.lower()
-    if named := [key for key, one in FORMATS.items() if "_" in one.suffix and name.endswith(one.suffix)]:
+    if named := [key for key, entry in FORMATS.items() if "_" in entry.suffix and name.endswith(entry.suffix)]:
         return named[0]
-    if exact := [key for key, one in FORMATS.items() if one.suffix == suffix]:
+    if exact := [key for key, entry in FORMATS.items() if entry.suffix == suffix]:
         return exact[0]
     possible = [
-        key for key, one in FORMATS.items() if suffix and suffix in (Path("x" + one.suffix).suffix, *one.others)
+        key for key, entry in FORMATS.items() if suffix and suffix in (Path("x" + entry.suffix).suffix, *entry.others)
     ]
     if len(possible) == 1:
         return possible[0]

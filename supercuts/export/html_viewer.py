@@ -85,7 +85,7 @@ def write_folder(
     for i, name in enumerate(names):
         hierarchy = read(name)
         ends = {"previous": files[i - 1 : i], "next": files[i + 1 : i + 2], "all": [CONTACT_SHEET]}
-        links = {rel: quote(file) for rel, [*found] in ends.items() for file in found}
+        links = {rel: quote(file) for rel, targets in ends.items() for file in targets}
         text = page(hierarchy, printable(name), {**links, "position": f"{i + 1} of {len(names)}"})
         with atomic_path(folder / files[i]) as temporary:
             temporary.write_text(text, encoding="utf-8")

@@ -77,14 +77,14 @@ class HierarchyWidget(anywidget.AnyWidget):
     def mask(self, label: int | None = None) -> Bool[np.ndarray, "height width"]:
         """Return the (H, W) mask of the selected regions of one label, or of all labels if it is None."""
         h = self.hierarchy
-        nodes = [one["node"] for one in self.selection if label in (None, one["label"])]
+        nodes = [region["node"] for region in self.selection if label in (None, region["label"])]
         return mask_of_nodes(h.labels, h.parents, h.n_leaves, np.array(nodes, np.int32))
 
     def scribbled(self) -> Int32[np.ndarray, "height width"]:
         """Return the (H, W) labels that Hierarchy.segment_scribbles gives for the strokes."""
         strokes: dict[int, list[Any]] = {}
-        for one in self.strokes:
-            strokes.setdefault(one["label"], []).append(one["points"])
+        for stroke in self.strokes:
+            strokes.setdefault(stroke["label"], []).append(stroke["points"])
         return self.hierarchy.segment_scribbles(strokes)
 
     @traitlets.validate("cut")
@@ -101,8 +101,8 @@ class HierarchyWidget(anywidget.AnyWidget):
 
     @traitlets.validate("selection")
     def _check_selection(self, proposal: dict[str, Any]) -> list[dict[str, Any]]:
-        for one in proposal["value"]:
-            if set(one) != {"node", "label"}:
-                raise InputError(f'selection holds {one}; expected {{"node": id, "label": 1 or higher}}.')
-            check_node(self.hierarchy.n_nodes, one["node"])
+        for region in proposal["value"]:
+            if set(region) != {"node", "label"}:
+                raise InputError(f'selection holds {region}; expected {{"node": id, "label": 1 or higher}}.')
+            check_node(self.hierarchy.n_nodes, region["node"])
         return list(proposal["value"])

@@ -167,9 +167,9 @@ def gradient_sums(gradient, x, floor, center, out):
     for start in range(0, n_rows, _ROWS):
         part[:] = 0
         for p in range(start, min(start + _ROWS, n_rows)):
-            row, given = x[p], gradient[p]
+            row, gradient_row = x[p], gradient[p]
             for c in range(n_channels):
-                value, g = _value(row[c]), _value(given[c])
+                value, g = _value(row[c]), _value(gradient_row[c])
                 part[0, c] += g
                 part[1, c] += g * ((floor if value < floor else value) - center[c])
         out += part
@@ -180,8 +180,8 @@ def differentiate_normalised(gradient, x, floor, center, of_gradient, of_x, offs
     """Set out (P, C) to of_gradient * gradient + of_x * (x - center) + offset; to 0 where x is not above floor."""
     zero = np.float32(0)
     for p in range(x.shape[0]):
-        row, given, to = x[p], gradient[p], out[p]
+        row, gradient_row, to = x[p], gradient[p], out[p]
         for c in range(x.shape[1]):
             value = _value(row[c])
-            g = of_gradient[c] * _value(given[c]) + of_x[c] * (value - center[c]) + offset[c]
+            g = of_gradient[c] * _value(gradient_row[c]) + of_x[c] * (value - center[c]) + offset[c]
             to[c] = _as(zero if value <= floor else g, to[c])

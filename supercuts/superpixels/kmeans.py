@@ -30,8 +30,8 @@ Strip = tuple[int, int]  # first row of cells, and the row after the last
 class Cells:
     """The pixels of an image in the cells of a grid, accessed by strips of grid rows.
 
-    near    (N, 9)  the candidates of each cell; N if there is none or it has no valid pixel
-    scales  scales of colour, position and bands, and the stride of embeddings, in the order that kernels expect
+    candidates  (N, 9) cells; N if there is none or it has no valid pixel
+    scales      scales of colour, position and bands, and the stride of embeddings, in the order that kernels expect
     """
 
     def __init__(self, maps: PixelMaps, grid: Grid, ssn: SSNConfig) -> None:
@@ -49,7 +49,7 @@ class Cells:
         n_rows = min(max(_STRIP_PIXELS // (grid.cols * n_pixels), 1), _ROWS, grid.rows)
         self.strips = [(r, min(r + n_rows, grid.rows)) for r in range(0, grid.rows, n_rows)]
         self._is_pixel = None if is_large(maps.shape) else {strip: self._find_pixels(strip) for strip in self.strips}
-        self.near = self._candidates()
+        self.candidates = self._candidates()
         n_bytes = 4 * n_rows * grid.cols * n_pixels * (self.n_features + N_CANDIDATES)
         self.n_threads = max(min(thread_count(), len(self.strips), _SCRATCH_BYTES // n_bytes), 1)
         # weights, and the features of large images, are kept only for the strip that a thread works on
@@ -117,7 +117,7 @@ def assign(
     """
     grid = cells.grid
     centers = np.empty((grid.n_cells, cells.n_features), np.float32)
-    sums_given = np.empty((grid.n_cells, N_CANDIDATES, cells.n_features + 1), np.float32)
+    contributions = np.empty((grid.n_cells, N_CANDIDATES, cells.n_features + 1), np.float32)
 
     def start(thread: int, strip: Strip) -> None:
         own_cells = cells.own(strip)
@@ -126,9 +126,8 @@ def assign(
     def iterate(may_be_last: bool, thread: int, strip: Strip) -> None:
         own_cells, is_pixel = cells.own(strip), cells.is_pixel(strip)
         features, weights = cells.features(strip, thread), cells.weights(strip, thread)
-        _kernels.iterate(
-            features, centers, weights, may_be_last, sums_given[own_cells], cells.near, is_pixel, own_cells.start
-        )  # fmt: skip
+        of_strip, first = contributions[own_cells], own_cells.start
+        _kernels.iterate(features, centers, weights, may_be_last, of_strip, cells.candidates, is_pixel, first)
         if may_be_last:
             use(strip, weights)
 
@@ -137,7 +136,7 @@ def assign(
         may_be_last = iteration == n_iterations - 1 or tolerance > 0
         in_threads(partial(iterate, may_be_last), cells.strips, cells.n_threads)
         before = centers.copy() if tolerance > 0 else centers
-        _kernels.update(sums_given, cells.near, centers)
+        _kernels.update(contributions, cells.candidates, centers)
         if tolerance > 0 and float(np.linalg.norm(centers - before, axis=1).mean()) <= tolerance:
             break
     return centers

@@ -32,7 +32,7 @@ class CellLayout:
     is_pixel   (N, P) bool                    False on padding; P = ph * pw
     is_padded  bool                           whether there is padding
     outside    (N, 9) float                   0, or OUTSIDE if the candidate is not in the grid
-    near       (N, 9) int64                   the candidates; N if there is none
+    candidates (N, 9) int64                   the candidates; N if there is none
     givers     (N, 9) int64                   9 m + k for each cell m whose candidate k this is; 9 N if there is none
     """
 
@@ -42,7 +42,7 @@ class CellLayout:
     is_pixel: torch.Tensor
     is_padded: bool
     outside: torch.Tensor
-    near: torch.Tensor
+    candidates: torch.Tensor
     givers: torch.Tensor
 
 
@@ -68,11 +68,12 @@ def make_layout(grid: Grid, device: torch.device | str = "cpu", dtype: torch.dty
     n = grid.n_cells
     ids = rearrange(torch.arange(n, device=device), "(rows cols) -> rows cols", rows=grid.rows)
     ids = F.pad(ids, (1, 1, 1, 1), value=n)
-    near = torch.stack([ids[i : i + grid.rows, j : j + grid.cols].flatten() for i in range(3) for j in range(3)], dim=1)
+    shifts = [(i, j) for i in range(3) for j in range(3)]
+    candidates = torch.stack([ids[i : i + grid.rows, j : j + grid.cols].flatten() for i, j in shifts], dim=1)
     # a cell is candidate k of the neighbour that is its own candidate 8 - k
-    givers = (near.flip(1) * N_CANDIDATES + torch.arange(N_CANDIDATES, device=device)).clamp_max(n * N_CANDIDATES)
-    outside = (near == n).to(dtype) * OUTSIDE
-    return CellLayout(grid, ys, xs, is_pixel, not bool(is_pixel.all()), outside, near, givers)
+    givers = (candidates.flip(1) * N_CANDIDATES + torch.arange(N_CANDIDATES, device=device)).clamp_max(n * N_CANDIDATES)
+    outside = (candidates == n).to(dtype) * OUTSIDE
+    return CellLayout(grid, ys, xs, is_pixel, not bool(is_pixel.all()), outside, candidates, givers)
 
 
 def to_cells(maps: torch.Tensor, layout: CellLayout) -> torch.Tensor:
@@ -116,13 +117,13 @@ def by_image(values: torch.Tensor, n_images: int) -> torch.Tensor:
 
 def candidate_centers(centers: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Return (B, N, 9, C): the centres of each cell's candidates, zeros outside the grid."""
-    of_candidates = F.pad(centers, (0, 0, 0, 1)).index_select(1, layout.near.flatten())
-    return rearrange(of_candidates, "b (n near) c -> b n near c", near=N_CANDIDATES)
+    of_candidates = F.pad(centers, (0, 0, 0, 1)).index_select(1, layout.candidates.flatten())
+    return rearrange(of_candidates, "b (n candidates) c -> b n candidates c", candidates=N_CANDIDATES)
 
 
 def scatter_to_candidates(sums: torch.Tensor, layout: CellLayout) -> torch.Tensor:
     """Sum the contributions (B, N, 9, C) of each cell to its candidates; return (B, N, C)."""
-    padded_sums = F.pad(rearrange(sums, "b n near c -> b (n near) c"), (0, 0, 0, 1))
+    padded_sums = F.pad(rearrange(sums, "b n candidates c -> b (n candidates) c"), (0, 0, 0, 1))
     received = padded_sums.index_select(1, layout.givers.flatten())
     return reduce(received, "b (n givers) c -> b n c", "sum", givers=N_CANDIDATES)
 
@@ -212,7 +213,7 @@ def _is_compiled(values: torch.Tensor) -> bool:
 
 
 def _tables(layout: CellLayout) -> tuple[np.ndarray, ...]:
-    return layout.near.numpy(), layout.is_pixel.numpy()
+    return layout.candidates.numpy(), layout.is_pixel.numpy()
 
 
 class _Iterations(torch.autograd.Function):

@@ -247,12 +247,12 @@ def _images_in(root: Path) -> list[Path]:
     """Return the image at a path, or the images in a folder and its subfolders, sorted by path."""
     if root.is_file():
         return [root]
-    found = [path for path in root.rglob("*") if path.suffix.lower() in IMAGES and path.is_file()]
-    found = [path for path in found if not is_own_picture(path)]
-    found = [path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)]
-    if not found:
+    images = [path for path in root.rglob("*") if path.suffix.lower() in IMAGES and path.is_file()]
+    images = [path for path in images if not is_own_picture(path)]
+    images = [path for path in images if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    if not images:
         raise InputError(f"{root} holds no image ({' '.join(IMAGES)}). Give a folder of images, or their paths.")
-    return sorted(found)
+    return sorted(images)
 
 
 def _names_below(root: Path, images: Sequence[Path]) -> list[str]:

@@ -45,7 +45,7 @@ def test_values_are_those_of_the_differentiable_form(monkeypatch, shape, n_learn
         soft = kmeans_torch.soft_kmeans(features, layout, 4)
     for strip in cells.strips:
         np.testing.assert_array_equal(cells.features(strip, 0), features[0][cells.own(strip)])
-    np.testing.assert_array_equal(candidates(grid), layout.near)
+    np.testing.assert_array_equal(candidates(grid), layout.candidates)
     centers, weights = run(cells, 4)
     np.testing.assert_array_equal(weights, soft.weights[0])
     np.testing.assert_array_equal(centers, soft.centers[0])

@@ -162,13 +162,13 @@ def _set_rows(rows, values):
 
 
 @inlined_helper
-def _iterate(cells, centers, weights, is_kept, given, near, is_pixel, start):
-    """Set weights (M, 9, P) to Q, if it is kept, and given (M, 9, C + 1) to each cell's contributions to candidates.
+def _iterate(cells, centers, weights, is_kept, contributions, candidates, is_pixel, start):
+    """Set weights (M, 9, P) to Q, if it is kept, and contributions (M, 9, C + 1) to what cells add to candidates.
 
-    Contributions are sums and mass. cells (M, C, P) may be a part of all cells, from cell `start` on, with is_pixel of
-    that part; centers and near are those of all cells.
+    Contributions are sums and masses. cells (M, C, P) may be a part of all cells, from cell `start` on, with is_pixel
+    of that part; centers and candidates are those of all cells.
     """
-    n = near.shape[0]
+    n = candidates.shape[0]
     n_channels, n_pixels = cells.shape[1:]
     width = -(-n_pixels // _LANES) * _LANES
     f = np.empty((n_channels, width), np.float32)
@@ -182,7 +182,7 @@ def _iterate(cells, centers, weights, is_kept, given, near, is_pixel, start):
         own = start + i
         first = own - own % n  # first cell of the image
         for k in range(9):
-            m = near[own - first, k]
+            m = candidates[own - first, k]
             if m == n:
                 bias[k] = _OUTSIDE
                 double[k] = 0
@@ -199,26 +199,26 @@ def _iterate(cells, centers, weights, is_kept, given, near, is_pixel, start):
             rows[k] = bias[k]
         _add_product(rows, double, f, n_channels)
         _softmax(rows, mask[0])
-        _set_dots(rows, f, n_channels, given[i])
+        _set_dots(rows, f, n_channels, contributions[i])
         for k in range(9):
             mass = np.float32(0)
             for q in range(width):
                 mass += rows[k, q]
-            given[i, k, n_channels] = mass
+            contributions[i, k, n_channels] = mass
             if is_kept:
                 for q in range(n_pixels):
                     weights[i, k, q] = rows[k, q]
 
 
 @inlined_helper
-def _iterate_backward(cells, centers, to_given, to_weights, weights, to_cells, given, near):
-    """Add the gradient of the cells to to_cells, and set given, from which that of the centres follows.
+def _iterate_backward(cells, centers, to_sums, to_weights, weights, to_cells, contributions, candidates):
+    """Add the gradient of the cells to to_cells, and set contributions, from which that of the centres follows.
 
-    to_given (M + images, C + 1) is the gradient of the sums and mass of each superpixel: N + 1 rows per image, the last
-    of them zero. to_weights (M, 9, P) is the further gradient of Q, or (0, 9, P) for none. given (M, 9, C + 1) is set
-    to the sums over pixels of 2 g f and of 2 g, for the gradient g of the logits.
+    to_sums (M + images, C + 1) is the gradient of the sums and mass of each superpixel: N + 1 rows per image, the last
+    of them zero. to_weights (M, 9, P) is the further gradient of Q, or (0, 9, P) for none. contributions
+    (M, 9, C + 1) is set to the sums over pixels of 2 g f and of 2 g, for the gradient g of the logits.
     """
-    n = near.shape[0]
+    n = candidates.shape[0]
     n_channels, n_pixels = cells.shape[1:]
     width = -(-n_pixels // _LANES) * _LANES
     f = np.zeros((n_channels, width), np.float32)
@@ -232,15 +232,15 @@ def _iterate_backward(cells, centers, to_given, to_weights, weights, to_cells, g
         image = i // n
         first = image * n
         for k in range(9):
-            m = near[i - first, k]
+            m = candidates[i - first, k]
             for c in range(n_channels):
-                sums[k, c] = to_given[first + image + m, c]
+                sums[k, c] = to_sums[first + image + m, c]
                 delta[k, c] = np.float32(0) if m == n else centers[first + m, c] - centers[i, c]
         _set_rows(f, cells[i])
         _set_rows(to_f, to_cells[i])
         _set_rows(w, weights[i])
         for k in range(9):
-            g[k] = to_given[first + image + near[i - first, k], n_channels]
+            g[k] = to_sums[first + image + candidates[i - first, k], n_channels]
         _add_product(g, sums, f, n_channels)
         if to_weights.shape[0] > 0:
             for k in range(9):
@@ -255,8 +255,8 @@ def _iterate_backward(cells, centers, to_given, to_weights, weights, to_cells, g
             for q in range(width):
                 g[k, q] = 2 * w[k, q] * (g[k, q] - along[q])
                 total += g[k, q]
-            given[i, k, n_channels] = total
-        _set_dots(g, f, n_channels, given[i])
+            contributions[i, k, n_channels] = total
+        _set_dots(g, f, n_channels, contributions[i])
         _add_transposed(to_f, sums, w, n_channels)
         _add_transposed(to_f, delta, g, n_channels)
         for c in range(n_channels):
@@ -265,15 +265,15 @@ def _iterate_backward(cells, centers, to_given, to_weights, weights, to_cells, g
 
 
 @inlined_helper
-def _receive(given, near, i, received):
+def _receive(contributions, candidates, i, received):
     """Set received (C + 1,) to the sum of the contributions of nearby cells to cell i."""
-    n = near.shape[0]
+    n = candidates.shape[0]
     received[:] = 0
     for k in range(9):
-        m = near[i % n, 8 - k]  # the cell whose candidate k is i
+        m = candidates[i % n, 8 - k]  # the cell whose candidate k is i
         if m < n:
             for c in range(received.size):
-                received[c] += given[i - i % n + m, k, c]
+                received[c] += contributions[i - i % n + m, k, c]
 
 
 @sum_kernel
@@ -290,18 +290,18 @@ def mean_of_cells(cells, is_pixel, centers):
 
 
 @sum_kernel
-def iterate(cells, centers, weights, is_kept, given, near, is_pixel, start):
-    """Assign the pixels of S cells, the first being cell `start` of centers (N, C) and near (N, 9)."""
-    _iterate(cells, centers, weights, is_kept, given, near, is_pixel, start)
+def iterate(cells, centers, weights, is_kept, contributions, candidates, is_pixel, start):
+    """Assign the pixels of S cells, the first being cell `start` of centers (N, C) and candidates (N, 9)."""
+    _iterate(cells, centers, weights, is_kept, contributions, candidates, is_pixel, start)
 
 
 @sum_kernel
-def update(given, near, centers):
-    """Set centers (N, C) to means of the contributions given (N, 9, C + 1); a centre without any is unchanged."""
+def update(contributions, candidates, centers):
+    """Set centers (N, C) to means of contributions (N, 9, C + 1); a centre without any is unchanged."""
     n_channels = centers.shape[1]
     received = np.empty(n_channels + 1, np.float32)
     for i in range(centers.shape[0]):
-        _receive(given, near, i, received)
+        _receive(contributions, candidates, i, received)
         share = 1 / max(received[n_channels], _LEAST_MASS)
         if received[n_channels] > 0:
             for c in range(n_channels):
@@ -309,14 +309,14 @@ def update(given, near, centers):
 
 
 @sum_kernel
-def run(cells, weights, centers, mass, near, is_pixel):
+def run(cells, weights, centers, mass, candidates, is_pixel):
     """Run T iterations from the mean features of each cell, one for each row of mass (T, M).
 
     Sets centers (T + 1, M, C), starting with the initial ones, mass, and weights to Q: (T, M, 9, P) for that of all
     iterations, (1, M, 9, P) for that of the last.
     """
     n_iterations, n_cells = mass.shape
-    n, n_channels = near.shape[0], cells.shape[1]
+    n, n_channels = candidates.shape[0], cells.shape[1]
     for i in range(n_cells):
         for c in range(n_channels):
             total, count = np.float32(0), np.float32(0)
@@ -324,14 +324,14 @@ def run(cells, weights, centers, mass, near, is_pixel):
                 total += cells[i, c, q] * is_pixel[i % n, q]
                 count += is_pixel[i % n, q]
             centers[0, i, c] = total / count
-    given = np.empty((n_cells, 9, n_channels + 1), np.float32)
+    contributions = np.empty((n_cells, 9, n_channels + 1), np.float32)
     received = np.empty(n_channels + 1, np.float32)
     for t in range(n_iterations):
         row = min(t, weights.shape[0] - 1)
         is_kept = t == row or t == n_iterations - 1  # else the next iteration would overwrite it
-        _iterate(cells, centers[t], weights[row], is_kept, given, near, is_pixel, 0)
+        _iterate(cells, centers[t], weights[row], is_kept, contributions, candidates, is_pixel, 0)
         for i in range(n_cells):
-            _receive(given, near, i, received)
+            _receive(contributions, candidates, i, received)
             mass[t, i] = received[n_channels]
             share = 1 / max(received[n_channels], _LEAST_MASS)
             for c in range(n_channels):
@@ -339,21 +339,21 @@ def run(cells, weights, centers, mass, near, is_pixel):
 
 
 @sum_kernel
-def run_backward(cells, weights, centers, mass, to_weights, to_centers, to_mass, to_cells, near, is_pixel):
+def run_backward(cells, weights, centers, mass, to_weights, to_centers, to_mass, to_cells, candidates, is_pixel):
     """Set to_cells (M, C, P) to the gradient of the cells, given those of the last Q, centres and mass.
 
     to_centers (M, C) and to_mass (M,) are overwritten.
     """
     n_iterations, n_cells = mass.shape
-    n, n_channels = near.shape[0], cells.shape[1]
+    n, n_channels = candidates.shape[0], cells.shape[1]
     nothing = to_weights[:0]
-    to_given = np.zeros((n_cells + n_cells // n, n_channels + 1), np.float32)
-    given = np.empty((n_cells, 9, n_channels + 1), np.float32)
+    to_sums = np.zeros((n_cells + n_cells // n, n_channels + 1), np.float32)
+    contributions = np.empty((n_cells, 9, n_channels + 1), np.float32)
     received = np.empty(n_channels + 1, np.float32)
     to_cells[:] = 0
     for t in range(n_iterations - 1, -1, -1):
         for i in range(n_cells):
-            row = to_given[i + i // n]
+            row = to_sums[i + i // n]
             row[n_channels] = to_mass[i]
             for c in range(n_channels):
                 # centers = sums / mass
@@ -361,15 +361,15 @@ def run_backward(cells, weights, centers, mass, to_weights, to_centers, to_mass,
                 row[n_channels] -= row[c] * centers[t + 1, i, c]
         beyond = to_weights if t == n_iterations - 1 else nothing  # only the last Q and mass are returned
         to_mass[:] = 0
-        _iterate_backward(cells, centers[t], to_given, beyond, weights[t], to_cells, given, near)
+        _iterate_backward(cells, centers[t], to_sums, beyond, weights[t], to_cells, contributions, candidates)
         for i in range(n_cells):
-            _receive(given, near, i, received)
+            _receive(contributions, candidates, i, received)
             # logits = 2 f.d - d.(d + 2 s0), d = s - s0: gradient 2 (f - s) for a candidate s, 2 (s0 - f) for s0
             for c in range(n_channels):
                 to_centers[i, c] = received[c] - received[n_channels] * centers[t, i, c]
             for k in range(9):
                 for c in range(n_channels):
-                    to_centers[i, c] += given[i, k, n_channels] * centers[t, i, c] - given[i, k, c]
+                    to_centers[i, c] += contributions[i, k, n_channels] * centers[t, i, c] - contributions[i, k, c]
     for i in range(n_cells):
         count = np.float32(0)
         for q in range(cells.shape[2]):
