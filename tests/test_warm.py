@@ -64,10 +64,10 @@ print(json.dumps({"queries": sorted(queries), "segmentations": sorted(segmentati
 """
 
 
-@pytest.fixture(scope="module")
-def after_compiling(tmp_path_factory):
+@pytest.fixture
+def after_compiling(tmp_path):
     """Return the kernels that compile_kernels leaves for the first queries and segmentations, and what it imports."""
-    folder = tmp_path_factory.mktemp("warm")
+    folder = tmp_path
     small, large = ROOT / "examples" / "photo.jpg", folder / "large.png"
     with Image.open(small) as image:
         image.resize((1800, 1200)).save(large)
@@ -77,15 +77,8 @@ def after_compiling(tmp_path_factory):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_nothing_is_left_for_the_first_segmentation(after_compiling):
-    assert after_compiling["segmentations"] == []
-
-
-def test_nothing_is_left_for_the_first_query(after_compiling):
-    assert after_compiling["queries"] == []
-
-
-def test_the_build_installs_all_imports(after_compiling):
+def test_nothing_is_left_for_the_first_use_and_the_build_installs_all_imports(after_compiling):
+    assert after_compiling["segmentations"] == after_compiling["queries"] == []
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     needed = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["dependencies"]
     assert set(needed) <= set(settings["project"]["dependencies"])
