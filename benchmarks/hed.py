@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 _BGR_MEAN = (104.00699, 116.66877, 122.67892)
-_CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each block of VGG16
+_CONVOLUTIONS = (2, 2, 3, 3, 3)  # by block of VGG16
 _Layer = tuple[torch.Tensor, torch.Tensor]
 
 
