@@ -78,6 +78,18 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def tools(session: nox.Session) -> None:
+    """Read exported annotations with the libraries of Label Studio, CVAT (datumaro), labelme and FiftyOne."""
+    session.install(".[dev]")
+    tools = Path(session.create_tmp()) / "tools"  # their requirements contradict ours
+    session.run("python", "-m", "venv", str(tools))
+    python = str(tools / "bin" / "python")
+    session.run(*(python, "-m", "pip", "install", "label-studio-sdk", "datumaro", "labelme", "fiftyone"), external=True)
+    env = {"SUPERCUTS_TOOLS_PYTHON": python}
+    session.run("pytest", "-n", "0", "tests/export/test_annotation_tools.py", env=env)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Try thousands of broken files on every reader, and kill trainings and batches 50 times; takes half an hour."""
     session.install(".[dev,train]")

@@ -53,7 +53,19 @@ def test_dead_links_are_found(tmp_path):
     assert dead_links(page) == ["c.md", "b.md#two", "f.png"]
 
 
-PROSE = ("supercuts", "tests", "docs", "benchmarks", "examples", "configs", "changes", "recipe", ".github", ".ci")
+PROSE = (
+    "supercuts",
+    "tests",
+    "docs",
+    "contrib",
+    "benchmarks",
+    "examples",
+    "configs",
+    "changes",
+    "recipe",
+    ".github",
+    ".ci",
+)
 WITHOUT_COMMENTS = {".md", ".rst", ".html", ".ipynb"}
 AWKWARD = re.compile(
     r"\b(in the mean|sooner|dear|(?:go|goes|going|went) on|of no account|people|so many|anew|one another|lest)\b", re.I

@@ -99,8 +99,8 @@ def test_modules_have_a_test_file():
 # and in numba, one topic in several layers
 SAME_MODULES = {
     "affinity",  # merging by it, learning it
+    "annotation_tools",  # reading, writing
     "arrays",  # those of the core, images
-    "coco",  # reading, writing
     "graphs",  # files, a data set
     "files",  # atomic writing, networks on disk
     "objects",  # metrics, evaluation, command

@@ -219,7 +219,8 @@ def _view_folder(
 
 
 _FORMATS = (
-    "npz; ucm (.mat, .npy); labels (.png, .tif); labels-tiff (.tif, ids from 1); masks (folder); coco, sam (.json); "
+    "npz; ucm (.mat, .npy); labels (.png, .tif); labels-tiff (.tif, ids from 1); masks (folder); coco, sam, labelme, "
+    "label-studio, label-studio-polygons (.json); cvat (.xml); "
     "geojson, gpkg, geotiff, svg; networkx-rag, networkx-tree (.graphml, .json); pyg, pyg-levels (.pt); "
     "linkage (.npy); ome-zarr (folder); html (the viewer)."
 )

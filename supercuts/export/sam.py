@@ -15,7 +15,7 @@ from jaxtyping import Int, Int64, UInt8
 
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.files import atomic_path
-from supercuts.export.coco import altitude_spans, node_rles, xywh
+from supercuts.export.annotation_tools import altitude_spans, node_rles, xywh
 from supercuts.export.rasters import SUPERPIXELS, partitions
 from supercuts.hierarchy.cuts import LEVELS, Granularity
 from supercuts.hierarchy.tree import Hierarchy

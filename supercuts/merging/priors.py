@@ -1,6 +1,5 @@
 """Merge so that masks from another tool are regions of the tree."""
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from jaxtyping import Bool, Float64, Int32, Int64
 
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import FileFormatError, InputError
+from supercuts.datasets.annotation_tools import entries_of_tool, read_annotation_file
 from supercuts.graph.rag import RegionGraph, contract, contract_statistics
 from supercuts.hierarchy._kernels import tree as _tree
 from supercuts.hierarchy.tree import Hierarchy
@@ -61,6 +61,8 @@ def _entries(priors: Any, shape: tuple[int, int], name: str | None) -> list[Any]
     """Return one entry per mask: an array, or a dict with a segmentation or a bbox."""
     if isinstance(priors, str | os.PathLike):
         priors = _read_file(Path(priors))
+    if (entries := entries_of_tool(priors, shape, name)) is not None:
+        return entries
     if isinstance(priors, dict):
         return _entries_of_image(priors, name)
     priors = _to_array(priors)
@@ -96,17 +98,14 @@ def _entries_of_image(document: dict[str, Any], name: str | None) -> list[Any]:
 
 
 def _read_file(path: Path) -> Any:
-    """Return the content of a .json, or the array in another file."""
-    if path.suffix.lower() != ".json":
+    """Return the content of a .json or .xml, or the array in another file."""
+    if path.suffix.lower() not in (".json", ".xml"):
         variables = list(read_variables(path).values())
         if len(variables) != 1 or variables[0].ndim not in (2, 3) or variables[0].dtype.kind not in "biu":
             shapes = ", ".join(f"{values.dtype} {values.shape}" for values in variables)
             raise FileFormatError(f"{path} holds {shapes}; expected one array of masks, or a label map (H, W).")
         return variables[0]
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path} is not a JSON file ({error}). Expected COCO's format or SAM's.") from error
+    return read_annotation_file(path)
 
 
 def _to_array(value: Any) -> Any:

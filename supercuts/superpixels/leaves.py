@@ -19,9 +19,8 @@ from supercuts.networks.maps import PixelMaps, as_half, halved_pixels, is_large
 from supercuts.networks.network import Network
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels._kernels import pixels as _kernels
-from supercuts.superpixels.cluster import ClusterConfig, cluster
+from supercuts.superpixels.cluster import ClusterConfig, SmoothConfig, cluster, smooth
 from supercuts.superpixels.grid import connected, connected_pieces
-from supercuts.superpixels.smooth import SmoothConfig, smooth
 
 _CELL_PIXELS = 256  # least pixels per grid cell after halving; with 128, boundary recall fell by 0.02
 _LINES = 256  # rows halved at once; even

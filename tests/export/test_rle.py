@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from supercuts.core.errors import MissingDependencyError
-from supercuts.export.coco import node_rles
+from supercuts.export.annotation_tools import node_rles
 from supercuts.hierarchy.tree import Hierarchy
 
 

@@ -11,8 +11,7 @@ from supercuts.metrics.superpixel import compactness, n_fragments
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels._kernels.cluster import label_components
-from supercuts.superpixels.cluster import ClusterConfig, cluster
-from supercuts.superpixels.smooth import SmoothConfig, smooth
+from supercuts.superpixels.cluster import ClusterConfig, SmoothConfig, cluster, smooth
 
 
 def grid(*rows):
