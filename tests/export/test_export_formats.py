@@ -231,7 +231,7 @@ def test_a_suffix_of_one_format_names_it(name, format):
 
 
 def test_a_suffix_of_several_formats_or_of_none_is_refused(small, tmp_path):
-    with pytest.raises(InputError, match=r"a.json: the suffix '.json' may be any of coco, sam, geojson, networkx-rag"):
+    with pytest.raises(InputError, match=r"a.json: the suffix '.json' may be any of coco, labelme, label-studio"):
         small.export(tmp_path / "a.json")
     with pytest.raises(InputError, match=r"the suffix '.doc' is no format's; formats: npz, ucm"):
         small.export(tmp_path / "a.doc")
