@@ -62,7 +62,7 @@ export class Viewer extends EventTarget {
 
   show(what) {
     Object.assign(this.shown, what);
-    this.redraw("lineWidth" in what ? "rest" : "frame");
+    this.redraw("frame");
   }
 
   // Point at a pixel [y, x] of the image, or at nothing (null).
@@ -289,22 +289,18 @@ export class Viewer extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  // Lay the view out; while it changes from frame to frame, without smooth lines.
+  // Lay the view out; while it is dragged or changes from frame to frame, new lines are not smooth.
   layOut(mayMove) {
-    const isMoving = mayMove && performance.now() - this.laidOut < REST_MS;
+    const isDragged = this.view.scale === this.painter.view.scale;
+    const isMoving = mayMove && (isDragged || performance.now() - this.laidOut < REST_MS);
     clearTimeout(this.restTimer);
     if (isMoving) this.restTimer = setTimeout(() => this.redraw("rest"), REST_MS);
-    this.painter.layOut(this.view, this.reach(this.ratio), isMoving);
+    this.painter.layOut(this.view, isMoving);
     this.laidOut = performance.now();
   }
 
   outlineWidth(ratio) {
     return Math.max(OUTLINE_PX, this.shown.lineWidth + 1) * ratio;
-  }
-
-  // How far lines reach from a boundary, with the dark ones below them.
-  reach(ratio) {
-    return this.outlineWidth(ratio) / 2 + 1.5;
   }
 
   // Return the argument of Painter.draw: tables, lines and outlines, for a screen of `ratio` pixels per CSS pixel.
@@ -338,7 +334,7 @@ export class Viewer extends EventTarget {
     const [picture, overlay] = [document.createElement("canvas"), document.createElement("canvas")];
     const own = new Painter(tree, painter.image, picture, overlay);
     own.resize(scale * tree.width, scale * tree.height);
-    own.layOut({ scale, x: 0, y: 0 }, this.reach(1));
+    own.layOut({ scale, x: 0, y: 0 });
     own.draw({ ...this.frame(1), cursor: null });
     picture.getContext("2d").resetTransform();
     picture.getContext("2d").drawImage(overlay, 0, 0);

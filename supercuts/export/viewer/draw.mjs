@@ -5,8 +5,8 @@
 // Not  no decisions: app.mjs decides what is shown
 //
 // Everything costs per pixel of the canvas, not of the image: layOut samples the label map once for a view, and lists
-// the pixels near boundaries with their distances; a frame then takes colours from a table per leaf, and covers the
-// listed pixels by as much of a line as lies in them.
+// where boundaries cross its rows and columns; a frame then takes colours from a table per leaf, and covers the pixels
+// beside the crossings of lines that are drawn by as much of the line as lies in them.
 
 const NONE = -1;
 const SMOOTHED = 3; // steps along a boundary, to either side, over which its position is averaged
@@ -16,23 +16,16 @@ const SHADE_ALPHA = 0.5;
 export const rgba = (red, green, blue, alpha) =>
   ((Math.round(alpha * 255) << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 
-// The colour of a word, of an opacity of its own, over that of another.
-function over(word, alpha, ground) {
-  const below = ((ground >>> 24) / 255) * (1 - alpha);
-  if (below === 0) return ((Math.round(255 * alpha) << 24) | (word & 0xffffff)) >>> 0;
-  const share = alpha / (alpha + below);
-  const red = (ground & 255) + share * ((word & 255) - (ground & 255));
-  const green = ((ground >>> 8) & 255) + share * (((word >>> 8) & 255) - ((ground >>> 8) & 255));
-  const blue = ((ground >>> 16) & 255) + share * (((word >>> 16) & 255) - ((ground >>> 16) & 255));
-  return rgba(Math.round(red), Math.round(green), Math.round(blue), alpha + below);
+// The colour of a word, of an opacity of its own, over black of an opacity over that of a third word.
+function over(word, alpha, dark, ground) {
+  const above = (1 - alpha) * (1 - dark) * ((ground >>> 24) / 255);
+  const total = alpha + (1 - alpha) * dark + above;
+  const mine = alpha / total, its = above / total;
+  const red = mine * (word & 255) + its * (ground & 255);
+  const green = mine * ((word >>> 8) & 255) + its * ((ground >>> 8) & 255);
+  const blue = mine * ((word >>> 16) & 255) + its * ((ground >>> 16) & 255);
+  return (((255 * total + 0.5) << 24) | ((blue + 0.5) << 16) | ((green + 0.5) << 8) | (red + 0.5)) >>> 0;
 }
-
-const grown = (entries) =>
-  Object.fromEntries(Object.entries(entries).map(([name, old]) => {
-    const array = new old.constructor(2 * old.length);
-    array.set(old);
-    return [name, array];
-  }));
 
 export function hexToRgb(hex) {
   const value = parseInt(hex.slice(1), 16);
@@ -71,6 +64,17 @@ export function nodeColors(tree, leafColors) {
   return Uint8Array.from(sums, (sum, i) => Math.round(sum / tree.areas[Math.floor(i / 3)]));
 }
 
+// Room for n places where boundaries cross rows or columns, holding `old` ones: the pixel before the boundary, the
+// stride to the one after it, how far the boundary is from the first, and the cosine of its slope.
+function crossingsOf(n, old = {}) {
+  const kinds = { pair: Int32Array, pixel: Int32Array, stride: Int32Array, offset: Float32Array, cosine: Float32Array };
+  return Object.fromEntries(Object.entries(kinds).map(([name, Kind]) => {
+    const array = new Kind(n);
+    array.set(old[name] ?? []);
+    return [name, array];
+  }));
+}
+
 export class Painter {
   constructor(tree, image, imageCanvas, canvas) {
     [this.tree, this.image, this.imageCanvas, this.canvas] = [tree, image, imageCanvas, canvas];
@@ -78,8 +82,7 @@ export class Painter {
     this.imageContext = imageCanvas.getContext("2d");
     this.view = { scale: 1, x: 0, y: 0 }; // canvas = image * scale + (x, y)
     this.known = { pair: new Float64Array(1 << 14).fill(NONE), index: new Int32Array(1 << 14) };
-    const n = 1 << 16; // grows
-    this.entries = { pair: new Int32Array(n), distance: new Float32Array(n), next: new Int32Array(n) };
+    this.crossings = crossingsOf(1 << 16); // grows; the first nCrossings are used
     this.pairs = { indexOf: new Map(), low: [], high: [], node: [] }; // two leaves, and the node that joins them
   }
 
@@ -88,11 +91,14 @@ export class Painter {
     for (const canvas of [this.canvas, this.imageCanvas]) [canvas.width, canvas.height] = [width, height];
     this.pixels = new ImageData(width, height);
     this.words = new Uint32Array(this.pixels.data.buffer);
+    this.view = { scale: 0, x: 0, y: 0 }; // nothing is laid out
     this.leafAt = new (this.tree.nLeaves < 65534 ? Uint16Array : Uint32Array)(width * height);
     this.across = new Int32Array(width * height); // pair + 1 of each pixel and the one on its right, 0 for one leaf
     this.down = new Int32Array(width * height); // ... and the one below
-    this.nearPixels = new Int32Array(width * height); // the first nNear: pixels near a boundary
-    this.firstEntry = new Int32Array(width * height); // of the list of boundaries near each pixel
+    this.topAt = new Int32Array(width * height).fill(NONE); // of a frame: the pair whose line is on top,
+    this.distanceAt = new Float32Array(width * height); // how far its middle is,
+    this.darkAt = new Float32Array(width * height); // how dark the line below is,
+    this.nearPixels = new Int32Array(width * height); // and a list of the pixels that have one
   }
 
   toImage(x, y) {
@@ -105,146 +111,187 @@ export class Painter {
     return x >= 0 && y >= 0 && x < width && y < height ? labels[y * width + x] : NONE;
   }
 
-  // Draw the image, and sample the label map, for a view; lines reach no further than `reach` pixels from a boundary.
-  // While a view is moving, boundaries are not smoothed.
-  layOut(view, reach, isMoving = false) {
+  // Draw the image, and sample the label map, for a view. While a view is moving, what stays on the canvas is shifted,
+  // and boundaries that are new are not smoothed.
+  layOut(view, isMoving = false) {
+    const { scale, x, y } = this.view;
+    const [dx, dy] = [Math.round(view.x - x), Math.round(view.y - y)];
     this.view = view;
-    const { context, leafAt } = { context: this.imageContext, leafAt: this.leafAt };
+    const { imageContext: context } = this;
     const { width, height } = this.canvas;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, width, height);
     context.setTransform(view.scale, 0, 0, view.scale, view.x, view.y);
     context.imageSmoothingEnabled = view.scale < 2; // beyond, pixels are seen as squares
     if (this.image) context.drawImage(this.image, 0, 0, this.tree.width, this.tree.height);
-    const columns = Int32Array.from({ length: width }, (_, x) => this.toImage(x + 0.5, 0)[1]);
-    const [first, last] = [columns.findIndex((x) => x >= 0), columns.findLastIndex((x) => x < this.tree.width)];
-    const { nLeaves, labels } = this.tree;
-    leafAt.fill(nLeaves); // outside the image
-    for (let y = 0; y < height; y++) {
-      const row = this.toImage(0, y + 0.5)[0];
-      if (row < 0 || row >= this.tree.height || first < 0) continue;
+    const isWhole = Math.hypot(view.x - x - dx, view.y - y - dy) < 1e-3;
+    if (isMoving && view.scale === scale && isWhole && Math.abs(dx) < width && Math.abs(dy) < height) {
+      this.shift(dx, dy);
+      return;
+    }
+    this.nCrossings = 0;
+    this.sample(0, 0, width, height);
+    this.findBoundaries(0, 0, width, height);
+    if (!isMoving) this.smoothBoundaries();
+  }
+
+  // Shift what is laid out by whole pixels, and sample what comes into view.
+  shift(dx, dy) {
+    const { width, height } = this.canvas;
+    const by = dy * width + dx;
+    this.leafAt.copyWithin(Math.max(by, 0), Math.max(-by, 0));
+    // the pixels that stay, but for the last, which gain or lose a neighbour
+    const [left, right] = [Math.max(dx, 0), dx ? width - 1 + Math.min(dx, 0) : width];
+    const [top, bottom] = [Math.max(dy, 0), dy ? height - 1 + Math.min(dy, 0) : height];
+    const { pair, pixel, stride, offset, cosine } = this.crossings;
+    let n = 0;
+    for (let k = 0; k < this.nCrossings; k++) {
+      const x = (pixel[k] % width) + dx, y = Math.floor(pixel[k] / width) + dy;
+      if (x < left || x >= right || y < top || y >= bottom) continue;
+      pair[n] = pair[k];
+      pixel[n] = pixel[k] + by;
+      stride[n] = stride[k];
+      offset[n] = offset[k];
+      cosine[n] = cosine[k];
+      n++;
+    }
+    this.nCrossings = n;
+    const parts = [[0, 0, width, top], [0, bottom, width, height], [0, top, left, bottom], [right, top, width, bottom]];
+    for (const part of parts) this.sample(...part);
+    for (const part of parts) this.findBoundaries(...part); // between parts too
+  }
+
+  // Sample the label map in a part of the canvas.
+  sample(left, top, right, bottom) {
+    const { leafAt, view } = this;
+    const { width } = this.canvas;
+    const { nLeaves, labels, width: columns, height: rows } = this.tree;
+    const columnAt = Int32Array.from({ length: right - left }, (_, x) => this.toImage(left + x + 0.5, 0)[1]);
+    const first = columnAt.findIndex((x) => x >= 0);
+    const last = columnAt.findLastIndex((x) => x < columns);
+    for (let y = top, before = NONE; y < bottom; y++) {
+      const [start, row] = [y * width + left, this.toImage(0, y + 0.5)[0]];
+      if (row === before) {
+        leafAt.copyWithin(start, start - width, start - width + right - left);
+        continue;
+      }
+      before = row;
+      leafAt.fill(nLeaves, start, start + right - left); // outside the image
+      if (row < 0 || row >= rows || first < 0) continue;
       for (let x = first; x <= last; x++) {
-        const leaf = labels[row * this.tree.width + columns[x]];
-        leafAt[y * width + x] = leaf < 0 ? nLeaves + 1 : leaf; // left out by a mask
+        const leaf = labels[row * columns + columnAt[x]];
+        leafAt[start + x] = leaf < 0 ? nLeaves + 1 : leaf; // left out by a mask
       }
     }
-    if (view.scale > 1) this.smoothSteps();
-    this.findBoundaries(reach, isMoving ? 0 : SMOOTHED);
+    if (view.scale > 1) this.smoothSteps(left, top, right, bottom);
   }
 
   // Cut the corners of enlarged pixels, so that boundaries are lines instead of steps: a point takes the leaf with the
   // largest bilinear weight among the four pixels around it. The middle of a pixel keeps its leaf.
-  smoothSteps() {
+  smoothSteps(left, top, right, bottom) {
     const { leafAt, view } = this;
-    const { width, height } = this.canvas;
+    const { width } = this.canvas;
     const { width: columns, height: rows, labels, nLeaves } = this.tree;
+    // the pixels of the canvas between the middles of columns (rows) i and i + 1 of the image start at edge(i)
+    const edge = (i, origin) => Math.ceil((i + 0.5) * view.scale + origin - 0.5);
     const at = (position, origin) => (position + 0.5 - origin) / view.scale - 0.5;
-    const leftOf = Int32Array.from({ length: width }, (_, x) => Math.floor(at(x, view.x)));
-    const shareOf = Float32Array.from(leftOf, (left, x) => at(x, view.x) - left);
-    for (let y = 0; y < height; y++) {
-      const row = Math.floor(at(y, view.y));
-      const down = at(y, view.y) - row;
-      if (row < 0 || row + 1 >= rows) continue;
-      for (let x = 0; x < width; x++) {
-        const left = leftOf[x];
-        if (left < 0 || left + 1 >= columns) continue;
-        const i = row * columns + left;
-        const [a, b, c, d] = [labels[i], labels[i + 1], labels[i + columns], labels[i + columns + 1]];
+    const [first, firstRow] = [Math.floor(at(left, view.x)), Math.floor(at(top, view.y))];
+    const [last, lastRow] = [Math.floor(at(right - 1, view.x)), Math.floor(at(bottom - 1, view.y))];
+    for (let row = Math.max(firstRow, 0); row <= Math.min(lastRow, rows - 2); row++) {
+      const [start, end] = [Math.max(edge(row, view.y), top), Math.min(edge(row + 1, view.y), bottom)];
+      for (let column = Math.max(first, 0); column <= Math.min(last, columns - 2); column++) {
+        const i = row * columns + column;
+        const a = labels[i], b = labels[i + 1], c = labels[i + columns], d = labels[i + columns + 1];
         if (a === b && c === d && a === c) continue;
-        const right = shareOf[x];
-        const [wa, wb, wc, wd] = [(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down];
-        const sums = [
-          wa + (b === a ? wb : 0) + (c === a ? wc : 0) + (d === a ? wd : 0),
-          wb + (a === b ? wa : 0) + (c === b ? wc : 0) + (d === b ? wd : 0),
-          wc + (a === c ? wa : 0) + (b === c ? wb : 0) + (d === c ? wd : 0),
-          wd + (a === d ? wa : 0) + (b === d ? wb : 0) + (c === d ? wc : 0),
-        ];
-        const most = Math.max(...sums);
-        const leaf = most === sums[0] ? a : most === sums[1] ? b : most === sums[2] ? c : d;
-        leafAt[y * width + x] = leaf < 0 ? nLeaves + 1 : leaf;
+        const stop = Math.min(edge(column + 1, view.x), right);
+        for (let y = start; y < end; y++) {
+          const v = at(y, view.y) - row;
+          for (let x = Math.max(edge(column, view.x), left); x < stop; x++) {
+            const u = at(x, view.x) - column;
+            const wa = (1 - u) * (1 - v), wb = u * (1 - v), wc = (1 - u) * v, wd = u * v;
+            const ofA = wa + (b === a ? wb : 0) + (c === a ? wc : 0) + (d === a ? wd : 0);
+            const ofB = wb + (a === b ? wa : 0) + (c === b ? wc : 0) + (d === b ? wd : 0);
+            const ofC = wc + (a === c ? wa : 0) + (b === c ? wb : 0) + (d === c ? wd : 0);
+            const ofD = wd + (a === d ? wa : 0) + (b === d ? wb : 0) + (c === d ? wc : 0);
+            const most = Math.max(ofA, ofB, ofC, ofD);
+            const leaf = most === ofA ? a : most === ofB ? b : most === ofC ? c : d;
+            leafAt[y * width + x] = leaf < 0 ? nLeaves + 1 : leaf;
+          }
+        }
       }
     }
   }
 
-  // List the pixels within reach of a boundary, with their distance from it: linked lists of entries {pair, distance}.
-  findBoundaries(reach, nSmoothed) {
-    const { leafAt, across, down } = this;
+  // List where boundaries cross rows and columns, after the pixels of a part of the canvas.
+  findBoundaries(left, top, right, bottom) {
+    const { leafAt } = this;
     const { width, height } = this.canvas;
-    this.firstEntry.fill(NONE);
-    [this.nNear, this.nEntries] = [0, 0];
-    for (let y = 0, i = 0; y < height; y++) {
-      for (let x = 0; x < width; x++, i++) {
+    for (let y = top; y < bottom; y++) {
+      const room = this.crossings.pair.length;
+      if (this.nCrossings + 2 * width > room) this.crossings = crossingsOf(2 * room + 2 * width, this.crossings);
+      for (let x = left, i = y * width + left; x < right; x++, i++) {
         const here = leafAt[i];
-        across[i] = x + 1 < width && leafAt[i + 1] !== here ? this.pairOf(here, leafAt[i + 1]) + 1 : 0;
-        down[i] = y + 1 < height && leafAt[i + width] !== here ? this.pairOf(here, leafAt[i + width]) + 1 : 0;
-      }
-    }
-    for (let y = 0, i = 0; y < height; y++) {
-      for (let x = 0; x < width; x++, i++) {
-        if (across[i]) this.markNear(across, i, x, width, 1, width, reach, nSmoothed);
-        if (down[i]) this.markNear(down, i, y, height, width, 1, reach, nSmoothed);
+        if (x + 1 < width && leafAt[i + 1] !== here) this.addCrossing(here, leafAt[i + 1], i, 1);
+        if (y + 1 < height && leafAt[i + width] !== here) this.addCrossing(here, leafAt[i + width], i, width);
       }
     }
   }
 
-  // Add entries for the pixels beside the boundary after pixel i, in its row (or column) of `length` pixels, `stride`
-  // apart, at `position`. The boundary is followed over the rows beside, `along` apart: its place is averaged over as
-  // many of them on either side, and its slope turns distances in the row into distances from the line.
-  markNear(crossings, i, position, length, stride, along, reach, nSmoothed) {
-    const pair = crossings[i] - 1;
-    const node = this.pairs.node[pair];
-    let [before, after, shiftBefore, shiftAfter] = [i, i, 0, 0];
-    let [sum, weights, slope] = [0, nSmoothed + 1, 0];
-    for (let k = 1; k <= nSmoothed; k++) {
-      const stepBefore = this.follow(crossings, before - along, stride, node);
-      const stepAfter = this.follow(crossings, after + along, stride, node);
-      if (stepBefore === 2 || stepAfter === 2) break;
-      before += stepBefore * stride - along;
-      after += stepAfter * stride + along;
-      shiftBefore += stepBefore;
-      shiftAfter += stepAfter;
-      sum += (nSmoothed + 1 - k) * (shiftBefore + shiftAfter);
-      weights += 2 * (nSmoothed + 1 - k);
-      slope = (shiftAfter - shiftBefore) / (2 * k);
+  addCrossing(leaf, other, pixel, stride) {
+    const { crossings } = this;
+    const k = this.nCrossings++;
+    crossings.pair[k] = this.pairOf(leaf, other);
+    crossings.pixel[k] = pixel;
+    crossings.stride[k] = stride;
+    crossings.offset[k] = 0.5;
+    crossings.cosine[k] = 1;
+  }
+
+  // Follow each boundary over the rows (or columns) beside: its place is averaged over SMOOTHED of them on either side,
+  // and its slope turns distances in the row into distances from the line.
+  smoothBoundaries() {
+    const { across, down, crossings } = this;
+    const { width } = this.canvas;
+    across.fill(0);
+    down.fill(0);
+    for (let k = 0; k < this.nCrossings; k++) {
+      (crossings.stride[k] === 1 ? across : down)[crossings.pixel[k]] = crossings.pair[k] + 1;
     }
-    const cosine = 1 / Math.hypot(1, slope);
-    const place = position + 0.5 + sum / weights; // in units where pixels have their middle at whole numbers
-    const first = Math.max(0, Math.ceil(place - reach / cosine));
-    const last = Math.min(length - 1, Math.floor(place + reach / cosine));
-    for (let at = first; at <= last; at++) {
-      this.addEntry(i + (at - position) * stride, pair, Math.abs(at - place) * cosine);
+    for (let k = 0; k < this.nCrossings; k++) {
+      const stride = crossings.stride[k];
+      const marks = stride === 1 ? across : down, along = stride === 1 ? width : 1;
+      const node = this.pairs.node[crossings.pair[k]];
+      let before = crossings.pixel[k], after = before;
+      let shiftBefore = 0, shiftAfter = 0, sum = 0, weights = SMOOTHED + 1, slope = 0;
+      for (let step = 1; step <= SMOOTHED; step++) {
+        const stepBefore = this.follow(marks, before - along, stride, node);
+        const stepAfter = this.follow(marks, after + along, stride, node);
+        if (stepBefore === 2 || stepAfter === 2) break;
+        before += stepBefore * stride - along;
+        after += stepAfter * stride + along;
+        shiftBefore += stepBefore;
+        shiftAfter += stepAfter;
+        sum += (SMOOTHED + 1 - step) * (shiftBefore + shiftAfter);
+        weights += 2 * (SMOOTHED + 1 - step);
+        slope = (shiftAfter - shiftBefore) / (2 * step);
+      }
+      crossings.offset[k] = 0.5 + sum / weights;
+      crossings.cosine[k] = 1 / Math.sqrt(1 + slope * slope);
     }
   }
 
   // The column of a boundary in the next row: 0, -1 or 1 pixels aside; 2 if it ends.
-  follow(crossings, i, stride, node) {
+  follow(marks, i, stride, node) {
     const { node: nodes } = this.pairs;
-    if (crossings[i] && nodes[crossings[i] - 1] === node) return 0;
-    if (crossings[i - stride] && nodes[crossings[i - stride] - 1] === node) return -1;
-    return crossings[i + stride] && nodes[crossings[i + stride] - 1] === node ? 1 : 2;
-  }
-
-  addEntry(pixel, pair, distance) {
-    const { firstEntry, entries, nearPixels } = this;
-    const first = firstEntry[pixel];
-    for (let entry = first; entry !== NONE; entry = entries.next[entry]) {
-      if (entries.pair[entry] !== pair) continue;
-      if (distance < entries.distance[entry]) entries.distance[entry] = distance;
-      return;
-    }
-    if (first === NONE) nearPixels[this.nNear++] = pixel;
-    if (this.nEntries === entries.pair.length) this.entries = grown(entries);
-    const entry = this.nEntries++;
-    this.entries.pair[entry] = pair;
-    this.entries.distance[entry] = distance;
-    this.entries.next[entry] = first;
-    firstEntry[pixel] = entry;
+    if (marks[i] && nodes[marks[i] - 1] === node) return 0;
+    if (marks[i - stride] && nodes[marks[i - stride] - 1] === node) return -1;
+    return marks[i + stride] && nodes[marks[i + stride] - 1] === node ? 1 : 2;
   }
 
   // The index of two neighbouring leaves in `pairs`.
   pairOf(a, b) {
     const { pairs, known } = this;
-    const [low, high] = a < b ? [a, b] : [b, a];
+    const low = Math.min(a, b), high = Math.max(a, b);
     const key = low * (this.tree.nLeaves + 2) + high;
     const slot = (low * 40503 + high) & (known.pair.length - 1);
     if (known.pair[slot] === key) return known.index[slot];
@@ -282,13 +329,13 @@ export class Painter {
     if (cursor) this.drawCursor(cursor);
   }
 
-  // Return the colour of the line of each pair, 0 for none, its half width and half that of the dark line below it,
-  // and which lines are on top.
+  // Return the colour of the line of each pair, and last of none: 0 for no line, its half width and half that of the
+  // dark line below it, and which lines are on top.
   linesOfPairs(lines, lineWidth, isUndone, outlined) {
     const { low, high, node } = this.pairs;
     const n = node.length;
-    const [colors, order] = [new Uint32Array(n), new Uint8Array(n)];
-    const [half, shade] = [new Float32Array(n), new Float32Array(n)];
+    const [colors, order] = [new Uint32Array(n + 1), new Uint8Array(n + 1)];
+    const [half, shade] = [new Float32Array(n + 1), new Float32Array(n + 1)];
     const set = (pair, color, width, rank) => {
       [colors[pair], half[pair], order[pair]] = [color, (width + 1) / 2, rank];
       shade[pair] = color >>> 24 > 127 ? half[pair] + SHADE / 2 : 0; // a faint line has no dark one below it
@@ -304,24 +351,42 @@ export class Painter {
   }
 
   drawLines({ colors, half, shade, order }) {
-    const { nearPixels, firstEntry, words } = this;
-    const { pair: pairs, distance: distances, next } = this.entries;
-    for (let k = 0; k < this.nNear; k++) {
-      const i = nearPixels[k];
-      let [top, distance, dark] = [NONE, 0, 0];
-      for (let entry = firstEntry[i]; entry !== NONE; entry = next[entry]) {
-        const pair = pairs[entry];
-        if (!colors[pair]) continue;
-        const far = distances[entry];
-        if (shade[pair] - far > dark) dark = Math.min(shade[pair] - far, 1);
-        if (far >= half[pair]) continue;
-        const isAbove = top === NONE || order[pair] > order[top] || (order[pair] === order[top] && far < distance);
-        if (isAbove) [top, distance] = [pair, far];
+    const { words, topAt, distanceAt, darkAt, nearPixels } = this;
+    const { width, height } = this.canvas;
+    const { pair: pairs, pixel: pixels, stride: strides, offset: offsets, cosine: cosines } = this.crossings;
+    const bare = colors.length - 1; // only a dark line, below all others
+    let nNear = 0;
+    for (let k = 0; k < this.nCrossings; k++) {
+      const pair = pairs[k];
+      if (!colors[pair]) continue;
+      const pixel = pixels[k], stride = strides[k], offset = offsets[k], cosine = cosines[k];
+      const rank = order[pair], middle = half[pair], dark = shade[pair];
+      const position = stride === 1 ? pixel % width : Math.floor(pixel / width);
+      const reach = Math.max(middle, dark) / cosine;
+      const first = Math.max(-position, Math.ceil(offset - reach));
+      const last = Math.min((stride === 1 ? width : height) - 1 - position, Math.floor(offset + reach));
+      for (let at = first, i = pixel + first * stride; at <= last; at++, i += stride) {
+        const distance = Math.abs(at - offset) * cosine;
+        if (topAt[i] === NONE) {
+          nearPixels[nNear++] = i;
+          topAt[i] = bare;
+          darkAt[i] = 0;
+        }
+        if (dark - distance > darkAt[i]) darkAt[i] = dark - distance;
+        if (distance >= middle) continue;
+        const above = rank - order[topAt[i]];
+        if (above < 0 || (above === 0 && distance >= distanceAt[i])) continue;
+        topAt[i] = pair;
+        distanceAt[i] = distance;
       }
-      if (dark > 0) words[i] = over(0, SHADE_ALPHA * dark, words[i]);
-      if (top === NONE) continue;
-      const alpha = (Math.min(half[top] - distance, 1) * (colors[top] >>> 24)) / 255;
-      words[i] = over(colors[top], alpha, words[i]);
+    }
+    for (let k = 0; k < nNear; k++) {
+      const i = nearPixels[k];
+      const top = topAt[i];
+      const dark = SHADE_ALPHA * Math.min(darkAt[i], 1);
+      const alpha = top === bare ? 0 : (Math.min(half[top] - distanceAt[i], 1) * (colors[top] >>> 24)) / 255;
+      if (dark + alpha > 0) words[i] = over(colors[top], alpha, dark, words[i]);
+      topAt[i] = NONE;
     }
   }
 

@@ -70,7 +70,7 @@ function drag(viewer, gesture, [beforeX, beforeY], [x, y]) {
   if (Math.hypot(x - startX, y - startY) > CLICK_PX * viewer.ratio) gesture.isMoving = true;
   if (!gesture.isMoving) return;
   gesture.isClick = false;
-  viewer.move(x - beforeX, y - beforeY);
+  viewer.move(Math.floor(x) - Math.floor(beforeX), Math.floor(y) - Math.floor(beforeY)); // whole pixels are cheap
 }
 
 function pinch(viewer, pointers, id, [x, y]) {
