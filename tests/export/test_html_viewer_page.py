@@ -821,7 +821,7 @@ def test_lines_are_smooth_and_as_wide_as_chosen(open_page, width):
 
 
 def test_a_dragged_view_is_laid_out_as_a_new_one(open_page, h):
-    """Dragging shifts what is drawn: the leaf of each pixel is that of a view laid out anew, and so are the lines."""
+    """Dragging shifts the drawn pixels: leaves and lines equal those of a view that is laid out from scratch."""
     page = open_page(h, viewport={"width": 560, "height": 260})
     same = page.evaluate("""() => {
         const { painter } = supercuts;
