@@ -105,6 +105,17 @@ def score_hierarchy(
     return _score_tree(hierarchy, ucm, truths, thresholds)
 
 
+def score_disjoint_nodes(hierarchy: TreeArrays, truth: np.ndarray, background: int | None = 0) -> nodes.DisjointNodes:
+    """Return the best disjoint nodes for the objects of a truth (H, W); pixels of label `background` are no object.
+
+    The order of the objects is that of their labels. Their mean index is an upper bound of the score of any tracker
+    that chooses among the nodes of the tree.
+    """
+    table = contingency(np.unique(truth, return_inverse=True)[1].reshape(truth.shape), np.asarray(hierarchy.labels))
+    is_object = np.unique(truth) != background
+    return nodes.best_disjoint_nodes(table[is_object], hierarchy.parents, table.sum(axis=0))
+
+
 def score_contour_map(
     ucm: Float[np.ndarray, "rows columns"],
     truths: Sequence[np.ndarray],

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph, graph_of_maps
@@ -89,6 +89,73 @@ def contour_map(
     contours[0], contours[-1] = contours[1], contours[-2]
     contours[:, 0], contours[:, -1] = contours[:, 1], contours[:, -2]
     return contours
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackingMaps:
+    """Maps on the grid of the pixels, from which trackers such as ultrack build their own candidate regions.
+
+    Parameters
+    ----------
+    foreground
+        (H, W) bool, pixels that may belong to an object.
+    contours
+        (H, W) float32, strength of the strongest contour at a side of the pixel, 0..1.
+
+    Examples
+    --------
+    >>> TrackingMaps(np.array([[True]]), np.array([[0.0]], np.float32)).contours.shape
+    (1, 1)
+    """
+
+    foreground: Bool[np.ndarray, "height width"]
+    contours: Float32[np.ndarray, "height width"]
+
+
+def tracking_maps(
+    labels: Int32[np.ndarray, "height width"],
+    ucm: Float32[np.ndarray, "rows columns"],
+    background: Bool[np.ndarray, "height width"] | None = None,
+) -> TrackingMaps:
+    """Return the foreground and the contour map of a hierarchy on the grid of the pixels.
+
+    Pixels of different regions of the cut at altitude a are not connected by pixels whose contour is at most a.
+
+    Parameters
+    ----------
+    labels
+        ``hierarchy.labels``, -1 for masked pixels.
+    ucm
+        ``hierarchy.ucm()``.
+    background
+        (H, W) bool, further pixels without objects, for example ``~hierarchy.select(...)``.
+
+    Returns
+    -------
+    TrackingMaps
+        Arrays for ``ultrack.segment(foreground, contours, config)``, stacked over frames.
+
+    Raises
+    ------
+    InputError
+        If the maps differ in size.
+
+    Examples
+    --------
+    >>> labels, parents = np.array([[0, 1, 1]], np.int32), np.array([2, 2, 2], np.int32)
+    >>> ucm = contour_map(labels, parents, np.array([0, 0, 0.5], np.float32))
+    >>> tracking_maps(labels, ucm).contours.tolist()
+    [[0.5, 0.5, 0.0]]
+    """
+    shape = check_contour_map(ucm)
+    if shape != labels.shape or (background is not None and background.shape != shape):
+        raise InputError(
+            f"labels {labels.shape}, ucm of {shape} and background differ in size: give those of one image."
+        )
+    foreground = labels >= 0 if background is None else (labels >= 0) & ~background
+    across = np.maximum(ucm[1::2, :-1:2], ucm[1::2, 2::2])
+    down = np.maximum(ucm[:-1:2, 1::2], ucm[2::2, 1::2])
+    return TrackingMaps(foreground, np.maximum(across, down))
 
 
 def leaf_graph(

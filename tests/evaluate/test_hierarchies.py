@@ -9,6 +9,7 @@ from supercuts.evaluate.hierarchies import (
     HierarchyTable,
     evaluate_hierarchies,
     score_contour_map,
+    score_disjoint_nodes,
     score_hierarchy,
     score_regions,
     score_segmentations,
@@ -191,3 +192,11 @@ OFFICIAL = (
     ),
     ("eval_bdry_img", ("boundary_ods_recall", "boundary_ods_precision", "boundary_ods_f"), 2e-3),
 )
+
+
+def test_objects_are_scored_by_disjoint_nodes_without_the_background():
+    tree = Tree(np.array([[0, 0, 0, 1, 1]]))
+    best = score_disjoint_nodes(tree, np.array([[7, 7, 0, 0, 0]]))
+    assert (best.node.tolist(), best.score) == ([0], pytest.approx(2 / 3))
+    best = score_disjoint_nodes(tree, np.array([[7, 7, 0, 3, 3]]), background=None)  # labels 0, 3, 7
+    assert (best.node.tolist(), best.jaccard.round(2).tolist()) == ([0, 1, 0], [0.33, 1.0, 0.67])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as draw_arrays
 
 from supercuts.core.errors import InputError
-from supercuts.hierarchy.contours import contour_map, contour_tree
+from supercuts.hierarchy.contours import contour_map, contour_tree, tracking_maps
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.metrics.region import ucm_labels
 
@@ -167,3 +167,29 @@ def test_frame_and_corners_follow_the_benchmark(data_root):
         along = np.maximum(ucm[2:-1:2, 1:-2:2], ucm[2:-1:2, 3::2])
         across = np.maximum(ucm[1:-2:2, 2:-1:2], ucm[3::2, 2:-1:2])
         np.testing.assert_array_equal(ucm[2:-1:2, 2:-1:2], np.maximum(along, across))
+
+
+@pytest.mark.parametrize("altitude", [0.0, 0.25, 0.5, 0.75])
+def test_no_path_below_an_altitude_joins_regions_of_its_cut(altitude):
+    rng = np.random.default_rng(0)
+    labels = np.kron(np.arange(12, dtype=np.int32).reshape(3, 4), np.ones((5, 5), np.int32))
+    labels[rng.random(labels.shape) < 0.05] = -1
+    parents, altitudes = np.arange(12, 35).repeat(2)[:23].astype(np.int32), np.zeros(23, np.float32)
+    parents[-1], altitudes[12:] = 22, np.linspace(0.1, 0.9, 11)
+    h = Hierarchy(labels, parents, altitudes, np.zeros((12, 0), np.float32))
+    maps = tracking_maps(h.labels, h.ucm())
+    np.testing.assert_array_equal(maps.foreground, labels >= 0)
+    pieces, n = scipy.ndimage.label(maps.foreground & (maps.contours <= altitude))
+    cut = h.cut(altitude=altitude)
+    assert n > 0
+    assert [len(np.unique(cut[pieces == piece + 1])) for piece in range(n)] == [1] * n
+
+
+def test_a_background_is_no_foreground():
+    labels = np.zeros((2, 3), np.int32)
+    background = np.array([[True, False, False]] * 2)
+    maps = tracking_maps(labels, np.zeros((5, 7), np.float32), background)
+    assert maps.foreground.tolist() == [[False, True, True]] * 2
+    assert not maps.contours.any()
+    with pytest.raises(InputError, match="differ in size"):
+        tracking_maps(labels, np.zeros((5, 5), np.float32))

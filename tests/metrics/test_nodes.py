@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import scipy.io
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supercuts.core.arrays import contingency, relabel_consecutive
@@ -11,6 +11,7 @@ from supercuts.metrics.nodes import (
     NodeScores,
     aggregate_nodes,
     best_cut_jaccard,
+    best_disjoint_nodes,
     best_node_jaccard,
     flat_jaccard,
     lifetimes,
@@ -247,3 +248,47 @@ def test_thresholds_meet_altitudes_in_their_own_precision():
     births, deaths = lifetimes(np.array([2, 2, 2]), np.array([0, 0, 0.1], np.float32), 2, np.array([0.05, 0.1]))
     assert births.tolist() == [0, 0, 1]
     assert deaths.tolist() == [1, 1, 2]
+
+
+def best_of_all_antichains(parents, worth):
+    """Return the largest sum of worth over all sets of disjoint nodes, by trying every one."""
+    n = parents.size
+    ancestors = []
+    for node in range(n):
+        above, chain = node, set()
+        while above != n - 1:
+            above = int(parents[above])
+            chain.add(above)
+        ancestors.append(chain)
+    best = 0.0
+    for chosen in range(2**n):
+        members = [node for node in range(n) if chosen >> node & 1]
+        if not any(other in ancestors[node] for node in members for other in members):
+            best = max(best, sum(worth[node] for node in members))
+    return best
+
+
+@settings(max_examples=15, deadline=None)  # each tries all sets of nodes
+@given(n_leaves=st.integers(2, 4), seed=seeds)
+def test_disjoint_nodes_are_the_best_of_all_choices(random_tree, n_leaves, seed):
+    leaves, truth = scene(n_leaves, seed)
+    parents = random_tree(n_leaves, seed)[0]
+    table = contingency(truth, leaves)
+    got = best_disjoint_nodes(table, parents)
+    members = [
+        pixels(leaves, [leaf for leaf in range(n_leaves) if leads_to(parents, leaf, node)])
+        for node in range(parents.size)
+    ]
+    truths = [pixels(truth, [label]) for label in range(truth.max() + 1)]
+    worth = [sum(jaccard(node, one) for one in truths if 2 * len(node & one) > len(one)) for node in members]
+    assert got.jaccard.sum() == pytest.approx(best_of_all_antichains(parents, worth))
+    for node, index, one in zip(got.node, got.jaccard, truths, strict=True):
+        assert index == pytest.approx(jaccard(members[node], one) if node >= 0 else 0)
+    chosen = sorted(set(got.node.tolist()) - {-1})
+    assert sum(len(members[node]) for node in chosen) == len(set().union(*(members[node] for node in chosen)))
+
+
+def leads_to(parents, node, ancestor):
+    while node != ancestor and node != parents.size - 1:
+        node = int(parents[node])
+    return node == ancestor

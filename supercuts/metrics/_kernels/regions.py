@@ -210,6 +210,21 @@ def smallest_candidates(areas, births, deaths, n_pixels, percent, n_cuts):
 
 
 @kernel
+def best_disjoint(parents, worth):
+    """Return (M,) bool: the disjoint nodes of the largest sum of worth; of equal choices the coarsest."""
+    n_nodes = parents.size
+    below = np.zeros(n_nodes)  # largest sum among the nodes below each node
+    for node in range(n_nodes - 1):  # children come before their parent
+        below[parents[node]] += max(worth[node], below[node])
+    is_chosen = np.zeros(n_nodes, np.bool_)
+    is_covered = np.zeros(n_nodes, np.bool_)  # an ancestor is chosen
+    for node in range(n_nodes - 1, -1, -1):
+        is_covered[node] = node < n_nodes - 1 and (is_covered[parents[node]] or is_chosen[parents[node]])
+        is_chosen[node] = not is_covered[node] and worth[node] > 0 and worth[node] >= below[node]
+    return is_chosen
+
+
+@kernel
 def objects_and_parts(counts, areas, truth_areas, truth_is_candidate, births, deaths, smallest, setting, n_annotators):
     """Return the terms of precision and recall for regions that exist in the cuts births..deaths - 1.
 
