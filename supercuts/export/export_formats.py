@@ -79,7 +79,7 @@ _OPTIONS = {
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """Return the format that a path's ending names; raise InputError unless it is exactly entry.
+    """Return the format that a path's ending names; raise InputError unless it is exactly one.
 
     >>> format_of("scene.geojson"), format_of("scene_coco.json")
     ('geojson', 'coco')
