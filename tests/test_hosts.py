@@ -17,7 +17,7 @@ PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
 
 # a program whose settings differ from those that a model was loaded with, or with which it loads one
 INSIDE = """
-import json, sys, traceback, warnings
+import hashlib, json, logging, os, random, signal, sys, traceback, warnings
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
@@ -55,6 +55,20 @@ def warnings_as_errors():
         yield
 
 
+def state():
+    # what a program may have set, and what no call may change
+    numbers = (random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state().tolist())
+    modes = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled())
+    return {
+        "random numbers": hashlib.sha256(repr(numbers).encode()).hexdigest(),
+        "torch": repr(modes),
+        "numpy": repr((np.geterr(), np.get_printoptions())),
+        "signals": repr([signal.getsignal(number) for number in signal.valid_signals()]),
+        "logging": repr((logging.root.level, logging.root.handlers)),
+        "folder": os.getcwd(),
+    }
+
+
 HOSTS = {
     "numpy.errstate": lambda: np.errstate(all="raise"),
     "warnings": warnings_as_errors,
@@ -69,10 +83,12 @@ HOSTS = {
 folder.mkdir()
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    states = [state()]
     model = supercuts.load()
     usual = list(results(model))
+    states.append(state())
     np.save("labels.npy", usual[0])
-    report = {}
+    report = {"its own settings": "equal" if states[0] == states[1] else f"changed: {states}"}
     for name, host in HOSTS.items():
         try:
             with host():

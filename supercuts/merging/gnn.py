@@ -135,7 +135,7 @@ class EdgeGNN(nn.Module):
             if settings.layers > len(arrays):
                 raise RuntimeError(f"layers={settings.layers}, but {len(arrays)} arrays of weights")
             check_extent(lambda: cls(*sizes, settings), tensors)
-            with torch.device("cpu"):  # whatever the host's default device and type
+            with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # whatever the host has set
                 network = cls(*sizes, settings).float()
             network.load_state_dict(tensors)
         except (KeyError, RuntimeError, ValidationError, TypeError, OverflowError) as error:

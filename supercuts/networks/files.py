@@ -67,7 +67,7 @@ def load_network(path: str | os.PathLike[str]) -> tuple[TorchNetwork, dict[str, 
     config = parse_config(path, metadata)
     try:
         check_extent(lambda: make_ssn(config), tensors)
-        with torch.device("cpu"):  # whatever the host's default device and type
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # whatever the host has set
             network = make_ssn(config).float()
         wrong = network.load_state_dict(tensors, strict=False)
     except (
@@ -136,7 +136,7 @@ def load_original(path: str | os.PathLike[str], original: OriginalConfig | None 
             "of the original SSN_DINO, with backbone.* and output_conv.*. A network of `supercuts train` is its run's "
             "model.safetensors; weights of a backbone alone go into training as backbone_weights=PATH."
         )
-    with torch.device("cpu"):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         network = make_ssn(config_of(tensors, original or OriginalConfig())).float()
     expected = network.state_dict()
     wrong = {

@@ -229,7 +229,7 @@ def load_refiner(path: Path, device: torch.device | str = "cpu") -> tuple[Kaneza
         if config.n_convolutions > len(tensors):
             raise ValueError(f"n_convolutions={config.n_convolutions}, but {len(tensors)} arrays of weights")
         check_extent(lambda: KanezakiCNN(config, channels, precision), tensors)
-        with torch.device(device):
+        with torch.random.fork_rng(devices=[]), torch.device(device):
             network = KanezakiCNN(config, channels, precision)
         network.load_state_dict(tensors)
         images = [str(name) for name in json.loads(metadata["images"])]

@@ -93,7 +93,7 @@ def load_learned(path: str | os.PathLike[str]) -> Learned:
     try:
         config = _ADAPTER.validate_json(metadata["config"])
         check_extent(lambda: make_learned(config, is_pretrained=False), tensors)
-        with torch.device("cpu"):  # whatever the host's default device and type
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # whatever the host has set
             network = make_learned(config, is_pretrained=False).float()
         network.load_state_dict(tensors)
     except (
