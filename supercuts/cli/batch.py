@@ -19,6 +19,7 @@ from supercuts.cli.common import (
     Stretch,
     Superpixels,
     Views,
+    one_line,
     own_words,
     parse_bands,
     print_error,
@@ -160,7 +161,7 @@ def _print_failures(report: "Report") -> None:
     table = Table("image", "error", "message", title=None)
     for failure in report.failures[:_SHOWN]:
         message = own_words(failure.message.removeprefix(f"{failure.source}: "))
-        table.add_row(Text(failure.source, overflow="fold"), failure.error, Text(message, overflow="fold"))
+        table.add_row(Text(one_line(failure.source), overflow="fold"), failure.error, Text(message, overflow="fold"))
     if len(report.failures) > _SHOWN:
         table.caption = f"and {len(report.failures) - _SHOWN} more"
     Console(stderr=True).print(table)

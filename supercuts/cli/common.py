@@ -38,6 +38,7 @@ from supercuts.core.errors import CacheWarning, ConfigError, FileFormatError, Im
 from supercuts.core.files import NO_SPACE, remove_unfinished
 
 FAILED, USAGE = 1, 2
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 Merging = Annotated[
     str | None, typer.Option("--merging", help="How the tree is built: agglomerative (default), spectral or gnn.")
 ]
@@ -92,7 +93,8 @@ class Command(TyperCommand):
                 print_error(problem)
             raise typer.Exit(exit_code(error)) from error
         except OSError as error:
-            if error.filename is None and error.errno not in NO_SPACE:  # a closed pipe, or a bug
+            # without a name: a closed pipe, or a bug
+            if error.filename is None and error.errno not in {*NO_SPACE, errno.ENOENT}:
                 raise
             print_error(explain(error))
             raise typer.Exit(FAILED) from error
@@ -262,6 +264,8 @@ def explain(error: Exception, source: object = "") -> str:
     """Return the error in one line, with the remedy; `source` is the image that it concerns."""
     message = own_words(str(error))
     if isinstance(error, OSError) and error.errno is not None:
+        if error.filename is None and error.errno == errno.ENOENT:  # of os.getcwd
+            return "the current folder does not exist any more. Give a path in another one, after changing to it."
         path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else "an output"
         is_there = os.path.exists(path)  # noqa: PTH110 (a name too long is not an error)
         reason = error.strerror or message
@@ -355,6 +359,15 @@ def print_note(message: str) -> None:
     _print_line("note:", "yellow", message)
 
 
+def one_line(text: str) -> str:
+    r"""Return a text, such as a name of a file, with escapes in place of characters that control a terminal.
+
+    >>> print(one_line("a\nb\x1b[31m"))
+    a\nb\x1b[31m
+    """
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+
+
 def print_json(document: object) -> None:
     """Write the JSON document of a command to stdout; NaN and infinity become null."""
     standard = json.loads(json.dumps(document), parse_constant=lambda _: None)
@@ -399,4 +412,4 @@ def check_suffix(option: str, path: Path, suffix: str) -> None:
 
 def _print_line(prefix: str, style: str, line: str) -> None:
     # Text: brackets in a path are not markup; soft_wrap: one message stays one line
-    Console(stderr=True).print(Text.assemble((prefix, style), " ", own_words(line)), soft_wrap=True)
+    Console(stderr=True).print(Text.assemble((prefix, style), " ", one_line(own_words(line))), soft_wrap=True)

@@ -15,6 +15,7 @@ from supercuts.cli.common import (
     FAILED,
     Superpixels,
     explain,
+    one_line,
     print_error,
     print_json,
     print_note,
@@ -115,7 +116,7 @@ def finish_objects(
             table.add_column(title, justify="right", no_wrap=True)
         for report in reports:
             if report.document is not None:
-                table.add_row(Text(report.name), *(cell(report.document) for cell in columns.values()))
+                table.add_row(Text(one_line(report.name)), *(cell(report.document) for cell in columns.values()))
         Console().print(table)
     errors = [report.error for report in reports if report.error is not None]
     for error in errors:

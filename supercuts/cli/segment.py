@@ -33,6 +33,7 @@ from supercuts.cli.common import (
     check_reading,
     explain,
     make_folder,
+    one_line,
     parse_bands,
     print_error,
     print_json,
@@ -400,7 +401,7 @@ def _print_table(reports: Iterable[SegmentReport], out: Path) -> None:
     for report in finished:
         regions = report.regions or {}
         counts = [str(report.superpixels), *(str(regions.get(level, "-")) for level in levels)]
-        table.add_row(Text(report.name), f"{report.width}x{report.height}", *counts, f"{report.seconds:.2f}")
+        table.add_row(Text(one_line(report.name)), f"{report.width}x{report.height}", *counts, f"{report.seconds:.2f}")
     Console().print(table)
 
 

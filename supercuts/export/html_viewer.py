@@ -85,7 +85,7 @@ def write_folder(
     for i, name in enumerate(names):
         hierarchy = read(name)
         ends = {"previous": files[i - 1 : i], "next": files[i + 1 : i + 2], "all": [CONTACT_SHEET]}
-        links = {rel: quote(file) for rel, targets in ends.items() for file in targets}
+        links = {rel: _address(file) for rel, targets in ends.items() for file in targets}
         text = page(hierarchy, printable(name), {**links, "position": f"{i + 1} of {len(names)}"})
         with atomic_path(folder / files[i]) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -94,7 +94,7 @@ def write_folder(
         labels = hierarchy.cut(level="object") if "object" in hierarchy.levels else hierarchy.cut(granularity=0.4)
         picture = _jpeg_url(_preview(hierarchy, _TILE_PX, labels))
         tiles.append(
-            f'<li><a href="{quote(files[i])}"><img src="{picture}" alt=""><span>{title}</span></a><p>{size}</p></li>'
+            f'<li><a href="{_address(files[i])}"><img src="{picture}" alt=""><span>{title}</span></a><p>{size}</p></li>'
         )
         progress(name)
     sheet = Template((_SOURCES / "contact_sheet.html").read_text(encoding="utf-8"))
@@ -102,6 +102,10 @@ def write_folder(
     with atomic_path(folder / CONTACT_SHEET) as temporary:
         text = sheet.substitute(style=style, tiles="\n".join(tiles), count=len(names))
         temporary.write_text(text, encoding="utf-8")
+
+
+def _address(file: str) -> str:
+    return quote(os.fsencode(file))  # the bytes of a name that is not UTF-8
 
 
 def selected_nodes(path: str | os.PathLike[str], hierarchy: Hierarchy) -> list[int]:

@@ -6,6 +6,7 @@ import rasterio
 from PIL import Image
 
 import supercuts
+from supercuts.batch.workspace import open_workspace
 
 
 @pytest.fixture
@@ -82,6 +83,17 @@ def test_odd_names_are_processed_or_reported_once(run, folder, tmp_path):
     assert (result.exit_code, result.stdout.split(";")[0]) == (1, "2 done, 2 failed of 4")
     assert "is not usable as an output name" in (tmp_path / "listed" / "failures.json").read_text()
     assert {path.stem for path in tmp_path.glob("listed/**/*.npz")} == {"caf\udce9", "b"}
+
+
+def test_a_second_batch_leaves_a_destination_as_it_is(run, folder, tmp_path):
+    out = tmp_path / "out"
+    with open_workspace(out) as workspace:
+        (workspace.stage / "half").write_text("written")
+        before = sorted(out.rglob("*"))
+        result = run("batch", folder, out, "--workers", 1, "--superpixels", 9)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "another batch is writing to it. Wait for it, or give another folder." in result.stderr
+        assert sorted(out.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,8 @@ def test_a_refusal_is_one_line_and_an_exit_code(kind, code):
         (OSError(errno.EACCES, "Permission denied", "/nowhere/a.png"), "/nowhere/a.png cannot be written (Permission"),
         (OSError(errno.ENOTDIR, "Not a directory", "/dev/null/a.png"), "/dev/null/a.png cannot be written (Not a dir"),
         (OSError(errno.ENOENT, "No such file or directory", "/no.npz"), "/no.npz cannot be read (No such file"),
+        (OSError(errno.ENOENT, "No such file or directory"), "the current folder does not exist any more. Give a path"),
+        (FileFormatError("a\nb\x1b[1m.npz: damaged. Give a whole one"), r"a\nb\x1b[1m.npz: damaged."),
     ],
 )
 def test_unwritable_paths_give_one_line_and_exit_code_1(error, message):

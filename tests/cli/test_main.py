@@ -4,16 +4,21 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
+import scipy.io
 from PIL import Image
 
+import supercuts
 from supercuts.batch.outputs import suffixes
 from supercuts.core.files import package_version
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.export.export_formats import FORMATS
+from supercuts.images.georeference import Georeference
 from supercuts.refine.runs import SUFFIXES
 from supercuts.selftaught.learned import make_learned, save_learned
 from supercuts.selftaught.wnet import WNetConfig
@@ -256,9 +261,83 @@ def test_outputs_that_cannot_be_written_are_named_and_leave_nothing(run, command
     assert run(*command).exit_code == 0
 
 
+@pytest.fixture(scope="module")
+def hierarchies():
+    """Return hierarchies of every kind by name, of images of up to 12 x 20 pixels."""
+    model = supercuts.load(engine="quick")
+    pixels = np.kron(np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8), np.ones((4, 5, 1), np.uint8))
+    inside = np.arange(20) > 4 + np.zeros((12, 1))
+    place = Georeference((2, 0, 5e5, 0, -2, 5e6), "EPSG:32632")
+    masked = model.segment(pixels, superpixels=9, mask=inside)
+    return {
+        "map, mask and edits": replace(masked, georeference=place).merge(0, 3).lock(2).split(masked.n_nodes - 1),
+        "one leaf": model.segment(pixels, superpixels=1),
+        "one row": replace(model.segment(pixels[:1], superpixels=5), georeference=replace(place, crs=None)),
+        "one column": model.segment(pixels[:, :1], superpixels=4),
+        "one pixel": model.segment(pixels, mask=np.indices(inside.shape).sum(axis=0) == 0),
+        "no levels": replace(masked, levels={}),
+    }
+
+
+# names of the hierarchies that these options cannot take
+REFUSED = {
+    "--level object": ["no levels"],
+    "--format masks": ["no levels"],
+    "--format geotiff": ["one leaf", "one column", "one pixel", "no levels"],
+    "--format linkage": ["one leaf", "one pixel"],
+}
+
+
+def test_every_command_takes_every_hierarchy(run, hierarchies, tmp_path):
+    files = {name: tmp_path / "in" / f"[{name}] \udce9~.npz" for name in hierarchies}
+    for name, path in files.items():
+        hierarchies[name].save(path)
+    views = ("--granularity 1", "--level object", "--altitude 0.5 --min-area 3 --start 1", "--spectral 0")
+    commands = [f"cut --overlay {{}}_o.png -o {{}}.png {view}" for view in views]
+    commands += [f"export --format {name} -o {{}}{format.suffix}" for name, format in FORMATS.items()]
+    commands += ["view --no-open -o {}.html", "info --json", "info"]
+    for number, command in enumerate(commands):
+        refused = next((names for options, names in REFUSED.items() if options in command), [])
+        for name, path in files.items():
+            out = tmp_path / f"out{number}" / path.stem
+            result = run(*(part.format(out) for part in command.split()), path)
+            found = (result.exit_code, result.stderr.count("\n"), result.stderr.startswith("error: "))
+            assert found == ((2, 1, True) if name in refused else (0, 0, False)), f"{command}, {name}: {result.stderr}"
+    for command in ("objects", "parts"):
+        result = run(command, *files.values(), "-o", tmp_path / command, "--json")
+        assert (result.exit_code, result.stderr) == (0, "")
+    for name, h in hierarchies.items():
+        stem = files[name].stem
+        cut = np.asarray(Image.open(tmp_path / "out0" / f"{stem}.png"))
+        np.testing.assert_array_equal(np.where(h.labels < 0, 2**16 - 1, h.cut(granularity=1)), cut)
+        for command in ("objects", "parts"):
+            found = np.asarray(Image.open(tmp_path / command / f"{stem}_{command}.png"))
+            assert (found.shape, found.max() > 0, found[h.labels < 0].any()) == (h.shape, True, False)
+    assert run("view", tmp_path / "in", "--no-open", "-o", tmp_path / "views").exit_code == 0
+    sheet = (tmp_path / "views" / "index.html").read_text("utf-8")
+    assert all(f'href="{quote(os.fsencode(path.stem))}.html"' in sheet for path in files.values())
+
+
+def test_every_hierarchy_is_scored(run, hierarchies, tmp_path):
+    data = tmp_path / "BSDS500" / "data"
+    for folder in ("images", "groundTruth"):
+        (data / folder / "val").mkdir(parents=True)
+    for number, h in enumerate(hierarchies.values()):
+        truth = np.empty((1, 1), object)
+        truth[0, 0] = {"Segmentation": np.ones(h.shape, np.uint16), "Boundaries": np.zeros(h.shape, np.uint8)}
+        Image.fromarray(h.image).save(data / "images" / "val" / f"{number}.jpg")
+        scipy.io.savemat(data / "groundTruth" / "val" / f"{number}.mat", {"groundTruth": truth})
+        h.save(tmp_path / "[results] \udce9" / f"{number}.npz")
+    for kind in ("superpixels", "hierarchy"):
+        results = ("--results", tmp_path / "[results] \udce9", "--workers", 1, "--json")
+        result = run("evaluate", kind, "--data", tmp_path, *results)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.json()["methods"][0]["n_scored"] == len(hierarchies)
+
+
 @pytest.mark.parametrize("command", ["segment", "objects", "parts", "refine --method st epochs=1"])
 def test_odd_names_are_processed_by_every_command(run, photos, tmp_path, command):
-    for name in ("caf\udce9", "x" * 251, "[red]-y"):
+    for name in ("caf\udce9", "x" * 251, "[red]-y", "-~a\\b\n\x1b[1m"):
         shutil.copy(photos / "a.png", photos / f"{name}.png")
     size = [] if command.startswith("refine") else ["--superpixels", 20]
     result = run(*command.split(), photos, "-o", tmp_path / "out", *size, "--json")
