@@ -192,20 +192,25 @@ def _check_replaceable_folder(folder: Path, marker: str, overwrite: bool) -> Non
 _HEIF = (".heic", ".heif", ".hif")
 CONVERT = "convert it to PNG, JPEG or TIFF"
 # suffixes of images that are read, below; here those that are not, by suffix: name of the format, remedy
+_RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef")  # of cameras; most are TIFFs whose first image is a small copy
 _SKIPPED = {
-    suffix: (suffix[1:].upper(), CONVERT)
-    for suffix in (
-        *(".exr", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".tga"),
-        *(".arw", ".cr2", ".cr3", ".dng", ".nef"),  # cameras
-        *(".czi", ".dcm", ".lif", ".nd2"),  # microscopes and scanners
-    )
+    suffix: (suffix[1:].upper(), CONVERT) for suffix in (*_RAW, ".exr", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".tga")
 }
 _SKIPPED |= dict.fromkeys((".j2k", ".jp2", ".jpf", ".jpx"), ("JPEG 2000", CONVERT))
-IMAGES: tuple[str, ...] = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+for _suffix, _package in {".czi": "czifile", ".dcm": "pydicom", ".lif": "readlif", ".nd2": "nd2"}.items():
+    _remedy = f"save it as OME-TIFF (Fiji, bfconvert), or pass an array that Python's {_package} reads"
+    _SKIPPED[_suffix] = (_suffix[1:].upper(), _remedy)
+IMAGES: tuple[str, ...] = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".lsm", ".stk")
 if importlib.util.find_spec("pillow_heif"):
     IMAGES += _HEIF
 else:
     _SKIPPED |= dict.fromkeys(_HEIF, ("HEIC", "pip install pillow-heif to read it, or convert it to JPEG"))
+
+
+def unread_format(path: str | os.PathLike[str], is_tiff: bool = False) -> tuple[str, str] | None:
+    """Return the format of an image that is not read, by its suffix, and the remedy; of TIFFs, those of cameras."""
+    suffix = PurePosixPath(os.fsdecode(path)).suffix.lower()
+    return None if is_tiff and suffix not in _RAW else _SKIPPED.get(suffix)
 
 
 def warn_of_skipped(paths: Iterable[str | os.PathLike[str]]) -> None:
@@ -213,8 +218,8 @@ def warn_of_skipped(paths: Iterable[str | os.PathLike[str]]) -> None:
     skipped: dict[tuple[str, str], list[str]] = {}
     for path in map(os.fsdecode, paths):
         pure = PurePosixPath(path)
-        if pure.suffix.lower() in _SKIPPED and not pure.name.startswith("."):
-            skipped.setdefault(_SKIPPED[pure.suffix.lower()], []).append(path)
+        if (skip := unread_format(pure)) and not pure.name.startswith("."):
+            skipped.setdefault(skip, []).append(path)
     for (name, remedy), (first, *others) in skipped.items():
         more = f" and {len(others)} more like it" if others else ""
         warnings.warn(f"{first}{more}: {name} is skipped: {remedy}.", ImageWarning, stacklevel=2)

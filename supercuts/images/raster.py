@@ -17,7 +17,7 @@ from PIL import Image
 
 from supercuts.core.checks import check_choice, check_whole
 from supercuts.core.errors import ImageError, InputError, SuperCutsError
-from supercuts.core.files import CONVERT
+from supercuts.core.files import CONVERT, unread_format
 from supercuts.images.convert import STRETCHES
 from supercuts.images.formats import arrays, pillow, tiff
 from supercuts.images.formats.stored import (
@@ -126,7 +126,8 @@ def _read_file(path: Path, options: ReadOptions, max_pixels: int) -> Raster:
         file.seek(0)
         if pillow.is_known(start):
             return pillow.read_file(file, start, str(path), max_pixels, options.page)
-    if start.startswith(tiff.TIFF_STARTS):
+    is_tiff = start.startswith(tiff.TIFF_STARTS)
+    if is_tiff and unread_format(path, is_tiff) is None:
         return tiff.read_tiff(path, options.page, options.axes, options.as_bands, max_pixels=max_pixels)
     if _is_npy(path, start):
         _check_single(str(path), options.page)
@@ -145,8 +146,8 @@ def _what(path: Path, start: bytes) -> str:
         )
     if path.suffix.lower() == ".safetensors":
         return "a file of weights, not an image. Give it as the model (--model)."
-    if start.startswith(_JPEG_2000):
-        return f"JPEG 2000, which is not read: {CONVERT}."
+    if unread := ("JPEG 2000", CONVERT) if start.startswith(_JPEG_2000) else unread_format(path):
+        return f"{unread[0]}, which is not read: {unread[1]}."
     return f"not {_FORMATS}: it starts with {start!r}. Convert it to PNG or JPEG."
 
 

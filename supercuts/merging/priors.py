@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -85,8 +85,12 @@ def _entries(priors: Any, shape: tuple[int, int], name: str | None) -> list[Any]
 def _entries_of_image(document: dict[str, Any], name: str | None) -> list[Any]:
     """Return the annotations of one image of a COCO document, found by its file name if there are several."""
     try:
-        images = {image["id"]: Path(image["file_name"]).name for image in document["images"]}
-        of_name = [key for key, file_name in images.items() if len(images) == 1 or file_name == name]
+        # folders are of the system that wrote the file
+        images = {
+            image["id"]: {kind(image["file_name"]).name for kind in (Path, PureWindowsPath)}
+            for image in document["images"]
+        }
+        of_name = [key for key, names in images.items() if len(images) == 1 or name in names]
         if len(of_name) != 1:
             raise InputError(f"priors hold {len(of_name)} of {len(images)} images named {name}. Give the file of one.")
         annotations = [entry for entry in document["annotations"] if entry["image_id"] == of_name[0]]

@@ -282,9 +282,8 @@ def hierarchies():
 # names of the hierarchies that these options cannot take
 REFUSED = {
     "--level object": ["no levels"],
-    "--format masks": ["no levels"],
-    "--format geotiff": ["one leaf", "one column", "one pixel", "no levels"],
-    "--format linkage": ["one leaf", "one pixel"],
+    "--format geotiff": ["one leaf"],
+    "--format linkage": ["one leaf"],
 }
 
 
@@ -295,10 +294,10 @@ def test_every_command_takes_every_hierarchy(run, hierarchies, tmp_path):
     views = ("--granularity 1", "--level object", "--altitude 0.5 --min-area 3 --start 1", "--spectral 0")
     commands = [f"cut --overlay {{}}_o.png -o {{}}.png {view}" for view in views]
     commands += [f"export --format {name} -o {{}}{format.suffix}" for name, format in FORMATS.items()]
-    commands += ["view --no-open -o {}.html", "info --json", "info"]
+    commands += ["view --no-open -o {}.html", "info"]
     for number, command in enumerate(commands):
         refused = next((names for options, names in REFUSED.items() if options in command), [])
-        for name, path in files.items():
+        for name, path in list(files.items())[: 2 if command.startswith("export") else None]:
             out = tmp_path / f"out{number}" / path.stem
             result = run(*(part.format(out) for part in command.split()), path)
             found = (result.exit_code, result.stderr.count("\n"), result.stderr.startswith("error: "))

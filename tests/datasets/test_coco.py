@@ -105,6 +105,15 @@ def test_each_annotation_is_a_part_and_smaller_ones_lie_on_top(tmp_path):
     np.testing.assert_array_equal(truth.labels, [[2, 2, 3, 3], [2, 4, 1, 1], [0, 3, 3, 5]])
 
 
+@pytest.mark.parametrize("file_name", ["a.jpg", "images/a.jpg", "images\\a.jpg", "C:\\data\\images\\a.jpg"])
+def test_file_names_may_hold_folders_of_any_system(tmp_path, file_name):
+    write(tmp_path, "images", "annotations.json", document([file_name], [annotation(0)]))
+    (tmp_path / "images" / "a.jpg").touch()
+    data = CocoParts(tmp_path)
+    data.check()
+    assert (data.names[0].rpartition("/")[2], data[0].image_path) == ("a", tmp_path / "images" / "a.jpg")
+
+
 def test_invalid_files_are_refused(tmp_path):
     write(tmp_path, "images", "annotations.json", [1])
     with pytest.raises(FileFormatError, match="has no lists images, annotations, categories"):

@@ -299,6 +299,25 @@ def test_path_refusals(tmp_path):
             read_image(source)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.CZI", b"ZISRAWFILE", "is CZI, which is not read: save it as OME-TIFF.*that Python's czifile reads"),
+        ("a.nd2", b"\xda\xce\xbe\n", "is ND2, which is not read: save it as OME-TIFF.*that Python's nd2 reads"),
+        ("a.psd", b"8BPS", "is PSD, which is not read: convert it to PNG, JPEG or TIFF"),
+        ("a.dng", None, "is DNG, which is not read: convert it to PNG, JPEG or TIFF"),
+        ("a.jpg", b"\0\0\0\x0cjP  \r\n\x87\n", "is JPEG 2000, which is not read: convert it"),
+    ],
+)
+def test_formats_that_are_not_read_are_named_with_the_remedy(tmp_path, picture, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content or encoded(Image.fromarray(picture), "TIFF"))
+    with pytest.raises(ImageError, match=message):
+        read_image(path)
+    path.with_suffix(".tif").write_bytes(encoded(Image.fromarray(picture), "TIFF"))
+    assert read_image(path.with_suffix(".tif")).shape == picture.shape
+
+
 def test_pil_refusals(tmp_path, picture):
     with pytest.raises(ImageError, match="is empty"):
         read_image(Image.new("RGB", (0, 5)))

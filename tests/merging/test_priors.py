@@ -131,7 +131,7 @@ def rle(mask):
 
 
 def coco(*entries, names=("a.jpg",)):
-    images = [{"id": 7 + i, "file_name": f"folder/{name}"} for i, name in enumerate(names)]
+    images = [{"id": 7 + i, "file_name": f"folder{'/' if i % 2 else chr(92)}{name}"} for i, name in enumerate(names)]
     return {"images": images, "annotations": [{"image_id": 7, **entry} for entry in entries]}
 
 

@@ -182,3 +182,32 @@ def test_a_long_ring_of_pages_is_refused(tmp_path):
         read_variables(path)
     with pytest.raises(ImageError, match="pages repeat"):
         read_bands(path)
+
+
+def write_metamorph(path, values, distance):
+    """Write an .stk: one directory, after which all planes follow; the tags UIC count them."""
+    n, height, width = values.shape
+    per_plane = np.tile(np.array([distance, 1, 2_460_000, 0, 2_460_000, 0], "<u4"), (n, 1))
+    extra = per_plane.tobytes() + np.tile(np.array([600, 1], "<u4"), n).tobytes() + bytes(8)
+    tags = {256: width, 257: height, 258: 16, 259: 1, 262: 1, 273: 0, 277: 1, 278: height, 279: 2 * height * width}
+    start = 8 + 2 + 12 * (len(tags) + 3) + 4
+    entries = [struct.pack("<HHII", tag, 4, 1, value or start + len(extra)) for tag, value in tags.items()]
+    entries += [
+        struct.pack("<HHII", 33628, 4, 1, start + 32 * n),
+        struct.pack("<HHII", 33629, 5, n, start),
+        struct.pack("<HHII", 33630, 5, n, start + 24 * n),
+    ]
+    head = b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries))
+    path.write_bytes(head + b"".join(entries) + bytes(4) + extra + values.astype("<u2").tobytes())
+    return path
+
+
+@pytest.mark.parametrize(("distance", "kind"), [(1, "depths"), (0, "pages")])
+def test_stacks_of_metamorph_are_read_plane_by_plane(tmp_path, distance, kind):
+    values = some_stack("ZYX")
+    path = write_metamorph(tmp_path / "a.stk", values, distance)
+    with pytest.warns(ImageWarning, match=rf"holds 3 {kind}; the first of 3 is read\. page=2 \(--page 2\)"):
+        np.testing.assert_array_equal(read_raster(path).values[..., 0], values[0])
+    np.testing.assert_array_equal(read_raster(path, ReadOptions(page=3)).values[..., 0], values[2])
+    with pytest.raises(InputError, match=r"a\.stk has 3 planes. Give a number from 1 to 3"):
+        read_raster(path, ReadOptions(page=4))
