@@ -56,7 +56,7 @@ def warnings_as_errors():
 
 
 def state():
-    # what a program may have set, and what no call may change
+    # settings of a program, which no call may change
     numbers = (random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state().tolist())
     modes = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled())
     return {

@@ -264,7 +264,7 @@ def explain(error: Exception, source: object = "") -> str:
     """Return the error in one line, with the remedy; `source` is the image that it concerns."""
     message = own_words(str(error))
     if isinstance(error, OSError) and error.errno is not None:
-        if error.filename is None and error.errno == errno.ENOENT:  # of os.getcwd
+        if error.filename is None and error.errno == errno.ENOENT:  # from os.getcwd
             return "the current folder does not exist any more. Give a path in another one, after changing to it."
         path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else "an output"
         is_there = os.path.exists(path)  # noqa: PTH110 (a name too long is not an error)

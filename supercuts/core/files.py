@@ -192,7 +192,7 @@ def _check_replaceable_folder(folder: Path, marker: str, overwrite: bool) -> Non
 _HEIF = (".heic", ".heif", ".hif")
 CONVERT = "convert it to PNG, JPEG or TIFF"
 # suffixes of images that are read, below; here those that are not, by suffix: name of the format, remedy
-_RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef")  # of cameras; most are TIFFs whose first image is a small copy
+_RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef")  # cameras; most are TIFFs whose first image is a small copy
 _SKIPPED = {
     suffix: (suffix[1:].upper(), CONVERT) for suffix in (*_RAW, ".exr", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".tga")
 }

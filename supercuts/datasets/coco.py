@@ -243,7 +243,7 @@ def _read_json(path: Path, needed: str) -> Record:
                     f"{path}: an entry of {key} has no {', '.join(missing)}: {str(entry)[:80]}. Expected a COCO file."
                 )
     for image in document["images"]:
-        image["file_name"] = image["file_name"].replace("\\", "/")  # as annotators on Windows write folders
+        image["file_name"] = image["file_name"].replace("\\", "/")  # tools on Windows write such folders
         if image["height"] * image["width"] > MAX_PIXELS:
             raise FileFormatError(f"{path} has an image of {image['height']} x {image['width']}, above {MAX_PIXELS}.")
     return document
