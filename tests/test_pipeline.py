@@ -17,7 +17,8 @@ from supercuts.model import Model
 from supercuts.networks import maps
 from supercuts.refine.refine_config import RefineConfig
 from supercuts.settings import PIXEL_CONFIG
-from supercuts.superpixels import kmeans, leaves
+from supercuts.superpixels import grid as grid_module
+from supercuts.superpixels import leaves
 from supercuts.superpixels._kernels import cluster as _kernels
 from supercuts.superpixels.leaves import halved
 
@@ -38,7 +39,7 @@ def compact():
 @pytest.fixture
 def small_strips(monkeypatch):
     monkeypatch.setattr(maps, "STRIP_PIXELS", 6000)
-    monkeypatch.setattr(kmeans, "_STRIP_PIXELS", 6000)
+    monkeypatch.setattr(grid_module, "_STRIP_PIXELS", 6000)
 
 
 def assert_same(one, other):

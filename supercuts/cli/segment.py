@@ -124,7 +124,10 @@ def segment(
         "page": page,
         "stretch": stretch,
     }
-    options = {"superpixels": superpixels, **{name: value for name, value in reading.items() if value is not None}}
+    options: dict[str, Any] = {
+        "superpixels": superpixels,
+        **{name: value for name, value in reading.items() if value is not None},
+    }
     if images == [_STDIN]:
         if (out, overlays, viewer, resume) != (None, None, None, False):
             raise InputError("- is written to standard output: leave out --out, --overlays, --viewer and --resume.")

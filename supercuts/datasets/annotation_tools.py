@@ -42,7 +42,8 @@ def entries_of_tool(document: Any, shape: tuple[int, int], name: str | None) -> 
     for is_of, read in _TOOLS.values():
         if is_of(document):
             try:
-                return read(document, shape, name)
+                entries: list[Entry] = read(document, shape, name)
+                return entries
             except _DAMAGED as error:
                 raise FileFormatError(
                     f"priors hold an annotation that cannot be read ({type(error).__name__}: {error}). Export it again."

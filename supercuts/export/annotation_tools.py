@@ -188,7 +188,7 @@ def write_labelme(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granu
     picture = None
     if hierarchy.source_name is None and hierarchy.image is not None:
         picture = _png_text(hierarchy.image)
-    document = {
+    document: dict[str, Any] = {
         "version": "5.5.0",
         "flags": {},
         "shapes": [_labelme_shape(region) for region in marked_regions(hierarchy, how)],

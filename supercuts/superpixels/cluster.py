@@ -27,8 +27,7 @@ from supercuts.networks.maps import PixelMaps
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels._kernels import cluster as _kernels
 from supercuts.superpixels._kernels import pixels as _pixels
-from supercuts.superpixels.grid import connected, make_grid
-from supercuts.superpixels.kmeans import Cells, Strip, assign
+from supercuts.superpixels.grid import Cells, Strip, assign, connected, make_grid
 
 
 @dataclass(frozen=True, slots=True, eq=False)

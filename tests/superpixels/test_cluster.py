@@ -15,7 +15,7 @@ from supercuts.images.convert import lab_tables
 from supercuts.networks import maps as maps_module
 from supercuts.networks.maps import PixelMaps, color_maps
 from supercuts.networks.ssn_config import SSNConfig
-from supercuts.superpixels import kmeans
+from supercuts.superpixels import grid as grid_module
 from supercuts.superpixels._kernels import cluster as _kernels
 from supercuts.superpixels.cluster import ClusterConfig, Superpixels, cluster
 from supercuts.superpixels.grid import Grid, cell_labels, make_grid
@@ -325,7 +325,7 @@ def small_strips(monkeypatch):
     """Treat all images as large and their strips as long."""
     monkeypatch.setattr(maps_module, "_WHOLE_PIXELS", 0)
     monkeypatch.setattr(maps_module, "STRIP_PIXELS", 900)
-    monkeypatch.setattr(kmeans, "_STRIP_PIXELS", 900)
+    monkeypatch.setattr(grid_module, "_STRIP_PIXELS", 900)
 
 
 @pytest.mark.parametrize("n_cells", [1, 7, 60, 900])
@@ -351,8 +351,8 @@ def test_iterations_end_early_in_strips_too(stored, tolerance, request):
 @pytest.mark.parametrize(("threads", "scratch"), [(1, 10**9), (3, 10**9), (3, 1)])
 def test_threads_and_their_memory_change_nothing(stored, small_strips, monkeypatch, threads, scratch):
     expected = run(stored, 60).labels
-    monkeypatch.setattr(kmeans, "thread_count", lambda: threads)
-    monkeypatch.setattr(kmeans, "_SCRATCH_BYTES", scratch)
+    monkeypatch.setattr(grid_module, "thread_count", lambda: threads)
+    monkeypatch.setattr(grid_module, "_SCRATCH_BYTES", scratch)
     np.testing.assert_array_equal(run(stored, 60).labels, expected)
 
 

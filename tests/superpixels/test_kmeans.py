@@ -8,8 +8,7 @@ from supercuts.networks import maps as maps_module
 from supercuts.networks.maps import PixelMaps
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels import kmeans_torch
-from supercuts.superpixels.grid import Grid
-from supercuts.superpixels.kmeans import Cells, assign, candidates
+from supercuts.superpixels.grid import Cells, Grid, assign, candidates
 
 SHAPES = [(1, 1, 1, 1), (3, 1, 2, 1), (17, 23, 4, 5), (24, 36, 3, 6), (20, 31, 20, 31), (61, 23, 13, 5)]
 

@@ -267,3 +267,137 @@ def smooth_rows(labels, is_due, due, rows, boundary, first, maps, scales, tables
                     n_moved += 1
                     is_due[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
     return n_moved
+
+
+@kernel
+def cluster_voxels(values, valid, grid, scales, n_iterations):
+    """Return (Z, H, W) int32: the cluster of each voxel after k-means, -1 where it is not valid.
+
+    Clusters start at the cells of the grid. A voxel compares its own cell and, along each axis, the neighbour on its
+    nearer side: eight cells. Distances add squared differences of values and of scaled positions.
+    """
+    depth, height, width, n_channels = values.shape
+    n_cells = grid[0] * grid[1] * grid[2]
+    labels = np.empty((depth, height, width), np.int32)
+    centers = np.zeros((n_cells, n_channels + 3), np.float32)
+    sums = np.zeros((n_cells, n_channels + 3))
+    counts = np.zeros(n_cells, np.int64)
+    near = np.empty(8, np.int64)
+    for iteration in range(n_iterations + 1):  # the first only measures the cells
+        sums[:] = 0
+        counts[:] = 0
+        for z in range(depth):
+            cz = z * grid[0] // depth
+            nz = cz + (1 if 2 * z * grid[0] + grid[0] >= (2 * cz + 1) * depth else -1)
+            nz = cz if nz < 0 or nz >= grid[0] else nz
+            for y in range(height):
+                cy = y * grid[1] // height
+                ny = cy + (1 if 2 * y * grid[1] + grid[1] >= (2 * cy + 1) * height else -1)
+                ny = cy if ny < 0 or ny >= grid[1] else ny
+                for x in range(width):
+                    if not valid[z, y, x]:
+                        labels[z, y, x] = -1
+                        continue
+                    cx = x * grid[2] // width
+                    nx = cx + (1 if 2 * x * grid[2] + grid[2] >= (2 * cx + 1) * width else -1)
+                    nx = cx if nx < 0 or nx >= grid[2] else nx
+                    best = (cz * grid[1] + cy) * grid[2] + cx
+                    if iteration > 0:
+                        near[0], near[1] = best, (cz * grid[1] + cy) * grid[2] + nx
+                        near[2], near[3] = (cz * grid[1] + ny) * grid[2] + cx, (cz * grid[1] + ny) * grid[2] + nx
+                        near[4], near[5] = (nz * grid[1] + cy) * grid[2] + cx, (nz * grid[1] + cy) * grid[2] + nx
+                        near[6], near[7] = (nz * grid[1] + ny) * grid[2] + cx, (nz * grid[1] + ny) * grid[2] + nx
+                        least = np.float32(np.inf)
+                        for k in range(8):
+                            cell = near[k]
+                            d = scales[0] * (np.float32(z) - centers[cell, n_channels])
+                            distance = d * d
+                            d = scales[1] * (np.float32(y) - centers[cell, n_channels + 1])
+                            distance += d * d
+                            d = scales[2] * (np.float32(x) - centers[cell, n_channels + 2])
+                            distance += d * d
+                            for c in range(n_channels):
+                                d = values[z, y, x, c] - centers[cell, c]
+                                distance += d * d
+                            if distance < least:
+                                least, best = distance, cell
+                    labels[z, y, x] = best
+                    counts[best] += 1
+                    for c in range(n_channels):
+                        sums[best, c] += values[z, y, x, c]
+                    sums[best, n_channels] += z
+                    sums[best, n_channels + 1] += y
+                    sums[best, n_channels + 2] += x
+        for cell in range(n_cells):
+            for c in range(n_channels + 3):
+                centers[cell, c] = sums[cell, c] / counts[cell] if counts[cell] > 0 else np.float32(np.inf)
+    return labels
+
+
+@kernel
+def label_volume(labels):
+    """Return the pieces of equal label that connect through faces of voxels, in scan order, and their number."""
+    depth, height, width = labels.shape
+    pieces = np.empty((depth, height, width), np.int32)
+    pieces[:] = -1
+    flat, out = labels.reshape(-1), pieces.reshape(-1)
+    stack = np.empty(1024, np.int64)
+    area = height * width
+    n_pieces = 0
+    for start in range(flat.size):
+        if flat[start] < 0 or out[start] >= 0:
+            continue
+        out[start] = n_pieces
+        stack[0] = start
+        size = 1
+        while size > 0:
+            size -= 1
+            at = stack[size]
+            z, y, x = at // area, at // width % height, at % width
+            if size + 6 > stack.size:
+                larger = np.empty(2 * stack.size, np.int64)
+                larger[: stack.size] = stack
+                stack = larger
+            for side in range(6):
+                if (
+                    (side == 0 and x == 0)
+                    or (side == 1 and x == width - 1)
+                    or (side == 2 and y == 0)
+                    or (side == 3 and y == height - 1)
+                    or (side == 4 and z == 0)
+                    or (side == 5 and z == depth - 1)
+                ):
+                    continue
+                step = 1 if side < 2 else (width if side < 4 else area)
+                to = at - step if side % 2 == 0 else at + step
+                if out[to] < 0 and flat[to] == flat[start]:
+                    out[to] = n_pieces
+                    stack[size] = to
+                    size += 1
+        n_pieces += 1
+    return pieces, n_pieces
+
+
+@kernel
+def measure_voxels(labels, values, n_nodes):
+    """Return areas (N,), sums of y and x (N, 2), boxes (N, 4) in the slices, sums of values (N, C)."""
+    depth, height, width = labels.shape
+    area = np.zeros(n_nodes, np.int64)
+    position = np.zeros((n_nodes, 2))
+    box = np.zeros((n_nodes, 4), np.int64)
+    box[:, 0], box[:, 1] = height, width
+    sums = np.zeros((n_nodes, values.shape[3]))
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                node = labels[z, y, x]
+                if node < 0:
+                    continue
+                area[node] += 1
+                position[node, 0] += y
+                position[node, 1] += x
+                box[node, 0], box[node, 1] = min(box[node, 0], y), min(box[node, 1], x)
+                box[node, 2], box[node, 3] = max(box[node, 2], y + 1), max(box[node, 3], x + 1)
+                for c in range(values.shape[3]):
+                    sums[node, c] += values[z, y, x, c]
+    return area, position, box, sums
