@@ -6,14 +6,15 @@ import os
 import uuid
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Int32
+from jaxtyping import Float64, Int32, Shaped
 
 from supercuts.core.checks import check_choice, check_installed
-from supercuts.core.errors import InputError
+from supercuts.core.errors import ImageError, InputError
 from supercuts.core.files import atomic_path
 from supercuts.export import _kernels as _outlines
 from supercuts.export.rasters import (
@@ -30,6 +31,7 @@ from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.regions import check_node
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.georeference import Georeference
+from supercuts.images.raster import ReadOptions, read_raster
 
 Polygon = list[np.ndarray]  # rings (P, 2): the outer one, then holes; the first point is not repeated at the end
 
@@ -177,14 +179,54 @@ def write_geopackage(
     like: str | os.PathLike[str] | None = None,
     every_node: bool = False,
 ) -> None:
-    """Write a layer of one cut; if None, a layer per level and one of superpixels; or a layer of all nodes."""
+    """Write a layer of one cut; if None, a layer per level and one of superpixels; or a layer of all nodes.
+
+    Each region has the statistics of every band of `like`, or else of the hierarchy's image.
+    """
     check_choice("suffix of a GeoPackage", Path(path).suffix.lower(), (".gpkg",))
     check_installed(("pyogrio", "shapely"), extra="export")
     place = georeference_of(hierarchy, like)
+    bands = _bands_of(hierarchy, like)
+    statistics = {} if bands is None else zonal_statistics(hierarchy, bands)
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="'crs' was not provided")  # pixel coordinates have no CRS
         for name, layer in features(hierarchy, place, how, every_node):
+            for feature in layer:
+                node = int(feature.properties["node"])
+                feature.properties.update({key: float(values[node]) for key, values in statistics.items()})
             _add_layer(temporary, name, layer, place.crs)
+
+
+def _bands_of(hierarchy: Hierarchy, like: str | os.PathLike[str] | None) -> Shaped[np.ndarray, "_ _ _"] | None:
+    if like is not None:
+        with suppress(ImageError):  # some formats give coordinates but are not read as images
+            return read_raster(like, ReadOptions(as_bands=True)).values
+    return hierarchy.image
+
+
+def zonal_statistics(
+    hierarchy: Hierarchy, bands: Shaped[np.ndarray, "height width bands"]
+) -> dict[str, Float64[np.ndarray, " nodes"]]:
+    """Return the statistics of each node: extent, and for each band k = 1, 2, ... mean, standard deviation and texture.
+
+    Keys are extent, the share of the region in its box, band_k_mean, band_k_std and band_k_texture, the mean size of
+    the gradient, in units of the band for each pixel.
+    """
+    valid, areas = hierarchy.labels >= 0, hierarchy.areas()[:, None]
+    leaves = hierarchy.labels[valid]
+    y0, x0, y1, x1 = hierarchy.region_table().bbox_yxyx.T.astype(np.float64)
+    statistics = {"extent": areas[:, 0] / ((y1 - y0) * (x1 - x0))}
+    for k in range(bands.shape[2]):
+        values = bands[..., k].astype(np.float64)
+        shift = values[valid].mean()  # squares of large values would lose the variance
+        steps = [np.gradient(values, axis=axis) if values.shape[axis] > 1 else np.zeros(1) for axis in (0, 1)]
+        terms = (values - shift, (values - shift) ** 2, np.hypot(*steps))
+        sums = np.stack([np.bincount(leaves, term[valid], minlength=hierarchy.n_leaves) for term in terms], axis=1)
+        mean, square, texture = (_kernels.sum_rows_to_root(hierarchy.parents, sums) / areas).T
+        statistics[f"band_{k + 1}_mean"] = mean + shift
+        statistics[f"band_{k + 1}_std"] = np.sqrt(np.maximum(square - mean**2, 0))
+        statistics[f"band_{k + 1}_texture"] = texture
+    return statistics
 
 
 _LEVEL_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167))  # colour-blind safe (Okabe and Ito)

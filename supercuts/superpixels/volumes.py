@@ -75,7 +75,7 @@ class VolumeHierarchy:
         Parameters
         ----------
         **granularity
-            regions, altitude, granularity or min_area, as in `Hierarchy.cut`; areas are numbers of voxels.
+            As in `Hierarchy.cut`: regions, altitude, granularity or min_area; areas are numbers of voxels.
 
         Returns
         -------
