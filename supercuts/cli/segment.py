@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -124,10 +125,8 @@ def segment(
         "page": page,
         "stretch": stretch,
     }
-    options: dict[str, Any] = {
-        "superpixels": superpixels,
-        **{name: value for name, value in reading.items() if value is not None},
-    }
+    options: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
+    options["superpixels"] = superpixels
     if images == [_STDIN]:
         if (out, overlays, viewer, resume) != (None, None, None, False):
             raise InputError("- is written to standard output: leave out --out, --overlays, --viewer and --resume.")
@@ -146,12 +145,8 @@ def segment(
         engine = "quick" if len(names) <= _FEW else "auto"
         network = supercuts.load(model, merging=merging, views=views, engine=engine)
     left = _unfinished(names, out) if resume else names
-    reports = _segment_all(
-        left,
-        len(names),
-        out,
-        lambda path, name: _segment_one(network, path, name, out, options, formats, viewer, overlays),
-    )
+    segment_one = partial(_segment_one, network, options, out, formats, viewer, overlays)
+    reports = _segment_all(left, len(names), out, segment_one)
     if as_json:
         print_json({"model": model, "images": [_as_document(report) for report in reports]})
     else:
@@ -328,13 +323,13 @@ def check_out(out: Path, names: Mapping[Path, str], suffixes: Iterable[str]) -> 
 
 def _segment_one(
     network: Any,
-    path: Path,
-    name: str,
-    out: Path,
     options: dict[str, Any],
+    out: Path,
     formats: tuple[str, ...],
     viewer: bool | None,
     overlays: bool | None,
+    path: Path,
+    name: str,
 ) -> SegmentReport:
     try:
         start = time.perf_counter()
