@@ -9,6 +9,7 @@ from typing import Any
 from supercuts.batch.local import DIED, TRIES, make_work, physical_cores, worker_environment
 from supercuts.batch.sources import FAILED, Result, Task
 from supercuts.core.checks import check_installed
+from supercuts.core.errors import SuperCutsError
 from supercuts.core.threads import keep_freed_memory
 
 
@@ -51,10 +52,13 @@ def run_ray(
         n_workers = min(n_workers or max(1, int(units)), len(tasks))
         threads = 1 if n_workers >= int(resources.get("CPU", 1)) else int(resources.get("CPU", 1)) // n_workers
         by_number = {task.number: task for task in tasks}
-        for row in _dataset(tasks, factory, arguments, n_workers, gpus, threads).iter_rows():
-            result = Result.from_line(str(row["result"]))
-            del by_number[result.number]
-            yield result
+        lines = _dataset(tasks, factory, arguments, n_workers, gpus, threads)
+        # blocks, without prefetching: else a result would be kept until the next one is there
+        for batch in lines.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
+            for line in batch["result"]:
+                result = Result.from_line(str(line))
+                del by_number[result.number]
+                yield result
     for task in by_number.values():  # Ray Data omits tasks that failed
         message = f"{task.address}: worker died {TRIES} times, probably out of memory"
         yield Result(task.number, FAILED, error=DIED, message=message)
@@ -89,18 +93,36 @@ def _dataset(
 def _cluster() -> Iterator[None]:
     """Connect to an existing cluster (RAY_ADDRESS, `ray start`), else start a local one until the block ends."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
+    import ray.data
 
     is_ours = not ray.is_initialized()
     if is_ours:
-        ray.init(log_to_driver=False, include_dashboard=False, num_cpus=physical_cores(), logging_level=logging.ERROR)
+        _connect(ray)
     context = ray.data.DataContext.get_current()
-    before = (context.max_errored_blocks, context.enable_progress_bars)
+    logger = logging.getLogger("ray.data")
+    before = (context.max_errored_blocks, context.enable_progress_bars, logger.level)
     context.max_errored_blocks = -1  # a task that failed all tries is omitted, the others continue
     context.enable_progress_bars = False
+    logger.setLevel(logging.ERROR)  # it logs its plan and progress to the terminal
     try:
         yield
     finally:
-        context.max_errored_blocks, context.enable_progress_bars = before
+        context.max_errored_blocks, context.enable_progress_bars, level = before
+        logger.setLevel(level)
         if is_ours:
             ray.shutdown()
+
+
+def _connect(ray: Any) -> None:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        try:
+            ray.init("auto", **options)
+        except ConnectionError:
+            if "RAY_ADDRESS" in os.environ:
+                raise
+            ray.init("local", include_dashboard=False, num_cpus=physical_cores(), **options)
+    except Exception as error:  # a start that takes too long has no class of its own
+        raise SuperCutsError(f"Ray did not start: {error} Use --engine local, or run the command again.") from error

@@ -32,6 +32,12 @@ class Stub:
         print("a library prints")
         if word == "slow":
             time.sleep(float(data.split()[1]))
+        if word == "after":  # the file that it names is there
+            awaited, end = path.with_name(data.split()[1].decode()), time.monotonic() + 30
+            while not awaited.exists():
+                if time.monotonic() > end:
+                    return Result(task.number, "failed", error="TimeoutError", message="it did not come")
+                time.sleep(0.05)
         if word == "die" or (word == "once" and not path.with_suffix(".died").exists()):
             path.with_suffix(".died").touch()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -12,7 +12,7 @@ pytest.importorskip("pyarrow")
 from supercuts.batch.ray_engine import run_ray
 from supercuts.batch.run import Engine, run_batch
 from supercuts.batch.sources import Settings, find_sources
-from supercuts.core.errors import MissingDependencyError
+from supercuts.core.errors import MissingDependencyError, SuperCutsError
 
 pytestmark = [
     # Ray warns of its own future, and leaves files to the garbage collector
@@ -56,8 +56,38 @@ def test_a_cluster_survives_the_death_of_a_worker(cluster, stub, make, tmp_path,
     assert (again.done, sorted(again.unchanged)) == ([], sorted(texts)), "both engines keep one journal"
     assert sorted(path.name for path in (out / ".supercuts-batch").iterdir()) == ["journal.jsonl", "lock"]
 
+    for path in folder.iterdir():
+        path.unlink()
+    make(one="now", two="after first")
+    engine = Engine("ray", workers=1, factory=stub)
+    first = folder / "first"
+    report = run_batch(
+        find_sources(str(folder)), tmp_path / "two", Settings(), engine, on_result=lambda *_: first.touch()
+    )
+    assert report.done == ["one", "two"], "a result is reported while the next task runs"
+
 
 def test_without_ray_the_remedy_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r'ray, pyarrow not installed.*"supercuts\[distributed\]"'):
         next(run_ray([], "", {}))
+
+
+@pytest.mark.parametrize("address", [None, "10.0.0.1:6379"])
+def test_an_existing_cluster_is_used_else_a_local_one_starts_or_an_error_says_why(monkeypatch, address):
+    asked = []
+
+    def init(address, **options):
+        asked.append((address, "num_cpus" in options))  # which Ray refuses for a cluster that exists
+        if address == "auto":
+            raise ConnectionError("no cluster there.")
+        raise Exception("The current node timed out during startup.")  # as Ray does
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(SuperCutsError, match=r"^Ray did not start: (The current node|no cluster) .* --engine local"):
+        next(run_ray([], "", {}))
+    assert asked == [("auto", False), ("local", True)][: 1 if address else 2]
