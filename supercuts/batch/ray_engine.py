@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -52,7 +53,8 @@ def run_ray(
         n_workers = min(n_workers or max(1, int(units)), len(tasks))
         threads = 1 if n_workers >= int(resources.get("CPU", 1)) else int(resources.get("CPU", 1)) // n_workers
         by_number = {task.number: task for task in tasks}
-        lines = _dataset(tasks, factory, arguments, n_workers, gpus, threads)
+        with warnings.catch_warnings(action="ignore"):  # Ray announces changes of its interface
+            lines = _dataset(tasks, factory, arguments, n_workers, gpus, threads)
         # blocks, without prefetching: else a result would be kept until the next one is there
         for batch in lines.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
             for line in batch["result"]:
@@ -93,7 +95,6 @@ def _dataset(
 def _cluster() -> Iterator[None]:
     """Connect to an existing cluster (RAY_ADDRESS, `ray start`), else start a local one until the block ends."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
     import ray.data
 

@@ -78,10 +78,10 @@ def test_an_existing_cluster_is_used_else_a_local_one_starts_or_an_error_says_wh
     asked = []
 
     def init(address, **options):
-        asked.append((address, "num_cpus" in options))  # which Ray refuses for a cluster that exists
+        asked.append((address, "num_cpus" in options))  # Ray refuses num_cpus for a cluster that exists
         if address == "auto":
             raise ConnectionError("no cluster there.")
-        raise Exception("The current node timed out during startup.")  # as Ray does
+        raise Exception("The current node timed out during startup.")  # the class that Ray raises
 
     monkeypatch.setattr("ray.init", init)
     monkeypatch.setattr("ray.is_initialized", lambda: False)
