@@ -1,5 +1,9 @@
 import json
 import shutil
+import socket
+import subprocess
+import sys
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -169,3 +173,52 @@ def test_a_notebook_runs(tmp_path):
     assert "application/vnd.jupyter.widget-view+json" in outputs[2][0].data
     assert any("image/png" in output.get("data", {}) for output in outputs[3])
     assert outputs[4][0].text == "2\n"
+
+
+@pytest.mark.slow
+def test_the_widget_works_in_jupyterlab(h, tmp_path):
+    """Selecting in the viewer inside JupyterLab, in a browser, changes the values that the kernel reads."""
+    pytest.importorskip("jupyterlab")
+    pytest.importorskip("ipykernel")
+    nbformat, sync_api = pytest.importorskip("nbformat"), pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    h.save(tmp_path / "h.npz")
+    cells = [
+        "import supercuts\nw = supercuts.read('h.npz').widget()\nw",
+        "print(w.cut, [one['label'] for one in w.selection], w.mask().sum())",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, tmp_path / "widget.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--no-browser", "--allow-root", "--IdentityProvider.token=test", f"--ServerApp.root_dir={tmp_path}"]
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.port={port}", *options]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with sync_api.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1300, "height": 900})
+            page.set_default_timeout(120_000)
+            for _ in range(240):
+                with suppress(sync_api.Error):
+                    page.goto(f"http://127.0.0.1:{port}/lab/tree/widget.ipynb?token=test")
+                    break
+                page.wait_for_timeout(500)
+            page.get_by_text("| Idle").first.wait_for()  # before, cells are not run
+            page.click(".jp-Notebook .jp-CodeCell >> nth=0 >> .cm-content")
+            page.keyboard.press("Shift+Enter")
+            frame = page.frame_locator(".jp-OutputArea iframe[srcdoc]")
+            frame.locator("[data-level=object][aria-pressed=true]").wait_for()
+            frame.locator("#overlay").click()  # in its middle
+            frame.get_by_text("1 selected").wait_for()
+            page.click(".jp-Notebook .jp-CodeCell >> nth=1 >> .cm-content")
+            page.keyboard.press("Shift+Enter")
+            n = h.select(point=(45, 60), level="object").sum()
+            page.get_by_text(f"{{'level': 'object'}} [1] {n}").wait_for()
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait(60)
