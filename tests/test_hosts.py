@@ -187,6 +187,23 @@ run("closed_error", closed_streams, ["segment", "missing.png", "-o", "none"])
 run("pipe", closed_pipe, [*ORDINARY, "pipe", "--json"])
 run("umask", lambda: os.umask(0o027), [*ORDINARY, "umask"])
 run("batch", few_files, ["batch", "photos", "batch", "--workers", "2", "--superpixels", "30"])
+
+
+def all_at_once():
+    few_files()
+    os.umask(0o027)
+    closed_streams()
+
+
+hierarchy = os.fsdecode(b"ascii/\\xc3\\xa9.npz")
+for name, arguments in {
+    "cut": f"cut {hierarchy} --regions 3 --overlay rest/overlay.png -o rest/cut.png",
+    "view": f"view {hierarchy} --no-open -o rest/view.html",
+    "export": f"export {hierarchy} -o rest/export.svg",
+    "objects": f"objects {hierarchy} -o rest/objects",
+    "parts": f"parts {hierarchy} -o rest/parts",
+}.items():
+    run(name, all_at_once, arguments.split())
 print(json.dumps(report))
 """
 
@@ -211,5 +228,8 @@ def test_commands_work_in_any_shell(tmp_path, image, usual):
         expected = usual if path.parent.name == "batch" else alone
         assert np.array_equal(supercuts.read(path).labels, expected.labels), path
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.npz"))
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("rest/*.*")} == {0o640}
+    rest = ["cut.png", "export.svg", "objects", "overlay.png", "parts", "view.html"]
+    assert sorted(path.name for path in tmp_path.glob("rest/*")) == rest
     assert found == ["ascii/é.npz", "batch/a.npz", "batch/b.npz", "closed/é.npz", "pipe/é.npz", "umask/é.npz"]
     assert [oct((tmp_path / "umask" / name).stat().st_mode & 0o777) for name in ("", "é.npz")] == ["0o750", "0o640"]

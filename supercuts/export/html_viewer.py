@@ -105,7 +105,7 @@ def write_folder(
 
 
 def _address(file: str) -> str:
-    return quote(os.fsencode(file))  # the bytes of a name that is not UTF-8
+    return quote(file, errors="surrogateescape")  # the bytes of a name that is not UTF-8
 
 
 def selected_nodes(path: str | os.PathLike[str], hierarchy: Hierarchy) -> list[int]:
@@ -230,7 +230,7 @@ def _payload(hierarchy: Hierarchy, name: str) -> dict[str, object]:
 def _digest(hierarchy: Hierarchy) -> str:
     arrays = (hierarchy.labels, hierarchy.parents, hierarchy.altitudes, hierarchy.image)
     digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays if array is not None))
-    digest.update(os.fsencode(hierarchy.source_name or ""))
+    digest.update((hierarchy.source_name or "").encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 
