@@ -79,14 +79,15 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def tools(session: nox.Session) -> None:
-    """Read exported annotations with the libraries of Label Studio, CVAT (datumaro), labelme and FiftyOne."""
+    """Read exports with the libraries of Label Studio, CVAT (datumaro), labelme, FiftyOne and napari."""
     session.install(".[dev]")
     tools = Path(session.create_tmp()) / "tools"  # their requirements contradict ours
     session.run("python", "-m", "venv", str(tools))
     python = str(tools / "bin" / "python")
-    session.run(*(python, "-m", "pip", "install", "label-studio-sdk", "datumaro", "labelme", "fiftyone"), external=True)
+    packages = ("label-studio-sdk", "datumaro", "labelme", "fiftyone", "napari-ome-zarr")
+    session.run(python, "-m", "pip", "install", *packages, external=True)
     env = {"SUPERCUTS_TOOLS_PYTHON": python}
-    session.run("pytest", "-n", "0", "tests/export/test_annotation_tools.py", env=env)
+    session.run("pytest", "-n", "0", "tests/export/test_annotation_tools.py", "tests/export/test_ome_zarr.py", env=env)
 
 
 @nox.session

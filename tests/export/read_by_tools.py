@@ -1,7 +1,7 @@
 """Read an exported annotation file with its own program's library, in an environment that has it; write the masks.
 
 python read_by_tools.py TOOL FILE IMAGE OUT.npz, where OUT gets masks (K, H, W) and nodes, parents (K,) where the
-library reads them.
+library reads them; or the arrays of by_napari.
 """
 
 import json
@@ -93,6 +93,17 @@ def by_fiftyone(file, image):
     return masks, np.array(nodes) - 1, np.array(parents) - 1
 
 
+def by_napari(folder):
+    """Return the finest array and the scale of each label layer that napari would show, and the shapes below it."""
+    from napari_ome_zarr._reader import napari_get_reader
+
+    layers = napari_get_reader(str(folder))(str(folder))
+    found = {meta["name"].rsplit("/", 1)[-1]: (data, meta) for data, meta, kind in layers if kind == "labels"}
+    arrays = {name: np.asarray(data[0]) for name, (data, _) in found.items()}
+    scales = {f"{name} scale": meta["scale"] for name, (_, meta) in found.items()}
+    return arrays | scales | {f"{name} shapes": [level.shape for level in data] for name, (data, _) in found.items()}
+
+
 READERS = {
     "label-studio": by_label_studio,
     "label-studio-polygons": by_label_studio,
@@ -104,5 +115,8 @@ READERS = {
 
 if __name__ == "__main__":
     tool, file, image, out = sys.argv[1:]
-    masks, nodes, parents = READERS[tool](Path(file), Path(image))
-    np.savez(out, masks=np.array(masks), nodes=nodes, parents=parents)
+    if tool == "napari":
+        np.savez(out, **by_napari(Path(file)))
+    else:
+        masks, nodes, parents = READERS[tool](Path(file), Path(image))
+        np.savez(out, masks=np.array(masks), nodes=nodes, parents=parents)

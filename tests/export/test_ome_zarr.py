@@ -1,4 +1,7 @@
+import os
+import subprocess
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ import pytest
 from supercuts.core.errors import InputError
 
 pytest.importorskip("zarr")
+TOOLS = os.environ.get("SUPERCUTS_TOOLS_PYTHON")
 
 
 def test_the_reader_of_napari_finds_image_and_labels(ragged, tmp_path):
@@ -83,3 +87,20 @@ def test_it_needs_the_image(small, tmp_path):
     bare = type(small)(small.labels, small.parents, small.altitudes, small.embeddings)
     with pytest.raises(InputError, match=r"the hierarchy holds none: save it with image=True"):
         bare.export(tmp_path / "a.zarr", "ome-zarr")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(TOOLS is None, reason="SUPERCUTS_TOOLS_PYTHON names no Python with napari-ome-zarr: nox -s tools")
+def test_the_plugin_of_napari_shows_every_level_with_its_pyramid_and_scale(voronoi, tmp_path):
+    h = voronoi(shape=(300, 520), n_leaves=80)
+    h.export(tmp_path / "a.zarr", "ome-zarr", pixel_size=0.5)
+    script = Path(__file__).with_name("read_by_tools.py")
+    command = [TOOLS, script, "napari", tmp_path / "a.zarr", "-", tmp_path / "read.npz"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    read = np.load(tmp_path / "read.npz")
+    for level in ("scene", "object", "part", "superpixels"):
+        labels = h.labels if level == "superpixels" else h.cut(level=level)
+        np.testing.assert_array_equal(read[level], labels + 1)
+        assert read[f"{level} scale"].tolist() == [0.5, 0.5]
+        assert read[f"{level} shapes"].tolist() == [[300, 520], [150, 260], [75, 130]]
