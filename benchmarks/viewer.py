@@ -1,26 +1,30 @@
-"""Time the viewer's frames in headless Chromium, with software rendering.
+"""Time the viewer's start and its frames in headless Chromium, with software rendering.
 
-In   a photo, scaled to 2 megapixels and segmented into 2,000 superpixels
-Out  milliseconds between frames, and of work in a frame, while the slider is dragged and the image moved; page size
+In   a photo, scaled to 2 and 12 megapixels and segmented into 2,000 superpixels
+Out  seconds until a page shows its first frame; milliseconds between frames, and of work in a frame, while the slider
+     is dragged and the image moved; page size
 Not  no assertion (tests/export/test_html_viewer_page.py has one)
 
     python benchmarks/viewer.py
 """
 
 import argparse
+import statistics
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 from common import markdown_facts, markdown_table, run_facts
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 import supercuts
 from supercuts.export import html_viewer
 from supercuts.hierarchy.tree import Hierarchy
 
-N_PIXELS, N_LEAVES = 2_000_000, 2000
+N_PIXELS, MOST_PIXELS, N_LEAVES = 2_000_000, 12_000_000, 2000
+N_OPENED = 5
 MOVES = 200
 RECORD = """() => {
     window.times = { work: [], between: [] };
@@ -46,13 +50,15 @@ def main() -> None:
     parser.add_argument("--image", type=Path, default=Path(__file__).parents[1] / "examples" / "photo.jpg")
     parser.add_argument("--chromium", default="/usr/bin/chromium", help="the browser's program")
     arguments = parser.parse_args()
-    h = hierarchy(arguments.image)
+    h, largest = (hierarchy(arguments.image, n_pixels) for n_pixels in (N_PIXELS, MOST_PIXELS))
     rows = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder, "page.html")
         html_viewer.write_html(path, h)
+        html_viewer.write_html(Path(folder, "largest.html"), largest)
         without = len(html_viewer.page(Hierarchy(h.labels, h.parents, h.altitudes, h.embeddings)))
         browser = playwright.chromium.launch(executable_path=arguments.chromium, args=["--no-sandbox"])
+        opened = [[f"{opening(browser, name):.2f}" for name in (path, Path(folder, "largest.html"))]]
         for width, height in ((1280, 800), (1920, 1080)):
             for fill in ("none", "mean"):
                 page = browser.new_page(viewport={"width": width, "height": height})
@@ -64,14 +70,30 @@ def main() -> None:
         browser.close()
     print(markdown_facts(run_facts()))
     print(f"\n{h!r}; page without its picture: {without / 1e6:.2f} MB\n")
+    sizes = [f"{h.shape[0] * h.shape[1] / 1e6:.0f} megapixels" for h in (h, largest)]
+    print(f"Seconds until the first frame, median of {N_OPENED}:\n\n{markdown_table(sizes, opened)}\n")
     columns = ["window", "fill", "dragged", "frames", "between: median ms", "worst", "work: median ms", "worst"]
     print(markdown_table(columns, rows))
 
 
-def hierarchy(image: Path) -> Hierarchy:
-    """Segment the photo at 2 megapixels."""
+def opening(browser: Browser, path: Path) -> float:
+    """Return the median of the seconds until a page has drawn."""
+    times = []
+    for _ in range(N_OPENED):
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        start = time.perf_counter()
+        page.goto(path.as_uri())
+        while not page.evaluate("Boolean(window.supercuts?.labelled)"):
+            time.sleep(0.005)
+        times.append(time.perf_counter() - start)
+        page.close()
+    return statistics.median(times)
+
+
+def hierarchy(image: Path, n_pixels: int) -> Hierarchy:
+    """Segment the photo, scaled to a number of pixels."""
     with Image.open(image) as photo:
-        scale = np.sqrt(N_PIXELS / (photo.width * photo.height))
+        scale = np.sqrt(n_pixels / (photo.width * photo.height))
         large = photo.convert("RGB").resize((round(photo.width * scale), round(photo.height * scale)))
     return supercuts.load("compact").segment(large, superpixels=N_LEAVES)
 
