@@ -143,9 +143,10 @@ def stretched(raster: Raster, method: str | None = None) -> tuple[Raster, str]:
     limits = _limits(raster, _PERCENTILES if method != "minmax" else (0, 100))
     values = np.empty(raster.values.shape, np.uint16)
     low, span = limits[0], np.maximum(limits[1] - limits[0], np.finfo(np.float64).tiny)
-    for top in range(0, len(values), _ROWS):
-        part = raster.values[top : top + _ROWS].astype(np.float64)
-        values[top : top + _ROWS] = np.rint(np.clip((part - low) / span, 0, 1) * 65535)
+    n_rows = max(1, _SAMPLE // values.shape[1])  # an image may be wide
+    for top in range(0, len(values), n_rows):
+        part = raster.values[top : top + n_rows].astype(np.float64)
+        values[top : top + n_rows] = np.rint(np.clip((part - low) / span, 0, 1) * 65535)
     value_range = f"{limits[0].min():g}..{limits[1].max():g}"
     alpha = None if raster.alpha is None else _to_16_bits(raster.alpha)
     note = f"{raster.name}: values were stretched from {value_range} to the full range; "
