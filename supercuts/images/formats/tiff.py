@@ -99,7 +99,8 @@ def read_shape(path: Path) -> tuple[int, int, int]:
         if header.has_more:
             height, width, n_samples = stacks.read_shape(tiff, str(path))
         else:
-            is_picture = header.photometric in (_PALETTE, _INKS, _YCBCR, *_LABS)
+            is_picture = header.photometric in (_PALETTE, _YCBCR, *_LABS)
+            is_picture |= header.photometric == _INKS and header.n_samples > 1  # with one, the file is damaged
             (height, width), n_samples = header.size, 3 if is_picture else header.n_samples
     return (width, height, n_samples) if header.orientation in (5, 6, 7, 8) else (height, width, n_samples)
 
