@@ -227,9 +227,9 @@ def test_commands_work_in_any_shell(tmp_path, image, usual):
     for path in tmp_path.rglob("*.npz"):
         expected = usual if path.parent.name == "batch" else alone
         assert np.array_equal(supercuts.read(path).labels, expected.labels), path
-    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.npz"))
+    actual = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.npz"))
     assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("rest/*.*")} == {0o640}
     rest = ["cut.png", "export.svg", "objects", "overlay.png", "parts", "view.html"]
     assert sorted(path.name for path in tmp_path.glob("rest/*")) == rest
-    assert found == ["ascii/é.npz", "batch/a.npz", "batch/b.npz", "closed/é.npz", "pipe/é.npz", "umask/é.npz"]
+    assert actual == ["ascii/é.npz", "batch/a.npz", "batch/b.npz", "closed/é.npz", "pipe/é.npz", "umask/é.npz"]
     assert [oct((tmp_path / "umask" / name).stat().st_mode & 0o777) for name in ("", "é.npz")] == ["0o750", "0o640"]

@@ -87,9 +87,9 @@ def n_components(labels):
     return int(skimage.measure.label(labels, background=-1, connectivity=1).max())
 
 
-def is_nested(one, other):
-    n_pairs = np.unique(np.stack([one.ravel(), other.ravel()]), axis=1).shape[1]
-    return n_pairs == max(one.max(), other.max()) + 1
+def is_nested(first, second):
+    n_pairs = np.unique(np.stack([first.ravel(), second.ravel()]), axis=1).shape[1]
+    return n_pairs == max(first.max(), second.max()) + 1
 
 
 def assert_valid(h, n_leaves):
@@ -99,10 +99,10 @@ def assert_valid(h, n_leaves):
     assert n_components(h.labels) == n_leaves
 
 
-def assert_equal(one, other):
+def assert_equal(first, second):
     for name in ARRAYS:
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-    assert one.levels == other.levels
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
+    assert first.levels == second.levels
 
 
 @pytest.mark.parametrize("seed", range(N_SEEDS))
@@ -119,7 +119,7 @@ def test_leaves_and_cuts_are_exact_nested_and_connected(model, photo, seed):
         assert np.unique(cuts[0]).tolist() == list(range(n_regions))
         for cut in [*cuts, h.labels]:
             assert n_components(cut) == cut.max() + 1
-        assert all(is_nested(one, other) for one, other in itertools.combinations([*cuts, h.labels], 2))
+        assert all(is_nested(first, second) for first, second in itertools.combinations([*cuts, h.labels], 2))
 
 
 def test_photo_with_the_default_number_of_leaves(either_model, photo):
@@ -457,9 +457,9 @@ def test_saved_network_keeps_its_channels(five_channels, tmp_path):
 def test_another_merger_makes_another_tree_of_the_same_leaves(photo):
     model = supercuts.load("compact", merging="spectral")
     assert model.config.merging.method == "spectral"
-    one, other = model.segment(photo, 60), supercuts.load("compact").segment(photo, 60)
-    np.testing.assert_array_equal(one.labels, other.labels)
-    assert not np.array_equal(one.parents, other.parents)
+    first, second = model.segment(photo, 60), supercuts.load("compact").segment(photo, 60)
+    np.testing.assert_array_equal(first.labels, second.labels)
+    assert not np.array_equal(first.parents, second.parents)
     with pytest.raises(InputError, match=r"merging='ward' is unknown\. Choose one of: agglomerative, spectral, gnn"):
         supercuts.load("compact", merging="ward")
 
@@ -552,11 +552,11 @@ def test_large_and_masked_images_of_a_batch_are_predicted_alone(tmp_path, monkey
     images = [large, small, tmp_path / "masked.tif", small]
     expected = [model.segment(image, superpixels=10) for image in images]
     monkeypatch.setattr("supercuts.model.is_on_gpu", lambda _: True)
-    found = model.segment_batch(images, superpixels=10)
-    for h, alone in zip(found, expected, strict=True):
+    actual = model.segment_batch(images, superpixels=10)
+    for h, alone in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(h.labels, alone.labels)
         np.testing.assert_array_equal(h.altitudes, alone.altitudes)
-    assert [h.is_masked for h in found] == [False, False, True, False]
+    assert [h.is_masked for h in actual] == [False, False, True, False]
 
 
 def test_a_model_describes_itself():

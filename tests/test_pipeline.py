@@ -42,9 +42,9 @@ def small_strips(monkeypatch):
     monkeypatch.setattr(grid_module, "_STRIP_PIXELS", 6000)
 
 
-def assert_same(one, other):
+def assert_same(first, second):
     for name in ("labels", "parents", "altitudes", "embeddings"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
 
 
 def assert_connected(labels):

@@ -80,7 +80,9 @@ def needs_example(name: str) -> bool:
 @pytest.mark.parametrize("name", [f"{module}.{name}" for module, names in PUBLIC.items() for name in names])
 def test_docstrings_pass_the_checks_of_numpydoc(name):
     checks = get_validation_checks(parse_config(ROOT)["checks"])
-    errors = [(one, error) for one in with_members(name) for error in validate(one)["errors"] if error[0] in checks]
+    errors = [
+        (member, error) for member in with_members(name) for error in validate(member)["errors"] if error[0] in checks
+    ]
     assert [error for error in errors if error[1][0] != "EX01" or needs_example(error[0])] == []
 
 

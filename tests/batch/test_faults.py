@@ -87,7 +87,9 @@ def check_whole(out, undisturbed):
 def check_finished(out, undisturbed):
     assert outputs(out) == undisturbed
     assert sorted(path.name for path in (out / FOLDER).iterdir()) == ["journal.jsonl", "lock"]
-    failed = {Path(one["source"]).name: one["error"] for one in json.loads((out / "failures.json").read_text())}
+    failed = {
+        Path(failure["source"]).name: failure["error"] for failure in json.loads((out / "failures.json").read_text())
+    }
     assert failed == {"empty.png": "ImageError", "cut.png": "ImageError"}
 
 

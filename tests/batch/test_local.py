@@ -30,7 +30,7 @@ def run(stub, make, tmp_path):
 
 
 def children():
-    return [one for one in psutil.Process().children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_workers_share_the_tasks_and_end(run, calls):

@@ -92,10 +92,10 @@ def test_writes_the_models_hierarchy(work, stage, photo):
     assert (result.number, result.status, result.error) == (5, "done", "")
     assert result.content == hashlib.sha256(photo.read_bytes()).hexdigest()
     assert list(result.files) == [".svg", ".npz"]
-    found = supercuts.read(stage / result.folder / result.files[".npz"])
+    actual = supercuts.read(stage / result.folder / result.files[".npz"])
     expected = supercuts.load("compact").segment(photo, superpixels=12)
     for name in ("labels", "parents", "altitudes"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name))
     again = work(Task(6, str(photo), "x", known=result.content))
     assert (again.status, again.content) == ("unchanged", result.content)
     assert [path.name for path in stage.iterdir()] == [result.folder]
@@ -122,7 +122,7 @@ def test_bytes_and_web_addresses_are_segmented_like_files(work, stage, photo):
     for result in results:
         assert (result.status, result.content) == ("done", expected.content)
         assert [path.name for path in (stage / result.folder).iterdir()] == ["out"], "what was fetched is gone"
-        files = [(stage / one.folder / one.files[".npz"]).read_bytes() for one in (result, expected)]
+        files = [(stage / item.folder / item.files[".npz"]).read_bytes() for item in (result, expected)]
         assert files[0] == files[1]
     assert (missing.status, missing.error) == ("failed", "ImageError")
     assert "q.png" in missing.message

@@ -73,9 +73,11 @@ def test_failures_are_listed_until_they_are_gone(run, make, out):
     folder = make(a="bad", b="die", c="ok")
     report = run()
     listed = json.loads((out / "failures.json").read_text())
-    assert [(one["source"], one["name"], one["error"]) for one in sorted(listed, key=lambda one: one["name"])] == [
-        (str(folder / "a.png"), "a", "ImageError"), (str(folder / "b.png"), "b", "WorkerDied")
-    ]  # fmt: skip
+    listed.sort(key=lambda entry: entry["name"])
+    assert [(entry["source"], entry["name"], entry["error"]) for entry in listed] == [
+        (str(folder / "a.png"), "a", "ImageError"),
+        (str(folder / "b.png"), "b", "WorkerDied"),
+    ]
     assert (report.done, report.stopped) == (["c"], "")
     make(a="ok", b="ok")
     assert run().failures == []

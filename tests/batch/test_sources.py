@@ -61,15 +61,15 @@ def test_a_folder_keeps_its_subfolders(tree):
 
 
 def test_a_glob_keeps_the_folders_below_its_fixed_part(tree, monkeypatch):
-    assert sorted(one.name for one in find_sources(f"{tree}/in/**/*.jpg")) == ["deep/a"]
-    assert sorted(one.name for one in find_sources(f"{tree}/**")) == ["a", "b", "in/c", "in/deep/a"]
+    assert sorted(source.name for source in find_sources(f"{tree}/in/**/*.jpg")) == ["deep/a"]
+    assert sorted(source.name for source in find_sources(f"{tree}/**")) == ["a", "b", "in/c", "in/deep/a"]
     monkeypatch.chdir(tree.parent)
-    assert [one.name for one in find_sources("photos/?.png")] == ["b"]
+    assert [source.name for source in find_sources("photos/?.png")] == ["b"]
 
 
 def test_one_file_whose_name_looks_like_a_glob(tmp_path):
     (tmp_path / "x[1].png").write_bytes(b"x")
-    assert [one.name for one in find_sources(str(tmp_path / "x[1].png"))] == ["x[1]"]
+    assert [source.name for source in find_sources(str(tmp_path / "x[1].png"))] == ["x[1]"]
 
 
 def test_a_list_names_paths_urls_and_outputs(tree):
@@ -91,7 +91,7 @@ def test_urls_of_a_folder_a_glob_and_a_list(memory, tree):
     assert names(find_sources("memory://d/e/*")) == {"memory:///d/e/b.jpg": "b"}
     assert names(find_sources("memory://d/list.txt")) == {"memory://d/e/b.jpg": "e/b"}
     assert read_bytes("memory://d/e/b.jpg") == b"2"
-    assert [one.name for one in find_sources(f"file://{tree}/in")] == ["c", "deep/a"]
+    assert [source.name for source in find_sources(f"file://{tree}/in")] == ["c", "deep/a"]
 
 
 def test_a_web_address_is_not_asked_what_it_is():
@@ -175,7 +175,7 @@ def test_pictures_that_are_not_read_are_named_with_the_remedy(tree, monkeypatch,
         (tree / f"{name}.{suffix}").write_bytes(b"x")
     for find in (lambda: find_sources(str(tree)), lambda: find_sources(f"{tree}/**")):
         with pytest.warns(ImageWarning, match=rf"{suffix} and 1 more like it: {told}"):
-            assert sorted(one.name for one in find()) == ["a", "b", "in/c", "in/deep/a"]
+            assert sorted(source.name for source in find()) == ["a", "b", "in/c", "in/deep/a"]
     (tree / f"in/e.{suffix}").unlink()
     (tree / f"a.{suffix}").rename(tree / f"z.{suffix.upper()}")
     with pytest.warns(ImageWarning, match=rf"photos/z\.{suffix.upper()}: {told}"):
@@ -186,8 +186,8 @@ def test_pictures_of_this_package_are_left_out(tree):
     write_png(tree / "in" / "d.png", np.zeros((2, 3, 3), np.uint8))
     for argument in (str(tree), f"{tree}/**"):
         with pytest.warns(ImageWarning, match=r"in/d\.png is left out: written by SuperCuts"):
-            assert sorted(one.name for one in find_sources(argument)) == ["a", "b", "in/c", "in/deep/a"]
-    assert [one.name for one in find_sources(str(tree / "in" / "d.png"))] == ["d"]
+            assert sorted(source.name for source in find_sources(argument)) == ["a", "b", "in/c", "in/deep/a"]
+    assert [source.name for source in find_sources(str(tree / "in" / "d.png"))] == ["d"]
 
 
 def test_outputs_are_never_taken_for_images(tmp_path):

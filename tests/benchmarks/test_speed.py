@@ -35,7 +35,7 @@ def test_every_program_is_timed_in_one_run(tmp_path):
     done = subprocess.run([*command, "--json", out], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     results = json.loads(out.read_text())["results"]["48x64"]
-    assert {name: one.get("failed") for name, one in results.items() if "failed" in one} == {}
+    assert {name: result.get("failed") for name, result in results.items() if "failed" in result} == {}
     assert len(results) == 9
     ours = results["SuperCuts"]
     stages = {stage: seconds for stage, seconds in ours["seconds"].items() if stage != "total"}

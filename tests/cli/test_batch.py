@@ -42,7 +42,7 @@ def test_failures_are_printed_and_the_exit_code_is_1(run, folder, tmp_path):
     assert "ImageError" in result.stderr
     assert "error: 1 of 3 images failed" in result.stderr
     listed = json.loads((tmp_path / "out" / "failures.json").read_text())
-    assert [one["source"] for one in listed] == [str(folder / "bad.png")]
+    assert [entry["source"] for entry in listed] == [str(folder / "bad.png")]
 
 
 def test_images_of_every_shape_and_georeferenced_ones_are_processed(run, tmp_path):

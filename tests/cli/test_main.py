@@ -342,7 +342,7 @@ def test_odd_names_are_processed_by_every_command(run, photos, tmp_path, command
     result = run(*command.split(), photos, "-o", tmp_path / "out", *size, "--json")
     assert result.exit_code == 0, result.stderr
     documents = result.json()["images"]
-    assert {Path(one["image"]) for one in documents} == set(photos.glob("[!.]*.png"))
-    outputs = [Path(path) for one in documents for path in one.get("outputs") or one["files"]]
+    assert {Path(document["image"]) for document in documents} == set(photos.glob("[!.]*.png"))
+    outputs = [Path(path) for document in documents for path in document.get("outputs") or document["files"]]
     assert all(path.is_file() for path in outputs)
     assert len(set(outputs)) == len(outputs)

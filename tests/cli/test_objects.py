@@ -43,8 +43,8 @@ def test_a_hierarchy_and_its_image_give_the_same(run, photo, tmp_path):
     h.save(tmp_path / "saved.npz")
     run("objects", photo, "-o", tmp_path / "a", "--superpixels", 60)
     run("objects", tmp_path / "saved.npz", "-o", tmp_path / "b")
-    one, other = (labels_in(tmp_path / folder) for folder in ("a/photo_objects.png", "b/saved_objects.png"))
-    np.testing.assert_array_equal(one, other)
+    first, second = (labels_in(tmp_path / folder) for folder in ("a/photo_objects.png", "b/saved_objects.png"))
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("method", ["tokencut", "deepcut"])

@@ -136,7 +136,7 @@ def test_writes_hierarchy_labels_and_colours(run, model, photos, tmp_path):
     out = tmp_path / "out"
     result = run("refine", "apply", model, photos, "-o", out, "--superpixels", 20, "--json")
     assert result.exit_code == 0, result.stderr
-    assert [one["superpixels"] for one in result.json()["images"]] == [20, 20]
+    assert [image["superpixels"] for image in result.json()["images"]] == [20, 20]
     assert supercuts.read(out / "a.npz").n_leaves == 20
     labels = np.array(Image.open(out / "a_labels.png"))
     assert labels.shape == (24, 32)

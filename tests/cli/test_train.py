@@ -187,18 +187,18 @@ def test_a_graph_neural_network_is_learned_on_request(run, weights, folder):
 
 
 def test_a_calibration_is_taken_over(run, weights, folder, tmp_path):
-    other = tmp_path / "other.safetensors"
+    second = tmp_path / "other.safetensors"
     torch.manual_seed(1)
-    save_network(other, SSN(CONFIG), {})
+    save_network(second, SSN(CONFIG), {})
     assert run("calibrate", weights, "--folder", folder, "--leaves", 30).exit_code == 0
-    result = run("calibrate", other, "--like", weights)
-    assert (result.exit_code, result.stdout) == (0, f"{other}: calibrated like {weights}\n")
-    assert load_network(other)[1] == load_network(weights)[1]
-    one, same = read_calibration(weights), read_calibration(other)
-    assert one.source == same.source == f"{folder} val, 2 images, 30 superpixels, seed 0"
-    for name, values in one.arrays.items():
+    result = run("calibrate", second, "--like", weights)
+    assert (result.exit_code, result.stdout) == (0, f"{second}: calibrated like {weights}\n")
+    assert load_network(second)[1] == load_network(weights)[1]
+    first, same = read_calibration(weights), read_calibration(second)
+    assert first.source == same.source == f"{folder} val, 2 images, 30 superpixels, seed 0"
+    for name, values in first.arrays.items():
         np.testing.assert_array_equal(same.arrays[name], values)
-    assert next(load_network(other)[0].parameters()).ne(next(load_network(weights)[0].parameters())).any()
+    assert next(load_network(second)[0].parameters()).ne(next(load_network(weights)[0].parameters())).any()
 
 
 def test_a_calibration_of_another_network_is_refused(run, weights, tmp_path):

@@ -47,7 +47,7 @@ def test_division_by_zero_follows_numpy():
 
 def wrappers(compiled):
     compiled.compile((types.float64,))
-    names = [one.name for one in compiled.overloads[(types.float64,)].library.get_defined_functions()]
+    names = [function.name for function in compiled.overloads[(types.float64,)].library.get_defined_functions()]
     assert names
     return {kind for kind in ("cpython", "cfunc") for name in names if kind in name}
 

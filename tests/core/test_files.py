@@ -111,7 +111,7 @@ def test_errors_name_the_requested_file(tmp_path):
             temporary.write_text("whole")
         assert str(caught.value.filename).startswith(str(path.parent if path.name == "b.png" else path))
         assert ".a." not in str(caught.value)
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.png", "file"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a.png", "file"]
 
 
 def test_several_files_appear_together_or_not_at_all(tmp_path):

@@ -151,13 +151,13 @@ class Sandpile:
 def test_waves_equal_sequential_rounds(n_threads):
     parts = [(i, i + 4) for i in range(0, 96, 4)]
     for n_rounds in (1, 2, 7, 200):
-        expected, found = Sandpile(96), Sandpile(96, np.random.default_rng(n_rounds))
+        expected, actual = Sandpile(96), Sandpile(96, np.random.default_rng(n_rounds))
         in_waves(expected.topple, parts, n_rounds, 1)
-        in_waves(found.topple, parts, n_rounds, n_threads)
-        np.testing.assert_array_equal(found.rows, expected.rows)
-        assert len(expected.calls) <= len(found.calls) <= n_rounds * len(parts)
+        in_waves(actual.topple, parts, n_rounds, n_threads)
+        np.testing.assert_array_equal(actual.rows, expected.rows)
+        assert len(expected.calls) <= len(actual.calls) <= n_rounds * len(parts)
     assert len(expected.calls) < 200 * len(parts)  # they end once nothing changes
-    assert len(found.calls) < 200 * len(parts)
+    assert len(actual.calls) < 200 * len(parts)
 
 
 def test_rounds_of_waves_are_under_way_at_the_same_time():

@@ -282,7 +282,7 @@ def root(tmp_path):
 def test_class_folders(root, below):
     data = open_labelled("cifar10", root / below, "train")
     assert data.class_names == ("cat", "dog")
-    assert [(one.name, one.label) for one in data.samples] == [("cat/a", 0), ("cat/b", 0), ("dog/a", 1)]
+    assert [(sample.name, sample.label) for sample in data.samples] == [("cat/a", 0), ("cat/b", 0), ("dog/a", 1)]
     np.testing.assert_array_equal(data.samples[0].read(), np.full((4, 4, 3), 1))
     assert len(data) == 3
 
@@ -292,7 +292,7 @@ def test_any_folder_is_opened_with_or_without_classes(root):
         data = open_labelled("folder", root / "CIFAR10", split)
         assert (data.class_names, len(data)) == (("cat", "dog"), 3)
     plain = open_labelled("folder", root / "CIFAR10/train/cat", "train")
-    assert [(one.name, one.label) for one in plain.samples] == [("a", UNLABELLED), ("b", UNLABELLED)]
+    assert [(sample.name, sample.label) for sample in plain.samples] == [("a", UNLABELLED), ("b", UNLABELLED)]
 
 
 def test_missing_files_are_refused_with_the_expected_layout(root, tmp_path):
@@ -337,7 +337,7 @@ def test_original_files_are_read_by_torchvision(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(f"torchvision.datasets.{dataset.upper()}", Stub)
     (tmp_path / {"cifar10": "cifar-10-batches-py", "stl10": "stl10_binary"}[dataset]).mkdir()
     data = open_labelled(dataset, tmp_path, "test")
-    assert [one.label for one in data.samples] == [1, 0]
+    assert [sample.label for sample in data.samples] == [1, 0]
     np.testing.assert_array_equal(data.samples[1].read(), pixels[1].transpose(1, 2, 0))
     with pytest.raises(InputError, match="split='all' is unknown"):
         open_labelled(dataset, tmp_path, "all")

@@ -113,7 +113,7 @@ def test_hierarchies_are_aggregated_over_images(samples, halves):
 
 
 def test_figures_are_those_that_all_images_have(halves):
-    with_boundaries, without = (score_hierarchy(Tree(halves), [halves], boundaries=one) for one in (True, False))
+    with_boundaries, without = (score_hierarchy(Tree(halves), [halves], boundaries=item) for item in (True, False))
     table = HierarchyTable(("a", "b"), (with_boundaries, without))
     assert "covering_ods" in table.figures
     assert "boundary_ods_f" not in table.figures

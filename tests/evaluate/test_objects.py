@@ -61,7 +61,7 @@ def test_boxes_alone_give_corloc_alone():
     less = ObjectTruth(boxes_yxyx=np.array([[0, 0, 4, 4]]) + np.array([0, 0, 0, 1]))
     nothing = ObjectTruth(boxes_yxyx=np.zeros((0, 4), np.int64))
     scores = [score_objects(found(LEFT), truth, quarters()) for truth in (half, less, nothing)]
-    assert [one.box_iou for one in scores] == [0.5, 0.4, 0]
+    assert [score.box_iou for score in scores] == [0.5, 0.4, 0]
     figures = summarise_objects(scores)
     assert figures["corloc"] == pytest.approx(1 / 3)
     assert all(np.isnan(figures[name]) for name in ("iou", "accuracy", "max_f_beta", "best_node", "best_union"))
@@ -168,12 +168,12 @@ def test_keypoints_of_all_images_are_scored_together():
         labels[0, 1:3] = 1, 2
         scores.append(score_parts(parts_of(labels), an_object(labels > 0), truth, columns(), parts_of(labels)))
     figures = summarise_parts(scores)
-    true = np.concatenate([one.keypoints.parts for one in scores])
+    true = np.concatenate([score.keypoints.parts for score in scores])
     for name in ("full", "fg"):
-        labels = np.concatenate([getattr(one.keypoints, name) for one in scores])
+        labels = np.concatenate([getattr(score.keypoints, name) for score in scores])
         assert figures[f"nmi_{name}"] == pytest.approx(100 * normalized_mutual_info_score(true, labels))
         assert figures[f"ari_{name}"] == pytest.approx(100 * adjusted_rand_score(true, labels))
-    alone = [normalized_mutual_info_score(one.keypoints.parts, one.keypoints.full) for one in scores]
+    alone = [normalized_mutual_info_score(score.keypoints.parts, score.keypoints.full) for score in scores]
     assert figures["nmi_per_image"] == pytest.approx(100 * np.mean(alone))
     assert np.isnan(figures["best_node"])
 

@@ -87,8 +87,8 @@ def test_every_form_of_hierarchy_file(sample, tmp_path):
     scores = {
         name: of_file(tmp_path / name)(sample) for name in ("ucm.npy", "segmentations.npy", "soft.npy", "tree.npz")
     }
-    assert all(one.boundaries.f.max() > 0.9 for one in scores.values())
-    assert {name: one.nodes is not None for name, one in scores.items()} == {
+    assert all(score.boundaries.f.max() > 0.9 for score in scores.values())
+    assert {name: score.nodes is not None for name, score in scores.items()} == {
         "ucm.npy": True,
         "segmentations.npy": False,
         "soft.npy": False,

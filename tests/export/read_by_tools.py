@@ -59,7 +59,7 @@ def by_datumaro(file, image, form, place):
             (Path(folder) / path).parent.mkdir(exist_ok=True)
             shutil.copy(source, Path(folder) / path)
         (item,) = datumaro.Dataset.import_from(folder, form)
-        read = [one for one in item.annotations if one.type.name == "mask"]
+        read = [annotation for annotation in item.annotations if annotation.type.name == "mask"]
         masks = [np.asarray(one.image, bool) for one in read]
     if form == "cvat":
         return masks, *([int(one.attributes[key]) for one in read] for key in ("node", "parent"))

@@ -194,7 +194,7 @@ def test_pixels_in_no_leaf_are_marked_in_files(masked, tmp_path):
     assert read_variables(tmp_path / "a.tif")["array"].tolist() == [[0, 0, 65535, 0]] * 2
     export(tmp_path / "masks", masked, "masks")
     index = json.loads((tmp_path / "masks" / "index.json").read_text())
-    assert [one["area"] for one in index["masks"] if one["level"] == "part"] == [2, 1, 3]
+    assert [item["area"] for item in index["masks"] if item["level"] == "part"] == [2, 1, 3]
     export(tmp_path / "a.svg", masked, "svg", Granularity(regions=3))
     assert (tmp_path / "a.svg").read_text().count("<path") == 3
     export(tmp_path / "rag.json", masked, "networkx-rag")

@@ -111,9 +111,9 @@ def test_attributes_are_those_of_the_region_table(small):
     }
 
 
-def is_same_grouping(one, other):
-    pairs = set(zip(one.tolist(), other.tolist(), strict=True))
-    return len(pairs) == len(set(one.tolist())) == len(set(other.tolist()))
+def is_same_grouping(first, second):
+    pairs = set(zip(first.tolist(), second.tolist(), strict=True))
+    return len(pairs) == len(set(first.tolist())) == len(set(second.tolist()))
 
 
 def leaf_labels(h, **how):

@@ -37,7 +37,7 @@ def area_of(h):
 def neighbours(labels):
     """Return the pairs of regions that touch, pixel pair by pixel pair, of a label map with -1."""
     sides = [(labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])]
-    pairs = np.concatenate([np.stack([one.ravel(), other.ravel()], axis=1) for one, other in sides])
+    pairs = np.concatenate([np.stack([first.ravel(), second.ravel()], axis=1) for first, second in sides])
     pairs = pairs[(pairs >= 0).all(axis=1) & (pairs[:, 0] != pairs[:, 1])]
     found, counts = np.unique(np.sort(pairs, axis=1), axis=0, return_counts=True)
     return [tuple(pair) for pair in found.tolist()], counts
@@ -136,26 +136,26 @@ def test_coco(holed, tmp_path):
 def test_masks_as_of_a_generator(holed, mode):
     coco = None if mode == "binary_mask" else pytest.importorskip("pycocotools.mask")
     listed = masks(holed, LEVELS, output_mode=mode)
-    for one in listed:
+    for entry in listed:
         if mode == "uncompressed_rle":
-            one["segmentation"] = coco.decode(coco.frPyObjects(one["segmentation"], *holed.shape)) > 0
+            entry["segmentation"] = coco.decode(coco.frPyObjects(entry["segmentation"], *holed.shape)) > 0
         elif mode == "coco_rle":
-            one["segmentation"] = coco.decode(one["segmentation"]) > 0
+            entry["segmentation"] = coco.decode(entry["segmentation"]) > 0
     for level in LEVELS:
-        chosen, labels = [one for one in listed if one["level"] == level], labels_of(holed, level)
-        assert sum(one["area"] for one in chosen) == area_of(holed)
-        for region, one in enumerate(chosen):
-            np.testing.assert_array_equal(one["segmentation"], labels == region)
-            ((x, y),) = one["point_coords"]
-            assert one["segmentation"][y, x]
-            if one["parent"] is not None:
-                assert listed[one["parent"]]["segmentation"][one["segmentation"]].all()
+        chosen, labels = [entry for entry in listed if entry["level"] == level], labels_of(holed, level)
+        assert sum(item["area"] for item in chosen) == area_of(holed)
+        for region, entry in enumerate(chosen):
+            np.testing.assert_array_equal(entry["segmentation"], labels == region)
+            ((x, y),) = entry["point_coords"]
+            assert entry["segmentation"][y, x]
+            if entry["parent"] is not None:
+                assert listed[entry["parent"]]["segmentation"][entry["segmentation"]].all()
 
 
 def test_sam_with_least_area(holed):
     listed = masks(holed, ["object", "superpixels"], min_mask_region_area=20)
     for level in ("object", "superpixels"):
-        chosen = [one["segmentation"] for one in listed if one["level"] == level]
+        chosen = [entry["segmentation"] for entry in listed if entry["level"] == level]
         np.testing.assert_array_equal(np.sum(chosen, axis=0), holed.labels >= 0)
 
 
@@ -177,12 +177,12 @@ def test_pytorch_geometric(holed, tmp_path):
 
 def test_graph_features_do_not_see_the_pixels_in_no_leaf(holed, tmp_path):
     noise = np.random.default_rng(9).integers(0, 256, holed.image.shape, dtype=np.uint8)
-    other = replace(holed, image=np.where(holed.labels[..., None] < 0, noise, holed.image))
-    for name, h in (("a.pt", holed), ("b.pt", other)):
+    second = replace(holed, image=np.where(holed.labels[..., None] < 0, noise, holed.image))
+    for name, h in (("a.pt", holed), ("b.pt", second)):
         h.export(tmp_path / name, "pyg")
-    one, two = (Data.from_dict(torch.load(tmp_path / name, weights_only=True)) for name in ("a.pt", "b.pt"))
-    torch.testing.assert_close(one.x, two.x, rtol=0, atol=0)
-    torch.testing.assert_close(one.edge_attr, two.edge_attr, rtol=0, atol=0)
+    first, two = (Data.from_dict(torch.load(tmp_path / name, weights_only=True)) for name in ("a.pt", "b.pt"))
+    torch.testing.assert_close(first.x, two.x, rtol=0, atol=0)
+    torch.testing.assert_close(first.edge_attr, two.edge_attr, rtol=0, atol=0)
 
 
 def test_levels_of_pytorch_geometric(holed, tmp_path):
@@ -272,11 +272,11 @@ def test_ucm(holed, tmp_path):
     ucm = scipy.io.loadmat(tmp_path / "a.mat")["ucm2"]
     is_in = holed.labels >= 0
     across, along = ucm[1::2, 2:-1:2], ucm[2:-1:2, 1::2]
-    for contour, one, other in ((across, is_in[:, :-1], is_in[:, 1:]), (along, is_in[:-1], is_in[1:])):
-        assert (contour[one != other] == 1).all()
-        assert not contour[~one & ~other].any()
+    for contour, first, second in ((across, is_in[:, :-1], is_in[:, 1:]), (along, is_in[:-1], is_in[1:])):
+        assert (contour[first != second] == 1).all()
+        assert not contour[~first & ~second].any()
     labels = holed.cut(level="object")
     threshold = np.float32(max(holed.levels[name] for name in ("object", "part")))
-    for contour, one, other in ((across, labels[:, :-1], labels[:, 1:]), (along, labels[:-1], labels[1:])):
-        both = (one >= 0) & (other >= 0)
-        np.testing.assert_array_equal((contour > threshold)[both], (one != other)[both])
+    for contour, first, second in ((across, labels[:, :-1], labels[:, 1:]), (along, labels[:-1], labels[1:])):
+        both = (first >= 0) & (second >= 0)
+        np.testing.assert_array_equal((contour > threshold)[both], (first != second)[both])

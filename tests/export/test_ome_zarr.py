@@ -67,7 +67,7 @@ def test_the_pyramid_has_pixel_sizes_and_keeps_its_place(small, tmp_path):
         for k, dataset in enumerate(scales["datasets"]):
             scale, *shift = dataset["coordinateTransformations"]
             assert scale["scale"][-2:] == [0.25 * 2**k] * 2
-            assert [one["translation"][-1] for one in shift] == ([0.25 * (2**k - 1) / 2] if k else [])
+            assert [transform["translation"][-1] for transform in shift] == ([0.25 * (2**k - 1) / 2] if k else [])
     means = image[:514].astype(float).reshape(257, 2, 300, 2, 3).mean(axis=(1, 3))
     half = np.moveaxis(np.asarray(nodes["a.zarr"].data[1]), 0, -1)
     assert np.abs(half[:257] - means).max() <= 0.5

@@ -139,8 +139,8 @@ def test_every_argument_of_sam_is_taken_and_one_warning_lists_those_without_effe
 @pytest.mark.parametrize("most_iou", [0.5, 0.95])
 def test_no_two_masks_are_alike(ragged, most_iou):
     listed = SuperCutsMaskGenerator(Fixed(ragged), box_nms_thresh=most_iou).generate(ragged.image)
-    for one, other in combinations([mask["segmentation"] for mask in listed], 2):
-        assert (one & other).sum() <= most_iou * (one | other).sum()
+    for first, second in combinations([mask["segmentation"] for mask in listed], 2):
+        assert (first & second).sum() <= most_iou * (first | second).sum()
     all_masks = masks(ragged)
     for dropped in all_masks:  # none is dropped without one that is alike and scores at least as high
         ious = [

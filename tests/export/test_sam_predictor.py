@@ -32,8 +32,8 @@ def click(x, y, label=1):
     return {"point_coords": np.array([[x, y]]), "point_labels": np.array([label])}
 
 
-def iou(one, other):
-    return (one & other).sum() / (one | other).sum()
+def iou(first, second):
+    return (first & second).sum() / (first | second).sum()
 
 
 def test_the_steps_of_the_notebook_of_sam(predictor, h):

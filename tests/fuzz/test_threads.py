@@ -43,9 +43,9 @@ def model():
     return supercuts.load("compact")
 
 
-def assert_equal(one, other) -> None:
+def assert_equal(first, second) -> None:
     for name in FIELDS:
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
 
 
 def test_one_model_in_eight_threads_gives_the_sequential_results(model):
@@ -53,8 +53,8 @@ def test_one_model_in_eight_threads_gives_the_sequential_results(model):
     expected = [model.segment(image, superpixels=40) for image in images]
     with ThreadPoolExecutor(THREADS) as pool:
         for _ in range(2):
-            for found, one in zip(pool.map(lambda i: model.segment(i, superpixels=40), images), expected, strict=True):
-                assert_equal(found, one)
+            for actual, one in zip(pool.map(lambda i: model.segment(i, superpixels=40), images), expected, strict=True):
+                assert_equal(actual, one)
 
 
 def test_one_hierarchy_is_asked_by_eight_threads(model):
@@ -73,8 +73,8 @@ def test_one_hierarchy_is_asked_by_eight_threads(model):
     ]
     expected = [ask() for ask in questions]
     with ThreadPoolExecutor(THREADS) as pool:
-        for found, one in zip(pool.map(lambda ask: ask(), questions * 20), expected * 20, strict=True):
-            np.testing.assert_array_equal(found, one)
+        for actual, one in zip(pool.map(lambda ask: ask(), questions * 20), expected * 20, strict=True):
+            np.testing.assert_array_equal(actual, one)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])

@@ -194,11 +194,11 @@ def test_means_are_those_of_the_graphs(picture, random):
     labels, *maps = picture
     graph = build_rag(*picture)
     region, _ = relabel_consecutive(np.array([random.randrange(4) for _ in range(graph.n_nodes)]))
-    for found, of_graph in (
+    for actual, of_graph in (
         (region_means(labels, in_order(*maps)), graph),
         (grouped_means(graph, region), contract(graph, region)),
     ):
-        for means, expected in zip(found, (of_graph.color, of_graph.embedding), strict=True):
+        for means, expected in zip(actual, (of_graph.color, of_graph.embedding), strict=True):
             assert means.dtype == np.float32
             np.testing.assert_array_equal(means, expected)
 
@@ -209,9 +209,9 @@ def test_threads_change_nothing(monkeypatch, n_threads):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     expected = as_dict(build_rag(*picture))
     monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
-    found = build_rag(*picture)
+    actual = build_rag(*picture)
     for name, values in expected.items():
-        np.testing.assert_array_equal(getattr(found, name), values, err_msg=name)
+        np.testing.assert_array_equal(getattr(actual, name), values, err_msg=name)
 
 
 @given(pictures())
@@ -311,8 +311,8 @@ def test_strips_and_storage_change_nothing(monkeypatch, kind):
             np.testing.assert_allclose(getattr(graph, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
         else:
             np.testing.assert_array_equal(getattr(graph, name), getattr(expected, name), err_msg=name)
-    for found, of_graph in zip(region_means(labels, stored), (graph.color, graph.embedding), strict=True):
-        np.testing.assert_array_equal(found, of_graph)
+    for actual, of_graph in zip(region_means(labels, stored), (graph.color, graph.embedding), strict=True):
+        np.testing.assert_array_equal(actual, of_graph)
 
 
 def test_masked_pixels_do_not_count():
@@ -440,9 +440,9 @@ def test_strips_change_nothing(monkeypatch):
     expected = region_statistics(labels, graph_of_maps(labels, whole), whole)
     monkeypatch.setattr(maps_module, "_WHOLE_PIXELS", 0)
     monkeypatch.setattr(maps_module, "STRIP_PIXELS", 300)
-    found = region_statistics(labels, graph_of_maps(labels, stored), stored)
+    actual = region_statistics(labels, graph_of_maps(labels, stored), stored)
     for name in ("nodes", "edges", "bbox", "sizes"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-9, err_msg=name)
 
 
 def test_masked_pixels_count_as_frame_only():

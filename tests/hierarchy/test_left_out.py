@@ -100,9 +100,9 @@ def test_a_margin_changes_no_answer(hierarchies, data):
     focus = np.random.default_rng(top).random(h.shape) < 0.5
     around = np.pad(focus, ((top, bottom), (left, right)), constant_values=True)
     for regions in (1, h.n_leaves):
-        one, other = h.cut(regions=regions, focus=focus), wide.cut(regions=regions, focus=around)
-        np.testing.assert_array_equal(other[middle], one)
-        assert (other == -1).sum() == other.size - one.size
+        first, second = h.cut(regions=regions, focus=focus), wide.cut(regions=regions, focus=around)
+        np.testing.assert_array_equal(second[middle], first)
+        assert (second == -1).sum() == second.size - first.size
     contours = wide.ucm()[2 * top : 2 * (top + h.shape[0]) + 1, 2 * left : 2 * (left + h.shape[1]) + 1]
     np.testing.assert_array_equal(contours[1:-1, 1:-1], h.ucm()[1:-1, 1:-1])
 

@@ -285,9 +285,9 @@ def labellings(node, children, mixed, foreground, n_leaves):
         of_child = labellings(child, children, mixed, foreground, n_leaves)
         leaves += max(of_child, key=len)
         joined = {}
-        for one, p in below.items():
-            for other, q in of_child.items():
-                joined[one | other] = joined.get(one | other, 0) + p * q
+        for first, p in below.items():
+            for second, q in of_child.items():
+                joined[first | second] = joined.get(first | second, 0) + p * q
         below = joined
     is_mixed = mixed[node] if node >= n_leaves else 0
     out = {key: p * is_mixed for key, p in below.items()} if is_mixed else {}
@@ -307,8 +307,8 @@ def test_probabilities_are_those_of_all_labellings(hierarchies, data):
     on, beside = set(np.flatnonzero(clicked == 1)), set(np.flatnonzero(clicked == 2))
     left = {key: p for key, p in all_of_them.items() if on <= key and not beside & key}
     expected = [sum(p for key, p in left.items() if leaf in key) / sum(left.values()) for leaf in range(h.n_leaves)]
-    found = _kernels_clicks.foreground_of_leaves(h.parents, mixed, foreground, clicked)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    actual = _kernels_clicks.foreground_of_leaves(h.parents, mixed, foreground, clicked)
+    np.testing.assert_allclose(actual, expected, atol=1e-12)
 
 
 def scene():

@@ -66,9 +66,9 @@ def test_features_kept_while_merging_equal_features_from_scratch(make_mosaic, n_
 def test_the_order_of_a_pair_does_not_matter(make_mosaic):
     labels, maps = make_mosaic(25)
     turned = labels.max() - labels
-    (graph, one), (other_graph, other) = described(labels, maps), described(turned, maps)
-    rows = {tuple(pair): row for pair, row in zip(graph.edges.tolist(), edge_features(graph, one), strict=True)}
-    for (i, j), row in zip(other_graph.edges.tolist(), edge_features(other_graph, other), strict=True):
+    (graph, first), (other_graph, second) = described(labels, maps), described(turned, maps)
+    rows = {tuple(pair): row for pair, row in zip(graph.edges.tolist(), edge_features(graph, first), strict=True)}
+    for (i, j), row in zip(other_graph.edges.tolist(), edge_features(other_graph, second), strict=True):
         np.testing.assert_allclose(row, rows[labels.max() - j, labels.max() - i], rtol=1e-5, atol=1e-5)
 
 

@@ -73,19 +73,19 @@ def slow_merges(graph, weights, small_area_px, small_exponent):
     merges = []
     while True:
         keys = {}
-        for i, one in enumerate(regions):
-            for other in regions[:i]:
-                shared = [k for k, (a, b) in enumerate(graph.edges.tolist()) if (a in one) + (b in one) == 1
-                          and (a in other) + (b in other) == 1]  # fmt: skip
+        for i, first in enumerate(regions):
+            for second in regions[:i]:
+                shared = [k for k, (a, b) in enumerate(graph.edges.tolist()) if (a in first) + (b in first) == 1
+                          and (a in second) + (b in second) == 1]  # fmt: skip
                 if shared:
-                    smaller = min(graph.area[list(one)].sum(), graph.area[list(other)].sum())
+                    smaller = min(graph.area[list(first)].sum(), graph.area[list(second)].sum())
                     mean = np.average(weights[shared].astype(float), weights=graph.border_length[shared])
-                    keys[one, other] = mean * min(1, smaller / small_area_px) ** small_exponent
+                    keys[first, second] = mean * min(1, smaller / small_area_px) ** small_exponent
         if not keys:
             return merges
-        one, other = min(keys, key=keys.get)
-        regions = [region for region in regions if region not in (one, other)] + [one | other]
-        merges.append((one | other, keys[one, other]))
+        first, second = min(keys, key=keys.get)
+        regions = [region for region in regions if region not in (first, second)] + [first | second]
+        merges.append((first | second, keys[first, second]))
 
 
 def leaves_of_nodes(parents, n_leaves):

@@ -56,22 +56,22 @@ def test_node_features_are_means_over_pixels(described, n_regions):
 
 
 def test_the_order_of_nodes_does_not_matter(described):
-    (graph, one), (turned, other) = described(), described(turn=True)
-    network = network_for(graph, one)
+    (graph, first), (turned, second) = described(), described(turn=True)
+    network = network_for(graph, first)
     last = graph.n_nodes - 1
-    rows = dict(zip(map(tuple, graph.edges.tolist()), edge_probabilities(graph, one, network), strict=True))
-    for (i, j), value in zip(turned.edges.tolist(), edge_probabilities(turned, other, network), strict=True):
+    rows = dict(zip(map(tuple, graph.edges.tolist()), edge_probabilities(graph, first, network), strict=True))
+    for (i, j), value in zip(turned.edges.tolist(), edge_probabilities(turned, second, network), strict=True):
         assert value == pytest.approx(rows[last - j, last - i], rel=1e-4)
 
 
 def test_graphs_of_a_batch_do_not_see_each_other(described):
-    (graph, one), (other_graph, other) = described(), described(25, seed=3)
-    network = network_for(graph, one)
+    (graph, first), (other_graph, second) = described(), described(25, seed=3)
+    network = network_for(graph, first)
     with torch.inference_mode():
         together = network(
-            Batch.from_data_list([statistics_data(graph, one), statistics_data(other_graph, other)])
+            Batch.from_data_list([statistics_data(graph, first), statistics_data(other_graph, second)])
         ).sigmoid()
-    alone = [edge_probabilities(*pair, network) for pair in ((graph, one), (other_graph, other))]
+    alone = [edge_probabilities(*pair, network) for pair in ((graph, first), (other_graph, second))]
     np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-4)
 
 

@@ -61,10 +61,10 @@ def test_embedding_solves_the_generalised_problem(n):
 def test_sparse_and_dense_solvers_agree_to_the_sign(monkeypatch):
     graph, probability = random_graph(150)
     weights = edge_weights(graph, probability, 0.3)
-    one = spectral_embedding(graph.edges, weights, graph.n_nodes, 7)
+    first = spectral_embedding(graph.edges, weights, graph.n_nodes, 7)
     monkeypatch.setattr(spectral, "_DENSE", 10)
-    other = spectral_embedding(graph.edges, weights, graph.n_nodes, 7)
-    np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)
+    second = spectral_embedding(graph.edges, weights, graph.n_nodes, 7)
+    np.testing.assert_allclose(first.vectors, second.vectors, atol=1e-6)
 
 
 def test_equal_eigenvalues_have_one_basis(monkeypatch):

@@ -387,7 +387,7 @@ def test_one_pixel(strength, is_truth, f):
 
 
 def annotations(path, field):
-    return [np.asarray(one[field][0, 0]) for one in scipy.io.loadmat(path)["groundTruth"].ravel()]
+    return [np.asarray(item[field][0, 0]) for item in scipy.io.loadmat(path)["groundTruth"].ravel()]
 
 
 def reference_scores(folder, form):
@@ -409,8 +409,8 @@ def reference_scores(folder, form):
 def test_official_benchmark_tables_are_reproduced(data_root, form, tables):
     folder = data_root / "bsds_bench_reference"
     scores = list(reference_scores(folder, form))
-    total = BoundaryScores(scores[0].thresholds, *(sum(getattr(one, name) for one in scores) for name in COUNTS))
-    per_image = [dataclasses.astuple(best_point(one)) for one in scores]
+    total = BoundaryScores(scores[0].thresholds, *(sum(getattr(score, name) for score in scores) for name in COUNTS))
+    per_image = [dataclasses.astuple(best_point(score)) for score in scores]
     summary = dataclasses.astuple(aggregate_boundary(scores))
     for table in tables:
         expected = {

@@ -81,10 +81,10 @@ def test_maps_are_listed_at_their_thresholds_or_counted():
 
 
 def test_thresholds_of_images_must_be_the_same():
-    one, same, fewer, other = (SimpleNamespace(thresholds=np.array(t)) for t in ([1, 2], [1, 2], [1], [1, 3]))
-    assert common_thresholds([one, same]).tolist() == [1, 2]
+    first, same, fewer, second = (SimpleNamespace(thresholds=np.array(t)) for t in ([1, 2], [1, 2], [1], [1, 3]))
+    assert common_thresholds([first, same]).tolist() == [1, 2]
     with pytest.raises(InputError, match="scores of at least one"):
         common_thresholds([])
-    for image in (fewer, other):
+    for image in (fewer, second):
         with pytest.raises(InputError, match=r"image 2 has . thresholds, image 0 has 2, .* at the same thresholds"):
-            common_thresholds([one, same, image])
+            common_thresholds([first, same, image])

@@ -205,12 +205,12 @@ def test_annotators_match_themselves_and_reference_segmentations_are_in_range(da
         for labels in scipy.io.loadmat(folder / "segs" / path.name)["segs"][0]:
             labels = relabel_consecutive(labels.astype(np.int32))[0]
             for truth in truths:
-                found = flat_jaccard(contingency(truth, labels))
-                i = int(found.argmax())
+                actual = flat_jaccard(contingency(truth, labels))
+                i = int(actual.argmax())
                 regions = [labels == j for j in np.unique(labels[truth == i])]
                 expected = max(((truth == i) & region).sum() / ((truth == i) | region).sum() for region in regions)
-                assert found[i] == pytest.approx(expected)
-                assert ((found > 0) & (found <= 1)).all()
+                assert actual[i] == pytest.approx(expected)
+                assert ((actual > 0) & (actual <= 1)).all()
 
 
 THRESHOLDS = np.array([-0.5, 0.0, 0.1, 0.11, 0.3, 0.55, 5.0])
@@ -280,7 +280,7 @@ def test_disjoint_nodes_are_the_best_of_all_choices(random_tree, n_leaves, seed)
         for node in range(parents.size)
     ]
     truths = [pixels(truth, [label]) for label in range(truth.max() + 1)]
-    worth = [sum(jaccard(node, one) for one in truths if 2 * len(node & one) > len(one)) for node in members]
+    worth = [sum(jaccard(node, item) for item in truths if 2 * len(node & item) > len(item)) for node in members]
     assert got.jaccard.sum() == pytest.approx(best_of_all_antichains(parents, worth))
     for node, index, one in zip(got.node, got.jaccard, truths, strict=True):
         assert index == pytest.approx(jaccard(members[node], one) if node >= 0 else 0)

@@ -177,9 +177,9 @@ def test_boundary_recall_matches_pixel_by_pixel_search(pair, radii):
             if 0 <= v < height and 0 <= u < width and labels[v, u] != labels[y, x]
         }
 
-    wanted, found = boundary(pair[0]), boundary(pair[1])
+    wanted, actual = boundary(pair[0]), boundary(pair[1])
     assert set(map(tuple, np.argwhere(boundary_mask(pair[0])).tolist())) == wanted
-    nearest = [min((max(abs(y - v), abs(x - u)) for v, u in found), default=np.inf) for y, x in wanted]
+    nearest = [min((max(abs(y - v), abs(x - u)) for v, u in actual), default=np.inf) for y, x in wanted]
     expected = [np.mean(np.array(nearest) <= radius) if wanted else 1.0 for radius in radii]
     np.testing.assert_allclose(boundary_recalls(*pair, radii), expected)
     assert [boundary_recall(*pair, radius) for radius in radii] == boundary_recalls(*pair, radii).tolist()

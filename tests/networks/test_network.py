@@ -50,7 +50,7 @@ def test_unknown_model_names_are_refused():
 
 def test_where_a_network_lies():
     networks = None, SSN(SSNConfig()), SSN(SSNConfig()).to("meta")
-    assert [is_on_gpu(one) for one in networks] == [False, False, True]
+    assert [is_on_gpu(network) for network in networks] == [False, False, True]
 
 
 def test_arrays_are_distinguished_by_their_prefix(tmp_path):

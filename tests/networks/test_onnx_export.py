@@ -21,11 +21,13 @@ def test_the_graph_of_the_package_is_up_to_date(tmp_path):
 
     shipped = weights_path("compact").with_suffix(".onnx")
     export_onnx(tmp_path / "graph.onnx", load_network(weights_path("compact"))[0], graph_only=True)
-    found, expected = (onnx.load(path, load_external_data=False) for path in (shipped, tmp_path / "graph.onnx"))
+    actual, expected = (onnx.load(path, load_external_data=False) for path in (shipped, tmp_path / "graph.onnx"))
     remedy = "write it again: supercuts onnx compact --graph -o supercuts/weights/compact.onnx"
-    assert [prop.value for prop in found.metadata_props] == [prop.value for prop in expected.metadata_props], remedy
-    assert [node.op_type for node in found.graph.node] == [node.op_type for node in expected.graph.node], remedy
-    assert [(x.name, x.dims) for x in found.graph.initializer] == [(x.name, x.dims) for x in expected.graph.initializer]
+    assert [prop.value for prop in actual.metadata_props] == [prop.value for prop in expected.metadata_props], remedy
+    assert [node.op_type for node in actual.graph.node] == [node.op_type for node in expected.graph.node], remedy
+    assert [(x.name, x.dims) for x in actual.graph.initializer] == [
+        (x.name, x.dims) for x in expected.graph.initializer
+    ]
 
 
 def test_a_complete_file_predicts_what_torch_predicts(tmp_path):
@@ -35,7 +37,7 @@ def test_a_complete_file_predicts_what_torch_predicts(tmp_path):
     export_onnx(tmp_path / "model.onnx", network)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     names = ["boundary", "embeddings", "strength", "regions"]
-    assert [one.name for one in session.get_outputs()] == names
+    assert [output.name for output in session.get_outputs()] == names
     assert session.get_inputs()[0].shape == ["batch", 3, "height", "width"]
     assert session.get_modelmeta().custom_metadata_map[CONFIG_KEY] == network.config.model_dump_json()
     for shape in ((1, 3, 1, 1), (2, 3, 17, 33), (1, 3, 48, 64), (3, 3, 50, 21)):
@@ -44,8 +46,8 @@ def test_a_complete_file_predicts_what_torch_predicts(tmp_path):
             said = network(images)
         expected = (said.boundary_logits.sigmoid(), said.embeddings, said.strength_logits.sigmoid())
         expected += (said.region_embeddings,)
-        for one, other in zip(session.run(None, {"images": images.numpy()}), expected, strict=True):
-            np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+        for first, second in zip(session.run(None, {"images": images.numpy()}), expected, strict=True):
+            np.testing.assert_allclose(first, second, rtol=0, atol=1e-4)
 
 
 def test_the_original_is_not_exported(tmp_path):

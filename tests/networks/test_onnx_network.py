@@ -59,9 +59,9 @@ def test_the_main_path_imports_no_torch():
 @pytest.mark.parametrize("views", ["one", "flip", "many"])
 def test_maps_are_those_of_torch(network, same_by_torch, shape, views):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    found = network.maps([image], VIEWS[views])[0]
+    actual = network.maps([image], VIEWS[views])[0]
     expected = same_by_torch.maps([image], VIEWS[views])[0]
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(actual, expected, strict=True):
         # resized views round differently; the network's own outputs agree to 1e-4 of their range
         atol = (1e-4 if views != "many" else 1e-3) * max(1, float(np.abs(other).max()))
         np.testing.assert_allclose(one, other, rtol=0, atol=atol)
@@ -69,10 +69,10 @@ def test_maps_are_those_of_torch(network, same_by_torch, shape, views):
 
 def test_floats_and_bytes_are_one_image(network):
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    one, other = predict(image, network), predict(image / np.float32(255), network)
-    np.testing.assert_array_equal(one.boundary, other.boundary)
-    assert one.region_stride == 2
-    assert one.strength.shape == (10, 15)
+    first, second = predict(image, network), predict(image / np.float32(255), network)
+    np.testing.assert_array_equal(first.boundary, second.boundary)
+    assert first.region_stride == 2
+    assert first.strength.shape == (10, 15)
 
 
 def test_a_network_of_another_config_needs_its_own_graph(tmp_path):
@@ -83,14 +83,14 @@ def test_a_network_of_another_config_needs_its_own_graph(tmp_path):
 
 def test_any_network_of_the_config_runs_on_the_graph(tmp_path, same_by_torch):
     torch.manual_seed(0)
-    other = SSN(same_by_torch.config).eval()
-    save_network(tmp_path / "model.safetensors", other, {"scene": 0.25})
+    second = SSN(same_by_torch.config).eval()
+    save_network(tmp_path / "model.safetensors", second, {"scene": 0.25})
     network, levels = load_onnx(tmp_path / "model.safetensors")
     assert levels == {"scene": 0.25}
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    found = network.maps([image], VIEWS["one"])[0]
-    for one, expected in zip(found, other.maps([image], VIEWS["one"])[0], strict=True):
-        np.testing.assert_allclose(one, expected, atol=1e-4)
+    actual = network.maps([image], VIEWS["one"])[0]
+    for first, expected in zip(actual, second.maps([image], VIEWS["one"])[0], strict=True):
+        np.testing.assert_allclose(first, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("folds", ["[", "[1]", '{"a": 1}', '{"a": ["b", 1e-3, [[0, 0], [0, 0]]]}'])
@@ -157,7 +157,7 @@ def with_entry(change):
     model = onnx.load(GRAPH, load_external_data=False)
     tensor = model.graph.initializer[0]
     del tensor.external_data[:]
-    tensor.MergeFromString(b"".join(b"\x6a" + bytes([len(one)]) + one for one in change(onnx_network._ENTRY)))
+    tensor.MergeFromString(b"".join(b"\x6a" + bytes([len(item)]) + item for item in change(onnx_network._ENTRY)))
     return model.SerializeToString()
 
 

@@ -61,8 +61,8 @@ def test_images_of_a_batch_do_not_influence_each_other(device):
         alone = predict(image, model.network, VIEWS["flip"])
         for name in ("color", "boundary", "embeddings", "strength", "regions"):
             # equal on the CPU; on a GPU within the rounding of bfloat16
-            one, other = getattr(seen[number], name), getattr(alone, name)
-            np.testing.assert_allclose(one, other, rtol=0, atol=0 if device == "cpu" else 0.1)
+            first, second = getattr(seen[number], name), getattr(alone, name)
+            np.testing.assert_allclose(first, second, rtol=0, atol=0 if device == "cpu" else 0.1)
 
 
 def test_the_network_runs_on_a_batch_at_once(monkeypatch):
@@ -121,7 +121,7 @@ def test_tiles_predict_what_the_whole_image_predicts(shape, tile, engine, reques
     network, image = request.getfixturevalue(engine), picture(*shape)
     whole = predict(image, network)
     expected = (whole.boundary, whole.embeddings, whole.strength, whole.regions)
-    seen = [np.full(one.shape, np.nan, np.float32) for one in expected]
+    seen = [np.full(item.shape, np.nan, np.float32) for item in expected]
     for one, maps in predict_tiles(image, network, tile):
         for target, values, stride in zip(seen, maps, (1, 1, 2, 2), strict=True):
             at = slice(one.top // stride, -(-one.bottom // stride)), slice(one.left // stride, -(-one.right // stride))

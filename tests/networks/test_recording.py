@@ -12,7 +12,7 @@ def test_steps_record_their_inputs():
     steps, outputs = record(lambda x: layer(x) + 1, torch.zeros(1, 3, 8, 9), layer)
     assert [step.name for step in steps[1:]] == ["conv2d", "batch_norm", "relu", "add"]
     assert [step.module for step in steps[1:]] == [*layer, None]
-    assert [step.inputs for step in steps[1:]] == [[one] for one in steps[:-1]]
+    assert [step.inputs for step in steps[1:]] == [[item] for item in steps[:-1]]
     assert steps[1].shape == (1, 4, 6, 7)
     assert outputs == [steps[-1]]
     assert users(steps)[steps[0]] == [steps[1]]

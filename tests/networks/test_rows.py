@@ -26,7 +26,7 @@ def picture(height, width, channels=3):
 
 def check(image, network, atol=2e-3):
     whole, multiple = network.maps([image], ViewsConfig())[0], network.multiple
-    seen = [np.full(one.shape, np.nan, np.float32) for one in whole]
+    seen = [np.full(item.shape, np.nan, np.float32) for item in whole]
     at = 0
     for tile, maps in network.rows(image):
         assert (tile.top % multiple, tile.top, tile.left, tile.right) == (0, at, 0, image.shape[1])
@@ -129,7 +129,7 @@ def threads():
 
 def pieces(network, image, side):
     """Return the maps of an image assembled from tiles, or from rows if the side is None."""
-    maps = [np.full(one.shape, np.nan, np.float32) for one in network.maps([image], ViewsConfig())[0]]
+    maps = [np.full(item.shape, np.nan, np.float32) for item in network.maps([image], ViewsConfig())[0]]
     for tile, part in network.rows(image) if side is None else predict_tiles(image, network, side):
         for target, values, stride in zip(maps, part, (1, 1, 2, 2), strict=True):
             rows = slice(tile.top // stride, -(-tile.bottom // stride))

@@ -174,18 +174,18 @@ def test_weights_assignments_and_loss_are_those_of_a_dense_reference(monkeypatch
     features, _ = two_kinds(3, 4)
     features[5] *= 0.1  # its weight with itself is missing in correlation clustering
     config = DeepCutConfig(loss=loss, n_parts=3, steps=steps, learning_rate=1e-2)
-    found = deepcut(features, None, config)
+    actual = deepcut(features, None, config)
     weights, messages = dense_weights(features, config)
     s = dense_forward(made[0], features, messages)
-    np.testing.assert_allclose(found.soft, s, atol=1e-5)
-    np.testing.assert_array_equal(found.soft.argmax(1), s.argmax(1))
-    s = found.soft.astype(np.float64)
+    np.testing.assert_allclose(actual.soft, s, atol=1e-5)
+    np.testing.assert_array_equal(actual.soft.argmax(1), s.argmax(1))
+    s = actual.soft.astype(np.float64)
     gram = s.T @ s
     expected = -(weights * (s @ s.T)).sum()
     if loss == "ncut":
         expected /= (weights.sum(1)[:, None] * s**2).sum()
         expected += np.linalg.norm(gram / np.linalg.norm(gram) - np.eye(3) / np.sqrt(3))
-    assert found.loss == pytest.approx(expected, abs=1e-6)
+    assert actual.loss == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("loss", ["ncut", "cc"])

@@ -155,11 +155,11 @@ def test_random_transformers_run_from_image_to_objects(method):
 def test_a_margin_that_a_mask_leaves_out_changes_nothing(method, n):
     h, _ = scene()
     wide = replace(h, labels=np.pad(h.labels, ((3, 2), (0, 5)), constant_values=-1))
-    one, other = discover(h, method=method, n=n), discover(wide, method=method, n=n)
-    np.testing.assert_array_equal(other.masks[:, 3:-2, :-5], one.masks)
-    np.testing.assert_array_equal(other.saliency[3:-2, :-5], one.saliency)
-    assert other.mask.sum() == one.mask.sum()
-    assert not other.saliency[wide.labels < 0].any()
+    first, second = discover(h, method=method, n=n), discover(wide, method=method, n=n)
+    np.testing.assert_array_equal(second.masks[:, 3:-2, :-5], first.masks)
+    np.testing.assert_array_equal(second.saliency[3:-2, :-5], first.saliency)
+    assert second.mask.sum() == first.mask.sum()
+    assert not second.saliency[wide.labels < 0].any()
 
 
 def test_the_object_never_holds_pixels_that_a_mask_left_out():
@@ -180,11 +180,11 @@ def test_a_transformer_gets_the_mean_at_masked_pixels():
     model = supercuts.load("compact")
     network = model.network
     h = model.segment(image, superpixels=20, mask=valid)
-    other = replace(h, image=np.where(valid[..., None], h.image, rng.integers(0, 256, image.shape, dtype=np.uint8)))
+    second = replace(h, image=np.where(valid[..., None], h.image, rng.integers(0, 256, image.shape, dtype=np.uint8)))
     object.__setattr__(model, "network", SimpleNamespace(transformer=vit))
     try:
-        one, two = model.leaf_features(h), model.leaf_features(other)
+        first, two = model.leaf_features(h), model.leaf_features(second)
     finally:
         object.__setattr__(model, "network", network)
-    assert one.shape == (h.n_leaves, 192)
-    np.testing.assert_array_equal(one, two)
+    assert first.shape == (h.n_leaves, 192)
+    np.testing.assert_array_equal(first, two)

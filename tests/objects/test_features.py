@@ -29,8 +29,8 @@ def test_means_are_those_of_the_upsampled_map(is_tensor):
     maps, labels = np.random.default_rng(0).standard_normal((5, 4, 6)).astype(np.float32), random_labels((64, 96), 20)
     up = F.interpolate(torch.from_numpy(maps)[None], (64, 96), mode="bilinear", align_corners=False)[0].numpy()
     expected = np.stack([up[:, labels == i].mean(1) for i in range(20)])
-    found = pool_features(torch.from_numpy(maps) if is_tensor else maps, labels, 20, 16)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    actual = pool_features(torch.from_numpy(maps) if is_tensor else maps, labels, 20, 16)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 def test_padding_takes_no_part():

@@ -69,9 +69,9 @@ def test_outlines_are_those_of_the_pixels(seed):
         length = strength = 0.0
         for axis in (0, 1):
             pairs = (np.delete(a, -1, axis) if i == 0 else np.delete(a, 0, axis) for i, a in ((0, inside), (1, inside)))
-            one, other = pairs
+            first, second = pairs
             leaf_one, leaf_other = np.delete(h.labels, -1, axis), np.delete(h.labels, 0, axis)
-            for a, b in zip(leaf_one[one != other], leaf_other[one != other], strict=True):
+            for a, b in zip(leaf_one[first != second], leaf_other[first != second], strict=True):
                 length += 1
                 strength += joining_altitude(h, a, b)
         np.testing.assert_allclose(found[node], [length, strength], atol=1e-5)
@@ -143,8 +143,8 @@ def test_contrasts_are_of_colours_and_embeddings_in_units_of_their_spread():
     )
     distance = np.sqrt(((x[:, None] - x[None]) ** 2).sum(2))
     expected = np.exp(-(distance**2) / (2 * 0.3**2)) @ area / area.sum()
-    found = column(features, "embedding: likeness to the image, spread 0.3")[: h.n_leaves]
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    actual = column(features, "embedding: likeness to the image, spread 0.3")[: h.n_leaves]
+    np.testing.assert_allclose(actual, expected, rtol=1e-4)
     np.testing.assert_allclose(column(features, "embedding: mean distance to the frame").min(), 0, atol=3)
 
 
@@ -203,7 +203,7 @@ def test_both_figures_are_found_together_and_apart():
     apart = model.objects(h, n=5)
     assert len(apart.masks) == 2
     for mask in apart.masks:
-        assert max((mask & one).sum() / (mask | one).sum() for one in truth) > 0.9
+        assert max((mask & item).sum() / (mask | item).sum() for item in truth) > 0.9
     assert (together.saliency[together.mask] >= 0.5).all()
     assert (together.saliency[~together.mask] <= 0.5).all()
 
@@ -233,11 +233,11 @@ def test_a_margin_that_a_mask_leaves_out_changes_nothing(seed):
     np.testing.assert_allclose(figure_features(wide), figure_features(h), rtol=1e-6)
     np.testing.assert_array_equal(discover(wide, n=3).masks[:, 3:, 2:-4], discover(h, n=3).masks)
     judge = judge_by("frame: share")
-    one, other = (discover(each, method="tree", judge=judge) for each in (h, wide))
-    np.testing.assert_array_equal(other.masks[:, 3:, 2:-4], one.masks)
-    np.testing.assert_allclose(other.saliency[3:, 2:-4], one.saliency, atol=1e-6)
-    assert other.mask.sum() == one.mask.sum()
-    assert not other.saliency[:3].any()
+    first, second = (discover(each, method="tree", judge=judge) for each in (h, wide))
+    np.testing.assert_array_equal(second.masks[:, 3:, 2:-4], first.masks)
+    np.testing.assert_allclose(second.saliency[3:, 2:-4], first.saliency, atol=1e-6)
+    assert second.mask.sum() == first.mask.sum()
+    assert not second.saliency[:3].any()
 
 
 def test_features_are_finite_of_islands_in_holes_and_see_no_hidden_pixel():

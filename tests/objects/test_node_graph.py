@@ -56,8 +56,8 @@ def test_components_are_those_of_the_picture(seed):
     inside = rng.random((9, 11)) < 0.5
     graph = grid_graph(9, 11)
     expected = ndimage.label(inside)[0]
-    found = graph.components(inside.ravel()).reshape(9, 11)
-    np.testing.assert_array_equal(found, expected)
+    actual = graph.components(inside.ravel()).reshape(9, 11)
+    np.testing.assert_array_equal(actual, expected)
     seed_node = int(np.flatnonzero(inside)[7])
     np.testing.assert_array_equal(
         graph.component_of(inside.ravel(), seed_node), (expected == expected.ravel()[seed_node]).ravel()
@@ -90,10 +90,10 @@ def test_pixels_that_a_mask_left_out_are_in_no_node():
     labels = random_labels(0, n=12)
     n = labels.max() + 1
     padded = np.pad(labels, ((2, 0), (1, 3)), constant_values=-1)
-    one, other = label_graph(labels), label_graph(padded)
-    np.testing.assert_array_equal(one.edges, other.edges)
-    np.testing.assert_array_equal(one.area, other.area)
-    np.testing.assert_array_equal(one.border, other.border)
+    first, second = label_graph(labels), label_graph(padded)
+    np.testing.assert_array_equal(first.edges, second.edges)
+    np.testing.assert_array_equal(first.area, second.area)
+    np.testing.assert_array_equal(first.border, second.border)
     holed = labels.copy()
     holed[5:12, 8] = -1
     graph = label_graph(holed)

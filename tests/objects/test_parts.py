@@ -175,7 +175,7 @@ def described(features):
 
 def test_parts_that_are_alike_share_a_number_in_all_images():
     numbers = share_parts([described([0.0, 5.0]), described([5.1, 0.1, 0.2])], 2)
-    assert [one.tolist() for one in numbers] == [[1, 2], [2, 1, 1]]  # 1 is the most frequent
+    assert [number.tolist() for number in numbers] == [[1, 2], [2, 1, 1]]  # 1 is the most frequent
 
 
 def test_groups_weigh_the_same_whatever_their_units():

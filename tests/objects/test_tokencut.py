@@ -63,10 +63,10 @@ def test_a_superpixel_counts_as_many_patches_as_it_has_pixels():
     few = features[nodes] + 0.1 * rng.standard_normal((len(nodes), 4))
     edges = np.unique(np.sort(of_patch[grid_graph(8, 9).edges], axis=1), axis=0)
     edges = edges[edges[:, 0] < edges[:, 1]].astype(np.int32)
-    found = tokencut(few, NodeGraph(edges, area, area))
+    actual = tokencut(few, NodeGraph(edges, area, area))
     expected = tokencut(few[of_patch], grid_graph(8, 9))
-    np.testing.assert_array_equal(found.is_object[of_patch], expected.is_object)
-    np.testing.assert_allclose(found.soft[of_patch], expected.soft, atol=1e-6)
+    np.testing.assert_array_equal(actual.is_object[of_patch], expected.is_object)
+    np.testing.assert_allclose(actual.soft[of_patch], expected.soft, atol=1e-6)
 
 
 def test_few_or_equal_nodes_have_an_object():
@@ -132,7 +132,7 @@ def test_objects_are_found_one_by_one_until_nothing_sensible_is_left():
     features, kind = two_objects()
     found = maskcut(features, GRID, tokencut, 5)
     assert len(found) == 2
-    assert {tuple(one.is_object) for one in found} == {tuple(kind == 1), tuple(kind == 2)}
+    assert {tuple(item.is_object) for item in found} == {tuple(kind == 1), tuple(kind == 2)}
     first, second = found
     assert not second.soft[first.is_object].any()
     assert not (first.is_object & second.is_object).any()

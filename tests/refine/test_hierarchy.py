@@ -50,7 +50,7 @@ def test_levels_keep_their_number_of_regions(model, image):
 def test_the_pipeline_refines(model, image):
     h = model.segment(image, superpixels=40, refiner=FEW)
     np.testing.assert_array_equal(h.labels, refine_hierarchy(model.segment(image, superpixels=40), FEW).labels)
-    assert [one.n_leaves for one in model.segment([image], superpixels=40, refiner=FEW)] == [h.n_leaves]
+    assert [item.n_leaves for item in model.segment([image], superpixels=40, refiner=FEW)] == [h.n_leaves]
 
 
 def test_a_single_leaf_and_five_channels():

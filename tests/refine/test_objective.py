@@ -138,8 +138,8 @@ def test_similarity_is_the_cross_entropy_of_each_pixel(response):
     expected = sum(
         -weights[y, x] * np.log(naive_softmax(r[:, y, x])[targets[y, x]]) for y in range(6) for x in range(7)
     )
-    found = similarity(response, torch.from_numpy(targets), torch.from_numpy(weights))
-    assert float(found.detach()) == pytest.approx(expected, rel=1e-12)
+    actual = similarity(response, torch.from_numpy(targets), torch.from_numpy(weights))
+    assert float(actual.detach()) == pytest.approx(expected, rel=1e-12)
 
 
 def test_continuity_is_the_mean_difference_of_neighbours(response):

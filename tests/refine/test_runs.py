@@ -274,17 +274,17 @@ def test_a_16_bit_png_keeps_steps_that_8_bits_do_not(tmp_path, stored, channels)
         grey = (30_000 - n // 2 + np.arange(n)).astype(np.uint16).reshape(1, -1)
         picture = grey if stored == 1 else np.stack([grey, grey[:, ::-1], grey], axis=2)  # in the order blue green red
         cv2.imwrite(str(tmp_path / "deep.png"), picture)
-        found = read_input(tmp_path / "deep.png", channels)
+        actual = read_input(tmp_path / "deep.png", channels)
         rgb = grey[..., None] if stored == 1 else picture[..., ::-1]
         if channels == 1 and stored == 3:
             expected = (rgb / 65535) @ [[0.299], [0.587], [0.114]]
         else:
             expected = np.broadcast_to(rgb, (*grey.shape, channels or stored)) / 65535
-        assert found.dtype == np.float32
-        assert found.shape == expected.shape
-        np.testing.assert_allclose(found, expected, atol=2e-7)
-        assert np.unique(found[..., 0]).size >= (n if (channels, stored) != (1, 3) else n // 2)
-        assert np.unique(np.rint(255 * found[..., 0])).size <= 1 + n // 200
+        assert actual.dtype == np.float32
+        assert actual.shape == expected.shape
+        np.testing.assert_allclose(actual, expected, atol=2e-7)
+        assert np.unique(actual[..., 0]).size >= (n if (channels, stored) != (1, 3) else n // 2)
+        assert np.unique(np.rint(255 * actual[..., 0])).size <= 1 + n // 200
 
 
 @pytest.mark.parametrize("channels", [1, 3])

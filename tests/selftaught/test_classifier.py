@@ -52,7 +52,7 @@ def test_loss_terms_are_those_of_loops_and_both_train_the_segmentation(kind):
     labels, superpixels = torch.tensor([3, 8]), torch.arange(1024).view(1, 32, 32).expand(2, 32, 32) // 16
     terms = network.loss_terms(images, labels, superpixels)
     responses, logits = network(images)
-    naive = -sum(one.softmax(0)[label].log().item() for one, label in zip(logits, labels, strict=True)) / 2
+    naive = -sum(logit.softmax(0)[label].log().item() for logit, label in zip(logits, labels, strict=True)) / 2
     assert terms["classification"].item() == pytest.approx(naive, rel=1e-9)
     if kind == "voted":
         target = responses.argmax(1).view(2, 64, 16).mode(2).values.repeat_interleave(16, 1).view(2, 32, 32)

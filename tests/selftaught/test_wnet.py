@@ -90,7 +90,7 @@ def dense_loss(images: torch.Tensor, assignment: torch.Tensor) -> float:
     for image, p in zip(images.numpy(), assignment.detach().numpy(), strict=True):
         w = dense_affinity(image)
         q = p.reshape(len(p), -1)
-        losses.append(len(p) - sum((one @ w @ one) / (one @ w.sum(1)) for one in q))
+        losses.append(len(p) - sum((segment @ w @ segment) / (segment @ w.sum(1)) for segment in q))
     return float(np.mean(losses))
 
 

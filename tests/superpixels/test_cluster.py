@@ -333,9 +333,9 @@ def test_strips_and_storage_change_nothing(stored, n_cells, request):
     expected = run(as_floats(stored), n_cells)
     request.getfixturevalue("small_strips")
     for maps in (stored, as_floats(stored)):
-        found = run(maps, n_cells)
-        assert found.n == expected.n
-        np.testing.assert_array_equal(found.labels, expected.labels)
+        actual = run(maps, n_cells)
+        assert actual.n == expected.n
+        np.testing.assert_array_equal(actual.labels, expected.labels)
 
 
 @pytest.mark.parametrize("tolerance", [0.02, 0.2, 1e9])

@@ -35,7 +35,7 @@ def means(values, valid=None):
     ends = (0, height % 2), (0, width % 2)
     padded = np.pad(values.astype(np.float64) * valid[..., None], (*ends, (0, 0)), mode="edge")
     counts = np.pad(valid.astype(int), ends, mode="edge")
-    total, n = (sum(one[y::2, x::2] for y in (0, 1) for x in (0, 1)) for one in (padded, counts))
+    total, n = (sum(item[y::2, x::2] for y in (0, 1) for x in (0, 1)) for item in (padded, counts))
     return total / np.maximum(n, 1)[..., None]
 
 

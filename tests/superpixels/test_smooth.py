@@ -177,8 +177,8 @@ def test_storage_changes_nothing_and_labels_may_be_written_to(monkeypatch):
     monkeypatch.setattr("supercuts.networks.maps._WHOLE_PIXELS", 0)
     for maps in (stored, replace(stored, boundary=stored.boundary.astype(np.float16))):
         np.testing.assert_array_equal(smooth(labels, maps, color, embedding, SmoothConfig()), expected)
-    found = smooth(labels, stored, color, embedding, SmoothConfig(), in_place=True)
-    assert found is labels
+    actual = smooth(labels, stored, color, embedding, SmoothConfig(), in_place=True)
+    assert actual is labels
     np.testing.assert_array_equal(labels, expected)
 
 

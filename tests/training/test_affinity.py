@@ -65,8 +65,8 @@ def test_fitting_finds_a_probability_that_depends_on_the_features():
 def test_fitting_is_repeatable_and_seeded():
     rng = np.random.default_rng(0)
     features, targets = rng.random((300, 4), np.float32), rng.random(300, np.float32)
-    one, same = (fit_perceptrons(features, targets, np.ones(300), SHORT_PERCEPTRONS) for _ in range(2))
-    other = fit_perceptrons(features, targets, np.ones(300), SHORT_PERCEPTRONS.model_copy(update={"seed": 5}))
-    np.testing.assert_array_equal(one.first, same.first)
-    assert not np.array_equal(one.first, other.first)
-    assert not np.array_equal(one.first[0], one.first[1])
+    first, same = (fit_perceptrons(features, targets, np.ones(300), SHORT_PERCEPTRONS) for _ in range(2))
+    second = fit_perceptrons(features, targets, np.ones(300), SHORT_PERCEPTRONS.model_copy(update={"seed": 5}))
+    np.testing.assert_array_equal(first.first, same.first)
+    assert not np.array_equal(first.first, second.first)
+    assert not np.array_equal(first.first[0], first.first[1])

@@ -56,9 +56,9 @@ def test_all_that_a_network_needs_is_learned_and_each_pass_over_the_images_repor
 
 
 def test_the_seed_decides_the_random_start(network, samples):
-    one, other = (learn_calibration(network, samples[:2], CalibrationConfig(leaves=30, seed=s))[0] for s in (0, 1))
+    first, second = (learn_calibration(network, samples[:2], CalibrationConfig(leaves=30, seed=s))[0] for s in (0, 1))
     for kind in ("affinity", "figure_ground"):
-        assert any(not np.array_equal(one.of(kind)[name], other.of(kind)[name]) for name in one.of(kind))
+        assert any(not np.array_equal(first.of(kind)[name], second.of(kind)[name]) for name in first.of(kind))
 
 
 def test_levels_fit_the_coarsest_the_median_and_the_finest_annotator():

@@ -79,8 +79,8 @@ def test_the_target_is_the_share_of_annotators_who_separate_two_superpixels(samp
     graph = SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=12)[0]
     labels = Model(None).segment(samples[0].image_path, superpixels=12).labels
     side, half = (np.array([np.bincount(truth[labels == i]).argmax() for i in range(12)]) for truth in (LEFT, TOP))
-    one, other = graph.edge_index
-    expected = ((side[one] != side[other]).astype(float) + (half[one] != half[other])) / 2
+    first, second = graph.edge_index
+    expected = ((side[first] != side[second]).astype(float) + (half[first] != half[second])) / 2
     np.testing.assert_array_equal(graph.y, expected)
 
 

@@ -120,9 +120,9 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_in_one_go(training_roo
                     before = done
                     at.append(done)
             assert (out / "validation.csv").read_text() == (tmp_path / "whole" / "validation.csv").read_text()
-            found, expected = weights(out), weights(tmp_path / "whole")
+            actual, expected = weights(out), weights(tmp_path / "whole")
             for name, value in expected.items():
-                torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6, msg=name)
+                torch.testing.assert_close(actual[name], value, rtol=0, atol=1e-6, msg=name)
             assert not [file for file in out.rglob(".*") if file.is_file()], "leftovers"
     finally:
         server.close()

@@ -89,7 +89,7 @@ def run(config, stop_after=None) -> list[dict[str, float]]:
 
 def assert_falling(terms, *names):
     for name in names:
-        values = [one[name] for one in terms]
+        values = [term[name] for term in terms]
         n = max(len(values) // 4, 1)
         assert np.mean(values[-n:]) < np.mean(values[:n]), (name, values)
 
@@ -125,8 +125,8 @@ def test_a_killed_run_resumes_with_the_same_result(name, folder, tmp_path):
         run(killed, stop_after=5)
     rest = run(killed)
     assert len(rest) == len(expected) - 4  # the last checkpoint is that of step 4
-    for one, other in zip(rest, expected[4:], strict=True):
-        assert one == pytest.approx(other, rel=1e-5)
+    for left, right in zip(rest, expected[4:], strict=True):
+        assert left == pytest.approx(right, rel=1e-5)
     first, second = (load_learned(config.out / "model.safetensors").state_dict() for config in (whole, killed))
     for key, value in first.items():
         torch.testing.assert_close(second[key], value, rtol=1e-4, atol=1e-6, msg=key)
@@ -205,7 +205,7 @@ def test_wnet_trains_on_two_images_of_bsds500(data_root, tmp_path):
 def images():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (5, 4, 4, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
-    return LabelledImages(tuple(LabelledImage(str(i), i, partial(np.array, one)) for i, one in enumerate(pixels)))
+    return LabelledImages(tuple(LabelledImage(str(i), i, partial(np.array, pixel)) for i, pixel in enumerate(pixels)))
 
 
 def test_every_epoch_visits_each_image_once_and_items_repeat(images):
@@ -251,6 +251,6 @@ def test_images_are_made_square(images):
 def test_a_limit_takes_images_of_every_class(images, monkeypatch):
     monkeypatch.setattr("supercuts.training.learned_refiners.open_labelled", lambda *_: images)
     config = LearnedDataConfig()
-    assert [one.label for one in open_images(config, "train", 2).samples] == [0, 2]
+    assert [sample.label for sample in open_images(config, "train", 2).samples] == [0, 2]
     assert open_images(config, "train", None) is images
     assert open_images(config, "train", 9) is images

@@ -44,10 +44,10 @@ def test_pretrained_layers_have_their_own_rate_and_frozen_ones_none(training_roo
     ours, theirs = module.configure_optimizers()["optimizer"].param_groups
     assert [ours["initial_lr"], theirs["initial_lr"]] == pytest.approx([1e-3, 2e-4])
     last = list(module.network.backbone.pretrained.layer4.parameters())
-    assert {id(one) for one in theirs["params"]} == {id(one) for one in last}
-    trained = [id(one) for group in (ours, theirs) for one in group["params"]]
+    assert {id(parameter) for parameter in theirs["params"]} == {id(parameter) for parameter in last}
+    trained = [id(parameter) for group in (ours, theirs) for parameter in group["params"]]
     assert len(trained) == len(set(trained))
-    assert set(trained) == {id(one) for one in module.network.parameters() if one.requires_grad}
+    assert set(trained) == {id(parameter) for parameter in module.network.parameters() if parameter.requires_grad}
 
 
 def test_the_curve_goes_with_the_checkpoint(training_root, tmp_path, make_train_config):

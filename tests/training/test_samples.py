@@ -136,10 +136,10 @@ def test_every_annotator_is_drawn():
 
 def test_a_crop_depends_on_its_generator_alone():
     scene, config = random_scene(0), DataConfig(crop_px=24)
-    one, same, other = (random_crop(*scene, config, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    first, same, second = (random_crop(*scene, config, np.random.default_rng(seed)) for seed in (3, 3, 4))
     for field in TrainingSample.__slots__:
-        torch.testing.assert_close(getattr(one, field), getattr(same, field), rtol=0, atol=0)
-    assert not torch.equal(one.image, other.image)
+        torch.testing.assert_close(getattr(first, field), getattr(same, field), rtol=0, atol=0)
+    assert not torch.equal(first.image, second.image)
 
 
 def test_a_plain_crop_of_the_whole_image_is_the_image_or_its_mirror():

@@ -31,10 +31,10 @@ def test_numbers_are_read_as_scipy_reads_them(tmp_path, options):
     path = saved(
         tmp_path / "a.mat", {"labels": LABELS, "x": np.eye(2) * 1j, "t": "text", "none": np.zeros((0, 3))}, **options
     )
-    found, expected = read_mat(path), scipy.io.loadmat(path)
-    assert found.keys() == expected.keys()
+    actual, expected = read_mat(path), scipy.io.loadmat(path)
+    assert actual.keys() == expected.keys()
     for name in ("labels", "x", "t", "none"):
-        np.testing.assert_array_equal(found[name], expected[name])
+        np.testing.assert_array_equal(actual[name], expected[name])
 
 
 @pytest.mark.parametrize("compressed", [False, True])

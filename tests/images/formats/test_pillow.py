@@ -68,10 +68,10 @@ def test_files_of_another_writer(tmp_path, channels, is_filtered):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_pictures_are_turned_upright_as_those_of_8_bits(tmp_path, channels, orientation):
     path = write(tmp_path / "a.png", random_values(channels), orientation)
-    found, expected = read_raster(path).values, read_image(path)
+    actual, expected = read_raster(path).values, read_image(path)
     assert read_size(path) == expected.shape[:2]
-    assert found.shape[:2] == expected.shape[:2]
-    np.testing.assert_allclose(found / 257, np.broadcast_to(expected[..., :channels], found.shape), atol=1)
+    assert actual.shape[:2] == expected.shape[:2]
+    np.testing.assert_allclose(actual / 257, np.broadcast_to(expected[..., :channels], actual.shape), atol=1)
 
 
 def test_transparent_and_other_pictures_are_bytes(tmp_path):

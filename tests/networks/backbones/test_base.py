@@ -16,7 +16,7 @@ def test_every_backbone_gives_the_maps_it_declares(name):
     assert features.stem.shape == (2, backbone.stem_channels, height, width)
     assert list(backbone.strides) == sorted(backbone.strides), "finest first"
     expected = [(2, n, height // s, width // s) for n, s in zip(backbone.channels, backbone.strides, strict=True)]
-    assert [tuple(one.shape) for one in features.maps] == expected
+    assert [tuple(values.shape) for values in features.maps] == expected
 
 
 def test_a_backbone_without_forward_cannot_be_made():
@@ -67,7 +67,12 @@ def backbone():
 def test_maps_have_the_given_channels(backbone):
     features = backbone(torch.rand(1, 3, 16, 48))
     assert features.stem.shape == (1, 4, 16, 48)
-    assert [tuple(one.shape) for one in features.maps] == [(1, 4, 8, 24), (1, 6, 4, 12), (1, 8, 2, 6), (1, 10, 1, 3)]
+    assert [tuple(values.shape) for values in features.maps] == [
+        (1, 4, 8, 24),
+        (1, 6, 4, 12),
+        (1, 8, 2, 6),
+        (1, 10, 1, 3),
+    ]
 
 
 def test_the_image_is_normalised_inside(backbone):
