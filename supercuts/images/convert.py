@@ -1,5 +1,6 @@
 """Convert a Raster to the inputs of the stages: RGB bytes, bands in 0..1, stretched values, Lab colours."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ STRETCHES = ("none", "percentile", "minmax")
 _PERCENTILES = (0.1, 99.9)
 _NARROW = 0.1  # share of its type's range below which an image is stretched
 _SAMPLE = 1 << 20  # values examined to decide on a stretch; larger images are subsampled by rows and columns
-_ROWS = 512  # rows converted at a time
+_STRIP_PIXELS = 1 << 19  # pixels converted at a time; an image may be wide
 _ROUNDING = 1e-6  # accepted excess beyond 0..1: rounding error
 # IEC 61966-2-1: linear sRGB to XYZ, and the D65 white of the 2 degree observer
 _XYZ_FROM_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
@@ -44,8 +45,7 @@ def to_rgb(raster: Raster) -> UInt8[np.ndarray, "height width 3"]:
     if values.dtype == np.uint8 and values.shape[2] == 3 and raster.alpha is None:
         return np.ascontiguousarray(values)
     rgb = np.empty((*raster.shape, 3), np.uint8)
-    for top in range(0, len(rgb), _ROWS):
-        rows = slice(top, top + _ROWS)
+    for rows in _strips(values):
         part = to_bytes(values[rows])
         rgb[rows] = part if raster.alpha is None else _over_white(part, to_bytes(raster.alpha[rows, :, None]))
     return rgb
@@ -143,10 +143,9 @@ def stretched(raster: Raster, method: str | None = None) -> tuple[Raster, str]:
     limits = _limits(raster, _PERCENTILES if method != "minmax" else (0, 100))
     values = np.empty(raster.values.shape, np.uint16)
     low, span = limits[0], np.maximum(limits[1] - limits[0], np.finfo(np.float64).tiny)
-    n_rows = max(1, _SAMPLE // values.shape[1])  # an image may be wide
-    for top in range(0, len(values), n_rows):
-        part = raster.values[top : top + n_rows].astype(np.float64)
-        values[top : top + n_rows] = np.rint(np.clip((part - low) / span, 0, 1) * 65535)
+    for rows in _strips(values):
+        part = raster.values[rows].astype(np.float64)
+        values[rows] = np.rint(np.clip((part - low) / span, 0, 1) * 65535)
     value_range = f"{limits[0].min():g}..{limits[1].max():g}"
     alpha = None if raster.alpha is None else _to_16_bits(raster.alpha)
     note = f"{raster.name}: values were stretched from {value_range} to the full range; "
@@ -199,6 +198,14 @@ def _limits(raster: Raster, percentiles: tuple[float, float]) -> np.ndarray:
     return np.broadcast_to(limits.reshape(2, -1), (2, values.shape[2]))
 
 
+def _strips(values: np.ndarray) -> Iterator[slice]:
+    """Yield the rows of each strip."""
+    height, width = values.shape[:2]
+    n_rows = max(1, _STRIP_PIXELS // max(width, 1))
+    for top in range(0, height, n_rows):
+        yield slice(top, top + n_rows)
+
+
 def _step(values: np.ndarray) -> int:
     return max(int(np.ceil(np.sqrt(values.size / _SAMPLE))), 1)
 
@@ -211,9 +218,9 @@ def _extent(values: np.ndarray, valid: np.ndarray | None) -> tuple[float, float]
     """Return the lowest and highest valid value; 0 and 0 if no pixel is valid."""
     low, high = np.inf, -np.inf
     with np.errstate(invalid="ignore"):
-        for top in range(0, len(values), _ROWS):
-            part = values[top : top + _ROWS]
-            counted = part if valid is None else part[valid[top : top + _ROWS]]
+        for rows in _strips(values):
+            part = values[rows]
+            counted = part if valid is None else part[valid[rows]]
             if counted.size:
                 # np.minimum keeps NaN, which Python's min may drop
                 low, high = float(np.minimum(low, counted.min())), float(np.maximum(high, counted.max()))
