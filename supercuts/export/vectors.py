@@ -219,7 +219,7 @@ def zonal_statistics(
     for k in range(bands.shape[2]):
         values = bands[..., k].astype(np.float64)
         shift = values[valid].mean()  # squares of large values would lose the variance
-        steps = [np.gradient(values, axis=axis) if values.shape[axis] > 1 else np.zeros(1) for axis in (0, 1)]
+        steps = [np.gradient(values, axis=axis) if values.shape[axis] > 1 else 0 * values for axis in (0, 1)]
         terms = (values - shift, (values - shift) ** 2, np.hypot(*steps))
         sums = np.stack([np.bincount(leaves, term[valid], minlength=hierarchy.n_leaves) for term in terms], axis=1)
         mean, square, texture = (_kernels.sum_rows_to_root(hierarchy.parents, sums) / areas).T
