@@ -17,11 +17,11 @@ from supercuts.networks.files import load_network
 
 SCRIPT = Path(__file__).parents[1] / "train_ssn_dino.py"
 SMALL = (  # otherwise the recipe of the default configuration
-    "max_steps=4",
+    "max_steps=6",
     "checkpoint_steps=2",
     "batch_size=2",
     "data.crop_px=96",
-    "validation.every_steps=4",
+    "validation.every_steps=6",
     "validation.images=1",
     "validation.superpixels=[200]",
 )
@@ -43,30 +43,34 @@ def start(data_root: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def finish(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+
+
 @pytest.mark.dataset
 @pytest.mark.timeout(600)
-def test_a_killed_run_resumes_and_trains_the_last_blocks_alone(data_root, weights, tmp_path):
-    arguments = (*SMALL, f"backbone_weights={weights}")  # test_kills.py compares weights with those of one run
-    out = tmp_path / "run"
-    checkpoint = out / "checkpoints" / "last.ckpt"
-    process = start(data_root, out, *arguments)
+def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(data_root, weights, tmp_path):
+    arguments = (*SMALL, f"backbone_weights={weights}")
+    finish(start(data_root, tmp_path / "whole", *arguments))
+    checkpoint = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    process = start(data_root, tmp_path / "cut", *arguments)
     while not checkpoint.is_file():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not (out / "model.safetensors").exists()
-    assert torch.load(checkpoint, weights_only=True)["global_step"] == 2
-    process = start(data_root, out, *arguments)
-    _, messages = process.communicate()
-    assert process.returncode == 0, messages
-    assert "resume" in messages
-    trained = load_network(out / "model.safetensors")[0].state_dict()
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    assert torch.load(checkpoint, weights_only=True)["global_step"] < 6
+    finish(start(data_root, tmp_path / "cut", *arguments))
+    whole, cut = (load_network(tmp_path / name / "model.safetensors")[0].state_dict() for name in ("whole", "cut"))
+    for name, value in whole.items():
+        assert torch.equal(cut[name], value), name
     start_weights = torch.load(weights, weights_only=True)
     block = "blocks.{}.attn.qkv.weight"
     prefix = "backbone.vit.model."
-    assert torch.equal(trained[prefix + block.format(9)], start_weights[block.format(9)])  # frozen
-    assert not torch.equal(trained[prefix + block.format(10)], start_weights[block.format(10)])  # fine-tuned
+    assert torch.equal(whole[prefix + block.format(9)], start_weights[block.format(9)])  # frozen
+    assert not torch.equal(whole[prefix + block.format(10)], start_weights[block.format(10)])  # fine-tuned
 
 
 @pytest.mark.dataset

@@ -1,6 +1,6 @@
 """Faults during a batch: kills at any moment, a full disk, broken files. Nothing is lost, nothing is half-written.
 
-SUPERCUTS_KILLS: number of times that the whole batch is killed (default 2; 50 is the long form).
+SUPERCUTS_KILLS: number of times that the whole batch is killed (default 5; 50 is the long form).
 """
 
 import json
@@ -21,7 +21,7 @@ from PIL import Image
 import supercuts
 from supercuts.batch.workspace import FOLDER
 
-KILLS = int(os.environ.get("SUPERCUTS_KILLS", "2"))
+KILLS = int(os.environ.get("SUPERCUTS_KILLS", "5"))
 ROOT = Path(__file__).parents[2]
 N_IMAGES = 12
 SIZE = (120, 80)
@@ -167,6 +167,8 @@ def test_ctrl_c_prints_how_to_resume(photos, undisturbed, tmp_path):
     assert "run the same command to resume" in note
     assert 1 <= done < N_IMAGES
     assert "Traceback" not in note
+    assert batch(photos, out).wait(250) == 1
+    check_finished(out, undisturbed)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def cluster(stub, tmp_path):
 
 
 def test_a_cluster_survives_the_death_of_a_worker(cluster, stub, make, tmp_path, calls):
-    texts = {f"n{i}": f"slow 0.3 {i}" for i in range(6)}
+    texts = {f"n{i}": f"slow 0.4 {i}" for i in range(8)}
     folder = make(**texts, bad="bad", fatal="die")
     killed = []
 

@@ -27,7 +27,6 @@ def test_sizes_are_sides_or_megapixels(script):
     assert abs(columns / rows / 1.5 - 1) < 0.01
 
 
-@pytest.mark.slow
 def test_every_program_is_timed_in_one_run(tmp_path):
     out = tmp_path / "speed.json"
     command = [sys.executable, FOLDER / "speed.py", "--sizes", "48x64", "--runs", "1", "--superpixels", "20"]

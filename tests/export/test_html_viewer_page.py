@@ -873,11 +873,11 @@ def test_a_notebook_shows_it(browser, small):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dragged", "median_ms", "worst_ms"), [("#granularity", 20, 60), ("#overlay", 20, 120)])
+@pytest.mark.parametrize(("dragged", "median_ms", "worst_ms"), [("#granularity", 16, 50), ("#overlay", 20, 120)])
 def test_frames_of_two_megapixels_are_in_time(open_page, voronoi, dragged, median_ms, worst_ms):
     page = open_page(voronoi(0, n_leaves=2000, shape=(1155, 1733), ties=False))
-    times = drag(page, dragged)[10:]  # the browser compiles the first frames
-    assert len(times) > 30
+    times = drag(page, dragged)
+    assert len(times) > 60
     assert np.median(times) <= median_ms
     assert max(times) <= worst_ms
 

@@ -130,9 +130,8 @@ def test_tiles_predict_what_the_whole_image_predicts(shape, tile, engine, reques
         np.testing.assert_allclose(values, wanted, atol=1e-3)
 
 
-# strips: the field is the same along both axes
-@pytest.mark.parametrize(("context", "shape", "axis"), [(0, (768, 64), 0), (4, (64, 768), 1)])
-def test_receptive_field_holds_all_that_gradients_reach(context, shape, axis):
+@pytest.mark.parametrize("context", [0, 4])
+def test_receptive_field_holds_all_that_gradients_reach(context):
     torch.manual_seed(0)
     config = SSNConfig(head_channels=(3, 3, 3, 3), embedding_channels=1, context_channels=context, region_channels=2)
     network = SSN(config).eval()
@@ -144,14 +143,15 @@ def test_receptive_field_holds_all_that_gradients_reach(context, shape, axis):
     field = derive(network).reach
     network.double()
     reached = 0
-    image = torch.rand(1, 3, *shape).double().requires_grad_()
-    prediction = network(image)
-    for along, across in ((380, 33), (391, 30), (399, 29), (384, 32)):
-        y, x = (along, across) if axis == 0 else (across, along)
-        outputs = prediction.boundary_logits[0, 0, y, x] + prediction.embeddings[0, 0, y, x]
-        (gradient,) = torch.autograd.grad(outputs, image, retain_graph=True)
-        touched = np.nonzero(gradient.abs().sum((0, 1)).numpy())[axis]
-        reached = max(reached, np.abs(touched - along).max())
+    for shape, axis in (((768, 64), 0), ((64, 768), 1)):  # strips: the field is the same along both axes
+        image = torch.rand(1, 3, *shape).double().requires_grad_()
+        prediction = network(image)
+        for along, across in ((380, 33), (391, 30), (399, 29), (384, 32)):
+            y, x = (along, across) if axis == 0 else (across, along)
+            outputs = prediction.boundary_logits[0, 0, y, x] + prediction.embeddings[0, 0, y, x]
+            (gradient,) = torch.autograd.grad(outputs, image, retain_graph=True)
+            touched = np.nonzero(gradient.abs().sum((0, 1)).numpy())[axis]
+            reached = max(reached, np.abs(touched - along).max())
     assert field - 40 <= reached <= field
 
 

@@ -275,7 +275,6 @@ print(hashlib.sha256(soft.centers.detach().numpy().tobytes() + features.grad.num
 """
 
 
-@pytest.mark.slow
 def test_code_that_was_just_compiled_rounds_as_code_from_the_cache(tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     runs = [

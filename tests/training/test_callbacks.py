@@ -73,7 +73,7 @@ def test_a_step_that_is_judged_is_saved_after_its_validation(tmp_path, monkeypat
     assert steps == saved
 
 
-STEPS = 8
+STEPS = 20
 LATE = ValidationConfig(every_steps=STEPS, superpixels=(6,))
 
 

@@ -1,4 +1,4 @@
-"""A training killed at any moment resumes with the same result: 2 kills, or 50 with SUPERCUTS_FUZZ=long."""
+"""A training killed at any moment resumes with the same result: 3 kills, or 50 with SUPERCUTS_FUZZ=long."""
 
 import contextlib
 import csv
@@ -20,7 +20,7 @@ from supercuts.networks.files import load_network
 from supercuts.training.training_config import TrainConfig, ValidationConfig
 
 ROOT = Path(__file__).parents[2]
-KILLS = 50 if os.environ.get("SUPERCUTS_FUZZ") == "long" else 2
+KILLS = 50 if os.environ.get("SUPERCUTS_FUZZ") == "long" else 3
 STEPS = 3
 
 
@@ -88,7 +88,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return load_network(out / "model.safetensors")[0].state_dict()
 
 
-@pytest.mark.timeout(300 if KILLS == 2 else 3600)
+@pytest.mark.timeout(300 if KILLS == 3 else 3600)
 def test_a_run_that_is_killed_again_and_again_ends_as_one_in_one_go(training_root, tmp_path, make_train_config):
     def settings(name: str) -> Path:
         config = make_train_config(training_root, tmp_path / name, max_steps=STEPS, checkpoint_steps=1)
