@@ -442,6 +442,12 @@ def test_regions_labels_and_picture_are_saved_as_other_programs_read_them(open_p
 
 
 SIZES = {"phone": (390, 844), "small": (320, 568), "landscape": (844, 390), "tablet": (820, 1180)}
+# controls that are smaller than a finger; a label around a control belongs to it
+SMALL = """() => [...document.querySelectorAll("button, a[href], input:not([type=file]), select, summary")]
+    .filter((element) => element.checkVisibility())
+    .map((element) => [(element.closest("label.choice, label.inline") ?? element).getBoundingClientRect(), element])
+    .filter(([box]) => box.width < 44 || box.height < 44)
+    .map(([box, element]) => `${element.outerHTML}: ${box.width} x ${box.height}`)"""
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -457,7 +463,14 @@ def test_fingers_reach_the_tools_without_scrolling(open_page, h, size):
         assert box["x"] + box["width"] <= width, button
         assert box["y"] + box["height"] <= height, button
     assert page.evaluate("supercuts.shown.lineWidth") == 1.5
+    across = page.evaluate("supercuts.tree.width * supercuts.view.scale / supercuts.ratio")
+    assert across > (0.55 if size == "landscape" else 0.8) * width, "the image fills the place there is"
+    page.tap("#more")
+    page.tap("#tree-details summary")
+    assert page.evaluate(SMALL) == []
+    page.tap("#more")
     page.tap("#help-open")
+    assert page.evaluate(SMALL) == []
     settle(page)
     assert page.evaluate("document.getElementById('help').scrollTop") == 0
     assert page.locator("#help-title").bounding_box()["y"] >= 0

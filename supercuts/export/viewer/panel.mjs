@@ -316,7 +316,9 @@ function labelRow(viewer, name, label) {
   swatch.style.background = COLORS[label - 1];
   const text = Object.assign(newElement("input"), { type: "text", value: name, ariaLabel: `Name of label ${label}` });
   text.addEventListener("change", () => viewer.nameLabel(label, text.value));
-  row.append(radio, swatch, text);
+  const choice = Object.assign(newElement("label"), { className: "choice" });
+  choice.append(radio, swatch);
+  row.append(choice, text);
   return row;
 }
 
