@@ -31,7 +31,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 import supercuts
 from supercuts.core.errors import CacheWarning, ConfigError, FileFormatError, ImageWarning, InputError, SuperCutsError
@@ -78,6 +78,10 @@ Bands = Annotated[
 class Command(TyperCommand):
     """A command: errors of SuperCuts become a line on stderr and an exit code, its warnings become notes."""
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters as the help shows them."""
+        return _without_types(super().get_params(ctx))
+
     def invoke(self, ctx: Any) -> Any:  # Any: the context class is private in some releases of typer
         """Run the command; other exceptions are bugs and keep their traceback."""
         set_stop_note(next((text for name, text in _GO_ON.items() if name in ctx.command_path.split()), _ANEW))
@@ -98,6 +102,22 @@ class Command(TyperCommand):
                 raise
             print_error(explain(error))
             raise typer.Exit(FAILED) from error
+
+
+class Group(TyperGroup):
+    """A group of commands, whose help names no types of flags."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters as the help shows them."""
+        return _without_types(super().get_params(ctx))
+
+
+def _without_types(params: list[Any]) -> list[Any]:
+    """Leave out types such as <bool> and <list[Path]> in the help: flags take no value, arguments are described."""
+    for param in params:
+        if param.param_type_name == "argument" or param.is_flag:
+            param.display_type_rich = lambda ctx: None
+    return params
 
 
 _options: ContextVar[dict[str, str]] = ContextVar("options")  # by the keyword of the Python interface

@@ -90,7 +90,7 @@ def info(
     if as_json:
         print_json({"file": str(file), "kind": kind, **facts})
         return
-    lines = [f"{name.replace('_', ' '):16}{as_text(value)}" for name, value in facts.items() if value is not None]
+    lines = [f"{name.replace('_', ' '):15} {as_text(value)}" for name, value in facts.items() if value is not None]
     typer.echo("\n".join([f"{file}: {kind}, {file.stat().st_size / 1e6:.2f} MB", *lines, f"Next: {following}"]))
 
 
@@ -221,7 +221,7 @@ def _view_folder(
 _FORMATS = (
     "npz; ucm (.mat, .npy); labels (.png, .tif); labels-tiff (.tif, ids from 1); masks (folder); coco, sam, labelme, "
     "label-studio, label-studio-polygons (.json); cvat (.xml); "
-    "geojson, gpkg, geotiff, svg; networkx-rag, networkx-tree (.graphml, .json); pyg, pyg-levels (.pt); "
+    "geojson, qupath, gpkg, geotiff, svg; networkx-rag, networkx-tree (.graphml, .json); pyg, pyg-levels (.pt); "
     "linkage (.npy); ome-zarr (folder); html (the viewer)."
 )
 
@@ -242,6 +242,10 @@ def export(
     pixel_size: Annotated[
         float | None, typer.Option(metavar="UM", help="Side of a pixel in micrometres, for ome-zarr and qupath.")
     ] = None,
+    session: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="A session of the viewer; what it selects is in every cut."),
+    ] = None,
     overwrite: Overwrite = False,
     force: Annotated[bool, typer.Option("--force", hidden=True)] = False,
 ) -> None:
@@ -255,6 +259,8 @@ def export(
         print_note("--force is now --overwrite: use that name.")
     with working(f"writing {out}"):
         h = read_hierarchy(file)
+        if session is not None:
+            h = h.apply_session(session)
         h.export(
             out,
             format,

@@ -13,6 +13,7 @@ from rich.table import Table
 from supercuts.cli.common import (
     FAILED,
     Command,
+    Group,
     Merging,
     Views,
     check_suffix,
@@ -171,6 +172,7 @@ Results = Annotated[
 Form = Literal["auto", "ucm", "soft", "segmentations"]
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode="rich",
     epilog="Example: supercuts evaluate superpixels --data data --split val",

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from supercuts.cli.batch import batch
-from supercuts.cli.common import Command, Overwrite, working
+from supercuts.cli.common import Command, Group, Overwrite, working
 from supercuts.cli.cut import cut, export, info, view
 from supercuts.cli.doctor import doctor
 from supercuts.cli.evaluate import Scoring
@@ -81,6 +81,7 @@ def _write_truth(labels: Path, target: Path) -> None:
 
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from supercuts.cli import objects as discovery
-from supercuts.cli.common import Command, Overwrite, print_note, progress, working
+from supercuts.cli.common import Command, Group, Overwrite, print_note, progress, working
 from supercuts.cli.objects import AsJson, Images, Out, finish_objects, for_each, prepare_objects
 from supercuts.cli.segment import find_images
 from supercuts.cli.train import ConfigFile, Resume, check_config_exists, check_fresh
@@ -29,11 +28,11 @@ if TYPE_CHECKING:
 _PNG_SUFFIX = "_scribble.png"
 
 
-class _FitUnlessNamed(TyperGroup):
+class _FitUnlessNamed(Group):
     """A group whose command is `fit` unless another one is named, so that `supercuts refine IMAGE` works."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Any: as in common.Command
-        if args and args[0] not in self.commands and args[0] != "--help":
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
             args = ["fit", *args]
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed

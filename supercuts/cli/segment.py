@@ -236,7 +236,8 @@ def _note_other_names(names: Mapping[Path, str]) -> None:
 
 def _unfinished(names: Mapping[Path, str], out: Path) -> dict[Path, str]:
     left = {path: name for path, name in names.items() if not (out / f"{name}{HIERARCHY}").is_file()}
-    print_note(f"{len(names) - len(left)} of {len(names)} images were already finished and are left unchanged")
+    if len(left) < len(names):
+        print_note(f"{len(names) - len(left)} of {len(names)} images were already finished and are left unchanged")
     return left
 
 

@@ -367,6 +367,26 @@ def test_force_still_replaces_with_a_note(run, saved, tmp_path):
     assert (result.exit_code, result.stderr) == (0, "note: --force is now --overwrite: use that name.\n")
 
 
+def test_the_help_of_export_names_every_format(run):
+    words = re.findall(r"[\w-]+", run("export", "--help").stdout)
+    assert set(FORMATS) <= set(words)
+
+
+def test_a_session_of_the_viewer_is_exported_as_edits(run, saved, tmp_path):
+    h = supercuts.read(saved)
+    node = int(h.parents[0])
+    image = {"name": "photo", "digest": html_viewer._digest(h), "height": h.shape[0], "width": h.shape[1]}
+    session = {"format": "supercuts-session", "version": 1, "image": image, "cut": {}, "strokes": [], "names": ["cup"]}
+    (tmp_path / "s.json").write_text(json.dumps({**session, "selection": [{"node": node, "label": 1}]}))
+    assert run("export", saved, "--session", tmp_path / "s.json", "-o", tmp_path / "edited.npz").exit_code == 0
+    edited = supercuts.read(tmp_path / "edited.npz")
+    assert len(edited.edits.steps) == 1
+    np.testing.assert_array_equal(edited.cut(regions=3), h.apply_session(tmp_path / "s.json").cut(regions=3))
+    other = run("export", saved, "--session", saved, "-o", tmp_path / "again.npz")
+    assert other.exit_code == 1
+    assert not (tmp_path / "again.npz").exists()
+
+
 def test_info_of_a_hierarchy_an_image_and_a_model(run, saved, photos):
     result = run("info", saved, "--json")
     assert result.exit_code == 0

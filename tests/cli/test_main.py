@@ -98,9 +98,16 @@ def test_version(run):
     assert run("--version").stdout == f"supercuts {package_version()}\n"
 
 
-@pytest.mark.parametrize("command", ["", "segment", "refine fit", "evaluate objects"])
+@pytest.mark.parametrize("command", ["", "segment", "refine", "refine fit", "evaluate objects"])
 def test_h_is_short_for_help(run, command):
     assert run(*command.split(), "-h").stdout == run(*command.split(), "--help").stdout != ""
+
+
+@pytest.mark.parametrize("command", ["", "segment", "refine", "refine fit", "evaluate", "export"])
+def test_help_shows_no_type_of_flags_and_arguments(run, command):
+    text = run(*command.split(), "--help").stdout
+    assert "bool" not in text
+    assert "list[" not in text.replace("<list[str]>", "")
 
 
 def test_completion_can_be_installed(run):
