@@ -24,8 +24,8 @@ def help_examples(command=None, names=()) -> Iterator[tuple[str, str]]:
     example = re.search(r"Example: (supercuts .+)", (command.epilog or "").split("\n")[0])
     assert example, f"{names} has no example"
     yield " ".join(names), example[1]
-    for name, below in getattr(command, "commands", {}).items():
-        if not below.hidden:
+    for name in command.list_commands(None) if hasattr(command, "list_commands") else ():
+        if not (below := command.get_command(None, name)).hidden:
             yield from help_examples(below, (*names, name))
 
 

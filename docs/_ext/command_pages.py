@@ -22,11 +22,11 @@ def page() -> str:
 
 def commands(path, command):
     """Yield the path and the object of each visible command that is not a group."""
-    if not hasattr(command, "commands"):
+    if not hasattr(command, "list_commands"):
         yield path, command
         return
-    for name, inner in command.commands.items():
-        if not inner.hidden:
+    for name in command.list_commands(None):
+        if not (inner := command.get_command(None, name)).hidden:
             yield from commands(f"{path} {name}", inner)
 
 

@@ -13,7 +13,9 @@ from supercuts.cli.evaluate import (
     AsJson,
     Limit,
     Out,
+    Scoring,
     Workers,
+    app,
     finish,
     print_table,
     say_written,
@@ -61,6 +63,10 @@ Sheet = Annotated[
 ]
 
 
+@app.command(
+    cls=Scoring,
+    epilog="Example: supercuts evaluate objects --dataset ecssd --data data -o ecssd.json --sheet worst.png",
+)
 def objects(
     dataset: Annotated[str, typer.Option(help="ecssd, duts, omron, voc07, voc12, coco20k or cub.")],
     data: Data = None,
@@ -105,6 +111,10 @@ def objects(
     _run(job, out, as_json, workers, sheet)
 
 
+@app.command(
+    cls=Scoring,
+    epilog="Example: supercuts evaluate parts --dataset carparts --data data -o cars.json --sheet worst_parts.png",
+)
 def parts(
     dataset: Annotated[str, typer.Option(help="ccp, carparts, cub or coco.")],
     data: Data = None,

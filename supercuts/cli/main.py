@@ -1,29 +1,18 @@
 """The command `supercuts`: its name, its options and the list of its commands."""
 
+import importlib
 import io
 import logging
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
-from supercuts.cli.batch import batch
 from supercuts.cli.common import Command, Group, Overwrite, working
-from supercuts.cli.cut import cut, export, info, view
-from supercuts.cli.doctor import doctor
-from supercuts.cli.evaluate import Scoring
-from supercuts.cli.evaluate import app as evaluate
-from supercuts.cli.evaluate_objects import objects as evaluate_objects
-from supercuts.cli.evaluate_objects import parts as evaluate_parts
-from supercuts.cli.objects import objects, parts
-from supercuts.cli.refine import add_old_names
-from supercuts.cli.refine import app as refine
-from supercuts.cli.segment import segment
-from supercuts.cli.train import calibrate, onnx, train
 from supercuts.core.files import check_replaceable
 from supercuts.core.threads import keep_freed_memory
 
@@ -80,8 +69,65 @@ def _write_truth(labels: Path, target: Path) -> None:
     scipy.io.savemat(target, {"groundTruth": truth}, do_compression=True)
 
 
+_SEGMENT, _USE, _LEARN, _SETUP = "Segment images", "Use a hierarchy", "Train and score", "Installation"
+_COMMANDS = {  # module, panel of the help, example; in the order of the help
+    "examples": ("main", _SETUP, "examples ."),
+    "segment": ("segment", _SEGMENT, "segment photo.jpg photos/ -o out --superpixels 600 --resume"),
+    "batch": ("batch", _SEGMENT, "batch photos/ batch --format html --workers 2"),
+    "objects": ("objects", _SEGMENT, "objects photos/ -o out -n 3"),
+    "parts": ("objects", _SEGMENT, "parts photos/ -o out --shared --parts 6"),
+    "refine": ("refine", _SEGMENT, None),
+    "info": ("cut", _USE, "info out/photo.npz"),
+    "cut": ("cut", _USE, "cut out/photo.npz --regions 12 -o twelve.png --overlay overlay.png"),
+    "export": ("cut", _USE, "export out/photo.npz --format ucm -o photo.mat"),
+    "view": ("cut", _USE, "view out/photo.npz"),
+    "train": ("train", _LEARN, "train configs/my_images.yaml out=runs/first max_steps=4 data.workers=0"),
+    "calibrate": (
+        "train",
+        _LEARN,
+        "calibrate runs/first/model.safetensors --folder data/my_images --split train --leaves 50",
+    ),
+    "onnx": ("train", _LEARN, "onnx compact -o compact.onnx"),
+    "warmup": ("main", _SETUP, "warmup"),
+    "doctor": ("doctor", _SETUP, "doctor --json > doctor.json"),
+    "refine-train": ("refine", _SEGMENT, None),
+    "refine-apply": ("refine", _SEGMENT, None),
+    "evaluate": ("evaluate_objects", _LEARN, None),
+}
+
+
+class _Commands(Group):
+    """Imports the module of a command when it is run or its help is shown, because all of them take long to import."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, or None if there is none of this name."""
+        for name in [cmd_name] if cmd_name in _COMMANDS else _COMMANDS:  # all, to suggest the nearest
+            if name not in self.commands:
+                self.commands[name] = _load(name)
+        return self.commands.get(cmd_name)
+
+
+def _load(name: str) -> Any:
+    module, panel, example = _COMMANDS[name]
+    home = importlib.import_module(f"supercuts.cli.{module}")
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    if name.startswith("refine-"):
+        home.add_old_names(app)
+    elif example is None:
+        app.add_typer(home.app, name=name, rich_help_panel=panel)
+    else:
+        app.command(cls=Command, rich_help_panel=panel, epilog=f"Example: supercuts {example}")(getattr(home, name))
+    app.callback()(lambda: None)  # a group, also of one command
+    group: Any = get_command(app)
+    return group.commands[name]
+
+
 app = typer.Typer(
-    cls=Group,
+    cls=_Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
@@ -89,40 +135,6 @@ app = typer.Typer(
     epilog="Example: supercuts segment photo.jpg -o out && supercuts cut out/photo.npz --regions 12 -o labels.png\n\n"
     "The examples of all commands run where `supercuts examples DIR` has copied their files, in this order.",
 )
-
-
-def _add(panel: str, command: Callable[..., None], example: str) -> None:
-    app.command(cls=Command, rich_help_panel=panel, epilog=f"Example: supercuts {example}")(command)
-
-
-_SEGMENT, _USE, _LEARN, _SETUP = "Segment images", "Use a hierarchy", "Train and score", "Installation"
-_add(_SETUP, examples, "examples .")
-_add(_SEGMENT, segment, "segment photo.jpg photos/ -o out --superpixels 600 --resume")
-_add(_SEGMENT, batch, "batch photos/ batch --format html --workers 2")
-_add(_SEGMENT, objects, "objects photos/ -o out -n 3")
-_add(_SEGMENT, parts, "parts photos/ -o out --shared --parts 6")
-app.add_typer(refine, name="refine", rich_help_panel=_SEGMENT)
-_add(_USE, info, "info out/photo.npz")
-_add(_USE, cut, "cut out/photo.npz --regions 12 -o twelve.png --overlay overlay.png")
-_add(_USE, export, "export out/photo.npz --format ucm -o photo.mat")
-_add(_USE, view, "view out/photo.npz")
-_add(_LEARN, train, "train configs/my_images.yaml out=runs/first max_steps=4 data.workers=0")
-_add(_LEARN, calibrate, "calibrate runs/first/model.safetensors --folder data/my_images --split train --leaves 50")
-_add(_LEARN, onnx, "onnx compact -o compact.onnx")
-_add(_SETUP, warmup, "warmup")
-_add(_SETUP, doctor, "doctor --json > doctor.json")
-add_old_names(app)
-evaluate.command(
-    "objects",
-    cls=Scoring,
-    epilog="Example: supercuts evaluate objects --dataset ecssd --data data -o ecssd.json --sheet worst.png",
-)(evaluate_objects)
-evaluate.command(
-    "parts",
-    cls=Scoring,
-    epilog="Example: supercuts evaluate parts --dataset carparts --data data -o cars.json --sheet worst_parts.png",
-)(evaluate_parts)
-app.add_typer(evaluate, name="evaluate", rich_help_panel=_LEARN)
 
 
 def _print_version(is_asked: bool) -> bool:

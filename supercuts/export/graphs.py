@@ -14,9 +14,8 @@ from supercuts.core.checks import check_choice
 from supercuts.core.errors import InputError
 from supercuts.core.files import atomic_path
 from supercuts.export.rasters import Partition, partitions
-from supercuts.graph.rag import RegionGraph, contract
+from supercuts.graph.rag import RegionGraph, contract, leaf_graph
 from supercuts.hierarchy._kernels import tree as _kernels
-from supercuts.hierarchy.contours import leaf_graph
 from supercuts.hierarchy.cuts import Granularity
 from supercuts.hierarchy.tree import Hierarchy
 

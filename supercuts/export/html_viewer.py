@@ -202,7 +202,7 @@ def open_in_browser(path: Path) -> None:
 
 
 def _payload(hierarchy: Hierarchy, name: str) -> dict[str, object]:
-    from supercuts.images.draw import random_colors  # compiles when imported: only callers that need colours wait
+    from supercuts.images.draw import random_colors
 
     is_small = hierarchy.n_leaves <= np.iinfo(np.uint16).max and not hierarchy.is_masked  # -1 needs a signed type
     kind = np.uint16 if is_small else np.int32

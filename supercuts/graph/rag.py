@@ -7,17 +7,17 @@ Not  no dissimilarity (merging), no torch
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, Shaped, UInt8
 
 from supercuts.core.arrays import arrays_repr
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_threads
 from supercuts.graph import _kernels
-from supercuts.networks.maps import PixelMaps
+from supercuts.networks.maps import PixelMaps, color_maps
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -459,3 +459,40 @@ def contract_statistics(
     inside = region[graph.edges[~is_border, 0]]
     np.subtract.at(nodes[:, 1:3], inside, 2 * statistics.edges[~is_border, :2])
     return RegionStatistics(nodes, edges, join_boxes(statistics.bbox, region), statistics.sizes)
+
+
+def leaf_graph(
+    labels: Int32[np.ndarray, "height width"],
+    contours: Float32[np.ndarray, "rows columns"],
+    embeddings: Float32[np.ndarray, "leaves features"],
+    image: UInt8[np.ndarray, "height width 3"] | None = None,
+) -> RegionGraph:
+    """Return the region adjacency graph of a tree's leaves, measured from its labels, contour map and image.
+
+    boundary is the altitude at which the tree joins two leaves. color is the mean Lab, or (N, 0) without an image.
+    embedding is that of the leaves. Its variance is set to 0, because trees do not store it.
+    """
+    pixels = np.zeros((*labels.shape, 0), np.uint8) if image is None else image
+    graph = graph_of_maps(labels, color_maps(pixels, valid=labels >= 0), is_connected=False)
+    ends = embeddings[graph.edges]
+    return replace(
+        graph,
+        boundary=_joining_altitudes(labels, contours, len(embeddings)),
+        embedding=embeddings,
+        embedding_distance=np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1).astype(np.float32),
+    )
+
+
+def _joining_altitudes(labels: np.ndarray, contours: np.ndarray, n_leaves: int) -> Float32[np.ndarray, " edges"]:
+    """Return the altitude at which each pair of neighbours joins, pairs i < j in lexicographic order."""
+    # for each pair of 4-neighbours: both leaves, and the contour between the pixels
+    sides = [
+        (labels[:, :-1], labels[:, 1:], contours[1::2, 2:-1:2]),
+        (labels[:-1], labels[1:], contours[2:-1:2, 1::2]),
+    ]
+    first, second, altitude = (np.concatenate([side[i].ravel() for side in sides]) for i in range(3))
+    is_border = (first != second) & (first >= 0) & (second >= 0)
+    pairs = np.sort(np.stack([first, second], axis=1)[is_border].astype(np.int64), axis=1)
+    position = np.unique(pairs @ [n_leaves, 1], return_index=True)[1]
+    altitudes: np.ndarray = altitude[is_border][position]
+    return altitudes

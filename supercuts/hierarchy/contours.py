@@ -1,14 +1,12 @@
 """Contour maps of trees, and trees of contour maps."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Int32
 
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import RegionGraph, graph_of_maps
-from supercuts.hierarchy._kernels import tree as _kernels
-from supercuts.networks.maps import color_maps
+from supercuts.hierarchy import _kernels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,13 +37,13 @@ def contour_tree(ucm: Float[np.ndarray, "rows columns"]) -> ContourTree:
     """
     height, width = check_contour_map(ucm)
     values = np.ascontiguousarray(ucm)
-    forest = _kernels.flat_components(values)
-    labels, n_leaves, node = _kernels.number_leaves(forest, height, width)
+    forest = _kernels.tree.flat_components(values)
+    labels, n_leaves, node = _kernels.tree.number_leaves(forest, height, width)
     elements = np.flatnonzero(values > 0)
     rising = elements[np.argsort(values.ravel()[elements], kind="stable")]
     parents = np.zeros(2 * n_leaves - 1, np.int32)
     altitudes = np.zeros(2 * n_leaves - 1, values.dtype)
-    n_nodes = _kernels.merge_across(values, rising, forest, node, n_leaves, parents, altitudes)
+    n_nodes = _kernels.tree.merge_across(values, rising, forest, node, n_leaves, parents, altitudes)
     assert n_nodes == parents.size, "a finite map floods to one component"
     return ContourTree(labels, parents, altitudes)
 
@@ -85,7 +83,7 @@ def contour_map(
     >>> contour_map(labels, np.array([2, 2, 2], dtype=np.int32), np.array([0, 0, 0.5], dtype=np.float32)).tolist()
     [[0.0, 0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0, 0.0]]
     """
-    contours: np.ndarray = _kernels.contour_map(labels, parents, altitudes)
+    contours: np.ndarray = _kernels.tree.contour_map(labels, parents, altitudes)
     contours[0], contours[-1] = contours[1], contours[-2]
     contours[:, 0], contours[:, -1] = contours[:, 1], contours[:, -2]
     return contours
@@ -156,40 +154,3 @@ def tracking_maps(
     across = np.maximum(ucm[1::2, :-1:2], ucm[1::2, 2::2])
     down = np.maximum(ucm[:-1:2, 1::2], ucm[2::2, 1::2])
     return TrackingMaps(foreground, np.maximum(across, down))
-
-
-def leaf_graph(
-    labels: Int32[np.ndarray, "height width"],
-    contours: Float32[np.ndarray, "rows columns"],
-    embeddings: Float32[np.ndarray, "leaves features"],
-    image: UInt8[np.ndarray, "height width 3"] | None = None,
-) -> RegionGraph:
-    """Return the region adjacency graph of a tree's leaves, measured from its labels, contour map and image.
-
-    boundary is the altitude at which the tree joins two leaves. color is the mean Lab, or (N, 0) without an image.
-    embedding is that of the leaves. Its variance is set to 0, because trees do not store it.
-    """
-    pixels = np.zeros((*labels.shape, 0), np.uint8) if image is None else image
-    graph = graph_of_maps(labels, color_maps(pixels, valid=labels >= 0), is_connected=False)
-    ends = embeddings[graph.edges]
-    return replace(
-        graph,
-        boundary=_joining_altitudes(labels, contours, len(embeddings)),
-        embedding=embeddings,
-        embedding_distance=np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1).astype(np.float32),
-    )
-
-
-def _joining_altitudes(labels: np.ndarray, contours: np.ndarray, n_leaves: int) -> Float32[np.ndarray, " edges"]:
-    """Return the altitude at which each pair of neighbours joins, pairs i < j in lexicographic order."""
-    # for each pair of 4-neighbours: both leaves, and the contour between the pixels
-    sides = [
-        (labels[:, :-1], labels[:, 1:], contours[1::2, 2:-1:2]),
-        (labels[:-1], labels[1:], contours[2:-1:2, 1::2]),
-    ]
-    first, second, altitude = (np.concatenate([side[i].ravel() for side in sides]) for i in range(3))
-    is_border = (first != second) & (first >= 0) & (second >= 0)
-    pairs = np.sort(np.stack([first, second], axis=1)[is_border].astype(np.int64), axis=1)
-    position = np.unique(pairs @ [n_leaves, 1], return_index=True)[1]
-    altitudes: np.ndarray = altitude[is_border][position]
-    return altitudes

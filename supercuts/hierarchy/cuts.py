@@ -18,8 +18,7 @@ from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped
 
 from supercuts.core.checks import check_choice, check_exactly_one, check_in_range
 from supercuts.core.errors import ConstraintError, InputError
-from supercuts.hierarchy._kernels import queries as _queries
-from supercuts.hierarchy._kernels import tree as _kernels
+from supercuts.hierarchy import _kernels
 
 
 def split_in_focus(
@@ -47,9 +46,9 @@ def split_in_focus(
     check_in_range("budget", budget, 0, 1, remedy="It is the share of the regions inside the focus.")
     n_leaves = int(labels.max()) + 1
     leaf_inside = np.bincount(labels[focus & (labels >= 0)], minlength=n_leaves)
-    area = _kernels.sum_to_root(parents, _kernels.count_pixels(labels, n_leaves))
-    is_inside = 2 * _kernels.sum_to_root(parents, leaf_inside) > area
-    is_split: np.ndarray = _queries.split_by_budget(
+    area = _kernels.tree.sum_to_root(parents, _kernels.tree.count_pixels(labels, n_leaves))
+    is_inside = 2 * _kernels.tree.sum_to_root(parents, leaf_inside) > area
+    is_split: np.ndarray = _kernels.queries.split_by_budget(
         parents, altitudes, n_leaves, is_inside, is_splittable, n_forced, n_regions, float(budget)
     )
     return is_split
@@ -145,7 +144,7 @@ def cut_by_count(
     n_undone = int(np.searchsorted(np.cumsum(n_new), n_regions - 1, side="right"))
     is_split = np.zeros(parents.size, dtype=bool)
     is_split[highest_first[:n_undone]] = True
-    return _cut(parents, n_leaves, is_split if is_splittable is None else is_split & is_splittable)
+    return number_regions(parents, is_split if is_splittable is None else is_split & is_splittable, n_leaves)
 
 
 def cut_by_altitude(
@@ -158,7 +157,7 @@ def cut_by_altitude(
     """Return the cut into the largest nodes of at most this altitude (compared in float32, as in the tree)."""
     check_in_range("altitude", altitude, 0, 1, remedy="0 undoes every merge above 0, 1 gives one region.")
     is_split = altitudes > np.float32(altitude)
-    return _cut(parents, n_leaves, is_split if is_splittable is None else is_split & is_splittable)
+    return number_regions(parents, is_split if is_splittable is None else is_split & is_splittable, n_leaves)
 
 
 def count_of_granularity(granularity: float, n_leaves: int) -> int:
@@ -178,7 +177,7 @@ def splittable_nodes(
     check_in_range(
         "min_area", min_area, 0, math.inf, remedy="Give the pixels of the smallest region that may be split off."
     )
-    smallest: np.ndarray = _kernels.smallest_child(parents, areas)
+    smallest: np.ndarray = _kernels.tree.smallest_child(parents, areas)
     return smallest >= min_area
 
 
@@ -224,7 +223,7 @@ def cut_tree(
         return cut_by_count(parents, altitudes, n_leaves, n_regions, allowed)
     mask, budget = focus.mask, focus.budget
     is_split = split_in_focus(parents, altitudes, labels, mask, n_regions, budget, allowed, limits.n_forced)
-    return _cut(parents, n_leaves, is_split)
+    return number_regions(parents, is_split, n_leaves)
 
 
 def _within_limits(parents: np.ndarray, n_leaves: int, n_regions: int, limits: Limits, is_strict: bool) -> int:
@@ -243,11 +242,32 @@ def _within_limits(parents: np.ndarray, n_leaves: int, n_regions: int, limits: L
     return min(max(n_regions, fewest), most)
 
 
+def number_regions(parents: Int32[np.ndarray, " nodes"], is_split: Bool[np.ndarray, " nodes"], n_leaves: int) -> Cut:
+    """Return the regions that remain if these merges are undone, unless a merge above them is not.
+
+    Uncompiled, because numba takes longer to import than everything else that a cut from a file needs.
+    """
+    nodes, leaves, parents = np.arange(parents.size), np.arange(n_leaves), parents.astype(np.intp)
+    is_undone, above = is_split, parents
+    while not is_undone[parents].all(where=is_undone):  # double the number of ancestors that are taken into account
+        is_undone, above = is_undone & is_undone[above], above[above]
+    top = np.where(is_undone[parents], nodes, parents)
+    top[-1] = nodes[-1]
+    while not np.array_equal(top, above := top[top]):
+        top = above
+    first = np.empty_like(nodes)
+    first[top[leaves[::-1]]] = leaves[::-1]  # the lowest leaf is assigned last
+    first_of_leaf = first[top[leaves]]
+    is_first = first_of_leaf == leaves
+    number = np.cumsum(is_first, dtype=np.int32) - np.int32(1)
+    return Cut(top[leaves[is_first]].astype(np.int32), number[first_of_leaf])
+
+
 def node_areas(
     labels: Int32[np.ndarray, "height width"], parents: Int32[np.ndarray, " nodes"], n_leaves: int
 ) -> Int64[np.ndarray, " nodes"]:
     """Return the area of every node in pixels."""
-    areas: np.ndarray = _kernels.sum_to_root(parents, _kernels.count_pixels(labels, n_leaves))
+    areas: np.ndarray = _kernels.tree.sum_to_root(parents, _kernels.tree.count_pixels(labels, n_leaves))
     return areas
 
 
@@ -259,11 +279,6 @@ def paint(
     masked_value = np.array([-1 if values.dtype.kind == "i" else 0], values.dtype)
     # mode="wrap" maps -1 to the last entry; the default mode would copy the output once more
     return np.take(np.concatenate([values, masked_value]), labels, out=out, mode="wrap")
-
-
-def _cut(parents: np.ndarray, n_leaves: int, is_split: np.ndarray) -> Cut:
-    nodes, region_of_leaf = _kernels.number_regions(parents, is_split, n_leaves)
-    return Cut(nodes, region_of_leaf)
 
 
 def _whole_number(name: str, value: object) -> int:

@@ -14,11 +14,9 @@ from jaxtyping import Float32, Int32
 from supercuts.core.arrays import arrays_repr
 from supercuts.core.checks import check_choice
 from supercuts.core.errors import ConstraintError, InputError
-from supercuts.hierarchy import regions
-from supercuts.hierarchy._kernels import queries as _queries
-from supercuts.hierarchy._kernels import tree as _kernels
-from supercuts.hierarchy._kernels.queries import FORCED, FREE, FROZEN
-from supercuts.hierarchy.cuts import Limits
+from supercuts.hierarchy import _kernels, regions
+from supercuts.hierarchy._kernels import FORCED, FREE, FROZEN
+from supercuts.hierarchy.cuts import Limits, number_regions
 
 _N_GROUPS = {"merge": (2, 2), "split": (2, np.inf), "lock": (1, 1)}
 KINDS = tuple(_N_GROUPS)
@@ -143,7 +141,7 @@ def _lock(tree: Tree, n_leaves: int, edit: Edit) -> Tree:
     if rank[node] == FORCED:
         raise ConstraintError(f"the {edit} {_APART}")
     altitudes = tree.altitudes.copy()
-    is_below = _kernels.mark_descendants(tree.parents, np.array([node]))
+    is_below = _kernels.tree.mark_descendants(tree.parents, np.array([node]))
     is_below[:n_leaves] = False
     rank[is_below], altitudes[is_below] = FROZEN, 0
     is_apart = node == tree.parents.size - 1 or rank[tree.parents[node]] == FORCED
@@ -157,7 +155,7 @@ def _holds(tree: Tree, n_leaves: int, edit: Edit) -> bool:
     """Return whether a tree respects an edit."""
     is_forced = np.zeros(tree.parents.size, bool)
     is_forced[tree.parents.size - tree.limits.n_forced :] = True
-    part = _kernels.number_regions(tree.parents, is_forced, n_leaves)[1]  # parts that every cut separates
+    part = number_regions(tree.parents, is_forced, n_leaves).region_of_leaf  # parts that every cut separates
     if edit.kind == "split":
         parts = np.concatenate([np.unique(part[group]) for group in edit.groups])
         return bool(np.unique(parts).size == parts.size)
@@ -170,7 +168,7 @@ def _find(parents: np.ndarray, n_leaves: int, leaves: np.ndarray) -> int | None:
     """Return the lowest node with exactly these leaves, or None."""
     is_wanted = np.zeros(n_leaves, np.int64)
     is_wanted[leaves] = 1
-    n_wanted, n_below = (_kernels.sum_to_root(parents, ones) for ones in (is_wanted, np.ones(n_leaves, np.int64)))
+    n_wanted, n_below = (_kernels.tree.sum_to_root(parents, ones) for ones in (is_wanted, np.ones(n_leaves, np.int64)))
     nodes = np.flatnonzero((n_wanted == n_below) & (n_wanted == leaves.size))
     return int(nodes[0]) if nodes.size else None
 
@@ -205,5 +203,5 @@ def _hang_from_root(
 
 def _tidy(parents: np.ndarray, altitudes: np.ndarray, rank: np.ndarray, n_leaves: int, root: int) -> Tree:
     parents, altitudes = parents.astype(np.int32), altitudes.astype(np.float32)
-    parents, altitudes, n_frozen, n_forced = _queries.tidy(parents, altitudes, rank, n_leaves, root)
+    parents, altitudes, n_frozen, n_forced = _kernels.queries.tidy(parents, altitudes, rank, n_leaves, root)
     return Tree(parents, altitudes, Limits(n_forced, n_frozen))

@@ -13,8 +13,7 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from supercuts.core.checks import check_choice, check_in_range, check_whole, shown
 from supercuts.core.errors import InputError
-from supercuts.hierarchy._kernels import queries as _queries
-from supercuts.hierarchy._kernels import tree as _kernels
+from supercuts.hierarchy import _kernels
 from supercuts.hierarchy.cuts import Cut, node_areas, paint
 from supercuts.hierarchy.regions import frame_contact
 
@@ -70,8 +69,8 @@ def best_union(
             f"inside holds {inside.min()}..{inside.max()} pixels, {inside.sum()} in all; expected 0 to the leaf's area "
             "in each, and at least one: draw the target inside the image."
         )
-    inside_below = _kernels.sum_to_root(parents, inside)
-    areas_below = _kernels.sum_to_root(parents, areas)
+    inside_below = _kernels.tree.sum_to_root(parents, inside)
+    areas_below = _kernels.tree.sum_to_root(parents, areas)
     target = int(inside.sum())
     chosen: np.ndarray = np.array([parents.size - 1], np.int32)
     while True:
@@ -79,7 +78,7 @@ def best_union(
         union = int(areas_below[chosen].sum()) + target - common
         # a union has a higher common / union than the chosen one exactly if its gains sum to more than theirs
         gain = inside_below * (union + common) - areas_below * common
-        better = _queries.highest_gain(parents, gain, inside.size, min(k, inside.size)).astype(np.int32)
+        better = _kernels.queries.highest_gain(parents, gain, inside.size, min(k, inside.size)).astype(np.int32)
         is_best = gain[better].sum() <= gain[chosen].sum()
         chosen = better  # if the sums are equal, this one has the fewest nodes
         if is_best:
@@ -123,7 +122,7 @@ def node_at_point(
     leaf = labels[y, x]
     if leaf < 0:
         raise InputError(f"point={(y, x)} lies on masked pixels: give a point in the image.")
-    path = np.concatenate([[leaf], _kernels.climb(parents, leaf)])
+    path = np.concatenate([[leaf], _kernels.tree.climb(parents, leaf)])
     start = int(np.flatnonzero(path == cut.nodes[cut.region_of_leaf[leaf]])[0])
     return int(path[np.clip(start + steps, 0, path.size - 1)])
 
@@ -179,13 +178,13 @@ def nodes_of_box(
             f"box={box} is not a box in an image of {height} rows and {width} columns: give (y0, x0, y1, x1) "
             f"with 0 <= y0 < y1 <= {height} and 0 <= x0 < x1 <= {width}; the ends are exclusive."
         )
-    leaf_inside = _kernels.count_pixels(np.ascontiguousarray(labels[y0:y1, x0:x1]), n_leaves)
+    leaf_inside = _kernels.tree.count_pixels(np.ascontiguousarray(labels[y0:y1, x0:x1]), n_leaves)
     n_inside = int(leaf_inside.sum())
     if n_inside == 0:
         raise InputError(f"box={box} lies on masked pixels: draw it over pixels of the image.")
     if max_nodes != 1:
-        return best_union(parents, leaf_inside, _kernels.count_pixels(labels, n_leaves), max_nodes)
-    inside = _kernels.sum_to_root(parents, leaf_inside)
+        return best_union(parents, leaf_inside, _kernels.tree.count_pixels(labels, n_leaves), max_nodes)
+    inside = _kernels.tree.sum_to_root(parents, leaf_inside)
     union = node_areas(labels, parents, n_leaves) + n_inside - inside
     node: np.ndarray = np.argmax(inside / union, keepdims=True).astype(np.int32)
     return node
@@ -198,7 +197,7 @@ def mask_of_nodes(
     nodes: Int32[np.ndarray, " chosen"],
 ) -> Bool[np.ndarray, "height width"]:
     """Return the (H, W) mask of the pixels in any of the nodes."""
-    return paint(_kernels.mark_descendants(parents, nodes)[:n_leaves], labels)
+    return paint(_kernels.tree.mark_descendants(parents, nodes)[:n_leaves], labels)
 
 
 def clicked_leaves(
@@ -300,8 +299,8 @@ def segment_scribbles(
     pairs = labels.ravel()[marked].astype(np.int64) * values.size + index
     votes = np.bincount(pairs, minlength=n_leaves * values.size).reshape(n_leaves, values.size)
     leaf_label = np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
-    leaf_areas = _kernels.count_pixels(labels, n_leaves)
-    return paint(values[_kernels.spread_labels(parents, leaf_areas, leaf_label, values.size)], labels)
+    leaf_areas = _kernels.tree.count_pixels(labels, n_leaves)
+    return paint(values[_kernels.tree.spread_labels(parents, leaf_areas, leaf_label, values.size)], labels)
 
 
 def _check_scribbles(shape: tuple[int, ...], scribbles: np.ndarray) -> None:
@@ -341,7 +340,7 @@ def foreground_probability(
     # a node that merges late but whose parts merged early is one object; large nodes tend to be foreground, nodes
     # along the image frame background
     mixed, foreground = (1 / (1 + np.exp(-(w[0] + features @ w[1:]))) for w in (_MIXED, _FOREGROUND))
-    probability: np.ndarray = _queries.foreground_of_leaves(parents, mixed, foreground, clicked)
+    probability: np.ndarray = _kernels.queries.foreground_of_leaves(parents, mixed, foreground, clicked)
     return probability
 
 
@@ -366,8 +365,8 @@ def click_features(
 
     Frame contact is the number of pixels on the image frame divided by 2 sqrt(area), at most 3.
     """
-    area = _kernels.sum_to_root(parents, _kernels.count_pixels(labels, n_leaves))
-    on_frame = _kernels.sum_to_root(parents, frame_contact(labels, n_leaves))
+    area = _kernels.tree.sum_to_root(parents, _kernels.tree.count_pixels(labels, n_leaves))
+    on_frame = _kernels.tree.sum_to_root(parents, frame_contact(labels, n_leaves))
     contact = np.minimum(on_frame / (2 * np.sqrt(area)), _MOST_FRAME)
     altitude = altitudes.astype(np.float64).clip(_LEAST_ALTITUDE, 1 - _LEAST_ALTITUDE)
     logit = np.log(altitude / (1 - altitude))

@@ -790,7 +790,7 @@ class Hierarchy:
         >>> photo.overlay(level="object", width=1).shape
         (1, 4, 3)
         """
-        from supercuts.images.draw import COLORS, draw_boundaries  # compiles when imported
+        from supercuts.images.draw import COLORS, draw_boundaries  # imported on use, as few callers draw
 
         if self.image is None:
             raise InputError("the hierarchy holds no image to draw on. Save it with image=True, or segment again.")

@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import InputError
-from supercuts.images import _kernels
 from supercuts.images.convert import oklch_to_rgb
 
 _GOLDEN, _PLASTIC = 0.618033988749895, 0.7548776662466927  # inverse golden ratio and inverse plastic number
@@ -36,6 +35,8 @@ def mean_color(
     ids = _checked_labels(labels, image.shape[:2])
     ids = ids + 1 if ids.min() < 0 else ids  # pixels in no region (-1) form one more region
     pixels = np.ascontiguousarray(image).reshape(-1, 3)
+    from supercuts.images import _kernels  # imports numba
+
     means: np.ndarray = _kernels.region_means(pixels, ids.ravel(), int(ids.max()) + 1)
     return np.take(means, ids, axis=0)
 
@@ -151,6 +152,8 @@ def _boundary_distance(labels: Int32[np.ndarray, "height width"]) -> Float32[np.
     Next to a straight boundary of any direction, the share of the pixel's own label under a Gaussian window is
     Phi(distance / sigma). At junctions and in thin regions the distance may be negative, which draws as a full line.
     """
+    from supercuts.images import _kernels  # imports numba
+
     bell = np.exp(-0.5 * (np.arange(-2, 3) / _BLUR_PX) ** 2)
     window = np.outer(bell, bell)
     share = _kernels.own_label_share(labels, (window / window.sum()).astype(np.float32))

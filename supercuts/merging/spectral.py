@@ -20,8 +20,7 @@ from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, Positive
 
 from supercuts.core.checks import check_choice, check_in_range
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import RegionGraph
-from supercuts.hierarchy.contours import leaf_graph
+from supercuts.graph.rag import RegionGraph, leaf_graph
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.agglomerative import MergeTree, merge_tree
 

@@ -131,9 +131,31 @@ def test_unknown_command_is_a_usage_error(run):
 
 
 def test_help_imports_nothing_heavy():
-    code = f"import sys, supercuts.cli.main; print(sorted({set(HEAVY)} & set(sys.modules)))"
+    code = f"""
+import sys, typer.main, supercuts.cli.main
+group = typer.main.get_command(supercuts.cli.main.app)
+names = [name for name in group.list_commands(None) if group.get_command(None, name)]
+print(len(names) > 15, sorted({set(HEAVY)} & set(sys.modules)))
+"""
     done = run_process("-c", code)
-    assert done.stdout.strip() == "[]", done.stderr
+    assert done.stdout.strip() == "True []", done.stderr
+
+
+def test_commands_that_read_a_hierarchy_start_without_numba(saved, tmp_path):
+    """Importing numba and loading the first of its compiled functions takes as long as all else that they do."""
+    code = f"""
+import os, sys
+from supercuts.cli.main import app
+os.chdir({str(tmp_path)!r})
+for command in ["info", "cut --regions 3 -o cut.png", "view -o page.html", "export -o labels.png"]:
+    name, *options = command.split()
+    app([name, {str(saved)!r}, *options], standalone_mode=False)
+heavy = {{"numba", "torch", "scipy", "skimage", "pandas", "rasterio", "tifffile", "supercuts.cli.batch"}}
+print(sorted(heavy & set(sys.modules)), len(sys.modules) < 700)
+"""
+    done = run_process("-c", code)
+    assert done.stdout.splitlines()[-1:] == ["[] True"], done.stderr
+    assert {path.name for path in tmp_path.iterdir()} >= {"cut.png", "page.html", "labels.png"}
 
 
 def test_runs_as_a_module_and_a_refusal_has_no_traceback(tmp_path):

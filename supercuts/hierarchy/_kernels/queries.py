@@ -5,6 +5,7 @@ import heapq
 import numpy as np
 
 from supercuts.core.compiled import helper, kernel
+from supercuts.hierarchy._kernels import FORCED, FROZEN
 
 
 @kernel
@@ -201,9 +202,6 @@ def highest_gain(parents, gain, n_leaves, most):
             is_chosen[node] = True
             left[node] = 0
     return np.flatnonzero(is_chosen)
-
-
-FROZEN, FREE, FORCED = 0, 1, 2
 
 
 @kernel
