@@ -29,7 +29,7 @@ from supercuts.core.threads import keep_freed_memory
 
 TRIES = 2  # attempts at a task whose worker dies
 DIED = "WorkerDied"
-_STARTS = 3  # consecutive workers that die before they are ready, after which the batch fails
+STARTS = 3  # consecutive workers that die before they are ready, after which the batch fails
 _THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -81,7 +81,7 @@ def _bury(worker: "_Worker", pool: "_Pool", waiting: deque[tuple[Task, int]]) ->
     pool.remove(worker)
     if not worker.is_ready:
         pool.failed_starts += 1
-        if pool.failed_starts >= _STARTS:
+        if pool.failed_starts >= STARTS:
             raise SuperCutsError(
                 f"no worker process can be started: {worker.last_words}. Try --workers 1, or segment one image alone."
             )

@@ -1,13 +1,12 @@
-"""Run tasks in actors of a Ray cluster, through Ray Data."""
+"""Run tasks in actors of a Ray cluster."""
 
-import logging
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from supercuts.batch.local import DIED, TRIES, make_work, physical_cores, worker_environment
+from supercuts.batch.local import DIED, STARTS, TRIES, make_work, physical_cores, worker_environment
 from supercuts.batch.sources import FAILED, Result, Task
 from supercuts.core.checks import check_installed
 from supercuts.core.errors import SuperCutsError
@@ -15,7 +14,7 @@ from supercuts.core.threads import keep_freed_memory
 
 
 class Actor:
-    """Worker as Ray Data calls it, with batches of lines of one task each."""
+    """Worker of a cluster: takes a task and returns its result, each as a line."""
 
     def __init__(self, factory: str, arguments: Mapping[str, Any]) -> None:
         import ray
@@ -26,9 +25,12 @@ class Actor:
         keep_freed_memory()
         self.work = make_work({"factory": factory, "arguments": arguments})
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """Return the results of a batch as lines."""
-        return {"result": [self.work(Task.from_line(str(line))).to_line() for line in batch["task"]]}
+    def start(self) -> None:
+        """Return once the worker exists."""
+
+    def run(self, line: str) -> str:
+        """Return the result of a task."""
+        return self.work(Task.from_line(line)).to_line()
 
 
 def run_ray(
@@ -43,7 +45,7 @@ def run_ray(
     n_workers  number of actors; if None, as many as the cluster's GPUs suffice for, or one per CPU if `gpus` is 0
     gpus       GPUs per actor; if None, 1 if the cluster has GPUs, else 0
     """
-    check_installed(("ray", "pyarrow"), extra="distributed")
+    check_installed(("ray",), extra="distributed")
     with _cluster():
         import ray
 
@@ -52,43 +54,60 @@ def run_ray(
         units = resources["GPU"] / gpus if gpus else resources.get("CPU", 1.0)
         n_workers = min(n_workers or max(1, int(units)), len(tasks))
         threads = 1 if n_workers >= int(resources.get("CPU", 1)) else int(resources.get("CPU", 1)) // n_workers
-        by_number = {task.number: task for task in tasks}
-        with warnings.catch_warnings(action="ignore"):  # Ray announces changes of its interface
-            lines = _dataset(tasks, factory, arguments, n_workers, gpus, threads)
-        # blocks, without prefetching: else a result would be kept until the next one is there
-        for batch in lines.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
-            for line in batch["result"]:
-                result = Result.from_line(str(line))
-                del by_number[result.number]
-                yield result
-    for task in by_number.values():  # Ray Data omits tasks that failed
-        message = f"{task.address}: worker died {TRIES} times, probably out of memory"
-        yield Result(task.number, FAILED, error=DIED, message=message)
+        worker = ray.remote(Actor).options(**_options(threads, gpus))
+        yield from _results(lambda: worker.remote(factory, dict(arguments)), tasks, n_workers)
 
 
-def _dataset(
-    tasks: Sequence[Task], factory: str, arguments: Mapping[str, Any], n_workers: int, gpus: float, threads: int
-) -> Any:
+def _results(start: Callable[[], Any], tasks: Sequence[Task], n_workers: int) -> Iterator[Result]:
+    """Yield the results of tasks by actors, each of which has one task at a time; one that dies is replaced."""
     import ray
 
-    # one task per block: Ray retries whole blocks, and returns results when a whole block is done
-    rows = [{"task": task.to_line()} for task in tasks]
-    lines = ray.data.from_items(rows, override_num_blocks=len(rows))
+    waiting = deque((task, 1) for task in tasks)
+    busy: dict[Any, tuple[Any, Task | None, int]] = {}  # by the reference of what is awaited
+    failed_starts = 0
+
+    def add() -> None:
+        actor = start()
+        busy[actor.start.remote()] = (actor, None, 0)
+
+    for _ in range(n_workers):
+        add()
+    try:
+        while waiting or any(task for _, task, _ in busy.values()):
+            (reference,), _ = ray.wait(list(busy))
+            actor, task, tries = busy.pop(reference)
+            try:
+                line = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                failed_starts += task is None
+                if failed_starts >= STARTS:
+                    raise SuperCutsError(f"no worker of Ray can be started: {error} Try --engine local.") from error
+                if task and tries < TRIES:
+                    waiting.appendleft((task, tries + 1))
+                elif task:
+                    message = f"{task.address}: worker died {TRIES} times, probably out of memory"
+                    yield Result(task.number, FAILED, error=DIED, message=message)
+                add()
+                continue
+            failed_starts = 0
+            if waiting:
+                following, tries = waiting.popleft()
+                busy[actor.run.remote(following.to_line())] = (actor, following, tries)
+            if task:
+                yield Result.from_line(line)
+    finally:
+        for actor, _, _ in busy.values():
+            ray.kill(actor)
+
+
+def _options(threads: int, gpus: float) -> dict[str, Any]:
     environment = worker_environment(threads)
     kept = {name: environment[name] for name in environment if name.endswith(("_NUM_THREADS", "_MAXIMUM_THREADS"))}
-    return lines.map_batches(
-        Actor,
-        fn_constructor_args=(factory, dict(arguments)),
-        batch_size=1,
-        batch_format="numpy",
-        # one task in flight per actor: tasks queued behind one that kills the actor would count as tried
-        compute=ray.data.ActorPoolStrategy(size=n_workers, max_tasks_in_flight_per_actor=1),
-        num_cpus=threads if not gpus else 1,
-        num_gpus=gpus or None,
-        max_restarts=-1,
-        max_task_retries=TRIES - 1,
-        runtime_env={"env_vars": {**kept, "PYTHONPATH": environment["PYTHONPATH"]}},
-    )
+    return {
+        "num_cpus": threads if not gpus else 1,
+        "num_gpus": gpus or None,
+        "runtime_env": {"env_vars": {**kept, "PYTHONPATH": environment["PYTHONPATH"]}},
+    }
 
 
 @contextmanager
@@ -96,22 +115,13 @@ def _cluster() -> Iterator[None]:
     """Connect to an existing cluster (RAY_ADDRESS, `ray start`), else start a local one until the block ends."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
-    import ray.data
 
     is_ours = not ray.is_initialized()
     if is_ours:
         _connect(ray)
-    context = ray.data.DataContext.get_current()
-    logger = logging.getLogger("ray.data")
-    before = (context.max_errored_blocks, context.enable_progress_bars, logger.level)
-    context.max_errored_blocks = -1  # a task that failed all tries is omitted, the others continue
-    context.enable_progress_bars = False
-    logger.setLevel(logging.ERROR)  # it logs its plan and progress to the terminal
     try:
         yield
     finally:
-        context.max_errored_blocks, context.enable_progress_bars, level = before
-        logger.setLevel(level)
         if is_ours:
             ray.shutdown()
 

@@ -125,7 +125,8 @@ def _describe_model(file: Path) -> tuple[dict[str, object], str]:
     from supercuts.networks.network import read_calibration
 
     model = supercuts.load(str(file))
-    facts = {"network": repr(model), "levels": dict(model.levels), "calibrated_on": read_calibration(file).source}
+    source = read_calibration(file).source or None
+    facts = {"network": repr(model), "levels": dict(model.levels), "calibrated_on": source}
     return {**facts}, f"supercuts segment IMAGE -o OUT --model {file}"
 
 

@@ -154,6 +154,8 @@ def _what(path: Path, start: bytes) -> str:
 def _picture_shape(path: Path) -> tuple[int, int, int]:
     try:
         return (*pillow.read_size(path), 3)
+    except ImageError:
+        raise
     except Exception as error:  # damaged bytes: decoders raise struct, syntax, key, memory and other errors
         raise ImageError(
             f"{path}: is not a readable image ({describe_error(error)}). Copy it again, or re-save it from "

@@ -404,6 +404,7 @@ def test_info_of_a_hierarchy_an_image_and_a_model(run, saved, photos):
         "file": str(photos / "a.png"), "kind": "image", "height": 24, "width": 32, "bands": 3,
         "written_by_supercuts": False,
     }  # fmt: skip
+    assert "written by supercuts no" in run("info", photos / "a.png").stdout
     model = run("info", weights_path("compact"), "--json").json()
     assert model["kind"] == "model"
     assert sorted(model["levels"]) == ["object", "part", "scene"]
@@ -415,6 +416,7 @@ def test_info_of_no_such_file_is_one_line(run, photos, name):
     assert (result.exit_code > 0, result.stdout) == (True, "")
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
+    assert "ImageError" not in result.stderr
 
 
 def test_cut_labels_have_colours_and_exports_are_grey(run, saved, tmp_path):
