@@ -4,7 +4,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -280,36 +280,52 @@ def write_ome_zarr(
     path: str | os.PathLike[str],
     hierarchy: Hierarchy,
     how: Granularity | None = None,
-    pixel_size: float | None = None,
+    pixel_size: float | tuple[float, float, float] | None = None,
     *,
+    volume: np.ndarray | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write one cut (if None, every level and the superpixels); overwrite replaces an existing OME-Zarr.
 
     Images and labels are pyramids of the same sizes: pixels of the image are means, those of labels the first of 2 x 2.
+
+    volume  (Z, H, W) or (Z, H, W, C), if the labels of the hierarchy are its slices one below the other
     """
-    if hierarchy.image is None:
+    image = hierarchy.image if volume is None else volume
+    if image is None:
         raise InputError("OME-Zarr labels belong to an image, and the hierarchy holds none: save it with image=True.")
     check_installed(("zarr",), extra="export")
     import zarr
 
+    space = "yx" if volume is None else "zyx"
+    has_channels = image.ndim > len(space)
+    planes, axes = (np.moveaxis(image, -1, 0), f"c{space}") if has_channels else (image, space)
     parts, dtype = partitions(hierarchy, how), label_type(hierarchy)
     with atomic_folder(path, "zarr.json", overwrite) as folder:
-        image = zarr.create_group(folder)
-        image_scales = _add_pyramid(image, "image", hierarchy.image, pixel_size)
-        image.attrs.update({"ome": {**image_scales, "omero": _channels()}})
+        root = zarr.create_group(folder)
+        colors = {"omero": _channels()} if has_channels and image.shape[-1] == 3 and image.dtype == np.uint8 else {}
+        root.attrs.update({"ome": {**_add_pyramid(root, "image", planes, axes, pixel_size, _halved), **colors}})
         names = [part.name for part in parts]
-        labels = image.create_group("labels", attributes={"ome": {"version": _OME_VERSION, "labels": names}})
+        labels = root.create_group("labels", attributes={"ome": {"version": _OME_VERSION, "labels": names}})
         for part in parts:
             source: dict[str, Any] = {"image-label": {"version": _OME_VERSION, "source": {"image": "../../"}}}
+            ids = (part.labels + 1).astype(dtype).reshape(image.shape[: len(space)])
             group = labels.create_group(part.name)
-            multiscales = _add_pyramid(group, part.name, (part.labels + 1).astype(dtype), pixel_size)
+            multiscales = _add_pyramid(group, part.name, ids, space, pixel_size, lambda ids: ids[..., ::2, ::2])
             group.attrs.update({"ome": {**multiscales, **source}})
 
 
-def _add_pyramid(group: Any, name: str, array: np.ndarray, pixel_size: float | None) -> dict[str, Any]:
-    """Write an image (H, W, C) or label map (H, W) in halves of its size; return the metadata."""
-    axes, side = "cyx" if array.ndim == 3 else "yx", 1.0 if pixel_size is None else float(pixel_size)
+def _add_pyramid(
+    group: Any,
+    name: str,
+    array: np.ndarray,
+    axes: str,
+    pixel_size: float | tuple[float, float, float] | None,
+    halve: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, Any]:
+    """Write an image, a volume or labels in halves of their rows and columns; return the metadata."""
+    space = axes.removeprefix("c")
+    sides = np.broadcast_to(1.0 if pixel_size is None else pixel_size, len(space)).astype(float)
     unit = {} if pixel_size is None else {"unit": "micrometer"}
     kinds = [
         {"name": axis, "type": "channel"} if axis == "c" else {"name": axis, "type": "space", **unit} for axis in axes
@@ -317,24 +333,28 @@ def _add_pyramid(group: Any, name: str, array: np.ndarray, pixel_size: float | N
     datasets: list[dict[str, Any]] = []
     while True:
         path, factor = str(len(datasets)), 2 ** len(datasets)
-        planes = np.moveaxis(array, -1, 0) if array.ndim == 3 else array
-        group.create_array(path, data=np.ascontiguousarray(planes), dimension_names=list(axes))
-        scale = {"type": "scale", "scale": [1.0] * (len(axes) - 2) + [factor * side] * 2}
+        group.create_array(path, data=np.ascontiguousarray(array), dimension_names=list(axes))
+        factors = np.array([1, factor, factor][-len(space) :])
+        is_channel = "c" in axes
+        scale = {"type": "scale", "scale": [1.0] * is_channel + (factors * sides).tolist()}
         # the centre of a coarse pixel lies between those that it covers
-        shift = {"type": "translation", "translation": [0.0] * (len(axes) - 2) + [(factor - 1) / 2 * side] * 2}
+        shift = {"type": "translation", "translation": [0.0] * is_channel + ((factors - 1) / 2 * sides).tolist()}
         transformations = [scale] if factor == 1 else [scale, shift]
         datasets.append({"path": path, "coordinateTransformations": transformations})
-        if max(array.shape[:2]) <= _LEAST_SIDE:
+        if max(array.shape[-2:]) <= _LEAST_SIDE:
             break
-        array = array[::2, ::2] if array.ndim == 2 else _halved_colors(array)
+        array = halve(array)
     return {"version": _OME_VERSION, "multiscales": [{"name": name, "axes": kinds, "datasets": datasets}]}
 
 
-def _halved_colors(image: np.ndarray) -> np.ndarray:
+def _halved(image: np.ndarray) -> np.ndarray:
     """Return the means of 2 x 2 pixels; the last row or column of an odd size counts twice."""
-    padded = np.pad(image, ((0, len(image) % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge").astype(np.uint16)
-    sums = padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]
-    return ((sums + 2) // 4).astype(np.uint8)
+    odd = [(0, 0)] * (image.ndim - 2) + [(0, side % 2) for side in image.shape[-2:]]
+    wide = {"u1": np.uint16, "u2": np.uint32}.get(image.dtype.str[1:], image.dtype.type)
+    padded = np.pad(image, odd, mode="edge").astype(wide)
+    sums = padded[..., ::2, ::2] + padded[..., 1::2, ::2] + padded[..., ::2, 1::2] + padded[..., 1::2, 1::2]
+    means: np.ndarray = (sums + 2) // 4 if image.dtype.kind == "u" else sums / 4
+    return means.astype(image.dtype)
 
 
 def _channels() -> dict[str, Any]:

@@ -1,18 +1,23 @@
-"""Read an image as RGB bytes or as bands; write pictures and label maps as PNG."""
+"""Read an image as RGB bytes or as bands, a volume as it is stored; write pictures and label maps as PNG."""
 
+import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Integer, Shaped, UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from supercuts.core.checks import check_in_range
-from supercuts.core.errors import ImageError, InputError
+from supercuts.core.arrays import arrays_repr
+from supercuts.core.checks import check_in_range, check_installed
+from supercuts.core.errors import FileFormatError, ImageError, InputError, SuperCutsError
 from supercuts.core.files import MARK, atomic_path
 from supercuts.images.convert import Stored, to_bands, to_rgb, to_unit
 from supercuts.images.formats.arrays import as_colors, is_tensor
+from supercuts.images.formats.stored import MAX_BYTES, describe_error
 from supercuts.images.raster import MAX_PIXELS, ReadOptions, read_raster
 
 _MAX_LABEL = 65535
@@ -88,6 +93,93 @@ def read_bands(source: object) -> Float32[np.ndarray, "height width bands"]:
     [[[0.0, 1.0, 0.20000000298023224, 0.4000000059604645]]]
     """
     return to_unit(_read_stored(source))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """A volume and the sizes of its voxels.
+
+    Parameters
+    ----------
+    values
+        (Z, H, W) or (Z, H, W, C), as stored.
+    spacing
+        Size of a voxel along z, y and x, in the unit of the file.
+
+    Examples
+    --------
+    >>> Volume(np.zeros((2, 3, 4), np.uint8), (2.0, 1.0, 1.0))
+    Volume(values=uint8 (2, 3, 4), spacing=(2.0, 1.0, 1.0))
+    """
+
+    values: Shaped[np.ndarray, "depth height width *channels"]
+    spacing: tuple[float, float, float]
+
+    __repr__ = arrays_repr
+
+
+def read_volume(path: str | os.PathLike[str], *, level: int = 0, time: int = 0) -> Volume:
+    """Return the image, or a label image, of an OME-Zarr of version 0.4 or 0.5.
+
+    Parameters
+    ----------
+    path
+        Folder of the image, or of one of its ``labels``.
+    level
+        Level of the pyramid, 0 the finest.
+    time
+        Number of the volume, from 0, where there are several.
+
+    Returns
+    -------
+    Volume
+        Voxels with channels last and their sizes; an image without z is one slice.
+
+    Raises
+    ------
+    FileFormatError
+        If the folder is no OME-Zarr image, is damaged or has no such level or time.
+    ImageError
+        If the volume takes more than 3 GB.
+    MissingDependencyError
+        If zarr is not installed.
+
+    Examples
+    --------
+    >>> from supercuts.superpixels.volumes import segment_volume
+    >>> volume = np.zeros((2, 4, 4), np.uint8)
+    >>> segment_volume(volume, 4).export_ome_zarr("stack.zarr", volume, (2.0, 0.5, 0.5))
+    >>> read_volume("stack.zarr")
+    Volume(values=uint8 (2, 4, 4), spacing=(2.0, 0.5, 0.5))
+    """
+    check_installed(("zarr",), extra="export")
+    import zarr
+
+    try:
+        group = zarr.open_group(Path(path), mode="r")
+        attributes: Any = group.attrs.asdict()
+        images = attributes.get("ome", attributes)["multiscales"][0]
+        axes = "".join(axis["name"] for axis in images["axes"])
+        stored = images["datasets"][level]
+        array: Any = group[stored["path"]]
+        # a scale of all levels multiplies that of each
+        steps = [*stored["coordinateTransformations"], *images.get("coordinateTransformations", [])]
+        scale = np.prod([step["scale"] for step in steps if step["type"] == "scale"], axis=0)
+        if math.prod(array.shape) * array.dtype.itemsize > MAX_BYTES:
+            raise ImageError(f"{path}: {array.shape} of {array.dtype} take more than 3 GB: read a higher level.")
+        values = np.asarray(array[tuple(time if axis == "t" else slice(None) for axis in axes)])
+        left = axes.replace("t", "")
+        values = values.transpose([left.index(axis) for axis in "zyxc" if axis in left])
+        sizes = dict(zip(axes, scale.tolist(), strict=True))
+        spacing = (float(sizes.get("z", 1)), float(sizes["y"]), float(sizes["x"]))
+        return Volume(values if "z" in axes else values[None], spacing)
+    except SuperCutsError:
+        raise
+    except Exception as error:  # zarr and damaged metadata raise many types
+        raise FileFormatError(
+            f"{path} is not an OME-Zarr image with level {level} and time {time} ({describe_error(error)}). Give its "
+            "folder, such as one that export_ome_zarr wrote."
+        ) from error
 
 
 def read_pixels(source: object) -> Stored:

@@ -11,6 +11,8 @@ pixels, and each superpixel keeps SSN's size and place.
 Growth leaves ragged borders where the image is flat. Smoothing balances, for each border pixel, the fit to colour and
 embedding of the adjacent superpixels against the length of the border: iterated conditional modes (Besag, 1986) on a
 Potts energy, with moves that keep every superpixel connected.
+
+In a sequence, the labels of a frame are moved to the next one and adapt to it.
 """
 
 from dataclasses import dataclass
@@ -177,3 +179,68 @@ def _at_borders(labels: Int32[np.ndarray, "height width"]) -> Bool[np.ndarray, "
         is_at[top + 1 : bottom + 1, :width] |= down
         is_at[top : bottom + 1, :width][:-1] |= down
     return is_at
+
+
+def shift_between(
+    values: Float32[np.ndarray, "height width channels"], before: Float32[np.ndarray, "height width channels"]
+) -> Int[np.ndarray, "2"]:
+    """Return the offset (y, x) from a frame to the one before, in whole pixels; 0 unless it makes both more similar."""
+    now, past = values.mean(axis=2), before.mean(axis=2)
+    height, width = now.shape
+    spectrum = np.fft.rfft2(past) * np.fft.rfft2(now).conj()  # phase correlation
+    match = np.fft.irfft2(spectrum / np.maximum(np.abs(spectrum), 1e-12), now.shape)
+    y, x = np.unravel_index(int(match.argmax()), now.shape)
+    y, x = int(y) - height * (2 * y > height), int(x) - width * (2 * x > width)
+    here = np.s_[max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
+    there = np.s_[max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)]
+    is_better = np.abs(now[here] - past[there]).mean() < np.abs(now - past).mean()
+    return np.array([y, x] if is_better else [0, 0])
+
+
+def moved_labels(
+    before: Int32[np.ndarray, "height width"], valid: Bool[np.ndarray, "height width"], offset: np.ndarray
+) -> Int32[np.ndarray, "height width"]:
+    """Return the labels of the frame before at the places of this frame; -1 outside of them or of the mask.
+
+    offset  from each pixel to its place in the frame before: (2,) for all pixels or (H, W, 2)
+    """
+    places = np.rint(np.moveaxis(np.indices(valid.shape), 0, -1) + offset).astype(int)
+    is_inside = valid & (places >= 0).all(axis=2) & (places < valid.shape).all(axis=2)
+    y, x = np.moveaxis(np.where(is_inside[..., None], places, 0), -1, 0)
+    return np.where(is_inside, before[y, x], np.int32(-1))
+
+
+def adapted(
+    labels: Int32[np.ndarray, "height width"],
+    values: Float32[np.ndarray, "height width channels"],
+    valid: Bool[np.ndarray, "height width"],
+    scale: float,
+    iterations: int,
+) -> Int32[np.ndarray, "height width"]:
+    """Return labels of all valid pixels: the nearest ones, then k-means whose pixels join adjacent superpixels.
+
+    scale  difference of values that equals a distance of one pixel
+    """
+    from scipy.ndimage import distance_transform_edt  # changes the filters of warnings
+
+    if not (labels >= 0).any():
+        return valid.astype(np.int32) - 1
+    nearest = distance_transform_edt(labels < 0, return_distances=False, return_indices=True)
+    labels = np.where(valid, labels[tuple(nearest)], np.int32(-1))
+    places = np.moveaxis(np.indices(valid.shape), 0, -1) * scale
+    features = np.concatenate([values, places], axis=2)[valid]
+    for _ in range(iterations):
+        own = labels[valid]
+        ids, column = np.unique(own, return_inverse=True)
+        sums = np.stack([np.bincount(column, channel) for channel in features.T], axis=1)
+        centers = np.zeros((ids[-1] + 1, features.shape[1]))
+        centers[ids] = sums / np.bincount(column)[:, None]
+        least, best, padded = ((features - centers[own]) ** 2).sum(axis=1), own.copy(), np.pad(labels, 1, "edge")
+        for side in (np.s_[:-2, 1:-1], np.s_[2:, 1:-1], np.s_[1:-1, :-2], np.s_[1:-1, 2:]):
+            other = padded[side][valid]
+            at = np.flatnonzero((other >= 0) & (other != own))
+            distance = ((features[at] - centers[other[at]]) ** 2).sum(axis=1)
+            is_closer = distance < least[at]
+            best[at[is_closer]], least[at[is_closer]] = other[at[is_closer]], distance[is_closer]
+        labels[valid] = best
+    return labels

@@ -263,3 +263,20 @@ def candidates(grid: Grid) -> Int64[np.ndarray, "cells 9"]:
     ids = np.pad(ids, 1, constant_values=grid.n_cells)
     shifted = [ids[i : i + grid.rows, j : j + grid.cols].ravel() for i in range(3) for j in range(3)]
     return np.ascontiguousarray(np.stack(shifted, axis=1))
+
+
+def cells_along_axes(
+    shape: tuple[int, ...], n_cells: float, spacing: tuple[float, float, float]
+) -> tuple[tuple[int, ...], float]:
+    """Return the number of cells along each axis, for about `n_cells` cells of equal sides, and the side."""
+    sides = np.array(shape) * spacing
+    step = float((sides.prod() / n_cells) ** (1 / 3))
+    counts = np.clip(np.rint(sides / step), 1, shape).astype(int)
+    # axes with one cell, such as of a thin volume, leave their share to the others
+    is_thin = counts == 1
+    if is_thin.any() and not is_thin.all():
+        step = float((sides[~is_thin].prod() / n_cells) ** (1 / np.count_nonzero(~is_thin)))
+        counts = np.where(is_thin, 1, np.clip(np.rint(sides / step), 1, shape)).astype(int)
+    if n_cells >= np.prod(shape):
+        counts = np.array(shape)
+    return tuple(counts.tolist()), step

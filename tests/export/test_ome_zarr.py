@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supercuts.core.errors import InputError
+from supercuts.core.errors import FileFormatError, InputError
+from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.io import read_volume
+from supercuts.superpixels.volumes import VolumeHierarchy
 
 pytest.importorskip("zarr")
 TOOLS = os.environ.get("SUPERCUTS_TOOLS_PYTHON")
@@ -83,6 +86,57 @@ def test_a_folder_is_replaced_with_overwrite_only(ragged, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
 
 
+def test_the_reader_of_napari_finds_volumes_and_their_labels(tmp_path):
+    pytest.importorskip("ome_zarr")
+    volume = np.random.default_rng(0).integers(0, 60000, (3, 8, 600, 2)).astype(np.uint16)
+    h = VolumeHierarchy(Hierarchy(np.zeros((24, 600), np.int32), *one_leaf()), 3)
+    h.export_ome_zarr(tmp_path / "a.zarr", volume, (3.0, 0.5, 0.25))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from ome_zarr.io import parse_url
+        from ome_zarr.reader import Reader
+
+        nodes = {node.zarr.basename(): node for node in Reader(parse_url(tmp_path / "a.zarr"))() if node.data}
+    np.testing.assert_array_equal(np.asarray(nodes["a.zarr"].data[0]), np.moveaxis(volume, -1, 0))
+    shapes = {name: [level.shape for level in node.data] for name, node in nodes.items()}
+    assert shapes["superpixels"] == [(3, 8, 600), (3, 4, 300), (3, 2, 150)]
+    assert (np.asarray(nodes["superpixels"].data[0]) == 1).all()
+    halves = np.asarray(nodes["a.zarr"].data[1])[1]
+    np.testing.assert_array_equal(halves, np.round(volume[..., 1].reshape(3, 4, 2, 300, 2).mean((2, 4)) + 1e-6))
+    half = read_volume(tmp_path / "a.zarr", level=1)
+    assert half.spacing == (3.0, 1.0, 0.5)
+    np.testing.assert_array_equal(half.values[..., 1], halves)
+
+
+def one_leaf():
+    return np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros((1, 0), np.float32)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_volumes_of_others_are_read(version, tmp_path):
+    import zarr
+
+    values = np.arange(2 * 3 * 2 * 4 * 5, dtype=np.uint16).reshape(2, 3, 2, 4, 5)
+    group = zarr.create_group(tmp_path / "b.zarr", zarr_format=version)
+    group.create_array("s0", data=values)
+    scale = [{"type": "scale", "scale": [1, 1, 4, 2, 2]}]
+    axes = [{"name": name} for name in "tczyx"]
+    datasets = [{"path": "s0", "coordinateTransformations": scale}]
+    whole = [{"type": "scale", "scale": [1, 1, 0.5, 0.5, 0.5]}]
+    images = {"multiscales": [{"axes": axes, "datasets": datasets, "coordinateTransformations": whole}]}
+    group.attrs.update({"ome": images} if version == 3 else images)
+    read = read_volume(tmp_path / "b.zarr", time=1)
+    assert read.spacing == (2.0, 1.0, 1.0)
+    np.testing.assert_array_equal(read.values, np.moveaxis(values[1], 0, -1))
+    with pytest.raises(FileFormatError, match="with level 7 and time 0"):
+        read_volume(tmp_path / "b.zarr", level=7)
+    with pytest.raises(FileFormatError, match="is not an OME-Zarr image"):
+        read_volume(tmp_path)
+    group.attrs.update({"multiscales": 3, "ome": 3})
+    with pytest.raises(FileFormatError, match="is not an OME-Zarr image"):
+        read_volume(tmp_path / "b.zarr")
+
+
 def test_it_needs_the_image(small, tmp_path):
     bare = type(small)(small.labels, small.parents, small.altitudes, small.embeddings)
     with pytest.raises(InputError, match=r"the hierarchy holds none: save it with image=True"):
@@ -104,3 +158,12 @@ def test_the_plugin_of_napari_shows_every_level_with_its_pyramid_and_scale(voron
         np.testing.assert_array_equal(read[level], labels + 1)
         assert read[f"{level} scale"].tolist() == [0.5, 0.5]
         assert read[f"{level} shapes"].tolist() == [[300, 520], [150, 260], [75, 130]]
+    rows = np.arange(24, dtype=np.int32).reshape(24, 1).repeat(30, 1)
+    parents, altitudes = np.int32([24] * 25), np.float32([0] * 24 + [1])
+    volume = VolumeHierarchy(Hierarchy(rows, parents, altitudes, np.zeros((24, 0), np.float32)), 3)
+    volume.export_ome_zarr(tmp_path / "b.zarr", np.zeros((3, 8, 30), np.uint16), (2.0, 0.5, 0.5))
+    command = [TOOLS, script, "napari", tmp_path / "b.zarr", "-", tmp_path / "read.npz"]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    read = np.load(tmp_path / "read.npz")
+    np.testing.assert_array_equal(read["superpixels"], volume.labels + 1)
+    assert read["superpixels scale"].tolist() == [2.0, 0.5, 0.5]

@@ -42,3 +42,13 @@ def test_a_parent_holds_its_childrens_pixels():
 def test_what_is_no_node_of_the_tree_is_refused(node, as_installed):
     with pytest.raises(InputError, match=r"^node=.* is (outside 0\.\.6|not a whole number)\. Leaves come first"):
         regions.check_node(7, node)
+
+
+def test_a_tree_over_some_leaves_leaves_out_nodes_of_one_child():
+    parents, altitudes = regions.restricted(PARENTS, ALTITUDES, np.int32([0, 1, 3]))
+    assert parents.tolist() == [3, 3, 4, 4, 4]
+    assert altitudes.tolist() == [0, 0, 0, 0.25, 0.75]
+    parents, altitudes = regions.restricted(PARENTS, ALTITUDES, np.int32([2]))
+    assert (parents.tolist(), altitudes.tolist()) == ([0], [0])
+    parents, _ = regions.restricted(PARENTS, ALTITUDES, np.arange(4, dtype=np.int32))
+    np.testing.assert_array_equal(parents, PARENTS)

@@ -17,7 +17,14 @@ from supercuts.networks.maps import PixelMaps, color_maps
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels import grid as grid_module
 from supercuts.superpixels._kernels import cluster as _kernels
-from supercuts.superpixels.cluster import ClusterConfig, Superpixels, cluster
+from supercuts.superpixels.cluster import (
+    ClusterConfig,
+    Superpixels,
+    adapted,
+    cluster,
+    moved_labels,
+    shift_between,
+)
 from supercuts.superpixels.grid import Grid, cell_labels, make_grid
 
 SSN_CONFIG = SSNConfig()
@@ -387,3 +394,36 @@ def test_superpixels_are_frozen_int32_and_compare_by_identity():
         superpixels.n = 2
     with pytest.raises(TypeCheckError):
         Superpixels(labels.astype(np.int64), 1)
+
+
+@pytest.mark.parametrize("step", [(0, 0), (3, -2), (-4, 5)])
+def test_labels_follow_the_shift_of_a_frame(step):
+    picture = np.random.default_rng(0).random((40, 50, 2), np.float32)
+    labels = np.arange(2000, dtype=np.int32).reshape(40, 50)
+    before, now = picture[8:32, 8:40], picture[8 + step[0] : 32 + step[0], 8 + step[1] : 40 + step[1]]
+    offset = shift_between(now, before)
+    assert tuple(offset) == step
+    moved = moved_labels(labels[8:32, 8:40], np.ones((24, 32), bool), offset)
+    expected = labels[8 + step[0] : 32 + step[0], 8 + step[1] : 40 + step[1]]
+    np.testing.assert_array_equal(moved[moved >= 0], expected[moved >= 0])
+    assert (moved < 0).sum() == 24 * 32 - (24 - abs(step[0])) * (32 - abs(step[1]))
+
+
+def test_frames_without_a_common_part_are_not_shifted():
+    flat = np.full((6, 8, 1), 0.5, np.float32)
+    assert shift_between(flat, flat).tolist() == [0, 0]
+    assert shift_between(flat * 0, flat).tolist() == [0, 0]
+
+
+def test_superpixels_adapt_to_values_and_fill_the_frame():
+    values = np.zeros((6, 12, 1), np.float32)
+    values[:, 8:] = 100
+    labels = np.full((6, 12), -1, np.int32)
+    labels[:, :6], labels[:, 7:11] = 0, 1  # the border is two columns too far left
+    valid = np.ones((6, 12), bool)
+    valid[0, 0] = False
+    adapted_labels = adapted(labels, values, valid, scale=0.1, iterations=5)
+    assert (adapted_labels[:, 8:] == 1).all()
+    assert (adapted_labels[:, :8][valid[:, :8]] == 0).all()
+    assert adapted_labels[0, 0] == -1
+    assert adapted(np.full((2, 2), -1, np.int32), values[:2, :2], np.ones((2, 2), bool), 1.0, 1).max() == 0
