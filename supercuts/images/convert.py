@@ -15,7 +15,7 @@ STRETCHES = ("none", "percentile", "minmax")
 _PERCENTILES = (0.1, 99.9)
 _NARROW = 0.1  # share of its type's range below which an image is stretched
 _SAMPLE = 1 << 20  # values examined to decide on a stretch; larger images are subsampled by rows and columns
-_STRIP_PIXELS = 1 << 19  # pixels converted at a time; an image may be wide
+_STRIP_PIXELS = 1 << 17  # pixels converted at a time; an image may be wide
 _ROUNDING = 1e-6  # accepted excess beyond 0..1: rounding error
 # IEC 61966-2-1: linear sRGB to XYZ, and the D65 white of the 2 degree observer
 _XYZ_FROM_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
@@ -68,7 +68,10 @@ def as_stored(values: np.ndarray) -> Stored:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "u":
         return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-    return np.ascontiguousarray(np.clip(values, 0, 1).astype(np.float32))
+    stored = np.empty(values.shape, np.float32)
+    for rows in _strips(values):
+        stored[rows] = np.clip(values[rows], 0, 1)
+    return stored
 
 
 def to_unit(values: Stored) -> Float32[np.ndarray, "height width bands"]:
@@ -142,10 +145,13 @@ def stretched(raster: Raster, method: str | None = None) -> tuple[Raster, str]:
         return raster, ""
     limits = _limits(raster, _PERCENTILES if method != "minmax" else (0, 100))
     values = np.empty(raster.values.shape, np.uint16)
-    low, span = limits[0], np.maximum(limits[1] - limits[0], np.finfo(np.float64).tiny)
+    span = np.maximum(limits[1] - limits[0], np.finfo(np.float64).tiny)
     for rows in _strips(values):
-        part = raster.values[rows].astype(np.float64)
-        values[rows] = np.rint(np.clip((part - low) / span, 0, 1) * 65535)
+        for channel in range(values.shape[2]):  # numpy is slow where the last axis is short
+            part = raster.values[rows, :, channel].astype(np.float64)
+            part -= limits[0, channel]
+            part /= span[channel]
+            values[rows, :, channel] = np.rint(np.clip(part, 0, 1, out=part) * 65535)
     value_range = f"{limits[0].min():g}..{limits[1].max():g}"
     alpha = None if raster.alpha is None else _to_16_bits(raster.alpha)
     note = f"{raster.name}: values were stretched from {value_range} to the full range; "

@@ -18,12 +18,13 @@ from supercuts.core.files import MARK, atomic_path
 from supercuts.images.convert import Stored, to_bands, to_rgb, to_unit
 from supercuts.images.formats.arrays import as_colors, is_tensor
 from supercuts.images.formats.stored import MAX_BYTES, describe_error
-from supercuts.images.raster import MAX_PIXELS, ReadOptions, read_raster
+from supercuts.images.raster import MAX_PIXELS, ReadOptions, read_raster, refuse_without_memory
 
 _MAX_LABEL = 65535
 _N_COLORS = 256  # largest palette
 
 
+@refuse_without_memory
 def read_image(source: object, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "height width 3"]:
     """Return the picture in a source as a new C-contiguous RGB array.
 
@@ -67,6 +68,7 @@ def read_image(source: object, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndar
     return to_rgb(raster)
 
 
+@refuse_without_memory
 def read_bands(source: object) -> Float32[np.ndarray, "height width bands"]:
     """Return the bands of an image in 0..1, as a new array.
 
@@ -182,12 +184,14 @@ def read_volume(path: str | os.PathLike[str], *, level: int = 0, time: int = 0) 
         ) from error
 
 
+@refuse_without_memory
 def read_pixels(source: object) -> Stored:
     """Return the bands of an image in the smallest type that holds them; three bands become uint8, as in read_image."""
     stored = _read_stored(source)
     return read_image(stored) if stored.shape[2] == 3 and stored.dtype != np.uint8 else stored
 
 
+@refuse_without_memory
 def read_channels(
     source: object, channels: int | None = None
 ) -> UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width bands"]:

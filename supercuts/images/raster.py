@@ -5,12 +5,13 @@ Out  Raster: values as stored, the mask of valid pixels, the georeference; (H, W
 Not  conversion (convert.py) or file formats (formats/)
 """
 
+import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -34,6 +35,7 @@ __all__ = ["MAX_PIXELS", "Raster", "ReadOptions", "read_raster", "read_shape"]
 
 _FORMATS = "PNG, JPEG, WebP, AVIF, BMP, TIFF or GIF"
 _NPY_START, _ZIP_START = b"\x93NUMPY", b"PK\x03\x04"
+_P, _T = ParamSpec("_P"), TypeVar("_T")
 _JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
 
@@ -95,6 +97,27 @@ def read_shape(path: Path) -> tuple[int, int, int]:
         return shape
 
 
+def too_large(name: str, error: MemoryError) -> ImageError:
+    """Return the error for an image for which there is not enough memory."""
+    remedy = "Shrink it, cut it into parts, or choose fewer of its bands."
+    return ImageError(f"{name}: does not fit in memory ({describe_error(error)}). {remedy}")
+
+
+def refuse_without_memory(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Make a function of an image raise ImageError, not MemoryError, where there is not enough memory."""
+
+    @functools.wraps(function)
+    def checked(*args: _P.args, **options: _P.kwargs) -> _T:
+        try:
+            return function(*args, **options)
+        except MemoryError as error:
+            source = args[0] if args else options.get("source")
+            is_path = isinstance(source, str | os.PathLike)
+            raise too_large(os.fsdecode(source) if is_path else "the image", error) from error
+
+    return checked
+
+
 @contextmanager
 def image_errors(name: str) -> Iterator[None]:
     """Turn every exception of a file reader into an ImageError that names the file."""
@@ -110,6 +133,8 @@ def image_errors(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: {error}") from error
     except SuperCutsError:
         raise
+    except MemoryError as error:
+        raise too_large(name, error) from error
     except Image.DecompressionBombError as error:
         raise ImageError(pillow.pillow_limit(name)) from error
     except OSError as error:

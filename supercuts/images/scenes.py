@@ -14,7 +14,7 @@ from supercuts.core.errors import ImageError, ImageWarning, InputError
 from supercuts.images.convert import as_stored, check_range, stretched, to_bands, to_rgb, to_unit
 from supercuts.images.formats.arrays import as_colors, check_order, is_tensor, without_nan, without_sentinels
 from supercuts.images.georeference import Georeference
-from supercuts.images.raster import AS_USUAL, Raster, ReadOptions, read_raster
+from supercuts.images.raster import AS_USUAL, Raster, ReadOptions, read_raster, refuse_without_memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +49,7 @@ def all_bands(scene: Scene) -> Float32[np.ndarray, "height width bands"]:
     return np.concatenate([to_unit(scene.pixels), to_unit(scene.bands)], axis=2)
 
 
+@refuse_without_memory
 def read_scene(
     source: object,
     channels: int | None = 3,

@@ -17,6 +17,8 @@ from PIL import Image, ImageOps
 from supercuts.core.errors import ImageError, InputError
 from supercuts.core.files import is_own_picture
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images import io as image_io
+from supercuts.images import scenes
 from supercuts.images.georeference import Georeference
 from supercuts.images.io import read_image, write_labels_png, write_png
 
@@ -519,3 +521,14 @@ def test_write_labels_png_refuses_ids_beyond_16_bits(tmp_path, worst):
     with pytest.raises(InputError, match=r"do not fit a 16-bit PNG.*Cut fewer regions, or save"):
         write_labels_png(tmp_path / "l.png", np.array([[0, worst]]))
     assert not list(tmp_path.iterdir())
+
+
+def test_an_image_without_enough_memory_is_refused_with_the_remedy(monkeypatch):
+    def allocate(_):
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    for module in (image_io, scenes):
+        monkeypatch.setattr(module, "to_rgb", allocate)
+    for read in (read_image, scenes.read_scene):
+        with pytest.raises(ImageError, match=r"does not fit in memory \(MemoryError: Unable.*\)\. Shrink it, cut it"):
+            read(np.zeros((4, 5, 3), np.uint8))

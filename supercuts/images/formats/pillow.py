@@ -25,6 +25,7 @@ from supercuts.core.errors import ImageError, InputError
 from supercuts.images.formats.stored import Raster, check_size, upright
 
 _EXIF_ORIENTATION = 274
+_PLANES = 284  # tag PlanarConfiguration: 1, or 2 where each band is stored separately
 _ORIENTED = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # names of PNG data in which Pillow looks for it
 _DEEP_RGB = "RGB;16B"  # Pillow's name for 16-bit RGB in a file
 
@@ -61,14 +62,23 @@ def read_file(file: IO[bytes], start: bytes, name: str, max_pixels: int, page: i
 
 def read_tiff(file: IO[bytes], name: str, max_pixels: int) -> Raster:
     """Return a TIFF of inks or CIE Lab, 8 bits per sample, as RGB."""
-    return read_image(TiffImagePlugin.TiffImageFile(file), name, max_pixels)
+    image = TiffImagePlugin.TiffImageFile(file)
+    if image.tag_v2.get(_PLANES, 1) != 1:
+        raise ValueError("Pillow reads planes of 16 bits and of CIE Lab wrongly")
+    return read_image(image, name, max_pixels)
 
 
-def read_inks(values: Shaped[np.ndarray, "height width 4"], name: str) -> Raster:
+def read_inks(
+    values: Shaped[np.ndarray, "height width 4"], name: str, alpha: Shaped[np.ndarray, "height width"] | None = None
+) -> Raster:
     """Return inks (cyan, magenta, yellow, black) of 8 or 16 bits as RGB."""
     largest = np.iinfo(values.dtype).max // 255
-    inks = ((values.astype(np.uint32) + largest // 2) // largest).astype(np.uint8)
-    return Raster(np.array(Image.fromarray(inks, "CMYK").convert("RGB")), name=name, is_picture=True, is_rgb=True)
+    inks, opacity = (
+        None if array is None else ((array.astype(np.uint32) + largest // 2) // largest).astype(np.uint8)
+        for array in (values, alpha)
+    )
+    rgb = np.array(Image.fromarray(inks, "CMYK").convert("RGB"))
+    return Raster(rgb, alpha=opacity, name=name, is_picture=True, is_rgb=True)
 
 
 def read_image(image: Image.Image, name: str, max_pixels: int, page: int | None = None) -> Raster:

@@ -1,6 +1,6 @@
 """Read TIFFs; only this module opens them. GDAL reads maps and pictures, tifffile reads stacks.
 
-tifffile reads the header. Pillow reads inks and CIE Lab, stacks.py stacks of planes, GDAL everything else.
+tifffile reads the header and what GDAL lacks. Pillow reads inks and CIE Lab, stacks.py stacks of planes, GDAL the rest.
 """
 
 import contextlib
@@ -81,8 +81,10 @@ def read_tiff(
         if number > 0:
             header = _read_header(tiff, path, max_pixels, number)
     if header.photometric in (_INKS, *_LABS) and number == 0:
-        with path.open("rb") as file, contextlib.suppress(OSError, SyntaxError, KeyError):
+        with path.open("rb") as file, contextlib.suppress(OSError, SyntaxError, KeyError, ValueError):
             return pillow.read_tiff(file, name, max_pixels)
+    if header.photometric == _INKS and header.n_samples >= 4:  # GDAL may convert them, with other colours
+        return _read_by_tifffile(path, header, number)
     try:
         return _read_gdal(path, header, max_pixels, number)
     except OSError as error:
@@ -99,8 +101,8 @@ def read_shape(path: Path) -> tuple[int, int, int]:
         if header.has_more:
             height, width, n_samples = stacks.read_shape(tiff, str(path))
         else:
-            is_picture = header.photometric in (_PALETTE, _YCBCR, *_LABS)
-            is_picture |= header.photometric == _INKS and header.n_samples > 1  # with one, the file is damaged
+            fewest = {_PALETTE: 1, _YCBCR: 1, _INKS: 4, **dict.fromkeys(_LABS, 2)}  # samples that are read as RGB
+            is_picture = header.n_samples >= fewest.get(header.photometric, header.n_samples + 1)
             (height, width), n_samples = header.size, 3 if is_picture else header.n_samples
     return (width, height, n_samples) if header.orientation in (5, 6, 7, 8) else (height, width, n_samples)
 
@@ -229,19 +231,28 @@ def _absent_windows(page: Any) -> np.ndarray | None:
 
 
 def _read_by_tifffile(path: Path, header: _Header, number: int) -> Raster:
-    """Return a page in a compression that GDAL lacks, such as JPEG 2000; its georeference is not read."""
+    """Return a page that GDAL does not read, such as one in JPEG 2000; its georeference is not read."""
     with _tifffile(path) as tiff:
         page = tiff.pages.get(number).aspage()
         values = page.asarray().reshape([n for n, axis in zip(page.shape, page.axes, strict=True) if axis in "SYX"])
         nodata = page.nodata if _GDAL_NODATA in page.tags else None
+        table = page.colormap
     if values.ndim == 3 and page.axes.startswith("S"):
         values = np.moveaxis(values, 0, -1)
     values = np.ascontiguousarray(values[..., None] if values.ndim == 2 else values)
     valid = None if nodata is None else ~is_nodata(values, (nodata,) * values.shape[2])
-    is_rgb = header.photometric in (_RGB, _YCBCR) and values.shape[2] >= 3
-    has_alpha = is_rgb and values.shape[2] == 4 and header.extra[:1] in ((1,), (2,))
-    alpha = np.ascontiguousarray(values[..., 3]) if has_alpha else None
-    raster = Raster(values[..., :3] if has_alpha else values, valid, alpha, name=str(path), is_rgb=is_rgb)
+    if header.photometric == _PALETTE and table is not None:
+        values = _colors_of(values[..., 0], (table >> 8).astype(np.uint8))
+    if header.photometric == _MIN_IS_WHITE:
+        values = _inverted(values)
+    is_rgb = header.photometric in (_RGB, _YCBCR, _PALETTE) and values.shape[2] >= 3
+    n_colors = 4 if header.photometric == _INKS else 3
+    has_alpha = (is_rgb or n_colors == 4) and values.shape[2] == n_colors + 1 and header.extra[:1] in ((1,), (2,))
+    alpha = np.ascontiguousarray(values[..., n_colors]) if has_alpha else None
+    if n_colors == 4 and values.shape[2] >= 4:
+        raster = replace(pillow.read_inks(values[..., :4], str(path), alpha), valid=valid)
+    else:
+        raster = Raster(values[..., :3] if has_alpha else values, valid, alpha, name=str(path), is_rgb=is_rgb)
     return without_nan(_turned(raster, header.orientation))
 
 
@@ -317,23 +328,24 @@ def _interpret(values: np.ndarray, source: Any, header: _Header, name: str) -> R
     from rasterio.enums import ColorInterp
 
     if header.photometric == _PALETTE:
-        table = np.zeros((256 if values.dtype == np.uint8 else 65536, 4), np.uint8)
+        table = np.zeros((4, 256 if values.dtype == np.uint8 else 65536), np.uint8)
         for index, color in source.colormap(1).items():
-            table[index] = color
-        return Raster(np.ascontiguousarray(table[values[..., 0], :3]), name=name, is_rgb=True)
+            table[:, index] = color
+        return Raster(_colors_of(values[..., 0], table[:3]), name=name, is_rgb=True)
     values = _full_scale(values, int(source.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 0)))
     if header.photometric == _MIN_IS_WHITE:
-        top = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
-        values = (top - values).astype(values.dtype)
-    if header.photometric == _INKS and values.shape[2] == 4:
-        return pillow.read_inks(values, name)
+        values = _inverted(values)
+    if header.photometric in _LABS and values.shape[2] > 1:
+        if source.colorinterp[0] != ColorInterp.red:
+            raise ImageError(
+                f"{name}: CIE Lab of {values.shape[2]} samples of type {values.dtype} is not read. Save it as RGB."
+            )
+        return Raster(np.ascontiguousarray(values[..., :3]), name=name, is_rgb=True)
     alpha_bands = [i for i, kind in enumerate(source.colorinterp) if kind == ColorInterp.alpha]
-    if alpha_bands and header.photometric in (_INKS, _YCBCR, *_LABS) and not header.extra:
-        values = np.ascontiguousarray(
-            np.delete(values, alpha_bands[0], axis=2)
-        )  # GDAL adds alpha where it converts colours
+    if alpha_bands and header.photometric == _YCBCR and not header.extra:  # GDAL adds alpha where it converts colours
+        values = np.ascontiguousarray(np.delete(values, alpha_bands[0], axis=2))
         alpha_bands = []
-    is_rgb = header.photometric in (_RGB, _YCBCR, *_LABS, _INKS) and values.shape[2] - len(alpha_bands[:1]) >= 3
+    is_rgb = header.photometric in (_RGB, _YCBCR) and values.shape[2] - len(alpha_bands[:1]) >= 3
     if not alpha_bands:
         return Raster(values, name=name, is_rgb=is_rgb)
     alpha = np.ascontiguousarray(values[..., alpha_bands[0]])
@@ -345,13 +357,35 @@ def _interpret(values: np.ndarray, source: Any, header: _Header, name: str) -> R
     return Raster(colors, alpha=alpha, name=name, is_rgb=is_rgb)
 
 
+def _colors_of(indices: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Return the colours (H, W, 3) that indices (H, W) have in a palette (3, colours)."""
+    rgb = np.empty((*indices.shape, 3), np.uint8)
+    for channel in range(3):
+        _look_up(indices, table[channel], rgb[..., channel])
+    return rgb
+
+
+def _look_up(indices: np.ndarray, table: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Write the entries of a table into `values` strip by strip, because numpy converts indices to 8 bytes each."""
+    n_rows = max(1, (1 << 18) // indices[0].size)
+    for top in range(0, len(indices), n_rows):
+        values[top : top + n_rows] = table.take(indices[top : top + n_rows], mode="clip")
+    return values
+
+
+def _inverted(values: np.ndarray) -> np.ndarray:
+    """Return values whose lowest is white so that it is black."""
+    top = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+    inverted: np.ndarray = (top - values).astype(values.dtype, copy=False)
+    return inverted
+
+
 def _full_scale(values: np.ndarray, n_bits: int) -> np.ndarray:
     """Return unsigned values of fewer bits than their type scaled to its full range: 1 in 1 bit becomes 255 in 8."""
     if values.dtype.kind != "u" or not 0 < n_bits < 8 * values.itemsize or values.itemsize > 2:
         return values
     table = np.arange(1 << n_bits, dtype=np.uint32) * np.iinfo(values.dtype).max // ((1 << n_bits) - 1)
-    scaled: np.ndarray = table.astype(values.dtype)[np.minimum(values, (1 << n_bits) - 1)]
-    return scaled
+    return _look_up(values, table.astype(values.dtype), np.empty_like(values))
 
 
 def _turned(raster: Raster, orientation: int) -> Raster:

@@ -214,6 +214,60 @@ def test_pictures_are_as_pillow_reads_them(tmp_path, mode, compression):
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), expected)
 
 
+@pytest.mark.parametrize("photometric", [0, 2, 3, 4, 5, 6, 8, 9, 10, 32803])
+def test_the_shape_from_the_header_is_the_shape_that_is_read(tmp_path, photometric):
+    path = tmp_path / "a.tif"
+    for dtype in ("uint8", "uint16", "float32"):
+        for n_bands in range(1, 7):
+            values = np.ascontiguousarray(np.moveaxis(some_values(dtype, n_bands), 0, -1))
+            tifffile.imwrite(path, values.squeeze(), photometric="minisblack", planarconfig="contig", metadata=None)
+            with tifffile.TiffFile(path, mode="r+") as file:
+                file.pages.first.tags["PhotometricInterpretation"].overwrite(photometric)
+            try:
+                shape = read_bands(path).shape
+            except ImageError:
+                continue
+            assert read_shape(path) == shape
+
+
+@pytest.mark.parametrize("alpha", [None, "unassalpha", "unspecified"])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("scale", [1, 257])
+def test_inks_are_read_as_pillow_converts_them(tmp_path, alpha, planes, scale):
+    inks = np.moveaxis(some_values("uint8", 4 if alpha is None else 5), 0, -1)
+    values = np.moveaxis(inks, -1, 0) if planes == "separate" else inks
+    extra = {} if alpha is None else {"extrasamples": [alpha]}
+    values = values * np.array(scale, "uint8" if scale == 1 else "uint16")
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="separated", planarconfig=planes, metadata=None, **extra)
+    raster = read_raster(tmp_path / "a.tif")
+    expected = np.asarray(Image.fromarray(np.ascontiguousarray(inks[..., :4]), "CMYK").convert("RGB"))
+    np.testing.assert_array_equal(raster.values, expected)
+    assert (raster.alpha is not None) == (alpha == "unassalpha")
+    assert alpha != "unassalpha" or np.array_equal(raster.alpha, inks[..., 4])
+
+
+@pytest.mark.parametrize("kind", ["cielab", "icclab"])
+def test_lab_that_is_not_converted_is_refused(tmp_path, kind):
+    values = np.moveaxis(some_values("uint16"), 0, -1)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric=kind, metadata=None)
+    with pytest.raises(ImageError, match=r"a\.tif: CIE Lab of 3 samples of type uint16 is not read. Save it as RGB"):
+        read_raster(tmp_path / "a.tif")
+    planes = some_values("uint8")
+    tifffile.imwrite(tmp_path / "b.tif", planes, photometric=kind, planarconfig="separate", metadata=None)
+    with pytest.raises(ImageError, match=r"b\.tif: "):
+        read_raster(tmp_path / "b.tif")
+
+
+def test_palettes_and_white_zeros_are_resolved_in_any_codec(tmp_path):
+    indices = some_values("uint8", 1)[0]
+    table = np.random.default_rng(1).integers(0, 256, (3, 256), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", indices, photometric="palette", colormap=table * 257, compression="png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), table.T[indices])
+    assert read_shape(tmp_path / "a.tif") == (H, W, 3)
+    tifffile.imwrite(tmp_path / "b.tif", indices, photometric="miniswhite", compression="png")
+    np.testing.assert_array_equal(read_raster(tmp_path / "b.tif").values[..., 0], 255 - indices)
+
+
 def test_a_tag_of_nodata_counts_in_files_of_any_program(tmp_path):
     values = np.full((9, 8, 3), 5, np.uint8)
     values[2, 3] = values[7, 7] = 9
