@@ -24,6 +24,7 @@ from supercuts.cli.common import (
     parse_bands,
     print_error,
     print_json,
+    print_lines,
     print_note,
     progress,
 )
@@ -139,7 +140,7 @@ def _print_report(report: "Report", dst: Path, as_json: bool) -> None:
             }
         )
     else:
-        typer.echo(f"{_count(report)} of {report.total}; written to {dst}")
+        print_lines(f"{_count(report)} of {report.total}; written to {dst}")
     for note in report.notes[:_SHOWN]:
         print_note(note)
     if len(report.notes) > _SHOWN:
@@ -160,7 +161,7 @@ def _print_report(report: "Report", dst: Path, as_json: bool) -> None:
 def _print_failures(report: "Report") -> None:
     table = Table("image", "error", "message", title=None)
     for failure in report.failures[:_SHOWN]:
-        message = own_words(failure.message.removeprefix(f"{failure.source}: "))
+        message = one_line(own_words(failure.message.removeprefix(f"{failure.source}: ")))
         table.add_row(Text(one_line(failure.source), overflow="fold"), failure.error, Text(message, overflow="fold"))
     if len(report.failures) > _SHOWN:
         table.caption = f"and {len(report.failures) - _SHOWN} more"

@@ -89,6 +89,7 @@ class Command(TyperCommand):
         given = " ".join(map(str, ctx.params.values()))  # paths may hold words such as level=2
         _options.set({name: option for name, option in options.items() if f"{name}=" not in given})
         try:
+            Path.cwd()  # in a removed folder, a library of torch would end the process
             with _EndedBySignals(), _warnings_as_notes():
                 return super().invoke(ctx)
         except SuperCutsError as error:
@@ -388,11 +389,17 @@ def one_line(text: str) -> str:
     return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
+def print_lines(*lines: str, err: bool = False) -> None:
+    """Write the results of a command to stdout, one in each line."""
+    typer.echo("\n".join(map(one_line, lines)), err=err)
+
+
 def print_json(document: object) -> None:
     """Write the JSON document of a command to stdout; NaN and infinity become null."""
     standard = json.loads(json.dumps(document), parse_constant=lambda _: None)
     is_unicode = "utf" in (getattr(sys.stdout, "encoding", None) or "")  # elsewhere, click would replace names by ??
-    typer.echo(json.dumps(standard, indent=2, ensure_ascii=not is_unicode))
+    text = json.dumps(standard, indent=2, ensure_ascii=not is_unicode)
+    typer.echo(re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text))  # they control a terminal
 
 
 def progress() -> Progress:

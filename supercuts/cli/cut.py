@@ -12,6 +12,7 @@ from supercuts.cli.common import (
     check_suffix,
     make_folder,
     print_json,
+    print_lines,
     print_note,
     progress,
     read_hierarchy,
@@ -77,7 +78,7 @@ def cut(
         paths = {"file": str(file), "labels": str(out), "overlay": None if overlay is None else str(overlay)}
         print_json({**paths, "regions": n_regions, "height": height, "width": width})
     else:
-        typer.echo(f"{out}: {n_regions} regions, {width}x{height} pixels")
+        print_lines(f"{out}: {n_regions} regions, {width}x{height} pixels")
 
 
 def info(
@@ -91,7 +92,7 @@ def info(
         print_json({"file": str(file), "kind": kind, **facts})
         return
     lines = [f"{name.replace('_', ' '):15} {as_text(value)}" for name, value in facts.items() if value is not None]
-    typer.echo("\n".join([f"{file}: {kind}, {file.stat().st_size / 1e6:.2f} MB", *lines, f"Next: {following}"]))
+    print_lines(f"{file}: {kind}, {file.stat().st_size / 1e6:.2f} MB", *lines, f"Next: {following}")
 
 
 def _describe_hierarchy(file: Path) -> tuple[dict[str, object], str]:
@@ -184,7 +185,7 @@ def view(
         html_viewer.write_html(page, h)
     if is_opened:
         html_viewer.open_in_browser(page)
-    typer.echo(f"{page}: viewer of {file}")
+    print_lines(f"{page}: viewer of {file}")
 
 
 def _view_folder(
@@ -216,7 +217,7 @@ def _view_folder(
         html_viewer.write_folder(target, list(paths), read, lambda _: bar.advance(task))
     if is_opened:
         html_viewer.open_in_browser(pages[-1])
-    typer.echo(f"{pages[-1]}: viewers of {len(paths)} images in {folder}")
+    print_lines(f"{pages[-1]}: viewers of {len(paths)} images in {folder}")
 
 
 _FORMATS = (
@@ -275,4 +276,4 @@ def export(
             pixel_size=pixel_size,
             overwrite=overwrite or force,
         )
-    typer.echo(f"{out}: {format} of {file}")
+    print_lines(f"{out}: {format} of {file}")

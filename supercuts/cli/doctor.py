@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 import supercuts
-from supercuts.cli.common import FAILED, print_json
+from supercuts.cli.common import FAILED, print_json, print_lines
 
 # run beside this process: loading torch takes most of the time, and a broken installation may end its process
 _ENGINES = {
@@ -66,8 +66,8 @@ def doctor(
         print_json({**facts, "problems": problems})
     else:
         for name, value in facts.items():
-            typer.echo(f"{name:12}{as_text(value)}")
-        typer.echo("\n".join(f"problem     {problem}" for problem in problems) or "no problems found")
+            print_lines(f"{name:12}{as_text(value)}")
+        print_lines(*[f"problem     {problem}" for problem in problems] or ["no problems found"])
     raise typer.Exit(FAILED if problems else 0)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from supercuts.cli.common import (
     FAILED,
@@ -17,8 +18,10 @@ from supercuts.cli.common import (
     Merging,
     Views,
     check_suffix,
+    one_line,
     print_error,
     print_json,
+    print_lines,
     print_note,
     progress,
     working,
@@ -91,7 +94,7 @@ def finish(scored: Sequence["MethodResult[Any]"], out: Path | None) -> None:
 
 def say_written(paths: Sequence[Path], as_json: bool) -> None:
     """Print the files that were written, to stderr if stdout holds a JSON document."""
-    typer.echo("wrote " + ", ".join(str(path) for path in paths), err=as_json)
+    print_lines("wrote " + ", ".join(str(path) for path in paths), err=as_json)
 
 
 def with_figures(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -105,10 +108,10 @@ def print_table(
     caption: str,
 ) -> None:
     """Print one row per figure and one column per method."""
-    table = Table(caption=caption, caption_justify="left")
+    table = Table(caption=Text(one_line(caption)), caption_justify="left")
     table.add_column("score")
     for entry, _, _ in columns:
-        table.add_column(entry["method"], justify="right", overflow="fold")
+        table.add_column(Text(one_line(entry["method"])), justify="right", overflow="fold")
     table.add_row("images scored", *(f"{entry['n_scored']} of {entry['n_images']}" for entry, _, _ in columns))
     for name, label in labels.items():
         if any(name in figures for _, figures, _ in columns):

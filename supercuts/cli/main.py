@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from supercuts.cli.common import Command, Group, Overwrite, working
+from supercuts.cli.common import Command, Group, Overwrite, print_lines, working
 from supercuts.core.files import check_replaceable
 from supercuts.core.threads import keep_freed_memory
 
@@ -27,7 +27,7 @@ def warmup() -> None:
     start = time.perf_counter()
     with working("compiling"):
         compile_kernels()
-    typer.echo(f"ready after {time.perf_counter() - start:.1f} s")
+    print_lines(f"ready after {time.perf_counter() - start:.1f} s")
 
 
 def examples(
@@ -51,7 +51,7 @@ def examples(
             _write_truth(path, target)
         else:
             shutil.copyfile(path, target)
-    typer.echo(f"{folder}: {len(files)} files; cd {folder} && supercuts segment photo.jpg -o out")
+    print_lines(f"{folder}: {len(files)} files; cd {folder} && supercuts segment photo.jpg -o out")
 
 
 def _write_truth(labels: Path, target: Path) -> None:
@@ -141,7 +141,7 @@ def _print_version(is_asked: bool) -> bool:
     if is_asked:
         from supercuts.core.files import package_version
 
-        typer.echo(f"supercuts {package_version()}")
+        print_lines(f"supercuts {package_version()}")
         raise typer.Exit
     return is_asked
 

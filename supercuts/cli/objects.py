@@ -111,7 +111,7 @@ def finish_objects(
         documents = [report.document or {"image": report.image, "error": report.error} for report in reports]
         print_json({"images": documents})
     elif any(report.document for report in reports):
-        table = Table("image", caption=Text(f"written to {out}"), caption_justify="left")
+        table = Table("image", caption=Text(one_line(f"written to {out}")), caption_justify="left")
         for title in columns:
             table.add_column(title, justify="right", no_wrap=True)
         for report in reports:

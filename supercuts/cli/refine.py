@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from supercuts.cli import objects as discovery
-from supercuts.cli.common import Command, Group, Overwrite, print_note, progress, working
+from supercuts.cli.common import Command, Group, Overwrite, print_lines, print_note, progress, working
 from supercuts.cli.objects import AsJson, Images, Out, finish_objects, for_each, prepare_objects
 from supercuts.cli.segment import find_images
 from supercuts.cli.train import ConfigFile, Resume, check_config_exists, check_fresh
@@ -219,8 +219,8 @@ def train(
         check_fresh(settings.out)
     weights = run_training(settings)
     if settings.pictures:
-        typer.echo(f"{weights.parent / 'segmentations'}: {settings.pictures} images, segmented")
-    typer.echo(f"{weights}: trained weights; use them with supercuts refine apply {weights} IMAGE -o OUT")
+        print_lines(f"{weights.parent / 'segmentations'}: {settings.pictures} images, segmented")
+    print_lines(f"{weights}: trained weights; use them with supercuts refine apply {weights} IMAGE -o OUT")
 
 
 _SUFFIXES = (".npz", "_labels.png", "_colors.png")

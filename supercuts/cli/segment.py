@@ -393,7 +393,7 @@ def _print_table(reports: Iterable[SegmentReport], out: Path) -> None:
     finished = [report for report in reports if report.error is None]
     if not finished:
         return
-    table = Table("image", caption=Text(f"written to {out}"), caption_justify="left")
+    table = Table("image", caption=Text(one_line(f"written to {out}")), caption_justify="left")
     levels = [level for level in reversed(REGIONS) if any(level in (report.regions or {}) for report in finished)]
     for column in ("size", "superpixels", *levels, "seconds"):
         table.add_column(column, justify="right", no_wrap=True)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from supercuts.cli.common import check_suffix, print_note, progress, working
+from supercuts.cli.common import check_suffix, one_line, print_lines, print_note, progress, working
 from supercuts.core.checks import check_installed
 from supercuts.core.errors import ConfigError, InputError
 
@@ -40,7 +41,7 @@ def train(
     from supercuts.training import ssn
 
     weights = ssn.train_ssn(settings)
-    typer.echo(f"{weights}: trained weights; load them with supercuts.load({str(weights)!r})")
+    print_lines(f"{weights}: trained weights; load them with supercuts.load({str(weights)!r})")
 
 
 def check_fresh(run: Path) -> None:
@@ -79,7 +80,7 @@ def onnx(
     network, _ = load_network(weights_path(model))
     with working(f"writing {out}"):
         export_onnx(out, network, graph_only=graph)
-    typer.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+    print_lines(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 
 def calibrate(
@@ -108,7 +109,7 @@ def calibrate(
 
     if like is not None:
         write_calibration(model, _calibration_of(like, model))
-        typer.echo(f"{model}: calibrated like {like}")
+        print_lines(f"{model}: calibrated like {like}")
         return
     from supercuts.training.calibrate import CalibrationConfig, learn_calibration
     from supercuts.training.samples import make_dataset
@@ -125,7 +126,7 @@ def calibrate(
     _print_levels(chosen, source)
     if len(samples) < 20:
         print_note(f"{len(samples)} images are few to learn from: the affinity may not hold on others.")
-    typer.echo(f"{model}: affinity,{' graph neural network,' if gnn else ''} figure and ground and levels written")
+    print_lines(f"{model}: affinity,{' graph neural network,' if gnn else ''} figure and ground and levels written")
 
 
 def _calibration_of(like: Path, model: Path) -> "Calibration":
@@ -140,7 +141,7 @@ def _calibration_of(like: Path, model: Path) -> "Calibration":
 
 
 def _print_levels(levels: dict[str, "Level"], caption: str) -> None:
-    table = Table(caption=caption, caption_justify="left")
+    table = Table(caption=Text(one_line(caption)), caption_justify="left")
     for title in ("level", "altitude", "Rand index", "covering", "regions (median)", "annotator's regions (median)"):
         table.add_column(title, justify="right" if table.columns else "left")
     for name, level in levels.items():

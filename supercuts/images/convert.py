@@ -145,13 +145,12 @@ def stretched(raster: Raster, method: str | None = None) -> tuple[Raster, str]:
         return raster, ""
     limits = _limits(raster, _PERCENTILES if method != "minmax" else (0, 100))
     values = np.empty(raster.values.shape, np.uint16)
-    span = np.maximum(limits[1] - limits[0], np.finfo(np.float64).tiny)
     for rows in _strips(values):
-        for channel in range(values.shape[2]):  # numpy is slow where the last axis is short
-            part = raster.values[rows, :, channel].astype(np.float64)
-            part -= limits[0, channel]
-            part /= span[channel]
-            values[rows, :, channel] = np.rint(np.clip(part, 0, 1, out=part) * 65535)
+        for channel, (low, high) in enumerate(limits.T):  # numpy is slow where the last axis is short
+            part = raster.values[rows][..., channel].astype(np.float64)
+            part -= low
+            part /= max(high - low, np.finfo(np.float64).tiny)
+            values[rows][..., channel] = np.rint(np.clip(part, 0, 1, out=part) * 65535)
     value_range = f"{limits[0].min():g}..{limits[1].max():g}"
     alpha = None if raster.alpha is None else _to_16_bits(raster.alpha)
     note = f"{raster.name}: values were stretched from {value_range} to the full range; "

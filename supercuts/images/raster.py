@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from PIL import Image
@@ -35,8 +35,8 @@ __all__ = ["MAX_PIXELS", "Raster", "ReadOptions", "read_raster", "read_shape"]
 
 _FORMATS = "PNG, JPEG, WebP, AVIF, BMP, TIFF or GIF"
 _NPY_START, _ZIP_START = b"\x93NUMPY", b"PK\x03\x04"
-_P, _T = ParamSpec("_P"), TypeVar("_T")
 _JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+_Reader = TypeVar("_Reader", bound=Callable[..., Any])
 
 
 class ReadOptions(NamedTuple):
@@ -103,19 +103,18 @@ def too_large(name: str, error: MemoryError) -> ImageError:
     return ImageError(f"{name}: does not fit in memory ({describe_error(error)}). {remedy}")
 
 
-def refuse_without_memory(function: Callable[_P, _T]) -> Callable[_P, _T]:
+def refuse_without_memory(function: _Reader) -> _Reader:
     """Make a function of an image raise ImageError, not MemoryError, where there is not enough memory."""
 
     @functools.wraps(function)
-    def checked(*args: _P.args, **options: _P.kwargs) -> _T:
+    def read(source: object, *args: Any, **options: Any) -> Any:
         try:
-            return function(*args, **options)
+            return function(source, *args, **options)
         except MemoryError as error:
-            source = args[0] if args else options.get("source")
-            is_path = isinstance(source, str | os.PathLike)
-            raise too_large(os.fsdecode(source) if is_path else "the image", error) from error
+            name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else "the image"
+            raise too_large(name, error) from error
 
-    return checked
+    return cast(_Reader, read)
 
 
 @contextmanager

@@ -1,4 +1,6 @@
 import errno
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -135,6 +137,33 @@ def test_the_prefix_is_red_in_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("TERM", "xterm")
     common.print_error("x")
     assert capsys.readouterr().err == "\x1b[1;31merror:\x1b[0m x\n"
+
+
+def test_names_cannot_control_the_terminal(capsys):
+    common.print_lines("a\x1b[31m\nb", "c\x9b1m")
+    assert capsys.readouterr().out == "a\\x1b[31m\\nb\nc\\x9b1m\n"
+    common.print_json({"a\x7f": "b\x1b\x9b1m"})
+    text = capsys.readouterr().out
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+    assert json.loads(text) == {"a\x7f": "b\x1b\x9b1m"}
+
+
+def test_only_one_function_of_the_commands_prints_lines():
+    """print_lines escapes names. The one other call prints the tree of `segment -`, which holds numbers alone."""
+    texts = [path.read_text() for path in (ROOT / "supercuts" / "cli").glob("*.py")]
+    assert sum(text.count("typer.echo(") for text in texts) == 3  # two of them in common.py
+
+
+@pytest.mark.parametrize("command", ["batch photos out", "refine a.png -o out", "cut a.npz --regions 2 -o a.png"])
+def test_a_removed_current_folder_gives_one_line(run, tmp_path, monkeypatch, command):
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    result = run(*command.split())
+    assert (result.exit_code, result.stdout) == (1, "")
+    message = "error: the current folder does not exist any more. Give a path in another one, after changing to it.\n"
+    assert result.stderr == message
 
 
 def test_read_hierarchy_restores_the_saved_hierarchy(saved):

@@ -72,13 +72,14 @@ def read_inks(
     values: Shaped[np.ndarray, "height width 4"], name: str, alpha: Shaped[np.ndarray, "height width"] | None = None
 ) -> Raster:
     """Return inks (cyan, magenta, yellow, black) of 8 or 16 bits as RGB."""
-    largest = np.iinfo(values.dtype).max // 255
-    inks, opacity = (
-        None if array is None else ((array.astype(np.uint32) + largest // 2) // largest).astype(np.uint8)
-        for array in (values, alpha)
-    )
-    rgb = np.array(Image.fromarray(inks, "CMYK").convert("RGB"))
+    rgb = np.array(Image.fromarray(_as_bytes(values), "CMYK").convert("RGB"))
+    opacity = None if alpha is None else _as_bytes(alpha)
     return Raster(rgb, alpha=opacity, name=name, is_picture=True, is_rgb=True)
+
+
+def _as_bytes(values: np.ndarray) -> np.ndarray:
+    largest = np.iinfo(values.dtype).max // 255
+    return ((values.astype(np.uint32) + largest // 2) // largest).astype(np.uint8)
 
 
 def read_image(image: Image.Image, name: str, max_pixels: int, page: int | None = None) -> Raster:
