@@ -89,7 +89,6 @@ class Command(TyperCommand):
         given = " ".join(map(str, ctx.params.values()))  # paths may hold words such as level=2
         _options.set({name: option for name, option in options.items() if f"{name}=" not in given})
         try:
-            Path.cwd()  # in a removed folder, a library of torch would end the process
             with _EndedBySignals(), _warnings_as_notes():
                 return super().invoke(ctx)
         except SuperCutsError as error:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from supercuts.cli.common import Command, Group, Overwrite, print_lines, working
+from supercuts.cli.common import FAILED, Command, Group, Overwrite, explain, print_error, print_lines, working
 from supercuts.core.files import check_replaceable
 from supercuts.core.threads import keep_freed_memory
 
@@ -112,6 +112,11 @@ class _Commands(Group):
 
 
 def _load(name: str) -> Any:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:  # in a removed folder, importing torch may end the process
+        print_error(explain(error))
+        raise typer.Exit(FAILED) from error
     module, panel, example = _COMMANDS[name]
     home = importlib.import_module(f"supercuts.cli.{module}")
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
