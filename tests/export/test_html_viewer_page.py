@@ -346,6 +346,12 @@ def test_scribbles_of_one_label_stay_where_they_are_drawn(page, h, saved):
     scribbles = numbers(page, "supercuts.scribbleMap()").reshape(h.shape)
     touched = np.isin(h.labels, h.labels[scribbles == 1])
     assert touched.mean() < 0.5
+    page.select_option("#boundaries", "none")
+    for share in (0.35, 0.2):  # the fill of scribbles is light, and adjustable
+        page.fill("#tint", f"{share}")
+        settle(page)
+        opacities = numbers(page, DRAWN).reshape(h.shape)[touched & (scribbles == 0)] >> 24 & 255
+        assert np.median(opacities) == round(255 * share)
     np.testing.assert_array_equal(mask_in(saved(page, "#save-png")), touched)
     enter(page, "[aria-label='Name of label 1']", "cup", key=None)
     draw(page, (60, 20), (70, 60))  # leaving the text box records the name
@@ -370,6 +376,11 @@ def test_what_was_done_survives_a_reload_and_leaving_asks(page, h):
     assert page.evaluate("supercuts.session") == before
     assert page.text_content("#message") == "What you did here before is back. Clear removes it."
     np.testing.assert_array_equal(labels_of(page, h), h.cut(regions=12))
+    tab, page = page, page.context.new_page()  # the tab is closed, and the file opened in another one
+    tab.close()
+    page.goto(tab.url)
+    wait(page, "Boolean(window.supercuts?.labelled)")
+    assert page.evaluate("supercuts.session") == before
     page.click("#clear")
     page.reload()
     assert asked == ["beforeunload"]  # nothing is left to lose
@@ -474,6 +485,18 @@ def test_fingers_reach_the_tools_without_scrolling(open_page, h, size):
     settle(page)
     assert page.evaluate("document.getElementById('help').scrollTop") == 0
     assert page.locator("#help-title").bounding_box()["y"] >= 0
+
+
+def test_words_of_trees_are_only_in_the_details(page, h):
+    page.mouse.move(*place(page, 20, 30))
+    settle(page)
+    words = ("altitude", "node", "parent", "merges", "leaves", "joins")
+    shown = page.locator("aside").inner_text().lower()
+    assert [word for word in words if word in shown] == ["altitude", "node", "parent", "merges"]
+    page.click("#tree-details summary")
+    shown = page.locator("aside").inner_text().lower()
+    assert "pixels" in shown
+    assert [word for word in words if word in shown] == []
 
 
 def test_controls_without_effect_are_disabled(page):
