@@ -161,6 +161,7 @@ _SHOWN = {
         "miou_mean": "mIoU, mean of these",
         "best_cut": "Jaccard, best cut",
         "best_node": "Jaccard, best node",
+        "best_disjoint": "Jaccard, best disjoint nodes",
     },
 }
 

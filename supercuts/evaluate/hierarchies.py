@@ -52,7 +52,7 @@ class HierarchyScores:
     regions        covering, PRI, VI; None for soft boundary maps
     objects_parts  F of objects and parts; None for soft boundary maps
     pooled_iou     mIoU of Kim and Kanezaki; None for soft boundary maps
-    nodes          best node and best cut; None for results that are not a tree
+    nodes          best node, best cut and best disjoint nodes; None for results that are not a tree
     boundaries     matched boundary pixels; None if not requested
     """
 

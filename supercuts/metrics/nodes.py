@@ -66,12 +66,14 @@ def lifetimes(
 class NodeScores:
     """Mean over each annotator's truth regions of the best Jaccard index; best_cut <= best_node.
 
-    best_node  (A,) float64  index with the best node of the tree for each truth region
-    best_cut   (A,) float64  index with the best region of one cut, the best cut for this annotator
+    best_node      (A,) float64  index with the best node of the tree for each truth region
+    best_cut       (A,) float64  index with the best region of one cut, the best cut for this annotator
+    best_disjoint  (A,) float64  index with disjoint nodes, as in best_disjoint_nodes; None if not measured
     """
 
     best_node: np.ndarray
     best_cut: np.ndarray
+    best_disjoint: np.ndarray | None = None
 
     __repr__ = arrays_repr
 
@@ -86,10 +88,11 @@ class NodeScores:
 
 @dataclass(frozen=True, slots=True)
 class NodeSummary:
-    """Means over images of the means over annotators; higher is better."""
+    """Means over images of the means over annotators; higher is better. NaN if not measured for every image."""
 
     best_node: float
     best_cut: float
+    best_disjoint: float = float("nan")
 
 
 def flat_jaccard(
@@ -276,7 +279,7 @@ def tree_nodes(
     altitudes: Float[np.ndarray, " nodes"],
     areas: Int[np.ndarray, " leaves"] | None = None,
 ) -> NodeScores:
-    """Score a tree against each annotator: means of best_node_jaccard and best_cut_jaccard.
+    """Score a tree against each annotator: means of best_node_jaccard, best_cut_jaccard and best_disjoint_nodes.
 
     contingencies holds one (truths, leaves) table per annotator; leaves are nodes 0..n-1.
 
@@ -284,8 +287,8 @@ def tree_nodes(
 
     >>> tree = np.array([2, 2, 2]), np.array([0.0, 0.0, 0.5])
     >>> scores = tree_nodes([np.array([[4, 0], [0, 4]]), np.array([[4, 4]])], *tree)
-    >>> scores.best_node.tolist(), scores.best_cut.tolist()
-    ([1.0, 1.0], [1.0, 1.0])
+    >>> scores.best_node.tolist(), scores.best_cut.tolist(), scores.best_disjoint.tolist()
+    ([1.0, 1.0], [1.0, 1.0], [1.0, 1.0])
     """
     table, areas, starts = _stack(contingencies, areas)
     check_tree(parents, altitudes, areas.size)
@@ -299,6 +302,7 @@ def tree_nodes(
     return NodeScores(
         best_node=np.array([nodes[row].mean() for row in rows]),
         best_cut=np.array([cuts[row].mean(axis=0).max() for row in rows]),
+        best_disjoint=np.array([best_disjoint_nodes(table[row], parents, areas).score for row in rows]),
     )
 
 
@@ -315,6 +319,9 @@ def aggregate_nodes(scores: Sequence[NodeScores]) -> NodeSummary:
     return NodeSummary(
         best_node=float(np.mean([image.best_node.mean() for image in scores])),
         best_cut=float(np.mean([image.best_cut.mean() for image in scores])),
+        best_disjoint=float(
+            np.mean([np.nan if image.best_disjoint is None else image.best_disjoint.mean() for image in scores])
+        ),
     )
 
 

@@ -140,6 +140,7 @@ def test_truth_regions_without_pixels_are_zero_and_count_in_no_mean():
     assert best_node_jaccard(table, tree[0]).tolist() == [1, 0, 1]
     scores = tree_nodes([table], *tree)
     assert (scores.best_node.tolist(), scores.best_cut.tolist()) == ([1], [1])
+    assert scores.best_disjoint.tolist() == [1]
 
 
 @given(sizes, seeds)
@@ -155,6 +156,9 @@ def test_areas_stand_for_rows_left_out(random_tree, n_leaves, seed):
     scores = tree_nodes([some, table], parents, altitudes, areas)
     assert scores.best_node == pytest.approx([expected.mean(), best_node_jaccard(table, parents).mean()])
     assert scores.best_cut[1] == pytest.approx(best_cut_jaccard(table, parents, altitudes))
+    expected = [best_disjoint_nodes(some, parents, areas).score, best_disjoint_nodes(table, parents).score]
+    assert scores.best_disjoint == pytest.approx(expected)
+    assert (scores.best_disjoint <= scores.best_node).all()
 
 
 def test_areas_beyond_the_rows_make_the_union_larger():
@@ -169,6 +173,9 @@ def test_aggregate_weighs_images_and_not_annotators():
         [NodeScores(np.array([1.0]), np.array([0.6])), NodeScores(np.array([0.2, 0.4]), np.array([0.1, 0.3]))]
     )
     assert (summary.best_node, summary.best_cut) == pytest.approx(((1 + 0.3) / 2, (0.6 + 0.2) / 2))
+    assert np.isnan(summary.best_disjoint)  # not measured
+    one, two = (NodeScores(np.ones(n), np.ones(n), np.linspace(0.2, 0.6, n)) for n in (1, 3))
+    assert aggregate_nodes([one, two]).best_disjoint == pytest.approx((0.2 + 0.4) / 2)
 
 
 TABLE, PARENTS, ALTITUDES = np.array([[2, 0], [0, 2]]), np.array([2, 2, 2]), np.array([0, 0, 0.5])
