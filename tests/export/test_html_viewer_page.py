@@ -883,6 +883,26 @@ def test_a_dragged_view_is_laid_out_as_a_new_one(open_page, h):
     assert same == [True] * 12
 
 
+def test_frames_that_restore_only_the_lines_equal_those_that_fill_all(page):
+    differences = page.evaluate("""() => {
+        const { painter } = supercuts;
+        const differences = [];
+        for (const fill of ["none", "random", "none"]) {
+            supercuts.show({ fill });
+            for (const nRegions of [60, 3, 25, 1, 80]) {
+                supercuts.cutAt({ nRegions });
+                supercuts.drawFrame();
+                const drawn = painter.words.slice();
+                painter.filled = null;
+                supercuts.drawFrame();
+                differences.push(drawn.findIndex((word, i) => word !== painter.words[i]));
+            }
+        }
+        return differences;
+    }""")
+    assert differences == [-1] * 15
+
+
 def test_every_control_has_a_name(page):
     unnamed = page.evaluate("""() => [...document.querySelectorAll("button, input, select, canvas[tabindex]")]
         .filter((e) => !(e.ariaLabel || e.textContent.trim() || e.labels?.[0]?.textContent.trim()))

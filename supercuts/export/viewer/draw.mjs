@@ -117,6 +117,7 @@ export class Painter {
     const { scale, x, y } = this.view;
     const [dx, dy] = [Math.round(view.x - x), Math.round(view.y - y)];
     this.view = view;
+    this.filled = null; // all pixels are filled in the next frame
     const { imageContext: context } = this;
     const { width, height } = this.canvas;
     context.setTransform(1, 0, 0, 1, 0, 0);
@@ -321,12 +322,22 @@ export class Painter {
   // node, or null, of a width in pixels; isUndone (M) of the cut; outlined [{flags (N + 2), color, width}], the last on
   // top; strokes [{points, color}]; cursor [y, x] or null.
   draw({ fill, lines, lineWidth, isUndone, outlined, strokes, cursor }) {
-    const { words, leafAt } = this;
-    for (let i = 0; i < words.length; i++) words[i] = fill[leafAt[i]];
+    this.drawFill(fill);
     this.drawLines(this.linesOfPairs(lines, lineWidth, isUndone, outlined));
     this.context.putImageData(this.pixels, 0, 0);
     for (const stroke of strokes) this.drawStroke(stroke);
     if (cursor) this.drawCursor(cursor);
+  }
+
+  // Fill each pixel with the colour of its leaf: all, or only those that lines covered if nothing else has changed.
+  drawFill(fill) {
+    const { words, leafAt, filled, nearPixels } = this;
+    if (filled && fill.every((color, leaf) => color === filled[leaf])) {
+      for (let k = 0; k < this.nNear; k++) words[nearPixels[k]] = fill[leafAt[nearPixels[k]]];
+    } else {
+      for (let i = 0; i < words.length; i++) words[i] = fill[leafAt[i]];
+    }
+    this.filled = fill;
   }
 
   // Return the colour of the line of each pair, and last of none: 0 for no line, its half width and half that of the
@@ -388,6 +399,7 @@ export class Painter {
       if (dark + alpha > 0) words[i] = over(colors[top], alpha, dark, words[i]);
       topAt[i] = NONE;
     }
+    this.nNear = nNear;
   }
 
   drawStroke({ points, color }) {
