@@ -35,7 +35,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import supercuts
 from supercuts.core.errors import CacheWarning, ConfigError, FileFormatError, ImageWarning, InputError, SuperCutsError
-from supercuts.core.files import NO_SPACE, remove_unfinished
+from supercuts.core.files import IMAGES, NO_SPACE, remove_unfinished
 
 FAILED, USAGE = 1, 2
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -310,6 +310,8 @@ def check_writable(path: Path) -> None:
 
 def make_folder(out: Path, files: Iterable[Path]) -> None:
     """Create the folder --out for these files; raise OSError if one of them can evidently not be written."""
+    if out.suffix.lower() in (".npz", ".html", *IMAGES) and not out.exists():
+        raise InputError(f"--out {out} is the folder to write to, but has a file's name. Give {out.with_suffix('')}.")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

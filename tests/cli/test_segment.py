@@ -260,6 +260,18 @@ def test_an_out_that_is_a_file_is_refused(run, quarters, photos):
     assert result.stderr.startswith(f"error: --out {photos / 'notes.txt'} cannot be created (File exists).")
 
 
+def test_a_folder_is_not_created_under_the_name_of_a_file(run, quarters, photos, tmp_path):
+    result = run("segment", str(photos / "a.png"), "-o", str(tmp_path / "new" / "a.npz"))
+    assert result.exit_code == 2
+    message = (
+        f"error: --out {tmp_path}/new/a.npz is the folder to write to, but has a file's name. Give {tmp_path}/new/a."
+    )
+    assert " ".join(result.stderr.split()) == message
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "b.npz").mkdir()
+    assert run("segment", str(photos / "a.png"), "-o", str(tmp_path / "b.npz")).exit_code == 0
+
+
 def check_a_bad_file_among_good_ones(run, photos, out):
     bad = photos / "aa.png"
     bad.write_bytes((photos / "a.png").read_bytes()[:60])
