@@ -2,11 +2,10 @@
 
 import os
 import signal
+from importlib.util import find_spec
 
 import psutil
 import pytest
-
-pytest.importorskip("ray")
 
 from supercuts.batch.ray_engine import run_ray
 from supercuts.batch.run import Engine, run_batch
@@ -14,6 +13,7 @@ from supercuts.batch.sources import Settings, find_sources
 from supercuts.core.errors import MissingDependencyError, SuperCutsError
 
 pytestmark = [
+    pytest.mark.skipif(find_spec("ray") is None, reason="needs ray, whose import takes seconds"),
     # Ray warns of its own future, and leaves files to the garbage collector
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
