@@ -26,7 +26,7 @@ class Actor:
         self.work = make_work({"factory": factory, "arguments": arguments})
 
     def start(self) -> None:
-        """Return once the worker exists."""
+        """Return if the worker is alive, once it is."""
 
     def run(self, line: str) -> str:
         """Return the result of a task."""
@@ -66,12 +66,11 @@ def _results(start: Callable[[], Any], tasks: Sequence[Task], n_workers: int) ->
     busy: dict[Any, tuple[Any, Task | None, int]] = {}  # by the reference of what is awaited
     failed_starts = 0
 
-    def add() -> None:
-        actor = start()
-        busy[actor.start.remote()] = (actor, None, 0)
+    def ask(actor: Any) -> None:
+        busy[actor.start.remote()] = (actor, None, 0)  # a task sent to a dead worker would count as tried
 
     for _ in range(n_workers):
-        add()
+        ask(start())
     try:
         while waiting or any(task for _, task, _ in busy.values()):
             (reference,), _ = ray.wait(list(busy))
@@ -87,14 +86,15 @@ def _results(start: Callable[[], Any], tasks: Sequence[Task], n_workers: int) ->
                 elif task:
                     message = f"{task.address}: worker died {TRIES} times, probably out of memory"
                     yield Result(task.number, FAILED, error=DIED, message=message)
-                add()
+                ask(start())
                 continue
             failed_starts = 0
-            if waiting:
-                following, tries = waiting.popleft()
-                busy[actor.run.remote(following.to_line())] = (actor, following, tries)
             if task:
                 yield Result.from_line(line)
+                ask(actor)
+            elif waiting:
+                following, tries = waiting.popleft()
+                busy[actor.run.remote(following.to_line())] = (actor, following, tries)
     finally:
         for actor, _, _ in busy.values():
             ray.kill(actor)
