@@ -1,5 +1,6 @@
 """Read arrays in memory and in .npy files as images: numpy, masked arrays, torch tensors, xarray."""
 
+import contextlib
 import math
 import warnings
 from dataclasses import replace
@@ -243,11 +244,19 @@ def _fill_values(source: Any, n_bands: int) -> list[tuple[float | None, ...]]:
     is_packed = {"scale_factor", "add_offset"} & source.encoding.keys()
     for notes in (source.attrs,) if is_packed else (source.attrs, source.encoding):
         for key in _NODATA:
-            values = np.ravel(notes.get(key, ())).tolist()
-            values = values * n_bands if len(values) == 1 else values
+            values = [_number(value) for value in np.ravel(notes.get(key, ())).tolist()]
             if len(values) == n_bands:
-                fill_values.append(tuple(value if isinstance(value, int | float) else None for value in values))
+                fill_values.append(tuple(values))
+            if key == "missing_value" or len(values) == 1:  # CF: each of several values is missing data
+                fill_values += [(value,) * n_bands for value in values]
     return fill_values
+
+
+def _number(value: object) -> float | None:
+    """Return a nodata value, which some programs write as text; None if it is no number."""
+    with contextlib.suppress(ValueError):
+        value = float(value) if isinstance(value, str) else value
+    return value if isinstance(value, int | float) else None
 
 
 def _fits(value: float, dtype: np.dtype[Any]) -> bool:

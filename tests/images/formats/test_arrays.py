@@ -69,6 +69,14 @@ def test_masked_arrays_are_valid_where_a_band_is(values):
     assert from_array(grey).values[~from_array(grey).valid].tolist() == [[0]]
 
 
+def test_missing_values_may_be_several_and_nodata_may_be_text():
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    for notes, empty in (({"missing_value": np.array([3, 7, 99])}, [3, 7]), ({"_FillValue": "5"}, [5])):
+        raster = from_data_array(xarray.DataArray(values, dims=("y", "x"), attrs=notes))
+        assert values[~raster.valid].tolist() == empty
+    assert from_data_array(xarray.DataArray(values, dims=("y", "x"), attrs={"nodata": "none"})).valid is None
+
+
 @pytest.mark.parametrize("notes", ["attrs", "encoding"])
 @pytest.mark.parametrize("key", ["_FillValue", "nodata", "missing_value", "nodatavals"])
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
