@@ -136,13 +136,18 @@ def test_settings_of_the_host_program_change_no_result(tmp_path, image, usual):
 # each command runs in a fork, which saves importing everything again
 COMMANDS = """
 import ctypes, json, os, resource, sys
+from pathlib import Path
 import torch
 import supercuts
+from supercuts.batch.sources import find_sources, leave_out_outputs
 from supercuts.cli.main import app
 
 ORDINARY = ["segment", os.fsdecode(b"\\xc3\\xa9.png"), "--superpixels", "30", "--no-viewer", "--no-overlays", "-o"]
 supercuts.load()
 report = {}
+(source,) = leave_out_outputs(find_sources("list.txt"), Path("out"))
+if source.problem or not Path(source.address).is_file():
+    raise ValueError(source)
 
 
 def run(name, change, arguments):
@@ -215,6 +220,7 @@ def test_commands_work_in_any_shell(tmp_path, image, usual):
     (tmp_path / "photos").mkdir()
     for path in ("é.png", "photos/a.png", "photos/b.png"):
         Image.fromarray(image).save(tmp_path / path)
+    (tmp_path / "list.txt").write_text("é.png\n", encoding="utf-8")
     environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
     report = run(COMMANDS, tmp_path, "-OO", **environment, TZ="Nowhere/None")
     assert {name: (code, err) for name, (code, _, err) in report.items() if name != "help"} == {

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,7 @@ from supercuts.core.files import IMAGES, is_own_picture, printable, warn_of_own,
 LISTS = (".txt", ".lst")
 _MOST_BYTES = 255 - 8  # bytes of a file name, minus room for a number that makes equal names unique
 _NO_TEXT = "the list is not UTF-8 text"
+_IS_UTF8 = sys.getfilesystemencoding() == "utf-8"  # whether Python encodes names of files in UTF-8
 _WEB = ("http", "https")  # servers rarely list folders, and "?" starts the query of a URL
 
 
@@ -227,7 +229,7 @@ def _of_line(line: str, folder: str) -> Source:
         address = address.replace("\\", "/")
     source = Source(address, name or default)
     problem = _problem(source)
-    if printable(line) != line and not is_url(address) and not _is_file(address):
+    if _IS_UTF8 and printable(line) != line and not is_url(address) and not _is_file(address):
         problem = f"{printable(address)}: no such file, and {_NO_TEXT}. Save it as UTF-8."
     return replace(source, problem=problem)
 
@@ -245,8 +247,11 @@ def _decoded(content: bytes) -> str:
     Bytes that are not UTF-8 are kept, because file names may contain them.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", "replace")
-    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+        text = content.decode("utf-16", "replace")
+    else:
+        text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    # in another encoding, names become the same as in a folder's listing
+    return text if _IS_UTF8 else os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 DONE, UNCHANGED, FAILED = "done", "unchanged", "failed"
