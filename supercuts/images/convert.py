@@ -47,7 +47,10 @@ def to_rgb(raster: Raster) -> UInt8[np.ndarray, "height width 3"]:
     rgb = np.empty((*raster.shape, 3), np.uint8)
     for rows in _strips(values):
         part = to_bytes(values[rows])
-        rgb[rows] = part if raster.alpha is None else _over_white(part, to_bytes(raster.alpha[rows, :, None]))
+        if raster.alpha is not None:
+            part = _over_white(part, to_bytes(raster.alpha[rows, :, None]))
+        for channel in range(3):  # numpy repeats a last axis of 1 slowly
+            rgb[rows][..., channel] = part[..., channel % part.shape[2]]
     return rgb
 
 
