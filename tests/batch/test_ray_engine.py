@@ -4,9 +4,11 @@ import os
 import signal
 from importlib.util import find_spec
 
+import numpy as np
 import psutil
 import pytest
 
+import supercuts
 from supercuts.batch.ray_engine import run_ray
 from supercuts.batch.run import Engine, run_batch
 from supercuts.batch.sources import Settings, find_sources
@@ -64,6 +66,23 @@ def test_a_cluster_survives_the_death_of_a_worker(cluster, stub, make, tmp_path,
         find_sources(str(folder)), tmp_path / "two", Settings(), engine, on_result=lambda *_: first.touch()
     )
     assert report.done == ["one", "two"], "a result is reported while the next task runs"
+
+
+def test_a_model_works_in_actors_after_loading_and_after_segmenting(cluster):
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    model = supercuts.load()
+
+    @cluster.remote(num_cpus=1)
+    class Segmenter:
+        def labels(self, model):
+            return model.segment(image, superpixels=12).labels
+
+    actor = Segmenter.remote()
+    loaded = actor.labels.remote(model)
+    expected = model.segment(image, superpixels=12).labels
+    used = actor.labels.remote(model)
+    for labels in cluster.get([loaded, used], timeout=240):
+        np.testing.assert_array_equal(labels, expected)
 
 
 def test_without_ray_the_remedy_is_named(monkeypatch):
