@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from supercuts.core.errors import ConfigError
-from supercuts.core.files import atomic_path, package_version
+from supercuts.core.files import IMAGES, atomic_path, package_version
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -73,6 +73,8 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         siblings = sorted(p.name for pattern in ("*.yaml", "*.yml") for p in path.parent.glob(pattern))
         raise ConfigError(f"{path}: no such file; {path.parent} holds {', '.join(siblings) or 'no YAML file'}")
+    if path.suffix.lower() in IMAGES:
+        raise ConfigError(f"{path}: is an image, not a configuration (.yaml); supercuts segment takes images")
     try:
         values = _parse(path.read_bytes())
     except OSError as error:

@@ -263,7 +263,7 @@ def _terms(network: Classifier | Autoencoder, batch: LearnedSample) -> dict[str,
 
 
 def _make_trainer(config: LearnedTrainConfig, n_steps: int, n_images: int) -> L.Trainer:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, threads: {torch.get_num_threads()}"
     data = config.data
     where = f"{data.dataset} in {data_root(data.root)}"
     plan = {"data": f"{where}, split {data.split}: {n_images} images", "device": device, "run": config.out}

@@ -95,7 +95,7 @@ def _scores(curve: Sequence[Mapping[str, float]]) -> str:
 def _device() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{platform.processor() or platform.machine()}, threads: {torch.get_num_threads()}"
 
 
 def _commit() -> str:

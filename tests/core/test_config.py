@@ -183,6 +183,15 @@ def test_file_that_is_not_text_is_refused(tmp_path):
         load_config(path, Run)
 
 
+def test_an_image_is_named_with_the_command_that_takes_it(tmp_path):
+    path = tmp_path / "photo.JPG"
+    path.write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(
+        ConfigError, match=r"photo\.JPG: is an image, not a configuration \(\.yaml\); supercuts segment"
+    ):
+        load_config(path, Run)
+
+
 def test_list_instead_of_keys_is_refused(write):
     assert "expected keys and values" in message(write("- rate\n"))
 
