@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from supercuts.batch.outputs import write_outputs
+from supercuts.hierarchy import _kernels
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.model import Model
@@ -16,7 +17,6 @@ from supercuts.networks.maps import PixelMaps, as_half
 from supercuts.networks.network import Maps, Sized, ViewsConfig, parse_config, read_calibration, weights_path
 from supercuts.networks.onnx_network import OnnxNetwork
 from supercuts.networks.ssn_config import SSNConfig
-from supercuts.objects._kernels import restrict
 from supercuts.objects.figure_ground import figures, snap_to_tree
 from supercuts.objects.node_graph import label_graph
 from supercuts.settings import default_config
@@ -58,7 +58,7 @@ def _ask(h: Hierarchy, judge: Perceptrons) -> None:
         graph = label_graph(hierarchy.labels)
         for figure_list in figures(hierarchy, graph, judge, 2):
             inside = snap_to_tree(hierarchy, figure_list.soft)
-            restrict(hierarchy.parents, inside)
+            _kernels.tree.restrict(hierarchy.parents, inside)
             graph.subgraph(inside)
 
 

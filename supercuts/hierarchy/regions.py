@@ -214,26 +214,3 @@ def check_merge_tree(
     check(~(altitudes > altitudes[parents]), "an altitude must not exceed its parent's, {above}")
     check((altitudes >= 0) & (altitudes <= 1), "an altitude must lie in 0..1")  # NaN fails too
     check(~is_leaf | (altitudes == 0), "a leaf's altitude must be 0")
-
-
-def restricted(
-    parents: Int32[np.ndarray, " nodes"], altitudes: Float32[np.ndarray, " nodes"], leaves: Int32[np.ndarray, " kept"]
-) -> tuple[Int32[np.ndarray, " left"], Float32[np.ndarray, " left"]]:
-    """Return the tree over some leaves, numbered in the order given, without nodes that have one child left."""
-    kept = np.full(parents.size, -1)  # new number of the topmost node at or below each node
-    kept[leaves] = np.arange(leaves.size)
-    new_parents, new_altitudes = list(range(leaves.size)), [0.0] * leaves.size
-    children: dict[int, list[int]] = {}
-    for node, parent in enumerate(parents.tolist()):
-        below = children.pop(node, [])
-        if len(below) == 1:
-            kept[node] = below[0]
-        elif below:
-            kept[node] = len(new_parents)
-            new_parents.append(len(new_parents))
-            new_altitudes.append(float(altitudes[node]))
-            for child in below:
-                new_parents[child] = int(kept[node])
-        if kept[node] >= 0 and parent != node:
-            children.setdefault(parent, []).append(int(kept[node]))
-    return np.array(new_parents, np.int32), np.array(new_altitudes, np.float32)

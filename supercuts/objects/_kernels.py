@@ -95,39 +95,6 @@ def average_to_root(parents, values, weights, n_leaves):
 
 
 @kernel
-def restrict(parents, is_kept):
-    """Return the parents (M',) of the tree of the kept leaves, and the old id (M',) of each of its nodes.
-
-    An old node stays if it is a kept leaf or has at least two children with kept leaves.
-    """
-    n_nodes, n_leaves = parents.size, is_kept.size
-    children = np.zeros(n_nodes, np.int64)  # number of children that hold kept leaves
-    children[:n_leaves] = is_kept
-    for node in range(n_nodes - 1):
-        if children[node] > 0:
-            children[parents[node]] += 1
-    number = np.full(n_nodes, -1, np.int32)
-    old = np.empty(n_nodes, np.int32)
-    n = 0
-    for node in range(n_nodes):
-        stays = is_kept[node] if node < n_leaves else children[node] > 1
-        if stays:
-            number[node] = n
-            old[n] = node
-            n += 1
-    above = np.full(n_nodes, -1, np.int32)  # nearest ancestor that stays, or the node itself
-    for node in range(n_nodes - 1, -1, -1):
-        inherited = above[parents[node]] if node < n_nodes - 1 else np.int32(-1)
-        above[node] = number[node] if number[node] >= 0 else inherited
-    new_parents = np.empty(n, np.int32)
-    for k in range(n):
-        node = old[k]
-        up = above[parents[node]] if node < n_nodes - 1 else np.int32(-1)
-        new_parents[k] = up if k < n - 1 else k
-    return new_parents, old[:n].copy()
-
-
-@kernel
 def best_union(parents, gains, penalty):
     """Return (M,) bool: the disjoint nodes of largest total gain, minus `penalty` each; ties go to the larger node."""
     root = parents.size - 1

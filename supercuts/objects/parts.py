@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float, Float64, Int32, Int64
 from supercuts.core.checks import check_choice, check_in_range, check_whole
 from supercuts.core.errors import InputError
 from supercuts.core.threads import Progress
+from supercuts.hierarchy import _kernels
 from supercuts.hierarchy.cuts import altitude_of_level, cut_by_altitude, cut_by_count, paint
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import color_features
-from supercuts.objects import _kernels
 from supercuts.objects.deep_spectral import spectral_pairs, spectral_regions
 from supercuts.objects.deepcut import DeepCutConfig, deepcut
 from supercuts.objects.node_graph import NodeGraph, check_features, label_graph
@@ -51,7 +51,7 @@ class PartTask:
 def _by_tree(task: PartTask) -> Int64[np.ndarray, " inside"]:
     """Cut the tree of the object's leaves, into k regions or at the level "part"."""
     h = task.hierarchy
-    parents, nodes = _kernels.restrict(h.parents, task.inside)
+    parents, nodes = _kernels.tree.restrict(h.parents, task.inside)
     altitudes, n = h.altitudes[nodes], int(task.inside.sum())
     if task.k is None and "part" in h.levels:
         cut = cut_by_altitude(parents, altitudes, n, altitude_of_level(h.levels, "part"))

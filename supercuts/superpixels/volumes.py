@@ -20,8 +20,8 @@ from supercuts.core.arrays import arrays_repr
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
 from supercuts.graph.rag import RegionGraph, contract, graph_of_sums
-from supercuts.hierarchy.cuts import Granularity
-from supercuts.hierarchy.regions import restricted
+from supercuts.hierarchy._kernels import tree as tree_kernels
+from supercuts.hierarchy.cuts import Granularity, paint
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import to_unit
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count
@@ -120,13 +120,14 @@ class VolumeHierarchy:
         """
         check_in_range("index", index, 0, self.n_slices - 1, remedy="Slices count from 0.")
         labels = self.labels[index]
-        shown = np.unique(labels[labels >= 0])
-        if shown.size == 0:
+        is_shown = np.zeros(self.slices.n_leaves, bool)
+        is_shown[labels[labels >= 0]] = True
+        if not is_shown.any():
             raise InputError(f"slice {index} has no valid voxel: choose another one.")
-        number = np.full(self.slices.n_leaves + 1, -1, np.int32)  # the last entry keeps -1
-        number[shown] = np.arange(shown.size)
-        parents, altitudes = restricted(self.slices.parents, self.slices.altitudes, shown)
-        return Hierarchy(number[labels], parents, altitudes, self.slices.embeddings[shown])
+        number = np.cumsum(is_shown, dtype=np.int32) - np.int32(1)
+        parents, nodes = tree_kernels.restrict(self.slices.parents, is_shown)
+        altitudes, embeddings = self.slices.altitudes[nodes], self.slices.embeddings[is_shown]
+        return Hierarchy(paint(number, labels), parents, altitudes, embeddings)
 
     def export_ome_zarr(
         self,

@@ -3,6 +3,7 @@ import pytest
 
 from supercuts.core.errors import InputError
 from supercuts.hierarchy import regions
+from supercuts.hierarchy._kernels import tree
 
 # leaves 0..3; 4 = {0, 1} at 0.25, 5 = {2, 3} at 0.5, 6 the root at 0.75
 PARENTS = np.array([4, 4, 5, 5, 6, 6, 6], np.int32)
@@ -45,10 +46,10 @@ def test_what_is_no_node_of_the_tree_is_refused(node, as_installed):
 
 
 def test_a_tree_over_some_leaves_leaves_out_nodes_of_one_child():
-    parents, altitudes = regions.restricted(PARENTS, ALTITUDES, np.int32([0, 1, 3]))
+    parents, nodes = tree.restrict(PARENTS, np.array([True, True, False, True]))
     assert parents.tolist() == [3, 3, 4, 4, 4]
-    assert altitudes.tolist() == [0, 0, 0, 0.25, 0.75]
-    parents, altitudes = regions.restricted(PARENTS, ALTITUDES, np.int32([2]))
-    assert (parents.tolist(), altitudes.tolist()) == ([0], [0])
-    parents, _ = regions.restricted(PARENTS, ALTITUDES, np.arange(4, dtype=np.int32))
+    assert ALTITUDES[nodes].tolist() == [0, 0, 0, 0.25, 0.75]
+    parents, nodes = tree.restrict(PARENTS, np.array([False, False, True, False]))
+    assert (parents.tolist(), ALTITUDES[nodes].tolist()) == ([0], [0])
+    parents, _ = tree.restrict(PARENTS, np.ones(4, bool))
     np.testing.assert_array_equal(parents, PARENTS)

@@ -5,8 +5,8 @@ import pytest
 
 import supercuts
 from supercuts.core.errors import InputError
+from supercuts.hierarchy._kernels import tree as tree_kernels
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.objects import _kernels as _kernels_parts
 from supercuts.objects.parts import METHODS, PartDescriptors, describe_parts, find_parts, paint_shared, share_parts
 from supercuts.objects.result import Objects, Parts
 
@@ -33,13 +33,13 @@ def of_leaves(parts):
 
 
 def test_the_tree_of_some_leaves_keeps_nodes_that_still_join_two():
-    parents, nodes = _kernels_parts.restrict(PARENTS, np.array([1, 0, 1, 1, 0, 1], bool))
+    parents, nodes = tree_kernels.restrict(PARENTS, np.array([1, 0, 1, 1, 0, 1], bool))
     assert nodes.tolist() == [0, 2, 3, 5, 7, 8, 10]  # 6 and 9 have one child left
     assert parents.tolist() == [5, 4, 4, 6, 5, 6, 6]
 
 
 def test_the_tree_of_one_leaf_is_a_root():
-    parents, nodes = _kernels_parts.restrict(PARENTS, np.eye(6, dtype=bool)[4])
+    parents, nodes = tree_kernels.restrict(PARENTS, np.eye(6, dtype=bool)[4])
     assert (parents.tolist(), nodes.tolist()) == ([0], [4])
 
 
@@ -55,7 +55,7 @@ def test_a_smaller_tree_joins_leaves_where_the_whole_tree_does(seed):
     parents[-1] = 2 * n - 2
     kept = np.zeros(n, bool)
     kept[rng.choice(n, rng.integers(1, n + 1), replace=False)] = True
-    smaller, nodes = _kernels_parts.restrict(parents, kept)
+    smaller, nodes = tree_kernels.restrict(parents, kept)
     assert nodes[: kept.sum()].tolist() == np.flatnonzero(kept).tolist()
 
     def joined(tree, a, b):
