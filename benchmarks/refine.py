@@ -1,4 +1,4 @@
-"""Score refinements by the pooled mean IoU that Kim, Kanezaki and Tanaka report: SP, ST, and our defaults.
+"""Score refinements by the pooled mean IoU that Kim, Kanezaki and Tanaka report: SP, ST, our defaults and simpler cuts.
 
 In   a folder with BSDS500, a split
 Out  a table: mIoU of all, fine and coarse annotators, their mean, its margin over that of a chosen method with a
@@ -6,9 +6,11 @@ Out  a table: mIoU of all, fine and coarse annotators, their mean, its margin ov
 Not  no choice of settings; the test split is for reporting only
 
     python benchmarks/refine.py --data data --split test+val --cache runs/refine --json refine.json
+    python benchmarks/refine.py --split test+val --every 12 --limit 24 --workers 1 --cache runs/refine
 
-With the published settings an image takes minutes, up to twenty with SP: --limit scores the first few. The plain loop
-takes hours and is scored only when --methods names it, best at a part of the size and for fewer steps.
+With the published settings an image takes minutes, up to twenty with SP: --every and --limit score some, as in the second
+line. Methods are scored in the order of the table, cheap ones first. The plain loop takes hours and is scored only when
+--methods names it, best at a part of the size and for fewer steps.
 """
 
 import argparse
@@ -21,9 +23,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import skimage.color
+import skimage.segmentation
 import skimage.transform
 from common import markdown_facts, markdown_table, positive_int, run_facts, score, write_json
 from refine_speed import plain_loop
+from scipy.cluster.vq import kmeans2
 
 import supercuts
 from supercuts.core.arrays import relabel_consecutive
@@ -45,12 +50,15 @@ PLAIN = f"{ST}, plain loop"
 _SLIC = PartitionConfig(method="slic", n_segments=10000, compactness=100.0)
 SETTINGS = {
     "default": OURS,
-    "SP, published": RefineConfig(method="sp", partition=_SLIC, snap=False),
-    "SP on our superpixels": RefineConfig(method="sp"),
     ST: RefineConfig(nu=5.0),
+    "SP on our superpixels": RefineConfig(method="sp"),
+    "SP, published": RefineConfig(method="sp", partition=_SLIC, snap=False),
 }
 REFINED = {f"SuperCuts, then {name.upper()}": name for name in REFINERS}
 BARE = "SuperCuts"
+LEVELS = {f"SuperCuts, {level} level": level for level in ("scene", "object", "part")}
+GRAPHS = {f"felzenszwalb, tau {tau}": tau for tau in (100, 500)}
+COLORS = {f"k-means of Lab, k = {k}": k for k in (2, 17)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +83,18 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class OfSettings:
-    """Score the labels of a network fitted to one image."""
+    """Score the labels of a network fitted to one image; settings are key=value, and only those not by default.
 
-    config: RefineConfig
+    A stored score thus stays when RefineConfig gains a setting.
+    """
+
+    settings: tuple[str, ...]
     device: str = "cpu"
     scale: float = 1.0
 
     def __call__(self, sample: Sample) -> PooledIoU:
         """Return the scores of one image."""
-        image, config = read_scaled(sample, self.scale), self.config
+        image, config = read_scaled(sample, self.scale), load_config(None, RefineConfig, self.settings)
         needs_tree = config.initial_regions or (config.method == "sp" and config.partition.method == "ssn")
         h = model().segment(image, superpixels=config.partition.n_segments) if needs_tree else None
         example = Example(image, superpixels_of(image, h, config), initial=initial_of(h, config))
@@ -94,12 +105,12 @@ class OfSettings:
 class OfPlainLoop:
     """Score the labels of the plain PyTorch loop of ST, after as many steps."""
 
-    config: RefineConfig
+    settings: tuple[str, ...]
     scale: float = 1.0
 
     def __call__(self, sample: Sample) -> PooledIoU:
         """Return the scores of one image."""
-        config, labels = self.config, np.zeros(0)
+        config, labels = load_config(None, RefineConfig, self.settings), np.zeros(0)
         steps = plain_loop(
             read_scaled(sample, self.scale), None, config.epochs + 1, config.seed, (config.mu, config.nu)
         )
@@ -121,6 +132,30 @@ class OfRefiner:
         h = model().segment(sample.image_path)
         refined = h if self.refiner is None else refine_hierarchy(h, REFINERS[self.refiner])
         return label_pooled_iou([refined.cut(level=self.level)], sample.truths)
+
+
+@dataclass(frozen=True, slots=True)
+class OfGraph:
+    """Score the regions of Felzenszwalb and Huttenlocher."""
+
+    tau: float
+
+    def __call__(self, sample: Sample) -> PooledIoU:
+        """Return the scores of one image."""
+        return pooled_iou(skimage.segmentation.felzenszwalb(read_input(sample.image_path), self.tau), sample)
+
+
+@dataclass(frozen=True, slots=True)
+class OfColors:
+    """Score the classes of k-means on the Lab colours of pixels."""
+
+    k: int
+
+    def __call__(self, sample: Sample) -> PooledIoU:
+        """Return the scores of one image."""
+        pixels = skimage.color.rgb2lab(read_input(sample.image_path)).astype(np.float64)
+        labels = kmeans2(pixels.reshape(-1, 3), self.k, minit="++", seed=0)[1]
+        return pooled_iou(labels.reshape(pixels.shape[:2]), sample)
 
 
 def read_scaled(sample: Sample, scale: float) -> np.ndarray:
@@ -174,6 +209,7 @@ def main() -> None:
     facts = {
         **run_facts(),
         "data": f"BSDS500 {arguments.split}, {len(samples)} images",
+        "names": " ".join(sample.name for sample in samples),
         "settings": f"published but for {' '.join(arguments.set) or 'nothing'}; hierarchies cut at {arguments.level}",
         "images": f"at {arguments.scale:g} of their size, labels enlarged",
         "runs": "1, seed 0; intervals: 95 %, paired bootstrap over images",
@@ -207,16 +243,17 @@ def _above(pairs: Sequence[tuple[PooledIoU, PooledIoU]]) -> Mapping[str, float]:
 
 def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list[Method[Scored]]:
     """Return what is compared."""
-    scorers: dict[str, Callable[[Sample], PooledIoU]] = {
-        name: OfSettings(
-            load_config(None, RefineConfig, [*as_overrides(config), *arguments.set]), arguments.device, arguments.scale
-        )
+    changed = tuple(arguments.set)
+    scorers: dict[str, Callable[[Sample], PooledIoU]] = {BARE: OfRefiner(None, arguments.level)}
+    scorers |= {name: OfRefiner(None, level) for name, level in LEVELS.items()}
+    scorers |= {name: OfGraph(tau) for name, tau in GRAPHS.items()}
+    scorers |= {name: OfColors(k) for name, k in COLORS.items()}
+    scorers |= {name: OfRefiner(refiner, arguments.level) for name, refiner in REFINED.items()}
+    scorers |= {
+        name: OfSettings((*as_overrides(config), *changed), arguments.device, arguments.scale)
         for name, config in SETTINGS.items()
     }
-    published = load_config(None, RefineConfig, [*as_overrides(SETTINGS[ST]), *arguments.set])
-    scorers[PLAIN] = OfPlainLoop(published, arguments.scale)
-    scorers[BARE] = OfRefiner(None, arguments.level)
-    scorers |= {name: OfRefiner(refiner, arguments.level) for name, refiner in REFINED.items()}
+    scorers[PLAIN] = OfPlainLoop((*as_overrides(SETTINGS[ST]), *changed), arguments.scale)
     names, weights = tuple(sample.name for sample in samples), weights_path("compact")
     return [
         Method(name, names, tuple(ScoringTask(name, sample, Timed(scorer), (weights,)) for sample in samples), {})
@@ -235,7 +272,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="folder with BSDS500; else $SUPERCUTS_DATA, else ./data")
     parser.add_argument("--split", choices=("train", "val", "test", "test+val"), default="val")
-    usual = (*SETTINGS, BARE, *REFINED)
+    usual = (BARE, *LEVELS, *GRAPHS, *COLORS, *REFINED, *SETTINGS)
     parser.add_argument(
         "--methods",
         nargs="+",
