@@ -77,12 +77,12 @@ COMMENT = re.compile(r"\s*(?:#|//)")
 def awkward_prose(text: str, has_comments: bool = True) -> list[str]:
     """Return the lines of a file that hold an awkward word, or open a comment or a docstring awkwardly."""
     lines = re.sub(r"`[^`\n]*`", "``", text).splitlines()
-    found = [line.strip() for line in lines if AWKWARD.search(line)]
+    actual = [line.strip() for line in lines if AWKWARD.search(line)]
     for before, line in zip(["", *lines], lines if has_comments else [], strict=False):
         # a comment below another one continues its sentence
         if OPENING.match(line) and not (COMMENT.match(line) and COMMENT.match(before)):
-            found.append(line.strip())
-    return found
+            actual.append(line.strip())
+    return actual
 
 
 def test_prose_is_plain_english():
@@ -90,11 +90,11 @@ def test_prose_is_plain_english():
     kinds = {".py", ".mjs", ".css", ".yaml", ".yml", ".toml", ".cff", *WITHOUT_COMMENTS}
     pages = [path for path in paths if path.suffix in kinds or path.parent.name == ".ci"]
     pages = [page for page in pages if not WRITTEN & set(page.parts)]
-    found = {
+    actual = {
         page: awkward_prose(page.read_text(encoding="utf-8"), page.suffix not in WITHOUT_COMMENTS) for page in pages
     }
-    assert len(found) > 300
-    assert {str(page.relative_to(ROOT)): lines for page, lines in found.items() if lines} == {}
+    assert len(actual) > 300
+    assert {str(page.relative_to(ROOT)): lines for page, lines in actual.items() if lines} == {}
 
 
 def test_awkward_prose_is_found():

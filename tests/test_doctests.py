@@ -15,7 +15,7 @@ def documented_examples() -> list[tuple[str, str, int, str]]:
     The examples of a method continue those of its class. Read from the source: doctest's own finder overlooks the
     functions that the shape checks of conftest.py wrap.
     """
-    found = []
+    actual = []
     for path in sorted((ROOT / "supercuts").rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -31,8 +31,8 @@ def documented_examples() -> list[tuple[str, str, int, str]]:
         for name, node, before in places:
             text = ast.get_docstring(node) or ""
             if ">>> " in text:
-                found.append((module, name, getattr(node, "lineno", 1), before + text))
-    return found
+                actual.append((module, name, getattr(node, "lineno", 1), before + text))
+    return actual
 
 
 EXAMPLES = documented_examples()

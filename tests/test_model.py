@@ -275,10 +275,10 @@ def test_objects_and_parts_of_a_transformer_are_sought_among_its_keys(ssn_dino, 
     keys = model.leaf_features(h)
     assert keys.shape == (30, 384)
     np.testing.assert_allclose(keys, dino_keys(model, h.image).pool(h.labels, 30))
-    found = model.objects(h)  # figure and ground were not learned for it
-    np.testing.assert_array_equal(found.masks, discover(h, keys, "tokencut").masks)
+    actual = model.objects(h)  # figure and ground were not learned for it
+    np.testing.assert_array_equal(actual.masks, discover(h, keys, "tokencut").masks)
     parts = model.parts(h, k=2, method="spectral")
-    np.testing.assert_array_equal(parts.labels > 0, found.mask)
+    np.testing.assert_array_equal(parts.labels > 0, actual.mask)
     with pytest.raises(InputError, match="supercuts calibrate"):
         model.objects(h, method="tree")
 
@@ -525,9 +525,9 @@ def test_a_batch_equals_single_images(tmp_path):
     images = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in ((24, 32), (32, 24), (24, 32), (9, 8), (24, 32))]
     Image.fromarray(images[0]).save(tmp_path / "a.png")
     told = []
-    found = model.segment_batch([*images, tmp_path / "a.png"], superpixels=10, progress=lambda *now: told.append(now))
+    actual = model.segment_batch([*images, tmp_path / "a.png"], superpixels=10, progress=lambda *now: told.append(now))
     assert told == [(i + 1, 6) for i in range(6)]
-    for h, image in zip(found, [*images, images[0]], strict=True):
+    for h, image in zip(actual, [*images, images[0]], strict=True):
         alone = model.segment(image, superpixels=10)
         for name in ("labels", "parents", "altitudes", "embeddings", "image"):
             np.testing.assert_array_equal(getattr(h, name), getattr(alone, name))

@@ -182,13 +182,13 @@ def test_object_that_one_band_shows_is_a_region(compact, n_bands, name):
     image[inside, min(n_bands, 5) - 1] += 90
     model = compact if name == "compact" else Model(None)
     cut = model.segment(image, 40, bands=(3, 2, 1), stretch="none").cut(regions=2)
-    found = cut == cut[30, 40]
-    assert (found & inside).sum() / (found | inside).sum() > 0.95
+    actual = cut == cut[30, 40]
+    assert (actual & inside).sum() / (actual | inside).sum() > 0.95
     unseen = image.copy()
     unseen[..., min(n_bands, 5) - 1] = 100
     cut = model.segment(unseen, 40, bands=(3, 2, 1), stretch="none").cut(regions=2)
-    found = cut == cut[30, 40]
-    assert (found & inside).sum() / (found | inside).sum() < 0.8
+    actual = cut == cut[30, 40]
+    assert (actual & inside).sum() / (actual | inside).sum() < 0.8
 
 
 def test_bands_for_the_network_are_counted_from_one(compact):

@@ -51,9 +51,9 @@ def undisturbed(photos, tmp_path_factory):
     """Return the outputs of an undisturbed run, by their path."""
     out = tmp_path_factory.mktemp("undisturbed")
     assert batch(photos, out).wait(250) == 1, "two images are broken"
-    found = outputs(out)
-    assert len(found) == 2 * N_IMAGES
-    return found
+    actual = outputs(out)
+    assert len(actual) == 2 * N_IMAGES
+    return actual
 
 
 def batch(photos, out, *options):
@@ -75,13 +75,13 @@ def outputs(out):
 
 def check_whole(out, undisturbed):
     """Check that the existing outputs are complete and equal those of the undisturbed run, byte by byte."""
-    found = outputs(out)
-    assert found.items() <= undisturbed.items(), sorted(found.items() ^ undisturbed.items())[:1]
-    for name in found:
+    actual = outputs(out)
+    assert actual.items() <= undisturbed.items(), sorted(actual.items() ^ undisturbed.items())[:1]
+    for name in actual:
         if name.endswith(".npz"):
             supercuts.read(out / name)
-            assert name.replace(".npz", ".svg") in found, "the hierarchy comes last"
-    return len(found) // 2
+            assert name.replace(".npz", ".svg") in actual, "the hierarchy comes last"
+    return len(actual) // 2
 
 
 def check_finished(out, undisturbed):

@@ -62,8 +62,8 @@ def test_a_worker_that_cannot_start_ends_the_batch(run):
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(8, 2, "4"), (4, 3, "1"), (2, 4, "1")])
 def test_threads_of_all_workers_fit_the_cores(run, monkeypatch, cores, workers, threads):
     monkeypatch.setattr(local, "physical_cores", lambda: cores)
-    found = dict(eval(run(workers, a="ok")["a"].message))
-    assert {found[name] for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")} == {threads}
+    actual = dict(eval(run(workers, a="ok")["a"].message))
+    assert {actual[name] for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")} == {threads}
     assert workers * int(threads) <= max(cores, workers)
 
 

@@ -53,11 +53,11 @@ def names(sources):
 
 
 def test_a_folder_keeps_its_subfolders(tree):
-    found = find_sources(str(tree))
-    assert found == sorted(found, key=lambda source: source.address)
-    assert sorted(source.name for source in found) == ["a", "b", "in/c", "in/deep/a"]
-    assert all(Path(source.address).is_file() for source in found)
-    assert find_sources(f"{tree}/") == found
+    actual = find_sources(str(tree))
+    assert actual == sorted(actual, key=lambda source: source.address)
+    assert sorted(source.name for source in actual) == ["a", "b", "in/c", "in/deep/a"]
+    assert all(Path(source.address).is_file() for source in actual)
+    assert find_sources(f"{tree}/") == actual
 
 
 def test_a_glob_keeps_the_folders_below_its_fixed_part(tree, monkeypatch):
@@ -153,12 +153,12 @@ def test_lists_of_other_systems_are_read_and_their_errors_named(tmp_path):
         Source(f"{tmp_path}/C:/photos/d.png", "C:/photos/d"),
     ]
     listing.write_bytes(b"in/caf\xe9.png\nin/b\\c.png\nin/\xe4.png\n.x.png\nin/n\0l.png\nin/\xc3\xa4.png\t../x\n")
-    found = find_sources(str(listing))
-    assert found[:2] == [
+    actual = find_sources(str(listing))
+    assert actual[:2] == [
         Source(f"{tmp_path}/in/caf\udce9.png", "in/caf\udce9"),
         Source(f"{tmp_path}/in/b\\c.png", "in/b/c"),
     ]
-    said = [source.problem for source in found[2:]]
+    said = [source.problem for source in actual[2:]]
     assert "Save it as UTF-8" in said[0]
     assert all("is not usable as an output name" in problem for problem in said[1:])
     assert len(said) == 4

@@ -139,11 +139,11 @@ def test_a_line_cut_short_loses_itself_only(tmp_path_factory, cut, more):
     whole = path.read_bytes()
     path.write_bytes(whole[:cut] + (more if cut < len(whole) else b""))
     kept = sum(end < cut for end in [i for i, byte in enumerate(whole) if byte == 10])
-    found = Journal(path)
-    assert [found.records.get(record.name) for record in records[:kept]] == records[:kept]
-    found.add(replace(RECORD, name="d"))
-    assert Journal(path).records == found.records
-    assert "d" in found.records
+    actual = Journal(path)
+    assert [actual.records.get(record.name) for record in records[:kept]] == records[:kept]
+    actual.add(replace(RECORD, name="d"))
+    assert Journal(path).records == actual.records
+    assert "d" in actual.records
 
 
 def test_lines_of_other_versions_and_damage_are_passed_over(tmp_path):

@@ -26,8 +26,8 @@ def test_components_of_clusters_are_pieces_and_the_smallest_join_the_nearest_col
 
 def test_superpixels_of_one_cluster_that_touch_are_one_region(parts):
     cells = np.array([[0, 1, 2]], np.int32)
-    found = parts.connected(np.array([5, 5, 1], np.int32), np.zeros((3, 3)), cells, 3)
-    assert found.tolist() == [0, 0, 1]
+    actual = parts.connected(np.array([5, 5, 1], np.int32), np.zeros((3, 3)), cells, 3)
+    assert actual.tolist() == [0, 0, 1]
 
 
 def test_mean_colours_are_of_superpixels_numbered_without_gaps(parts):

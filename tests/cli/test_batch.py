@@ -25,8 +25,8 @@ def test_a_folder_becomes_hierarchies_once(run, folder, tmp_path):
     assert first.stdout == f"2 done of 2; written to {out}\n"
     assert supercuts.read(out / "in/b.npz").n_leaves == 9
     pictures = {f"in/b_{view}.png" for view in ("superpixels", "part", "object", "scene", "overview")}
-    found = {path.relative_to(out).as_posix() for path in out.rglob("b*")}
-    assert found == {"in/b.npz", "in/b.svg"} | pictures
+    actual = {path.relative_to(out).as_posix() for path in out.rglob("b*")}
+    assert actual == {"in/b.npz", "in/b.svg"} | pictures
     again = run("batch", folder, out, *options, "--json")
     assert (again.exit_code, again.json()) == (
         0, {"done": [], "unchanged": again.json()["unchanged"], "failures": [], "remaining": 0, "stopped": ""}

@@ -148,11 +148,11 @@ def test_scores_kept_of_an_interrupted_run_are_not_those_of_other_objects(run, f
     (tmp_path / "ImageSets/Main/trainval.txt").write_text("a\nbad\n")
     options = ["--dataset", "voc07", "--data", tmp_path, "--model", finder, "--workers", 1]
     out = tmp_path / "out.json"
-    found = []
+    actual = []
     for more in ([], ["--no-hard"], []):
         assert run("evaluate", "objects", *options, "-o", out, *more).exit_code == 1
-        found.append(json.loads(out.read_text())["methods"][0]["figures"]["corloc"])
-    assert found == [1, 0, 1]
+        actual.append(json.loads(out.read_text())["methods"][0]["figures"]["corloc"])
+    assert actual == [1, 0, 1]
 
 
 def test_published_methods_run_on_the_patches_of_a_transformer(run, ecssd, tmp_path):

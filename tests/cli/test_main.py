@@ -329,8 +329,8 @@ def test_every_command_takes_every_hierarchy(run, hierarchies, tmp_path):
         for name, path in list(files.items())[: 2 if command.startswith("export") else None]:
             out = tmp_path / f"out{number}" / path.stem
             result = run(*(part.format(out) for part in command.split()), path)
-            found = (result.exit_code, result.stderr.count("\n"), result.stderr.startswith("error: "))
-            assert found == ((2, 1, True) if name in refused else (0, 0, False)), f"{command}, {name}: {result.stderr}"
+            actual = (result.exit_code, result.stderr.count("\n"), result.stderr.startswith("error: "))
+            assert actual == ((2, 1, True) if name in refused else (0, 0, False)), f"{command}, {name}: {result.stderr}"
     for command in ("objects", "parts"):
         result = run(command, *files.values(), "-o", tmp_path / command, "--json")
         assert (result.exit_code, result.stderr) == (0, "")
@@ -339,8 +339,8 @@ def test_every_command_takes_every_hierarchy(run, hierarchies, tmp_path):
         cut = np.asarray(Image.open(tmp_path / "out0" / f"{stem}.png"))
         np.testing.assert_array_equal(np.where(h.labels < 0, 2**16 - 1, h.cut(granularity=1)), cut)
         for command in ("objects", "parts"):
-            found = np.asarray(Image.open(tmp_path / command / f"{stem}_{command}.png"))
-            assert (found.shape, found.max() > 0, found[h.labels < 0].any()) == (h.shape, True, False)
+            actual = np.asarray(Image.open(tmp_path / command / f"{stem}_{command}.png"))
+            assert (actual.shape, actual.max() > 0, actual[h.labels < 0].any()) == (h.shape, True, False)
     assert run("view", tmp_path / "in", "--no-open", "-o", tmp_path / "views").exit_code == 0
     sheet = (tmp_path / "views" / "index.html").read_text("utf-8")
     assert all(f'href="{quote(os.fsencode(path.stem))}.html"' in sheet for path in files.values())

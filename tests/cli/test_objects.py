@@ -30,9 +30,9 @@ def test_masks_boxes_panel_and_document_are_written(run, photo, tmp_path):
     assert set(np.unique(labels)) == {0, 1}
     assert (truth & (labels == 1)).sum() > 0.9 * (truth | (labels == 1)).sum()
     document = json.loads((tmp_path / "out" / "photo_objects.json").read_text())
-    (found,) = document["objects"]
-    assert found["area"] == (labels == 1).sum()
-    assert np.abs(np.array(found["box_yxyx"]) - [20, 30, 45, 60]).max() <= 3
+    (actual,) = document["objects"]
+    assert actual["area"] == (labels == 1).sum()
+    assert np.abs(np.array(actual["box_yxyx"]) - [20, 30, 45, 60]).max() <= 3
     assert sorted(document["files"]) == sorted(str(path) for path in (tmp_path / "out").iterdir())
     with Image.open(tmp_path / "out" / "photo_objects_panel.png") as panel:
         assert panel.width > 3 * 90
@@ -86,9 +86,9 @@ def test_pixels_that_a_mask_left_out_are_in_no_object_and_no_share(run, photo, t
     assert result.exit_code == 0, result.stderr
     labels = labels_in(tmp_path / "out" / "photo_objects.png")
     assert not labels[~valid].any()
-    (found,) = json.loads((tmp_path / "out" / "photo_objects.json").read_text())["objects"]
-    assert found["area"] == (labels == 1).sum() > 0
-    assert found["share"] == round(found["area"] / int(valid.sum()), 4)
+    (actual,) = json.loads((tmp_path / "out" / "photo_objects.json").read_text())["objects"]
+    assert actual["area"] == (labels == 1).sum() > 0
+    assert actual["share"] == round(actual["area"] / int(valid.sum()), 4)
     result = run("parts", tmp_path / "photo.npz", "-o", tmp_path / "parts", "--shared")
     assert result.exit_code == 0, result.stderr
     parts = labels_in(tmp_path / "parts" / "photo_parts.png")

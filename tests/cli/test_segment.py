@@ -234,8 +234,8 @@ def test_find_images_expands_folders_and_globs_once(photos, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     bracketed = tmp_path / "c[1].png"
     bracketed.touch()
-    found = find_images([Path("photos/b.png"), tmp_path / "photos", Path("phot*/?.png"), bracketed])
-    assert found == [Path("photos/b.png"), photos / "a.png", bracketed]
+    actual = find_images([Path("photos/b.png"), tmp_path / "photos", Path("phot*/?.png"), bracketed])
+    assert actual == [Path("photos/b.png"), photos / "a.png", bracketed]
 
 
 def test_find_images_refuses_folders_without_images(tmp_path):

@@ -105,8 +105,8 @@ TREES = "Expected\n  ROOT/a"
 def test_the_first_layout_that_is_complete_is_taken(tmp_path):
     for name in ("x/img", "y/img", "y/gt"):
         (tmp_path / name).mkdir(parents=True)
-    found = find_layout(tmp_path, [("x/img", "x/gt"), ("y/img", "y/gt")], "Set", TREES)
-    assert found == (tmp_path / "y/img", tmp_path / "y/gt")
+    actual = find_layout(tmp_path, [("x/img", "x/gt"), ("y/img", "y/gt")], "Set", TREES)
+    assert actual == (tmp_path / "y/img", tmp_path / "y/gt")
     with pytest.raises(FileFormatError, match=r"(?s)No Set in .*Expected\n  ROOT/a"):
         find_layout(tmp_path, [("z",)], "Set", TREES)
 

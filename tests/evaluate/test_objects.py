@@ -141,10 +141,10 @@ def test_only_visible_keypoints_count_and_the_box_moves_them():
         box_yxyx=np.array([0, 1, 2, 9]),
     )
     in_box = parts_of([[1, 2, 0], [0, 0, 2]])
-    found = keypoint_labels(parts_of([[0, 0, 1, 1], [0, 0, 1, 2]]), in_box, truth)
-    assert found.parts.tolist() == [0, 2]
-    assert found.full.tolist() == [0, 2]
-    assert found.fg.tolist() == [1, 2]
+    actual = keypoint_labels(parts_of([[0, 0, 1, 1], [0, 0, 1, 2]]), in_box, truth)
+    assert actual.parts.tolist() == [0, 2]
+    assert actual.full.tolist() == [0, 2]
+    assert actual.fg.tolist() == [1, 2]
     scores = score_parts(parts_of(TRUTH), an_object(TRUTH > 0), truth, columns(), in_box)
     assert scores.best_node is None
     assert scores.keypoints.parts.tolist() == [0, 2]

@@ -200,11 +200,11 @@ def test_the_lowest_come_first_and_ties_go_by_name():
 
 
 def test_a_case_is_three_tiles_the_truth_outlined_in_its_colour():
-    image, truth, found = tiles(draw_cases([a_case()]))
+    image, truth, actual = tiles(draw_cases([a_case()]))
     assert near(truth, _TRUE) > 200
-    assert near(image, _TRUE) == near(found, _TRUE) == near(found, _FOUND) == 0
-    _, truth, found = tiles(draw_cases([a_case(truth=BLOB * 0, found=BLOB)]))
-    assert near(found, _FOUND) > 200
+    assert near(image, _TRUE) == near(actual, _TRUE) == near(actual, _FOUND) == 0
+    _, truth, actual = tiles(draw_cases([a_case(truth=BLOB * 0, found=BLOB)]))
+    assert near(actual, _FOUND) > 200
     assert near(truth, _TRUE) == 0
 
 
@@ -214,11 +214,11 @@ def test_boxes_and_keypoints_are_drawn_up_to_the_edge():
         true_boxes_yxyx=np.array([[0, 0, 40, 80]]),
         found_boxes_yxyx=np.array([[5, 5, 20, 20]]),
     )
-    _, truth, found = tiles(draw_cases([case]))
+    _, truth, actual = tiles(draw_cases([case]))
     assert near(truth, _TRUE) > 500
-    assert near(found, _FOUND) > 100
-    image, truth, found = tiles(draw_cases([a_case(truth=BLOB * 0, true_points_yx=np.array([[20.0, 40], [39, 79]]))]))
-    assert near(truth, _TRUE) == near(found, _TRUE) > 20
+    assert near(actual, _FOUND) > 100
+    image, truth, actual = tiles(draw_cases([a_case(truth=BLOB * 0, true_points_yx=np.array([[20.0, 40], [39, 79]]))]))
+    assert near(truth, _TRUE) == near(actual, _TRUE) > 20
     assert near(image, _TRUE) == 0
 
 

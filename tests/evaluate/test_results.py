@@ -91,13 +91,13 @@ def stems(paths):
 def test_files_called_like_their_images_are_found(tmp_path):
     touch(tmp_path, "2018.mat", "3063.PNG", "3063_overlay.png", "5096_overlay.png", "notes.txt", ".3063.mat")
     (tmp_path / "5096.npz").mkdir()
-    found = find_results(tmp_path, NAMES)
-    assert stems(found.files) == {"2018": "2018.mat", "3063": "3063.PNG"}
-    assert found.missing == ("5096",)
-    assert [path.name for path in found.unexpected] == ["3063_overlay.png", "5096_overlay.png"]
-    assert found.duplicates == {}
-    assert list(found.problems) == ["5096"]
-    assert found.problems["5096"] == (
+    actual = find_results(tmp_path, NAMES)
+    assert stems(actual.files) == {"2018": "2018.mat", "3063": "3063.PNG"}
+    assert actual.missing == ("5096",)
+    assert [path.name for path in actual.unexpected] == ["3063_overlay.png", "5096_overlay.png"]
+    assert actual.duplicates == {}
+    assert list(actual.problems) == ["5096"]
+    assert actual.problems["5096"] == (
         f"{tmp_path} has no file for image 5096. 5096_overlay.png has a similar name: if it is the result, call it "
         "5096.png."
     )
@@ -106,11 +106,11 @@ def test_files_called_like_their_images_are_found(tmp_path):
 @pytest.mark.parametrize("kind", ["{}_ucm.mat", "{}seg.png", "img_{}.npy", "img{}_v2.tif", "val-{}.result.npz"])
 def test_the_same_addition_for_several_images_is_found(tmp_path, kind):
     touch(tmp_path, *(kind.format(name) for name in NAMES[:2]), "stray.mat")
-    found = find_results(tmp_path, NAMES)
-    assert stems(found.files) == {name: kind.format(name) for name in NAMES[:2]}
-    assert found.missing == ("5096",)
-    assert [path.name for path in found.unexpected] == ["stray.mat"]
-    assert "no file for image 5096. Name its result 5096.mat, .npy, .npz, .png or .tif" in found.problems["5096"]
+    actual = find_results(tmp_path, NAMES)
+    assert stems(actual.files) == {name: kind.format(name) for name in NAMES[:2]}
+    assert actual.missing == ("5096",)
+    assert [path.name for path in actual.unexpected] == ["stray.mat"]
+    assert "no file for image 5096. Name its result 5096.mat, .npy, .npz, .png or .tif" in actual.problems["5096"]
 
 
 def test_an_addition_of_one_image_is_not_enough(tmp_path):
@@ -131,35 +131,35 @@ def test_names_that_contain_each_other(tmp_path):
     touch(tmp_path, "img_1_ucm.mat", "img_1_2_ucm.mat", "img_3_ucm.mat")
     assert stems(find_results(tmp_path, names).files) == {name: f"{name}_ucm.mat" for name in names}
     touch(tmp_path, "img_1_2.mat")
-    found = find_results(tmp_path, names)
-    assert stems(found.files) == {"img_1_2": "img_1_2.mat"}
-    assert found.missing == ("img_1", "img_3")
+    actual = find_results(tmp_path, names)
+    assert stems(actual.files) == {"img_1_2": "img_1_2.mat"}
+    assert actual.missing == ("img_1", "img_3")
 
 
 def test_images_with_several_files_are_errors(tmp_path):
     touch(tmp_path, "2018.mat", "2018.png", "3063.mat")
-    found = find_results(tmp_path, NAMES)
-    assert stems(found.files) == {"3063": "3063.mat"}
-    assert [path.name for path in found.duplicates["2018"]] == ["2018.mat", "2018.png"]
-    assert found.missing == ("5096",)
-    assert found.problems["2018"].endswith("has 2 files for image 2018: 2018.mat, 2018.png. Keep one of them.")
+    actual = find_results(tmp_path, NAMES)
+    assert stems(actual.files) == {"3063": "3063.mat"}
+    assert [path.name for path in actual.duplicates["2018"]] == ["2018.mat", "2018.png"]
+    assert actual.missing == ("5096",)
+    assert actual.problems["2018"].endswith("has 2 files for image 2018: 2018.mat, 2018.png. Keep one of them.")
 
 
 def test_a_rarer_addition_makes_duplicates(tmp_path):
     touch(tmp_path, *(f"{name}_a.mat" for name in NAMES), *(f"{name}_b.mat" for name in NAMES[:2]))
-    found = find_results(tmp_path, NAMES)
-    assert stems(found.files) == {"5096": "5096_a.mat"}
-    assert [path.name for path in found.duplicates["2018"]] == ["2018_a.mat", "2018_b.mat"]
-    assert found.unexpected == ()
+    actual = find_results(tmp_path, NAMES)
+    assert stems(actual.files) == {"5096": "5096_a.mat"}
+    assert [path.name for path in actual.duplicates["2018"]] == ["2018_a.mat", "2018_b.mat"]
+    assert actual.unexpected == ()
 
 
 def test_a_file_of_one_image_is_not_taken_for_another(tmp_path):
     """A version number may look like the name of an image: img_1_v2 is of image 1, not of 2."""
     names = ["1", "2", "3"]
     touch(tmp_path, *(f"img_{name}_v2.mat" for name in names), "img_1_v3.mat")
-    found = find_results(tmp_path, names)
-    assert stems(found.files) == {"1": "img_1_v2.mat", "2": "img_2_v2.mat"}
-    assert [path.name for path in found.duplicates["3"]] == ["img_3_v2.mat", "img_1_v3.mat"]  # mentioned, not used
+    actual = find_results(tmp_path, names)
+    assert stems(actual.files) == {"1": "img_1_v2.mat", "2": "img_2_v2.mat"}
+    assert [path.name for path in actual.duplicates["3"]] == ["img_3_v2.mat", "img_1_v3.mat"]  # mentioned, not used
 
 
 def test_two_kinds_of_files_for_equally_many_images_are_refused(tmp_path):
@@ -170,9 +170,9 @@ def test_two_kinds_of_files_for_equally_many_images_are_refused(tmp_path):
 
 def test_upper_case_is_only_similar(tmp_path):
     touch(tmp_path, "cat.mat", "Dog.mat")
-    found = find_results(tmp_path, ["cat", "dog"])
-    assert found.missing == ("dog",)
-    assert found.similar == {"dog": tmp_path / "Dog.mat"}
+    actual = find_results(tmp_path, ["cat", "dog"])
+    assert actual.missing == ("dog",)
+    assert actual.similar == {"dog": tmp_path / "Dog.mat"}
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
@@ -184,15 +184,15 @@ def test_every_name_and_file_is_accounted_for_once(tmp_path_factory, names, file
     folder = tmp_path_factory.mktemp("found")
     touch(folder, *(f"{stem}.mat" for stem in files))
     try:
-        found = find_results(folder, sorted(names))
+        actual = find_results(folder, sorted(names))
     except InputError:
         assert not names & files
         return
-    assert sorted([*found.files, *found.missing, *found.duplicates]) == sorted(names)
-    used = [*found.files.values(), *(path for paths in found.duplicates.values() for path in paths)]
-    assert sorted([*used, *found.unexpected]) == sorted(folder.iterdir())
-    assert found.problems.keys() == {*found.missing, *found.duplicates}
-    assert all(name in path.stem for name, path in found.files.items())
+    assert sorted([*actual.files, *actual.missing, *actual.duplicates]) == sorted(names)
+    used = [*actual.files.values(), *(path for paths in actual.duplicates.values() for path in paths)]
+    assert sorted([*used, *actual.unexpected]) == sorted(folder.iterdir())
+    assert actual.problems.keys() == {*actual.missing, *actual.duplicates}
+    assert all(name in path.stem for name, path in actual.files.items())
 
 
 def test_folders_without_results_are_refused(tmp_path):
@@ -462,10 +462,10 @@ def test_the_three_forms_of_the_reference_results(data_root, name):
 def test_all_reference_results_are_found(data_root):
     names = sorted(path.stem for path in (data_root / REFERENCE / "images").glob("*.jpg"))
     for form in ("ucm2", "png", "segs"):
-        found = find_results(data_root / REFERENCE / form, names)
-        assert sorted(found.files) == names
-        assert found.problems == {}
-        assert found.unexpected == ()
+        actual = find_results(data_root / REFERENCE / form, names)
+        assert sorted(actual.files) == names
+        assert actual.problems == {}
+        assert actual.unexpected == ()
 
 
 @pytest.fixture

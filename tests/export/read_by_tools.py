@@ -98,10 +98,10 @@ def by_napari(folder):
     from napari_ome_zarr._reader import napari_get_reader
 
     layers = napari_get_reader(str(folder))(str(folder))
-    found = {meta["name"].rsplit("/", 1)[-1]: (data, meta) for data, meta, kind in layers if kind == "labels"}
-    arrays = {name: np.asarray(data[0]) for name, (data, _) in found.items()}
-    scales = {f"{name} scale": meta["scale"] for name, (_, meta) in found.items()}
-    return arrays | scales | {f"{name} shapes": [level.shape for level in data] for name, (data, _) in found.items()}
+    actual = {meta["name"].rsplit("/", 1)[-1]: (data, meta) for data, meta, kind in layers if kind == "labels"}
+    arrays = {name: np.asarray(data[0]) for name, (data, _) in actual.items()}
+    scales = {f"{name} scale": meta["scale"] for name, (_, meta) in actual.items()}
+    return arrays | scales | {f"{name} shapes": [level.shape for level in data] for name, (data, _) in actual.items()}
 
 
 READERS = {

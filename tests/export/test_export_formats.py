@@ -178,9 +178,9 @@ def test_pixels_in_no_leaf_stay_out_of_every_query(masked):
     assert masked.region_table().bbox_yxyx[4].tolist() == [0, 0, 2, 4]
     with pytest.raises(InputError, match=r"box=.* lies on masked pixels"):
         masked.select(box=(0, 2, 2, 3))
-    found = Model(None).objects(masked, method="tokencut")
-    assert not found.mask[is_out].any()
-    assert not Model(None).parts(masked, objects=found).labels[is_out].any()
+    actual = Model(None).objects(masked, method="tokencut")
+    assert not actual.mask[is_out].any()
+    assert not Model(None).parts(masked, objects=actual).labels[is_out].any()
     focused = masked.cut(regions=2, focus=np.ones((2, 4), bool))
     np.testing.assert_array_equal(focused < 0, is_out)
 

@@ -726,9 +726,9 @@ def test_axe_finds_no_violation(open_page, h, scheme):
 def check_with_axe(page):
     """The page's policy forbids scripts of others, so axe's source is evaluated by the browser's driver."""
     page.evaluate(pytest.importorskip("axe_playwright_python.base").AXE_SCRIPT)
-    found = page.evaluate("axe.run().then(({ violations, passes }) => ({ violations, n: passes.length }))")
-    assert found["n"] > 10
-    assert [(v["id"], [node["html"][:90] for node in v["nodes"]]) for v in found["violations"]] == []
+    actual = page.evaluate("axe.run().then(({ violations, passes }) => ({ violations, n: passes.length }))")
+    assert actual["n"] > 10
+    assert [(v["id"], [node["html"][:90] for node in v["nodes"]]) for v in actual["violations"]] == []
 
 
 HOST = """<!doctype html><title>host</title><iframe src="photo.html" style="width:1000px;height:700px"></iframe><script>

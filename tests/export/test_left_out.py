@@ -39,8 +39,8 @@ def neighbours(labels):
     sides = [(labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])]
     pairs = np.concatenate([np.stack([first.ravel(), second.ravel()], axis=1) for first, second in sides])
     pairs = pairs[(pairs >= 0).all(axis=1) & (pairs[:, 0] != pairs[:, 1])]
-    found, counts = np.unique(np.sort(pairs, axis=1), axis=0, return_counts=True)
-    return [tuple(pair) for pair in found.tolist()], counts
+    actual, counts = np.unique(np.sort(pairs, axis=1), axis=0, return_counts=True)
+    return [tuple(pair) for pair in actual.tolist()], counts
 
 
 def check_polygons(frame, labels):
@@ -72,10 +72,10 @@ def test_ome_zarr(holed, tmp_path):
 
         holed.export(tmp_path / "a.zarr", "ome-zarr")
         nodes = list(Reader(parse_url(tmp_path / "a.zarr"))())
-    found = {node.zarr.basename(): np.asarray(node.data[0]) for node in nodes if node.data}
+    actual = {node.zarr.basename(): np.asarray(node.data[0]) for node in nodes if node.data}
     for level in LEVELS:
-        np.testing.assert_array_equal(found[level], labels_of(holed, level) + 1)  # 0 is background
-        assert np.bincount(found[level].ravel())[1:].sum() == area_of(holed)
+        np.testing.assert_array_equal(actual[level], labels_of(holed, level) + 1)  # 0 is background
+        assert np.bincount(actual[level].ravel())[1:].sum() == area_of(holed)
 
 
 def test_geojson(holed, tmp_path):

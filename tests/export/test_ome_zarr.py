@@ -24,11 +24,11 @@ def test_the_reader_of_napari_finds_image_and_labels(ragged, tmp_path):
 
         ragged.export(tmp_path / "a.zarr", "ome-zarr")
         nodes = list(Reader(parse_url(tmp_path / "a.zarr"))())
-    found = {node.zarr.basename(): node for node in nodes if node.data}
-    np.testing.assert_array_equal(found["a.zarr"].data[0], np.moveaxis(ragged.image, -1, 0))
+    actual = {node.zarr.basename(): node for node in nodes if node.data}
+    np.testing.assert_array_equal(actual["a.zarr"].data[0], np.moveaxis(ragged.image, -1, 0))
     for level in ("scene", "object", "part"):
-        np.testing.assert_array_equal(found[level].data[0], ragged.cut(level=level) + 1)
-    np.testing.assert_array_equal(found["superpixels"].data[0], ragged.labels + 1)
+        np.testing.assert_array_equal(actual[level].data[0], ragged.cut(level=level) + 1)
+    np.testing.assert_array_equal(actual["superpixels"].data[0], ragged.labels + 1)
 
 
 def test_the_metadata_is_valid(ragged, tmp_path):

@@ -111,20 +111,20 @@ def number(content: bytes, rng: np.random.Generator) -> bytes:
 
 def token(content: bytes, rng: np.random.Generator) -> bytes:
     """Replace one number, word or string of a text by a value of another kind."""
-    found = list(_PLACES.finditer(content))
-    if not found:
+    actual = list(_PLACES.finditer(content))
+    if not actual:
         return content + b"\0"
-    place = found[int(rng.integers(len(found)))]
+    place = actual[int(rng.integers(len(actual)))]
     return content[: place.start()] + str(rng.choice(_TOKENS)).encode() + content[place.end() :]
 
 
 def nested(content: bytes, rng: np.random.Generator) -> bytes:
     """Replace one value of a text by lists in lists, deeper than any stack."""
-    found = list(_PLACES.finditer(content))
+    actual = list(_PLACES.finditer(content))
     depth = int(rng.choice([50, 5000, 100_000]))
-    if not found:
+    if not actual:
         return b"[" * depth
-    place = found[int(rng.integers(len(found)))]
+    place = actual[int(rng.integers(len(actual)))]
     closing = b"]" * depth if rng.random() < 0.5 else b""
     return content[: place.start()] + b"[" * depth + closing + content[place.end() :]
 

@@ -342,8 +342,8 @@ def _with_tag(content: bytes, tag: int, value: int) -> bytes:
     start = struct.unpack_from("<I", changed, 4)[0]
     for i in range(struct.unpack_from("<H", changed, start)[0]):
         at = start + 2 + 12 * i
-        found, kind = struct.unpack_from("<HH", changed, at)
-        if found == tag:
+        actual, kind = struct.unpack_from("<HH", changed, at)
+        if actual == tag:
             struct.pack_into(
                 "<H" if kind == 3 else "<I", changed, at + 8, value & (0xFFFF if kind == 3 else 0xFFFFFFFF)
             )

@@ -90,7 +90,7 @@ def test_the_number_of_torch_threads_changes_nothing(model, n_threads):
 
 
 def test_processes_with_other_threads_and_hash_seeds_agree():
-    found = []
+    actual = []
     for n_threads, seed in ((1, "0"), (2, "1")):
         environment = {
             **os.environ,
@@ -99,7 +99,7 @@ def test_processes_with_other_threads_and_hash_seeds_agree():
             "NUMBA_NUM_THREADS": str(n_threads),
         }
         command = [sys.executable, "-c", DIGEST, str(n_threads), *FIELDS]
-        found.append(json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout))
-    assert found[0] == found[1]
-    assert len(set(found[0])) == len(FIELDS)
-    assert all(len(digest) == len(hashlib.sha256().hexdigest()) for digest in found[0])
+        actual.append(json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout))
+    assert actual[0] == actual[1]
+    assert len(set(actual[0])) == len(FIELDS)
+    assert all(len(digest) == len(hashlib.sha256().hexdigest()) for digest in actual[0])

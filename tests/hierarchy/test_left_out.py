@@ -48,8 +48,8 @@ def test_a_box_overlaps_valid_pixels_alone(hierarchies, data):
         return
     masks = [np.isin(h.labels, h.leaves_of(node)) for node in range(h.n_nodes)]
     overlaps = [(inside & mask).sum() / (inside | mask).sum() for mask in masks]
-    found = h.select(box=box)
-    np.testing.assert_array_equal(found, masks[int(np.argmax(overlaps))])
+    actual = h.select(box=box)
+    np.testing.assert_array_equal(actual, masks[int(np.argmax(overlaps))])
     several = h.select(box=box, max_nodes=3)
     assert not several[h.labels < 0].any()
     assert (inside & several).sum() / (inside | several).sum() >= max(overlaps) - 1e-12

@@ -239,11 +239,11 @@ def test_no_union_of_as_many_nodes_is_better(hierarchies, data):
     masks = [np.isin(h.labels, h.leaves_of(node)) for node in range(h.n_nodes)]
     unions = [chosen for n in range(1, k + 1) for chosen in itertools.combinations(range(h.n_nodes), n)]
     best = max(overlap(masks, chosen, target) for chosen in unions)
-    found = best_union(h.parents, *count(h.labels, target, h.n_leaves), k)
-    assert 1 <= len(found) <= k
-    assert np.sum([masks[node] for node in found], axis=0).max() == 1  # disjoint
-    assert overlap(masks, found, target) == best
-    assert len(found) == min(len(c) for c in unions if overlap(masks, c, target) == best)
+    actual = best_union(h.parents, *count(h.labels, target, h.n_leaves), k)
+    assert 1 <= len(actual) <= k
+    assert np.sum([masks[node] for node in actual], axis=0).max() == 1  # disjoint
+    assert overlap(masks, actual, target) == best
+    assert len(actual) == min(len(c) for c in unions if overlap(masks, c, target) == best)
 
 
 def test_a_deep_tree_and_a_budget_of_all_leaves():
@@ -255,8 +255,8 @@ def test_a_deep_tree_and_a_budget_of_all_leaves():
         np.minimum(np.arange(n, 2 * n - 1) + 1, 2 * n - 2),
     )
     inside, areas = np.arange(n) % 2, np.ones(n, np.int64)
-    found = best_union(parents.astype(np.int32), inside, areas, n)
-    np.testing.assert_array_equal(found, np.flatnonzero(inside))
+    actual = best_union(parents.astype(np.int32), inside, areas, n)
+    np.testing.assert_array_equal(actual, np.flatnonzero(inside))
     # with few nodes: 1/2 of a run of leaves is the most, whatever the run
     assert len(best_union(parents.astype(np.int32), inside, areas, 5)) <= 5
 

@@ -23,14 +23,14 @@ def arrays_of(h):
 
 def below(h, node):
     """Return the leaves under a node by walking up from each leaf: independent of the kernels."""
-    found = []
+    actual = []
     for leaf in range(h.n_leaves):
         at = leaf
         while at != node and h.parents[at] != at:
             at = h.parents[at]
         if at == node:
-            found.append(leaf)
-    return found
+            actual.append(leaf)
+    return actual
 
 
 def test_properties_and_repr(hand):

@@ -23,9 +23,9 @@ def test_the_map_places_corners():
 @pytest.mark.parametrize("transform", [(2, 0, 100, 0, -2, 50), (0.3, 0.02, 5e5, 0.01, -0.3, 5.4e6)])
 def test_control_points_give_their_transform(transform):
     pixels = np.array([[0.0, 0.0], [9, 0], [0, 7], [9, 7]])
-    found = fit_points(pixels, Georeference(transform).place(pixels.astype(int)), "EPSG:32633", "a.tif")
-    np.testing.assert_allclose(found.transform, transform, rtol=1e-9, atol=1e-6)
-    assert found.crs == "EPSG:32633"
+    actual = fit_points(pixels, Georeference(transform).place(pixels.astype(int)), "EPSG:32633", "a.tif")
+    np.testing.assert_allclose(actual.transform, transform, rtol=1e-9, atol=1e-6)
+    assert actual.crs == "EPSG:32633"
 
 
 def test_control_points_on_a_line_give_no_transform():

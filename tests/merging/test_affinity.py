@@ -148,11 +148,11 @@ def with_bias(x):
 def test_the_probability_is_that_of_the_mean_logit():
     perceptrons = random_perceptrons()
     features = np.random.default_rng(1).standard_normal((5, 6), np.float32)
-    for row, found in zip(features.astype(float), perceptrons.probability(features), strict=True):
+    for row, actual in zip(features.astype(float), perceptrons.probability(features), strict=True):
         x = with_bias((row - perceptrons.mean) * perceptrons.scale)
         members = zip(perceptrons.first, perceptrons.second, perceptrons.last, strict=True)
         logits = [with_bias(np.maximum(with_bias(np.maximum(x @ a, 0)) @ b, 0)) @ c for a, b, c in members]
-        assert found == pytest.approx(1 / (1 + np.exp(-np.mean(logits))), abs=1e-5)
+        assert actual == pytest.approx(1 / (1 + np.exp(-np.mean(logits))), abs=1e-5)
 
 
 def test_arrays_come_back_and_others_are_refused():

@@ -77,12 +77,12 @@ def test_equal_eigenvalues_have_one_basis(monkeypatch):
 
     def turned(matrix, **options):
         """Return another basis of each space of equal eigenvalues."""
-        found, basis = solve(matrix, **options)
-        for k in range(len(found) - 1):
-            if found[k + 1] - found[k] < 1e-9:
+        actual, basis = solve(matrix, **options)
+        for k in range(len(actual) - 1):
+            if actual[k + 1] - actual[k] < 1e-9:
                 a, b = basis[:, k].copy(), basis[:, k + 1].copy()
                 basis[:, k], basis[:, k + 1] = 0.6 * a - 0.8 * b, -0.8 * a - 0.6 * b
-        return found, -basis
+        return actual, -basis
 
     monkeypatch.setattr(scipy.linalg, "eigh", turned)
     again = spectral_embedding(graph.edges, weights, 36, 8)

@@ -143,14 +143,14 @@ def test_contour_map_of_image_size_is_refused():
 def test_matching_gives_up_a_near_pair_for_two_pairs():
     # reach 1 pixel: column 3 finds only column 2, so column 2 has to go to column 1
     predicted, truth = grid("..##."), grid(".##..")
-    matched, found = match_boundaries(predicted, truth, 0.2)
+    matched, actual = match_boundaries(predicted, truth, 0.2)
     np.testing.assert_array_equal(matched, predicted)
-    np.testing.assert_array_equal(found, truth)
+    np.testing.assert_array_equal(actual, truth)
 
 
 def test_matching_prefers_near_pixels():
-    matched, found = match_boundaries(grid("#.#.#", "....."), grid("...#.", "....."), 0.7)
-    assert found.sum() == matched.sum() == 1
+    matched, actual = match_boundaries(grid("#.#.#", "....."), grid("...#.", "....."), 0.7)
+    assert actual.sum() == matched.sum() == 1
     assert matched[0, 2] or matched[0, 4]
 
 
@@ -158,19 +158,19 @@ def test_matching_prefers_near_pixels():
 def test_pixels_match_up_to_the_tolerance(tolerance, n_pairs):
     predicted, truth = np.zeros((2, 3, 4), bool)
     predicted[0, 0], truth[0, 3] = True, True  # 3 pixels apart on a diagonal of 5
-    matched, found = match_boundaries(predicted, truth, tolerance)
-    assert matched.sum() == found.sum() == n_pairs
+    matched, actual = match_boundaries(predicted, truth, tolerance)
+    assert matched.sum() == actual.sum() == n_pairs
 
 
 @given(pairs, st.sampled_from([0.0, 0.12, 0.2, 0.4, 1.0]))
 def test_matching_is_one_to_one_and_as_large_as_scipy_finds(pair, tolerance):
     predicted, truth = pair
-    matched, found = match_boundaries(predicted, truth, tolerance)
+    matched, actual = match_boundaries(predicted, truth, tolerance)
     assert not (matched & ~predicted).any()
-    assert not (found & ~truth).any()
+    assert not (actual & ~truth).any()
     n_pairs = n_matchable(predicted, truth, tolerance)
-    assert matched.sum() == found.sum() == n_pairs
-    assert n_matchable(matched, found, tolerance) == n_pairs  # these very pixels can be paired
+    assert matched.sum() == actual.sum() == n_pairs
+    assert n_matchable(matched, actual, tolerance) == n_pairs  # these very pixels can be paired
 
 
 @given(pairs)

@@ -224,11 +224,11 @@ THRESHOLDS = np.array([-0.5, 0.0, 0.1, 0.11, 0.3, 0.55, 5.0])
 
 
 def ancestors(parents, node):
-    found = {node}
+    actual = {node}
     while parents[node] != node:
         node = parents[node]
-        found.add(node)
-    return found
+        actual.add(node)
+    return actual
 
 
 @given(st.integers(1, 12), st.integers(0, 999))

@@ -322,12 +322,12 @@ def candidates(labels):
 
 def shares(truth, labels):
     """Return {(truth id, predicted id): (recall, precision)} of regions that meet, as exact fractions."""
-    found = {}
+    actual = {}
     for i in np.unique(truth):
         for j in np.unique(labels[truth == i]):
             shared = int(((truth == i) & (labels == j)).sum())
-            found[i, j] = Fraction(shared, int((truth == i).sum())), Fraction(shared, int((labels == j).sum()))
-    return found
+            actual[i, j] = Fraction(shared, int((truth == i).sum())), Fraction(shared, int((labels == j).sum()))
+    return actual
 
 
 def by_definition(labels, truths):
@@ -559,8 +559,8 @@ def test_matching_is_that_of_the_hungarian_method():
             for i in range(1, 5)
         ]
     )
-    found = matched_iou(contingency(truth, labels))
-    assert found.sum() == pytest.approx(iou[linear_sum_assignment(-iou)].sum())
+    actual = matched_iou(contingency(truth, labels))
+    assert actual.sum() == pytest.approx(iou[linear_sum_assignment(-iou)].sum())
     assert matched_iou(contingency(truth, np.zeros_like(truth))).tolist() == [0] * 4
 
 

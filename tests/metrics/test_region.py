@@ -375,21 +375,21 @@ def draw(rng, n_labels):
 
 def best_ious(truth, labels):
     """Return the best IoU of each truth region by counting pixels."""
-    found = []
+    actual = []
     for i in np.unique(truth):
         masks = [labels == j for j in np.unique(labels)]
-        found.append(max(((truth == i) & mask).sum() / ((truth == i) | mask).sum() for mask in masks))
-    return found
+        actual.append(max(((truth == i) & mask).sum() / ((truth == i) | mask).sum() for mask in masks))
+    return actual
 
 
 def figures_by_lists(images, index):
     """Return all, fine, coarse: means of one list of best IoUs each, image by image; index[image] is the label map."""
     everyone, fine, coarse = [], [], []
     for (label_maps, truths), chosen in zip(images, index, strict=True):
-        found = [best_ious(truth, label_maps[chosen]) for truth in truths]
-        everyone += itertools.chain.from_iterable(found)
-        fine += max(found, key=len)  # the first of the longest
-        coarse += min(found, key=len)
+        actual = [best_ious(truth, label_maps[chosen]) for truth in truths]
+        everyone += itertools.chain.from_iterable(actual)
+        fine += max(actual, key=len)  # the first of the longest
+        coarse += min(actual, key=len)
     return [np.mean(values) for values in (everyone, fine, coarse)]
 
 

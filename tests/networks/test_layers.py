@@ -47,16 +47,16 @@ def test_reach_is_how_far_gradients_go(name):
 
 
 def test_layers_are_windows_upsampling_and_local_functions():
-    found = layers(lambda x: F.interpolate(torch.relu(conv(x, 3, 2)), scale_factor=2, mode="bilinear") + x)
-    window, rectifier, upsampling, total = found.layers
+    actual = layers(lambda x: F.interpolate(torch.relu(conv(x, 3, 2)), scale_factor=2, mode="bilinear") + x)
+    window, rectifier, upsampling, total = actual.layers
     assert isinstance(window, WindowLayer)
     assert (window.above, window.below, window.reach, window.stride) == (1, 1, 2, 2)
     assert rectifier.inputs == (1,)
     assert isinstance(upsampling, UpsamplingLayer)
     assert upsampling.factor == 2
     assert total.inputs == (3, 0)
-    assert found.strides == (1, 2, 2, 1, 1)
-    assert found.outputs == (4,)
+    assert actual.strides == (1, 2, 2, 1, 1)
+    assert actual.outputs == (4,)
 
 
 def test_unused_steps_are_left_out():
@@ -64,8 +64,8 @@ def test_unused_steps_are_left_out():
         x.mean()
         return sum([x, x * 2])
 
-    found = layers(function)
-    assert len(found.layers) == 2  # the product and one sum: the 0 that sum() starts from does not count
+    actual = layers(function)
+    assert len(actual.layers) == 2  # the product and one sum: the 0 that sum() starts from does not count
 
 
 def test_a_step_that_depends_on_the_whole_image_is_named():

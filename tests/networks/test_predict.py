@@ -199,11 +199,11 @@ def test_views_in_rows_and_tiles_give_the_maps_of_the_whole_image(network, onnx,
         of_way = [predict_stored(image, image[..., :0], seeing, way, VIEWS[views]) for way in (None, 32, "rows")]
         for name in ("boundary", "embeddings", "strength", "regions"):
             whole, *others = (getattr(maps, name) for maps in of_way)
-            for found in others:
-                assert (found.shape, found.dtype) == (whole.shape, np.float32)
+            for actual in others:
+                assert (actual.shape, actual.dtype) == (whole.shape, np.float32)
                 # bfloat16 rounds what is resized in another order
-                np.testing.assert_allclose(found, whole, atol=0.02 * max(1, float(np.abs(whole).max())))
-                assert np.abs(found - whole).mean() < 2e-3 * max(1, float(np.abs(whole).max()))
+                np.testing.assert_allclose(actual, whole, atol=0.02 * max(1, float(np.abs(whole).max())))
+                assert np.abs(actual - whole).mean() < 2e-3 * max(1, float(np.abs(whole).max()))
 
 
 @pytest.mark.parametrize("stride", [2, 4])

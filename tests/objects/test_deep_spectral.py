@@ -43,9 +43,9 @@ def test_it_equals_a_dense_reference(seed, color_weight):
     features, color = random_features(seed, 35), random_color(35)
     config = DeepSpectralConfig(color_weight=color_weight)
     values, vectors = reference(features, 3, color_weight * color_affinity(color, config))
-    found = spectral_pairs(features, grid_graph(5, 7), 3, config, color)
-    np.testing.assert_allclose(found.values, values, atol=1e-10)
-    np.testing.assert_allclose(found.vectors, vectors, atol=1e-8)
+    actual = spectral_pairs(features, grid_graph(5, 7), 3, config, color)
+    np.testing.assert_allclose(actual.values, values, atol=1e-10)
+    np.testing.assert_allclose(actual.vectors, vectors, atol=1e-8)
     np.testing.assert_array_equal(deep_spectral(features, grid_graph(5, 7), config, color).is_object, vectors[:, 0] > 0)
 
 

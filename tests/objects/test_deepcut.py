@@ -33,10 +33,10 @@ def blob(rows=8, columns=9, seed=0):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_background_is_the_part_with_the_border(config, seed):
     features, is_object = blob(seed=seed)
-    found = deepcut_object(features, grid_graph(8, 9), config.model_copy(update={**FAST, "seed": seed}))
-    np.testing.assert_array_equal(found.is_object, is_object)
-    np.testing.assert_array_equal(found.soft > 0.5, is_object)
-    assert is_object[found.seed]
+    actual = deepcut_object(features, grid_graph(8, 9), config.model_copy(update={**FAST, "seed": seed}))
+    np.testing.assert_array_equal(actual.is_object, is_object)
+    np.testing.assert_array_equal(actual.soft > 0.5, is_object)
+    assert is_object[actual.seed]
 
 
 def test_two_parts_are_softly_those_of_the_network():
@@ -66,9 +66,9 @@ def test_one_equal_or_no_foreground_node_does_no_harm(config, n):
     """A single superpixel in front, or none, broke the original."""
     config = config.model_copy(update={"steps": 3})
     for features in (np.ones((n, 3), np.float32), np.zeros((n, 3), np.float32)):
-        found = deepcut_object(features, grid_graph(1, n), config)
-        assert found.is_object.any()
-        assert np.isfinite(found.soft).all()
+        actual = deepcut_object(features, grid_graph(1, n), config)
+        assert actual.is_object.any()
+        assert np.isfinite(actual.soft).all()
 
 
 def test_nothing_is_written_and_progress_is_reported(tmp_path, monkeypatch):
@@ -106,9 +106,9 @@ ALL = 13  # hops between opposite corners of the grid: every pair is an edge
 def test_two_kinds_of_nodes_are_two_parts(loss, hops, seed):
     features, is_right = two_kinds(seed=seed)
     edges = grid_edges(6, 8, hops)
-    found = deepcut(features, edges, DeepCutConfig(loss=loss, steps=300, learning_rate=1e-2, seed=seed))
-    np.testing.assert_array_equal(found.parts, is_right)
-    np.testing.assert_allclose(found.soft.sum(1), 1, rtol=1e-5)
+    actual = deepcut(features, edges, DeepCutConfig(loss=loss, steps=300, learning_rate=1e-2, seed=seed))
+    np.testing.assert_array_equal(actual.parts, is_right)
+    np.testing.assert_allclose(actual.soft.sum(1), 1, rtol=1e-5)
 
 
 def test_correlation_clustering_uses_no_more_parts_than_it_needs():

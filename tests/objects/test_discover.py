@@ -49,12 +49,12 @@ def scene(first=0):
 def test_the_object_is_found_whatever_the_numbers_of_superpixels(method, refine, first):
     """The original painted 0 and 1 in place: superpixel 0 took the value of superpixel 1."""
     h, mask = scene(first)
-    found = discover(h, method=method, refine=refine)
-    np.testing.assert_array_equal(found.mask, mask)
-    assert found.boxes_yxyx.tolist() == [[12, 16, 24, 28]]
-    assert (found.saliency[mask] >= 0.5).all()
-    assert (found.saliency[~mask] <= 0.5).all()
-    assert 0.3 < found.scores[0] <= 1
+    actual = discover(h, method=method, refine=refine)
+    np.testing.assert_array_equal(actual.mask, mask)
+    assert actual.boxes_yxyx.tolist() == [[12, 16, 24, 28]]
+    assert (actual.saliency[mask] >= 0.5).all()
+    assert (actual.saliency[~mask] <= 0.5).all()
+    assert 0.3 < actual.scores[0] <= 1
 
 
 @pytest.mark.parametrize("method", ON_FEATURES)
@@ -64,10 +64,10 @@ def test_every_method_answers_whatever_it_is_given(method, n, kind):
     h, _ = scene()
     rng = np.random.default_rng(0)
     features = {"random": rng.standard_normal((72, 5)), "equal": np.ones((72, 5)), "zero": np.zeros((72, 5))}[kind]
-    found = discover(h, features.astype(np.float32), method, n)
-    assert 1 <= len(found.scores) <= n
-    assert (np.diff(found.scores) <= 0).all()
-    assert ((found.saliency >= 0) & (found.saliency <= 1)).all()
+    actual = discover(h, features.astype(np.float32), method, n)
+    assert 1 <= len(actual.scores) <= n
+    assert (np.diff(actual.scores) <= 0).all()
+    assert ((actual.saliency >= 0) & (actual.saliency <= 1)).all()
 
 
 @pytest.mark.parametrize("method", ON_FEATURES)
@@ -82,9 +82,9 @@ def test_one_or_two_superpixels_are_enough(method, n_leaves):
 def test_if_nothing_stands_out_the_object_is_the_whole_image(refine):
     h, _ = scene()
     for method in ON_FEATURES:
-        found = discover(h, np.ones((72, 3), np.float32), method, refine=refine)
-        assert found.mask.all(), method
-        assert found.scores.tolist() == [0]
+        actual = discover(h, np.ones((72, 3), np.float32), method, refine=refine)
+        assert actual.mask.all(), method
+        assert actual.scores.tolist() == [0]
 
 
 def test_objects_are_disjoint_and_best_first():
@@ -92,23 +92,23 @@ def test_objects_are_disjoint_and_best_first():
     kind[2:6, 2:5], kind[5:8, 7:10] = 1, 2
     labels = np.arange(120, dtype=np.int32).reshape(10, 12)
     features = np.eye(4)[kind.ravel()] * 3 + 0.2 * np.random.default_rng(0).standard_normal((120, 4))
-    found = discover(flat_tree(labels, features), n=4)
-    assert sorted(mask.sum() for mask in found.masks) == [9, 12]
-    assert found.scores[0] >= found.scores[1]
+    actual = discover(flat_tree(labels, features), n=4)
+    assert sorted(mask.sum() for mask in actual.masks) == [9, 12]
+    assert actual.scores[0] >= actual.scores[1]
 
 
 def test_patches_of_a_grid_are_the_published_method():
     values = np.random.default_rng(0).standard_normal((8, 3, 4)).astype(np.float32)
     patches = PatchFeatures(values, 16, 8.0)
     one = tokencut(patches.nodes, grid_graph(3, 4))
-    found = discover_patches(patches, (41, 60))
-    np.testing.assert_array_equal(found.mask, one.is_object.reshape(3, 4).repeat(16, 0).repeat(16, 1)[:41, :60])
+    actual = discover_patches(patches, (41, 60))
+    np.testing.assert_array_equal(actual.mask, one.is_object.reshape(3, 4).repeat(16, 0).repeat(16, 1)[:41, :60])
 
 
 def test_a_method_may_be_a_function_of_ones_own():
     h, mask = scene()
-    found = discover(h, method=partial(tokencut, config=TokenCutConfig(tau=0.5)))
-    np.testing.assert_array_equal(found.mask, mask)
+    actual = discover(h, method=partial(tokencut, config=TokenCutConfig(tau=0.5)))
+    np.testing.assert_array_equal(actual.mask, mask)
 
 
 def test_the_registry_takes_a_method_that_uses_the_hierarchy(monkeypatch):
@@ -145,9 +145,9 @@ def test_random_transformers_run_from_image_to_objects(method):
     image[20:50, 30:60] = (200, 30, 30)
     h = supercuts.load("compact").segment(image, superpixels=40)
     keys = dino_keys(vit, image)
-    for found in (discover(h, keys.pool(h.labels, h.n_leaves), method, n=2), discover_patches(keys, (70, 90), method)):
-        assert found.saliency.shape == (70, 90)
-        assert found.mask.any()
+    for actual in (discover(h, keys.pool(h.labels, h.n_leaves), method, n=2), discover_patches(keys, (70, 90), method)):
+        assert actual.saliency.shape == (70, 90)
+        assert actual.mask.any()
 
 
 @pytest.mark.parametrize("method", ON_FEATURES)
@@ -166,8 +166,8 @@ def test_the_object_never_holds_pixels_that_a_mask_left_out():
     h, mask = scene()
     is_out = np.zeros(h.shape, bool)
     is_out[::4, ::3] = True
-    found = discover(replace(h, labels=np.where(is_out, np.int32(-1), h.labels)))
-    np.testing.assert_array_equal(found.mask, mask & ~is_out)
+    actual = discover(replace(h, labels=np.where(is_out, np.int32(-1), h.labels)))
+    np.testing.assert_array_equal(actual.mask, mask & ~is_out)
 
 
 def test_a_transformer_gets_the_mean_at_masked_pixels():

@@ -48,8 +48,8 @@ def test_overlapping_patches_are_centred_where_they_look():
     maps = np.stack(np.meshgrid(centers, centers, indexing="ij")).astype(np.float32)
     labels = np.full((48, 48), 2, np.int32)
     labels[10:14, 20:30], labels[20:32, 9:11] = 0, 1
-    found = pool_features(maps, labels, 3, 4, 8)
-    np.testing.assert_allclose(found[:2], [[12, 25], [26, 10]], atol=1e-4)
+    actual = pool_features(maps, labels, 3, 4, 8)
+    np.testing.assert_allclose(actual[:2], [[12, 25], [26, 10]], atol=1e-4)
 
 
 def test_maps_that_do_not_fit_are_refused():
@@ -62,10 +62,10 @@ def test_maps_that_do_not_fit_are_refused():
 
 def test_colors_and_places_are_means_over_pixels():
     image, labels = picture(5, 9), random_labels((5, 9), 4)
-    found = color_and_place(image, labels, 4)
+    actual = color_and_place(image, labels, 4)
     for i in range(4):
         ys, xs = np.nonzero(labels == i)
-        np.testing.assert_allclose(found[i], [*image[ys, xs].mean(0) / 255, ys.mean() / 4, xs.mean() / 8])
+        np.testing.assert_allclose(actual[i], [*image[ys, xs].mean(0) / 255, ys.mean() / 4, xs.mean() / 8])
 
 
 def test_pixels_in_no_superpixel_are_not_summed():
@@ -98,10 +98,10 @@ def test_keys_are_those_inside_the_last_attention(name):
     handle.remove()
     dim = model.embed_dim
     keys = kept[0][0, model.num_prefix_tokens :, dim : 2 * dim].reshape(3, 5, dim).permute(2, 0, 1)
-    found = dino_keys(backbone, image)
-    np.testing.assert_allclose(found.values, keys, atol=1e-4)
-    np.testing.assert_array_equal(found.nodes[7], found.values[:, 1, 2])
-    assert (found.stride_px, found.offset_px) == (16, 8)
+    actual = dino_keys(backbone, image)
+    np.testing.assert_allclose(actual.values, keys, atol=1e-4)
+    np.testing.assert_array_equal(actual.nodes[7], actual.values[:, 1, 2])
+    assert (actual.stride_px, actual.offset_px) == (16, 8)
 
 
 def test_no_hook_stays_and_nothing_changes(vit):
@@ -128,9 +128,9 @@ def test_an_image_is_continued_by_its_own_border(vit):
 @pytest.mark.parametrize(("stride", "grid"), [(16, (3, 4)), (8, (4, 6)), (4, (7, 11))])
 def test_every_patch_of_the_grid_has_pixels(vit, stride, grid):
     backbone = make_pretrained(TINY, PretrainedConfig(stride=stride)).eval()
-    found = dino_keys(backbone, picture(37, 53))
-    assert found.values.shape[1:] == grid
-    labels = found.grid_labels(37, 53)
+    actual = dino_keys(backbone, picture(37, 53))
+    assert actual.values.shape[1:] == grid
+    labels = actual.grid_labels(37, 53)
     assert np.array_equal(np.unique(labels), np.arange(grid[0] * grid[1]))
     # the patch of a pixel is the one whose centre is nearest
     nearest = [

@@ -63,7 +63,7 @@ def joining_altitude(h, a, b):
 @pytest.mark.parametrize("seed", range(5))
 def test_outlines_are_those_of_the_pixels(seed):
     h = random_hierarchy(seed)
-    found = kernels.sum_outlines(h.parents, h.altitudes, *border_edges(h))
+    actual = kernels.sum_outlines(h.parents, h.altitudes, *border_edges(h))
     for node in range(h.n_nodes):
         inside = np.isin(h.labels, h.leaves_of(node))
         length = strength = 0.0
@@ -74,7 +74,7 @@ def test_outlines_are_those_of_the_pixels(seed):
             for a, b in zip(leaf_one[first != second], leaf_other[first != second], strict=True):
                 length += 1
                 strength += joining_altitude(h, a, b)
-        np.testing.assert_allclose(found[node], [length, strength], atol=1e-5)
+        np.testing.assert_allclose(actual[node], [length, strength], atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -84,21 +84,21 @@ def test_leaves_join_the_frame_at_the_trees_altitude(seed):
     frame[1:-1, 1:-1] = False
     counts = np.bincount(h.labels[frame], minlength=h.n_leaves)
     of_nodes = np.array([counts[h.leaves_of(node)].sum() for node in range(h.n_nodes)], float)
-    found = kernels.frame_altitudes(h.parents, h.altitudes, of_nodes, h.n_leaves)
+    actual = kernels.frame_altitudes(h.parents, h.altitudes, of_nodes, h.n_leaves)
     for leaf in range(h.n_leaves):
         joins = np.array([joining_altitude(h, leaf, other) for other in range(h.n_leaves)])
         mean = (joins * counts).sum() / counts.sum()
-        np.testing.assert_allclose(found[leaf], [mean, joins[counts > 0].min()], atol=1e-6)
+        np.testing.assert_allclose(actual[leaf], [mean, joins[counts > 0].min()], atol=1e-6)
 
 
 def test_averages_to_the_root_are_weighted_means_of_all_nodes_above():
     h = random_hierarchy(3)
     rng = np.random.default_rng(0)
     values, weights = rng.random(h.n_nodes), rng.random(h.n_nodes)
-    found = kernels.average_to_root(h.parents, values, weights, h.n_leaves)
+    actual = kernels.average_to_root(h.parents, values, weights, h.n_leaves)
     for leaf in range(h.n_leaves):
         way = [leaf, *h.ancestors(leaf)]
-        assert found[leaf] == pytest.approx(np.average(values[way], weights=weights[way]))
+        assert actual[leaf] == pytest.approx(np.average(values[way], weights=weights[way]))
 
 
 def column(features, name):
@@ -261,12 +261,12 @@ def test_the_figure_is_found_next_to_masked_pixels():
     valid[:, 105:], valid[:6], valid[20:24, 60:66] = False, False, False
     photo = picture()
     photo[~valid] = (255, 255, 0)
-    found = model.objects(model.segment(photo, superpixels=80, mask=valid))
+    actual = model.objects(model.segment(photo, superpixels=80, mask=valid))
     truth = np.zeros((80, 120), bool)
     truth[40:70, 60:100] = truth[10:30, 15:40] = True
-    assert not found.mask[~valid].any()
-    assert not found.saliency[~valid].any()
-    assert (found.mask & truth).sum() > 0.9 * (found.mask | truth).sum()
+    assert not actual.mask[~valid].any()
+    assert not actual.saliency[~valid].any()
+    assert (actual.mask & truth).sum() > 0.9 * (actual.mask | truth).sum()
 
 
 def random_tree(n, seed):
@@ -306,8 +306,8 @@ def test_no_union_agrees_more(seed, penalty):
     h, soft = random_tree(6, seed), np.random.default_rng(seed).random(6)
     best = max(value(h, soft, penalty, *union) for union in all_unions(h))
     mask = snap_to_tree(h, soft, penalty)
-    found = max(value(h, soft, penalty, size, other) for size, other in all_unions(h) if (other == mask).all())
-    assert found == pytest.approx(best, abs=1e-9)
+    actual = max(value(h, soft, penalty, size, other) for size, other in all_unions(h) if (other == mask).all())
+    assert actual == pytest.approx(best, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -117,15 +117,15 @@ AREA = np.array([1, 2, 3])
     ],
 )
 def test_the_score_is_the_contrast_by_area(is_object, soft, score):
-    found = foreground(np.array(is_object), np.zeros(3), np.array(soft), AREA)
-    assert found.score == pytest.approx(score)
+    actual = foreground(np.array(is_object), np.zeros(3), np.array(soft), AREA)
+    assert actual.score == pytest.approx(score)
 
 
 def test_an_empty_object_becomes_the_whole_image_and_left_out_nodes_are_neutral():
     soft, vector = np.array([0.9, 0.8, 0.2]), np.array([-3.0, 2.0, 0.0])
-    found = foreground(np.array([True, False, False]), vector, soft, AREA)
-    np.testing.assert_allclose(found.soft, [0.9, 0.5, 0.2])
-    assert found.seed == 0
+    actual = foreground(np.array([True, False, False]), vector, soft, AREA)
+    np.testing.assert_allclose(actual.soft, [0.9, 0.5, 0.2])
+    assert actual.seed == 0
     assert foreground(np.array([True, False, True]), vector, soft, AREA).seed == 2
     assert foreground(np.array([True, False, True]), vector, soft, AREA, 0).seed == 0
     everything = foreground(np.zeros(3, bool), vector, soft, AREA)
@@ -142,8 +142,8 @@ def test_softness_is_half_at_the_threshold_and_rises():
 
 
 def test_cosines_of_features_of_zeros_are_zero():
-    found = cosines(np.array([[2.0, 0], [0, 0], [3, 3]]))
-    np.testing.assert_allclose(found, [[1, 0, 0.5**0.5], [0, 0, 0], [0.5**0.5, 0, 1]])
+    actual = cosines(np.array([[2.0, 0], [0, 0], [3, 3]]))
+    np.testing.assert_allclose(actual, [[1, 0, 0.5**0.5], [0, 0, 0], [0.5**0.5, 0, 1]])
 
 
 def test_ties_go_to_the_first():
@@ -182,11 +182,11 @@ def test_pairs_are_those_of_the_generalised_problem(monkeypatch, n, solver):
     w, k = random_affinity(n, n), min(n - 1, 4)
     d = np.diag(w.sum(1))
     values, vectors = scipy.linalg.eigh(d - w, d, subset_by_index=[1, k])
-    found = smallest_eigenpairs(w, np.full(n, 5), k)
-    np.testing.assert_allclose(found.values, values, atol=1e-10)
-    signs = np.sign((vectors * found.vectors).sum(0))
+    actual = smallest_eigenpairs(w, np.full(n, 5), k)
+    np.testing.assert_allclose(actual.values, values, atol=1e-10)
+    signs = np.sign((vectors * actual.vectors).sum(0))
     # areas of 5 are areas of 1: they are relative
-    np.testing.assert_allclose(found.vectors, vectors * signs, atol=1e-8)
+    np.testing.assert_allclose(actual.vectors, vectors * signs, atol=1e-8)
 
 
 def test_a_node_counts_as_often_as_it_has_pixels():
@@ -201,9 +201,9 @@ def test_a_node_counts_as_often_as_it_has_pixels():
 
 def test_two_parts_of_a_graph_are_separated():
     w = scipy.linalg.block_diag(np.ones((3, 3)), np.ones((2, 2)))
-    found = smallest_eigenpairs(w, np.ones(5, int), 1)
-    assert found.values[0] == pytest.approx(0, abs=1e-12)
-    vector = found.vectors[:, 0]
+    actual = smallest_eigenpairs(w, np.ones(5, int), 1)
+    assert actual.values[0] == pytest.approx(0, abs=1e-12)
+    vector = actual.vectors[:, 0]
     np.testing.assert_allclose(vector, [vector[0]] * 3 + [vector[3]] * 2)
     assert vector[0] * vector[3] < 0
 
@@ -217,9 +217,9 @@ def test_a_node_that_is_like_none_has_eigenvalue_one():
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_without_structure_vectors_are_zero(n):
-    found = smallest_eigenpairs(np.ones((n, n)), np.arange(1, n + 1), 2)
-    np.testing.assert_array_equal(found.vectors, 0)
-    np.testing.assert_array_equal(found.values, 1)
+    actual = smallest_eigenpairs(np.ones((n, n)), np.arange(1, n + 1), 2)
+    np.testing.assert_array_equal(actual.vectors, 0)
+    np.testing.assert_array_equal(actual.values, 1)
 
 
 def test_no_vectors_are_refused():

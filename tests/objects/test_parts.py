@@ -77,14 +77,14 @@ def test_parts_are_cuts_of_the_tree_inside_the_object(k, expected):
 
 
 def test_without_a_number_the_level_part_decides():
-    found = find_parts(row(levels={"part": 0.15}), objects([0, 1, 2, 3]))
-    assert of_leaves(found) == [1, 1, 2, 3, 0, 0]
+    actual = find_parts(row(levels={"part": 0.15}), objects([0, 1, 2, 3]))
+    assert of_leaves(actual) == [1, 1, 2, 3, 0, 0]
 
 
 def test_parts_of_several_objects_are_numbered_one_object_after_the_other():
-    found = find_parts(row(), objects([2, 3], [4, 5]), k=2)
-    assert of_leaves(found) == [0, 0, 1, 2, 3, 4]
-    assert found.object_of.tolist() == [0, 0, 1, 1]
+    actual = find_parts(row(), objects([2, 3], [4, 5]), k=2)
+    assert of_leaves(actual) == [0, 0, 1, 2, 3, 4]
+    assert actual.object_of.tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -93,13 +93,13 @@ def test_parts_cover_their_objects_and_nothing_else(method, k):
     rng = np.random.default_rng(0)
     h = row(embeddings=rng.random((6, 3), np.float32))
     wanted = objects([0, 1, 3, 4], [5], h=h)
-    found = find_parts(h, wanted, k=k, method=method)
-    np.testing.assert_array_equal(found.labels > 0, wanted.mask)
-    for part, of in enumerate(found.object_of, 1):
-        assert (found.labels[wanted.masks[of]] == part).any()
-        assert not (found.labels[~wanted.masks[of]] == part).any()
+    actual = find_parts(h, wanted, k=k, method=method)
+    np.testing.assert_array_equal(actual.labels > 0, wanted.mask)
+    for part, of in enumerate(actual.object_of, 1):
+        assert (actual.labels[wanted.masks[of]] == part).any()
+        assert not (actual.labels[~wanted.masks[of]] == part).any()
     if k is not None:
-        assert np.bincount(found.object_of).max() <= k
+        assert np.bincount(actual.object_of).max() <= k
 
 
 def test_a_mask_across_leaves_is_covered_to_the_pixel():
@@ -107,9 +107,9 @@ def test_a_mask_across_leaves_is_covered_to_the_pixel():
     mask = np.zeros((1, *h.shape), bool)
     mask[0, 0, 1:9] = True  # half of leaf 0, all of the upper halves of 1..3
     mask[0, :, 2:6] = True
-    found = find_parts(h, Objects(mask, np.ones(1, np.float32), mask[0].astype(np.float32)), k=2)
-    np.testing.assert_array_equal(found.labels > 0, mask[0])
-    assert found.object_of.size == 2
+    actual = find_parts(h, Objects(mask, np.ones(1, np.float32), mask[0].astype(np.float32)), k=2)
+    np.testing.assert_array_equal(actual.labels > 0, mask[0])
+    assert actual.object_of.size == 2
 
 
 def test_two_clusters_of_features_are_two_parts():
@@ -139,14 +139,14 @@ def test_a_model_finds_objects_and_their_parts():
     image[20:32, 30:60] = (190, 40, 40)
     model = supercuts.load("compact")
     h = model.segment(image, superpixels=60)
-    found = model.objects(h)
+    actual = model.objects(h)
     truth = np.zeros((60, 90), bool)
     truth[20:45, 30:60] = True
-    assert (found.mask & truth).sum() / (found.mask | truth).sum() > 0.9
+    assert (actual.mask & truth).sum() / (actual.mask | truth).sum() > 0.9
     parts = model.parts(h, k=2)
-    np.testing.assert_array_equal(parts.labels > 0, found.mask)
+    np.testing.assert_array_equal(parts.labels > 0, actual.mask)
     assert parts.labels[25, 45] != parts.labels[40, 45]
-    np.testing.assert_array_equal(model.parts(h, k=2, objects=found).labels, parts.labels)
+    np.testing.assert_array_equal(model.parts(h, k=2, objects=actual).labels, parts.labels)
     whole = Objects(np.ones((1, 60, 90), bool), np.ones(1, np.float32), np.ones((60, 90), np.float32))
     assert (model.parts(h, k=2, objects=whole).labels > 0).all()
 
@@ -158,11 +158,11 @@ def test_pixels_that_a_mask_left_out_are_in_no_part(method):
     labels[0, 3], labels[1, 6] = -1, -1
     holed = replace(h, labels=labels)
     masks = objects([0, 1, 2, 3], [5])  # objects of the whole image: both hold both pixels
-    whole, found = find_parts(h, masks, k=2, method=method), find_parts(holed, masks, k=2, method=method)
-    assert (found.labels[labels < 0] == 0).all()
-    assert ((found.labels > 0) == (masks.mask & (labels >= 0))).all()
+    whole, actual = find_parts(h, masks, k=2, method=method), find_parts(holed, masks, k=2, method=method)
+    assert (actual.labels[labels < 0] == 0).all()
+    assert ((actual.labels > 0) == (masks.mask & (labels >= 0))).all()
     if method == "tree":
-        np.testing.assert_array_equal(found.labels, np.where(labels < 0, 0, whole.labels))
+        np.testing.assert_array_equal(actual.labels, np.where(labels < 0, 0, whole.labels))
     hidden = Objects(labels[None] < 0, np.ones(1, np.float32), (labels < 0).astype(np.float32))
     with pytest.raises(InputError, match="object 0 lies on masked pixels"):
         find_parts(holed, hidden, method=method)
@@ -206,10 +206,10 @@ def test_descriptors_are_means_places_and_shares():
     parts = Parts(np.array([[0, 1, 2, 2], [0, 1, 2, 2]], np.int32), np.zeros(2, np.int32))
     mask = parts.labels > 0
     objects = Objects(mask[None], np.ones(1, np.float32), mask.astype(np.float32))
-    found = describe_parts(h, objects, parts)
-    np.testing.assert_allclose(found.features, [[2.0], [2.0]])
-    np.testing.assert_allclose(found.color[:, 0], [0, 100], atol=0.1)
-    np.testing.assert_allclose(found.place, [[0.25, 0, 1 / 3], [0.25, 0.5, 2 / 3]])
+    actual = describe_parts(h, objects, parts)
+    np.testing.assert_allclose(actual.features, [[2.0], [2.0]])
+    np.testing.assert_allclose(actual.color[:, 0], [0, 100], atol=0.1)
+    np.testing.assert_allclose(actual.place, [[0.25, 0, 1 / 3], [0.25, 0.5, 2 / 3]])
     assert paint_shared(parts, np.array([2, 1], np.int32)).tolist() == [[0, 2, 1, 1]] * 2
 
 

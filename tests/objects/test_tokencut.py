@@ -28,10 +28,10 @@ def reference(features, rows, columns, tau, eps, binary):
 def test_it_equals_a_dense_reference(binary, seed):
     features = np.random.default_rng(seed).standard_normal((42, 8)) + 0.2
     v, at, mask = reference(features, 6, 7, 0.2, 1e-5, binary)
-    found = tokencut(features, grid_graph(6, 7), TokenCutConfig(binary=binary))
-    np.testing.assert_allclose(found.vector, v, atol=1e-8)
-    np.testing.assert_array_equal(found.is_object, mask)
-    assert found.seed == at
+    actual = tokencut(features, grid_graph(6, 7), TokenCutConfig(binary=binary))
+    np.testing.assert_allclose(actual.vector, v, atol=1e-8)
+    np.testing.assert_array_equal(actual.is_object, mask)
+    assert actual.seed == at
 
 
 def blob(rows=8, columns=9, seed=0):
@@ -47,10 +47,10 @@ def blob(rows=8, columns=9, seed=0):
 def test_an_object_is_found_and_another_component_is_neutral():
     features, is_object = blob()
     features[0] = features[40]
-    found = tokencut(features, grid_graph(8, 9))
-    np.testing.assert_array_equal(found.is_object, is_object)
-    assert found.soft[0] == 0.5
-    assert found.soft[is_object].min() > 0.5 > found.soft[~is_object][1:].max()
+    actual = tokencut(features, grid_graph(8, 9))
+    np.testing.assert_array_equal(actual.is_object, is_object)
+    assert actual.soft[0] == 0.5
+    assert actual.soft[is_object].min() > 0.5 > actual.soft[~is_object][1:].max()
 
 
 def test_a_superpixel_counts_as_many_patches_as_it_has_pixels():
@@ -94,21 +94,21 @@ def reference_lost(features, rows, columns, k):
 def test_it_equals_a_dense_reference_lost(k, seed):
     features = np.random.default_rng(seed).standard_normal((42, 8)) + 0.1
     at, votes, mask = reference_lost(features, 6, 7, k)
-    found = lost(features, grid_graph(6, 7), LostConfig(k=k))
-    assert found.seed == at
-    np.testing.assert_allclose(found.vector, votes, atol=1e-10)
-    np.testing.assert_array_equal(found.is_object, mask)
+    actual = lost(features, grid_graph(6, 7), LostConfig(k=k))
+    assert actual.seed == at
+    np.testing.assert_allclose(actual.vector, votes, atol=1e-10)
+    np.testing.assert_array_equal(actual.is_object, mask)
 
 
 def test_superpixels_expand_by_area():
     features = np.array([[1.0, 0.1], [1, 0.2], [-1, 3], [-0.5, 3]])
     area = np.array([50, 40, 6, 4])
     edges = np.array([[0, 1], [1, 2], [2, 3]], np.int32)
-    found = lost(features, NodeGraph(edges, area, area), LostConfig(k=None, share=0.1))
+    actual = lost(features, NodeGraph(edges, area, area), LostConfig(k=None, share=0.1))
     # degrees by area are 90, 94, 10 and 50; a tenth of it holds the third and the fourth, which vote
-    assert found.seed == 2
-    np.testing.assert_allclose(found.vector, area[2:] @ (features[2:] @ features.T))
-    assert found.is_object.tolist() == [False, False, True, True]
+    assert actual.seed == 2
+    np.testing.assert_allclose(actual.vector, area[2:] @ (features[2:] @ features.T))
+    assert actual.is_object.tolist() == [False, False, True, True]
 
 
 def test_few_or_empty_nodes_have_an_object():
@@ -130,10 +130,10 @@ def two_objects():
 
 def test_objects_are_found_one_by_one_until_nothing_sensible_is_left():
     features, kind = two_objects()
-    found = maskcut(features, GRID, tokencut, 5)
-    assert len(found) == 2
-    assert {tuple(item.is_object) for item in found} == {tuple(kind == 1), tuple(kind == 2)}
-    first, second = found
+    actual = maskcut(features, GRID, tokencut, 5)
+    assert len(actual) == 2
+    assert {tuple(item.is_object) for item in actual} == {tuple(kind == 1), tuple(kind == 2)}
+    first, second = actual
     assert not second.soft[first.is_object].any()
     assert not (first.is_object & second.is_object).any()
     assert second.is_object[second.seed]

@@ -78,27 +78,27 @@ def test_extreme_responses_stay_finite():
 def test_without_the_kernel_the_loss_is_the_same():
     response = random_response()
     targets, weights = np.ones((6, 7), np.int32), pixel_weights(FREE, ALL)
-    found = classify(response)
-    slow, slow_terms = objective(response, found._replace(soft=None), targets, weights, ALL)
-    fast, fast_terms = objective(response, found, targets, weights, ALL)
+    actual = classify(response)
+    slow, slow_terms = objective(response, actual._replace(soft=None), targets, weights, ALL)
+    fast, fast_terms = objective(response, actual, targets, weights, ALL)
     assert float(slow.detach()) == pytest.approx(float(fast.detach()), rel=1e-6)
     assert slow_terms == pytest.approx(fast_terms, rel=1e-6)
 
 
 def test_labels_are_the_first_of_the_highest_and_counted():
     response = torch.tensor([1.0, 3.0, 3.0, 0.0]).reshape(1, 4, 1, 1)
-    found = classify(response)
-    assert (found.labels.tolist(), found.counts.tolist(), found.n_labels) == ([[1]], [0, 1, 0, 0], 1)
+    actual = classify(response)
+    assert (actual.labels.tolist(), actual.counts.tolist(), actual.n_labels) == ([[1]], [0, 1, 0, 0], 1)
 
 
 @pytest.mark.parametrize("shift", [0, -50, 50])
 @pytest.mark.parametrize("shape", [(20, 33), (100, 200)])
 def test_labels_and_probabilities_are_those_of_torch(shift, shape):
     response = (random_response(torch.float32, *shape) * 3 + shift).contiguous(memory_format=torch.channels_last)
-    found = classify(response)
+    actual = classify(response)
     rows = response.detach().permute(0, 2, 3, 1).reshape(-1, 5)
-    np.testing.assert_array_equal(found.labels.ravel(), rows.argmax(1))
-    torch.testing.assert_close(found.soft, rows.softmax(1), rtol=1e-6, atol=1e-8)
+    np.testing.assert_array_equal(actual.labels.ravel(), rows.argmax(1))
+    torch.testing.assert_close(actual.soft, rows.softmax(1), rtol=1e-6, atol=1e-8)
 
 
 def test_the_number_of_threads_changes_nothing(monkeypatch):
@@ -146,16 +146,16 @@ def test_continuity_is_the_mean_difference_of_neighbours(response):
     r = response.detach().numpy()
     vertical = [abs(r[k, y + 1, x] - r[k, y, x]) for k in range(5) for y in range(5) for x in range(7)]
     horizontal = [abs(r[k, y, x + 1] - r[k, y, x]) for k in range(5) for y in range(6) for x in range(6)]
-    found = [float(term.detach()) for term in continuity(response)]
-    assert found == pytest.approx([np.mean(vertical), np.mean(horizontal)], rel=1e-12)
+    actual = [float(term.detach()) for term in continuity(response)]
+    assert actual == pytest.approx([np.mean(vertical), np.mean(horizontal)], rel=1e-12)
 
 
 def test_areas_are_mean_probabilities_of_living_classes(response):
     r = response.detach().numpy()
     areas = np.mean([naive_softmax(r[:, y, x]) for y in range(6) for x in range(7)], axis=0)
     alive = np.array([True, True, False, True, False])
-    found = [float(term.detach()) for term in area_terms(response, torch.from_numpy(alive))]
-    assert found == pytest.approx([areas.max(), 1 - areas[alive].min()], rel=1e-12)
+    actual = [float(term.detach()) for term in area_terms(response, torch.from_numpy(alive))]
+    assert actual == pytest.approx([areas.max(), 1 - areas[alive].min()], rel=1e-12)
 
 
 def test_gradients_are_those_of_finite_differences_losses(response):

@@ -71,9 +71,9 @@ def test_a_network_read_answers_as_it_did(tmp_path, statistics):
     image = np.random.default_rng(0).random((9, 8, 4), dtype=np.float32)
     network = fit([Example(image)], config)
     save_refiner(tmp_path / "a.safetensors", network, config, ["x.png"])
-    found, settings, images = load_refiner(tmp_path / "a.safetensors")
+    actual, settings, images = load_refiner(tmp_path / "a.safetensors")
     assert (settings, images) == (config, ["x.png"])
-    torch.testing.assert_close(respond(found, image), respond(network, image))
+    torch.testing.assert_close(respond(actual, image), respond(network, image))
 
 
 def test_other_files_are_refused(tmp_path):

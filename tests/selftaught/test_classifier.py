@@ -96,9 +96,9 @@ def test_weights_that_cannot_be_downloaded_name_the_remedy(monkeypatch):
 def test_layers_keep_the_size_and_end_in_relu():
     network = response_layers(((4, 3), (6, 1)))
     assert [type(layer).__name__ for layer in network] == 2 * ["Conv2d", "BatchNorm2d", "ReLU"]
-    found = network(torch.rand(2, 3, 5, 7))
-    assert found.shape == (2, 6, 5, 7)
-    assert found.min() >= 0
+    actual = network(torch.rand(2, 3, 5, 7))
+    assert actual.shape == (2, 6, 5, 7)
+    assert actual.min() >= 0
 
 
 def test_initialise_sets_biases_to_zero():
@@ -122,8 +122,8 @@ def naive_vote(winners: np.ndarray, superpixels: np.ndarray) -> np.ndarray:
 def test_votes_are_those_of_a_loop():
     rng = np.random.default_rng(0)
     winners, superpixels = rng.integers(0, 4, (3, 9, 7)), rng.integers(0, 12, (3, 9, 7))
-    found = voted_targets(torch.from_numpy(winners), torch.from_numpy(superpixels))
-    np.testing.assert_array_equal(found, naive_vote(winners, superpixels))
+    actual = voted_targets(torch.from_numpy(winners), torch.from_numpy(superpixels))
+    np.testing.assert_array_equal(actual, naive_vote(winners, superpixels))
 
 
 def test_targets_carry_no_gradient():
@@ -221,5 +221,5 @@ def test_a_side_that_cannot_be_halved_is_refused():
 
 
 def test_any_size_can_be_segmented():
-    found = Autoencoder(AutoencoderConfig()).eval().probabilities(torch.rand(1, 3, 13, 7))
-    torch.testing.assert_close(found.sum(1), torch.ones(1, 13, 7))
+    actual = Autoencoder(AutoencoderConfig()).eval().probabilities(torch.rand(1, 3, 13, 7))
+    torch.testing.assert_close(actual.sum(1), torch.ones(1, 13, 7))

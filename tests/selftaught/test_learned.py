@@ -32,10 +32,10 @@ def test_a_file_gives_the_network_back(config, tmp_path):
     assert again.config == config
     assert not again.training
     image = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)  # not a size that the networks need
-    found = class_probabilities(image, again)
-    assert found.shape[1:] == (9, 14)
-    np.testing.assert_allclose(found.sum(0), 1, rtol=1e-5)
-    np.testing.assert_array_equal(found, class_probabilities(image, network))
+    actual = class_probabilities(image, again)
+    assert actual.shape[1:] == (9, 14)
+    np.testing.assert_allclose(actual.sum(0), 1, rtol=1e-5)
+    np.testing.assert_array_equal(actual, class_probabilities(image, network))
 
 
 def test_boundary_is_the_change_of_classes_and_transposes():

@@ -32,10 +32,10 @@ def test_published_network_has_46_convolutions_in_18_modules():
 def test_shapes():
     network = WNet(SMALL).eval()
     images = torch.rand(2, 3, 8, 12)
-    found = network.probabilities(images)
-    assert found.shape == (2, 4, 8, 12)
-    torch.testing.assert_close(found.sum(1), torch.ones(2, 8, 12))
-    assert network.decoder(found).shape == images.shape
+    actual = network.probabilities(images)
+    assert actual.shape == (2, 4, 8, 12)
+    torch.testing.assert_close(actual.sum(1), torch.ones(2, 8, 12))
+    assert network.decoder(actual).shape == images.shape
     assert SMALL.stride == 4
 
 
@@ -97,8 +97,8 @@ def dense_loss(images: torch.Tensor, assignment: torch.Tensor) -> float:
 @pytest.mark.parametrize("size", [(6, 5), (2, 7), (1, 1)])
 def test_loss_is_that_of_the_dense_formula(size):
     images, logits = draw(*size)
-    found = soft_ncut_loss(logits.softmax(1), ncut_graph(images, RADIUS, SIGMA_I, SIGMA_X))
-    assert found.item() == pytest.approx(dense_loss(images, logits.softmax(1)), rel=1e-12)
+    actual = soft_ncut_loss(logits.softmax(1), ncut_graph(images, RADIUS, SIGMA_I, SIGMA_X))
+    assert actual.item() == pytest.approx(dense_loss(images, logits.softmax(1)), rel=1e-12)
 
 
 def test_published_radius_looks_at_neighbours_nearer_than_five():

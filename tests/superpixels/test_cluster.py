@@ -35,8 +35,8 @@ def components_by_scipy(labels: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the 4-connected components of equal labels, numbered in scan order, and their number."""
     components, n = np.zeros(labels.shape, int), 0
     for value in np.unique(labels):
-        found, count = ndimage.label(labels == value)
-        components[found > 0] = found[found > 0] + n
+        actual, count = ndimage.label(labels == value)
+        components[actual > 0] = actual[actual > 0] + n
         n += count
     _, first, inverse = np.unique(components, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse].reshape(labels.shape), n
@@ -369,11 +369,11 @@ def test_valid_pixels_that_no_core_reaches_are_superpixels_of_their_own(stored, 
         request.getfixturevalue("small_strips")
     valid = np.zeros(stored.shape, bool)
     valid[5:9, 5:9] = valid[20, 30] = valid[21, 31] = True  # the last two touch at a corner alone
-    found = run(color_maps(np.ascontiguousarray(stored.color.transpose(1, 2, 0)), valid=valid), 4)
-    np.testing.assert_array_equal(found.labels >= 0, valid)
-    assert found.n == found.labels.max() + 1 == 3
-    assert np.unique(found.labels[5:9, 5:9]).size == 1
-    assert found.labels[20, 30] != found.labels[21, 31]
+    actual = run(color_maps(np.ascontiguousarray(stored.color.transpose(1, 2, 0)), valid=valid), 4)
+    np.testing.assert_array_equal(actual.labels >= 0, valid)
+    assert actual.n == actual.labels.max() + 1 == 3
+    assert np.unique(actual.labels[5:9, 5:9]).size == 1
+    assert actual.labels[20, 30] != actual.labels[21, 31]
 
 
 def test_more_offers_than_there_is_room_for_at_first(monkeypatch):

@@ -64,6 +64,6 @@ def test_iterations_end_once_centres_move_no_farther_than_the_tolerance(last):
     centers = [run(cells, n)[0] for n in range(1, 7)]
     moves = [np.linalg.norm(b - a, axis=1).mean() for a, b in itertools.pairwise(centers)]  # in 2, 3, ...
     assert min(moves[: last - 2], default=np.inf) > moves[last - 2]
-    found = run(cells, 6, 1.001 * float(moves[last - 2]))
-    np.testing.assert_array_equal(found[0], centers[last - 1])
-    np.testing.assert_array_equal(found[1], run(cells, last)[1])
+    actual = run(cells, 6, 1.001 * float(moves[last - 2]))
+    np.testing.assert_array_equal(actual[0], centers[last - 1])
+    np.testing.assert_array_equal(actual[1], run(cells, last)[1])

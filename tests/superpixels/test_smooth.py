@@ -155,13 +155,13 @@ def test_threads_change_nothing(monkeypatch):
     shape = (700, 90)  # rows for several threads
     maps = flat_maps(shape, 20 * rng.normal(size=(3, *shape)), rng.random(shape))
     labels = cluster(maps, 600, ClusterConfig(), SSNConfig()).labels
-    found = {}
+    actual = {}
     for n_threads in ("1", "2", "5"):
         monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
-        found[n_threads] = smoothed(labels, maps)
-    assert (found["1"] != labels).mean() > 0.02
-    np.testing.assert_array_equal(found["2"], found["1"])
-    np.testing.assert_array_equal(found["5"], found["1"])
+        actual[n_threads] = smoothed(labels, maps)
+    assert (actual["1"] != labels).mean() > 0.02
+    np.testing.assert_array_equal(actual["2"], actual["1"])
+    np.testing.assert_array_equal(actual["5"], actual["1"])
 
 
 def test_storage_changes_nothing_and_labels_may_be_written_to(monkeypatch):

@@ -106,9 +106,9 @@ def test_the_coarser_half_of_the_annotators_decides():
     whole, coarse, fine = np.zeros((3, 4), np.int32), (labels > 0).astype(np.int32), labels
     ground = figure_of_segments(whole)[0]
     around = figure_of_segments(coarse)[0]
-    found = sum_of_figure(h, [fine, whole, coarse])
-    np.testing.assert_allclose(found[1:4], [(1 + ground) / 2, (1 + ground) / 2, 1 + ground])
-    np.testing.assert_allclose(found[0], 10 * (ground + around) / 2)
+    actual = sum_of_figure(h, [fine, whole, coarse])
+    np.testing.assert_allclose(actual[1:4], [(1 + ground) / 2, (1 + ground) / 2, 1 + ground])
+    np.testing.assert_allclose(actual[0], 10 * (ground + around) / 2)
 
 
 def test_squares_are_separated_from_their_background():

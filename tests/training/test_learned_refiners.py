@@ -77,9 +77,9 @@ def run(config, stop_after=None) -> list[dict[str, float]]:
     def recorded(self, batch, optimizers):
         if len(terms) == stop_after:
             raise PowerCut
-        found = step(self, batch, optimizers)
-        terms.append({name: value.item() for name, value in found.items()})
-        return found
+        actual = step(self, batch, optimizers)
+        terms.append({name: value.item() for name, value in actual.items()})
+        return actual
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LearnedTraining, "_step", recorded)

@@ -41,10 +41,10 @@ def test_numbers_are_read_as_scipy_reads_them(tmp_path, options):
 def test_cells_structs_text_flags_and_sparse_matrices_pass(tmp_path, compressed):
     variables = {"segs": cells(), "flags": np.array([[True, False]]), "s": scipy.sparse.csc_matrix(np.eye(3))}
     path = saved(tmp_path / "a.mat", variables, do_compression=compressed)
-    found = read_mat(path)
-    np.testing.assert_array_equal(found["segs"][0, 0], LABELS)
-    np.testing.assert_array_equal(found["segs"][0, 1]["Segmentation"][0, 0], LABELS)
-    np.testing.assert_array_equal(found["s"].toarray(), np.eye(3))
+    actual = read_mat(path)
+    np.testing.assert_array_equal(actual["segs"][0, 0], LABELS)
+    np.testing.assert_array_equal(actual["segs"][0, 1]["Segmentation"][0, 0], LABELS)
+    np.testing.assert_array_equal(actual["s"].toarray(), np.eye(3))
 
 
 @pytest.mark.parametrize("kind", [0, 8, 10, 14, 16, 19, 255, 65535])

@@ -48,10 +48,10 @@ def random_values(channels, seed=0):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_all_bits_are_kept(tmp_path, channels):
     values = random_values(channels)
-    found = read_raster(write(tmp_path / "a.png", values)).values
-    np.testing.assert_array_equal(found, values)
-    assert found.dtype == np.uint16
-    assert found.flags.c_contiguous
+    actual = read_raster(write(tmp_path / "a.png", values)).values
+    np.testing.assert_array_equal(actual, values)
+    assert actual.dtype == np.uint16
+    assert actual.flags.c_contiguous
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -60,8 +60,8 @@ def test_axes_decide_channels_and_the_chosen_plane(tmp_path, kind, axes, dtype, 
         sizes = [SIZES[axis] for axis in axes if axis in "TZ"]
         names = [axis for axis in axes if axis in "TZ"]
         at = dict(zip(names, np.unravel_index(page - 1, sizes), strict=True)) if names else {}
-        found = read_raster(path, ReadOptions(page=page)).values
-        np.testing.assert_array_equal(found, plane_of(values, axes, **at))
+        actual = read_raster(path, ReadOptions(page=page)).values
+        np.testing.assert_array_equal(actual, plane_of(values, axes, **at))
     with pytest.raises(InputError, match=f"Give a number from 1 to {n_planes}"):
         read_raster(path, ReadOptions(page=n_planes + 1))
 
@@ -99,8 +99,8 @@ def test_unnamed_pages_are_bands_only_on_request(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
     with pytest.warns(ImageWarning, match=r"several pages; the first is read.*bands=\(1, 2, 3\)"):
         np.testing.assert_array_equal(read_raster(tmp_path / "a.tif").values[..., 0], pages[0])
-    found = read_raster(tmp_path / "a.tif", ReadOptions(as_bands=True)).values
-    np.testing.assert_array_equal(found, np.moveaxis(pages, 0, -1))
+    actual = read_raster(tmp_path / "a.tif", ReadOptions(as_bands=True)).values
+    np.testing.assert_array_equal(actual, np.moveaxis(pages, 0, -1))
 
 
 def test_pages_are_counted_over_all_images_without_thumbnails(tmp_path):
@@ -118,8 +118,8 @@ def test_pages_are_counted_over_all_images_without_thumbnails(tmp_path):
     with tifffile.TiffWriter(tmp_path / "b.tif") as tiff:
         for kind, image in ((0, values[0, 0]), (1, values[0, 0, :7, :5]), (0, values[0, 1])):
             tiff.write(image, metadata=None, photometric="minisblack", subfiletype=kind)
-    found = read_raster(tmp_path / "b.tif", ReadOptions(as_bands=True)).values
-    np.testing.assert_array_equal(found, np.moveaxis(values[0, :2], 0, -1))
+    actual = read_raster(tmp_path / "b.tif", ReadOptions(as_bands=True)).values
+    np.testing.assert_array_equal(actual, np.moveaxis(values[0, :2], 0, -1))
 
 
 def test_neighbouring_files_are_not_opened(tmp_path):
@@ -133,10 +133,10 @@ def test_neighbouring_files_are_not_opened(tmp_path):
         text = text.replace("<TiffData IFD=", place + "<TiffData IFD=", 1)
     tifffile.imwrite(tmp_path / "c.tif", values, description=text, metadata=None, photometric="minisblack")
     try:
-        found = read_raster(tmp_path / "c.tif").values
+        actual = read_raster(tmp_path / "c.tif").values
     except ImageError:
         return
-    assert not np.isin(found[0, 0] - 1, values[:, 0, 0]).all()
+    assert not np.isin(actual[0, 0] - 1, values[:, 0, 0]).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}], ids=str)

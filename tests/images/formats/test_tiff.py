@@ -399,9 +399,9 @@ def test_ground_control_points_give_the_transform_or_are_named(tmp_path):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        found = with_points(0)
-        np.testing.assert_allclose(found.transform, (2, 0, 100, 0, -2, 50), atol=1e-9)
-        assert found.crs == "EPSG:32633"
+        actual = with_points(0)
+        np.testing.assert_allclose(actual.transform, (2, 0, 100, 0, -2, 50), atol=1e-9)
+        assert actual.crs == "EPSG:32633"
         with pytest.warns(ImageWarning, match=r"misses its ground control points by up to \d+\.\d pixels. Rectify"):
             with_points(30)
         path = write(tmp_path / "a.tif", some_values("uint8"), transform=rasterio.Affine(0, 1, 3, 0, 1, 4))
@@ -475,8 +475,8 @@ def test_damaged_tags_of_a_map_give_an_image_or_an_image_error(tmp_path):
 
 def test_where_a_file_lies_is_read_alone(tmp_path):
     path = write(tmp_path / "a.tif", some_values("uint8"))
-    found, shape = tiff.read_map(path)
-    assert (found.transform, found.crs, shape) == (tuple(UTM)[:6], "EPSG:32633", (H, W))
+    actual, shape = tiff.read_map(path)
+    assert (actual.transform, actual.crs, shape) == (tuple(UTM)[:6], "EPSG:32633", (H, W))
 
 
 def test_colour_interpretation_is_read_from_the_file(tmp_path):
