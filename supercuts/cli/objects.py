@@ -76,7 +76,7 @@ def for_each(
     names: Mapping[Path, str],
     work: Callable[[Path, str, Callable[..., None]], dict[str, Any]],
     description: str,
-    remedy: str = "name the others to segment them",
+    remedy: str = "run the command again on the others",
 ) -> list[ObjectsReport]:
     """Call work(path, name, step) for each image, with a progress bar; step(done, all, note) shows steps within one.
 

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,8 +12,10 @@ from typing import Annotated
 
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
+import supercuts
 from supercuts.cli import common
 from supercuts.core.errors import (
     ConfigError,
@@ -321,3 +324,98 @@ def test_segment_ends_in_time(tmp_path):
     assert "note: stopped by SIGTERM" in stderr
     assert seconds < IN_TIME
     assert [path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".npz"] == []
+
+
+# each command runs in a fork of a program that is warm, which saves seconds each
+AT_WORK = """
+import os, signal, sys, time
+from pathlib import Path
+import torch
+import supercuts
+import supercuts.cli.batch, supercuts.cli.evaluate_objects, supercuts.cli.segment
+from supercuts.cli.main import app
+
+torch.set_num_threads(1)
+model = supercuts.load()
+h = model.segment("ECSSD/images/p00.png", 30)
+model.objects(h), model.parts(h)
+
+
+def start(name, arguments):
+    child = os.fork()
+    if not child:
+        with open(f"{name}.txt", "wb") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        app([*arguments, "-o", name] if "batch" not in arguments else arguments)
+    return child
+
+
+def code_of(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def stop(name, child, number, pattern):
+    while not any(Path().glob(pattern)) and os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.002)
+    begin = time.monotonic()
+    os.kill(child, number)
+    print(name, code_of(child) - number, time.monotonic() - begin, flush=True)
+
+
+numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+photos = ["ECSSD/images", "--superpixels", "30"]
+score = ["evaluate", "objects", "--dataset", "ecssd", "--data", ".", "--workers", "1"]
+for i, arguments in enumerate([["segment", *photos, "--no-viewer"], ["objects", *photos], ["parts", *photos], score]):
+    number = numbers[i % 3]
+    name = arguments[0] if arguments != score else "scores.json"
+    stop(name, start(name, arguments), number, "scores.parts/*/*.json" if arguments == score else f"{name}/p*")
+# two batches on one destination at once
+batch = ["batch", "ECSSD/images", "batch", "--workers", "1", "--superpixels", "30"]
+running = {start(name, batch): name for name in ("batch-1", "batch-2")}
+refused, status = os.wait()
+print(running.pop(refused), os.waitstatus_to_exitcode(status), 0, flush=True)
+((child, name),) = running.items()
+stop(name, child, signal.SIGTERM, "batch/p*.npz")
+"""
+
+
+@needs_signals
+@pytest.mark.timeout(300)
+def test_signals_end_commands_at_work_and_two_batches_leave_whole_files(tmp_path):
+    with Image.open(ROOT / "examples" / "photo.jpg") as image:
+        crop = image.crop((60, 60, 140, 120))
+    for folder, picture in (("images", crop), ("ground_truth_mask", crop.convert("1", dither=0))):
+        (tmp_path / "ECSSD" / folder).mkdir(parents=True)
+        picture.save(tmp_path / "ECSSD" / folder / "p00.png")
+        for i in range(1, 30):
+            os.link(tmp_path / "ECSSD" / folder / "p00.png", tmp_path / "ECSSD" / folder / f"p{i:02}.png")
+    command = [sys.executable, "-W", "ignore", "-c", AT_WORK]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+    said = {path.stem: path.read_text() for path in tmp_path.glob("*.txt")}
+    ended = [(name, int(code), float(seconds)) for name, code, seconds in map(str.split, done.stdout.splitlines())]
+    refused = next((name for name, code, _ in ended if code == 2), "")
+    assert [code for _, code, _ in ended] == [128, 128, 128, 128, 2, 128], (said, done.stderr[-3000:])
+    assert max(seconds for *_, seconds in ended) < IN_TIME
+    assert re.fullmatch(r"error: batch: another batch is writing to it\. Wait .*\n", said.pop(refused))
+    (batch,) = (said.pop(name) for name in list(said) if name.startswith("batch"))
+    assert re.search(r"note: stopped with \d+ images left; run the same command to resume\n$", batch)
+    remedies = {
+        "segment": r"\d+ of 30 images are done, in segment; the same command with --resume does the others",
+        "scores.json": "with --out, the same command resumes where it stopped",
+        **dict.fromkeys(("objects", "parts"), r"\d+ of 30 images are done; run the command again on the others"),
+    }
+    for name, remedy in remedies.items():
+        assert re.fullmatch(f"note: stopped by SIG(INT|TERM|HUP); {remedy}\n", said[name]), said[name]
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.parts[-3] != "ECSSD"]
+    assert not [path for path in written if path.name.startswith(".")], "leftovers"
+    for path in written:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                image.load()
+        elif path.suffix == ".npz":
+            supercuts.read(path)
+        elif path.suffix == ".json":
+            json.loads(path.read_text())
+    assert {path.parent.name for path in written if path.suffix == ".npz"} == {"segment", "batch"}

@@ -1,8 +1,12 @@
 import importlib
+import itertools
+import json
 import os
 import re
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,10 +118,7 @@ def test_options_that_numba_lacks_are_left_out(monkeypatch):
     assert known_options(no_cfunc_wrapper=True) == {}
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """Return a function that imports a kernel, and a helper in another file, as a process that starts now does."""
-    folder = tmp_path / "package"
+def write_package(folder):
     folder.mkdir()
     (folder / "guest_helper.py").write_text(
         "from supercuts.core.compiled import helper\n\n@helper\ndef _twice(value):\n    return value * 2\n"
@@ -126,6 +127,13 @@ def package(tmp_path, monkeypatch):
         "from guest_helper import _twice\nfrom supercuts.core.compiled import kernel\n\n"
         "@kernel\ndef double(value):\n    return _twice(value)\n"
     )
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Return a function that imports a kernel, and a helper in another file, as a process that starts now does."""
+    folder = tmp_path / "package"
+    write_package(folder)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
@@ -283,3 +291,61 @@ def test_numbas_own_cache_serves_where_its_modules_have_moved(package, tmp_path,
     close(tmp_path / "package")
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
     assert not comes_from_disk(package())
+
+
+USE = """
+import json, os, warnings
+from guest_kernel import double
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    result = double(3)
+print(json.dumps([os.geteuid(), result, double.stats.cache_hits != {}, [str(warning.message) for warning in caught]]))
+"""
+# the environment may lie in a folder that is closed to others, which a capability opens for reading alone
+AS_ANOTHER = (
+    "setpriv --reuid 12345 --regid 12345 --clear-groups --inh-caps +dac_read_search --ambient-caps +dac_read_search"
+)
+
+
+def test_another_user_reads_the_installed_code_or_compiles_in_memory():
+    """Install a package as root; use it, and one without stored code, as a user with and without a writable home."""
+    if sys.platform != "linux" or os.geteuid():
+        pytest.skip("only root on Linux can become another user")
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        public = Path(name)
+        public.chmod(0o755)
+        for folder in ("home", "closed"):
+            (public / folder).mkdir()
+        os.chown(public / "home", 12345, 12345)
+        for folder in ("installed", "bare"):
+            write_package(public / folder)
+        paths = {"PYTHONPATH": str(Path(compiled.__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
+        install = [sys.executable, "-c", "import guest_kernel; guest_kernel.double(3)"]
+        subprocess.run(install, cwd=public / "installed", env={**paths, "NUMBA_CACHE_DIR": ""}, check=True)
+        installed = {path: path.read_bytes() for path in stored(public)}
+        assert len(installed) == 1
+        said, given = {}, {"home": "", "closed": "/proc/none"}
+        for home, folder in itertools.product(("home", "closed"), ("installed", "bare")):
+            done = subprocess.run(
+                [*AS_ANOTHER.split(), sys.executable, "-c", USE],
+                cwd=public / folder,
+                env={**paths, "HOME": str(public / home), "NUMBA_CACHE_DIR": given[home]},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if "setpriv" in done.stderr:
+                pytest.skip(f"another user cannot be had here: {done.stderr.strip()}")
+            assert (done.returncode, done.stderr) == (0, "")
+            said[home, folder] = json.loads(done.stdout)
+        (warning,) = said["closed", "bare"].pop()
+        assert re.fullmatch(r"compiled loops .* Set NUMBA_CACHE_DIR to a writable folder\.", warning)
+        assert said == {
+            ("home", "installed"): [12345, 6, True, []],
+            ("home", "bare"): [12345, 6, False, []],
+            ("closed", "installed"): [12345, 6, True, []],
+            ("closed", "bare"): [12345, 6, False],
+        }
+        at_home = stored(public / "home")
+        assert len(at_home) == 1
+        assert {path: path.read_bytes() for path in stored(public) if path not in at_home} == installed
