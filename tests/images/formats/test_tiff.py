@@ -1,5 +1,6 @@
 """Every layout of TIFF that GDAL reads, compared with what rasterio, tifffile and Pillow read themselves."""
 
+import itertools
 import struct
 import warnings
 
@@ -90,6 +91,84 @@ def test_values_valid_pixels_and_place_are_those_of_gdal(tmp_path, layout, dtype
         raster = check(write(tmp_path / "a.tif", values, nodata=nodata, **options))
         assert (raster.valid is None) == (nodata is None)
         assert raster.values.dtype == dtype
+
+
+HOLES = ("none", "nodata", "NaN", "mask", "alpha", "left out")
+PLACES = {
+    "none": (None, rasterio.Affine.identity()),
+    "map": ("EPSG:32633", UTM),
+    "map without a system": (None, UTM),
+    "turned": ("EPSG:4326", rasterio.Affine(0.3, 0.02, 5, 0.01, -0.3, 54)),
+    "points": (None, None),
+}
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_layouts_types_holes_and_places_together_are_those_of_gdal(tmp_path):
+    """Compare with rasterio, tifffile and Pillow: every layout, type and hole together, each pair with every place."""
+    path = tmp_path / "a.tif"
+    height, width = 20, 36
+    hole = np.s_[:16, :16]  # the first tile
+    seen = np.zeros((height, width), np.uint8)
+    seen[hole] = 255
+    points = [GroundControlPoint(r, c, 100 + 2 * c, 50 - 2 * r) for r in (0, height) for c in (0, width)]
+    for n, (layout, dtype, kind) in enumerate(itertools.product(LAYOUTS, DTYPES, HOLES)):
+        is_float = np.dtype(dtype).kind == "f"
+        if kind == "NaN" and not is_float:
+            continue
+        options = {"driver": "GTiff", "height": height, "width": width, "count": 3, "dtype": dtype} | LAYOUTS[layout]
+        overviews = options.pop("overviews", None)
+        if layout == "LZW" and is_float:
+            options["predictor"] = 3
+        options |= {"nodata": {"nodata": 7, "NaN": np.nan}.get(kind), "SPARSE_OK": kind == "left out"}
+        options |= {"tiled": True, "blockxsize": 16, "blockysize": 16} if kind == "left out" else {}
+        values = some_values(dtype, 4 if kind == "alpha" else 3, n)[:, :height, :width]
+        if kind == "alpha":
+            top = np.iinfo(dtype).max if not is_float else 1
+            values[3] = np.where(seen, 0, top)
+            options |= {"count": 4, "photometric": "RGB", "ALPHA": "YES"}
+        elif kind in ("nodata", "NaN"):
+            values[:, *hole] = options["nodata"]
+        name = list(PLACES)[n % len(PLACES)]
+        crs, transform = PLACES[name]
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(path, "w", crs=crs, transform=transform, **options) as file,
+        ):
+            for window in [Window(16, 0, 20, 16), Window(0, 16, 36, 4)] if kind == "left out" else [None]:
+                file.write(values[:, *window.toslices()] if window else values, window=window)
+            if kind == "mask":
+                file.write_mask(255 - seen)
+            if name == "points":
+                file.gcps = (points, rasterio.crs.CRS.from_epsg(32633))
+            if overviews:
+                file.build_overviews(overviews)
+        raster = read_raster(path)
+        what = (layout, dtype, kind, name)
+        with rasterio.open(path) as file:
+            expected, mask = np.moveaxis(file.read(), 0, -1), file.dataset_mask() != 0
+        valid = raster.valid if raster.valid is not None else np.ones((height, width), bool)
+        assert (raster.valid is None) == (kind == "none"), what
+        # GDAL takes sparse tiles for zeros, and alpha of other types for 0 to 255
+        is_of_gdal = kind != "left out" and (kind != "alpha" or dtype in ("uint8", "uint16"))
+        assert np.array_equal(valid, mask if is_of_gdal else seen == 0), what
+        assert np.array_equal(raster.values[valid], expected[valid][:, : raster.values.shape[2]]), what
+        assert raster.values.dtype == dtype, what
+        place = raster.georeference
+        if name == "none":
+            assert place is None, what
+        elif name == "points":
+            np.testing.assert_allclose(place.transform, (2, 0, 100, 0, -2, 50), atol=1e-9, err_msg=str(what))
+            assert place.crs == "EPSG:32633", what
+        else:
+            assert (place.transform, place.crs) == (tuple(transform)[:6], crs), what
+        if layout != "LERC":  # tifffile reads it with three samples only
+            page = tifffile.imread(path, key=0)
+            page = np.moveaxis(page, 0, -1) if page.shape[-1] > 4 else page
+            assert np.array_equal(page[valid], expected[valid]), what
+        if dtype == "uint8" and layout in ("strips", "tiles", "LZW", "overviews") and kind not in ("mask", "left out"):
+            with Image.open(path) as picture:
+                assert np.array_equal(np.asarray(picture)[valid], expected[valid]), what
 
 
 @pytest.mark.parametrize("nodata", [-9999.0, -1.0, -3.4028234663852886e38, 1e20, 0.0, float("nan"), float("inf")])
