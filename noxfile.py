@@ -79,15 +79,27 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def tools(session: nox.Session) -> None:
-    """Read exports with the libraries of Label Studio, CVAT (datumaro), labelme, FiftyOne and napari."""
+    """Read exports with the libraries of Label Studio, CVAT, labelme, FiftyOne, napari and ultrack, and with QGIS."""
     session.install(".[dev]")
-    tools = Path(session.create_tmp()) / "tools"  # their requirements contradict ours
-    session.run("python", "-m", "venv", str(tools))
-    python = str(tools / "bin" / "python")
-    packages = ("label-studio-sdk", "datumaro", "labelme", "fiftyone", "napari-ome-zarr")
-    session.run(python, "-m", "pip", "install", *packages, external=True)
-    env = {"SUPERCUTS_TOOLS_PYTHON": python}
-    session.run("pytest", "-n", "0", "tests/export/test_annotation_tools.py", "tests/export/test_ome_zarr.py", env=env)
+    env = {}
+    # their requirements contradict ours and each other's
+    for name, packages in {
+        "TOOLS": ("label-studio-sdk", "datumaro", "labelme", "fiftyone", "napari-ome-zarr"),
+        "ULTRACK": ("ultrack",),
+    }.items():
+        folder = Path(session.create_tmp()) / name.lower()
+        session.run("python", "-m", "venv", str(folder))
+        env[f"SUPERCUTS_{name}_PYTHON"] = python = str(folder / "bin" / "python")
+        session.run(python, "-m", "pip", "install", *packages, external=True)
+    names = ("annotation_tools", "ome_zarr", "qgis_script")
+    session.run(
+        "pytest",
+        "-n",
+        "0",
+        *(f"tests/export/test_{name}.py" for name in names),
+        "tests/hierarchy/test_contours.py",
+        env=env,
+    )
 
 
 @nox.session

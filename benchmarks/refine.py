@@ -8,9 +8,9 @@ Not  no choice of settings; the test split is for reporting only
     python benchmarks/refine.py --data data --split test+val --cache runs/refine --json refine.json
     python benchmarks/refine.py --split test+val --every 12 --limit 24 --workers 1 --cache runs/refine
 
-With the published settings an image takes minutes, up to twenty with SP: --every and --limit score some, as in the second
-line. Methods are scored in the order of the table, cheap ones first. The plain loop takes hours and is scored only when
---methods names it, best at a part of the size and for fewer steps.
+With the published settings an image takes minutes, up to twenty with SP: --every and --limit score some, as in the
+second line. Methods are scored in the order of the table, cheap ones first. The plain loop takes hours and is scored
+only when --methods names it, best at a part of the size and for fewer steps.
 """
 
 import argparse

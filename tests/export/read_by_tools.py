@@ -1,7 +1,7 @@
 """Read an exported annotation file with its own program's library, in an environment that has it; write the masks.
 
 python read_by_tools.py TOOL FILE IMAGE OUT.npz, where OUT gets masks (K, H, W) and nodes, parents (K,) where the
-library reads them; or the arrays of by_napari.
+library reads them; or the arrays of by_napari, by_ultrack.
 """
 
 import json
@@ -104,6 +104,29 @@ def by_napari(folder):
     return arrays | scales | {f"{name} shapes": [level.shape for level in data] for name, (data, _) in actual.items()}
 
 
+def by_ultrack(maps):
+    """Return the candidate regions that ultrack makes of foreground and contours (T, H, W), and their frames."""
+    import sqlalchemy
+    import ultrack
+    from sqlalchemy.orm import Session
+    from ultrack.core.database import NodeDB
+
+    arrays = np.load(maps)
+    with tempfile.TemporaryDirectory() as folder:
+        config = ultrack.MainConfig()
+        config.data_config.working_dir = folder
+        config.segmentation_config.min_area, config.segmentation_config.max_area = 50, 10**6
+        config.segmentation_config.n_workers = 1
+        ultrack.segment(arrays["foreground"], arrays["contours"], config)
+        with Session(sqlalchemy.create_engine(config.data_config.database_path)) as session:
+            rows = session.query(NodeDB.t, NodeDB.pickle).all()
+    masks = np.zeros((len(rows), *arrays["foreground"].shape[1:]), bool)
+    for mask, (_, node) in zip(masks, rows, strict=True):
+        top, left, bottom, right = node.bbox
+        mask[top:bottom, left:right] = node.mask
+    return {"masks": masks, "frames": [frame for frame, _ in rows]}
+
+
 READERS = {
     "label-studio": by_label_studio,
     "label-studio-polygons": by_label_studio,
@@ -115,8 +138,8 @@ READERS = {
 
 if __name__ == "__main__":
     tool, file, image, out = sys.argv[1:]
-    if tool == "napari":
-        np.savez(out, **by_napari(Path(file)))
+    if tool in ("napari", "ultrack"):
+        np.savez(out, **{"napari": by_napari, "ultrack": by_ultrack}[tool](Path(file)))
     else:
         masks, nodes, parents = READERS[tool](Path(file), Path(image))
         np.savez(out, masks=np.array(masks), nodes=nodes, parents=parents)

@@ -1,6 +1,10 @@
-"""The Processing script of contrib/qgis, with stand-ins for the classes of QGIS and the real command."""
+"""The Processing script of contrib/qgis: with stand-ins for the classes of QGIS, and in QGIS where it is installed."""
 
+import json
+import os
 import runpy
+import shutil
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -8,7 +12,18 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import rasterio
 
+QGIS = shutil.which("qgis_process.bin") or shutil.which("qgis_process")  # Debian's wrapper adds an option it refuses
+LAYERS = """
+import json, sys
+from qgis.core import QgsApplication, QgsVectorLayer
+QgsApplication([], False).initQgis()
+for level in ("scene", "object", "part", "superpixels"):
+    layer = QgsVectorLayer(f"{sys.argv[1]}|layername={level}", level, "ogr")
+    style = layer.loadNamedStyle(sys.argv[2])[1], layer.renderer().symbol().symbolLayer(0).properties()["style"]
+    print(json.dumps([level, layer.featureCount(), layer.crs().authid(), *style]))
+"""
 SCRIPT = Path(__file__).resolve().parents[2] / "contrib/qgis/supercuts_segment.py"
 
 
@@ -43,6 +58,14 @@ class Algorithm:
     parameterAsFileOutput = parameterAsString
 
 
+def write_field(path):
+    image = np.random.default_rng(0).integers(0, 255, (3, 24, 32)).astype(np.uint8)
+    place = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 3, "height": 24, "width": 32}
+    with rasterio.open(path, "w", **profile, crs="EPSG:32632", transform=place) as file:
+        file.write(image)
+
+
 @pytest.fixture
 def script(monkeypatch):
     core = ModuleType("qgis.core")
@@ -57,7 +80,6 @@ def script(monkeypatch):
 
 
 def test_a_raster_becomes_a_layer_for_each_level(script, tmp_path, monkeypatch):
-    rasterio = pytest.importorskip("rasterio")
     from typer.testing import CliRunner
 
     from supercuts.cli.main import app
@@ -67,11 +89,7 @@ def test_a_raster_becomes_a_layer_for_each_level(script, tmp_path, monkeypatch):
         return SimpleNamespace(stdout=result.stdout, stderr=result.stderr, returncode=result.exit_code)
 
     monkeypatch.setattr("subprocess.run", run)
-    image = np.random.default_rng(0).integers(0, 255, (3, 24, 32)).astype(np.uint8)
-    place = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)
-    profile = {"driver": "GTiff", "dtype": "uint8", "count": 3, "height": 24, "width": 32}
-    with rasterio.open(tmp_path / "field.tif", "w", **profile, crs="EPSG:32632", transform=place) as file:
-        file.write(image)
+    write_field(tmp_path / "field.tif")
     loaded, notes = {}, []
     context = SimpleNamespace(
         temporaryLayerStore=lambda: SimpleNamespace(addMapLayer=lambda layer: None),
@@ -100,3 +118,30 @@ def test_parameters_are_declared_and_the_style_is_xml(script):
     assert (algorithm.name(), type(algorithm.createInstance())) == ("supercuts_segment", type(algorithm))
     assert ET.parse(SCRIPT.with_name("levels.qml")).getroot().tag == "qgis"
     assert script["commands"]("supercuts", "a/b.tif", "out", "c.gpkg", 9, "4,3,2")[0][-2:] == ["--bands", "4,3,2"]
+
+
+@pytest.mark.skipif(QGIS is None, reason="needs qgis_process, of Debian's package qgis")
+def test_qgis_runs_the_script_and_reads_its_layers(tmp_path):
+    write_field(tmp_path / "field.tif")
+    shutil.copytree(SCRIPT.parent, tmp_path / ".local/share/QGIS/QGIS3/profiles/default/processing/scripts")
+    program = tmp_path / "supercuts"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m supercuts "$@"\n')
+    program.chmod(0o755)
+    env = {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")} | dict(
+        os.environ, HOME=str(tmp_path), QT_QPA_PLATFORM="offscreen"
+    )
+
+    def run(*command):
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+
+    run(QGIS, "plugins", "enable", "processing")
+    paths = {"INPUT": tmp_path / "field.tif", "PROGRAM": program, "OUTPUT": tmp_path / "regions.gpkg"}
+    options = [f"--{name}={value}" for name, value in (paths | {"SUPERPIXELS": 20, "BANDS": ""}).items()]
+    assert f"OUTPUT:\t{paths['OUTPUT']}" in run(QGIS, "run", "script:supercuts_segment", *options)
+    python = shutil.which("python3", path="/usr/bin")  # the one that QGIS belongs to
+    lines = run(python, "-c", LAYERS, str(paths["OUTPUT"]), str(SCRIPT.with_name("levels.qml"))).splitlines()
+    layers = [json.loads(line) for line in lines]
+    assert [level for level, *_ in layers] == ["scene", "object", "part", "superpixels"]
+    assert [count for _, count, *_ in layers] == sorted(count for _, count, *_ in layers)
+    assert layers[-1][1] == 20
+    assert {tuple(rest) for _, _, *rest in layers} == {("EPSG:32632", True, "no")}

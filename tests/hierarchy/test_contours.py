@@ -1,3 +1,7 @@
+import os
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.io
@@ -9,7 +13,11 @@ from hypothesis.extra.numpy import arrays as draw_arrays
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.contours import contour_map, contour_tree, tracking_maps
 from supercuts.hierarchy.tree import Hierarchy
+from supercuts.images.io import read_image
 from supercuts.metrics.region import ucm_labels
+from supercuts.model import Model
+
+ULTRACK = os.environ.get("SUPERCUTS_ULTRACK_PYTHON")
 
 
 @st.composite
@@ -193,3 +201,27 @@ def test_a_background_is_no_foreground():
     assert not maps.contours.any()
     with pytest.raises(InputError, match="differ in size"):
         tracking_maps(labels, np.zeros((5, 5), np.float32))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(ULTRACK is None, reason="SUPERCUTS_ULTRACK_PYTHON names no Python with ultrack: nox -s tools")
+def test_ultrack_makes_the_regions_of_the_tree(tmp_path):
+    photo = read_image(Path(__file__).parents[2] / "examples/photo.jpg")[:200, :300]
+    frames = [Model(None).segment(photo[rows, columns], 60) for rows, columns in (np.s_[:, :-4], np.s_[:, 4:])]
+    maps = [tracking_maps(h.labels, h.ucm()) for h in frames]
+    np.savez(tmp_path / "maps.npz", foreground=[m.foreground for m in maps], contours=[m.contours for m in maps])
+    script = Path(__file__).parents[1] / "export/read_by_tools.py"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [ULTRACK, script, "ultrack", tmp_path / "maps.npz", "-", tmp_path / "read.npz"]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    read = np.load(tmp_path / "read.npz")
+    for frame, h in enumerate(frames):
+        actual = read["masks"][read["frames"] == frame].reshape(-1, h.labels.size).astype(np.float32)
+        leaves = (np.arange(h.n_leaves)[:, None] == h.labels.ravel()).astype(np.float32)
+        nodes = np.stack([leaves[h.leaves_of(node)].sum(axis=0) for node in range(h.n_nodes)])
+        nodes = nodes[nodes.sum(axis=1) >= 50]
+        both = actual @ nodes.T
+        jaccard = both / (actual.sum(axis=1)[:, None] + nodes.sum(axis=1) - both)
+        assert np.median(jaccard.max(axis=0)) > 0.9  # it gives the pixels of a contour to one side
+        assert len(actual) > 0.8 * len(nodes)
+        assert (both.max(axis=1) == actual.sum(axis=1)).all()  # no region of it crosses a border of ours
