@@ -248,10 +248,11 @@ def draw_regions(
     )
     ids = labels[y[:, None], x]
     if labels.max() > 1:
-        tinted = blend(picture, random_colors(ids), _TINT)
+        colors = random_colors(np.arange(labels.max() + 1)[None])[0]  # parts of other images may raise the ids
+        tinted = blend(picture, colors[ids], _TINT)
         picture = np.where((ids > 0)[..., None], tinted, picture)
     if ids.any():
-        picture = draw_boundaries(picture, ids, color, width=2)
+        picture = draw_boundaries(picture, np.unique(ids, return_inverse=True)[1].reshape(ids.shape), color, width=2)
     for y0, x0, y1, x1 in np.rint(boxes * np.tile(scale, 2)).astype(int):
         inside = np.zeros((rows, columns), np.int32)
         inside[max(y0, 1) : min(y1, rows - 1), max(x0, 1) : min(x1, columns - 1)] = 1  # an edge on the frame shows too

@@ -16,6 +16,7 @@ from supercuts.evaluate.plot import (
     PrecisionRecallPoint,
     draw_cases,
     draw_precision_recall,
+    draw_regions,
     worst,
     write_sheet,
 )
@@ -246,3 +247,10 @@ def test_no_cases_and_other_suffixes_are_refused(tmp_path):
         draw_cases([])
     with pytest.raises(InputError, match=r"worst\.gif does not end in \.png, \.jpg"):
         write_sheet(tmp_path / "worst.gif", [a_case()])
+
+
+def test_ids_may_exceed_the_number_of_pixels():
+    labels = np.array([[0, 900]])
+    drawn = draw_regions(np.full((1, 2, 3), 90, np.uint8), labels, _FOUND, np.zeros((0, 4), int), np.ones(2))
+    assert drawn.shape == (1, 2, 3)
+    assert (drawn != 90).any()
