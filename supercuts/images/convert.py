@@ -151,9 +151,10 @@ def stretched(raster: Raster, method: str | None = None) -> tuple[Raster, str]:
     for rows in _strips(values):
         for channel, (low, high) in enumerate(limits.T):  # numpy is slow where the last axis is short
             part = raster.values[rows][..., channel].astype(np.float64)
+            np.clip(part, low, high, out=part)
             part -= low
-            part /= max(high - low, np.finfo(np.float64).tiny)
-            values[rows][..., channel] = np.rint(np.clip(part, 0, 1, out=part) * 65535)
+            part /= (high - low) or 1.0  # one value alone
+            values[rows][..., channel] = np.rint(part * 65535)
     value_range = f"{limits[0].min():g}..{limits[1].max():g}"
     alpha = None if raster.alpha is None else _to_16_bits(raster.alpha)
     note = f"{raster.name}: values were stretched from {value_range} to the full range; "

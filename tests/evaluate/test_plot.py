@@ -250,7 +250,7 @@ def test_no_cases_and_other_suffixes_are_refused(tmp_path):
 
 
 def test_ids_may_exceed_the_number_of_pixels():
-    labels = np.array([[0, 900]])
+    labels = np.array([[0, 900]], np.int32)
     drawn = draw_regions(np.full((1, 2, 3), 90, np.uint8), labels, _FOUND, np.zeros((0, 4), int), np.ones(2))
     assert drawn.shape == (1, 2, 3)
     assert (drawn != 90).any()

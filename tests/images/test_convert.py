@@ -75,6 +75,10 @@ def test_one_value_alone_is_left_as_it_is(value):
     raster = Raster(np.full((4, 5, 3), value, np.uint8))
     assert stretched(raster) == (raster, "")
     assert stretched(Raster(np.full((4, 5, 1), 300.0)))[0].values.max() == 0
+    around = np.full((4, 5, 1), 300.0)
+    around[0] = 0  # nodata
+    with np.errstate(all="raise"):
+        assert stretched(Raster(around, around[..., 0] > 0))[0].values.max() == 0
 
 
 def test_only_valid_values_decide():

@@ -18,7 +18,7 @@ AXES = ("HW", "HWC", "CHW")
 _COLUMNS = ("x", "lon", "longitude", "easting", "col", "column")  # names of an axis that comes second in an image
 _BAND_AXES = ("band", "bands", "channel", "channels", "c", "wavelength")
 _NO_FLOAT = 1e19  # magnitudes from here on mean no data, such as -3.4e38, 1e20 and 9.97e36
-_SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0, -32768.0, -32767.0, -2147483648.0, -2147483647.0)
+_SENTINELS = (99.0, 999.0, 9999.0, 99999.0, 999999.0, 32767.0, 32768.0, 2147483647.0, 2147483648.0, 1e10)
 _NODATA = ("_FillValue", "nodata", "missing_value", "nodatavals")  # names in xarray's readers and rioxarray
 
 
@@ -82,6 +82,8 @@ def from_data_array(source: Any) -> Raster:
     valid = np.ones(values.shape[:2], np.bool_)
     for nodata in _fill_values(source, values.shape[2]):
         valid &= ~is_nodata(values, nodata)
+    if limits := _valid_range(source):
+        valid &= ((values >= limits[0]) & (values <= limits[1])).any(axis=2)
     name = f"{type(source).__name__} of axes {list(source.dims)}"
     raster = Raster(values, valid, name=name, is_rgb=values.shape[2] == 3)
     return without_nan(raster)
@@ -193,8 +195,8 @@ def without_nan(raster: Raster) -> Raster:
 def without_sentinels(raster: Raster) -> tuple[Raster, str]:
     """Return the image with undeclared nodata pixels invalid, and a message about them ("" if there are none).
 
-    Nodata are floats of magnitude 1e19 or more. The lowest value of signed types is nodata too, if programs commonly
-    write it for no data and it lies further below all other values than these span.
+    Nodata are floats of magnitude 1e19 or more. The lowest value of signed types and the highest of floats are nodata
+    too, if programs commonly write them for no data and they are further from all other values than these span.
     """
     values = raster.values
     if values.dtype.kind not in "if":
@@ -205,13 +207,17 @@ def without_sentinels(raster: Raster) -> tuple[Raster, str]:
         is_huge = (np.abs(values) >= _NO_FLOAT).any(axis=2)
         sentinels.append(f"magnitudes of {_NO_FLOAT:g} and more")
         is_counted = is_counted & ~is_huge
-    if float(values.min()) in _SENTINELS or sentinels:
-        counted = values[is_counted]
-        lowest = counted.min() if counted.size else 0
-        rest = counted[counted != lowest]
-        if float(lowest) in _SENTINELS and rest.size and float(rest.min()) - lowest > np.ptp(rest.astype(float)):
-            is_counted = is_counted & ~(values == lowest).any(axis=2)
-            sentinels.append(f"{lowest:g}")
+    for sign in (-1, 1) if values.dtype.kind == "f" else (-1,):
+        find = np.max if sign == 1 else np.min
+        if not sentinels and sign * float(find(values)) not in _SENTINELS:
+            continue
+        counted = values[is_counted].astype(np.float64)
+        extreme = float(find(counted)) if counted.size else 0.0
+        rest = counted[counted != extreme]
+        # a lowest value may be the only other one; a highest may belong to a mask of two values
+        if sign * extreme in _SENTINELS and rest.size and np.abs(rest - extreme).min() > np.ptp(rest) > min(sign, 0):
+            is_counted = is_counted & ~(values == extreme).any(axis=2)
+            sentinels.append(f"{extreme:g}")
     if not sentinels:
         return raster, ""
     n = int(np.count_nonzero(~is_counted if raster.valid is None else raster.valid & ~is_counted))
@@ -241,8 +247,7 @@ def _fill_values(source: Any, n_bands: int) -> list[tuple[float | None, ...]]:
     """Return the nodata values of each band, from the attributes and the encoding."""
     fill_values = []
     # unpacked nodata (scale and offset) is NaN already, and the encoding's fill value applies to packed numbers
-    is_packed = {"scale_factor", "add_offset"} & source.encoding.keys()
-    for notes in (source.attrs,) if is_packed else (source.attrs, source.encoding):
+    for notes in (source.attrs,) if _is_packed(source) else (source.attrs, source.encoding):
         for key in _NODATA:
             values = [_number(value) for value in np.ravel(notes.get(key, ())).tolist()]
             if len(values) == n_bands:
@@ -250,6 +255,18 @@ def _fill_values(source: Any, n_bands: int) -> list[tuple[float | None, ...]]:
             if key == "missing_value" or len(values) == 1:  # CF: each of several values is missing data
                 fill_values += [(value,) * n_bands for value in values]
     return fill_values
+
+
+def _valid_range(source: Any) -> list[float]:
+    """Return the lowest and highest valid value that the attributes give, or nothing."""
+    notes = {"valid_min": -math.inf, "valid_max": math.inf} | source.attrs
+    ends = [notes["valid_range"]] if "valid_range" in notes else [notes["valid_min"], notes["valid_max"]]
+    limits = [number for end in ends for value in np.ravel(end).tolist() if (number := _number(value)) is not None]
+    return limits if len(limits) == 2 and not _is_packed(source) else []
+
+
+def _is_packed(source: Any) -> bool:
+    return bool({"scale_factor", "add_offset"} & source.encoding.keys())
 
 
 def _number(value: object) -> float | None:

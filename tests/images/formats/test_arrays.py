@@ -177,6 +177,38 @@ def test_usual_nodata_values_are_not_valid_even_if_undeclared(dtype, fill):
     assert without_sentinels(plain) == (plain, "")
 
 
+@pytest.mark.parametrize("fill", [99, 9999, 32767, 2147483648, 1e10, -1e10, -99])
+def test_usual_nodata_values_of_floats_lie_at_either_end(fill):
+    values = np.random.default_rng(0).random((20, 30, 3)).astype(np.float32)
+    values[2:5, 3:9] = fill
+    raster, note = without_sentinels(from_array(values))
+    np.testing.assert_array_equal(~raster.valid, values[..., 0] == fill)
+    assert f"18 pixels of {fill:g} are treated as nodata" in note
+    mask = from_array(np.where(values == fill, abs(fill), 0))
+    assert without_sentinels(mask) == (mask, "")
+
+
+@pytest.mark.parametrize(
+    ("attrs", "n_valid"),
+    [
+        ({"valid_min": 5}, 15),
+        ({"valid_max": np.int16(5)}, 6),
+        ({"valid_range": [5, 11]}, 7),
+        ({"valid_range": np.array([5, 11], np.int16), "valid_min": 9}, 7),
+        ({"valid_range": "5, 11"}, 20),
+        ({"valid_range": [5]}, 20),
+        ({"valid_min": "5.0", "valid_max": (11,)}, 7),
+    ],
+    ids=str,
+)
+def test_values_outside_the_valid_range_of_a_data_array_are_not_valid(attrs, n_valid):
+    array = xarray.DataArray(np.arange(20, dtype=np.int16).reshape(4, 5), dims=("y", "x"), attrs=attrs)
+    valid = from_data_array(array).valid
+    assert (20 if valid is None else valid.sum()) == n_valid
+    array.encoding["scale_factor"] = 2  # the range is one of packed numbers
+    assert from_data_array(array).valid is None
+
+
 def test_fill_values_of_packed_numbers_are_not_looked_for(values):
     array = xarray.DataArray(values.astype(np.float32), dims=("y", "x", "band"))
     array[0, 0] = 0
