@@ -3,7 +3,6 @@
 import importlib
 import io
 import logging
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from supercuts.cli.common import FAILED, Command, Group, Overwrite, explain, print_error, print_lines, working
-from supercuts.core.files import check_replaceable
+from supercuts.core.files import atomic_path, check_replaceable
 from supercuts.core.threads import keep_freed_memory
 
 
@@ -46,16 +45,14 @@ def examples(
     for target in files.values():
         check_replaceable(target, overwrite)
     for path, target in files.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.suffix == ".mat":
-            _write_truth(path, target)
-        else:
-            shutil.copyfile(path, target)
+        content = _truth(path) if target.suffix == ".mat" else path.read_bytes()
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(content)
     print_lines(f"{folder}: {len(files)} files; cd {folder} && supercuts segment photo.jpg -o out")
 
 
-def _write_truth(labels: Path, target: Path) -> None:
-    """Write a label map as BSDS500 stores the drawing of one annotator."""
+def _truth(labels: Path) -> bytes:
+    """Return a label map as BSDS500 stores the drawing of one annotator."""
     import numpy as np
     import scipy.io
     from PIL import Image
@@ -66,7 +63,9 @@ def _write_truth(labels: Path, target: Path) -> None:
     segments = np.asarray(Image.open(labels), np.int32)
     boundaries = thin_boundaries(segments)
     truth[0, 0] = {"Segmentation": segments.astype(np.uint16), "Boundaries": boundaries.astype(np.uint8)}
-    scipy.io.savemat(target, {"groundTruth": truth}, do_compression=True)
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {"groundTruth": truth}, do_compression=True)
+    return buffer.getvalue()
 
 
 _SEGMENT, _USE, _LEARN, _SETUP = "Segment images", "Use a hierarchy", "Train and score", "Installation"

@@ -176,13 +176,13 @@ def write_ucm(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
     contours = hierarchy.ucm()
     import scipy.io  # slow to import
 
+    buffer = io.BytesIO()  # of a file that cannot be written, neither writer reports the cause
+    if suffix == ".npy":
+        np.save(buffer, contours, allow_pickle=False)
+    else:
+        scipy.io.savemat(buffer, {"ucm2": contours.astype(np.float64)}, do_compression=True)
     with atomic_path(path) as temporary:
-        if suffix == ".npy":
-            buffer = io.BytesIO()  # on a full disk, np.save to a file reports a byte count but not the cause
-            np.save(buffer, contours, allow_pickle=False)
-            temporary.write_bytes(buffer.getbuffer())
-        else:
-            scipy.io.savemat(temporary, {"ucm2": contours.astype(np.float64)}, do_compression=True)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def write_masks(path: str | os.PathLike[str], hierarchy: Hierarchy, *, overwrite: bool = False) -> None:

@@ -94,6 +94,19 @@ def test_examples_are_copied_once(run, tmp_path):
     assert (tmp_path / "mine/photo.jpg").read_bytes() != b"mine"
 
 
+def test_examples_that_do_not_fit_are_named_and_not_left_half_written(run, tmp_path):
+    resource = pytest.importorskip("resource")
+    before, out = resource.getrlimit(resource.RLIMIT_FSIZE), tmp_path / "mine"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, before[1]))  # as on a full disk
+    result = run("examples", out)
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 1
+    assert re.fullmatch(rf"error: {re.escape(str(out))}\S+ cannot be written \(File too large\).*\n", result.stderr)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if path.stat().st_size >= 6000 or path.name.startswith(".")]
+
+
 def test_version(run):
     assert run("--version").stdout == f"supercuts {package_version()}\n"
 

@@ -1,6 +1,7 @@
 import json
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +110,16 @@ def test_a_path_below_a_file_is_the_systems_error(ragged, geotiff, tmp_path, for
     with pytest.raises(OSError, match="file"):
         ragged.export(tmp_path / f"file/a{SUFFIXES[format]}", format, like=scene(format, geotiff))
     assert listing(tmp_path) == before
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no folder here is closed to root as well")
+@pytest.mark.parametrize("ragged", [0], indirect=True)
+def test_a_folder_that_takes_no_files_is_the_systems_error_and_names_the_file(ragged, geotiff, format):
+    target = Path(f"/sys/a{SUFFIXES[format]}")
+    with pytest.raises(OSError, match=r"/sys/a") as error:
+        ragged.export(target, format, like=scene(format, geotiff))
+    assert error.value.errno is not None
+    assert error.value.filename == str(target)
 
 
 @pytest.mark.parametrize("ragged", [0], indirect=True)
