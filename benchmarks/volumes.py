@@ -1,7 +1,7 @@
-"""Compare supervoxels with those of scikit-image's SLIC in three dimensions, at equal counts.
+"""Compare supervoxels with scikit-image's SLIC in three dimensions, at equal counts; count ids that stay in sequences.
 
-In   synthetic volumes of noisy cells; the MRI template MNI152 with its tissues, shipped in the package nilearn
-Out  achievable segmentation accuracy, explained variation and time of both, as a Markdown table
+In   synthetic volumes of noisy cells; the MRI template MNI152 with its tissues, shipped in the package nilearn; BSDS500
+Out  achievable segmentation accuracy, explained variation and time of both; shares of ids; as Markdown tables
 Not  networks or boundary maps
 
     pip install nilearn
@@ -9,12 +9,14 @@ Not  networks or boundary maps
 
 SLIC returns about as many supervoxels as asked; ours are then exactly as many. Both compactness parameters are those of
 the highest accuracy among the values listed; "default" is that of segment_volume. The true regions of the template are
-white matter, grey matter (each above one half) and the rest.
+white matter, grey matter (each above one half) and the rest. A sequence is a window that moves over a photograph of
+BSDS500 val, by one row and two columns a frame.
 """
 
 import argparse
 import importlib.util
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +24,21 @@ from common import markdown_facts, markdown_table, positive_int, run_facts
 from skimage.segmentation import slic
 
 from supercuts.core.arrays import contingency
-from supercuts.superpixels.volumes import VolumeConfig, segment_volume
+from supercuts.datasets.bsds500 import BSDS500
+from supercuts.datasets.sample import data_root
+from supercuts.images.io import read_image
+from supercuts.superpixels.volumes import VolumeConfig, segment_sequence, segment_volume
 
 COLUMNS = ("volume", "supervoxels", "method", "accuracy", "explained variation", "seconds of CPU")
 OURS, THEIRS = (5.0, 10.0, 20.0, 30.0, 50.0), (0.03, 0.1, 0.3, 1.0)  # compactness
 N_SEEDS = 3
+N_SEQUENCES, N_FRAMES, STEP = 4, 6, (1, 2)  # pixels a frame
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with BSDS500; else $SUPERCUTS_DATA")
     parser.add_argument("--supervoxels", type=positive_int, default=1000, help="of the template; cells get a fifth")
     arguments = parser.parse_args()
     print("# Results: volumes\n\nWritten by `python benchmarks/volumes.py`.\n")
@@ -46,7 +53,17 @@ def main() -> None:
     shape = " x ".join(map(str, template[0].shape))
     rows += compare(f"MNI152, {shape} voxels of 2 mm", [template], arguments.supervoxels)
     print(f"\n{markdown_table(COLUMNS, rows)}\n")
-    print("High accuracy and explained variation are good; means over the volumes of a row.")
+    print("High accuracy and explained variation are good; means over the volumes of a row.\n")
+    samples = BSDS500(data_root(arguments.data), "val")[:N_SEQUENCES]
+    shares = np.concatenate([ids_that_stay(read_image(sample.image_path)) for sample in samples])
+    table = [
+        [name, f"{values.min():.1%}", f"{values.mean():.1%}"]
+        for name, values in zip(
+            ("ids that the next frame has", "ids in both whose overlap is above 0.5"), shares.T, strict=True
+        )
+    ]
+    title = f"{N_SEQUENCES} sequences of {N_FRAMES} frames, 400 superpixels each"
+    print(markdown_table((title, "least", "mean"), table))
 
 
 def compare(name: str, volumes: list[tuple[np.ndarray, np.ndarray]], n: int) -> list[list[str]]:
@@ -77,6 +94,23 @@ def mean_scores(runs: list[tuple[np.ndarray, float]], volumes: list[tuple[np.nda
         for (labels, seconds), (volume, truth) in zip(runs, volumes, strict=True)
     ]
     return np.mean(scores, axis=0)
+
+
+def ids_that_stay(photo: np.ndarray) -> np.ndarray:
+    """Return (frames - 1, 2): the share of ids that the next frame has, and of those that overlap by half with it."""
+    (down, right), last = STEP, N_FRAMES - 1
+    height, width = photo.shape[0] - last * down, photo.shape[1] - last * right
+    frames = [photo[t * down :, t * right :][:height, :width] for t in range(N_FRAMES)]
+    labels = segment_sequence(np.stack(frames), 400).labels
+    shares = []
+    for before, now in pairwise(labels):
+        stay = np.intersect1d(before, now).size / np.unique(before).size
+        before, now = before[down:, right:], now[:-down, :-right]  # the part of the photograph in both
+        ids = np.intersect1d(before, now)
+        both = np.bincount(before[before == now], minlength=ids.max() + 1)[ids]
+        either = sum(np.bincount(frame.ravel(), minlength=ids.max() + 1)[ids] for frame in (before, now)) - both
+        shares.append((stay, np.mean(both / either > 0.5)))
+    return np.array(shares)
 
 
 def by_slic(volume: np.ndarray, n: int, compactness: float) -> tuple[np.ndarray, float]:

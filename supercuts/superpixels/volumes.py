@@ -19,6 +19,7 @@ from pydantic import BaseModel, NonNegativeFloat, PositiveInt
 from supercuts.core.arrays import arrays_repr
 from supercuts.core.checks import check_in_range
 from supercuts.core.errors import InputError
+from supercuts.core.threads import in_threads
 from supercuts.graph.rag import RegionGraph, contract, graph_of_sums
 from supercuts.hierarchy._kernels import tree as tree_kernels
 from supercuts.hierarchy.cuts import Granularity, paint
@@ -26,19 +27,24 @@ from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import to_unit
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count
 from supercuts.merging.mergers import MergingConfig, Regions, merge
+from supercuts.superpixels._kernels import cluster as _cluster
 from supercuts.superpixels._kernels import pixels as _kernels
 from supercuts.superpixels.cluster import adapted, moved_labels, shift_between
 from supercuts.superpixels.grid import cells_along_axes
 
 _FULL = 100.0  # range of the values that distances compare; that of Lab
 _ONE = (1.0, 1.0, 1.0)  # spacing of frames
+_MEDIAN_STEP = 0.6745 * 2**0.5  # median difference of two values with normal noise of standard deviation 1
 _KEPT_APART = 1e9  # added to dissimilarities of two superpixels that were there before
 
 
 class VolumeConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of segment_volume."""
 
-    iterations: PositiveInt = 5  # k-means
+    iterations: PositiveInt = 10  # k-means
+    denoise: NonNegativeFloat = (
+        2.0  # width of a bilateral filter before it, in standard deviations of the noise; 0: none
+    )
     compactness: NonNegativeFloat = 10.0  # distance in values, of 0..100, that equals a distance of one cell
     oversampling: NonNegativeFloat = 1.0  # cells per requested supervoxel
     leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.8, small_area=0.01)
@@ -399,10 +405,11 @@ def _start(
 ) -> tuple[Int32[np.ndarray, "depth height width"], int]:
     """Return at least `n_leaves` connected pieces of k-means clusters, and their number; voxels if those are fewer."""
     n_cells = config.oversampling * n_leaves * valid.size / np.count_nonzero(valid)
+    values = _denoised(values, valid, spacing, config.denoise)
     while True:
         grid, step = cells_along_axes(valid.shape, min(n_cells, valid.size), spacing)
         scales = np.array(spacing) * config.compactness / step
-        labels = _kernels.cluster_voxels(values, valid, np.array(grid), scales.astype(np.float32), config.iterations)
+        labels = _cluster.cluster_voxels(values, valid, np.array(grid), scales.astype(np.float32), config.iterations)
         labels, n_pieces = _kernels.label_volume(labels)
         if n_pieces >= n_leaves:
             return labels, n_pieces
@@ -411,6 +418,29 @@ def _start(
             voxels[valid] = np.arange(np.count_nonzero(valid))
             return voxels, int(voxels.max()) + 1
         n_cells *= 4
+
+
+def _denoised(
+    values: np.ndarray, valid: np.ndarray, spacing: tuple[float, float, float], width: float
+) -> Float32[np.ndarray, "depth height width channels"]:
+    """Return the values after a bilateral filter, `width` standard deviations of the noise wide.
+
+    The noise is measured by the median difference of neighbours along rows: it is 0 where most are equal.
+    """
+    rows = np.s_[:, :: max(1, values.shape[1] // 64)]
+    both = valid[rows][:, :, 1:] & valid[rows][:, :, :-1]
+    steps = np.abs(np.diff(values[rows], axis=2)[both])
+    noise = float(np.median(steps)) / _MEDIAN_STEP if steps.size else 0.0
+    if noise * width == 0:
+        return values
+    distance = np.linalg.norm((np.indices((3, 3, 3)).T - 1) * spacing, axis=-1).T / min(spacing)
+    weights, scale = (
+        (1 / np.maximum(distance, 1)).astype(np.float32),
+        np.float32(0.5 / values.shape[3] / (noise * width) ** 2),
+    )
+    denoised = np.empty_like(values)
+    in_threads(lambda _, z: _cluster.average_alike(values, valid, weights, scale, z, denoised), range(len(values)))
+    return denoised
 
 
 def _graph(

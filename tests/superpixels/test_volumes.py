@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import supercuts
+from supercuts.core.arrays import contingency
 from supercuts.core.errors import InputError
 from supercuts.images.io import read_volume
+from supercuts.superpixels._kernels.cluster import average_alike
 from supercuts.superpixels._kernels.pixels import label_volume
 from supercuts.superpixels.volumes import VolumeConfig, VolumeHierarchy, segment_sequence, segment_volume
 
@@ -269,3 +271,41 @@ def test_ome_zarr_holds_the_volume_and_its_labels(shape, dtype, tmp_path):
     assert read.spacing == labels.spacing == (2.0, 0.5, 0.25)
     with pytest.raises(InputError, match="differs from its labels"):
         h.export_ome_zarr(tmp_path / "b.zarr", volume[:2])
+
+
+def test_the_filter_is_a_mean_over_alike_neighbours():
+    rng = np.random.default_rng(0)
+    values, valid = rng.normal(50, 10, (3, 4, 5, 2)).astype(np.float32), rng.random((3, 4, 5)) < 0.8
+    weights, scale = rng.random((3, 3, 3), np.float32), np.float32(0.01)
+    actual = np.empty_like(values)
+    for z in range(3):
+        average_alike(values, valid, weights, scale, z, actual)
+    padded = np.pad(values, ((1, 1), (1, 1), (1, 1), (0, 0)))
+    is_there = np.pad(valid, 1)
+    total, mass = np.zeros(values.shape), np.zeros(valid.shape)
+    for i, j, k in np.ndindex(3, 3, 3):
+        shifted = np.s_[i : i + 3, j : j + 4, k : k + 5]
+        e = scale * ((padded[shifted] - values) ** 2).sum(axis=3)
+        weight = is_there[shifted] * weights[i, j, k] / (1 + e + e**2 / 2)
+        total += weight[..., None] * padded[shifted]
+        mass += weight
+    expected = np.where(valid[..., None], total / np.where(valid, mass, 1)[..., None], values)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_noise_is_removed_before_clustering():
+    volume, truth = cells(0, noise=0.15)
+
+    def error(config):
+        labels = segment_volume(volume, 60, config=config).labels
+        return 1 - contingency(truth, labels).max(axis=0).sum() / truth.size
+
+    assert error(VolumeConfig()) < 0.8 * error(VolumeConfig(denoise=0))
+
+
+def test_a_volume_without_noise_is_clustered_as_it_is():
+    volume = np.zeros((4, 12, 12), np.uint8)
+    volume[:, 4:, 3:] = 200
+    volume[2:, 6:, 8:] = 90
+    as_it_is = segment_volume(volume, 12, config=VolumeConfig(denoise=0))
+    np.testing.assert_array_equal(segment_volume(volume, 12).labels, as_it_is.labels)

@@ -1,4 +1,4 @@
-"""numba kernels of hard superpixels: features, connected components, cores, geodesic growth.
+"""numba kernels of hard superpixels: features, connected components, cores, geodesic growth; clusters of voxels.
 
 Loops replace array expressions where these take numba seconds to compile.
 """
@@ -311,3 +311,101 @@ def grow(labels, centers, maps, scales, tables, costs):
                 entry_next[entry] = bucket[cost & ring]
                 bucket[cost & ring] = entry
                 n_waiting += 1
+
+
+@kernel
+def average_alike(values, valid, weights, scale, z, out):
+    """Set slice z of out (Z, H, W, C) to the means of values over 3 x 3 x 3 voxels, weighted by place and likeness.
+
+    A neighbour whose values differ by d in all weighs weights[place] / (1 + e + e^2 / 2) with e = scale d^2, which is
+    close to a Gaussian: a bilateral filter.
+    """
+    depth, height, width, n_channels = values.shape
+    total = np.empty(n_channels, np.float32)
+    for y in range(height):
+        for x in range(width):
+            out[z, y, x] = values[z, y, x]
+            if not valid[z, y, x]:
+                continue
+            mass = np.float32(0)
+            total[:] = 0
+            for i in range(max(z - 1, 0), min(z + 2, depth)):
+                for j in range(max(y - 1, 0), min(y + 2, height)):
+                    for k in range(max(x - 1, 0), min(x + 2, width)):
+                        if not valid[i, j, k]:
+                            continue
+                        e = np.float32(0)
+                        for c in range(n_channels):
+                            d = values[i, j, k, c] - values[z, y, x, c]
+                            e += scale * d * d
+                        weight = weights[i - z + 1, j - y + 1, k - x + 1] / (1 + e * (1 + np.float32(0.5) * e))
+                        mass += weight
+                        for c in range(n_channels):
+                            total[c] += weight * values[i, j, k, c]
+            for c in range(n_channels):
+                out[z, y, x, c] = total[c] / mass
+
+
+@kernel
+def cluster_voxels(values, valid, grid, scales, n_iterations):
+    """Return (Z, H, W) int32: the cluster of each voxel after k-means, -1 where it is not valid.
+
+    Clusters start at the cells of the grid. A voxel compares its own cell and, along each axis, the neighbour on its
+    nearer side: eight cells. Distances add squared differences of values and of scaled positions.
+    """
+    depth, height, width, n_channels = values.shape
+    n_cells = grid[0] * grid[1] * grid[2]
+    labels = np.empty((depth, height, width), np.int32)
+    centers = np.zeros((n_cells, n_channels + 3), np.float32)
+    sums = np.zeros((n_cells, n_channels + 3))
+    counts = np.zeros(n_cells, np.int64)
+    near = np.empty(8, np.int64)
+    for iteration in range(n_iterations + 1):  # the first only measures the cells
+        sums[:] = 0
+        counts[:] = 0
+        for z in range(depth):
+            cz = z * grid[0] // depth
+            nz = cz + (1 if 2 * z * grid[0] + grid[0] >= (2 * cz + 1) * depth else -1)
+            nz = cz if nz < 0 or nz >= grid[0] else nz
+            for y in range(height):
+                cy = y * grid[1] // height
+                ny = cy + (1 if 2 * y * grid[1] + grid[1] >= (2 * cy + 1) * height else -1)
+                ny = cy if ny < 0 or ny >= grid[1] else ny
+                for x in range(width):
+                    if not valid[z, y, x]:
+                        labels[z, y, x] = -1
+                        continue
+                    cx = x * grid[2] // width
+                    nx = cx + (1 if 2 * x * grid[2] + grid[2] >= (2 * cx + 1) * width else -1)
+                    nx = cx if nx < 0 or nx >= grid[2] else nx
+                    best = (cz * grid[1] + cy) * grid[2] + cx
+                    if iteration > 0:
+                        near[0], near[1] = best, (cz * grid[1] + cy) * grid[2] + nx
+                        near[2], near[3] = (cz * grid[1] + ny) * grid[2] + cx, (cz * grid[1] + ny) * grid[2] + nx
+                        near[4], near[5] = (nz * grid[1] + cy) * grid[2] + cx, (nz * grid[1] + cy) * grid[2] + nx
+                        near[6], near[7] = (nz * grid[1] + ny) * grid[2] + cx, (nz * grid[1] + ny) * grid[2] + nx
+                        least = np.float32(np.inf)
+                        for k in range(8):
+                            cell = near[k]
+                            d = scales[0] * (np.float32(z) - centers[cell, n_channels])
+                            distance = d * d
+                            d = scales[1] * (np.float32(y) - centers[cell, n_channels + 1])
+                            distance += d * d
+                            d = scales[2] * (np.float32(x) - centers[cell, n_channels + 2])
+                            distance += d * d
+                            for c in range(n_channels):
+                                d = values[z, y, x, c] - centers[cell, c]
+                                distance += d * d
+                            if distance < least:
+                                least, best = distance, cell
+                    labels[z, y, x] = best
+                    counts[best] += 1
+                    for c in range(n_channels):
+                        sums[best, c] += values[z, y, x, c]
+                    sums[best, n_channels] += z
+                    sums[best, n_channels + 1] += y
+                    sums[best, n_channels + 2] += x
+        for cell in range(n_cells):
+            for c in range(n_channels + 3):
+                centers[cell, c] = sums[cell, c] / counts[cell] if counts[cell] > 0 else np.float32(np.inf)
+    return labels
