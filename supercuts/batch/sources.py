@@ -173,7 +173,8 @@ def find_in_place(argument: str) -> list[Source]:
     if files.isdir(path):
         root, paths = path_there, files.find(path)
     elif files.isfile(path):
-        return [Source(argument, PurePosixPath(path).stem)]
+        name = PurePosixPath(path).stem.replace("\\", "/")  # as in a folder's listing
+        return [Source(argument, name)]
     elif _is_glob(argument):
         root, paths = _fixed_part(path_there), [file for file in files.glob(path) if not files.isdir(file)]
     else:
@@ -214,7 +215,7 @@ def _listed(path: str) -> list[Source]:
     listed = [_of_line(line, folder) for line in lines if line and not line.startswith("#")]
     if listed and all(_NO_TEXT in source.problem for source in listed):
         raise InputError(listed[0].problem)
-    return listed
+    return list(dict.fromkeys(listed))
 
 
 def _of_line(line: str, folder: str) -> Source:

@@ -142,6 +142,14 @@ def test_odd_names_are_found_in_a_folder_alone_and_by_a_glob(tmp_path, monkeypat
     assert find_sources(f"{name}.png") == [Source(f"{name}.png", name)]
 
 
+def test_a_backslash_in_a_name_and_a_line_that_comes_twice_stop_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("b\\c.png").write_bytes(b"x")
+    assert find_sources("b\\c.png") == [Source("b\\c.png", "b/c")]
+    Path("list.txt").write_text("b\\c.png\nd.png\nb\\c.png\n")
+    assert find_sources("list.txt") == [Source("b\\c.png", "b/c"), Source("d.png", "d")]
+
+
 def test_lists_of_other_systems_are_read_and_their_errors_named(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("ä.png", "caf\udce9.png", "b\\c.png"):
