@@ -155,10 +155,30 @@ def with_entry(change):
     """Return the graph of compact with one entry for the place of weights changed."""
     onnx = pytest.importorskip("onnx")
     model = onnx.load(GRAPH, load_external_data=False)
-    tensor = model.graph.initializer[0]
+    graph, tensor = model.graph, model.graph.initializer[0]
     del tensor.external_data[:]
-    tensor.MergeFromString(b"".join(b"\x6a" + bytes([len(item)]) + item for item in change(onnx_network._ENTRY)))
-    return model.SerializeToString()
+    # bytes are put together here, because a library would write an entry of two values with one
+    field = b"".join(b"\x6a" + bytes([len(item)]) + item for item in change(onnx_network._ENTRY))
+    tensor = as_field(5, tensor.SerializeToString() + field)
+    del graph.initializer[0]
+    graph = as_field(7, graph.SerializeToString() + tensor)
+    model.ClearField("graph")
+    return model.SerializeToString() + graph
+
+
+def as_field(number, content):
+    length, size = len(content), bytearray()
+    while length > 127:
+        size.append(length & 127 | 128)
+        length >>= 7
+    return bytes([number << 3 | 2, *size, length]) + content
+
+
+def test_the_changed_entry_is_all_that_is_wrong(tmp_path):
+    path = tmp_path / "plain.onnx"
+    path.write_bytes(with_entry(lambda entry: [entry]))
+    with pytest.raises(FileFormatError, match="not a graph of this network"):  # no weights
+        open_graph(path, {}, SSNConfig(), 1)
 
 
 @pytest.mark.parametrize(
