@@ -173,7 +173,7 @@ def find_in_place(argument: str) -> list[Source]:
     if files.isdir(path):
         root, paths = path_there, files.find(path)
     elif files.isfile(path):
-        name = PurePosixPath(path).stem.replace("\\", "/")  # as in a folder's listing
+        name = PurePosixPath(path).stem.replace("\\", "/")  # folders list it with this name
         return [Source(argument, name)]
     elif _is_glob(argument):
         root, paths = _fixed_part(path_there), [file for file in files.glob(path) if not files.isdir(file)]

@@ -176,7 +176,7 @@ def write_ucm(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
     contours = hierarchy.ucm()
     import scipy.io  # slow to import
 
-    buffer = io.BytesIO()  # of a file that cannot be written, neither writer reports the cause
+    buffer: Any = io.BytesIO()  # neither writer reports why a file cannot be written
     if suffix == ".npy":
         np.save(buffer, contours, allow_pickle=False)
     else:

@@ -97,7 +97,7 @@ def test_examples_are_copied_once(run, tmp_path):
 def test_examples_that_do_not_fit_are_named_and_not_left_half_written(run, tmp_path):
     resource = pytest.importorskip("resource")
     before, out = resource.getrlimit(resource.RLIMIT_FSIZE), tmp_path / "mine"
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, before[1]))  # as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, before[1]))  # like a full disk
     result = run("examples", out)
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert result.exit_code == 1
