@@ -5,6 +5,7 @@ network with its config, and the package holds weights only once. It includes th
 """
 
 import functools
+import importlib
 import json
 import os
 import threading
@@ -233,11 +234,21 @@ def _thread_count() -> int:
     return int(threads) if threads.isdecimal() else 0
 
 
+def _import_runtime() -> Any:
+    """Import ONNX Runtime with its telemetry off, which would write to the home, unless the user has decided on it."""
+    before = os.environ.get("ORT_DISABLE_TELEMETRY")
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1" if before is None else before
+    try:
+        return importlib.import_module("onnxruntime")
+    finally:
+        if before is None:
+            del os.environ["ORT_DISABLE_TELEMETRY"]
+
+
 def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig, n_threads: int) -> Any:
     """Return an ONNX Runtime session that runs a graph with `weights` in `n_threads` threads, 0 for all cores."""
     check_installed(["onnxruntime"], "onnx")
-    import onnxruntime
-
+    onnxruntime = _import_runtime()
     remedy = 'Write it: supercuts onnx MODEL.safetensors -o MODEL.onnx --graph, or use engine="torch".'
     graph = path.read_bytes()
     if not _reads_no_files(graph):

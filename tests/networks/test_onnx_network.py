@@ -236,3 +236,12 @@ def test_a_graph_records_the_receptive_field(network, same_by_torch):
     del network.facts["margin"]
     with pytest.raises(InputError, match="records no receptive field"):
         network.window()
+
+
+def test_the_runtime_sends_nothing_and_leaves_the_home_alone(tmp_path):
+    code = "import os; from supercuts.networks.onnx_network import _import_runtime as start; before = dict(os.environ)"
+    code += "; start(); assert dict(os.environ) == before"
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=home, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.rglob("*")) == []
