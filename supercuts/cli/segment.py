@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -86,6 +86,7 @@ def segment(
     superpixels: Superpixels = None,
     merging: Merging = None,
     views: Views = None,
+    refiner: Annotated[Literal["sp", "st"] | None, typer.Option(help="Redraw regions by a network; slow.")] = None,
     overlays: Annotated[
         bool | None,
         typer.Option(help="Also write pictures of the superpixels and levels; default: up to 8 megapixels."),
@@ -124,6 +125,7 @@ def segment(
         "axes": axes,
         "page": page,
         "stretch": stretch,
+        "refiner": refiner,
     }
     options: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
     options["superpixels"] = superpixels
@@ -145,7 +147,8 @@ def segment(
         engine = "quick" if len(names) <= _FEW else "auto"
         network = supercuts.load(model, merging=merging, views=views, engine=engine)
     left = _unfinished(names, out) if resume else names
-    segment_one = partial(_segment_one, network, options, out, formats, viewer, overlays)
+    with_hint = (model, merging or "agglomerative", refiner) == ("compact", "agglomerative", None)
+    segment_one = partial(_segment_one, network, options, out, formats, viewer, overlays, with_hint)
     reports = _segment_all(left, len(names), out, segment_one)
     if as_json:
         print_json({"model": model, "images": [_as_document(report) for report in reports]})
@@ -329,9 +332,12 @@ def _segment_one(
     formats: tuple[str, ...],
     viewer: bool | None,
     overlays: bool | None,
+    with_hint: bool,
     path: Path,
     name: str,
 ) -> SegmentReport:
+    from supercuts.hierarchy.regions import is_unlike_photographs
+
     try:
         start = time.perf_counter()
         h = network.segment(path, **options)
@@ -348,6 +354,8 @@ def _segment_one(
         regions = {level: int(h.cut_nodes(level=level).size) for level in reversed(REGIONS) if level in h.levels}
         if network.levels and not regions:
             print_note(f"{path}: {_NO_LEVELS}")
+        if with_hint and is_unlike_photographs(h.embeddings, h.altitudes, h.areas(), h.levels):
+            print_note(f"{path}: is unlike the photographs that the network learned from; --refiner sp may be better")
         columns = _report_priors(path, h, options.get("priors"))
         with scratch_folder(out) as folder:
             written = write_outputs(folder, PurePosixPath(name).name, path, h, formats, overlays)

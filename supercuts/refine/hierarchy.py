@@ -18,13 +18,13 @@ from supercuts.refine.fit import Example, Watch, fit, label, respond
 from supercuts.refine.refine_config import RefineConfig
 from supercuts.superpixels.grid import connected
 
-# a network that starts from labels needs few steps; with its own labels as targets it would soon keep only a few
-IN_PIPELINE = RefineConfig(epochs=40, initial_steps=40, n_features=32, n_classes=64, nu=2.0)
+# a network that starts from labels needs few steps; with its own labels as targets it would soon keep only a few.
+# Chosen on val of benchmarks/textures.py
+IN_PIPELINE = RefineConfig(method="sp", epochs=40, initial_steps=40, half_steps=20, n_features=32, n_classes=150)
 REFINERS: Mapping[str, RefineConfig] = {
-    "st": IN_PIPELINE,
-    "sp": IN_PIPELINE.model_copy(update={"method": "sp", "nu": 0.0}),
+    "st": IN_PIPELINE.model_copy(update={"method": "st", "nu": 0.5}),
+    "sp": IN_PIPELINE,
 }
-_LINKAGE = LinkageConfig(boundary=1.0, color=0.1, embedding=0.1, small_exponent=0.3, small_area=0.005)
 _LEAF_EXPONENT = 0.8
 
 
@@ -38,7 +38,8 @@ def refine_hierarchy(
 
     The targets of the first steps are the finest cut of `h` that ``n_classes`` can number; the superpixels of method sp
     are the leaves of `h`. Connected pieces of equal label merge, small ones first, until there are no more than `h` has
-    leaves. Their dissimilarity comes mainly from `h`, then from colour and the network. A level is placed where it has
+    leaves. Their dissimilarity is that in `h`, the distance of the network's mean class probabilities, which are alike
+    where it confuses the regions of the cut, and a little of colour (``linkage``). A level is placed where it has
     as many regions as in `h`. Masked pixels are a class and a superpixel of their own; the network's input there is the
     mean of the valid pixels.
 
@@ -47,7 +48,7 @@ def refine_hierarchy(
     h
         Hierarchy to refine.
     config
-        Settings of the network and of the fit; if None, method st [1]_ with 40 epochs.
+        Settings of the network and of the fit; if None, method sp [1]_ with 40 epochs.
     image
         (H, W, C) float32 input of the network, in 0..1; if None, the RGB image of `h`.
     watch
@@ -65,8 +66,7 @@ def refine_hierarchy(
 
     References
     ----------
-    .. [1] Kim, Kanezaki & Tanaka, "Unsupervised learning of image segmentation based on differentiable feature
-       clustering", IEEE TIP 2020.
+    .. [1] Kanezaki, "Unsupervised image segmentation by backpropagation", ICASSP 2018.
 
     Examples
     --------
@@ -93,7 +93,9 @@ def refine_hierarchy(
     probabilities = respond(network, image)[0].softmax(dim=0).cpu().numpy()
     image_shown = preview(image) if h.image is None else h.image
     color = color_features(image_shown if image.shape[2] == 3 else image)
-    return tree_of(h, label(network, example, config), np.ascontiguousarray(probabilities), color, image_shown)
+    return tree_of(
+        h, label(network, example, config), np.ascontiguousarray(probabilities), color, image_shown, config.linkage
+    )
 
 
 def tree_of(
@@ -102,20 +104,21 @@ def tree_of(
     probabilities: Float32[np.ndarray, "classes height width"],
     color: Float32[np.ndarray, "bands height width"],
     image: UInt8[np.ndarray, "height width 3"],
+    linkage: LinkageConfig,
 ) -> Hierarchy:
     """Return the tree over the connected pieces of `labels`, with altitudes of h as boundary strengths."""
     valid = h.labels >= 0 if h.is_masked else None
     pieces, _ = connected(labels if valid is None else np.where(valid, labels, -1).astype(np.int32))
     graph = graph_of_maps(pieces, PixelMaps(color, np.zeros((1, 1), np.float32), probabilities, valid=valid))
     graph = replace(graph, boundary=_altitudes_between(h, graph.edges, _leaf_of_most_pixels(h, pieces)))
-    small = _LINKAGE.small_area * float(graph.area.sum())
+    small = linkage.small_area * float(graph.area.sum())
     n_leaves = min(h.n_leaves, graph.n_nodes)
     region = merge_to_count(
-        graph, dissimilarity(graph, _LINKAGE), n_leaves, small_area_px=small, small_exponent=_LEAF_EXPONENT
+        graph, dissimilarity(graph, linkage), n_leaves, small_area_px=small, small_exponent=_LEAF_EXPONENT
     )
     leaves = contract(graph, region)
     tree = merge_tree(
-        leaves, dissimilarity(leaves, _LINKAGE), small_area_px=small, small_exponent=_LINKAGE.small_exponent
+        leaves, dissimilarity(leaves, linkage), small_area_px=small, small_exponent=linkage.small_exponent
     )
     levels = {name: _altitude_of(tree.altitudes, int(h.cut(level=name).max()) + 1) for name in h.levels}
     leaf = np.append(region, -1).astype(np.int32)  # the last element keeps -1 for masked pixels

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from supercuts.merging.agglomerative import LinkageConfig
+
 
 class ObjectiveConfig(BaseModel, frozen=True, extra="forbid"):
     """The weights of L = mu * similarity + nu * (nu_y * L_y + nu_x * L_x) + M * L_max + m * L_min."""
@@ -36,6 +38,16 @@ class PartitionConfig(BaseModel, frozen=True, extra="forbid"):
     scale: PositiveFloat = 10.0  # for felzenszwalb, like the next two
     sigma: NonNegativeFloat = 0.8
     min_size: PositiveInt = 10
+
+
+class PieceLinkageConfig(LinkageConfig, frozen=True, extra="forbid"):
+    """Weights of the dissimilarity of the pieces that become leaves of a refined hierarchy."""
+
+    # boundary: altitudes of the first tree; embedding: mean class probabilities, alike where the network is confused
+    color: NonNegativeFloat = 0.1
+    embedding: NonNegativeFloat = 1.0
+    small_exponent: NonNegativeFloat = 0.5
+    small_area: NonNegativeFloat = 0.005
 
 
 class PreprocessConfig(BaseModel, frozen=True, extra="forbid"):
@@ -72,6 +84,7 @@ class RefineConfig(ObjectiveConfig, NetworkConfig, frozen=True, extra="forbid"):
     connected: bool = False  # each connected piece of a class gets its own label
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # convolution precision; auto: bfloat16 if it is fast
     partition: PartitionConfig = PartitionConfig()
+    linkage: PieceLinkageConfig = PieceLinkageConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     seed: NonNegativeInt = 0
 

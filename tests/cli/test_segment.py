@@ -418,6 +418,24 @@ def test_reading_options_are_applied_and_noted_in_one_line(run, tmp_path):
     np.testing.assert_array_equal(supercuts.read(tmp_path / "out" / "a.npz").labels, expected.labels)
 
 
+@needs_model
+def test_an_image_unlike_photographs_is_refined_on_request(run, tmp_path):
+    rng = np.random.default_rng(0)
+    noisy = 110 + 30 * (np.indices((64, 64)).sum(axis=0) // 24 % 2) + rng.normal(0, 30, (64, 64))
+    path, out = tmp_path / "grains.png", tmp_path / "out"
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
+    options = ["segment", path, "-o", out, "--no-viewer", "--no-overlays"]
+    note = f"note: {path}: is unlike the photographs that the network learned from; --refiner sp may be better\n"
+    assert run(*options).stderr == note
+    assert run(*options, "--superpixels", "300").stderr == ""
+    assert run(*options, "--refiner", "sp").stderr == ""
+    refined = supercuts.load("compact", engine="quick").segment(path, refiner="sp")
+    np.testing.assert_array_equal(supercuts.read(out / "grains.npz").labels, refined.labels)
+    refused = run(*options, "--refiner", "crf")
+    assert refused.exit_code == 2
+    assert "'crf' is not one of 'sp', 'st'" in refused.stderr
+
+
 IMPORTED = """
 import sys
 sys.argv = ["supercuts", "segment", {photo!r}, "-o", {out!r}]

@@ -24,3 +24,8 @@ def test_unknown_keys_are_refused_with_a_suggestion():
 def test_a_loss_that_names_no_labels_is_refused():
     with pytest.raises(ValidationError, match="set one above 0"):
         RefineConfig(mu=0, scribble=0)
+
+
+def test_one_weight_of_the_linkage_leaves_the_others():
+    changed = load_config(None, RefineConfig, ["linkage.embedding=0.1"]).linkage
+    assert changed == RefineConfig().linkage.model_copy(update={"embedding": 0.1})
