@@ -125,11 +125,12 @@ def test_qgis_runs_the_script_and_reads_its_layers(tmp_path):
     write_field(tmp_path / "field.tif")
     shutil.copytree(SCRIPT.parent, tmp_path / ".local/share/QGIS/QGIS3/profiles/default/processing/scripts")
     program = tmp_path / "supercuts"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m supercuts "$@"\n')
+    path = os.environ.get("PYTHONPATH", "")
+    program.write_text(f'#!/bin/sh\nPYTHONPATH="{path}" exec "{sys.executable}" -m supercuts "$@"\n')
     program.chmod(0o755)
-    env = {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")} | dict(
-        os.environ, HOME=str(tmp_path), QT_QPA_PLATFORM="offscreen"
-    )
+    # the Python inside QGIS takes its packages from the first python3 in PATH
+    env = {"PATH": os.defpath, "HOME": str(tmp_path), "QT_QPA_PLATFORM": "offscreen"}
+    env |= {name: value for name, value in os.environ.items() if name == "NUMBA_CACHE_DIR"}
 
     def run(*command):
         return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
