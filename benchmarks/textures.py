@@ -6,9 +6,12 @@ Out  a table: covering, mean IoU, boundary F with intervals over images, seconds
 Not  no choice of settings: choose on --split val, report --split test
 
     python benchmarks/textures.py --split test --cache runs/textures --json textures.json
+    python benchmarks/textures.py --split test --wnet runs/wnet_small/model.safetensors
+    python benchmarks/textures.py --hint --data data
 
 Trees are cut to the true number of regions. Other methods decide on a number themselves; each connected piece counts as
-a region. The published settings are scored only when --methods names them.
+a region. The published settings are scored only when --methods names them, W-Net only if --wnet names its file. --hint
+counts instead, on these images and on photographs, how often `supercuts segment` recommends a refiner.
 """
 
 import argparse
@@ -16,7 +19,7 @@ import functools
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,18 +35,25 @@ from scipy.cluster.vq import kmeans2
 
 import supercuts
 from supercuts.core.config import load_config
+from supercuts.datasets.annotations import list_images
+from supercuts.datasets.bsds500 import BSDS500
+from supercuts.datasets.sample import data_root
 from supercuts.evaluate.parallel import ScoringTask, Store, bootstrap_95
 from supercuts.evaluate.scorers import Method, MethodResult
+from supercuts.hierarchy.regions import is_unlike_photographs
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import color_features, to_unit
+from supercuts.images.io import read_image
 from supercuts.metrics.boundary import boundary_label_scores, label_boundaries
 from supercuts.metrics.region import label_pooled_iou, region_label_scores
 from supercuts.model import Model
 from supercuts.networks.network import weights_path
+from supercuts.pipeline import segment_by_maps
 from supercuts.refine.fit import Example, fit, label
 from supercuts.refine.hierarchy import REFINERS
 from supercuts.refine.refine_config import OURS, RefineConfig
 from supercuts.refine.runs import initial_of, superpixels_of
+from supercuts.selftaught.learned import class_probabilities, load_learned, pixel_maps
 
 SIZE = 160
 PER_KIND = 4  # images of a kind in a split
@@ -285,11 +295,22 @@ def of_colors(image: np.ndarray, count: int, _settings: Sequence[str]) -> np.nda
     return kmeans2(rows, min(count, 8), minit="++", seed=0)[1].reshape(image.shape[:2])
 
 
+WNET = "W-Net, its tree"
+
+
+def of_wnet(image: np.ndarray, count: int, settings: Sequence[str]) -> np.ndarray:
+    """Return a cut of the tree of W-Net's maps; settings are its file. It sees the first three bands."""
+    shown_bands = np.ascontiguousarray(image[..., :3])
+    maps = pixel_maps(shown_bands, class_probabilities(shown_bands, load_learned(settings[0])))
+    return segment_by_maps(shown_bands, maps, 600).cut(regions=count)
+
+
 METHODS: Mapping[str, Callable[[np.ndarray, int, Sequence[str]], np.ndarray]] = {
     "tree, learned affinity": lambda image, count, _: tree(image).cut(regions=count),
     "tree, hand-made distances": lambda image, count, _: tree(image, False).cut(regions=count),
     "refiner": cut_refined,
     "network": of_network,
+    WNET: of_wnet,
     "k-means of colours": of_colors,
 }
 
@@ -326,13 +347,19 @@ MEASURES = ("covering", "iou", "boundary_f")
 def main() -> None:
     """Measure and print."""
     arguments = parse()
+    if arguments.hint:
+        print_hints(data_root(arguments.data))
+        return
     with tempfile.TemporaryDirectory() as temporary:
         samples = make_samples(Path(temporary), arguments.split)[: arguments.limit]
-        names, weights = tuple(sample.name for sample in samples), weights_path("compact")
+        names = tuple(sample.name for sample in samples)
+        scorers = {name: scorer for name, scorer in {**COMPARED, **LONG}.items() if name in arguments.methods}
+        if arguments.wnet:
+            scorers[WNET] = OfLabels(WNET, (str(arguments.wnet),))
+        weights = {name: arguments.wnet if name == WNET else weights_path("compact") for name in scorers}
         methods: list[Method[Scored]] = [
-            Method(name, names, tuple(ScoringTask(name, sample, scorer, (weights,)) for sample in samples), {})
-            for name, scorer in {**COMPARED, **LONG}.items()
-            if name in arguments.methods
+            Method(name, names, tuple(ScoringTask(name, sample, scorer, (weights[name],)) for sample in samples), {})
+            for name, scorer in scorers.items()
         ]
         results = score(methods, arguments.workers, Store(arguments.cache, Scored) if arguments.cache else None)
     facts = {
@@ -376,6 +403,44 @@ def _margin(pairs: Sequence[tuple[Scored, Scored]]) -> Mapping[str, float]:
     return {"covering": float(np.mean([mine.covering - theirs.covering for mine, theirs in pairs]))}
 
 
+def print_hints(root: Path) -> None:
+    """Print the share of images of each kind that the hint of `supercuts segment` calls unlike photographs."""
+    with tempfile.TemporaryDirectory() as temporary:
+        made = {split: make_samples(Path(temporary), split) for split in ("val", "test")}
+        rows = [
+            (f"made, {split}: {kind}", *hints(sample.image for sample in samples if sample.name.startswith(kind)))
+            for split, samples in made.items()
+            for kind in KINDS
+        ]
+    photos = {
+        "BSDS500 val": [sample.image_path for sample in BSDS500(root, "val")],
+        "ECSSD": list_images(root / "ECSSD" / "images", ""),
+        "CCP": list_images(root / "CCP" / "photos", ""),
+    }
+    for name, paths in photos.items():
+        rows.append((f"photographs: {name}", *hints(map(read_image, paths))))
+    further = (with_bands(read_image(path), i) for i, path in enumerate(photos["BSDS500 val"]))
+    rows.append(("photographs: BSDS500 val with five further bands", *hints(further)))
+    facts = {**run_facts(), "trees": "compact with its default of superpixels", "runs": "1"}
+    print(f"{markdown_facts(facts)}\n\n{markdown_table(('images', 'number', 'with the hint'), rows)}")
+
+
+def hints(images: Iterable[np.ndarray]) -> tuple[str, str]:
+    """Return the number of images, and of those with the hint."""
+    found = []
+    for image in images:
+        h = model().segment(image, bands=[1, 2, 3] if image.shape[2] > 3 else None)
+        found.append(is_unlike_photographs(h.embeddings, h.altitudes, h.areas(), h.levels))
+    return str(len(found)), str(sum(found))
+
+
+def with_bands(image: np.ndarray, seed: int) -> np.ndarray:
+    """Return a photograph with five more bands: mixtures of its colours, with noise."""
+    rng = rng_of(seed)
+    mixed = image @ rng.dirichlet(np.ones(3), 5).T + rng.normal(0, 5, (*image.shape[:2], 5))
+    return np.concatenate([image, mixed.clip(0, 255).round().astype(np.uint8)], axis=2)
+
+
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -388,6 +453,9 @@ def parse() -> argparse.Namespace:
         metavar="NAME",
         help=f"of {', '.join(COMPARED)}; {', '.join(LONG)}",
     )
+    parser.add_argument("--wnet", type=Path, metavar="FILE", help="model.safetensors of W-Net, to score its tree too")
+    parser.add_argument("--hint", action="store_true", help="count the hints of `supercuts segment` instead")
+    parser.add_argument("--data", help="photographs for --hint; else $SUPERCUTS_DATA, else ./data")
     parser.add_argument("--limit", type=positive_int, help="only the first N images")
     parser.add_argument("--workers", type=positive_int, default=1, help="processes, one thread each")
     parser.add_argument("--cache", type=Path, help="folder of finished scores, kept; an interrupted run resumes")

@@ -216,7 +216,7 @@ def check_merge_tree(
     check(~is_leaf | (altitudes == 0), "a leaf's altitude must be 0")
 
 
-# 1 of 100 photographs of BSDS500 val is below either (docs/refine.md); a tree of fewer leaves is not judged
+# 1 of 100 photographs of BSDS500 val is below either (docs/results/textures.md); a tree of fewer leaves is not judged
 _LEAST_VARIANCE = 15.0
 _LEAST_REGIONS, _CLEAR_ALTITUDE = 60, 0.09
 _JUDGED_LEAVES = 400
@@ -230,13 +230,15 @@ def is_unlike_photographs(
 ) -> bool:
     """Return whether a tree of the compact model has too few clear boundaries, or embeddings that hardly vary.
 
+    Without levels, as in images of many bands, altitudes are those of hand-made distances, and only embeddings count.
+
     >>> flat, areas = np.zeros((400, 2), np.float32), np.append(np.ones(400), 400).astype(np.int64)
     >>> is_unlike_photographs(flat, np.zeros(401, np.float32), areas, {"object": 0.4})
     True
     """
-    if len(embeddings) < _JUDGED_LEAVES or not levels:
+    if len(embeddings) < _JUDGED_LEAVES:
         return False
     weights = areas[: len(embeddings)] / areas[-1]
     variance = weights @ ((embeddings - weights @ embeddings) ** 2).sum(axis=1)
     n_clear = np.count_nonzero(altitudes > _CLEAR_ALTITUDE) + 1
-    return bool(variance < _LEAST_VARIANCE or n_clear < _LEAST_REGIONS)
+    return bool(variance < _LEAST_VARIANCE or (levels and n_clear < _LEAST_REGIONS))
