@@ -19,6 +19,7 @@ from supercuts.cli.segment import find_images, name_outputs
 from supercuts.core.errors import InputError
 from supercuts.hierarchy.tree import Hierarchy
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 WEIGHTS = Path(supercuts.__file__).parent / "weights"
 needs_model = pytest.mark.skipif(
     importlib.util.find_spec("supercuts.model") is None or not any(WEIGHTS.glob("*.safetensors")),
@@ -436,6 +437,23 @@ def test_an_image_unlike_photographs_is_refined_on_request(run, tmp_path):
     assert "'crf' is not one of 'sp', 'st'" in refused.stderr
 
 
+@needs_model
+def test_bands_that_show_what_the_network_does_not_see_are_noted(run, tmp_path):
+    rng = np.random.default_rng(0)
+    fields = 40 * (np.indices((64, 64)).sum(axis=0) // 24 % 2)[..., None]
+    grey = 110 + rng.normal(0, 5, (64, 64, 3))
+    bands = np.concatenate([grey, 90 + fields + rng.normal(0, 20, (64, 64, 5))], axis=2).clip(0, 255).astype(np.uint8)
+    photo = np.concatenate(
+        [np.asarray(Image.open(EXAMPLES / "photo.jpg").convert("RGB").resize((128, 96)))] * 2, axis=2
+    )
+    paths = [tmp_path / "fields.npy", tmp_path / "photo.npy"]
+    for path, array in zip(paths, [bands, photo], strict=True):
+        np.save(path, array)
+    stderr = run("segment", *paths, "-o", tmp_path / "out", "--bands", "1,2,3", "--no-viewer", "--no-overlays").stderr
+    assert f"{paths[0]}: is unlike the photographs that the network learned from" in stderr
+    assert f"{paths[1]}: is unlike" not in stderr
+
+
 IMPORTED = """
 import sys
 sys.argv = ["supercuts", "segment", {photo!r}, "-o", {out!r}]
@@ -448,7 +466,7 @@ print(*sys.modules)
 
 
 def test_a_photograph_needs_few_imports(tmp_path):
-    code = IMPORTED.format(photo=str(Path(__file__).parents[2] / "examples" / "photo.jpg"), out=str(tmp_path / "out"))
+    code = IMPORTED.format(photo=str(EXAMPLES / "photo.jpg"), out=str(tmp_path / "out"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     modules = done.stdout.splitlines()[-1].split()
