@@ -322,6 +322,7 @@ _EARLIER = (
     "n_features=32",
     "n_classes=64",
 )
+_SHORT = ("method=sp", "epochs=40", "initial_steps=40", "half_steps=20", "n_features=32", "n_classes=150")
 _OURS = tuple(f"{key}={json.dumps(value)}" for key, value in OURS.model_dump(exclude_unset=True).items())
 _SLIC = ("method=sp", "snap=false", "partition.method=slic", "partition.n_segments=10000", "partition.compactness=100")
 LEARNED = "tree, learned affinity"
@@ -330,8 +331,9 @@ COMPARED: Mapping[str, OfLabels] = {
     "tree, hand-made distances": OfLabels("tree, hand-made distances"),
     "refiner sp, the default": OfLabels("refiner", ("sp",)),
     "refiner st": OfLabels("refiner", ("st",)),
-    "refiner sp, before": OfLabels("refiner", ("method=sp", *_EARLIER)),
-    "refiner st, before": OfLabels("refiner", ("nu=2", *_EARLIER)),
+    "refiner sp, 40 steps": OfLabels("refiner", _SHORT),
+    "refiner sp, earlier linkage": OfLabels("refiner", ("method=sp", *_EARLIER)),
+    "refiner st, earlier linkage": OfLabels("refiner", ("nu=2", *_EARLIER)),
     "refine, its defaults": OfLabels("network", _OURS),
     "k-means of colours": OfLabels("k-means of colours"),
     "SP, published, 100 steps": OfLabels("network", (*_SLIC, "epochs=100")),

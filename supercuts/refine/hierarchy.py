@@ -18,9 +18,9 @@ from supercuts.refine.fit import Example, Watch, fit, label, respond
 from supercuts.refine.refine_config import RefineConfig
 from supercuts.superpixels.grid import connected
 
-# a network that starts from labels needs few steps; with its own labels as targets it would soon keep only a few.
+# a network that starts from labels needs fewer steps; with its own labels as targets it would soon keep only a few.
 # Chosen on val of benchmarks/textures.py
-IN_PIPELINE = RefineConfig(method="sp", epochs=40, initial_steps=40, half_steps=20, n_features=32, n_classes=150)
+IN_PIPELINE = RefineConfig(method="sp", epochs=90, initial_steps=90, half_steps=45, n_features=32, n_classes=150)
 REFINERS: Mapping[str, RefineConfig] = {
     "st": IN_PIPELINE.model_copy(update={"method": "st", "nu": 0.5}),
     "sp": IN_PIPELINE,
@@ -48,7 +48,7 @@ def refine_hierarchy(
     h
         Hierarchy to refine.
     config
-        Settings of the network and of the fit; if None, method sp [1]_ with 40 epochs.
+        Settings of the network and of the fit; if None, method sp [1]_ with 90 epochs.
     image
         (H, W, C) float32 input of the network, in 0..1; if None, the RGB image of `h`.
     watch
