@@ -57,8 +57,8 @@ from supercuts.selftaught.classifier import Classifier
 from supercuts.selftaught.learned import Learned, class_probabilities, load_learned, make_learned, pixel_maps
 from supercuts.superpixels.grid import connected_pieces
 
-LEAVES = 600  # of trees on BSDS500
-SMALL_LEAVES = 256  # of trees on CIFAR10, whose images have 1024 pixels
+LEAVES = 600  # trees on BSDS500
+SMALL_LEAVES = 256  # trees on CIFAR10, at 1024 pixels
 
 
 @dataclass(frozen=True, slots=True)
