@@ -3,7 +3,6 @@
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -422,12 +421,12 @@ class Model:
         transformer = None if self.network is None else self.network.transformer
         if transformer is None:
             return h.embeddings
-        if h.image is None:
+        if h._image is None:
             raise InputError("the hierarchy holds no image to compute keys from. Save it with image=True.")
         from supercuts.objects.features import dino_keys  # imports timm
 
-        image = filled(h.image, h.labels >= 0) if h.is_masked else h.image
-        return dino_keys(transformer, image).pool(h.labels, h.n_leaves)
+        image = filled(h._image, h._labels >= 0) if h.is_masked else h._image
+        return dino_keys(transformer, image).pool(h._labels, h.n_leaves)
 
     def _segment_one(
         self,
@@ -632,7 +631,7 @@ def _georeferenced(h: Hierarchy, georeference: Georeference | None, source: obje
     name = _file_name(source)
     if georeference is None and name is None:
         return h
-    return replace(h, georeference=georeference or h.georeference, source_name=name or h.source_name)
+    return h._with(georeference=georeference or h.georeference, source_name=name or h.source_name)
 
 
 def _file_name(source: object) -> str | None:

@@ -63,7 +63,7 @@ def stable_labels(h: Hierarchy, **options: Any) -> Int32[np.ndarray, "height wid
     """
     labels = h.cut(**options)
     region = np.empty(h.n_leaves, np.int32)
-    region[h.labels] = labels
+    region[h._labels] = labels
     lowest = np.unique(region, return_index=True)[1].astype(np.int32)
     named: np.ndarray = lowest[labels] + np.int32(1)
     return named

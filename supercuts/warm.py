@@ -55,10 +55,10 @@ def _ask(h: Hierarchy, judge: Perceptrons) -> None:
         hierarchy.select(points={1: [(y, x)], 2: [(0, 0)]})
         hierarchy.select(scribbles={1: [(y, x), (y, x + 9)], 2: [(0, 0), (0, 9)]})
         hierarchy.select(box=(0, 0, y, x), max_nodes=3)
-        graph = label_graph(hierarchy.labels)
+        graph = label_graph(hierarchy._labels)
         for figure_list in figures(hierarchy, graph, judge, 2):
             inside = snap_to_tree(hierarchy, figure_list.soft)
-            _kernels.tree.restrict(hierarchy.parents, inside)
+            _kernels.tree.restrict(hierarchy._parents, inside)
             graph.subgraph(inside)
 
 

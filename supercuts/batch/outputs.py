@@ -85,14 +85,14 @@ def _write_pictures(folder: Path, name: str, path: Path, h: "Hierarchy") -> dict
     from supercuts.images.draw import overlay, overview, sampled
     from supercuts.images.io import read_image, write_png
 
-    photo = read_image(path) if h.image is None else h.image
+    photo = read_image(path) if h._image is None else h._image
     cuts, written = {}, {f"_{view}.png": folder / f"{name}_{view}.png" for view in (*VIEWS, "overview")}
     for view in VIEWS:  # one label map at a time: each takes as much memory as the hierarchy
-        labels = h.labels if view == "superpixels" else h.cut(**keyword_of(h, view))
+        labels = h._labels if view == "superpixels" else h.cut(**keyword_of(h, view))
         write_png(written[f"_{view}.png"], overlay(photo, labels, view))
         cuts[view] = sampled(labels)
-    is_large = h.labels.size > _LARGE_PIXELS
-    contours = contour_map(cuts["superpixels"], h.parents, h.altitudes) if is_large else h.ucm()
+    is_large = h._labels.size > _LARGE_PIXELS
+    contours = contour_map(cuts["superpixels"], h._parents, h._altitudes) if is_large else h.ucm()
     counts = {"superpixels": h.n_leaves, **{level: int(h.cut_nodes(**keyword_of(h, level)).size) for level in REGIONS}}
     write_png(written["_overview.png"], overview(photo, cuts, contours, printable(path.name), counts, h.levels))
     return written

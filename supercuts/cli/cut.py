@@ -107,9 +107,9 @@ def _describe_hierarchy(file: Path) -> tuple[dict[str, object], str]:
             level: {"regions": int(h.cut_nodes(level=level).size), "altitude": altitude}
             for level, altitude in h.levels.items()
         },
-        "masked_pixels": int((h.labels < 0).sum()),
+        "masked_pixels": int((h._labels < 0).sum()),
         "edits": 0 if h.edits is None else len(h.edits.steps),
-        "holds_image": h.image is not None,
+        "holds_image": h._image is not None,
         "map_coordinates": None if h.georeference is None else h.georeference.crs or "without reference system",
     }, f"supercuts view {file}, cut {file} --regions 12 -o labels.png, export {file} --format FORMAT -o FILE"
 
@@ -146,7 +146,7 @@ def _check_outputs(out: Path, overlay: Path | None, overwrite: bool) -> None:
 
 
 def _drawn(file: Path, h: "supercuts.Hierarchy", labels: Any) -> Any:
-    if h.image is None:
+    if h._image is None:
         raise InputError(f"{file} holds no photo to draw on. Leave out --overlay, or save it again with image=True.")
     return h.overlay(labels)
 

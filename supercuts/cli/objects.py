@@ -128,9 +128,9 @@ def finish_objects(
 
 def photo_of(h: "supercuts.Hierarchy") -> "np.ndarray":
     """Return the image of the hierarchy, for drawing on."""
-    if h.image is None:
+    if h._image is None:
         raise InputError("the hierarchy holds no image to draw on. Segment the image itself.")
-    return h.image
+    return h._image
 
 
 def read_photo(path: Path) -> "np.ndarray":

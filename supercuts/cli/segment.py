@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -182,7 +182,7 @@ def _spool_stdin() -> Iterator[Path]:
 
 def _write_stdout(h: "supercuts.Hierarchy", as_json: bool) -> None:
     """Write the hierarchy to standard output, as JSON or else as the bytes of an .npz."""
-    h = replace(h, source_name=None)
+    h = h._with(source_name=None)
     if as_json:
         typer.echo(json.dumps(_describe(h)))
         return
@@ -198,15 +198,15 @@ def _describe(h: "supercuts.Hierarchy") -> dict[str, Any]:
     """Return the tree as plain lists, and the labels as runs of equal ids, row by row."""
     import numpy as np
 
-    flat = h.labels.ravel()
+    flat = h._labels.ravel()
     starts = np.flatnonzero(np.diff(flat, prepend=flat[:1] - 1))
     return {
         "height": h.shape[0],
         "width": h.shape[1],
         "superpixels": h.n_leaves,
         "labels": {"values": flat[starts].tolist(), "lengths": np.diff(starts, append=flat.size).tolist()},
-        "parents": h.parents.tolist(),
-        "altitudes": h.altitudes.tolist(),
+        "parents": h._parents.tolist(),
+        "altitudes": h._altitudes.tolist(),
         "levels": h.levels,
         "georeference": None if h.georeference is None else asdict(h.georeference),
     }
@@ -346,15 +346,15 @@ def _segment_one(
             print_note(f"{path}: no viewer is written: the image is too large for it")
             formats = ()
         if overlays is None:
-            overlays = h.labels.size <= _MOST_DRAWN
+            overlays = h._labels.size <= _MOST_DRAWN
             if not overlays:
                 print_note(
-                    f"{path}: no pictures of {h.labels.size / 1e6:.0f} megapixels are drawn; --overlays draws them"
+                    f"{path}: no pictures of {h._labels.size / 1e6:.0f} megapixels are drawn; --overlays draws them"
                 )
         regions = {level: int(h.cut_nodes(level=level).size) for level in reversed(REGIONS) if level in h.levels}
         if network.levels and not regions:
             print_note(f"{path}: {_NO_LEVELS}")
-        if with_hint and is_unlike_photographs(h.embeddings, h.altitudes, h.areas(), h.levels):
+        if with_hint and is_unlike_photographs(h._embeddings, h._altitudes, h.areas(), h.levels):
             print_note(f"{path}: is unlike the photographs that the network learned from; --refiner sp may be better")
         columns = _report_priors(path, h, options.get("priors"))
         with scratch_folder(out) as folder:

@@ -245,6 +245,7 @@ def _score_tree(
 
 
 def _tables(tree: TreeArrays, truths: Sequence[np.ndarray]) -> list[np.ndarray]:
-    check_label_map("hierarchy.labels", tree.labels)
-    check_truths(tree.labels.shape, truths)
-    return [contingency(truth, tree.labels) for truth in truths]
+    labels = tree.labels  # read once: a Hierarchy returns a copy each time
+    check_label_map("hierarchy.labels", labels)
+    check_truths(labels.shape, truths)
+    return [contingency(truth, labels) for truth in truths]

@@ -91,11 +91,14 @@ def limits_of(hierarchy: Hierarchy, mask: Bool[np.ndarray, "height width"]) -> N
     >>> round(limits.best_node, 4), limits.best_union
     (0.6667, 1.0)
     """
-    check_same_image(mask.shape, hierarchy.labels.shape)
+    check_same_image(mask.shape, hierarchy._labels.shape)
     n = hierarchy.n_leaves
-    inside, areas = np.bincount(hierarchy.labels[mask], minlength=n), np.bincount(hierarchy.labels.ravel(), minlength=n)
-    node = best_node_jaccard(inside[None], hierarchy.parents, areas)[0]
-    return NodeLimits(float(node), _best_union_jaccard(inside, areas, hierarchy.parents))
+    inside, areas = (
+        np.bincount(hierarchy._labels[mask], minlength=n),
+        np.bincount(hierarchy._labels.ravel(), minlength=n),
+    )
+    node = best_node_jaccard(inside[None], hierarchy._parents, areas)[0]
+    return NodeLimits(float(node), _best_union_jaccard(inside, areas, hierarchy._parents))
 
 
 def _best_union_jaccard(inside: np.ndarray, areas: np.ndarray, parents: np.ndarray) -> float:
@@ -198,13 +201,13 @@ def score_parts(
     if truth.labels is None or not truth.labels.any():
         return PartScores(truth.names, None, None, None, None, nested, n_parts, keypoints)
     check_same_image(truth.labels.shape, parts.labels.shape)
-    check_same_image(truth.labels.shape, hierarchy.labels.shape)
-    table = contingency(truth.labels, hierarchy.labels)[1:]
-    areas = np.bincount(hierarchy.labels.ravel(), minlength=hierarchy.n_leaves)
+    check_same_image(truth.labels.shape, hierarchy._labels.shape)
+    table = contingency(truth.labels, hierarchy._labels)[1:]
+    areas = np.bincount(hierarchy._labels.ravel(), minlength=hierarchy.n_leaves)
     true_object = truth.labels > 0
     return PartScores(
         names=truth.names,
-        best_node=best_node_jaccard(table, hierarchy.parents, areas),
+        best_node=best_node_jaccard(table, hierarchy._parents, areas),
         matched_iou=matched_iou(contingency(truth.labels, parts.labels)),
         object_iou=mask_iou(objects.mask, true_object),
         object_limits=limits_of(hierarchy, true_object),

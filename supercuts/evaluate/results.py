@@ -126,16 +126,16 @@ def _whole(h: Hierarchy) -> Hierarchy:
     """Return the hierarchy with all masked-out pixels as one additional superpixel, which merges last."""
     if not h.is_masked:
         return h
-    n, n_nodes = h.n_leaves, h.parents.size + 2
-    parents = np.insert(h.parents + (h.parents >= n), n, n_nodes - 1)  # ids of inner nodes increase by one
-    parents[n_nodes - 2 if h.parents.size > 1 else 0] = n_nodes - 1  # the old root gets the new root as parent
-    altitudes = np.append(np.insert(h.altitudes, n, 0), np.float32(1))
+    n, n_nodes = h.n_leaves, h._parents.size + 2
+    parents = np.insert(h._parents + (h._parents >= n), n, n_nodes - 1)  # ids of inner nodes increase by one
+    parents[n_nodes - 2 if h._parents.size > 1 else 0] = n_nodes - 1  # the old root gets the new root as parent
+    altitudes = np.append(np.insert(h._altitudes, n, 0), np.float32(1))
     return Hierarchy(
-        labels=np.where(h.labels < 0, np.int32(n), h.labels),
+        labels=np.where(h._labels < 0, np.int32(n), h._labels),
         parents=np.append(parents, n_nodes - 1).astype(np.int32),
         altitudes=altitudes.astype(np.float32),
-        embeddings=np.pad(h.embeddings, ((0, 1), (0, 0))),
-        image=h.image,
+        embeddings=np.pad(h._embeddings, ((0, 1), (0, 0))),
+        image=h._image,
         levels=h.levels,
     )
 

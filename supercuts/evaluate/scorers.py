@@ -47,7 +47,7 @@ class SuperpixelsOfModel:
         """Return the scores of one image."""
         image = read_image(sample.image_path)
         h = load_once(self.model).segment(image, superpixels=self.n_superpixels)
-        labels = h.labels if self.n_regions is None else h.cut(regions=self.n_regions)
+        labels = h._labels if self.n_regions is None else h.cut(regions=self.n_regions)
         return score_superpixels(labels, sample.truths, image)
 
 

@@ -31,7 +31,7 @@ def node_rles(hierarchy: Hierarchy) -> list[dict[str, Any]]:
     height, width = hierarchy.shape
     rles = mask.frPyObjects(_leaf_counts(hierarchy), height, width)
     children: list[list[int]] = [[] for _ in range(hierarchy.n_nodes)]
-    for node, parent in enumerate(hierarchy.parents[:-1].tolist()):
+    for node, parent in enumerate(hierarchy._parents[:-1].tolist()):
         children[parent].append(node)
     for node in range(hierarchy.n_leaves, hierarchy.n_nodes):  # children come before their parent
         rles.append(mask.merge([rles[child] for child in children[node]]))
@@ -40,7 +40,7 @@ def node_rles(hierarchy: Hierarchy) -> list[dict[str, Any]]:
 
 def _leaf_counts(hierarchy: Hierarchy) -> list[dict[str, Any]]:
     """Return the uncompressed run lengths of each leaf, column by column: pixels outside, inside, outside, ...."""
-    flat = hierarchy.labels.ravel(order="F")
+    flat = hierarchy._labels.ravel(order="F")
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     ends = np.concatenate([starts[1:], [flat.size]])
     starts, ends = starts[flat[starts] >= 0], ends[flat[starts] >= 0]
@@ -91,8 +91,8 @@ def _annotations(hierarchy: Hierarchy) -> list[dict[str, object]]:
 
 def altitude_spans(hierarchy: Hierarchy) -> Float64[np.ndarray, " nodes"]:
     """Return each node's parent's altitude minus its own: the share of 0..1 where cut(altitude=) has it as a region."""
-    altitudes = hierarchy.altitudes.astype(np.float64)
-    above = altitudes[hierarchy.parents]
+    altitudes = hierarchy._altitudes.astype(np.float64)
+    above = altitudes[hierarchy._parents]
     above[-1] = 1
     lifetime: np.ndarray = above - altitudes
     return lifetime
@@ -150,7 +150,7 @@ def marked_regions(hierarchy: Hierarchy, how: Granularity | None) -> Iterator[Ma
                 int(above[region]),
                 part.name,
                 layer,
-                float(hierarchy.altitudes[outline.node]),
+                float(hierarchy._altitudes[outline.node]),
                 (rows.start, columns.start),
                 part.labels[rows, columns] == region,
                 outline.polygons,
@@ -165,7 +165,7 @@ def _listed_above(
     is_coarser[coarser] = True
     above = nodes.copy()
     while (is_open := ~is_coarser[above] & (above != hierarchy.root)).any():  # one step for each generation
-        above[is_open] = hierarchy.parents[above[is_open]]
+        above[is_open] = hierarchy._parents[above[is_open]]
     above[~is_coarser[above]] = -1
     return above
 
@@ -186,8 +186,8 @@ def write_labelme(path: str | os.PathLike[str], hierarchy: Hierarchy, how: Granu
     Without the name of its image, the file holds the picture.
     """
     picture = None
-    if hierarchy.source_name is None and hierarchy.image is not None:
-        picture = _png_text(hierarchy.image)
+    if hierarchy.source_name is None and hierarchy._image is not None:
+        picture = _png_text(hierarchy._image)
     document: dict[str, Any] = {
         "version": "5.5.0",
         "flags": {},

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def region_graph(hierarchy: Hierarchy, part: Partition) -> RegionGraph:
     """Return the graph of the regions of a partition, as `leaf_graph` measures it."""
-    leaves = leaf_graph(hierarchy.labels, hierarchy.ucm(), hierarchy.embeddings, hierarchy.image)
+    leaves = leaf_graph(hierarchy._labels, hierarchy.ucm(), hierarchy._embeddings, hierarchy._image)
     return contract(leaves, part.region_of_leaf(hierarchy))
 
 
@@ -115,11 +115,11 @@ def to_linkage(hierarchy: Hierarchy) -> Float64[np.ndarray, "merges 4"]:
     >>> to_linkage(h).tolist()
     [[0.0, 1.0, 0.25, 2.0], [2.0, 3.0, 0.75, 3.0]]
     """
-    n_leaves, parents = hierarchy.n_leaves, hierarchy.parents
+    n_leaves, parents = hierarchy.n_leaves, hierarchy._parents
     if n_leaves == 1:
         raise InputError("a tree of one superpixel has no merge to write: segment with more superpixels.")
     inner = n_leaves + np.argsort(
-        hierarchy.altitudes[n_leaves:], kind="stable"
+        hierarchy._altitudes[n_leaves:], kind="stable"
     )  # children come first: they are never higher than their parent
     place = np.empty(hierarchy.n_nodes, np.int64)
     place[inner] = np.arange(inner.size)
@@ -136,7 +136,7 @@ def to_linkage(hierarchy: Hierarchy) -> Float64[np.ndarray, "merges 4"]:
     total = np.cumsum(size)
     total -= (total - size)[np.flatnonzero(is_first)[np.cumsum(is_first) - 1]]  # sums restart with each group
     ends = np.sort(np.stack([before, cluster[child]], axis=1), axis=1)
-    matrix: np.ndarray = np.column_stack([ends, hierarchy.altitudes[parent], total])[~is_first].astype(np.float64)
+    matrix: np.ndarray = np.column_stack([ends, hierarchy._altitudes[parent], total])[~is_first].astype(np.float64)
     return matrix
 
 

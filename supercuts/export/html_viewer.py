@@ -147,7 +147,7 @@ def frame(hierarchy: Hierarchy) -> str:
                 return f'<iframe srcdoc="{text}" width="100%" height="{_FRAME_PX}" style="border:0"></iframe>'
         remedy = "show() opens the viewer" if height * width <= MAX_PIXELS else 'export("scene.gpkg", "gpkg") writes it'
         note = f"{description}, which would make a notebook large: this is a preview; {remedy}."
-        picture = _jpeg_url(_preview(hierarchy, _PREVIEW_PX, hierarchy.labels))
+        picture = _jpeg_url(_preview(hierarchy, _PREVIEW_PX, hierarchy._labels))
         return f'<figure><img src="{picture}"><figcaption>{note}</figcaption></figure>'
     except Exception as error:
         return f"<p>{description}, which cannot be shown ({html.escape(str(error)[:500])}).</p>"
@@ -161,9 +161,9 @@ def _preview(
 
     step = -(-max(hierarchy.shape) // most_px)
     labels = np.ascontiguousarray(labels[::step, ::step])
-    if hierarchy.image is None:
+    if hierarchy._image is None:
         return random_colors(labels)
-    return draw_boundaries(np.array(Image.fromarray(hierarchy.image).reduce(step)), labels)
+    return draw_boundaries(np.array(Image.fromarray(hierarchy._image).reduce(step)), labels)
 
 
 def show(hierarchy: Hierarchy) -> Path | None:
@@ -215,20 +215,20 @@ def _payload(hierarchy: Hierarchy, name: str) -> dict[str, object]:
         "height": height,
         "width": width,
         "labels_kind": np.dtype(kind).name,
-        "labels": _packed(hierarchy.labels.astype(kind)),
-        "parents": _packed(hierarchy.parents),
-        "altitudes": _packed(hierarchy.altitudes),
+        "labels": _packed(hierarchy._labels.astype(kind)),
+        "parents": _packed(hierarchy._parents),
+        "altitudes": _packed(hierarchy._altitudes),
         "mean_colors": _packed(_mean_colors(hierarchy)),
         "random_colors": _packed(random_colors(np.arange(hierarchy.n_leaves, dtype=np.int32)[None])[0]),
         "levels": {level: altitude_of_level(hierarchy.levels, level) for level in hierarchy.levels},
         "n_forced": limits.n_forced if limits else 0,
         "n_frozen": limits.n_frozen if limits else 0,
-        "image": None if hierarchy.image is None else _jpeg_url(hierarchy.image),
+        "image": None if hierarchy._image is None else _jpeg_url(hierarchy._image),
     }
 
 
 def _digest(hierarchy: Hierarchy) -> str:
-    arrays = (hierarchy.labels, hierarchy.parents, hierarchy.altitudes, hierarchy.image)
+    arrays = (hierarchy._labels, hierarchy._parents, hierarchy._altitudes, hierarchy._image)
     digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays if array is not None))
     digest.update((hierarchy.source_name or "").encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
@@ -240,10 +240,10 @@ def _packed(array: Shaped[np.ndarray, "..."]) -> str:
 
 
 def _mean_colors(hierarchy: Hierarchy) -> UInt8[np.ndarray, "leaves 3"]:
-    if hierarchy.image is None:
+    if hierarchy._image is None:
         return np.zeros((hierarchy.n_leaves, 3), np.uint8)
-    is_valid = hierarchy.labels >= 0
-    ids, pixels = hierarchy.labels[is_valid], hierarchy.image[is_valid]
+    is_valid = hierarchy._labels >= 0
+    ids, pixels = hierarchy._labels[is_valid], hierarchy._image[is_valid]
     sums = [np.bincount(ids, weights=pixels[:, channel]) for channel in range(3)]
     return np.rint(np.stack(sums, axis=1) / np.bincount(ids)[:, None]).astype(np.uint8)
 

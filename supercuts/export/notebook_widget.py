@@ -71,14 +71,14 @@ class HierarchyWidget(anywidget.AnyWidget):
     def labels(self) -> Int32[np.ndarray, "height width"]:
         """Return the (H, W) labels of the cut that the viewer shows; before it is shown, of the superpixels."""
         if self.cut in ({}, {"level": "superpixels"}):
-            return self.hierarchy.labels.copy()
+            return self.hierarchy.labels
         return self.hierarchy.cut(**self.cut)
 
     def mask(self, label: int | None = None) -> Bool[np.ndarray, "height width"]:
         """Return the (H, W) mask of the selected regions of one label, or of all labels if it is None."""
         h = self.hierarchy
         nodes = [region["node"] for region in self.selection if label in (None, region["label"])]
-        return mask_of_nodes(h.labels, h.parents, h.n_leaves, np.array(nodes, np.int32))
+        return mask_of_nodes(h._labels, h._parents, h.n_leaves, np.array(nodes, np.int32))
 
     def scribbled(self) -> Int32[np.ndarray, "height width"]:
         """Return the (H, W) labels that Hierarchy.segment_scribbles gives for the strokes."""

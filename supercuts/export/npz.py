@@ -6,7 +6,6 @@ import os
 import tokenize
 import zipfile
 import zlib
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -59,15 +58,15 @@ def write_npz(path: str | os.PathLike[str], hierarchy: Hierarchy, image: bool = 
     """Write the hierarchy, with its image unless image=False; equal hierarchies give identical bytes."""
     arrays = {
         "format_version": np.array(FORMAT_VERSION, dtype=np.int64),
-        "labels": hierarchy.labels,
-        "parents": hierarchy.parents,
-        "altitudes": hierarchy.altitudes,
-        "embeddings": hierarchy.embeddings,
+        "labels": hierarchy._labels,
+        "parents": hierarchy._parents,
+        "altitudes": hierarchy._altitudes,
+        "embeddings": hierarchy._embeddings,
         "level_names": np.array(list(hierarchy.levels), dtype=np.str_),
         "level_altitudes": np.array(list(hierarchy.levels.values()), dtype=np.float64),
     }
-    if image and hierarchy.image is not None:
-        arrays["image"] = hierarchy.image
+    if image and hierarchy._image is not None:
+        arrays["image"] = hierarchy._image
     if hierarchy.georeference is not None:
         arrays["georeference_transform"] = np.array(hierarchy.georeference.transform, dtype=np.float64)
         arrays["georeference_crs"] = np.array(hierarchy.georeference.crs or "", dtype=np.str_)
@@ -174,7 +173,7 @@ def _limits(edited: Edits | Tree) -> np.ndarray:
 
 def _edit_again(hierarchy: Hierarchy, arrays: dict[str, np.ndarray]) -> Hierarchy:
     """Return the hierarchy with its edits; raise ValueError unless replaying them gives the tree in the file."""
-    before = replace(hierarchy, parents=arrays["before_parents"], altitudes=arrays["before_altitudes"])  # validates
+    before = hierarchy._with(parents=arrays["before_parents"], altitudes=arrays["before_altitudes"])  # validates
     leaves, sizes, counts = arrays["edit_leaves"], arrays["edit_sizes"], arrays["edit_groups"]
     # each size is checked on its own: forged sizes may have a correct sum
     if (
@@ -187,13 +186,13 @@ def _edit_again(hierarchy: Hierarchy, arrays: dict[str, np.ndarray]) -> Hierarch
     groups = iter(np.split(leaves, np.cumsum(sizes)[:-1]))
     kinds = arrays["edit_kinds"].tolist()
     steps = [Edit(kind, tuple(islice(groups, n))) for kind, n in zip(kinds, counts.tolist(), strict=True)]
-    tree = advance(Tree(before.parents, before.altitudes), before.n_leaves, steps)
+    tree = advance(Tree(before._parents, before._altitudes), before.n_leaves, steps)
     if not np.array_equal(arrays.get("edit_limits", _limits(tree)), _limits(tree)):
         raise ValueError("its edits do not lead to its edit_limits")
     for name in ("parents", "altitudes"):
         if not np.array_equal(getattr(tree, name), arrays[name]):
             raise ValueError(f"its edits do not lead to its {name}")
-    return replace(hierarchy, edits=Edits(Tree(before.parents, before.altitudes), tuple(steps), tree.limits))
+    return hierarchy._with(edits=Edits(Tree(before._parents, before._altitudes), tuple(steps), tree.limits))
 
 
 def _read_members(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:

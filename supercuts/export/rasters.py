@@ -73,7 +73,7 @@ class Partition:
         [0, 0, 1]
         """
         region = np.empty(hierarchy.n_leaves + 1, np.int32)
-        region[hierarchy.labels] = self.labels  # invalid pixels (-1) write to the extra last element
+        region[hierarchy._labels] = self.labels  # invalid pixels (-1) write to the extra last element
         return region[:-1]
 
 
@@ -108,7 +108,7 @@ def partitions(hierarchy: Hierarchy, how: Granularity | None = None) -> list[Par
     if how is not None:
         return [_cut(hierarchy, how, how.level or "cut")]
     levels = [_cut(hierarchy, Granularity(level=level), level) for level in hierarchy.levels]
-    return [*levels, Partition(SUPERPIXELS, hierarchy.labels, np.arange(hierarchy.n_leaves, dtype=np.int32))]
+    return [*levels, Partition(SUPERPIXELS, hierarchy._labels, np.arange(hierarchy.n_leaves, dtype=np.int32))]
 
 
 def _cut(hierarchy: Hierarchy, how: Granularity, name: str) -> Partition:
@@ -291,7 +291,7 @@ def write_ome_zarr(
 
     volume  (Z, H, W) or (Z, H, W, C), if the labels of the hierarchy are its slices one below the other
     """
-    image = hierarchy.image if volume is None else volume
+    image = hierarchy._image if volume is None else volume
     if image is None:
         raise InputError("OME-Zarr labels belong to an image, and the hierarchy holds none: save it with image=True.")
     check_installed(("zarr",), extra="export")
@@ -371,15 +371,16 @@ def to_data_array(hierarchy: Hierarchy, how: Granularity | None = None, like: An
     import xarray
 
     part = partitions(hierarchy, how)[-1]
+    labels = np.array(part.labels)  # the array is the caller's, who may write into it
     if like is None:
-        return xarray.DataArray(part.labels, dims=("y", "x"), name=part.name)
+        return xarray.DataArray(labels, dims=("y", "x"), name=part.name)
     axes = image_axes(like)
     if tuple(like.sizes[axis] for axis in axes) != hierarchy.shape:
         raise InputError(
             f"like has axes {dict(like.sizes)}, the hierarchy {hierarchy.shape}. Give the DataArray that was segmented."
         )
     coords = {name: value for name, value in like.coords.items() if set(value.dims) <= set(axes)}
-    return xarray.DataArray(part.labels, dims=axes, coords=coords, name=part.name)
+    return xarray.DataArray(labels, dims=axes, coords=coords, name=part.name)
 
 
 PIXELS = Georeference()  # pixel coordinates, for images that are not georeferenced

@@ -153,7 +153,7 @@ class SuperCutsMaskGenerator:
             for index, mask in enumerate(listed)
             if mask["predicted_iou"] >= self.pred_iou_thresh and mask["stability_score"] >= self.stability_score_thresh
         ]
-        kept = _unlike(listed, good, hierarchy.parents, self.box_nms_thresh)
+        kept = _unlike(listed, good, hierarchy._parents, self.box_nms_thresh)
         place = {index: number for number, index in enumerate(kept)}
         for index in kept:
             above = listed[index]["parent"]
@@ -332,8 +332,8 @@ def stability_scores(hierarchy: Hierarchy, nodes: Sequence[int], offset: float =
     inside it at the lower altitude, divided by the area of the region around it at the higher one.
     """
     check_in_range("stability_score_offset", offset, 0, np.inf, remedy="It is a difference of logits.")
-    areas, parents, n_leaves = hierarchy.areas(), hierarchy.parents, hierarchy.n_leaves
-    altitude = hierarchy.altitudes.astype(np.float64).clip(_LEAST_ALTITUDE, 1 - _LEAST_ALTITUDE)
+    areas, parents, n_leaves = hierarchy.areas(), hierarchy._parents, hierarchy.n_leaves
+    altitude = hierarchy._altitudes.astype(np.float64).clip(_LEAST_ALTITUDE, 1 - _LEAST_ALTITUDE)
     logit = np.log(altitude / (1 - altitude))
     heir = np.arange(hierarchy.n_nodes)  # the largest child of each node
     by_area = np.argsort(areas[:-1], kind="stable")

@@ -164,7 +164,7 @@ class SuperCutsPredictor:
         leaf_masks = np.stack(chosen)
         values = np.where(leaf_masks, np.maximum(logits, _LEAST_LOGIT), np.minimum(logits, -_LEAST_LOGIT))
         values = values.astype(np.float32)
-        painted = [paint(leaf_values, h.labels) for leaf_values in (values if return_logits else leaf_masks)]
+        painted = [paint(leaf_values, h._labels) for leaf_values in (values if return_logits else leaf_masks)]
         return np.stack(painted), _expected_iou(h, logits, leaf_masks), _low_res(h, values)
 
     def predict_torch(
@@ -247,14 +247,14 @@ def _box(h: Hierarchy, box: np.ndarray) -> tuple[int, ...]:
 def _clicked(h: Hierarchy, points: dict[int, np.ndarray], box: tuple[int, ...] | None) -> Int64[np.ndarray, " leaves"]:
     """Return 1 for leaves on the object, 2 for leaves that are not, 0 for others."""
     if box is None:
-        return selection.clicked_leaves(h.labels, h.n_leaves, points)
+        return selection.clicked_leaves(h._labels, h.n_leaves, points)
     y0, x0, y1, x1 = box
-    inside = h.labels[y0:y1, x0:x1]
+    inside = h._labels[y0:y1, x0:x1]
     n_inside = np.bincount(inside[inside >= 0], minlength=h.n_leaves)
     clicked = np.where(2 * n_inside < h.areas()[: h.n_leaves], 2, 0)
     if not len(points.get(1, ())):  # then the centre of the box is object
         points = {**points, 1: np.array([[(y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2]])}
-    by_hand = selection.clicked_leaves(h.labels, h.n_leaves, points)
+    by_hand = selection.clicked_leaves(h._labels, h.n_leaves, points)
     return np.where(by_hand > 0, by_hand, clicked)
 
 
@@ -266,7 +266,7 @@ def _leaf_logits(
         if earlier is None:
             raise InputError("nothing to predict from: give point_coords with point_labels, box, or mask_input.")
         return earlier
-    probability = selection.foreground_probability(h.labels, h.parents, h.altitudes, h.n_leaves, clicked)
+    probability = selection.foreground_probability(h._labels, h._parents, h._altitudes, h.n_leaves, clicked)
     probability = probability.clip(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)  # clicked leaves have 0 or 1
     logits = np.log(probability) - np.log1p(-probability)
     if earlier is not None:
@@ -308,7 +308,7 @@ def _low_res_shape(shape: tuple[int, int]) -> tuple[int, int]:
 def _low_res(h: Hierarchy, values: np.ndarray) -> Float32[np.ndarray, "masks _ _"]:
     rows, columns = (_nearest(n, side) for n, side in zip(_low_res_shape(h.shape), h.shape, strict=True))
     small = np.full((len(values), _LOW_RES_PX, _LOW_RES_PX), _PADDING_LOGIT, np.float32)
-    labels = np.ascontiguousarray(h.labels[rows[:, None], columns])
+    labels = np.ascontiguousarray(h._labels[rows[:, None], columns])
     for out, logits in zip(small, values, strict=True):
         out[: rows.size, : columns.size] = paint(logits, labels)
     return small
@@ -323,7 +323,7 @@ def _leaf_means(h: Hierarchy, low_res: np.ndarray) -> Float64[np.ndarray, " leav
         )
     rows, columns = (_nearest(side, n) for n, side in zip(_low_res_shape(h.shape), h.shape, strict=True))
     values = low_res.reshape(-1, _LOW_RES_PX, _LOW_RES_PX)[0][rows[:, None], columns]
-    is_valid = h.labels >= 0
-    sums = np.bincount(h.labels[is_valid], weights=values[is_valid], minlength=h.n_leaves)
+    is_valid = h._labels >= 0
+    sums = np.bincount(h._labels[is_valid], weights=values[is_valid], minlength=h.n_leaves)
     means: np.ndarray = sums / h.areas()[: h.n_leaves]
     return means

@@ -62,11 +62,13 @@ def outlines(hierarchy: Hierarchy, nodes: Int32[np.ndarray, " nodes"]) -> Iterat
     """
     for node in nodes.tolist():
         check_node(hierarchy.n_nodes, node)
-    is_corner = _outlines.mark_corners(hierarchy.labels)
-    first, end = _outlines.order_leaves(hierarchy.parents, hierarchy.n_leaves)
-    _, boxes, _ = _kernels.measure(hierarchy.labels, hierarchy.parents, hierarchy.n_leaves)
+    is_corner = _outlines.mark_corners(hierarchy._labels)
+    first, end = _outlines.order_leaves(hierarchy._parents, hierarchy.n_leaves)
+    _, boxes, _ = _kernels.measure(hierarchy._labels, hierarchy._parents, hierarchy.n_leaves)
     for node in nodes.tolist():
-        corners, ends, pieces = _outlines.trace(hierarchy.labels, is_corner, first, first[node], end[node], boxes[node])
+        corners, ends, pieces = _outlines.trace(
+            hierarchy._labels, is_corner, first, first[node], end[node], boxes[node]
+        )
         # tracing starts at the top row, so the first ring of a piece is its outer ring
         polygons: dict[int, Polygon] = {}
         for ring, piece in zip(np.split(corners, ends[:-1]), pieces.tolist(), strict=True):
@@ -201,7 +203,7 @@ def _bands_of(hierarchy: Hierarchy, like: str | os.PathLike[str] | None) -> Shap
     if like is not None:
         with suppress(ImageError):  # some formats give coordinates but are not read as images
             return read_raster(like, ReadOptions(as_bands=True)).values
-    return hierarchy.image
+    return hierarchy._image
 
 
 def zonal_statistics(
@@ -212,8 +214,8 @@ def zonal_statistics(
     Keys are extent, the share of the region in its box, band_k_mean, band_k_std and band_k_texture, the mean size of
     the gradient, in units of the band for each pixel.
     """
-    valid, areas = hierarchy.labels >= 0, hierarchy.areas()[:, None]
-    leaves = hierarchy.labels[valid]
+    valid, areas = hierarchy._labels >= 0, hierarchy.areas()[:, None]
+    leaves = hierarchy._labels[valid]
     y0, x0, y1, x1 = hierarchy.region_table().bbox_yxyx.T.astype(np.float64)
     statistics = {"extent": areas[:, 0] / ((y1 - y0) * (x1 - x0))}
     for k in range(bands.shape[2]):
@@ -222,7 +224,7 @@ def zonal_statistics(
         steps = [np.gradient(values, axis=axis) if values.shape[axis] > 1 else 0 * values for axis in (0, 1)]
         terms = (values - shift, (values - shift) ** 2, np.hypot(*steps))
         sums = np.stack([np.bincount(leaves, term[valid], minlength=hierarchy.n_leaves) for term in terms], axis=1)
-        mean, square, texture = (_kernels.sum_rows_to_root(hierarchy.parents, sums) / areas).T
+        mean, square, texture = (_kernels.sum_rows_to_root(hierarchy._parents, sums) / areas).T
         statistics[f"band_{k + 1}_mean"] = mean + shift
         statistics[f"band_{k + 1}_std"] = np.sqrt(np.maximum(square - mean**2, 0))
         statistics[f"band_{k + 1}_texture"] = texture
@@ -330,11 +332,11 @@ def _group(hierarchy: Hierarchy, part: Partition) -> list[str]:
 def mean_colors(hierarchy: Hierarchy, part: Partition) -> Float64[np.ndarray, "regions 3"]:
     """Return the mean RGB of each region; without an image, return greys that distinguish regions."""
     n_regions = part.nodes.size
-    if hierarchy.image is None:
+    if hierarchy._image is None:
         greys = 64 + 37 * np.arange(n_regions) % 160
         return np.repeat(greys[:, None], 3, axis=1).astype(np.float64)
     is_valid = part.labels >= 0
-    flat, pixels = part.labels[is_valid], hierarchy.image[is_valid]
+    flat, pixels = part.labels[is_valid], hierarchy._image[is_valid]
     sums = [np.bincount(flat, pixels[:, channel], minlength=n_regions) for channel in range(3)]
     means: np.ndarray = np.stack(sums, axis=1) / np.bincount(flat, minlength=n_regions)[:, None]
     return means

@@ -8,9 +8,9 @@ Not  no merging, no torch; computes on demand and caches nothing
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, UInt8
@@ -38,8 +38,8 @@ _ARRAYS = {
 class Hierarchy:
     """A merge tree whose leaves are superpixels; node ids run leaves first, root last.
 
-    The arrays are stored as read-only views. Copy an array to change it. The examples of the methods continue the one
-    below.
+    The attributes that are arrays are copies of the caller's own: writing into them changes no hierarchy. A copy of 8
+    million labels takes 10 ms, so take it once, before a loop. The examples of the methods continue the one below.
 
     Parameters
     ----------
@@ -90,17 +90,28 @@ class Hierarchy:
     georeference: Georeference | None = None
     source_name: str | None = None
 
+    # the stored arrays, read-only, which the package uses without a copy
+    _labels: ClassVar[Int32[np.ndarray, "height width"]]
+    _parents: ClassVar[Int32[np.ndarray, " nodes"]]
+    _altitudes: ClassVar[Float32[np.ndarray, " nodes"]]
+    _embeddings: ClassVar[Float32[np.ndarray, "leaves dims"]]
+    _image: ClassVar[UInt8[np.ndarray, "height width 3"] | None]
+
     def __post_init__(self) -> None:
-        """Validate the arrays and store read-only C-ordered views; the kernels do not check bounds."""
+        """Validate the arrays and store them where no caller can write; the kernels do not check bounds."""
         _check_arrays(self)
-        for name in ("labels", "parents", "altitudes", "embeddings", "image"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, _read_only(getattr(self, name)))
+        for name in _ARRAYS:
+            if (array := getattr(self, f"_{name}")) is not None:
+                object.__setattr__(self, name, _private(array))
         object.__setattr__(self, "levels", check_levels(self.levels))
         if not (self.source_name is None or (isinstance(self.source_name, str) and self.source_name)):
             raise InputError(f"source_name={self.source_name!r} is not a file name: give the name of a file, or None.")
-        regions.check_leaf_labels(self.labels, self.n_leaves)
-        regions.check_merge_tree(self.parents, self.altitudes, self.n_leaves)
+        regions.check_leaf_labels(self._labels, self.n_leaves)
+        regions.check_merge_tree(self._parents, self._altitudes, self.n_leaves)
+
+    def __reduce__(self) -> tuple[type["Hierarchy"], tuple[Any, ...]]:
+        """Return the arguments of the constructor, so that pickled hierarchies are validated and stored like others."""
+        return type(self), tuple(self._arguments().values())
 
     def __repr__(self) -> str:
         """Return the image size, the number of leaves and the levels on one line."""
@@ -111,23 +122,23 @@ class Hierarchy:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the image in pixels."""
-        height, width = self.labels.shape
+        height, width = self._labels.shape
         return height, width
 
     @property
     def is_masked(self) -> bool:
         """Whether some pixels belong to no leaf; these pixels are -1 in the labels of every cut."""
-        return bool(self.labels.min() < 0)
+        return bool(self._labels.min() < 0)
 
     @property
     def n_leaves(self) -> int:
         """Number of superpixels, N."""
-        return int(self.embeddings.shape[0])
+        return int(self._embeddings.shape[0])
 
     @property
     def n_nodes(self) -> int:
         """Number of tree nodes, M."""
-        return int(self.parents.size)
+        return int(self._parents.size)
 
     @property
     def root(self) -> int:
@@ -193,7 +204,7 @@ class Hierarchy:
         ([[0, 0, 1, 2]], [[0, 0, 1, 1]])
         """
         how = cuts.Granularity(regions, level, altitude, granularity, min_area)
-        return cuts.paint(self._cut(how, self._focus(focus, budget)).region_of_leaf, self.labels)
+        return cuts.paint(self._cut(how, self._focus(focus, budget)).region_of_leaf, self._labels)
 
     def cut_nodes(
         self,
@@ -294,18 +305,18 @@ class Hierarchy:
         if scribbles is not None:
             return np.asarray(self.segment_scribbles(scribbles) == 1)
         if points is not None:
-            clicked = selection.clicked_leaves(self.labels, self.n_leaves, points)
-            chosen = object_at_clicks(self.labels, self.parents, self.altitudes, self.n_leaves, clicked)
-            return cuts.paint(chosen, self.labels)
+            clicked = selection.clicked_leaves(self._labels, self.n_leaves, points)
+            chosen = object_at_clicks(self._labels, self._parents, self._altitudes, self.n_leaves, clicked)
+            return cuts.paint(chosen, self._labels)
         if box is not None:
-            nodes = selection.nodes_of_box(self.labels, self.parents, self.n_leaves, box, max_nodes)
+            nodes = selection.nodes_of_box(self._labels, self._parents, self.n_leaves, box, max_nodes)
         else:
             assert point is not None  # check_exactly_one above
             if how == cuts.Granularity():
                 how = cuts.Granularity(level="object") if "object" in self.levels else cuts.Granularity(granularity=0.5)
-            node = selection.node_at_point(self.labels, self.parents, self._cut(how), point, grow - shrink)
+            node = selection.node_at_point(self._labels, self._parents, self._cut(how), point, grow - shrink)
             nodes = np.array([node], np.int32)
-        return selection.mask_of_nodes(self.labels, self.parents, self.n_leaves, nodes)
+        return selection.mask_of_nodes(self._labels, self._parents, self.n_leaves, nodes)
 
     def segment_scribbles(self, scribbles: selection.Strokes) -> Int32[np.ndarray, "height width"]:
         """Spread scribbles over the image along the tree; every pixel gets one of the labels.
@@ -334,7 +345,7 @@ class Hierarchy:
         >>> h.segment_scribbles({1: [(0, 0)], 2: [(0, 3)]}).tolist()
         [[1, 1, 2, 2]]
         """
-        return selection.segment_scribbles(self.labels, self.parents, self.n_leaves, scribbles)
+        return selection.segment_scribbles(self._labels, self._parents, self.n_leaves, scribbles)
 
     def merge(self, a: int, b: int) -> "Hierarchy":
         """Return a hierarchy where two nodes form one region once each is whole.
@@ -499,7 +510,7 @@ class Hierarchy:
         >>> h.ucm()[1].tolist()
         [0.0, 0.0, 0.25, 0.0, 0.75, 0.0, 0.5, 0.0, 0.0]
         """
-        return contours.contour_map(self.labels, self.parents, self.altitudes)
+        return contours.contour_map(self._labels, self._parents, self._altitudes)
 
     def children(self, node: int) -> Int32[np.ndarray, " children"]:
         """Return the children of a node.
@@ -524,7 +535,7 @@ class Hierarchy:
         >>> h.children(6).tolist()
         [4, 5]
         """
-        return regions.children(self.parents, node)
+        return regions.children(self._parents, node)
 
     def parent(self, node: int) -> int:
         """Return the parent of a node.
@@ -550,7 +561,7 @@ class Hierarchy:
         4
         """
         regions.check_node(self.n_nodes, node)
-        return int(self.parents[node])
+        return int(self._parents[node])
 
     def ancestors(self, node: int) -> Int32[np.ndarray, " ancestors"]:
         """Return the ancestors of a node.
@@ -575,7 +586,7 @@ class Hierarchy:
         >>> h.ancestors(0).tolist()
         [4, 6]
         """
-        return regions.ancestors(self.parents, node)
+        return regions.ancestors(self._parents, node)
 
     def leaves_of(self, node: int) -> Int32[np.ndarray, " below"]:
         """Return the leaves below a node.
@@ -600,7 +611,7 @@ class Hierarchy:
         >>> h.leaves_of(5).tolist()
         [2, 3]
         """
-        return regions.leaves_of(self.parents, self.n_leaves, node)
+        return regions.leaves_of(self._parents, self.n_leaves, node)
 
     def areas(self) -> Int64[np.ndarray, " nodes"]:
         """Return the area of every node.
@@ -615,7 +626,7 @@ class Hierarchy:
         >>> h.areas().tolist()
         [1, 1, 1, 1, 2, 2, 4]
         """
-        return cuts.node_areas(self.labels, self.parents, self.n_leaves)
+        return cuts.node_areas(self._labels, self._parents, self.n_leaves)
 
     def region_table(self) -> RegionTable:
         """Return the area, box, centroid, altitude, level and parent of every node.
@@ -630,7 +641,7 @@ class Hierarchy:
         >>> h.region_table().level.tolist()
         ['', '', '', '', 'object', 'object', '']
         """
-        return regions.region_table(self.labels, self.parents, self.altitudes, self.n_leaves, self.levels)
+        return regions.region_table(self._labels, self._parents, self._altitudes, self.n_leaves, self.levels)
 
     def save(self, path: str | os.PathLike[str], image: bool = True, *, overwrite: bool = False) -> None:
         """Write the hierarchy to an .npz file, atomically.
@@ -786,19 +797,20 @@ class Hierarchy:
 
         Examples
         --------
+        >>> from dataclasses import replace
         >>> photo = replace(h, image=np.zeros((1, 4, 3), np.uint8))
         >>> photo.overlay(level="object", width=1).shape
         (1, 4, 3)
         """
         from supercuts.images.draw import COLORS, draw_boundaries  # imported on use, as few callers draw
 
-        if self.image is None:
+        if self._image is None:
             raise InputError("the hierarchy holds no image to draw on. Save it with image=True, or segment again.")
         if labels is None:
-            labels = self.cut(**cut) if cut else self.labels
+            labels = self.cut(**cut) if cut else self._labels
         elif cut:
             raise InputError(f"labels= and {', '.join(cut)}= are two label maps: give one of them.")
-        return draw_boundaries(self.image, labels, color or COLORS.get(cut.get("level", ""), (255, 255, 255)), width)
+        return draw_boundaries(self._image, labels, color or COLORS.get(cut.get("level", ""), (255, 255, 255)), width)
 
     def plot(self, ax: Any = None, **overlay: Any) -> Any:
         """Draw the result of `overlay` into matplotlib axes.
@@ -817,6 +829,7 @@ class Hierarchy:
 
         Examples
         --------
+        >>> from dataclasses import replace
         >>> axes = replace(h, image=np.zeros((1, 4, 3), np.uint8)).plot(level="object")
         """
         import matplotlib.pyplot as plt
@@ -875,21 +888,30 @@ class Hierarchy:
         return html_viewer.frame(self)
 
     def _edit(self, kind: str, *groups: Sequence[int]) -> "Hierarchy":
-        steps = [describe_edit(self.parents, self.n_leaves, kind, nodes) for nodes in groups]
+        steps = [describe_edit(self._parents, self.n_leaves, kind, nodes) for nodes in groups]
         if self.edits is None:
-            before = Tree(self.parents, self.altitudes)
+            before = Tree(self._parents, self._altitudes)
             return self._with_edits(before, before, tuple(steps))
-        tree = Tree(self.parents, self.altitudes, self.edits.limits)
+        tree = Tree(self._parents, self._altitudes, self.edits.limits)
         return self._with_edits(self.edits.before, tree, (*self.edits.steps, *steps), len(self.edits.steps))
 
     def _with_edits(self, before: Tree, tree: Tree, steps: tuple[Edit, ...], n_done: int = 0) -> "Hierarchy":
         tree = advance(tree, self.n_leaves, steps, n_done)
         edits = Edits(before, steps, tree.limits) if steps else None
-        return replace(self, parents=tree.parents, altitudes=tree.altitudes, edits=edits)
+        return self._with(parents=tree.parents, altitudes=tree.altitudes, edits=edits)
+
+    def _with(self, **changes: Any) -> "Hierarchy":
+        """Return what ``dataclasses.replace(self, **changes)`` returns, without copies of the other arrays."""
+        return type(self)(**self._arguments() | changes)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f"_{f.name}" if f.name in _ARRAYS else f.name) for f in fields(self)}
 
     def _cut(self, how: cuts.Granularity, focus: cuts.Focus | None = None) -> cuts.Cut:
         limits = self.edits.limits if self.edits else None
-        return cuts.cut_tree(self.parents, self.altitudes, self.labels, self.n_leaves, self.levels, how, limits, focus)
+        return cuts.cut_tree(
+            self._parents, self._altitudes, self._labels, self.n_leaves, self.levels, how, limits, focus
+        )
 
     def _focus(self, focus: Any, budget: float) -> cuts.Focus | None:
         if focus is None:
@@ -902,15 +924,41 @@ def _brief(value: object) -> object:
     return f"array {value.shape}" if isinstance(value, np.ndarray) else value
 
 
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False  # only the view: the caller's array stays writeable
-    return view
+class _Copied:
+    """Attribute that stores an array of a hierarchy and returns a copy of it."""
+
+    def __init__(self, slot: Any) -> None:
+        self.slot = slot
+
+    def __get__(self, h: Hierarchy | None, kind: type | None = None) -> Any:
+        """Return a copy of the array, which may be None."""
+        if h is None:
+            return self
+        array = self.slot.__get__(h)
+        return array.copy() if isinstance(array, np.ndarray) else array
+
+    def __set__(self, h: Hierarchy, value: Any) -> None:
+        """Store a value; only the constructor comes here, as hierarchies are frozen."""
+        self.slot.__set__(h, value)
+
+
+for _name in _ARRAYS:
+    _slot = vars(Hierarchy)[_name]
+    setattr(Hierarchy, f"_{_name}", _slot)
+    setattr(Hierarchy, _name, _Copied(_slot))
+
+
+def _private(array: np.ndarray) -> np.ndarray:
+    """Return the array in C order and read-only: itself if it is both and owns its memory, else a copy."""
+    if array.flags.writeable or not array.flags.c_contiguous or array.base is not None or type(array) is not np.ndarray:
+        array = np.array(array, order="C")
+        array.flags.writeable = False
+    return array
 
 
 def _check_arrays(h: Hierarchy) -> None:
     for name, (dtype, ndim) in _ARRAYS.items():
-        array = getattr(h, name)
+        array = getattr(h, f"_{name}")
         if name == "image" and array is None:
             continue
         if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != ndim:
@@ -919,13 +967,13 @@ def _check_arrays(h: Hierarchy) -> None:
                 f"{name} is {got}; expected a numpy array of {dtype} with {ndim} axes: convert it with "
                 f"np.asarray({name}, dtype=np.{dtype})."
             )
-    n_leaves, n_nodes = h.embeddings.shape[0], h.parents.size
-    if h.altitudes.size != n_nodes or not max(1, n_leaves) <= n_nodes <= 2 * n_leaves - 1:
+    n_leaves, n_nodes = h._embeddings.shape[0], h._parents.size
+    if h._altitudes.size != n_nodes or not max(1, n_leaves) <= n_nodes <= 2 * n_leaves - 1:
         raise InputError(
-            f"{n_leaves} embeddings, {n_nodes} parents and {h.altitudes.size} altitudes do not make a tree: give one "
+            f"{n_leaves} embeddings, {n_nodes} parents and {h._altitudes.size} altitudes do not make a tree: give one "
             "embedding per leaf ((N, 0) for none), and a parent and an altitude for each of the N..2N-1 nodes."
         )
-    if h.image is not None and h.image.shape != (*h.labels.shape, 3):
+    if h._image is not None and h._image.shape != (*h._labels.shape, 3):
         raise InputError(
-            f"image {h.image.shape} does not fit labels {h.labels.shape}: give the RGB image that was segmented."
+            f"image {h._image.shape} does not fit labels {h._labels.shape}: give the RGB image that was segmented."
         )

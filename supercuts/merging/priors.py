@@ -214,13 +214,13 @@ def report_priors(hierarchy: Hierarchy, priors: object) -> PriorReport:
     >>> report.node.tolist(), report.iou.round(2).tolist(), report.crosses.tolist()
     ([3, 4], [1.0, 0.67], [-1, 0])
     """
-    valid = hierarchy.labels >= 0
+    valid = hierarchy._labels >= 0
     masks = read_priors(priors, hierarchy.shape, valid, hierarchy.source_name)
     areas = hierarchy.areas()
     nodes, ious = np.zeros(len(masks), np.int64), np.zeros(len(masks))
     for k, mask in enumerate(masks):
-        inside = np.bincount(hierarchy.labels[mask], minlength=hierarchy.n_leaves)
-        common = _tree.sum_to_root(hierarchy.parents, inside)
+        inside = np.bincount(hierarchy._labels[mask], minlength=hierarchy.n_leaves)
+        common = _tree.sum_to_root(hierarchy._parents, inside)
         iou = common / (areas + np.count_nonzero(mask) - common)
         nodes[k] = np.argmax(iou)
         ious[k] = iou[nodes[k]]

@@ -176,9 +176,9 @@ def spectral_clusters(
     [[0, 0, 1, 1]]
     """
     check_choice("method", method, ("kmeans", "discretize"))
-    graph = leaf_graph(hierarchy.labels, hierarchy.ucm(), hierarchy.embeddings)
+    graph = leaf_graph(hierarchy._labels, hierarchy.ucm(), hierarchy._embeddings)
     clusters = _clusters(graph, graph.boundary, n_regions, method, config or SpectralConfig(), seed)
-    labels = np.where(hierarchy.labels >= 0, clusters[hierarchy.labels], -1)
+    labels = np.where(hierarchy._labels >= 0, clusters[hierarchy._labels], -1)
     return labels.astype(np.int32)
 
 

@@ -144,9 +144,9 @@ def discover(
     >>> bool(discover(h).mask[35:85, 55:105].all())
     True
     """
-    graph = label_graph(h.labels)
-    task = Discovery(h.embeddings if features is None else features, graph, n, seed, h, judge, progress)
-    return _paint(_find(task, method), graph, h.labels, h if refine else None)
+    graph = label_graph(h._labels)
+    task = Discovery(h._embeddings if features is None else features, graph, n, seed, h, judge, progress)
+    return _paint(_find(task, method), graph, h._labels, h if refine else None)
 
 
 def discover_patches(

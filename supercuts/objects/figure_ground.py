@@ -110,10 +110,10 @@ def leaf_saliency(
     values = judge.probability(features)
     area = h.areas()
     area = area / area[-1]
-    gap = (h.altitudes[h.parents] - h.altitudes).astype(np.float64)
+    gap = (h._altitudes[h._parents] - h._altitudes).astype(np.float64)
     weights = np.sqrt(area) * (gap + _LEAST_GAP)
     weights[-1] = 0 if h.n_nodes > 1 else 1
-    mean = _kernels.average_to_root(h.parents, values, weights, h.n_leaves)
+    mean = _kernels.average_to_root(h._parents, values, weights, h.n_leaves)
     stretched: np.ndarray = (mean - mean.min()) / max(np.ptp(mean), _TINY)
     return stretched.astype(np.float32)
 
@@ -124,21 +124,21 @@ def figure_features(h: Hierarchy, config: FigureGroundConfig | None = None) -> F
     If the image has a mask, positions are relative to the box of its valid pixels, and the frame is their outer edge,
     also inside the box; edges of holes are not part of the frame.
     """
-    if h.image is None:
+    if h._image is None:
         raise InputError("the hierarchy holds no image to find objects by. Save it with image=True.")
     config = config or FigureGroundConfig()
     n = h.n_leaves
     box = h.region_table().bbox_yxyx[-1] if h.is_masked else np.array([0, 0, *h.shape])
     inside = np.s_[box[0] : box[2], box[1] : box[3]]
-    labels = np.ascontiguousarray(h.labels[inside])
-    leaves = _kernels.sum_leaves(labels, image_area(labels), color_features(h.image[inside]), n)
+    labels = np.ascontiguousarray(h._labels[inside])
+    leaves = _kernels.sum_leaves(labels, image_area(labels), color_features(h._image[inside]), n)
     contrasts = _leaf_contrasts(h, leaves, config.references)
-    embedding = _scaled(h.embeddings.astype(np.float64), leaves[:, 0])
+    embedding = _scaled(h._embeddings.astype(np.float64), leaves[:, 0])
     weighted = leaves[:, :1] * np.concatenate([contrasts, embedding], axis=1)
-    sums = tree_kernels.sum_rows_to_root(h.parents, np.concatenate([leaves, weighted], axis=1))
+    sums = tree_kernels.sum_rows_to_root(h._parents, np.concatenate([leaves, weighted], axis=1))
     area = sums[:, 0]
-    joins = _kernels.frame_altitudes(h.parents, h.altitudes, sums[:, 15], n)
-    joins = tree_kernels.sum_rows_to_root(h.parents, joins * leaves[:, :1]) / area[:, None]
+    joins = _kernels.frame_altitudes(h._parents, h._altitudes, sums[:, 15], n)
+    joins = tree_kernels.sum_rows_to_root(h._parents, joins * leaves[:, :1]) / area[:, None]
     n_contrasts = contrasts.shape[1]
     columns = [
         sums[:, _kernels.N_SUMS : _kernels.N_SUMS + n_contrasts] / area[:, None],
@@ -147,14 +147,14 @@ def figure_features(h: Hierarchy, config: FigureGroundConfig | None = None) -> F
         _frame(sums, labels.shape),
         _outline(h, sums),
         _spread_of_color(sums),
-        _embedding_contrast(sums[:, _kernels.N_SUMS + n_contrasts :], area, h.parents),
+        _embedding_contrast(sums[:, _kernels.N_SUMS + n_contrasts :], area, h._parents),
     ]
     return np.ascontiguousarray(np.concatenate(columns, axis=1), np.float32)
 
 
 def border_edges(h: Hierarchy) -> tuple[Int64[np.ndarray, "edges 2"], Int64[np.ndarray, " edges"]]:
     """Return the pairs of leaves that share a border, and the lengths of the borders in pixel pairs."""
-    return label_borders(h.labels, h.n_leaves)
+    return label_borders(h._labels, h.n_leaves)
 
 
 def _scaled(values: Float64[np.ndarray, "leaves dims"], area: np.ndarray) -> Float64[np.ndarray, "leaves dims"]:
@@ -167,7 +167,7 @@ def _scaled(values: Float64[np.ndarray, "leaves dims"], area: np.ndarray) -> Flo
 def _leaf_contrasts(h: Hierarchy, leaves: np.ndarray, n_references: int) -> Float64[np.ndarray, "leaves contrasts"]:
     """Return the contrast of each leaf with the frame, the image and its surroundings, in colour and in embedding."""
     n = h.n_leaves
-    region = cut_by_count(h.parents, h.altitudes, n, min(n_references, n)).region_of_leaf
+    region = cut_by_count(h._parents, h._altitudes, n, min(n_references, n)).region_of_leaf
     area, frame = (np.bincount(region, leaves[:, k]) for k in (0, 15))
     groups = np.zeros((area.size, n))
     groups[region, np.arange(n)] = leaves[:, 0] / area[region]
@@ -176,7 +176,7 @@ def _leaf_contrasts(h: Hierarchy, leaves: np.ndarray, n_references: int) -> Floa
     kernel /= kernel.sum(1, keepdims=True)
     at_frame = frame > 0
     columns = []
-    for values in (leaves[:, 5:8] / leaves[:, :1], h.embeddings.astype(np.float64)):
+    for values in (leaves[:, 5:8] / leaves[:, :1], h._embeddings.astype(np.float64)):
         scaled = _scaled(values, leaves[:, 0])
         squared = _squared_distances(scaled, groups @ scaled)
         for spread in _SPREADS:
@@ -228,9 +228,9 @@ def _frame(sums: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _outline(h: Hierarchy, sums: np.ndarray) -> np.ndarray:
     area, frame = sums[:, 0], sums[:, 15]
-    length, strength = _kernels.sum_outlines(h.parents, h.altitudes, *border_edges(h)).T
-    altitude = h.altitudes.astype(np.float64)
-    above = altitude[h.parents]
+    length, strength = _kernels.sum_outlines(h._parents, h._altitudes, *border_edges(h)).T
+    altitude = h._altitudes.astype(np.float64)
+    above = altitude[h._parents]
     return np.stack(
         [
             frame / (frame + length + _TINY),
@@ -240,7 +240,7 @@ def _outline(h: Hierarchy, sums: np.ndarray) -> np.ndarray:
             altitude,
             above,
             above - altitude,
-            area / area[h.parents],
+            area / area[h._parents],
         ],
         axis=1,
     )
@@ -290,19 +290,19 @@ def snap_to_tree(
         check_in_range("max_nodes", max_nodes, 1, np.inf, remedy="A union has at least one node.")
     areas = h.areas()
     leaf_gains = (soft.astype(np.float64) - 0.5) * areas[: h.n_leaves]
-    gains = sum_rows_to_root(h.parents, leaf_gains[:, None])[:, 0]
+    gains = sum_rows_to_root(h._parents, leaf_gains[:, None])[:, 0]
     low = penalty * areas[-1]
-    top = _kernels.best_union(h.parents, gains, low)
+    top = _kernels.best_union(h._parents, gains, low)
     if max_nodes is not None and top.sum() > max_nodes:
         high = float(gains.max())  # no node gains more
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if _kernels.best_union(h.parents, gains, middle).sum() > max_nodes:
+            if _kernels.best_union(h._parents, gains, middle).sum() > max_nodes:
                 low = middle
             else:
                 high = middle
-        top = _kernels.best_union(h.parents, gains, high)
+        top = _kernels.best_union(h._parents, gains, high)
     if not top.any():
         top[np.flatnonzero(gains == gains.max())[-1]] = True
-    inside: np.ndarray = _kernels.mark_below(h.parents, top)[: h.n_leaves]
+    inside: np.ndarray = _kernels.mark_below(h._parents, top)[: h.n_leaves]
     return inside

@@ -51,8 +51,8 @@ class PartTask:
 def _by_tree(task: PartTask) -> Int64[np.ndarray, " inside"]:
     """Cut the tree of the object's leaves, into k regions or at the level "part"."""
     h = task.hierarchy
-    parents, nodes = _kernels.tree.restrict(h.parents, task.inside)
-    altitudes, n = h.altitudes[nodes], int(task.inside.sum())
+    parents, nodes = _kernels.tree.restrict(h._parents, task.inside)
+    altitudes, n = h._altitudes[nodes], int(task.inside.sum())
     if task.k is None and "part" in h.levels:
         cut = cut_by_altitude(parents, altitudes, n, altitude_of_level(h.levels, "part"))
     else:
@@ -96,7 +96,7 @@ def find_parts(
 ) -> Parts:
     """Return the parts of each object, numbered by their first leaf, object by object.
 
-    features  (N, D) of the leaves; None: h.embeddings
+    features  (N, D) of the leaves; None: h._embeddings
     k         number of parts of each object: exact for "tree", a maximum for the other methods, and never more than the
               object's leaves. None: "tree" uses the regions of the level "part", "spectral" the largest gap between
               eigenvalues; otherwise 4
@@ -112,25 +112,25 @@ def find_parts(
         raise InputError(
             f"objects of an image {objects.saliency.shape} do not fit a hierarchy {h.shape}: find them in it."
         )
-    features = h.embeddings if features is None else features
-    graph = label_graph(h.labels)
+    features = h._embeddings if features is None else features
+    graph = label_graph(h._labels)
     areas = graph.area
     labels = np.zeros(h.shape, np.int32)
     object_of: list[int] = []
-    for i, mask in enumerate(objects.masks & (h.labels >= 0)):
+    for i, mask in enumerate(objects.masks & (h._labels >= 0)):
         if not mask.any():
             raise InputError(f"object {i} lies on masked pixels: find objects in this hierarchy.")
-        covered = np.bincount(h.labels[mask], minlength=h.n_leaves)
+        covered = np.bincount(h._labels[mask], minlength=h.n_leaves)
         # leaves that lie mostly in the mask; if there are none, leaves that overlap it
         inside = 2 * covered > areas if (2 * covered > areas).any() else covered > 0
         task = PartTask(h, inside, features[inside], graph.subgraph(inside), k, seed, progress)
         part = np.full(h.n_leaves, -1, np.int32)
         part[inside] = _by_first_leaf(METHODS[method](task))
         if np.array_equal(covered, inside * areas):  # the mask is a union of leaves, like those from a tree
-            painted = paint(np.where(inside, len(object_of) + 1 + part, 0).astype(np.int32), h.labels)
+            painted = paint(np.where(inside, len(object_of) + 1 + part, 0).astype(np.int32), h._labels)
             labels += np.maximum(painted, 0)  # -1 where the hierarchy has no leaf
         else:
-            labels = _paint_mask(labels, mask, part[h.labels], len(object_of))
+            labels = _paint_mask(labels, mask, part[h._labels], len(object_of))
         object_of += [i] * (int(labels.max()) - len(object_of))
     return Parts(labels, np.array(object_of, np.int32))
 
@@ -178,16 +178,16 @@ def describe_parts(
     h: Hierarchy, objects: Objects, parts: Parts, features: Float[np.ndarray, "leaves channels"] | None = None
 ) -> PartDescriptors:
     """Return the descriptors of the parts of one image; if features is None, use h.embeddings."""
-    if h.image is None:
+    if h._image is None:
         raise InputError("the hierarchy holds no image to compare colours of. Save it with image=True.")
-    features = h.embeddings if features is None else features
+    features = h._embeddings if features is None else features
     n = parts.object_of.size
     inside = parts.labels > 0
     part = parts.labels[inside] - 1
     area = np.bincount(part, minlength=n).astype(np.float64)
-    table = np.bincount(part * h.n_leaves + h.labels[inside], minlength=n * h.n_leaves).reshape(n, h.n_leaves)
+    table = np.bincount(part * h.n_leaves + h._labels[inside], minlength=n * h.n_leaves).reshape(n, h.n_leaves)
     mean_features = table @ features.astype(np.float64) / area[:, None]
-    color = color_features(h.image)[:, inside]
+    color = color_features(h._image)[:, inside]
     mean_color = np.stack([np.bincount(part, band, minlength=n) for band in color], axis=1) / area[:, None]
     rows, columns = np.nonzero(inside)
     place = np.stack([np.bincount(part, axis, minlength=n) for axis in (rows, columns)], axis=1) / area[:, None]

@@ -79,19 +79,19 @@ def refine_hierarchy(
     """
     config = config or IN_PIPELINE
     if image is None:
-        if h.image is None:
+        if h._image is None:
             raise InputError("the hierarchy holds no image to refine it on: give image=, or save it with image=True.")
-        image = to_unit(h.image)
-    valid = h.labels >= 0 if h.is_masked else None
+        image = to_unit(h._image)
+    valid = h._labels >= 0 if h.is_masked else None
     image = image if valid is None else filled(image, valid)
     initial = h.cut(regions=min(h.n_leaves, max(config.n_classes - h.is_masked, 1)))
-    superpixels = h.labels
+    superpixels = h._labels
     if valid is not None:
-        initial, superpixels = (np.where(valid, ids, ids.max() + 1).astype(np.int32) for ids in (initial, h.labels))
+        initial, superpixels = (np.where(valid, ids, ids.max() + 1).astype(np.int32) for ids in (initial, h._labels))
     example = Example(image, superpixels=superpixels, initial=initial)
     network = fit([example], config, watch)
     probabilities = respond(network, image)[0].softmax(dim=0).cpu().numpy()
-    image_shown = preview(image) if h.image is None else h.image
+    image_shown = preview(image) if h._image is None else h._image
     color = color_features(image_shown if image.shape[2] == 3 else image)
     return tree_of(
         h, label(network, example, config), np.ascontiguousarray(probabilities), color, image_shown, config.linkage
@@ -107,7 +107,7 @@ def tree_of(
     linkage: LinkageConfig,
 ) -> Hierarchy:
     """Return the tree over the connected pieces of `labels`, with altitudes of h as boundary strengths."""
-    valid = h.labels >= 0 if h.is_masked else None
+    valid = h._labels >= 0 if h.is_masked else None
     pieces, _ = connected(labels if valid is None else np.where(valid, labels, -1).astype(np.int32))
     graph = graph_of_maps(pieces, PixelMaps(color, np.zeros((1, 1), np.float32), probabilities, valid=valid))
     graph = replace(graph, boundary=_altitudes_between(h, graph.edges, _leaf_of_most_pixels(h, pieces)))
@@ -123,7 +123,15 @@ def tree_of(
     levels = {name: _altitude_of(tree.altitudes, int(h.cut(level=name).max()) + 1) for name in h.levels}
     leaf = np.append(region, -1).astype(np.int32)  # the last element keeps -1 for masked pixels
     return Hierarchy(
-        leaf[pieces], tree.parents, tree.altitudes, leaves.embedding, image, levels, None, h.georeference, h.source_name
+        leaf[pieces],
+        tree.parents,
+        tree.altitudes,
+        leaves.embedding,
+        image,
+        levels,
+        None,
+        h.georeference,
+        h.source_name,
     )
 
 
@@ -138,7 +146,7 @@ def refiner_config(refiner: str | RefineConfig | None) -> RefineConfig | None:
 def _leaf_of_most_pixels(h: Hierarchy, pieces: Int32[np.ndarray, "height width"]) -> Int32[np.ndarray, " pieces"]:
     """Return, for each piece, the leaf of h that covers most of it; ties go to the first."""
     is_valid = pieces >= 0
-    pairs, counts = np.unique(pieces[is_valid].astype(np.int64) * h.n_leaves + h.labels[is_valid], return_counts=True)
+    pairs, counts = np.unique(pieces[is_valid].astype(np.int64) * h.n_leaves + h._labels[is_valid], return_counts=True)
     piece, leaf = pairs // h.n_leaves, pairs % h.n_leaves
     order = np.lexsort((leaf, -counts, piece))
     first = np.unique(piece[order], return_index=True)[1]
@@ -155,8 +163,8 @@ def _altitudes_between(
     low, high = leaf[edges].T.copy()
     while (differ := low != high).any():  # the node with the lower id is never an ancestor of the other
         low, high = np.minimum(low, high), np.maximum(low, high)
-        low[differ] = h.parents[low[differ]]
-    altitudes: np.ndarray = h.altitudes[low]
+        low[differ] = h._parents[low[differ]]
+    altitudes: np.ndarray = h._altitudes[low]
     return altitudes
 
 

@@ -125,14 +125,14 @@ class VolumeHierarchy:
         Hierarchy(8x8, 5 leaves, no levels)
         """
         check_in_range("index", index, 0, self.n_slices - 1, remedy="Slices count from 0.")
-        labels = self.labels[index]
+        labels = self._stack(self.slices._labels)[index]
         is_shown = np.zeros(self.slices.n_leaves, bool)
         is_shown[labels[labels >= 0]] = True
         if not is_shown.any():
             raise InputError(f"slice {index} has no valid voxel: choose another one.")
         number = np.cumsum(is_shown, dtype=np.int32) - np.int32(1)
-        parents, nodes = tree_kernels.restrict(self.slices.parents, is_shown)
-        altitudes, embeddings = self.slices.altitudes[nodes], self.slices.embeddings[is_shown]
+        parents, nodes = tree_kernels.restrict(self.slices._parents, is_shown)
+        altitudes, embeddings = self.slices._altitudes[nodes], self.slices._embeddings[is_shown]
         return Hierarchy(paint(number, labels), parents, altitudes, embeddings)
 
     def export_ome_zarr(
@@ -171,8 +171,9 @@ class VolumeHierarchy:
         """
         from supercuts.export import rasters  # imported on use: export is a higher layer
 
-        if volume.shape[:3] != self.labels.shape:
-            raise InputError(f"volume {volume.shape} differs from its labels {self.labels.shape}: give the same one.")
+        shape = self._stack(self.slices._labels).shape
+        if volume.shape[:3] != shape:
+            raise InputError(f"volume {volume.shape} differs from its labels {shape}: give the same one.")
         how = Granularity(**granularity) if granularity else None
         rasters.write_ome_zarr(path, self.slices, how, spacing, volume=volume, overwrite=overwrite)
 

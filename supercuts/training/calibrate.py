@@ -52,7 +52,7 @@ def learn_figure_ground(
     for h, of_image in zip(hierarchies, truths, strict=True):
         area = h.areas()
         targets.append(sum_of_figure(h, of_image) / area)
-        weights.append(area / h.labels.size)  # large nodes determine many pixels
+        weights.append(area / h._labels.size)  # large nodes determine many pixels
     weight = np.concatenate(weights)
     return fit_perceptrons(
         np.concatenate(features),
@@ -66,8 +66,8 @@ def sum_of_figure(h: Hierarchy, truths: Sequence[Int32[np.ndarray, "height width
     """Return, for each node, the degree of figure summed over its pixels, averaged over the coarser annotators."""
     coarser = sorted(truths, key=lambda truth: int(truth.max()))[: (len(truths) + 1) // 2]
     figure = np.mean([figure_of_segments(truth)[truth] for truth in coarser], axis=0)
-    leaves = np.bincount(h.labels.ravel(), figure.ravel(), minlength=h.n_leaves)
-    sums: np.ndarray = _kernels.sum_rows_to_root(h.parents, leaves[:, None])[:, 0]
+    leaves = np.bincount(h._labels.ravel(), figure.ravel(), minlength=h.n_leaves)
+    sums: np.ndarray = _kernels.sum_rows_to_root(h._parents, leaves[:, None])[:, 0]
     return sums
 
 

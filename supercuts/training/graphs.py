@@ -96,7 +96,7 @@ class ToSuperCuts(BaseTransform):  # type: ignore[misc]  # torch_geometric has n
         columns = np.array([part.region_of_leaf(h) for part in levels], np.int64).reshape(-1, h.n_leaves).T
         data.levels, data.level_names = torch.from_numpy(columns.copy()), [part.name for part in levels]
         if self.add_seg:
-            data.seg = torch.from_numpy(h.labels.astype(np.int64))[None]
+            data.seg = torch.from_numpy(h._labels.astype(np.int64))[None]
         if self.add_img:
             data.img = img[None]
         return data

@@ -152,13 +152,73 @@ def test_refuses_a_node_the_tree_lacks(hand, method, node):
         getattr(hand, method)(node)
 
 
-def test_arrays_are_read_only_views_of_the_callers_arrays(hand):
-    arrays = arrays_of(hand)
-    h = Hierarchy(**arrays)
-    with pytest.raises(ValueError, match="read-only"):
-        h.labels[0, 0] = 3
-    assert arrays["labels"].flags.writeable
-    assert np.shares_memory(h.labels, arrays["labels"])
+ARRAYS = ("labels", "parents", "altitudes", "embeddings", "image")
+
+
+@pytest.fixture
+def photo(hand):
+    return replace(hand, image=np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
+
+
+def answers(h):
+    """Return what the methods that run kernels return, as lists."""
+    edited = h.merge(0, 2).lock(3)
+    queries = [
+        *(h.cut(regions=3, min_area=2), h.cut_nodes(level="object"), h.cut(regions=3, focus=(0, 0)), h.ucm()),
+        *(h.select(point=(0, 0), grow=1), h.select(box=(0, 1, 2, 3), max_nodes=2), h.ancestors(3), h.areas()),
+        *(h.select(points={1: [(0, 0)], 2: [(1, 3)]}), h.segment_scribbles({1: [(0, 0)], 2: [(1, 3)]}), h.children(8)),
+        *(edited.cut(regions=3), edited.undo().undo().cut(regions=3), h.overlay(level="object"), h.overlay()),
+    ]
+    return [query.tolist() for query in queries] + [h.region_table().to_dict()]
+
+
+def scribble_over(*arrays):
+    """Fill arrays with values that would take a kernel, which does not check bounds, out of its arrays."""
+    for array in arrays:
+        array[...] = {"i": 2**30, "u": 255, "f": np.nan}[array.dtype.kind]
+
+
+@pytest.mark.parametrize("way", [lambda h: h, lambda h: pickle.loads(pickle.dumps(h)), lambda h: h.merge(0, 2).undo()])
+def test_nothing_written_into_an_array_reaches_the_hierarchy(photo, way):
+    expected, given = answers(photo), arrays_of(photo)
+    base = np.zeros((4, 4), np.int32)
+    base[:2] = given["labels"]
+    ours, views = Hierarchy(**given), Hierarchy(**given | {"labels": base[:2]})
+    locked = base[:2]
+    locked.flags.writeable = False  # a read-only view of an array that its owner can still write into
+    view = Hierarchy(**given | {"labels": locked})
+    for h in map(way, (ours, views, view)):
+        scribble_over(*(getattr(h, name) for name in ARRAYS))
+        scribble_over(h.cut(regions=2), h.cut_nodes(regions=2), h.areas(), h.region_table().parent, h.overlay())
+        assert answers(h) == expected
+    scribble_over(base, *(given[name] for name in ARRAYS))
+    for h in map(way, (ours, views, view)):
+        assert answers(h) == expected
+
+
+def test_arrays_of_a_hierarchy_belong_to_who_reads_them(photo):
+    for name in ARRAYS:
+        first, second = getattr(photo, name), getattr(photo, name)
+        assert first.flags.writeable
+        assert first.flags.c_contiguous
+        assert not np.shares_memory(first, second)
+        with pytest.raises(AttributeError, match=name):
+            setattr(photo, name, first)
+
+
+def test_the_package_itself_copies_no_array_of_a_hierarchy(photo, tmp_path, monkeypatch):
+    def refuse(self, h, kind=None):
+        raise AssertionError("an array was copied")
+
+    monkeypatch.setattr(Hierarchy.labels.__class__, "__get__", refuse)
+    with pytest.raises(AssertionError, match="copied"):
+        _ = photo.labels
+    answers(photo)
+    photo.lock(5).save(tmp_path / "h.npz")
+    h = npz.read(tmp_path / "h.npz")
+    for path in ("a.geojson", "a_coco.json", "a.html", "a.svg", "a_labels.png"):
+        h.export(tmp_path / path)
+    assert {path.name for path in tmp_path.iterdir()} > {"a.geojson", "a_coco.json", "a.html"}
 
 
 def test_other_memory_orders_and_pickling_are_taken(hand):
@@ -166,6 +226,15 @@ def test_other_memory_orders_and_pickling_are_taken(hand):
     h = Hierarchy(**arrays | {"labels": np.asfortranarray(arrays["labels"])})
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(h)).ucm(), hand.ucm())
     assert h.labels.flags.c_contiguous
+
+
+def test_a_pickled_hierarchy_is_validated(hand):
+    class Forged:
+        def __reduce__(self):
+            return Hierarchy, tuple((arrays_of(hand) | {"labels": np.full((2, 4), 2**30, np.int32)}).values())
+
+    with pytest.raises(InputError, match="outside the leaves"):
+        pickle.loads(pickle.dumps(Forged()))
 
 
 @given(data=st.data())
@@ -237,12 +306,14 @@ def test_region_table_has_the_names_and_values_of_scikit_image(hand):
         np.testing.assert_allclose(table[name][: hand.n_leaves], values)
 
 
-def test_arrays_that_methods_return_become_tensors_without_a_warning(hand):
+def test_arrays_become_tensors_without_a_warning(hand, photo):
     torch = pytest.importorskip("torch")
+    for name in ARRAYS:
+        for h in (photo, photo.lock(5)):
+            assert torch.from_numpy(getattr(h, name)).tolist() == getattr(h, name).tolist()  # warnings are errors
     own = [hand.cut(regions=3), hand.cut_nodes(regions=3), hand.select(point=(0, 0)), hand.ucm(), hand.areas()]
     for array in (*own, hand.children(8), hand.ancestors(3), *list(hand.region_table().values())[:-1]):
-        torch.from_numpy(np.ascontiguousarray(array))  # warnings are errors
-    assert torch.tensor(hand.labels).tolist() == hand.labels.tolist()
+        torch.from_numpy(np.ascontiguousarray(array))
 
 
 def test_save_replaces_a_file_only_if_told_to(hand, tmp_path):
