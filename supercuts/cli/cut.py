@@ -175,11 +175,13 @@ def view(
     elif not is_opened:
         raise InputError("--no-open without --out would write a page and not show it. Give --out FILE.html.")
     from supercuts.export import html_viewer
+    from supercuts.images.formats.stored import check_is_file
 
     with working(f"making the viewer of {file}"):
         if file.suffix.lower() == ".npz":
             h = read_hierarchy(file)
         else:
+            check_is_file(str(file))
             h = supercuts.load(model).segment(file, superpixels=superpixels)
         page = out or html_viewer.temporary_path(file.stem)
         html_viewer.write_html(page, h)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ from supercuts.cli.common import (
     set_stop_note,
     working,
 )
-from supercuts.cli.segment import check_out, find_images, name_outputs
+from supercuts.cli.segment import check_out, find_images, load_for, name_outputs
 from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.core.files import atomic_paths, write_json
 
@@ -65,10 +66,14 @@ def prepare_objects(images: list[Path], out: Path, suffixes: Iterable[str]) -> d
     return names
 
 
-def hierarchy_of(model: "supercuts.Model", path: Path, superpixels: int | None) -> "supercuts.Hierarchy":
-    """Return the hierarchy of an image, or the one stored in a .npz file."""
+def hierarchy_of(model: "supercuts.Model | None", path: Path, superpixels: int | None) -> "supercuts.Hierarchy":
+    """Return the hierarchy of an image, or the one stored in a .npz file; without a model no input exists."""
+    from supercuts.images.formats.stored import check_is_file
+
     if path.suffix.lower() == ".npz":
         return read_hierarchy(path)
+    check_is_file(str(path))
+    assert model is not None
     return model.segment(path, superpixels=superpixels)
 
 
@@ -185,9 +190,9 @@ def objects(
 ) -> None:
     """Find the objects in images: masks, boxes and a panel for each, all that stands out as one object unless -n."""
     names = prepare_objects(images, out, _SUFFIXES)
-    with working(f"loading model {model}"):
-        finder = supercuts.load(model)
     _check_method(method)
+    with working(f"loading model {model}"):
+        finder = load_for(names, partial(supercuts.load, model))
 
     def find(path: Path, name: str, step: Callable[[int, int], None]) -> dict[str, Any]:
         h = hierarchy_of(finder, path, superpixels)
@@ -280,9 +285,9 @@ def parts(
 ) -> None:
     """Divide the objects in images into parts, which lie inside the objects."""
     names = prepare_objects(images, out, _PART_SUFFIXES)
-    with working(f"loading model {model}"):
-        finder = supercuts.load(model)
     _check_part_method(method)
+    with working(f"loading model {model}"):
+        finder = load_for(names, partial(supercuts.load, model))
     descriptors: dict[str, PartDescriptors] = {}
 
     def find(path: Path, name: str, step: Callable[[int, int], None]) -> dict[str, Any]:

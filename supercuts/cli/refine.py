@@ -1,6 +1,7 @@
 """`supercuts refine`: labels by networks fitted to an image (fit) or to a data set (train, apply)."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from supercuts.cli import objects as discovery
 from supercuts.cli.common import Command, Group, Overwrite, print_lines, print_note, progress, working
 from supercuts.cli.objects import AsJson, Images, Out, finish_objects, for_each, prepare_objects
-from supercuts.cli.segment import find_images
+from supercuts.cli.segment import find_images, load_for
 from supercuts.cli.train import ConfigFile, Resume, check_config_exists, check_fresh
 from supercuts.core.checks import check_installed
 from supercuts.core.errors import InputError
@@ -95,9 +96,11 @@ def fit(
     # in a folder of this command, what is finished is kept, and the rest is its own
     _check_outputs(out, names, suffixes, overwrite or (out / "config.yaml").is_file())
     marks = find_scribbles(scribbles, names)
-    run = runs.Run(out, settings, _tree(settings), show, device, overwrite)
+    examples = [] if train is None else find_images([train])
+    tree = load_for([*names, *examples], partial(_tree, settings))
+    run = runs.Run(out, settings, tree, show, device, overwrite)
     runs.start(run)
-    network, failures = (None, []) if train is None else _train(run, find_images([train]))
+    network, failures = (None, []) if train is None else _train(run, examples)
 
     def work(path: Path, name: str, step: Callable[..., None]) -> dict[str, Any]:
         if network is not None:
@@ -248,7 +251,7 @@ def apply(
         from supercuts.pipeline import segment_by_maps
         from supercuts.selftaught.learned import class_probabilities, load_learned, pixel_maps, write_classes
 
-        network = load_learned(model)
+        network = load_for(names, partial(load_learned, model))
 
     def work(path: Path, name: str, _: Callable[[int, int], None]) -> dict[str, Any]:
         image = read_image(path)

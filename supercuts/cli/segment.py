@@ -145,7 +145,7 @@ def segment(
     _note_other_names(names)
     with working(f"loading model {model}"):
         engine = "quick" if len(names) <= _FEW else "auto"
-        network = supercuts.load(model, merging=merging, views=views, engine=engine)
+        network = load_for(names, partial(supercuts.load, model, merging=merging, views=views, engine=engine))
     left = _unfinished(names, out) if resume else names
     with_hint = (model, merging or "agglomerative", refiner) == ("compact", "agglomerative", None)
     segment_one = partial(_segment_one, network, options, out, formats, viewer, overlays, with_hint)
@@ -269,6 +269,11 @@ def find_images(inputs: Iterable[Path], out: Path | None = None) -> list[Path]:
     return [path for path in unique.values() if path not in own]
 
 
+def load_for(paths: Iterable[Path], load: Callable[[], Any]) -> Any:
+    """Return load(), or None if there is no file to use the model on: no one waits for a model to hear of a typo."""
+    return load() if any(path.exists() for path in paths) else None
+
+
 def name_outputs(paths: Iterable[Path], suffixes: Iterable[str] = (), folders: Iterable[Path] = ()) -> dict[Path, str]:
     """Return each file's output name: its stem, or stem_2, stem_3 ... if another file already has the stem.
 
@@ -337,8 +342,10 @@ def _segment_one(
     name: str,
 ) -> SegmentReport:
     from supercuts.hierarchy.regions import is_unlike_photographs
+    from supercuts.images.formats.stored import check_is_file
 
     try:
+        check_is_file(str(path))
         start = time.perf_counter()
         h = network.segment(path, **options)
         seconds = round(time.perf_counter() - start, 3)

@@ -388,3 +388,35 @@ def test_odd_names_are_processed_by_every_command(run, photos, tmp_path, command
     outputs = [Path(path) for document in documents for path in document.get("outputs") or document["files"]]
     assert all(path.is_file() for path in outputs)
     assert len(set(outputs)) == len(outputs)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "segment no.png -o out",
+        "segment no.png --json -o out",
+        "objects no.png -o out",
+        "parts no.png gone.jpg --shared -o out",
+        "view no.png -o page.html --no-open",
+        "refine no.png -o out",
+        "refine apply any.safetensors no.png -o out",
+    ],
+)
+def test_no_model_is_loaded_for_images_that_do_not_exist(run, command, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("supercuts.load", refuse)
+    monkeypatch.setattr("supercuts.selftaught.learned.load_learned", refuse)
+    result = run(*command.split())
+    assert result.exit_code == 1
+    assert "'no.png': no such file. Check the path" in result.stderr
+
+
+def test_a_missing_image_does_not_stop_the_others(run, photos, tmp_path):
+    for command in ("segment", "objects", "parts"):
+        result = run(command, tmp_path / "no.png", photos / "a.png", "-o", tmp_path / command)
+        assert result.exit_code == 1
+        assert result.stderr.splitlines()[-1] == "error: 1 of 2 images failed"
+        assert len(list((tmp_path / command).iterdir())) > 1

@@ -315,6 +315,7 @@ def test_picture_of_a_single_pixel(run, quarters, tmp_path, monkeypatch):
         image=np.zeros((1, 1, 3), np.uint8),
     )
     monkeypatch.setattr(quarters, "segment", lambda image, superpixels: one)
+    Image.fromarray(one.image).save(tmp_path / "dot.png")
     result = run("segment", tmp_path / "dot.png", "-o", tmp_path / "out", "--json")
     assert result.json()["images"][0]["superpixels"] == 1
     assert files_in(tmp_path / "out") == files_of("dot")
