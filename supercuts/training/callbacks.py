@@ -48,10 +48,15 @@ class Averaging(WeightAveraging):
 
 
 class KeepLast(ModelCheckpoint):
-    """Keep last.ckpt, from which a run resumes."""
+    """Keep last.ckpt, from which a run resumes: every so many steps and after the last one.
 
-    def __init__(self, folder: Path, every_steps: int, judged_every: int = 0) -> None:
-        """Set the number of steps between checkpoints and between validations; `judged_every` 0 means none."""
+    A run shorter than `every_steps` keeps ten on its way, so that an interruption loses a tenth of it.
+    """
+
+    def __init__(self, folder: Path, every_steps: int, judged_every: int = 0, max_steps: int | None = None) -> None:
+        """Set the number of steps between checkpoints, between validations (0: none) and in all."""
+        if max_steps is not None and max_steps < every_steps:
+            every_steps = max(max_steps // 10, 1)
         super().__init__(
             folder,
             filename="last",
@@ -68,12 +73,17 @@ class KeepLast(ModelCheckpoint):
     ) -> None:
         """Leave validated steps to on_validation_end: a run killed in between would never validate them."""
         if not self.judged_every or trainer.global_step % self.judged_every:
+            if trainer.global_step % self.every_steps and trainer.global_step == trainer.max_steps:
+                self._save(trainer)  # here, as the end of the training replaces the weights by their average
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save after the validation of the same step, which would otherwise be missing from the curve."""
-        if trainer.global_step % self.every_steps == 0:
-            trainer.save_checkpoint(str(Path(str(self.dirpath)) / "last.ckpt"))
+        if trainer.global_step % self.every_steps == 0 or trainer.global_step == trainer.max_steps:
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        trainer.save_checkpoint(str(Path(str(self.dirpath)) / "last.ckpt"))
 
 
 class KeepBest(ModelCheckpoint):

@@ -275,7 +275,7 @@ def _make_trainer(config: LearnedTrainConfig, n_steps: int, n_images: int) -> L.
         plugins=[SafeCheckpoints()],
         limit_val_batches=0,
         num_sanity_val_steps=0,
-        callbacks=[StepBar(plan), KeepLast(config.out / "checkpoints", config.checkpoint_steps)],
+        callbacks=[StepBar(plan), KeepLast(config.out / "checkpoints", config.checkpoint_steps, max_steps=n_steps)],
         logger=[TensorBoardLogger(config.out / "tensorboard", name=""), CSVLogger(config.out / "csv", name="")],
         log_every_n_steps=config.log_steps,
         enable_model_summary=False,

@@ -256,7 +256,7 @@ def _callbacks(config: TrainConfig, is_judged: bool) -> list[Callback]:
         if config.validation.patience is not None:
             callbacks.append(StopEarly(config.validation.patience))
     judged_every = (config.validation.every_steps or 0) if is_judged else 0
-    return [*callbacks, KeepLast(folder, config.checkpoint_steps, judged_every)]
+    return [*callbacks, KeepLast(folder, config.checkpoint_steps, judged_every, config.max_steps)]
 
 
 def _processes() -> tuple[int, int]:

@@ -317,3 +317,37 @@ def test_the_recipe_in_the_card_is_the_configuration(tmp_path):
     recipe = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])
     assert TrainConfig.model_validate(recipe) == config
     assert "No validation" in card
+
+
+@pytest.mark.parametrize("judged_every", [1, 3, None])
+def test_a_short_run_keeps_its_last_step_and_goes_on_with_more(
+    training_root, tmp_path, monkeypatch, make_train_config, judged_every
+):
+    judged = ValidationConfig(every_steps=judged_every, superpixels=(6,))
+    config = make_train_config(training_root, tmp_path, validation=judged, max_steps=4, checkpoint_steps=200)
+    training.train_ssn(config)
+    checkpoint = read_checkpoint(config)
+    assert checkpoint["global_step"] == 4
+    name = "network.head.output.weight"  # the training goes on from the last weights, not from their average
+    assert not torch.equal(checkpoint["current_model_state"][name], checkpoint["state_dict"][name])
+    fetched, fetch = [], CropStream.__getitem__
+    monkeypatch.setattr(CropStream, "__getitem__", lambda self, index: fetched.append(index) or fetch(self, index))
+    training.train_ssn(config.model_copy(update={"max_steps": 5}))
+    assert fetched[0] == 4 * config.batch_size
+    assert read_checkpoint(config)["global_step"] == 5
+
+
+def test_a_short_run_that_is_interrupted_loses_a_tenth(training_root, tmp_path, monkeypatch, make_train_config):
+    fetch = CropStream.__getitem__
+
+    def cut_in_the_batch_of_step_18(self, index):
+        if index >= 17 * config.batch_size:
+            raise PowerCut
+        return fetch(self, index)
+
+    judged = ValidationConfig(every_steps=None)
+    config = make_train_config(training_root, tmp_path, validation=judged, max_steps=30, checkpoint_steps=200)
+    monkeypatch.setattr(CropStream, "__getitem__", cut_in_the_batch_of_step_18)
+    with pytest.raises(PowerCut):
+        training.train_ssn(config)
+    assert read_checkpoint(config)["global_step"] == 15
