@@ -16,6 +16,7 @@ from supercuts.cli.common import (
     FAILED,
     Superpixels,
     explain,
+    load_for,
     one_line,
     print_error,
     print_json,
@@ -25,7 +26,7 @@ from supercuts.cli.common import (
     set_stop_note,
     working,
 )
-from supercuts.cli.segment import check_out, find_images, load_for, name_outputs
+from supercuts.cli.segment import check_out, find_images, name_outputs
 from supercuts.core.errors import InputError, SuperCutsError
 from supercuts.core.files import atomic_paths, write_json
 

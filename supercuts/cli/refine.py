@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from supercuts.cli import objects as discovery
-from supercuts.cli.common import Command, Group, Overwrite, print_lines, print_note, progress, working
+from supercuts.cli.common import Command, Group, Overwrite, load_for, print_lines, print_note, progress, working
 from supercuts.cli.objects import AsJson, Images, Out, finish_objects, for_each, prepare_objects
-from supercuts.cli.segment import find_images, load_for
+from supercuts.cli.segment import find_images
 from supercuts.cli.train import ConfigFile, Resume, check_config_exists, check_fresh
 from supercuts.core.checks import check_installed
 from supercuts.core.errors import InputError

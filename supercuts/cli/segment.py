@@ -33,6 +33,7 @@ from supercuts.cli.common import (
     Views,
     check_reading,
     explain,
+    load_for,
     make_folder,
     one_line,
     parse_bands,
@@ -267,11 +268,6 @@ def find_images(inputs: Iterable[Path], out: Path | None = None) -> list[Path]:
         return own
     warn_of_own(own)
     return [path for path in unique.values() if path not in own]
-
-
-def load_for(paths: Iterable[Path], load: Callable[[], Any]) -> Any:
-    """Return load(), or None if there is no file to use the model on: no one waits for a model to hear of a typo."""
-    return load() if any(path.exists() for path in paths) else None
 
 
 def name_outputs(paths: Iterable[Path], suffixes: Iterable[str] = (), folders: Iterable[Path] = ()) -> dict[Path, str]:

@@ -48,9 +48,10 @@ class Averaging(WeightAveraging):
 
 
 class KeepLast(ModelCheckpoint):
-    """Keep last.ckpt, from which a run resumes: every so many steps and after the last one.
+    """Keep last.ckpt, from which a run resumes.
 
-    A run shorter than `every_steps` keeps ten on its way, so that an interruption loses a tenth of it.
+    It is written every `every_steps` steps and after the last step. A shorter run writes it ten times, so an
+    interruption costs a tenth of the run.
     """
 
     def __init__(self, folder: Path, every_steps: int, judged_every: int = 0, max_steps: int | None = None) -> None:

@@ -328,7 +328,7 @@ def test_a_short_run_keeps_its_last_step_and_goes_on_with_more(
     training.train_ssn(config)
     checkpoint = read_checkpoint(config)
     assert checkpoint["global_step"] == 4
-    name = "network.head.output.weight"  # the training goes on from the last weights, not from their average
+    name = "network.head.output.weight"
     assert not torch.equal(checkpoint["current_model_state"][name], checkpoint["state_dict"][name])
     fetched, fetch = [], CropStream.__getitem__
     monkeypatch.setattr(CropStream, "__getitem__", lambda self, index: fetched.append(index) or fetch(self, index))
