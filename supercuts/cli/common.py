@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial
@@ -421,11 +421,6 @@ def working(description: str) -> AbstractContextManager[object]:
     """Show a spinner on stderr while the block runs, only in a terminal."""
     console = Console(stderr=True)
     return console.status(Text(description)) if console.is_terminal else nullcontext()
-
-
-def load_for(paths: Iterable[Path], load: Callable[[], Any]) -> Any:
-    """Return load(), or None if none of the paths exists, so that a typo is reported without waiting for a model."""
-    return load() if any(path.exists() for path in paths) else None
 
 
 def read_hierarchy(path: Path) -> "supercuts.Hierarchy":

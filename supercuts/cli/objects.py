@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,6 @@ from supercuts.cli.common import (
     FAILED,
     Superpixels,
     explain,
-    load_for,
     one_line,
     print_error,
     print_json,
@@ -193,7 +191,7 @@ def objects(
     names = prepare_objects(images, out, _SUFFIXES)
     _check_method(method)
     with working(f"loading model {model}"):
-        finder = load_for(names, partial(supercuts.load, model))
+        finder: Any = supercuts.load(model) if any(map(Path.exists, names)) else None
 
     def find(path: Path, name: str, step: Callable[[int, int], None]) -> dict[str, Any]:
         h = hierarchy_of(finder, path, superpixels)
@@ -288,7 +286,7 @@ def parts(
     names = prepare_objects(images, out, _PART_SUFFIXES)
     _check_part_method(method)
     with working(f"loading model {model}"):
-        finder = load_for(names, partial(supercuts.load, model))
+        finder: Any = supercuts.load(model) if any(map(Path.exists, names)) else None
     descriptors: dict[str, PartDescriptors] = {}
 
     def find(path: Path, name: str, step: Callable[[int, int], None]) -> dict[str, Any]:

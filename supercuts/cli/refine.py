@@ -1,14 +1,13 @@
 """`supercuts refine`: labels by networks fitted to an image (fit) or to a data set (train, apply)."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from supercuts.cli import objects as discovery
-from supercuts.cli.common import Command, Group, Overwrite, load_for, print_lines, print_note, progress, working
+from supercuts.cli.common import Command, Group, Overwrite, print_lines, print_note, progress, working
 from supercuts.cli.objects import AsJson, Images, Out, finish_objects, for_each, prepare_objects
 from supercuts.cli.segment import find_images
 from supercuts.cli.train import ConfigFile, Resume, check_config_exists, check_fresh
@@ -97,7 +96,7 @@ def fit(
     _check_outputs(out, names, suffixes, overwrite or (out / "config.yaml").is_file())
     marks = find_scribbles(scribbles, names)
     examples = [] if train is None else find_images([train])
-    tree = load_for([*names, *examples], partial(_tree, settings))
+    tree = _tree(settings) if any(map(Path.exists, [*names, *examples])) else None
     run = runs.Run(out, settings, tree, show, device, overwrite)
     runs.start(run)
     network, failures = (None, []) if train is None else _train(run, examples)
@@ -251,7 +250,7 @@ def apply(
         from supercuts.pipeline import segment_by_maps
         from supercuts.selftaught.learned import class_probabilities, load_learned, pixel_maps, write_classes
 
-        network = load_for(names, partial(load_learned, model))
+        network: Any = load_learned(model) if any(map(Path.exists, names)) else None
 
     def work(path: Path, name: str, _: Callable[[int, int], None]) -> dict[str, Any]:
         image = read_image(path)

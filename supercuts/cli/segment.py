@@ -33,7 +33,6 @@ from supercuts.cli.common import (
     Views,
     check_reading,
     explain,
-    load_for,
     make_folder,
     one_line,
     parse_bands,
@@ -134,8 +133,8 @@ def segment(
         if (out, overlays, viewer, resume) != (None, None, None, False):
             raise InputError("- is written to standard output: leave out --out, --overlays, --viewer and --resume.")
         with working("segmenting standard input"), _spool_stdin() as path:
-            network = supercuts.load(model, merging=merging, views=views, engine="quick")
-            _write_stdout(network.segment(path, **options), as_json)
+            quick = supercuts.load(model, merging=merging, views=views, engine="quick")
+            _write_stdout(quick.segment(path, **options), as_json)
         return
     if out is None:
         raise InputError("--out is missing. Give the folder to write to, or - for one image from standard input.")
@@ -145,8 +144,9 @@ def segment(
     check_out(out, names, suffixes(formats, overlays is not False))
     _note_other_names(names)
     with working(f"loading model {model}"):
-        engine = "quick" if len(names) <= _FEW else "auto"
-        network = load_for(names, partial(supercuts.load, model, merging=merging, views=views, engine=engine))
+        how: dict[str, Any] = {"merging": merging, "views": views, "engine": "quick" if len(names) <= _FEW else "auto"}
+        # without any file the reports name the missing ones, for which no model is needed
+        network = supercuts.load(model, **how) if any(map(Path.exists, names)) else None
     left = _unfinished(names, out) if resume else names
     with_hint = (model, merging or "agglomerative", refiner) == ("compact", "agglomerative", None)
     segment_one = partial(_segment_one, network, options, out, formats, viewer, overlays, with_hint)
@@ -349,11 +349,9 @@ def _segment_one(
             print_note(f"{path}: no viewer is written: the image is too large for it")
             formats = ()
         if overlays is None:
-            overlays = h._labels.size <= _MOST_DRAWN
+            overlays = (size := h._labels.size) <= _MOST_DRAWN
             if not overlays:
-                print_note(
-                    f"{path}: no pictures of {h._labels.size / 1e6:.0f} megapixels are drawn; --overlays draws them"
-                )
+                print_note(f"{path}: no pictures of {size / 1e6:.0f} megapixels are drawn; --overlays draws them")
         regions = {level: int(h.cut_nodes(level=level).size) for level in reversed(REGIONS) if level in h.levels}
         if network.levels and not regions:
             print_note(f"{path}: {_NO_LEVELS}")
