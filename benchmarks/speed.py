@@ -38,18 +38,25 @@ def main() -> None:
     """Measure and print; a child process measures one program at one size."""
     arguments = parse()
     if arguments.child:
-        from supercuts.core.threads import keep_freed_memory
+        from supercuts.core.threads import keep_freed_memory, wait_without_spinning
 
         keep_freed_memory()  # like the command line
+        wait_without_spinning()
         print(json.dumps(measure(arguments)))
         return
     from common import markdown_facts, run_facts, write_json
 
     names = arguments.programs or program_names()
-    results = {size: {name: in_a_process(name, size, arguments) for name in names} for size in arguments.sizes}
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(arguments.busy)]
+    try:
+        results = {size: {name: in_a_process(name, size, arguments) for name in names} for size in arguments.sizes}
+    finally:
+        for process in busy:
+            process.kill()
     facts = {
         **run_facts(),
         "threads": str(arguments.threads),
+        "busy processes beside": str(arguments.busy),
         "load before": " ".join(f"{load:.1f}" for load in arguments.load),
         "superpixels": str(arguments.superpixels),
         "model": f"{arguments.model}, engine {arguments.engine}",
@@ -80,6 +87,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30, help="after which a program at a size is not run again")
     parser.add_argument("--timeout", type=float, default=900, help="seconds after which a program at a size is stopped")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--busy", type=int, default=0, help="number of processes that keep a core busy at the same time")
     parser.add_argument("--dino", action="store_true", help="also what SSN adds to a DINO backbone (speed_dino.py)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--child", help=argparse.SUPPRESS)

@@ -21,6 +21,7 @@ NO_EXAMPLE = {
     "supercuts.Hierarchy.show": "opens a browser",
     "supercuts.batch.run.run_batch": "starts processes",
     "supercuts.core.threads.keep_freed_memory": "changes the process",
+    "supercuts.core.threads.wait_without_spinning": "changes the process",
     "supercuts.datasets.bsds500.BSDS500.check": "reads the data set",
     "supercuts.networks.files.load_original": "reads weights that are not in the package",
     "supercuts.objects.features.dino_keys": "reads weights that are not in the package",

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 from supercuts.batch.sources import FAILED, Result, Task
 from supercuts.core.errors import SuperCutsError
-from supercuts.core.threads import keep_freed_memory
+from supercuts.core.threads import keep_freed_memory, wait_without_spinning
 
 TRIES = 2  # attempts at a task whose worker dies
 DIED = "WorkerDied"
@@ -244,6 +244,7 @@ def serve_stdin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     faulthandler.enable()
     keep_freed_memory()
+    wait_without_spinning()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # keeps prints of libraries out of the answers
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from supercuts.cli.common import FAILED, Command, Group, Overwrite, explain, print_error, print_lines, working
 from supercuts.core.files import atomic_path, check_replaceable
-from supercuts.core.threads import keep_freed_memory
+from supercuts.core.threads import keep_freed_memory, wait_without_spinning
 
 
 def warmup() -> None:
@@ -159,6 +159,7 @@ def options(
 ) -> None:
     """Turn images into hierarchies of superpixels: segment once, cut at any granularity."""
     keep_freed_memory()
+    wait_without_spinning()
     if not logging.getLogger().handlers:  # without a handler, log lines of libraries go to stderr
         logging.getLogger().addHandler(logging.NullHandler())
     for stream in (sys.stdout, sys.stderr):

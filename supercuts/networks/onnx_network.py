@@ -256,6 +256,8 @@ def open_graph(path: Path, weights: dict[str, np.ndarray], config: SSNConfig, n_
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # log errors only; they are also raised
     options.intra_op_num_threads = n_threads
+    # a spinning thread uses up the time that the thread it waits for needs on a busy processor
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         weights = fold_weights(weights, json.loads(_metadata(graph).get(FOLDS_KEY, "{}")))
     except (ValueError, TypeError, KeyError, IndexError) as error:

@@ -205,6 +205,13 @@ def test_log_lines_and_warnings_of_libraries_do_not_reach_stderr(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+def test_commands_wait_without_spinning(run, monkeypatch):
+    calls = []
+    monkeypatch.setattr("supercuts.cli.main.wait_without_spinning", lambda: calls.append(True))
+    run("cut", "nowhere.npz", "--regions", "2", "-o", "labels.png")
+    assert calls == [True]
+
+
 def test_commands_keep_freed_memory(run, monkeypatch):
     calls = []
     monkeypatch.setattr("supercuts.cli.main.keep_freed_memory", lambda: calls.append(True))

@@ -277,3 +277,31 @@ def test_progress_is_called_with_the_steps_done_and_all_steps():
 
     work(lambda done, total: calls.append((done, total)))
     assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+WAITING = """
+from supercuts.core.threads import wait_without_spinning
+print(wait_without_spinning())
+import torch
+"""
+
+
+@pytest.mark.skipif(not IS_GLIBC, reason="torch has GNU's OpenMP on Linux")
+@pytest.mark.parametrize(
+    ("setting", "expected", "spins"),
+    [({}, "True", "1000"), ({"GOMP_SPINCOUNT": "77"}, "False", "77"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "False", "0")],
+)
+def test_openmp_sleeps_soon(setting, expected, spins):
+    """OpenMP itself prints what it has read."""
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-c", WAITING],
+        cwd=ROOT,
+        env={**environment, **setting, "OMP_DISPLAY_ENV": "VERBOSE"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
