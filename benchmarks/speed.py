@@ -87,7 +87,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30, help="after which a program at a size is not run again")
     parser.add_argument("--timeout", type=float, default=900, help="seconds after which a program at a size is stopped")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--busy", type=int, default=0, help="number of processes that keep a core busy at the same time")
+    parser.add_argument("--busy", type=int, default=0, help="number of processes that keep a core busy beside")
     parser.add_argument("--dino", action="store_true", help="also what SSN adds to a DINO backbone (speed_dino.py)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--child", help=argparse.SUPPRESS)

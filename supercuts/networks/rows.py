@@ -114,9 +114,10 @@ def _block(rows: np.ndarray, multiple: int, is_last: bool) -> torch.Tensor:
 def _arrays(ready: Sequence[torch.Tensor], height: int, width: int, layers: Layers) -> Maps:
     """Return boundary, embeddings and region maps without the padding."""
     output, *of_regions = ready
-    output = output[0, :, :height, :width].float()
-    embeddings = output[:-1].permute(1, 2, 0).contiguous().permute(2, 0, 1)  # a pixel's channels stay contiguous
-    maps = [sigmoid(output[-1]), embeddings]
+    output = output[0, :, :height, :width]
+    # one pass, also from bfloat16; the channels of a pixel are contiguous
+    embeddings = output[:-1].permute(1, 2, 0).to(torch.float32, memory_format=torch.contiguous_format)
+    maps = [sigmoid(output[-1].float()), embeddings.contiguous().permute(2, 0, 1)]
     if of_regions:
         stride = layers.strides[layers.outputs[1]]
         strength, regions = (x[0, :, : -(-height // stride), : -(-width // stride)].float() for x in of_regions)
