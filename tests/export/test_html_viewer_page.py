@@ -654,6 +654,46 @@ def test_fingers_select_and_zoom(open_page, h):
     assert page.evaluate("supercuts.session.selection.length") == 1
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.usefixtures("has_touch")
+def test_the_first_stroke_stays_under_the_finger(open_page, h, size):
+    width, height = SIZES[size]
+    page = open_page(h, has_touch=True, is_mobile=True, viewport={"width": width, "height": height})
+    page.evaluate("document.getElementById('tree-details').open = false")
+    names = page.evaluate("""() => [...document.querySelectorAll(".label input[type=text]")]
+        .map((box) => box.scrollWidth <= box.clientWidth && box.getBoundingClientRect().right <= innerWidth)""")
+    assert names == [True, True]
+    page.tap("#tool-scribble")
+    settle(page)
+    pixels = [(30 + 2 * k, 40 + 3 * k) for k in range(10)]
+    fingers = [dict(zip("xy", place(page, *pixel), strict=True)) for pixel in pixels]
+    client = page.context.new_cdp_session(page)
+    for kind, finger in (*zip(["touchStart"] + 9 * ["touchMove"], fingers, strict=True), ("touchEnd", None)):
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [finger] if finger else []})
+        page.wait_for_timeout(40)  # the hint of the first stroke is shown meanwhile
+    (stroke,) = page.evaluate("supercuts.session.strokes")
+    drawn = np.array(stroke["points"])
+    distances = np.abs(drawn[:, None] - np.array(pixels)).max(axis=2)
+    assert len(drawn) > 3
+    assert distances.min(axis=1).max() <= 1
+    hint = page.locator("#selected").bounding_box()
+    assert hint["y"] + hint["height"] <= height
+
+
+def test_a_window_of_another_size_keeps_the_middle_and_every_pixel_its_place(page, h):
+    assert all(np.isfinite(page.evaluate("supercuts.resize(500, 400) ?? supercuts.painter.toImage(250, 200)")))
+    looked_at = "supercuts.painter.toImage(supercuts.painter.canvas.width / 2, supercuts.painter.canvas.height / 2)"
+    # an image that was fitted is fitted again
+    assert np.abs(np.subtract(page.evaluate(looked_at), np.array(h.shape) / 2)).max() <= 1
+    assert page.evaluate("supercuts.view.scale === 2 * supercuts.leastScale")
+    page.evaluate("supercuts.zoom(6, [100, 50])")
+    settle(page)
+    before, scale = page.evaluate(f"[{looked_at}, supercuts.view.scale]")
+    page.evaluate("supercuts.resize(300, 640)")
+    assert page.evaluate("supercuts.view.scale") == pytest.approx(scale)
+    assert np.abs(np.subtract(page.evaluate(looked_at), before)).max() <= 1
+
+
 def test_the_wheel_zooms_about_the_pointer(page):
     x, y = place(page, 40, 60)
     page.mouse.move(x, y)

@@ -239,12 +239,20 @@ export class Viewer extends EventTarget {
     return map;
   }
 
-  // Fit the canvases to the stage of a size in CSS pixels.
+  // Fit the canvases to the stage of a size in CSS pixels. What is in the middle of a zoomed image stays there.
   resize(width, height) {
     if (!width || !height) return;
+    const { view, painter, isFitted, ratio: before } = this;
+    const middle = [painter.canvas.width / 2, painter.canvas.height / 2];
     this.ratio = Math.min(window.devicePixelRatio || 1, Math.sqrt(MOST_CANVAS_PIXELS / (width * height)));
-    this.painter.resize(Math.round(width * this.ratio), Math.round(height * this.ratio));
+    painter.resize(Math.round(width * this.ratio), Math.round(height * this.ratio));
     this.fit();
+    if (view && !isFitted) {
+      const scale = Math.max((view.scale * this.ratio) / before, this.leastScale);
+      const [x, y] = [(middle[0] - view.x) / view.scale, (middle[1] - view.y) / view.scale];
+      this.lookAt({ scale, x: painter.canvas.width / 2 - x * scale, y: painter.canvas.height / 2 - y * scale });
+    }
+    this.drawFrame(); // at once: no empty frame, and a pointer that moves before the next one finds its pixel
   }
 
   fit() {
@@ -253,6 +261,7 @@ export class Viewer extends EventTarget {
     const scale = 0.97 * Math.min(canvas.width / width, canvas.height / height);
     this.leastScale = scale / 2;
     this.lookAt({ scale, x: (canvas.width - width * scale) / 2, y: (canvas.height - height * scale) / 2 });
+    this.isFitted = true;
   }
 
   // Zoom about a point of the canvas, its middle unless given.
@@ -268,7 +277,7 @@ export class Viewer extends EventTarget {
   }
 
   lookAt(view) {
-    this.view = view;
+    [this.view, this.isFitted] = [view, false];
     this.redraw("view");
   }
 
