@@ -153,7 +153,6 @@ def test_show_is_inline_in_a_notebook_and_returns_nothing(h, monkeypatch):
     assert shown[0]["text/html"].startswith("<iframe")
 
 
-@pytest.mark.slow
 def test_a_notebook_runs(tmp_path):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
