@@ -10,7 +10,8 @@ Not  no choice of settings; the test split is for reporting only
 
 With the published settings an image takes minutes, up to twenty with SP: --every and --limit score some, as in the
 second line. Methods are scored in the order of the table, cheap ones first. The plain loop takes hours and is scored
-only when --methods names it, best at a part of the size and for fewer steps.
+only when --methods names it, best at a part of the size and for fewer steps. Scores of SP and ST with the published
+settings that are finished stand in benchmarks/scores/refine: `--cache benchmarks/scores/refine` goes on from there.
 """
 
 import argparse
@@ -122,10 +123,14 @@ class OfPlainLoop:
 
 @dataclass(frozen=True, slots=True)
 class OfRefiner:
-    """Score a cut of the hierarchy that `refiner` makes of ours, None of ours itself."""
+    """Score a cut of the hierarchy that `refiner` makes of ours, None of ours itself.
+
+    settings: those of the refiner; a stored score does not outlive a change of them
+    """
 
     refiner: str | None
     level: str
+    settings: tuple[str, ...] = ()
 
     def __call__(self, sample: Sample) -> PooledIoU:
         """Return the scores of one image."""
@@ -248,7 +253,10 @@ def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list
     scorers |= {name: OfRefiner(None, level) for name, level in LEVELS.items()}
     scorers |= {name: OfGraph(tau) for name, tau in GRAPHS.items()}
     scorers |= {name: OfColors(k) for name, k in COLORS.items()}
-    scorers |= {name: OfRefiner(refiner, arguments.level) for name, refiner in REFINED.items()}
+    scorers |= {
+        name: OfRefiner(refiner, arguments.level, tuple(as_overrides(REFINERS[refiner])))
+        for name, refiner in REFINED.items()
+    }
     scorers |= {
         name: OfSettings((*as_overrides(config), *changed), arguments.device, arguments.scale)
         for name, config in SETTINGS.items()
