@@ -11,7 +11,7 @@ Not  no choice of settings; the test split is for reporting only
 With the published settings an image takes minutes, up to twenty with SP: --every and --limit score some, as in the
 second line. Methods are scored in the order of the table, cheap ones first. The plain loop takes hours and is scored
 only when --methods names it, best at a part of the size and for fewer steps. Scores of SP and ST with the published
-settings that are finished stand in benchmarks/scores/refine: `--cache benchmarks/scores/refine` goes on from there.
+settings that are finished stand in benchmarks/scores/refine: `--cache benchmarks/scores/refine` resumes from there.
 """
 
 import argparse
