@@ -39,6 +39,7 @@ from supercuts.core.files import IMAGES, NO_SPACE, remove_unfinished
 
 FAILED, USAGE = 1, 2
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LAYOUT = re.compile(r"\n(?=  |- |\.{3} and |(?:Expected|Get|where|or all)\b)")  # our lists
 Merging = Annotated[
     str | None, typer.Option("--merging", help="How the tree is built: agglomerative (default), spectral or gnn.")
 ]
@@ -439,5 +440,6 @@ def check_suffix(option: str, path: Path, suffix: str) -> None:
 
 
 def _print_line(prefix: str, style: str, line: str) -> None:
-    # Text: brackets in a path are not markup; soft_wrap: one message stays one line
-    Console(stderr=True).print(Text.assemble((prefix, style), " ", one_line(own_words(line))), soft_wrap=True)
+    """Print a message to stderr: brackets in a path are not markup, names break no line, and no line is wrapped."""
+    shown = "\n".join(map(one_line, _LAYOUT.split(own_words(line))))
+    Console(stderr=True).print(Text.assemble((prefix, style), " ", shown), soft_wrap=True)

@@ -38,8 +38,8 @@ _ARRAYS = {
 class Hierarchy:
     """A merge tree whose leaves are superpixels; node ids run leaves first, root last.
 
-    The attributes that are arrays are copies of the caller's own: writing into them changes no hierarchy. A copy of 8
-    million labels takes 10 ms, so take it once, before a loop. The examples of the methods continue the one below.
+    Reading an attribute that is an array returns a new copy: writing into it changes no hierarchy. Read it once before
+    a loop. The examples of the methods continue the one below.
 
     Parameters
     ----------

@@ -31,8 +31,9 @@ with warnings.catch_warnings():
     from torch_geometric.data import Data, HeteroData
     from torch_geometric.loader import DataLoader
     from torch_geometric.nn import ResGatedGraphConv
+    from torch_geometric.transforms import BaseTransform
 
-__all__ = ["Data", "DataLoader", "HeteroData", "ResGatedGraphConv", "graph_data"]
+__all__ = ["BaseTransform", "Data", "DataLoader", "HeteroData", "ResGatedGraphConv", "graph_data"]
 
 
 def graph_data(graph: RegionGraph) -> Data:

@@ -177,19 +177,26 @@ class VolumeHierarchy:
         how = Granularity(**granularity) if granularity else None
         rasters.write_ome_zarr(path, self.slices, how, spacing, volume=volume, overwrite=overwrite)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the hierarchy of the slices to an .npz.
 
         Parameters
         ----------
         path
-            New file; ``VolumeHierarchy(supercuts.read(path), n_slices)`` reads it.
+            File to write; ``VolumeHierarchy(supercuts.read(path), n_slices)`` reads it.
+        overwrite
+            Whether to replace an existing file.
+
+        Raises
+        ------
+        InputError
+            If the file exists, unless ``overwrite=True``.
 
         Examples
         --------
         >>> segment_volume(np.zeros((2, 4, 4), np.uint8), 4).save("volume.npz")
         """
-        self.slices.save(path)
+        self.slices.save(path, overwrite=overwrite)
 
     def _stack(self, rows: np.ndarray) -> np.ndarray:
         return rows.reshape(self.n_slices, -1, rows.shape[1])

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch.utils.data import Dataset
-from torch_geometric.transforms import BaseTransform
 
 from supercuts.core.arrays import contingency
 from supercuts.core.errors import FileFormatError, InputError, SuperCutsError
@@ -28,7 +27,7 @@ from supercuts.hierarchy.cuts import cut_by_count
 from supercuts.images.io import read_channels
 from supercuts.merging.affinity import Affinity, merge_by_affinity
 from supercuts.merging.agglomerative import MergeTree
-from supercuts.merging.gnn import Data, DataLoader, EdgeGNN, GNNConfig, graph_data, statistics_data
+from supercuts.merging.gnn import BaseTransform, Data, DataLoader, EdgeGNN, GNNConfig, graph_data, statistics_data
 from supercuts.model import Model, load
 from supercuts.networks.backbones.weights import read_torch
 from supercuts.networks.predict import predict

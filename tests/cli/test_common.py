@@ -142,6 +142,15 @@ def test_the_prefix_is_red_in_a_terminal(monkeypatch, capsys):
     assert capsys.readouterr().err == "\x1b[1;31merror:\x1b[0m x\n"
 
 
+def test_lists_in_messages_keep_their_lines(capsys, run, tmp_path):
+    common.print_error("no x\ny.\nExpected one of\n  ROOT/a\n  ROOT/\x1bb\n- third")
+    assert capsys.readouterr().err == "error: no x\\ny.\nExpected one of\n  ROOT/a\n  ROOT/\\x1bb\n- third\n"
+    lines = run("evaluate", "objects", "--dataset", "ecssd", "--data", tmp_path).stderr.splitlines()
+    assert lines[:2] == [f"error: No ECSSD in {tmp_path}.", "Expected one of"]
+    assert all(line.startswith("  ROOT/") for line in lines[2:])
+    assert len(lines) > 5
+
+
 def test_names_cannot_control_the_terminal(capsys):
     common.print_lines("a\x1b[31m\nb", "c\x9b1m")
     assert capsys.readouterr().out == "a\\x1b[31m\\nb\nc\\x9b1m\n"

@@ -115,7 +115,11 @@ def test_pieces_are_those_of_scipy():
 
 def test_a_file_holds_the_slices(tmp_path):
     h = segment_volume(cells(2)[0], 20)
-    h.save(tmp_path / "volume.npz")
+    (tmp_path / "volume.npz").write_text("mine")
+    with pytest.raises(InputError, match="replace it with overwrite=True"):
+        h.save(tmp_path / "volume.npz")
+    assert (tmp_path / "volume.npz").read_text() == "mine"
+    h.save(tmp_path / "volume.npz", overwrite=True)
     again = VolumeHierarchy(supercuts.read(tmp_path / "volume.npz"), 8)
     np.testing.assert_array_equal(again.cut(regions=7), h.cut(regions=7))
 

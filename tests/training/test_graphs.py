@@ -1,5 +1,7 @@
 import functools
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -203,3 +205,9 @@ def test_the_network_learns_which_edges_separate(images):
     assert probability[wanted == 0.5].mean() > 3 * probability[wanted == 0].mean()
     again = learn_gnn(images, affinity, config, GNNConfig(hidden=16, layers=2))
     np.testing.assert_array_equal(edge_probabilities(image.graph, image.statistics, again), probability)
+
+
+def test_importing_it_warns_of_nothing():
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", "import supercuts.training.graphs"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
