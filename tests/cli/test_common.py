@@ -380,7 +380,7 @@ for i, arguments in enumerate([["segment", *photos, "--no-viewer"], ["objects", 
     name = arguments[0] if arguments != score else "scores.json"
     stop(name, start(name, arguments), number, "scores.parts/*/*.json" if arguments == score else f"{name}/p*")
 # two batches on one destination at once
-batch = ["batch", "ECSSD/images", "batch", "--workers", "1", "--superpixels", "30"]
+batch = ["batch", "ECSSD/many", "batch", "--workers", "1", "--superpixels", "30"]
 running = {start(name, batch): name for name in ("batch-1", "batch-2")}
 refused, status = os.wait()
 print(running.pop(refused), os.waitstatus_to_exitcode(status), 0, flush=True)
@@ -399,6 +399,9 @@ def test_signals_end_commands_at_work_and_two_batches_leave_whole_files(tmp_path
         picture.save(tmp_path / "ECSSD" / folder / "p00.png")
         for i in range(1, 30):
             os.link(tmp_path / "ECSSD" / folder / "p00.png", tmp_path / "ECSSD" / folder / f"p{i:02}.png")
+    (tmp_path / "ECSSD" / "many").mkdir()  # a batch of 30 may end before the other is refused
+    for i in range(300):
+        os.link(tmp_path / "ECSSD" / "images" / "p00.png", tmp_path / "ECSSD" / "many" / f"p{i:03}.png")
     command = [sys.executable, "-W", "ignore", "-c", AT_WORK]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
