@@ -339,6 +339,7 @@ def test_scribbles_segment_as_in_python(page, h, saved):
 
 def test_scribbles_of_one_label_stay_where_they_are_drawn(page, h, saved):
     page.click("#tool-scribble")
+    settle(page)
     assert page.text_content("#selected") == "Draw on object."
     draw(page, (20, 20), (30, 60))
     settle(page)
