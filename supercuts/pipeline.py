@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from supercuts.core.arrays import frozen
 from supercuts.core.checks import check_in_range
 from supercuts.graph.rag import region_statistics
 from supercuts.hierarchy.tree import Hierarchy
@@ -59,7 +60,8 @@ def segment(
     members = None if masks is None else members_of_masks(masks, labels, graph.n_nodes)
     tree = merge(regions) if members is None else merge_with_priors(regions, members)
     levels = dict(learned.levels)
-    return Hierarchy(labels, tree.parents, tree.altitudes, graph.embedding, preview(scene.pixels), levels)
+    # frozen: large images take their memory twice if the hierarchy copies the labels
+    return Hierarchy(frozen(labels), tree.parents, tree.altitudes, graph.embedding, preview(scene.pixels), levels)
 
 
 def _predict(

@@ -25,6 +25,23 @@ def channels_last(maps: Shaped[np.ndarray, "channels height width"]) -> Shaped[n
     return np.ascontiguousarray(maps.transpose(1, 2, 0))
 
 
+def frozen(array: np.ndarray) -> np.ndarray:
+    """Return an array whose memory nobody else uses, after making it and the arrays it is a view of read-only."""
+    owner: object = array
+    while isinstance(owner, np.ndarray):
+        owner.flags.writeable = False
+        owner = owner.base
+    return array
+
+
+def is_frozen(array: np.ndarray) -> bool:
+    """Return whether an array and all arrays it is a view of are read-only, and numpy allocated the memory."""
+    owner: object = array
+    while type(owner) is np.ndarray and not owner.flags.writeable:
+        owner = owner.base
+    return owner is None
+
+
 def contingency(
     truth: Int[np.ndarray, "..."], prediction: Int[np.ndarray, "..."]
 ) -> Int[np.ndarray, "truths predictions"]:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
+from supercuts.core.arrays import frozen, is_frozen
 from supercuts.core.checks import check_exactly_one, check_installed
 from supercuts.core.errors import InputError
 from supercuts.core.files import check_replaceable
@@ -949,10 +950,9 @@ for _name in _ARRAYS:
 
 
 def _private(array: np.ndarray) -> np.ndarray:
-    """Return the array in C order and read-only: itself if it is both and owns its memory, else a copy."""
-    if array.flags.writeable or not array.flags.c_contiguous or array.base is not None or type(array) is not np.ndarray:
-        array = np.array(array, order="C")
-        array.flags.writeable = False
+    """Return the array in C order and read-only: itself if it is both, like the arrays it is a view of, else a copy."""
+    if not array.flags.c_contiguous or not is_frozen(array):
+        array = frozen(np.array(array, order="C"))
     return array
 
 

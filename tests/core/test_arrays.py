@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from supercuts.core.arrays import arrays_repr, contingency, relabel_consecutive
+from supercuts.core.arrays import arrays_repr, contingency, frozen, is_frozen, relabel_consecutive
 from supercuts.core.errors import InputError
 
 maps = arrays(np.int64, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.integers(0, 6))
@@ -76,3 +76,23 @@ def test_a_result_of_arrays_is_described_on_one_line():
 
     result = Result(np.zeros((2, 30, 40), bool), np.array([0.5, 0.25], np.float32))
     assert repr(result) == "Result(masks=bool (2, 30, 40), scores=array([0.5 , 0.25], dtype=float32), name='a')"
+
+
+def test_a_frozen_array_has_no_owner_that_can_be_written_into():
+    owner = np.arange(6)
+    view = owner.reshape(2, 3)
+    assert not is_frozen(view)
+    view.flags.writeable = False
+    assert not is_frozen(view)  # the owner can still be written into
+    assert frozen(view) is view
+    assert is_frozen(view)
+    assert is_frozen(owner)
+    with pytest.raises(ValueError, match="read-only"):
+        owner[0] = 7
+
+
+def test_memory_of_others_is_never_frozen(tmp_path):
+    stored = np.memmap(tmp_path / "file", np.int32, "w+", shape=4)
+    stored.flags.writeable = False
+    assert not is_frozen(stored)
+    assert not is_frozen(np.frombuffer(b"12345678", np.int32))
