@@ -113,13 +113,11 @@ def preview(bands: Stored) -> UInt8[np.ndarray, "height width 3"]:
 def check_range(raster: Raster) -> None:
     """Raise ImageError if the type of the values has no fixed range, or if valid floats lie outside 0..1."""
     check_type(raster.name, raster.values.dtype)
+    _check_alpha(raster)
     if raster.values.dtype.kind != "f":
         return
     low, high = _extent(raster.values, raster.valid)
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise ImageError(
-            f"{raster.name}: holds NaN or infinite values. Replace them first, for example by np.nan_to_num."
-        )
+    _check_finite(raster.name, low, high)
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         if raster.values.shape[2] not in (1, 3):
             remedy = "Save values divided by the highest possible value as float32"
@@ -130,6 +128,16 @@ def check_range(raster: Raster) -> None:
         raise ImageError(
             f"{raster.name}: float values span {low:g}..{high:g}, accepted are 0..1. {remedy}, {STRETCH_REMEDY}"
         )
+
+
+def _check_alpha(raster: Raster) -> None:
+    if raster.alpha is not None and raster.alpha.dtype.kind == "f":
+        _check_finite(f"{raster.name}: transparency", *_extent(raster.alpha[..., None], None))
+
+
+def _check_finite(name: str, low: float, high: float) -> None:
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise ImageError(f"{name}: holds NaN or infinite values. Replace them first, for example by np.nan_to_num.")
 
 
 def stretched(raster: Raster, method: str | None = None) -> tuple[Raster, str]:
@@ -146,6 +154,7 @@ def stretched(raster: Raster, method: str | None = None) -> tuple[Raster, str]:
     dtype = raster.values.dtype
     if method == "none" or dtype.kind not in "uif" or (method is None and not _is_narrow(raster)):
         return raster, ""
+    _check_alpha(raster)
     limits = _limits(raster, _PERCENTILES if method != "minmax" else (0, 100))
     values = np.empty(raster.values.shape, np.uint16)
     for rows in _strips(values):

@@ -105,6 +105,13 @@ def test_colours_keep_their_balance_and_bands_do_not():
     assert apart.max(axis=(0, 1)).tolist() == [65535] * 3
 
 
+@pytest.mark.parametrize("convert", [to_rgb, to_bands, check_range, lambda raster: stretched(raster, "minmax")])
+def test_transparency_without_numbers_is_an_error(convert):
+    alpha = np.array([[1, np.nan]], np.float32)
+    with pytest.raises(ImageError, match="transparency: holds NaN"):
+        convert(Raster(np.full((1, 2, 3), 0.5, np.float32), alpha=alpha))
+
+
 def test_transparency_is_not_stretched():
     raster = Raster(ramp("uint16", 0, 4095).values, alpha=np.full((40, 50), 65535, np.uint16))
     assert (stretched(raster)[0].alpha == 65535).all()

@@ -258,6 +258,8 @@ ARRAY_REFUSALS = [
     (np.zeros((8, 8, 7), np.uint8), "7 channels.*Choose 1 or 3"),
     (np.array([[0.0, np.nan]]), "NaN or infinite.*nan_to_num"),
     (np.array([[0.0, np.inf]]), "NaN or infinite.*nan_to_num"),
+    (np.array([[[0, 0, 0, np.nan]]], np.float16), "transparency: holds NaN or infinite.*nan_to_num"),
+    (np.array([[[0.2, 0.2, 0.2, np.inf]]]), "transparency: holds NaN or infinite.*nan_to_num"),
     (np.array([[0.0, 200.0]]), "span 0..200, accepted are 0..1. Divide by 255"),
     (np.array([[-2.0, 1.0]]), "normalisation"),
     (np.array([[1, 2]]), r"int64.*astype\(np.uint8\)"),
