@@ -13,7 +13,7 @@ from supercuts.hierarchy import _kernels
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.model import Model
-from supercuts.networks.maps import PixelMaps, as_half
+from supercuts.networks.maps import PixelMaps, as_half, as_single
 from supercuts.networks.network import Maps, Sized, ViewsConfig, parse_config, read_calibration, weights_path
 from supercuts.networks.onnx_network import OnnxNetwork
 from supercuts.networks.ssn_config import SSNConfig
@@ -91,4 +91,4 @@ def compile_kernels() -> None:
     labels, _ = make_leaves(maps, 40, network, default_config(network))
     halved(maps)
     doubled(labels, (2 * height, 2 * width))
-    as_half(np.zeros(1, np.float32))
+    as_single(as_half(np.zeros(1, np.float32)))

@@ -33,6 +33,13 @@ def _from_half(bits):
     return np.int32(shifted).view(np.float32) * np.float32(2.0**112)
 
 
+@kernel
+def from_half(bits, out):
+    """Set out (P,) float32 to the finite float16 values whose bits are the int16 of bits (P,)."""
+    for i in range(bits.size):
+        out[i] = _from_half(bits[i])
+
+
 def _as_number(value):
     """Return an element of a map (float32, or float16 bits as int16) as float32; callable in kernels only."""
     raise NotImplementedError

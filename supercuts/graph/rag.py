@@ -159,15 +159,18 @@ def graph_of_maps(labels: Int32[np.ndarray, "height width"], maps: PixelMaps, is
     is_connected: whether each region is connected; this bounds the number of edges and saves memory.
     """
     n_nodes = _count_regions(labels, maps)
-    area, position, bbox = _kernels.measure_nodes(labels, n_nodes)
-    _check_none_missing("label", "pixel", area)
+    measures: list[np.ndarray] = []
     borders: list[np.ndarray] = []
 
-    def meanwhile() -> None:
+    def measure() -> None:
+        measures.extend(_kernels.measure_nodes(labels, n_nodes))
+
+    def add_borders() -> None:
         borders.extend(sum_borders(labels, maps, n_nodes, is_connected))
 
-    colors, embeddings, squares = _sum_channels(labels, maps, n_nodes, meanwhile)
-    keys, length, total = borders
+    colors, embeddings, squares = _sum_channels(labels, maps, n_nodes, measure, add_borders)
+    (area, position, bbox), (keys, length, total) = measures, borders
+    _check_none_missing("label", "pixel", area)
     return graph_of_sums((keys, length, total), (area, position, bbox), colors, embeddings, squares)
 
 
@@ -211,9 +214,12 @@ def _count_regions(labels: np.ndarray, maps: PixelMaps) -> int:
 
 
 def _sum_channels(
-    labels: np.ndarray, maps: PixelMaps, n_nodes: int, meanwhile: Callable[[], None] | None = None
+    labels: np.ndarray, maps: PixelMaps, n_nodes: int, *meanwhile: Callable[[], None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the sums of colours (N, C), embeddings (N, D) and squared embeddings (N,) over each label's pixels."""
+    """Return the sums of colours (N, C), embeddings (N, D) and squared embeddings (N,) over each label's pixels.
+
+    Other threads do the tasks `meanwhile`.
+    """
     colors, learned = np.zeros((n_nodes, maps.n_colors)), np.zeros((n_nodes, len(maps.embeddings)))
     squares = np.zeros(n_nodes)
 
@@ -224,9 +230,8 @@ def _sum_channels(
         for top, bottom in maps.strips():
             _kernels.add_channels(labels, top, bottom, *maps.color_rows(top, bottom), colors)
 
-    # each task adds pixels in order, so sums do not depend on the number of threads; the longest task starts first
-    tasks = [add_colors] if meanwhile is None else [meanwhile, add_colors]
-    in_threads(lambda _, add: add(), [add_embeddings, *tasks])
+    # each task adds pixels in order, so sums do not depend on the number of threads; the longest tasks start first
+    in_threads(lambda _, add: add(), [add_embeddings, add_colors, *meanwhile])
     return colors, learned, squares
 
 

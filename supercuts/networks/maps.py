@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float16, Float32, Shaped, UInt8
 
-from supercuts.core._kernels import to_half
+from supercuts.core._kernels import from_half, to_half
 from supercuts.core.arrays import arrays_repr, channels_last
 from supercuts.core.errors import InputError
 from supercuts.core.threads import in_threads
@@ -222,6 +222,17 @@ def as_half(values: Float32[np.ndarray, "..."]) -> Float16[np.ndarray, "..."]:
     half = np.empty(flat.size, np.uint16)
     to_half(flat, flat.view(np.int32), half)
     return half.view(np.float16).reshape(values.shape)
+
+
+def as_single(values: Float16[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+    """Return finite values as float32; the result equals values.astype(np.float32), which takes several times as long.
+
+    The order of the axes in memory is that of the shape.
+    """
+    flat = np.ascontiguousarray(values).ravel()
+    single = np.empty(flat.size, np.float32)
+    from_half(flat.view(np.int16), single)
+    return single.reshape(values.shape)
 
 
 def halved_pixels(

@@ -16,7 +16,7 @@ from PIL import Image
 from supercuts.core.arrays import channels_last
 from supercuts.core.checks import check_in_range, check_whole
 from supercuts.core.errors import InputError
-from supercuts.core.threads import give_freed_memory_back
+from supercuts.core.threads import give_freed_memory_back, in_threads
 from supercuts.images.convert import color_features, to_unit
 from supercuts.networks.maps import PixelMaps, as_half, color_maps, halved_pixels, is_large, precision
 from supercuts.networks.network import Maps, Network, Pixels, Sized, Tile, ViewsConfig, is_on_gpu
@@ -263,11 +263,14 @@ def _coarse(tile: Tile, stride: int) -> tuple[slice, slice]:
 
 def _store(values: np.ndarray, stride: int, out: np.ndarray) -> None:
     """Set out (h, w, D) to the means of stride x stride pixels of values (D, H, W); edges repeat the last pixel."""
-    for top in range(0, len(out), _ROWS_STORED):  # few rows at a time, so that their memory is reused
+
+    def store_rows(_: int, top: int) -> None:
         rows = channels_last(values[:, top * stride : (top + _ROWS_STORED) * stride])
         for _ in range(stride.bit_length() - 1):
             rows = halved_pixels(rows)
         out[top : top + _ROWS_STORED] = rows if out.dtype == np.float32 else as_half(rows)
+
+    in_threads(store_rows, range(0, len(out), _ROWS_STORED))  # few rows at a time, so that their memory is reused
 
 
 def resized(

@@ -12,10 +12,11 @@ from jaxtyping import Bool, Int32, Shaped
 from pydantic import BaseModel, Field
 
 from supercuts.core.arrays import channels_last
+from supercuts.core.threads import in_threads
 from supercuts.graph.rag import RegionGraph, graph_of_maps, grouped_means, region_means
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count
 from supercuts.merging.priors import within_cells
-from supercuts.networks.maps import PixelMaps, as_half, halved_pixels, is_large
+from supercuts.networks.maps import PixelMaps, as_half, as_single, halved_pixels, is_large
 from supercuts.networks.network import Network
 from supercuts.networks.ssn_config import SSNConfig
 from supercuts.superpixels._kernels import pixels as _kernels
@@ -23,7 +24,7 @@ from supercuts.superpixels.cluster import ClusterConfig, SmoothConfig, cluster, 
 from supercuts.superpixels.grid import connected, connected_pieces
 
 _CELL_PIXELS = 256  # least pixels per grid cell after halving; with 128, boundary recall fell by 0.02
-_LINES = 256  # rows halved at once; even
+_LINES = 32  # rows halved at once, so few that their memory is reused; even
 
 
 def is_halved(shape: tuple[int, int], n_cells: int) -> bool:
@@ -62,9 +63,13 @@ def _halved_maps(
         return halved_pixels(channels_last(maps), valid).transpose(2, 0, 1)
     n, height, width = maps.shape
     half = np.empty((-(-height // 2), -(-width // 2), n), np.float16)
-    for top in range(0, height, _LINES):
-        rows = channels_last(maps[:, top : top + _LINES]).astype(np.float32)
+
+    def halve_lines(_: int, top: int) -> None:
+        rows = as_single(channels_last(maps[:, top : top + _LINES]))
         half[top // 2 : (top + _LINES) // 2] = as_half(halved_pixels(rows))
+
+    if n:  # numba would compile the kernels again for an empty array
+        in_threads(halve_lines, range(0, height, _LINES))
     return half.transpose(2, 0, 1)
 
 
