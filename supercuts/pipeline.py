@@ -53,7 +53,7 @@ def segment(
     if masks is not None:
         valid = np.ones(scene.shape, np.bool_) if scene.valid is None else scene.valid
         masks, cells = nest_masks(masks, valid, n_leaves)
-    labels, graph = make_leaves(maps, n_leaves, learned.network, config, cells)
+    labels, graph = make_leaves(maps, n_leaves, learned.network, config, cells, learned.affinity)
     is_learned = learned.affinity is not None or learned.gnn is not None
     statistics = region_statistics(labels, graph, maps) if is_learned else None
     regions = Regions(graph, config.merging, statistics, learned.affinity, learned.gnn)

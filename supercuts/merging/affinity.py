@@ -12,13 +12,13 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int32, Int64
 from pydantic import BaseModel, Field, NonNegativeFloat
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.graph.rag import LIMITS, N_BINS, RegionGraph, RegionStatistics
 from supercuts.merging._kernels import affinity as _kernels_affinity
-from supercuts.merging.agglomerative import MergeTree, to_tree
+from supercuts.merging.agglomerative import MergeTree, regions_after, to_tree
 
 _Kind = TypeVar("_Kind", bound="Perceptrons")
 
@@ -151,8 +151,19 @@ def merge_by_affinity(
     `config` lowers the probabilities of small regions, so specks are absorbed early. Regions that never touch merge
     last, at altitude 1.
     """
-    merges, keys, _ = _agglomerate(graph, statistics, affinity, config or AffinityConfig(), 0)
+    merges, keys, _ = _agglomerate(graph, statistics, affinity, config or AffinityConfig())
     return to_tree(graph.n_nodes, merges, keys)
+
+
+def merge_to_count_by_affinity(
+    graph: RegionGraph, statistics: RegionStatistics, affinity: Affinity, config: AffinityConfig, n_regions: int
+) -> Int32[np.ndarray, " nodes"]:
+    """Merge down to `n_regions`; return the region 0..n_regions-1 of each node, numbered by first node.
+
+    A graph with several components keeps at least one region for each.
+    """
+    merges, _, _ = _agglomerate(graph, statistics, affinity, config, n_regions=n_regions)
+    return regions_after(merges, graph.n_nodes)[0]
 
 
 def merge_and_judge(
@@ -168,7 +179,12 @@ def merge_and_judge(
 
 
 def _agglomerate(
-    graph: RegionGraph, statistics: RegionStatistics, affinity: Affinity, config: AffinityConfig, max_judgements: int
+    graph: RegionGraph,
+    statistics: RegionStatistics,
+    affinity: Affinity,
+    config: AffinityConfig,
+    max_judgements: int = 0,
+    n_regions: int = 1,
 ) -> tuple[Int64[np.ndarray, "merges 2"], Float64[np.ndarray, " merges"], Judgements]:
     n_features = len(feature_names(statistics))
     affinity.check_features(n_features)
@@ -191,6 +207,7 @@ def _agglomerate(
         max(config.small_area * n_pixels, 1.0),
         config.small_exponent,
         config.growth,
+        n_regions,
         *judgements,
     )
     return merges, keys, Judgements(*(part[:n_judged] for part in judgements))

@@ -119,7 +119,7 @@ class SmoothConfig(BaseModel, frozen=True, extra="forbid"):
     sweeps: NonNegativeInt = 10  # maximum number of sweeps; 0 disables smoothing
     color: NonNegativeFloat = 0.0012  # cost of a squared colour distance of 1 to the superpixel's mean
     embedding: NonNegativeFloat = 0.02  # cost of a squared embedding distance of 1 to the superpixel's mean
-    boundary_power: NonNegativeFloat = 1.0  # exponent: neighbours cost (1 - boundary probability) to this power
+    boundary_power: NonNegativeFloat = 2.0  # exponent: neighbours cost (1 - boundary probability) to this power
     diagonal: NonNegativeFloat = 0.7  # cost of a diagonal neighbour relative to a side neighbour
 
 

@@ -1,11 +1,13 @@
 """Superpixels of one image, exactly as many as requested: the leaves of its tree.
 
-In   PixelMaps, a network's settings, LeavesConfig; optional cells that superpixels must not cross
+In   PixelMaps, a network's settings, LeavesConfig; optional a learned affinity, cells that superpixels must not cross
 Out  labels (H, W), -1 for invalid pixels; the RegionGraph of the superpixels
 Not  the tree (merging/)
 
 Superpixels of large images are computed at half the size, repeatedly halved while cells keep enough pixels.
 """
+
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Int32, Shaped
@@ -13,7 +15,15 @@ from pydantic import BaseModel, Field
 
 from supercuts.core.arrays import channels_last
 from supercuts.core.threads import in_threads
-from supercuts.graph.rag import RegionGraph, graph_of_maps, grouped_means, region_means
+from supercuts.graph.rag import (
+    RegionGraph,
+    RegionStatistics,
+    graph_of_maps,
+    grouped_means,
+    region_means,
+    region_statistics,
+)
+from supercuts.merging.affinity import Affinity, AffinityConfig, merge_to_count_by_affinity
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count
 from supercuts.merging.priors import within_cells
 from supercuts.networks.maps import PixelMaps, as_half, as_single, halved_pixels, is_large
@@ -33,15 +43,22 @@ def is_halved(shape: tuple[int, int], n_cells: int) -> bool:
 
 
 def halved(maps: PixelMaps) -> PixelMaps:
-    """Return the maps at half the size: means of 2 x 2 valid pixels, without strength and regions.
+    """Return the maps at half the size: means of 2 x 2 valid pixels.
 
-    A pixel is valid if any of its four pixels is.
+    A pixel is valid if any of its four pixels is. Maps that hold one value for several pixels stay as they are.
     """
     is_flat = maps.boundary.shape == (1, 1)
+    strength, regions = maps.strength, maps.regions
+    if maps.region_stride == 1:
+        strength = None if strength is None else _halved_maps(strength[None])[0]
+        regions = None if regions is None else _halved_maps(regions)
     return PixelMaps(
         _halved_maps(maps.color, maps.valid),
         maps.boundary if is_flat else _halved_maps(maps.boundary[None])[0],
         maps.embeddings if maps.embedding_stride > 1 else _halved_maps(maps.embeddings),
+        strength=strength,
+        regions=regions,
+        region_stride=max(maps.region_stride // 2, 1),
         embedding_stride=max(maps.embedding_stride // 2, 1),
         bands=None if maps.bands is None else _halved_maps(maps.bands, maps.valid),
         valid=None if maps.valid is None else _any_of_four(maps.valid),
@@ -86,9 +103,12 @@ _ROWS = 256  # rows renamed at once
 class LeavesConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings of make_leaves."""
 
-    oversampling: float = Field(default=3.0, ge=1)  # cells of the SSN grid per requested leaf
+    oversampling: float = Field(default=4.0, ge=1)  # cells of the SSN grid per requested leaf
     cluster: ClusterConfig = ClusterConfig()
-    # merges cells into leaves; a strong weight on size makes leaves even and avoids slivers
+    # how cells merge into leaves, by the learned affinity if there is one, else by hand-made distances; a strong weight
+    # on size makes leaves even and avoids slivers: two regions of different segments merged in error cost the accuracy
+    # the pixels of the smaller one
+    affinity: AffinityConfig = AffinityConfig(small_exponent=0.8, small_area=0.01)
     leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.8, small_area=0.01)
     smooth: SmoothConfig = SmoothConfig()
 
@@ -99,17 +119,26 @@ def map_stride(shape: tuple[int, int], n_valid: int, n_leaves: int, config: Leav
 
 
 def make_leaves(
-    maps: PixelMaps, n_leaves: int, network: Network | None, config: LeavesConfig, cells: Cells | None = None
+    maps: PixelMaps,
+    n_leaves: int,
+    network: Network | None,
+    config: LeavesConfig,
+    cells: Cells | None = None,
+    affinity: Affinity | None = None,
 ) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
     """Return labels of exactly `n_leaves` superpixels and their graph.
 
-    Superpixels of a finer grid are merged, most similar first. There are more than `n_leaves` only if the valid pixels
-    form more connected pieces, and fewer only if there are fewer pixels. Borders are smoothed before merging, so that
-    it compares more accurate superpixels, and again after it. If `cells` is not None, no superpixel crosses a border of
-    a cell, and borders are smoothed only once, before the cells cut the superpixels.
+    Superpixels of a finer grid are merged, first those that annotators are least likely to separate (`affinity`) or, if
+    it is None, the most similar ones. There are more than `n_leaves` only if the valid pixels form more connected
+    pieces, and fewer only if there are fewer pixels. Borders are smoothed before merging, so that it compares more
+    accurate superpixels, and again after it. If `cells` is not None, no superpixel crosses a border of a cell, and
+    borders are smoothed only once, before the cells cut the superpixels.
     """
     ssn, n_leaves = SSNConfig() if network is None else network.config, min(n_leaves, maps.n_valid)
-    labels = _find(maps, n_leaves, ssn, config)[0] if cells is None else _within(cells, maps, n_leaves, ssn, config)
+    if cells is None:
+        labels = _find(maps, n_leaves, ssn, config, affinity)[0]
+    else:
+        labels = _within(cells, maps, n_leaves, ssn, config, affinity)
     return labels, graph_of_maps(labels, maps)
 
 
@@ -119,28 +148,34 @@ def count_cells(shape: tuple[int, int], n_valid: int, n_leaves: int, oversamplin
     return min(int(np.ceil(oversampling * n_leaves * (n_pixels / n_valid))), n_pixels)
 
 
-def _find(maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig) -> _Found:
+def _find(maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig, affinity: Affinity | None) -> _Found:
     """Return labels of `n_leaves` superpixels, and the mean colours and embeddings used to smooth them."""
     if not is_halved(maps.shape, count_cells(maps.shape, maps.n_valid, n_leaves, config.oversampling)):
         labels = _smooth(_start(maps, n_leaves, ssn, config), maps, config)
-        return _merge_down(labels, graph_of_maps(labels, maps), maps, n_leaves, config)
-    coarse, color, embedding = _find(halved(maps), n_leaves, ssn, config)
+        return _merge_down(labels, graph_of_maps(labels, maps), maps, n_leaves, config, affinity)
+    coarse, color, embedding = _find(halved(maps), n_leaves, ssn, config, affinity)
     labels = doubled(coarse, maps.shape)
     if maps.valid is None:
         return smooth(labels, maps, color, embedding, config.smooth, in_place=True), color, embedding
     labels[~maps.valid] = -1  # may cut superpixels into pieces
     labels, _ = connected(labels)
-    return _merge_down(labels, graph_of_maps(labels, maps), maps, n_leaves, config)
+    return _merge_down(labels, graph_of_maps(labels, maps), maps, n_leaves, config, affinity)
 
 
-def _within(cells: Cells, maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig) -> np.ndarray:
+def _within(
+    cells: Cells, maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig, affinity: Affinity | None
+) -> np.ndarray:
     """Return labels of `n_leaves` superpixels, each inside one cell."""
     fine = connected_pieces(_smooth(_start(maps, n_leaves, ssn, config), maps, config), cells)
     graph = graph_of_maps(fine, maps)
     cell = np.empty(graph.n_nodes + 1, np.int32)
     cell[fine] = cells  # invalid pixels, -1, write to the last entry, which belongs to no node
-    graph = within_cells(graph, cell[:-1], n_leaves)
-    return _rename(fine, _merge(graph, n_leaves, maps, config))
+    statistics = None if affinity is None else region_statistics(fine, graph, maps)
+    inside = within_cells(graph, cell[:-1], n_leaves)
+    if statistics is not None:
+        is_inside = cell[graph.edges[:, 0]] == cell[graph.edges[:, 1]]
+        statistics = replace(statistics, edges=statistics.edges[is_inside])
+    return _rename(fine, _merge(inside, n_leaves, maps, config, affinity, statistics))
 
 
 def _start(maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig) -> np.ndarray:
@@ -158,15 +193,33 @@ def _smooth(labels: np.ndarray, maps: PixelMaps, config: LeavesConfig) -> np.nda
     return smooth(labels, maps, *region_means(labels, maps), config.smooth, in_place=True)
 
 
-def _merge_down(labels: np.ndarray, graph: RegionGraph, maps: PixelMaps, n_leaves: int, config: LeavesConfig) -> _Found:
+def _merge_down(
+    labels: np.ndarray,
+    graph: RegionGraph,
+    maps: PixelMaps,
+    n_leaves: int,
+    config: LeavesConfig,
+    affinity: Affinity | None,
+) -> _Found:
     """Merge the most similar superpixels, then smooth the borders of the merged regions by their means."""
-    region = _merge(graph, n_leaves, maps, config)
+    is_judged = affinity is not None and graph.n_nodes > n_leaves
+    statistics = region_statistics(labels, graph, maps) if is_judged else None
+    region = _merge(graph, n_leaves, maps, config, affinity, statistics)
     color, embedding = grouped_means(graph, region)
     labels = smooth(_rename(labels, region), maps, color, embedding, config.smooth, in_place=True)
     return labels, color, embedding
 
 
-def _merge(graph: RegionGraph, n_leaves: int, maps: PixelMaps, config: LeavesConfig) -> np.ndarray:
+def _merge(
+    graph: RegionGraph,
+    n_leaves: int,
+    maps: PixelMaps,
+    config: LeavesConfig,
+    affinity: Affinity | None,
+    statistics: RegionStatistics | None,
+) -> np.ndarray:
+    if affinity is not None and statistics is not None:
+        return merge_to_count_by_affinity(graph, statistics, affinity, config.affinity, n_leaves)
     area, exponent = config.leaves.small_area * maps.n_valid, config.leaves.small_exponent
     weights = dissimilarity(graph, config.leaves)
     return merge_to_count(graph, weights, n_leaves, small_area_px=area, small_exponent=exponent)

@@ -11,6 +11,7 @@ from supercuts.merging.affinity import (
     feature_names,
     merge_and_judge,
     merge_by_affinity,
+    merge_to_count_by_affinity,
     separation,
 )
 from supercuts.merging.agglomerative import merge_tree
@@ -102,6 +103,23 @@ def test_trees_are_whole_and_rise_to_the_root(make_mosaic, growth):
     assert (np.bincount(tree.parents[:-1])[n:] == 2).all()
     assert (np.diff(tree.altitudes[n:]) >= 0).all()
     assert 0 <= tree.altitudes[n] <= tree.altitudes[-1] <= 1
+
+
+@pytest.mark.parametrize("n_regions", [1, 5, 11])
+def test_merging_stops_at_the_count_that_the_tree_passes(make_mosaic, n_regions):
+    labels, maps = make_mosaic(30)
+    graph, statistics = described(labels, maps)
+    affinity = random_affinity(len(feature_names(statistics)))
+    region = merge_to_count_by_affinity(graph, statistics, affinity, PLAIN, n_regions)
+    parents = merge_by_affinity(graph, statistics, affinity, PLAIN).parents
+    n_left = parents.size - n_regions + 1  # the nodes made by the first merges
+    top = np.arange(parents.size)
+    for node in range(n_left - 1, -1, -1):
+        if parents[node] < n_left:
+            top[node] = top[parents[node]]
+    expected = np.unique(top[: graph.n_nodes], return_inverse=True)[1]
+    assert region.max() + 1 == n_regions
+    assert len(np.unique(np.stack([region, expected]), axis=1).T) == n_regions
 
 
 def test_small_regions_merge_early(make_mosaic):

@@ -1,10 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from supercuts.graph.rag import region_statistics
+from supercuts.merging.affinity import AffinityConfig, feature_names
+from supercuts.merging.agglomerative import LinkageConfig
 from supercuts.networks.maps import PixelMaps, color_maps, halved_pixels
 from supercuts.networks.predict import predict
 from supercuts.settings import PIXEL_CONFIG
 from supercuts.superpixels.leaves import doubled, halved, is_halved, make_leaves
+from supercuts.training.affinity import by_boundary
 
 
 @pytest.fixture
@@ -26,6 +32,23 @@ def test_no_leaf_leaves_its_cell(maps):
     labels, _ = make_leaves(maps, 40, None, PIXEL_CONFIG, cells)
     assert labels.max() == 39
     assert all(np.unique(cells[labels == i]).size == 1 for i in range(40))
+
+
+@pytest.mark.parametrize("is_in_cells", [False, True])
+def test_the_affinity_decides_which_superpixels_merge(maps, is_in_cells):
+    boundary = np.full(maps.shape, 0.05, np.float32)
+    boundary[14:16] = 0.95  # only the affinity sees this border: both sides have the same colour
+    maps = replace(maps, color=np.zeros_like(maps.color), boundary=boundary)
+    cells = np.repeat([[0] * 40 + [1] * 4], 30, axis=0).astype(np.int32) if is_in_cells else None
+    blind = LinkageConfig(boundary=0.0, color=1.0)
+    config = PIXEL_CONFIG.model_copy(update={"leaves": blind, "affinity": AffinityConfig(small_exponent=0)})
+    statistics = region_statistics(*make_leaves(maps, 9, None, config), maps)
+    affinity = by_boundary(len(feature_names(statistics)))
+    labels, graph = make_leaves(maps, 9, None, config, cells, affinity)
+    assert labels.max() + 1 == graph.n_nodes == 9
+    assert np.intersect1d(labels[:13], labels[17:]).size == 0
+    if cells is not None:
+        assert all(np.unique(cells[labels == i]).size == 1 for i in range(9))
 
 
 def means(values, valid=None):
@@ -79,7 +102,9 @@ def test_maps_of_half_the_size(stride, dtype):
     else:
         expected = means(embeddings.transpose(1, 2, 0)).transpose(2, 0, 1)
         np.testing.assert_allclose(half.embeddings, expected, atol=1e-3)
-    assert half.strength is half.regions is None
+    np.testing.assert_array_equal(half.strength, maps.strength)  # one value for 2 x 2 pixels: as it is
+    assert (half.region_stride, half.regions.shape) == (1, (1, 301, 19))
+    assert (halved(half).region_stride, halved(half).regions.shape) == (1, (1, 151, 10))
 
 
 def test_a_boundary_that_is_the_same_everywhere_stays_so():

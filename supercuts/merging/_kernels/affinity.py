@@ -194,9 +194,22 @@ def _compact(keys, ids, size, is_alive, current):
 
 @kernel
 def agglomerate(
-    pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, weights, reference_area, exponent, growth, judged, judged_nodes
+    pairs,
+    nodes,
+    edges,
+    bbox,
+    sizes,
+    n_bins,
+    n_pixels,
+    weights,
+    reference_area,
+    exponent,
+    growth,
+    n_target,
+    judged,
+    judged_nodes,
 ):
-    """Merge the pair with the lowest key until one region is left in each component of the graph.
+    """Merge the pair with the lowest key until n_target regions are left, or one in each component of the graph.
 
     key = probability that annotators separate the pair * min(1, smaller area / reference_area) ** exponent. After a
     merge, borders of the new region are judged again if they became longer, or if the total area of their two regions
@@ -250,7 +263,7 @@ def agglomerate(
                 size = _push(heap_keys, heap_ids, size, key, e)
         while size > 0 and (not is_alive[heap_ids[0]] or heap_keys[0] != current[heap_ids[0]]):
             size = _pop(heap_keys, heap_ids, size)
-        if size == 0:
+        if size == 0 or n_nodes - done <= n_target:
             break
         edge = heap_ids[0]
         keep, gone = ends[edge, 0], ends[edge, 1]
