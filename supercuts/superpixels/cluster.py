@@ -117,10 +117,10 @@ class SmoothConfig(BaseModel, frozen=True, extra="forbid"):
     """Weights of the energy; a neighbour in another superpixel costs 1 where the boundary probability is 0."""
 
     sweeps: NonNegativeInt = 10  # maximum number of sweeps; 0 disables smoothing
-    color: NonNegativeFloat = 0.0012  # cost of a squared colour distance of 1 to the superpixel's mean
+    color: NonNegativeFloat = 0.0024  # cost of a squared colour distance of 1 to the superpixel's mean
     embedding: NonNegativeFloat = 0.02  # cost of a squared embedding distance of 1 to the superpixel's mean
-    boundary_power: NonNegativeFloat = 2.0  # exponent: neighbours cost (1 - boundary probability) to this power
-    diagonal: NonNegativeFloat = 0.7  # cost of a diagonal neighbour relative to a side neighbour
+    boundary_power: NonNegativeFloat = 1.5  # exponent: neighbours cost (1 - boundary probability) to this power
+    diagonal: NonNegativeFloat = 0.5  # cost of a diagonal neighbour relative to a side neighbour
 
 
 def smooth(

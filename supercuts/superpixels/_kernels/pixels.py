@@ -201,8 +201,8 @@ def _distance(feature, color, embedding, region, weights):
 def _pull(boundary, power):
     """Return the cost of a neighbour in another region."""
     pull = np.float32(1) - boundary
-    if power == 2:  # the default; a general power takes several times as long
-        return pull * pull
+    if power == 1.5:  # the default; a general power takes several times as long
+        return pull * np.sqrt(pull)
     return pull if power == 1 else pull**power
 
 
