@@ -23,7 +23,7 @@ STAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "cells to superpixels": tuple((_LEAVES, f) for f in ("cluster", "halved", "doubled")),
     "smoothing": ((_LEAVES, "smooth"),),
     "graphs": tuple((_LEAVES, f) for f in ("region_means", "graph_of_maps", "grouped_means")),
-    "down to the leaves": tuple((_LEAVES, f) for f in ("dissimilarity", "merge_to_count")),
+    "down to the leaves": tuple((_LEAVES, f) for f in ("region_statistics", "merge_to_count_by_affinity")),
     "statistics": (("supercuts.pipeline", "region_statistics"),),
     "merging": (("supercuts.pipeline", "merge"),),
 }

@@ -16,10 +16,12 @@ from jaxtyping import Float32, Float64, Int32, Int64
 from pydantic import BaseModel, Field, NonNegativeFloat
 
 from supercuts.core.errors import FileFormatError, InputError
+from supercuts.core.threads import in_threads
 from supercuts.graph.rag import LIMITS, N_BINS, RegionGraph, RegionStatistics
 from supercuts.merging._kernels import affinity as _kernels_affinity
 from supercuts.merging.agglomerative import MergeTree, regions_after, to_tree
 
+_EDGES = 256  # edges that a thread judges at once
 _Kind = TypeVar("_Kind", bound="Perceptrons")
 
 
@@ -194,7 +196,17 @@ def _agglomerate(
             f"{graph.n_nodes} and {graph.n_edges}: take those of the same labels."
         )
     judgements = Judgements(np.empty((max_judgements, n_features), np.float32), np.empty((max_judgements, 2), np.int64))
-    n_pixels = float(graph.area.sum())
+    n_pixels, weights = float(graph.area.sum()), tuple(affinity.arrays().values())
+    at_first = np.empty(0 if max_judgements else graph.n_edges)  # judged in threads unless the features are wanted
+    s = statistics
+
+    def judge(_: int, start: int) -> None:
+        part = at_first[start : start + _EDGES]
+        _kernels_affinity.judge_edges(
+            graph.edges, s.nodes, s.edges, s.bbox, s.sizes, N_BINS, n_pixels, weights, start, part
+        )
+
+    in_threads(judge, range(0, at_first.size, _EDGES))
     merges, keys, n_judged = _kernels_affinity.agglomerate(
         graph.edges,
         statistics.nodes.copy(),
@@ -203,7 +215,8 @@ def _agglomerate(
         statistics.sizes,
         N_BINS,
         n_pixels,
-        tuple(affinity.arrays().values()),
+        weights,
+        at_first,
         max(config.small_area * n_pixels, 1.0),
         config.small_exponent,
         config.growth,

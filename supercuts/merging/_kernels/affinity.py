@@ -179,6 +179,19 @@ def separate_edges(features, weights):
     return out
 
 
+@kernel
+def judge_edges(pairs, nodes, edges, bbox, sizes, n_bins, n_pixels, weights, start, out):
+    """Set out (E,) to the probability that annotators separate the pairs start, start + 1, ... start + E - 1."""
+    mean, scale, first, second, last = weights
+    layer = _side_by_side(first)
+    x = np.empty(mean.size, np.float64)
+    normal, hidden = np.empty(mean.size, np.float32), np.empty((2, layer.shape[1]), np.float32)
+    for i in range(out.size):
+        e = start + i
+        _describe_pair(pairs[e, 0], pairs[e, 1], e, nodes, edges, bbox, sizes, n_bins, n_pixels, x)
+        out[i] = _separation(x, mean, scale, layer, second, last, normal, hidden)
+
+
 @helper
 def _compact(keys, ids, size, is_alive, current):
     """Drop outdated entries and restore the heap; return the number of entries left."""
@@ -202,6 +215,7 @@ def agglomerate(
     n_bins,
     n_pixels,
     weights,
+    at_first,
     reference_area,
     exponent,
     growth,
@@ -215,8 +229,9 @@ def agglomerate(
     merge, borders of the new region are judged again if they became longer, or if the total area of their two regions
     exceeds `growth` times its value at the last judgement. A large region is thus not described again for each tiny
     region that it absorbs.
-    nodes, edges and bbox are overwritten. judged (S, F) and judged_nodes (S, 2) receive the features and the tree nodes
-    of the first judgements.
+    at_first (E,) holds the probabilities of the pairs before any merge (judge_edges); if it is empty, they are computed
+    here. nodes, edges and bbox are overwritten. judged (S, F) and judged_nodes (S, 2) receive the features and the tree
+    nodes of the first judgements.
     Return merges (M, 2) of node ids (merge k creates node N + k), the keys (M,), and the number of judgements.
     """
     mean, scale, first, second, last = weights
@@ -248,13 +263,16 @@ def agglomerate(
         for i in range(n_due):
             e = due[i]
             a, b = ends[e, 0], ends[e, 1]
-            _describe_pair(a, b, e, nodes, edges, bbox, sizes, n_bins, n_pixels, x)
-            if n_judged < judged.shape[0]:
-                for k in range(x.size):
-                    judged[n_judged, k] = x[k]
-                judged_nodes[n_judged, 0], judged_nodes[n_judged, 1] = node_of[a], node_of[b]
-            n_judged += 1
-            probability = _separation(x, mean, scale, layer, second, last, normal, hidden)
+            if done == 0 and at_first.size > 0:
+                probability = at_first[e]
+            else:
+                _describe_pair(a, b, e, nodes, edges, bbox, sizes, n_bins, n_pixels, x)
+                if n_judged < judged.shape[0]:
+                    for k in range(x.size):
+                        judged[n_judged, k] = x[k]
+                    judged_nodes[n_judged, 0], judged_nodes[n_judged, 1] = node_of[a], node_of[b]
+                n_judged += 1
+                probability = _separation(x, mean, scale, layer, second, last, normal, hidden)
             key = probability * _size_factor(nodes[a, 0], nodes[b, 0], reference_area, exponent)
             judged_area[e] = nodes[a, 0] + nodes[b, 0]
             is_due[e] = False
