@@ -378,7 +378,8 @@ score = ["evaluate", "objects", "--dataset", "ecssd", "--data", ".", "--workers"
 for i, arguments in enumerate([["segment", *photos, "--no-viewer"], ["objects", *photos], ["parts", *photos], score]):
     number = numbers[i % 3]
     name = arguments[0] if arguments != score else "scores.json"
-    stop(name, start(name, arguments), number, "scores.parts/*/*.json" if arguments == score else f"{name}/p*")
+    first = {"scores.json": "scores.parts/*/*.json", "segment": "segment/p*.npz"}.get(name, f"{name}/p*")
+    stop(name, start(name, arguments), number, first)
 # two batches on one destination at once
 batch = ["batch", "ECSSD/many", "batch", "--workers", "1", "--superpixels", "30"]
 running = {start(name, batch): name for name in ("batch-1", "batch-2")}
