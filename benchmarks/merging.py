@@ -46,7 +46,7 @@ def main() -> None:
         return lambda: merge(Regions(graph, config, region_statistics(labels, graph, maps), model.affinity, model.gnn))
 
     maps = predict(read_image(PHOTO), model.network)
-    labels, _ = make_leaves(maps, 600, model.network, model.config)
+    labels, _ = make_leaves(maps, 600, model.network, model.config, affinity=model.affinity)
     rows = [(f"{name}, 600 superpixels, ms", median_ms(merger(labels, maps, name), arguments.runs)) for name in MERGERS]
     start = time.perf_counter()
     merger(*large(maps), "agglomerative")()

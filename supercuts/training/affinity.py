@@ -100,7 +100,7 @@ class Leaves:
 
 
 def describe_leaves(sample: Sample, network: Network, n_leaves: int, config: PipelineConfig | None = None) -> Leaves:
-    """Return the leaves that the pipeline computes for a sample's image."""
+    """Return the leaves that the pipeline computes for a sample's image, while there is no affinity."""
     config = config or default_config(network)
     maps = predict(read_channels(sample.image_path, network.config.channels), network, config.views)
     labels, graph = make_leaves(maps, min(n_leaves, maps.boundary.size), network, config)

@@ -206,7 +206,8 @@ class SuperpixelGraphs(Dataset[Data]):
         network, config = self.model.network, self.model.config
         path = image.image_path if isinstance(image, Sample) else image
         maps = predict(read_channels(path, 3 if network is None else network.config.channels), network, config.views)
-        labels, graph = make_leaves(maps, min(self.superpixels, maps.boundary.size), network, config)
+        n_leaves = min(self.superpixels, maps.boundary.size)
+        labels, graph = make_leaves(maps, n_leaves, network, config, affinity=self.model.affinity)
         data = graph_data(graph)
         if isinstance(image, Sample):
             share = torch.from_numpy(
@@ -277,6 +278,8 @@ def _fingerprint(model: Model) -> str:
     """Return a hash of the settings and weights that the graphs depend on."""
     digest = hashlib.sha256(model.config.model_dump_json().encode())
     for values in () if model.network is None else model.network.weights():
+        digest.update(values.tobytes())
+    for values in () if model.affinity is None else model.affinity.arrays().values():
         digest.update(values.tobytes())
     return digest.hexdigest()[:16]
 

@@ -77,13 +77,23 @@ def test_the_transform_without_levels():
     assert (data.level_names, tuple(data.levels.shape), "seg" in data, "img" in data) == ([], (6, 0), False, False)
 
 
-def test_the_target_is_the_share_of_annotators_who_separate_two_superpixels(samples, tmp_path):
-    graph = SuperpixelGraphs(samples, tmp_path / "graphs", Model(None), superpixels=12)[0]
-    labels = Model(None).segment(samples[0].image_path, superpixels=12).labels
+@pytest.mark.parametrize("load", [lambda: Model(None), supercuts.load], ids=["pixels", "compact"])
+def test_the_target_is_the_share_of_annotators_who_separate_two_superpixels(samples, tmp_path, load):
+    model = load()
+    graph = SuperpixelGraphs(samples, tmp_path / "graphs", model, superpixels=12)[0]
+    labels = model.segment(samples[0].image_path, superpixels=12).labels
     side, half = (np.array([np.bincount(truth[labels == i]).argmax() for i in range(12)]) for truth in (LEFT, TOP))
     first, second = graph.edge_index
     expected = ((side[first] != side[second]).astype(float) + (half[first] != half[second])) / 2
     np.testing.assert_array_equal(graph.y, expected)
+
+
+def test_graphs_of_another_affinity_are_refused(samples, tmp_path):
+    model = supercuts.load()
+    SuperpixelGraphs(samples, tmp_path / "graphs", model, superpixels=12)[0]
+    model.affinity = None
+    with pytest.raises(supercuts.InputError, match="the model differs"):
+        SuperpixelGraphs(samples, tmp_path / "graphs", model, superpixels=12)[0]
 
 
 def test_a_graph_that_was_made_is_read_again(samples, tmp_path):

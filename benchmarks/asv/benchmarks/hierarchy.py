@@ -73,7 +73,7 @@ class Merge:
         """Run the network and make the superpixels."""
         model = supercuts.load("compact")
         maps = predict(coffee(), model.network)
-        labels, _ = make_leaves(maps, 600, model.network, model.config)
+        labels, _ = make_leaves(maps, 600, model.network, model.config, affinity=model.affinity)
         graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
         statistics = region_statistics(labels, graph, maps)
         self.regions = Regions(graph, model.config.merging, statistics, model.affinity, None)
