@@ -89,7 +89,7 @@ def bin_edges(task: Task) -> Bins:
     model = load_once(task.model)
     if model.network is None or model.affinity is None:
         raise ValueError(f"{task.model} is not calibrated: supercuts calibrate {task.model}")
-    leaves = describe_leaves(task.sample, model.network, task.n_leaves)
+    leaves = describe_leaves(task.sample, model.network, task.n_leaves, affinity=model.affinity)
     probability = separation(edge_features(leaves.graph, leaves.statistics), model.affinity)
     share = share_of_edges(leaves.graph.edges, leaves.tables)
     at = np.minimum((probability * N_BINS).astype(int), N_BINS - 1)

@@ -11,7 +11,7 @@ from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.merging.agglomerative import LinkageConfig
 from supercuts.merging.mergers import MergingConfig
 from supercuts.networks.network import Network, ViewsConfig
-from supercuts.superpixels.cluster import SmoothConfig
+from supercuts.superpixels.cluster import ClusterConfig, SmoothConfig
 from supercuts.superpixels.leaves import LeavesConfig
 
 if TYPE_CHECKING:
@@ -49,26 +49,26 @@ class Learned:
 
 
 # superpixels that merge by hand-made distances
-_CELLS, _SMOOTH = 3.0, SmoothConfig(color=0.0012, boundary_power=1.0, diagonal=0.7)
+_BY_HAND = PipelineConfig(
+    oversampling=3.0,
+    cluster=ClusterConfig(iterations=5, coarse_iterations=0, core_boundary=0.85, core_weight=0.7),
+    smooth=SmoothConfig(color=0.0012, embedding=0.02, boundary_power=1.0, diagonal=0.7),
+)
 # without a network the boundary map is empty, so regions are compared by colour
 _BY_COLOR = LinkageConfig(boundary=0.0, color=1.0)
-PIXEL_CONFIG = PipelineConfig(
-    oversampling=_CELLS, smooth=_SMOOTH, leaves=_BY_COLOR, merging=MergingConfig(linkage=_BY_COLOR)
-)
+PIXEL_CONFIG = _BY_HAND.model_copy(update={"leaves": _BY_COLOR, "merging": MergingConfig(linkage=_BY_COLOR)})
 # the original SSN_DINO has no boundary map either; as in SSN, its embedding has weight 1 next to 0.26 Lab, which is
 # 1/26 here because colour is Lab / 100 with weight 1
 _BY_EMBEDDING = LinkageConfig(boundary=0.0, color=1.0, embedding=1 / 26)
-ORIGINAL_CONFIG = PipelineConfig(
-    oversampling=_CELLS, smooth=_SMOOTH, leaves=_BY_EMBEDDING, merging=MergingConfig(linkage=_BY_EMBEDDING)
-)
+ORIGINAL_CONFIG = _BY_HAND.model_copy(update={"leaves": _BY_EMBEDDING, "merging": MergingConfig(linkage=_BY_EMBEDDING)})
 # a network that predicts classes (selftaught/learned.py): embeddings of two classes without common pixels differ by 7;
 # colour decides ties
 _BY_CLASS = LinkageConfig(boundary=0.5, color=0.1, embedding=0.5 / 7)
-CLASS_CONFIG = PipelineConfig(
-    oversampling=_CELLS,
-    smooth=_SMOOTH,
-    leaves=_BY_CLASS.model_copy(update={"color": 1.0, "small_exponent": 0.8, "small_area": 0.01}),
-    merging=MergingConfig(linkage=_BY_CLASS.model_copy(update={"small_exponent": 0.3, "small_area": 0.005})),
+CLASS_CONFIG = _BY_HAND.model_copy(
+    update={
+        "leaves": _BY_CLASS.model_copy(update={"color": 1.0, "small_exponent": 0.8, "small_area": 0.01}),
+        "merging": MergingConfig(linkage=_BY_CLASS.model_copy(update={"small_exponent": 0.3, "small_area": 0.005})),
+    }
 )
 
 

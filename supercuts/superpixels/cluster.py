@@ -31,6 +31,8 @@ from supercuts.superpixels._kernels import cluster as _kernels
 from supercuts.superpixels._kernels import pixels as _pixels
 from supercuts.superpixels.grid import Cells, Strip, assign, connected, make_grid
 
+_LEAST_STEP = 4.0  # pixels between centres
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Superpixels:
@@ -58,10 +60,11 @@ class Superpixels:
 class ClusterConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings that turn SSN's soft assignment into hard superpixels; the unit of cost is a step onto a flat pixel."""
 
-    iterations: PositiveInt = 5  # maximum number of soft k-means iterations
+    iterations: PositiveInt = 4  # maximum number of soft k-means iterations
+    coarse_iterations: NonNegativeInt = 3  # first iterations on a quarter of the pixels; the last one sees all of them
     tolerance: NonNegativeFloat = 0.0  # stops early once centres move at most this far on average; 0: never
-    core_boundary: float = Field(default=0.85, ge=0, le=1)  # maximum boundary probability of a core pixel
-    core_weight: float = Field(default=0.7, ge=0, le=1)  # minimum weight of a core pixel in its superpixel
+    core_boundary: float = Field(default=0.95, ge=0, le=1)  # maximum boundary probability of a core pixel
+    core_weight: float = Field(default=0.5, ge=0, le=1)  # minimum weight of a core pixel in its superpixel
     boundary_cost: NonNegativeFloat = 32.0  # cost of entering a pixel of boundary probability 1
     boundary_power: PositiveFloat = 3.0  # exponent of the probability: expensive on the ridge, cheap next to it
     feature_cost: NonNegativeFloat = 0.5  # cost of entering a pixel per squared SSN feature distance to the centre
@@ -72,7 +75,10 @@ class ClusterConfig(BaseModel, frozen=True, extra="forbid"):
 def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig) -> Superpixels:
     """Return superpixels from a grid of about `n_cells` cells (1..H * W) over the whole image."""
     grid = make_grid(*maps.shape, n_cells)
-    cells = Cells(maps, grid, ssn)
+    # the first iterations see every second row and column, if every cell then still has pixels enough
+    is_fine = maps.valid is None and grid.step_px >= _LEAST_STEP
+    n_coarse = min(config.coarse_iterations, config.iterations - 1) if is_fine else 0
+    cells = Cells(maps, grid, ssn, is_kept=config.iterations - n_coarse > 1)
     valid = np.zeros((0, 0), np.bool_) if maps.valid is None else maps.valid
     labels, seeds = np.empty(maps.shape, np.int32), np.empty((grid.n_cells, 2), np.int64)
     limits = np.float32(config.core_boundary), np.float32(config.core_weight)
@@ -83,7 +89,8 @@ def cluster(maps: PixelMaps, n_cells: int, config: ClusterConfig, ssn: SSNConfig
             weights, cells.ys[rows], cells.is_y[rows], cells.xs, cells.is_x, strip[0], *boundary, valid, limits, labels
         )
 
-    centers = assign(cells, config.iterations, config.tolerance, mark)
+    centers = assign(Cells(maps, grid, ssn, 2), n_coarse, config.tolerance, lambda *_: None) if n_coarse else None
+    centers = assign(cells, config.iterations - n_coarse, config.tolerance, mark, centers)
     for strip in cells.strips:
         boundary, first = maps.boundary_rows(*cells.span(strip))
         # each seed lies in its own cell, so seeds are distinct and no superpixel is lost
@@ -118,7 +125,7 @@ class SmoothConfig(BaseModel, frozen=True, extra="forbid"):
 
     sweeps: NonNegativeInt = 10  # maximum number of sweeps; 0 disables smoothing
     color: NonNegativeFloat = 0.0024  # cost of a squared colour distance of 1 to the superpixel's mean
-    embedding: NonNegativeFloat = 0.02  # cost of a squared embedding distance of 1 to the superpixel's mean
+    embedding: NonNegativeFloat = 0.03  # cost of a squared embedding distance of 1 to the superpixel's mean
     boundary_power: NonNegativeFloat = 1.5  # exponent: neighbours cost (1 - boundary probability) to this power
     diagonal: NonNegativeFloat = 0.5  # cost of a diagonal neighbour relative to a side neighbour
 

@@ -143,13 +143,15 @@ Strip = tuple[int, int]  # first row of cells, and the row after the last
 
 
 class Cells:
-    """The pixels of an image in the cells of a grid, accessed by strips of grid rows.
+    """The pixels of an image in the cells of a grid, or every `step_px`-th of their rows and columns, by strips.
+
+    `is_kept` computes the features once and keeps them, except those of large images.
 
     candidates  (N, 9) cells; N if there is none or it has no valid pixel
     scales      scales of colour, position and bands, and the stride of embeddings, in the order that kernels expect
     """
 
-    def __init__(self, maps: PixelMaps, grid: Grid, ssn: SSNConfig) -> None:
+    def __init__(self, maps: PixelMaps, grid: Grid, ssn: SSNConfig, step_px: int = 1, is_kept: bool = True) -> None:
         self.maps, self.grid, self.looked_up = maps, grid, maps.looked_up()
         self.scales = (
             np.float32(ssn.color_scale),
@@ -158,8 +160,8 @@ class Cells:
             maps.embedding_stride,
         )
         self.n_features = maps.n_colors + 2 + len(maps.embeddings)
-        self.ys, self.is_y = cell_table(grid.height, grid.rows)
-        self.xs, self.is_x = cell_table(grid.width, grid.cols)
+        self.ys, self.is_y = (table[:, ::step_px] for table in cell_table(grid.height, grid.rows))
+        self.xs, self.is_x = (table[:, ::step_px] for table in cell_table(grid.width, grid.cols))
         n_pixels = self.ys.shape[1] * self.xs.shape[1]
         n_rows = min(max(_STRIP_PIXELS // (grid.cols * n_pixels), 1), _CELL_ROWS, grid.rows)
         self.strips = [(r, min(r + n_rows, grid.rows)) for r in range(0, grid.rows, n_rows)]
@@ -167,12 +169,13 @@ class Cells:
         self.candidates = self._candidates()
         n_bytes = 4 * n_rows * grid.cols * n_pixels * (self.n_features + N_CANDIDATES)
         self.n_threads = max(min(thread_count(), len(self.strips), _SCRATCH_BYTES // n_bytes), 1)
-        # weights, and the features of large images, are kept only for the strip that a thread works on
+        # weights, and features not kept, are held only for the strip that a thread works on
         of_thread = (self.n_threads, n_rows * grid.cols)
-        n_kept = of_thread if is_large(maps.shape) else (grid.n_cells,)
+        is_kept = is_kept and not is_large(maps.shape)
+        n_kept = (grid.n_cells,) if is_kept else of_thread
         self._features = np.empty((*n_kept, self.n_features, n_pixels), np.float32)
         self._weights = np.empty((*of_thread, N_CANDIDATES, n_pixels), np.float32)
-        if not is_large(maps.shape):
+        if is_kept:
             in_threads(lambda _, strip: self._fill(strip, self._features[self.own(strip)]), self.strips)
 
     def own(self, strip: Strip) -> slice:
@@ -223,38 +226,45 @@ class Cells:
 
 
 def assign(
-    cells: Cells, n_iterations: int, tolerance: float, use: Callable[[Strip, np.ndarray], None]
+    cells: Cells,
+    n_iterations: int,
+    tolerance: float,
+    use: Callable[[Strip, np.ndarray], None],
+    centers: Float32[np.ndarray, "cells channels"] | None = None,
 ) -> Float32[np.ndarray, "cells channels"]:
-    """Run the iterations of assignment and centre update from the mean features of each cell; return the centres.
+    """Run the iterations of assignment and centre update; return the centres.
+
+    They start from `centers`, which are overwritten, or from the mean features of each cell.
 
     Stops early once centres move by at most `tolerance` on average; 0 disables early stopping. Every iteration that
     may be the last calls use(strip, weights) with weights (S, 9, P), which sum to 1 over candidates, 0 on padding.
     """
     grid = cells.grid
-    centers = np.empty((grid.n_cells, cells.n_features), np.float32)
     contributions = np.empty((grid.n_cells, N_CANDIDATES, cells.n_features + 1), np.float32)
+    at = np.empty((grid.n_cells, cells.n_features), np.float32) if centers is None else centers
 
     def start(thread: int, strip: Strip) -> None:
         own_cells = cells.own(strip)
-        _kmeans.mean_of_cells(cells.features(strip, thread), cells.is_pixel(strip), centers[own_cells])
+        _kmeans.mean_of_cells(cells.features(strip, thread), cells.is_pixel(strip), at[own_cells])
 
     def iterate(may_be_last: bool, thread: int, strip: Strip) -> None:
         own_cells, is_pixel = cells.own(strip), cells.is_pixel(strip)
         features, weights = cells.features(strip, thread), cells.weights(strip, thread)
         of_strip, first = contributions[own_cells], own_cells.start
-        _kmeans.iterate(features, centers, weights, may_be_last, of_strip, cells.candidates, is_pixel, first)
+        _kmeans.iterate(features, at, weights, may_be_last, of_strip, cells.candidates, is_pixel, first)
         if may_be_last:
             use(strip, weights)
 
-    in_threads(start, cells.strips, cells.n_threads)
+    if centers is None:
+        in_threads(start, cells.strips, cells.n_threads)
     for iteration in range(n_iterations):
         may_be_last = iteration == n_iterations - 1 or tolerance > 0
         in_threads(partial(iterate, may_be_last), cells.strips, cells.n_threads)
-        before = centers.copy() if tolerance > 0 else centers
-        _kmeans.update(contributions, cells.candidates, centers)
-        if tolerance > 0 and float(np.linalg.norm(centers - before, axis=1).mean()) <= tolerance:
+        before = at.copy() if tolerance > 0 else at
+        _kmeans.update(contributions, cells.candidates, at)
+        if tolerance > 0 and float(np.linalg.norm(at - before, axis=1).mean()) <= tolerance:
             break
-    return centers
+    return at
 
 
 def candidates(grid: Grid) -> Int64[np.ndarray, "cells 9"]:

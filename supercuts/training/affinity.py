@@ -99,11 +99,17 @@ class Leaves:
     tables: list[np.ndarray]
 
 
-def describe_leaves(sample: Sample, network: Network, n_leaves: int, config: PipelineConfig | None = None) -> Leaves:
-    """Return the leaves that the pipeline computes for a sample's image, while there is no affinity."""
+def describe_leaves(
+    sample: Sample,
+    network: Network,
+    n_leaves: int,
+    config: PipelineConfig | None = None,
+    affinity: Affinity | None = None,
+) -> Leaves:
+    """Return the leaves that the pipeline computes for a sample's image with `affinity`."""
     config = config or default_config(network)
     maps = predict(read_channels(sample.image_path, network.config.channels), network, config.views)
-    labels, graph = make_leaves(maps, min(n_leaves, maps.boundary.size), network, config)
+    labels, graph = make_leaves(maps, min(n_leaves, maps.boundary.size), network, config, affinity=affinity)
     tables = [contingency(truth, labels) for truth in sample.truths]
     return Leaves(graph, region_statistics(labels, graph, maps), tables)
 

@@ -18,11 +18,12 @@ import numpy as np
 from jaxtyping import Float64, Int32
 from pydantic import BaseModel, Field, NonNegativeInt
 
+from supercuts.core.arrays import contingency
 from supercuts.datasets.sample import Sample
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.hierarchy.cuts import LEVELS
 from supercuts.hierarchy.tree import Hierarchy
-from supercuts.merging.affinity import Perceptrons, merge_by_affinity
+from supercuts.merging.affinity import Affinity, Perceptrons
 from supercuts.merging.agglomerative import MergeTree
 from supercuts.metrics.region import THRESHOLDS, tree_scores
 from supercuts.model import Model
@@ -31,6 +32,7 @@ from supercuts.objects.figure_ground import figure_features
 from supercuts.settings import default_config
 from supercuts.training.affinity import (
     AffinityTrainingConfig,
+    Leaves,
     PerceptronTrainingConfig,
     describe_leaves,
     fit_perceptrons,
@@ -159,18 +161,30 @@ def learn_calibration(
     config = config or CalibrationConfig()
     settings = default_config(network)
     many_views = settings.model_copy(update={"views": VIEWS["many"]})
-    images = [describe_leaves(sample, network, config.leaves, settings) for sample in track(samples, "superpixels")]
-    # one affinity serves one view and many views, and is trained on twice as many borders
-    passes = track(samples, "superpixels of many views")
-    descriptions = images + [describe_leaves(sample, network, config.leaves, many_views) for sample in passes]
-    with working("learning the affinity"):
-        affinity = learn_affinity(descriptions, AffinityTrainingConfig(seed=config.seed))
-    trees = [merge_by_affinity(image.graph, image.statistics, affinity) for image in images]
-    levels = calibrate_levels(trees, [image.tables for image in images])
-    altitudes = {name: level.altitude for name, level in levels.items()}
 
-    model = Model(network, altitudes, settings, affinity)
+    def describe(affinity: Affinity | None) -> list[Leaves]:
+        """Return the leaves of one view and of many views: one affinity serves both."""
+        return [
+            describe_leaves(sample, network, config.leaves, views, affinity)
+            for views, text in ((settings, "superpixels"), (many_views, "superpixels of many views"))
+            for sample in track(samples, text if affinity is None else f"{text}, merged by the affinity")
+        ]
+
+    def learn(images: Sequence[Leaves], text: str) -> Affinity:
+        with working(text):
+            return learn_affinity(images, AffinityTrainingConfig(seed=config.seed))
+
+    # superpixels that an affinity made are other ones than those made by hand: it would be too sure of their borders
+    made = describe(learn(describe(None), "learning a first affinity"))
+    affinity = learn(made, "learning the affinity")
+
+    model = Model(network, {}, settings, affinity)
     hierarchies = [model.segment(sample.image_path, config.leaves) for sample in track(samples, "hierarchies")]
+    levels = calibrate_levels(
+        [MergeTree(h.parents, h.altitudes) for h in hierarchies],
+        [[contingency(truth, h.labels) for truth in s.truths] for h, s in zip(hierarchies, samples, strict=True)],
+    )
+    altitudes = {name: level.altitude for name, level in levels.items()}
     with working("learning figure and ground"):
         truths = [sample.truths for sample in samples]
         figure_ground = learn_figure_ground(hierarchies, truths, PerceptronTrainingConfig(seed=config.seed))
@@ -178,7 +192,7 @@ def learn_calibration(
     if not config.gnn:
         return Calibration(altitudes, _prefixed(learned)), levels
     with working("learning the graph neural network"):
-        gnn = learn_gnn(descriptions, affinity, GNNTrainingConfig(seed=config.seed))
+        gnn = learn_gnn(made, affinity, GNNTrainingConfig(seed=config.seed))
     arrays = _prefixed({**learned, "gnn": gnn.arrays()})
     return Calibration(altitudes, arrays, gnn_config=gnn.config.model_dump_json()), levels
 

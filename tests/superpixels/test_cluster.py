@@ -348,7 +348,7 @@ def test_strips_and_storage_change_nothing(stored, n_cells, request):
 @pytest.mark.parametrize("tolerance", [0.02, 0.2, 1e9])
 def test_iterations_end_early_in_strips_too(stored, tolerance, request):
     """Centres of these maps move by 0.3, 0.1, 0.05, ... on average."""
-    config, few = ClusterConfig(iterations=30, tolerance=tolerance), ClusterConfig(iterations=1)
+    config, few = ClusterConfig(iterations=30, tolerance=tolerance), ClusterConfig(iterations=2)
     expected = cluster(as_floats(stored), 60, config, SSN_CONFIG).labels
     assert (expected == cluster(stored, 60, few, SSN_CONFIG).labels).all() == (tolerance == 1e9)
     request.getfixturevalue("small_strips")

@@ -13,8 +13,8 @@ from supercuts.superpixels.grid import Cells, Grid, assign, candidates
 SHAPES = [(1, 1, 1, 1), (3, 1, 2, 1), (17, 23, 4, 5), (24, 36, 3, 6), (20, 31, 20, 31), (61, 23, 13, 5)]
 
 
-def cells_of(color, embeddings, grid):
-    return Cells(PixelMaps(color, np.zeros((1, 1), np.float32), embeddings), grid, SSNConfig())
+def cells_of(color, embeddings, grid, **options):
+    return Cells(PixelMaps(color, np.zeros((1, 1), np.float32), embeddings), grid, SSNConfig(), **options)
 
 
 def run(cells, n_iterations, tolerance=0.0):
@@ -48,6 +48,40 @@ def test_values_are_those_of_the_differentiable_form(monkeypatch, shape, n_learn
     centers, weights = run(cells, 4)
     np.testing.assert_array_equal(weights, soft.weights[0])
     np.testing.assert_array_equal(centers, soft.centers[0])
+
+
+def test_features_that_are_not_kept_are_the_same_ones():
+    rng = np.random.default_rng(0)
+    maps = rng.uniform(0, 100, (3, 24, 36)).astype(np.float32), rng.normal(0, 3, (5, 24, 36)).astype(np.float32)
+    kept, computed = (cells_of(*maps, Grid(24, 36, 3, 6), is_kept=is_kept) for is_kept in (True, False))
+    for expected, actual in zip(run(kept, 3), run(computed, 3), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("shape", [(24, 36, 3, 6), (23, 35, 3, 5)])
+def test_cells_of_every_second_row_and_column(shape):
+    grid = Grid(*shape)
+    rng = np.random.default_rng(0)
+    color, embeddings = rng.uniform(0, 100, (3, *shape[:2])).astype(np.float32), np.zeros((0, *shape[:2]), np.float32)
+    cells = cells_of(color, embeddings, grid, step_px=2)
+    for row, ys in enumerate(cells.ys):
+        first = int(np.ceil(row * grid.height / grid.rows))
+        np.testing.assert_array_equal(
+            ys[cells.is_y[row]], np.arange(first, int(np.ceil((row + 1) * grid.height / grid.rows)), 2)
+        )
+    found = np.concatenate([cells.features(strip, 0) for strip in cells.strips])
+    at = cells.ys[0][:, None], cells.xs[0]
+    np.testing.assert_allclose(found[0, :3], SSNConfig().color_scale * color[:, *at].reshape(3, -1), rtol=1e-6)
+
+
+def test_iterations_go_on_from_given_centres():
+    rng = np.random.default_rng(0)
+    cells = cells_of(
+        rng.uniform(0, 100, (3, 24, 36)).astype(np.float32), np.zeros((0, 24, 36), np.float32), Grid(24, 36, 3, 6)
+    )
+    expected, _ = run(cells, 5)
+    begun, _ = run(cells, 2)
+    np.testing.assert_array_equal(assign(cells, 3, 0.0, lambda *_: None, begun), expected)
 
 
 def test_candidates_by_hand():

@@ -44,8 +44,10 @@ def test_all_that_a_network_needs_is_learned_and_each_pass_over_the_images_repor
         return nullcontext()
 
     calibration, levels = learn_calibration(network, samples, CalibrationConfig(leaves=30), track, working)
-    assert passes == [("superpixels", 4), ("superpixels of many views", 4), ("hierarchies", 4)]
-    assert steps == ["learning the affinity", "learning figure and ground"]
+    rounds = ["", ", merged by the affinity"]
+    kinds = [f"superpixels{views}{by}" for by in rounds for views in ("", " of many views")]
+    assert passes == [(kind, 4) for kind in (*kinds, "hierarchies")]
+    assert steps == ["learning a first affinity", "learning the affinity", "learning figure and ground"]
     assert calibration.of("affinity").keys() == calibration.of("figure_ground").keys()
     assert calibration.of("gnn") == {}
     assert calibration.levels == {name: levels[name].altitude for name in LEVELS}

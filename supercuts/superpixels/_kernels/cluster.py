@@ -80,17 +80,11 @@ def fill_cells(color, first, embeddings, scales, ys, xs, cells):
                 for j in range(pw):
                     cell[at, i * pw + j] = np.float32(y) * position_scale
                     cell[at + 1, i * pw + j] = np.float32(xs[k, j]) * position_scale
-                line = embeddings[y // stride]
-                if stride == 1 and xs[k, pw - 1] == xs[k, 0] + pw - 1:  # contiguous views, which compilers vectorise
-                    row = line[xs[k, 0] : xs[k, 0] + pw]
-                    for c in range(embeddings.shape[2]):
-                        filled = cell[at + 2 + c, i * pw : (i + 1) * pw]
-                        for j in range(pw):
-                            filled[j] = _as_number(row[j, c])
-                else:
-                    for c in range(embeddings.shape[2]):
-                        for j in range(pw):
-                            cell[at + 2 + c, i * pw + j] = _as_number(line[coarse[k, j], c])
+                line, into = embeddings[y // stride], cell[at + 2 :]
+                for j in range(pw):
+                    row = line[coarse[k, j]]
+                    for c in range(row.size):
+                        into[c, i * pw + j] = _as_number(row[c])
 
 
 @kernel
