@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
-from pydantic import BaseModel, Field, NonNegativeFloat
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt
 
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.threads import in_threads
@@ -75,8 +75,12 @@ class Perceptrons:
     def probability(self, features: Float32[np.ndarray, "samples features"]) -> Float64[np.ndarray, " samples"]:
         """Return the probability, 0..1, of each row of features."""
         self.check_features(features.shape[1])
-        probabilities: np.ndarray = _kernels_affinity.separate_edges(features, tuple(self.arrays().values()))
+        probabilities: np.ndarray = _kernels_affinity.separate_edges(features, self.weights())
         return probabilities
+
+    def weights(self, members: int | None = None) -> tuple[np.ndarray, ...]:
+        """Return mean, scale and the layers of the first `members` perceptrons, by default of all."""
+        return self.mean, self.scale, self.first[:members], self.second[:members], self.last[:members]
 
 
 class AffinityConfig(BaseModel, frozen=True, extra="forbid"):
@@ -85,6 +89,7 @@ class AffinityConfig(BaseModel, frozen=True, extra="forbid"):
     small_exponent: NonNegativeFloat = 0.3  # probability * min(1, smaller area / reference area) ** exponent
     small_area: NonNegativeFloat = 0.002  # reference area as a share of the image
     growth: float = Field(default=1.02, ge=1)  # a border is judged again once its regions grow by this factor
+    members: PositiveInt | None = None  # number of perceptrons that judge; None: all
 
 
 class Affinity(Perceptrons):
@@ -196,7 +201,7 @@ def _agglomerate(
             f"{graph.n_nodes} and {graph.n_edges}: take those of the same labels."
         )
     judgements = Judgements(np.empty((max_judgements, n_features), np.float32), np.empty((max_judgements, 2), np.int64))
-    n_pixels, weights = float(graph.area.sum()), tuple(affinity.arrays().values())
+    n_pixels, weights = float(graph.area.sum()), affinity.weights(config.members)
     at_first = np.empty(0 if max_judgements else graph.n_edges)  # judged in threads unless the features are wanted
     s = statistics
 

@@ -107,8 +107,8 @@ class LeavesConfig(BaseModel, frozen=True, extra="forbid"):
     cluster: ClusterConfig = ClusterConfig()
     # how cells merge into leaves, by the learned affinity if there is one, else by hand-made distances; a strong weight
     # on size makes leaves even and avoids slivers: two regions of different segments merged in error cost the accuracy
-    # the pixels of the smaller one
-    affinity: AffinityConfig = AffinityConfig(small_exponent=0.8, small_area=0.01)
+    # the pixels of the smaller one; two perceptrons judge small regions as well as four
+    affinity: AffinityConfig = AffinityConfig(small_exponent=0.8, small_area=0.01, members=2)
     leaves: LinkageConfig = LinkageConfig(boundary=1.0, color=1.0, small_exponent=0.8, small_area=0.01)
     smooth: SmoothConfig = SmoothConfig()
 

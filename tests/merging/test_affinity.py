@@ -122,6 +122,18 @@ def test_merging_stops_at_the_count_that_the_tree_passes(make_mosaic, n_regions)
     assert len(np.unique(np.stack([region, expected]), axis=1).T) == n_regions
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_the_first_members_judge_alone(make_mosaic, n):
+    graph, statistics = described(*make_mosaic(60))
+    whole = random_affinity(len(feature_names(statistics)), members=3)
+    first = Affinity(whole.mean, whole.scale, whole.first[:n].copy(), whole.second[:n].copy(), whole.last[:n].copy())
+    some = AffinityConfig(small_exponent=0, growth=1, members=n)
+    expected, actual = (merge_by_affinity(graph, statistics, *how) for how in ((first, PLAIN), (whole, some)))
+    np.testing.assert_array_equal(actual.parents, expected.parents)
+    np.testing.assert_array_equal(actual.altitudes, expected.altitudes)
+    assert (merge_by_affinity(graph, statistics, whole, PLAIN).altitudes != expected.altitudes).any()
+
+
 def test_small_regions_merge_early(make_mosaic):
     labels = np.zeros((20, 30), np.int32)
     labels[:, 10:] = 1
