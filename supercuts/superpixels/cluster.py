@@ -63,7 +63,7 @@ class ClusterConfig(BaseModel, frozen=True, extra="forbid"):
     iterations: PositiveInt = 4  # maximum number of soft k-means iterations
     coarse_iterations: NonNegativeInt = 3  # first iterations on a quarter of the pixels; the last one sees all of them
     tolerance: NonNegativeFloat = 0.0  # stops early once centres move at most this far on average; 0: never
-    core_boundary: float = Field(default=0.95, ge=0, le=1)  # maximum boundary probability of a core pixel
+    core_boundary: float = Field(default=0.9, ge=0, le=1)  # maximum boundary probability of a core pixel
     core_weight: float = Field(default=0.5, ge=0, le=1)  # minimum weight of a core pixel in its superpixel
     boundary_cost: NonNegativeFloat = 32.0  # cost of entering a pixel of boundary probability 1
     boundary_power: PositiveFloat = 3.0  # exponent of the probability: expensive on the ridge, cheap next to it
@@ -125,7 +125,7 @@ class SmoothConfig(BaseModel, frozen=True, extra="forbid"):
 
     sweeps: NonNegativeInt = 10  # maximum number of sweeps; 0 disables smoothing
     color: NonNegativeFloat = 0.0024  # cost of a squared colour distance of 1 to the superpixel's mean
-    embedding: NonNegativeFloat = 0.03  # cost of a squared embedding distance of 1 to the superpixel's mean
+    embedding: NonNegativeFloat = 0.025  # cost of a squared embedding distance of 1 to the superpixel's mean
     boundary_power: NonNegativeFloat = 1.5  # exponent: neighbours cost (1 - boundary probability) to this power
     diagonal: NonNegativeFloat = 0.5  # cost of a diagonal neighbour relative to a side neighbour
 
