@@ -87,7 +87,7 @@ class AffinityConfig(BaseModel, frozen=True, extra="forbid"):
     """Settings that turn probabilities into the order of merges."""
 
     small_exponent: NonNegativeFloat = 0.3  # probability * min(1, smaller area / reference area) ** exponent
-    small_area: NonNegativeFloat = 0.002  # reference area as a share of the image
+    small_area: NonNegativeFloat = 0.004  # reference area as a share of the image
     growth: float = Field(default=1.02, ge=1)  # a border is judged again once its regions grow by this factor
     members: PositiveInt | None = None  # number of perceptrons that judge; None: all
 
