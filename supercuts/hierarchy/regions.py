@@ -216,10 +216,11 @@ def check_merge_tree(
     check(~is_leaf | (altitudes == 0), "a leaf's altitude must be 0")
 
 
-# 1 of 100 photographs of BSDS500 val is below either (docs/results/textures.md); a tree of fewer leaves is not judged
-_LEAST_VARIANCE = 15.0
+# 1 of 100 photographs of BSDS500 val is below either (docs/results/textures.md)
+_LEAST_VARIANCE = 12.0
 _LEAST_REGIONS, _CLEAR_ALTITUDE = 60, 0.09
-_JUDGED_LEAVES = 400
+# trees of fewer leaves, or of smaller ones on average, are not judged
+_JUDGED_LEAVES, _JUDGED_LEAF_PX = 400, 16
 
 
 def is_unlike_photographs(
@@ -232,11 +233,11 @@ def is_unlike_photographs(
 
     Without levels, as in images of many bands, altitudes are those of hand-made distances, and only embeddings count.
 
-    >>> flat, areas = np.zeros((400, 2), np.float32), np.append(np.ones(400), 400).astype(np.int64)
+    >>> flat, areas = np.zeros((400, 2), np.float32), np.append(np.full(400, 90), 36000)
     >>> is_unlike_photographs(flat, np.zeros(401, np.float32), areas, {"object": 0.4})
     True
     """
-    if len(embeddings) < _JUDGED_LEAVES:
+    if len(embeddings) < _JUDGED_LEAVES or areas[-1] < _JUDGED_LEAF_PX * len(embeddings):
         return False
     weights = areas[: len(embeddings)] / areas[-1]
     variance = weights @ ((embeddings - weights @ embeddings) ** 2).sum(axis=1)
