@@ -220,7 +220,7 @@ def check_merge_tree(
 _LEAST_VARIANCE = 12.0
 _LEAST_REGIONS, _CLEAR_ALTITUDE = 60, 0.09
 # trees of fewer leaves, or of smaller ones on average, are not judged
-_JUDGED_LEAVES, _JUDGED_LEAF_PX = 400, 16
+_JUDGED_LEAVES, _JUDGED_LEAF_PX = 400, 4
 
 
 def is_unlike_photographs(

@@ -58,11 +58,12 @@ def test_a_tree_over_some_leaves_leaves_out_nodes_of_one_child():
 def test_an_image_is_unlike_photographs_by_variance_and_only_with_levels_by_clear_boundaries():
     clear, blurred = np.full(800, 0.5, np.float32), np.full(800, 0.05, np.float32)
     clear[:400] = blurred[:400] = 0
-    areas = np.append(np.ones(400), np.full(400, 400)).astype(np.int64)
+    areas = np.append(np.full(400, 20), np.full(400, 8000))
     embeddings = np.repeat(np.array([[-4], [4]], np.float32), 200, axis=0)  # variance 16
     assert not regions.is_unlike_photographs(embeddings, clear, areas, LEVELS)
     assert regions.is_unlike_photographs(embeddings, blurred, areas, LEVELS)
     assert not regions.is_unlike_photographs(embeddings, blurred, areas, {})
-    assert regions.is_unlike_photographs(embeddings * 0.9, clear, areas, {})  # variance 13
-    assert regions.is_unlike_photographs(embeddings * 0.9, clear, areas, LEVELS)
+    assert regions.is_unlike_photographs(embeddings * 0.8, clear, areas, {})  # variance 10
+    assert regions.is_unlike_photographs(embeddings * 0.8, clear, areas, LEVELS)
+    assert not regions.is_unlike_photographs(embeddings * 0, blurred, areas // 10, LEVELS)  # 2 pixels a leaf
     assert not regions.is_unlike_photographs(embeddings[1:] * 0, clear[1:], areas[1:], LEVELS)  # 399 leaves
