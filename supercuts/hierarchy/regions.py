@@ -216,7 +216,7 @@ def check_merge_tree(
     check(~is_leaf | (altitudes == 0), "a leaf's altitude must be 0")
 
 
-# 1 of 100 photographs of BSDS500 val is below either (docs/results/textures.md)
+# each names 1 of 100 photographs of BSDS500 val (docs/results/textures.md)
 _LEAST_VARIANCE = 12.0
 _LEAST_REGIONS, _CLEAR_ALTITUDE = 60, 0.09
 # trees of fewer leaves, or of smaller ones on average, are not judged

@@ -106,7 +106,7 @@ def describe_leaves(
     config: PipelineConfig | None = None,
     affinity: Affinity | None = None,
 ) -> Leaves:
-    """Return the leaves that the pipeline computes for a sample's image with `affinity`."""
+    """Return the leaves of a sample's image, merged as in the pipeline; by hand-made distances without affinity."""
     config = config or default_config(network)
     maps = predict(read_channels(sample.image_path, network.config.channels), network, config.views)
     labels, graph = make_leaves(maps, min(n_leaves, maps.boundary.size), network, config, affinity=affinity)
