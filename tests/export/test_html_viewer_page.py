@@ -362,6 +362,26 @@ def test_scribbles_of_one_label_stay_where_they_are_drawn(page, h, saved):
     assert page.evaluate("[supercuts.session.names[0], supercuts.session.strokes.length]") == ["object", 1]
 
 
+def test_a_name_that_is_being_typed_is_left_alone(page):
+    boxes = [page.locator(f"[aria-label='Name of label {label}']") for label in (1, 2)]
+    boxes[1].focus()
+    page.evaluate("{supercuts.nameLabel(1, 'table'); document.activeElement.value = 'coff';}")
+    settle(page)
+    assert [box.input_value() for box in boxes] == ["table", "coff"]
+    page.keyboard.press("End")
+    page.keyboard.type("ee")
+    page.keyboard.press("Enter")
+    assert page.evaluate("supercuts.session.names") == ["table", "coffee"]
+    page.click("#add-label")
+    settle(page)
+    assert page.locator("#labels input[type=text]").count() == 3
+    for _ in range(2):
+        page.click("#undo")
+    settle(page)
+    assert [box.input_value() for box in boxes] == ["table", "background"]
+    assert page.locator("#labels input[type=text]").count() == 2
+
+
 def test_what_was_done_survives_a_reload_and_leaving_asks(page, h):
     asked = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))

@@ -296,25 +296,28 @@ function updateMaskLabels(viewer) {
   if (used.includes(before)) box.value = before;
 }
 
+// The rows stay, and a name is written where it changed: a text box that somebody types into is left alone.
 function updateLabels(viewer) {
   const { names } = viewer.session;
   const box = element("labels");
-  const text = JSON.stringify(names);
-  if (box.dataset.text !== text) {
-    box.dataset.text = text;
-    box.replaceChildren(...names.map((name, i) => labelRow(viewer, name, i + 1)));
-  }
+  while (box.children.length > names.length) box.lastChild.remove();
+  for (let label = box.children.length + 1; label <= names.length; label++) box.append(labelRow(viewer, label));
+  box.querySelectorAll("input[type=text]").forEach((text, i) => {
+    if (text.shownName === names[i]) return;
+    text.shownName = names[i];
+    text.value = names[i];
+  });
   box.querySelectorAll("input[type=radio]").forEach((radio, i) => (radio.checked = i + 1 === viewer.label));
 }
 
-function labelRow(viewer, name, label) {
+function labelRow(viewer, label) {
   const row = newElement("div", "");
   row.className = "label";
   const radio = Object.assign(newElement("input"), { type: "radio", name: "label", ariaLabel: `Use label ${label}` });
   radio.addEventListener("change", () => viewer.useLabel(label));
   const swatch = Object.assign(newElement("span"), { className: "swatch" });
   swatch.style.background = COLORS[label - 1];
-  const text = Object.assign(newElement("input"), { type: "text", value: name, ariaLabel: `Name of label ${label}` });
+  const text = Object.assign(newElement("input"), { type: "text", ariaLabel: `Name of label ${label}` });
   text.addEventListener("change", () => viewer.nameLabel(label, text.value));
   const choice = Object.assign(newElement("label"), { className: "choice" });
   choice.append(radio, swatch);
