@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 import numpy as np
 import skimage.color
@@ -82,6 +83,17 @@ class Timed:
         return Scored(self.score(sample), time.process_time() - start)
 
 
+class Scorer(Protocol):
+    """Score one image; its score depends on our weights or not."""
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the score depends on our weights."""
+
+    def __call__(self, sample: Sample) -> PooledIoU:
+        """Return the scores of one image."""
+
+
 @dataclass(frozen=True, slots=True)
 class OfSettings:
     """Score the labels of a network fitted to one image; settings are key=value, and only those not by default.
@@ -93,11 +105,21 @@ class OfSettings:
     device: str = "cpu"
     scale: float = 1.0
 
+    @property
+    def config(self) -> RefineConfig:
+        """The settings."""
+        return load_config(None, RefineConfig, self.settings)
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether it starts from our superpixels or regions: else its score outlives a change of our weights."""
+        config = self.config
+        return bool(config.initial_regions) or (config.method == "sp" and config.partition.method == "ssn")
+
     def __call__(self, sample: Sample) -> PooledIoU:
         """Return the scores of one image."""
-        image, config = read_scaled(sample, self.scale), load_config(None, RefineConfig, self.settings)
-        needs_tree = config.initial_regions or (config.method == "sp" and config.partition.method == "ssn")
-        h = model().segment(image, superpixels=config.partition.n_segments) if needs_tree else None
+        image, config = read_scaled(sample, self.scale), self.config
+        h = model().segment(image, superpixels=config.partition.n_segments) if self.needs_model else None
         example = Example(image, superpixels_of(image, h, config), initial=initial_of(h, config))
         return pooled_iou(label(fit([example], config, device=self.device), example, config), sample)
 
@@ -108,6 +130,7 @@ class OfPlainLoop:
 
     settings: tuple[str, ...]
     scale: float = 1.0
+    needs_model: ClassVar[bool] = False
 
     def __call__(self, sample: Sample) -> PooledIoU:
         """Return the scores of one image."""
@@ -131,6 +154,7 @@ class OfRefiner:
     refiner: str | None
     level: str
     settings: tuple[str, ...] = ()
+    needs_model: ClassVar[bool] = True
 
     def __call__(self, sample: Sample) -> PooledIoU:
         """Return the scores of one image."""
@@ -144,6 +168,7 @@ class OfGraph:
     """Score the regions of Felzenszwalb and Huttenlocher."""
 
     tau: float
+    needs_model: ClassVar[bool] = False
 
     def __call__(self, sample: Sample) -> PooledIoU:
         """Return the scores of one image."""
@@ -155,6 +180,7 @@ class OfColors:
     """Score the classes of k-means on the Lab colours of pixels."""
 
     k: int
+    needs_model: ClassVar[bool] = False
 
     def __call__(self, sample: Sample) -> PooledIoU:
         """Return the scores of one image."""
@@ -249,7 +275,7 @@ def _above(pairs: Sequence[tuple[PooledIoU, PooledIoU]]) -> Mapping[str, float]:
 def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list[Method[Scored]]:
     """Return what is compared."""
     changed = tuple(arguments.set)
-    scorers: dict[str, Callable[[Sample], PooledIoU]] = {BARE: OfRefiner(None, arguments.level)}
+    scorers: dict[str, Scorer] = {BARE: OfRefiner(None, arguments.level)}
     scorers |= {name: OfRefiner(None, level) for name, level in LEVELS.items()}
     scorers |= {name: OfGraph(tau) for name, tau in GRAPHS.items()}
     scorers |= {name: OfColors(k) for name, k in COLORS.items()}
@@ -262,12 +288,13 @@ def methods_of(samples: Sequence[Sample], arguments: argparse.Namespace) -> list
         for name, config in SETTINGS.items()
     }
     scorers[PLAIN] = OfPlainLoop((*as_overrides(SETTINGS[ST]), *changed), arguments.scale)
-    names, weights = tuple(sample.name for sample in samples), weights_path("compact")
-    return [
-        Method(name, names, tuple(ScoringTask(name, sample, Timed(scorer), (weights,)) for sample in samples), {})
-        for name, scorer in scorers.items()
-        if name in arguments.methods
-    ]
+    names, methods = tuple(sample.name for sample in samples), []
+    for name, scorer in scorers.items():
+        if name in arguments.methods:
+            inputs = (weights_path("compact"),) if scorer.needs_model else ()
+            tasks = tuple(ScoringTask(name, sample, Timed(scorer), inputs) for sample in samples)
+            methods.append(Method(name, names, tasks, {}))
+    return methods
 
 
 def as_overrides(config: RefineConfig) -> list[str]:
