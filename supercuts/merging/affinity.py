@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt
 from supercuts.core.errors import FileFormatError, InputError
 from supercuts.core.threads import in_threads
 from supercuts.graph.rag import LIMITS, N_BINS, RegionGraph, RegionStatistics
+from supercuts.hierarchy._kernels import tree as _tree
 from supercuts.merging._kernels import affinity as _kernels_affinity
 from supercuts.merging.agglomerative import MergeTree, regions_after, to_tree
 
@@ -90,6 +91,10 @@ class AffinityConfig(BaseModel, frozen=True, extra="forbid"):
     small_area: NonNegativeFloat = 0.004  # reference area as a share of the image
     growth: float = Field(default=1.02, ge=1)  # a border is judged again once its regions grow by this factor
     members: PositiveInt | None = None  # number of perceptrons that judge; None: all
+    # annotators draw few borders below this altitude; what remains there are superpixels, whose error is counted in
+    # pixels, so altitudes a below it become fine * (a / fine * (2 * smaller area / image) ** e) ** (1 / (1 + e))
+    fine_altitude: float = Field(default=0.15, ge=0, le=1)
+    fine_exponent: NonNegativeFloat = 0.25
 
 
 class Affinity(Perceptrons):
@@ -155,11 +160,13 @@ def merge_by_affinity(
 ) -> MergeTree:
     """Merge until one region is left; altitudes are the probabilities at which regions merge, made ultrametric.
 
-    `config` lowers the probabilities of small regions, so specks are absorbed early. Regions that never touch merge
-    last, at altitude 1.
+    `config` lowers the probabilities of small regions, so specks are absorbed early, and orders the merges below its
+    fine altitude by area as well, which changes their altitudes but no region. Regions that never touch merge last, at
+    altitude 1.
     """
-    merges, keys, _ = _agglomerate(graph, statistics, affinity, config or AffinityConfig())
-    return to_tree(graph.n_nodes, merges, keys)
+    config = config or AffinityConfig()
+    merges, keys, _ = _agglomerate(graph, statistics, affinity, config)
+    return _weigh_fine_merges(to_tree(graph.n_nodes, merges, keys), graph.area, config)
 
 
 def merge_to_count_by_affinity(
@@ -180,9 +187,25 @@ def merge_and_judge(
     config: AffinityConfig | None = None,
     max_judgements: int = 40_000,
 ) -> tuple[MergeTree, Judgements]:
-    """Return the tree of merge_by_affinity, and the first `max_judgements` pairs that it judged."""
+    """Return the tree in the order of merging, and the first `max_judgements` pairs that it judged."""
     merges, keys, judgements = _agglomerate(graph, statistics, affinity, config or AffinityConfig(), max_judgements)
     return to_tree(graph.n_nodes, merges, keys), judgements
+
+
+def _weigh_fine_merges(tree: MergeTree, area: Int64[np.ndarray, " leaves"], config: AffinityConfig) -> MergeTree:
+    """Return the tree with its merges below the fine altitude ordered by area as well, and its nodes in that order."""
+    parents, n, fine, e = tree.parents, area.size, config.fine_altitude, config.fine_exponent
+    areas = _tree.sum_to_root(parents, area.astype(np.int64))
+    share = 2 * _tree.smallest_child(parents, areas)[n:] / areas[-1]
+    altitudes = tree.altitudes.copy()
+    is_fine = altitudes[n:] < fine
+    weighed = fine * (altitudes[n:][is_fine] / fine * share[is_fine] ** e) ** (1 / (1 + e))
+    altitudes[n:][is_fine] = weighed
+    _tree.raise_to_children(parents, altitudes)
+    order = np.concatenate([np.arange(n), n + np.argsort(altitudes[n:], kind="stable")])  # ties: children first
+    rank = np.empty_like(parents)
+    rank[order] = np.arange(parents.size)
+    return MergeTree(rank[parents[order]], altitudes[order])
 
 
 def _agglomerate(

@@ -17,7 +17,7 @@ from supercuts.merging.affinity import (
 from supercuts.merging.agglomerative import merge_tree
 from supercuts.training.affinity import by_boundary
 
-PLAIN = AffinityConfig(small_exponent=0, growth=1)
+PLAIN = AffinityConfig(small_exponent=0, growth=1, fine_altitude=0)
 
 
 def described(labels, maps):
@@ -127,7 +127,7 @@ def test_the_first_members_judge_alone(make_mosaic, n):
     graph, statistics = described(*make_mosaic(60))
     whole = random_affinity(len(feature_names(statistics)), members=3)
     first = Affinity(whole.mean, whole.scale, whole.first[:n].copy(), whole.second[:n].copy(), whole.last[:n].copy())
-    some = AffinityConfig(small_exponent=0, growth=1, members=n)
+    some = PLAIN.model_copy(update={"members": n})
     expected, actual = (merge_by_affinity(graph, statistics, *how) for how in ((first, PLAIN), (whole, some)))
     np.testing.assert_array_equal(actual.parents, expected.parents)
     np.testing.assert_array_equal(actual.altitudes, expected.altitudes)
@@ -144,6 +144,38 @@ def test_small_regions_merge_early(make_mosaic):
     config = AffinityConfig(small_exponent=2, small_area=0.1)
     tree = merge_by_affinity(graph, statistics, by_boundary(len(feature_names(statistics))), config)
     assert tree.parents[3] == tree.parents[2] == 4
+
+
+@pytest.mark.parametrize("fine_altitude", [0.0, 0.3, 0.7, 1.0])
+def test_fine_merges_are_ordered_by_area_as_well(make_mosaic, fine_altitude):
+    graph, statistics = described(*make_mosaic(80))
+    affinity, fine, e = random_affinity(len(feature_names(statistics))), fine_altitude, 0.5
+    plain = merge_by_affinity(graph, statistics, affinity, PLAIN)
+    config = PLAIN.model_copy(update={"fine_altitude": fine, "fine_exponent": e})
+    tree = merge_by_affinity(graph, statistics, affinity, config)
+    regions, altitudes = members_of(plain.parents), dict(zip(members_of(tree.parents), tree.altitudes, strict=True))
+    assert set(altitudes) == set(regions)  # the regions stay
+    assert (np.diff(tree.altitudes[graph.n_nodes :]) >= 0).all()
+    assert (tree.parents[:-1] > np.arange(tree.parents.size - 1)).all()
+    expected = plain.altitudes.astype(np.float64)
+    area = np.array([sum(graph.area[leaf] for leaf in region) for region in regions])
+    for node in range(graph.n_nodes, plain.parents.size):
+        children = np.flatnonzero(plain.parents[:node] == node)
+        if expected[node] < fine:
+            share = 2 * area[children].min() / area[-1]
+            expected[node] = fine * (expected[node] / fine * share**e) ** (1 / (1 + e))
+        expected[node] = max(expected[node], *expected[children])
+    np.testing.assert_allclose([altitudes[region] for region in regions], expected, rtol=1e-6)
+    assert (fine == 0) == np.array_equal(tree.altitudes, plain.altitudes)
+
+
+def members_of(parents):
+    """Return the leaves of each node, as frozen sets."""
+    n = (parents.size + 1) // 2
+    below = [{node} if node < n else set() for node in range(parents.size)]
+    for node in range(parents.size - 1):
+        below[parents[node]] |= below[node]
+    return [frozenset(leaves) for leaves in below]
 
 
 def test_a_single_region_is_a_tree_and_statistics_of_another_graph_are_refused(make_mosaic):

@@ -41,6 +41,13 @@ def sum_rows_to_root(parents, leaf_rows):
 
 
 @kernel
+def raise_to_children(parents, altitudes):
+    """Raise every altitude that is below one of its children's; requires parents[i] > i."""
+    for node in range(parents.size - 1):
+        altitudes[parents[node]] = max(altitudes[parents[node]], altitudes[node])
+
+
+@kernel
 def restrict(parents, is_kept):
     """Return the parents (M',) of the tree of the kept leaves, and the old id (M',) of each of its nodes.
 
