@@ -68,6 +68,9 @@ VARIANTS = {  # rows with the same leaves are adjacent: leaves, and models learn
     "hand-made distances": Variant(is_learned=False),
     "learned affinity": Variant(),
     "... not lowered for small regions": Variant(merging=MergingConfig(affinity=AffinityConfig(small_exponent=0))),
+    "... not ordered by area at fine altitudes": Variant(
+        merging=MergingConfig(affinity=AffinityConfig(fine_altitude=0))
+    ),
     "graph neural network": Variant(merging=MergingConfig(method="gnn")),
     "spectral": Variant(merging=MergingConfig(method="spectral")),
     "learned affinity, 300 superpixels": Variant(leaves=300),
