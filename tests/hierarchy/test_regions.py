@@ -56,7 +56,7 @@ def test_a_tree_over_some_leaves_leaves_out_nodes_of_one_child():
 
 
 def test_an_image_is_unlike_photographs_by_variance_and_only_with_levels_by_clear_boundaries():
-    clear, blurred = np.full(800, 0.5, np.float32), np.full(800, 0.05, np.float32)
+    clear, blurred = np.full(800, 0.5, np.float32), np.full(800, 0.02, np.float32)
     clear[:400] = blurred[:400] = 0
     areas = np.append(np.full(400, 20), np.full(400, 8000))
     embeddings = np.repeat(np.array([[-4], [4]], np.float32), 200, axis=0)  # variance 16
