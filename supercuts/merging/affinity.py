@@ -92,7 +92,8 @@ class AffinityConfig(BaseModel, frozen=True, extra="forbid"):
     growth: float = Field(default=1.02, ge=1)  # a border is judged again once its regions grow by this factor
     members: PositiveInt | None = None  # number of perceptrons that judge; None: all
     # annotators draw few borders below this altitude; what remains there are superpixels, whose error is counted in
-    # pixels, so altitudes a below it become fine * (a / fine * (2 * smaller area / image) ** e) ** (1 / (1 + e))
+    # pixels, so altitudes a below it become fine * (a / fine * (2 * smaller area / image) ** e) ** (1 / (1 + e));
+    # without effect where regions merge to a count, as leaves do
     fine_altitude: float = Field(default=0.15, ge=0, le=1)
     fine_exponent: NonNegativeFloat = 0.25
 
