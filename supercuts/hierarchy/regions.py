@@ -218,7 +218,7 @@ def check_merge_tree(
 
 # each names 1 of 100 photographs of BSDS500 val (docs/results/textures.md)
 _LEAST_VARIANCE = 12.0
-_LEAST_REGIONS, _CLEAR_ALTITUDE = 70, 0.03
+_LEAST_REGIONS, _CLEAR_ALTITUDE = 80, 0.03
 # trees of fewer leaves, or of smaller ones on average, are not judged
 _JUDGED_LEAVES, _JUDGED_LEAF_PX = 400, 4
 
