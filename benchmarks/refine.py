@@ -1,8 +1,8 @@
 """Score refinements by the pooled mean IoU that Kim, Kanezaki and Tanaka report: SP, ST, our defaults and simpler cuts.
 
 In   a folder with BSDS500, a split
-Out  a table: mIoU of all, fine and coarse annotators, their mean, its margin over that of a chosen method with a
-     paired interval, seconds of the processor an image; on request JSON
+Out  a table: mIoU of all, fine and coarse annotators and their mean with intervals, the mean's margin over that of a
+     chosen method with a paired interval, seconds of the processor an image; on request JSON
 Not  no choice of settings; the test split is for reporting only
 
     python benchmarks/refine.py --data data --split test+val --cache runs/refine --json refine.json
@@ -58,6 +58,7 @@ SETTINGS = {
 }
 REFINED = {f"SuperCuts, then {name.upper()}": name for name in REFINERS}
 BARE = "SuperCuts"
+MEANS = ("all", "fine", "coarse", "mean")  # of the pooled IoU, over annotators
 LEVELS = {f"SuperCuts, {level} level": level for level in ("scene", "object", "part")}
 GRAPHS = {f"felzenszwalb, tau {tau}": tau for tau in (100, 500)}
 COLORS = {f"k-means of Lab, k = {k}": k for k in (2, 17)}
@@ -211,11 +212,13 @@ class Figures:
     """Figures of a method.
 
     miou     over all images
+    within   its intervals, by the names of its fields
     above    margin of its mean over that of the other method, and its interval
     seconds  of the processor, the median image
     """
 
     miou: PooledIoUSummary
+    within: Mapping[str, tuple[float, float]]
     above: tuple[float, float, float]
     seconds: float
 
@@ -245,12 +248,12 @@ def main() -> None:
         "images": f"at {arguments.scale:g} of their size, labels enlarged",
         "runs": "1, seed 0; intervals: 95 %, paired bootstrap over images",
     }
-    columns = ("method", "all", "fine", "coarse", "mean", f"mean above {arguments.beside}", "s an image")
+    columns = ("method", *MEANS, f"mean above {arguments.beside}", "s an image")
     rows = [
         (
             name,
-            *(f"{value:.4f}" for value in (f.miou.all, f.miou.fine, f.miou.coarse, f.miou.mean)),
-            "" if name == arguments.beside else "{:+.4f} ({:+.4f} to {:+.4f})".format(*f.above),
+            *("{:.3f} ({:.3f} to {:.3f})".format(getattr(f.miou, mean), *f.within[mean]) for mean in MEANS),
+            "" if name == arguments.beside else "{:+.3f} ({:+.3f} to {:+.3f})".format(*f.above),
             f"{f.seconds:.1f}",
         )
         for name, f in figures.items()
@@ -264,7 +267,13 @@ def figures_of(mine: Sequence[Scored], theirs: Sequence[Scored]) -> Figures:
     """Return the figures of a method compared with another on the same images."""
     pairs = [(a.iou, b.iou) for a, b in zip(mine, theirs, strict=True)]
     miou, seconds = aggregate_pooled_iou([a for a, _ in pairs]), statistics.median(a.seconds for a in mine)
-    return Figures(miou, (_above(pairs)["mean"], *bootstrap_95(_above, pairs)["mean"]), seconds)
+    within = bootstrap_95(_means, [a for a, _ in pairs])
+    return Figures(miou, within, (_above(pairs)["mean"], *bootstrap_95(_above, pairs)["mean"]), seconds)
+
+
+def _means(scores: Sequence[PooledIoU]) -> Mapping[str, float]:
+    miou = aggregate_pooled_iou(scores)
+    return {name: getattr(miou, name) for name in MEANS}
 
 
 def _above(pairs: Sequence[tuple[PooledIoU, PooledIoU]]) -> Mapping[str, float]:
