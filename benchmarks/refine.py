@@ -58,7 +58,7 @@ SETTINGS = {
 }
 REFINED = {f"SuperCuts, then {name.upper()}": name for name in REFINERS}
 BARE = "SuperCuts"
-MEANS = ("all", "fine", "coarse", "mean")  # of the pooled IoU, over annotators
+MEANS = ("all", "fine", "coarse", "mean")  # pooled IoU by annotators
 LEVELS = {f"SuperCuts, {level} level": level for level in ("scene", "object", "part")}
 GRAPHS = {f"felzenszwalb, tau {tau}": tau for tau in (100, 500)}
 COLORS = {f"k-means of Lab, k = {k}": k for k in (2, 17)}
