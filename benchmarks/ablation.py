@@ -32,7 +32,7 @@ from supercuts.core.arrays import contingency, relabel_consecutive
 from supercuts.datasets.bsds500 import BSDS500
 from supercuts.datasets.sample import Sample, data_root
 from supercuts.evaluate.hierarchies import HierarchyScores, score_hierarchy, summarise
-from supercuts.graph.rag import build_rag, region_statistics
+from supercuts.graph.rag import graph_and_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.io import read_image
 from supercuts.merging.affinity import Affinity, AffinityConfig
@@ -128,13 +128,9 @@ def describe_one(sample: Sample, model: str, n_leaves: int | None, views: str) -
     """Return the leaves of one image, and their labels."""
     network = load_once(model)
     maps = predict(read_image(sample.image_path), network, VIEWS[views])
-    if n_leaves is None:
-        labels = basins(maps)
-        graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
-    else:
-        labels, graph = make_leaves(maps, n_leaves, network, PipelineConfig())
+    labels = basins(maps) if n_leaves is None else make_leaves(maps, n_leaves, network, PipelineConfig())
     tables = [contingency(truth, labels) for truth in sample.truths]
-    return Leaves(graph, region_statistics(labels, graph, maps), tables), labels
+    return Leaves(*graph_and_statistics(labels, maps, is_connected=False), tables), labels
 
 
 def basins(maps: PixelMaps) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from common import markdown_facts, markdown_table, positive_int, run_facts
 
 import supercuts
-from supercuts.graph.rag import build_rag, region_statistics
+from supercuts.graph.rag import graph_and_statistics
 from supercuts.images.io import read_image
 from supercuts.merging.mergers import MERGERS, Regions, merge
 from supercuts.networks.maps import PixelMaps
@@ -40,13 +40,17 @@ def main() -> None:
         parser.error(f"{arguments.model} is not calibrated: supercuts calibrate {arguments.model} --gnn")
 
     def merger(labels: np.ndarray, maps: PixelMaps, name: str) -> Callable[[], object]:
-        """Return the tree, from the graph of the leaves; all of merging."""
+        """Return the tree, with the graph of the leaves and its statistics."""
         config = model.config.merging.model_copy(update={"method": name})
-        graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
-        return lambda: merge(Regions(graph, config, region_statistics(labels, graph, maps), model.affinity, model.gnn))
+
+        def run() -> object:
+            graph, statistics = graph_and_statistics(labels, maps, is_connected=False)
+            return merge(Regions(graph, config, statistics, model.affinity, model.gnn))
+
+        return run
 
     maps = predict(read_image(PHOTO), model.network)
-    labels, _ = make_leaves(maps, 600, model.network, model.config, affinity=model.affinity)
+    labels = make_leaves(maps, 600, model.network, model.config, affinity=model.affinity)
     rows = [(f"{name}, 600 superpixels, ms", median_ms(merger(labels, maps, name), arguments.runs)) for name in MERGERS]
     start = time.perf_counter()
     merger(*large(maps), "agglomerative")()

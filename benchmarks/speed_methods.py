@@ -17,14 +17,14 @@ Seconds = dict[str, float]
 Run = Callable[[], Seconds]
 
 # stage -> the functions that make it up, where they are called from
-_LEAVES = "supercuts.superpixels.leaves"
+_LEAVES, _GRAPHS = "supercuts.superpixels.leaves", ("graph_of_maps", "graph_and_statistics")
 STAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "network": (("supercuts.pipeline", "predict_stored"),),
     "cells to superpixels": tuple((_LEAVES, f) for f in ("cluster", "halved", "doubled")),
     "smoothing": ((_LEAVES, "smooth"),),
-    "graphs": tuple((_LEAVES, f) for f in ("region_means", "graph_of_maps", "grouped_means")),
-    "down to the leaves": tuple((_LEAVES, f) for f in ("region_statistics", "merge_to_count_by_affinity")),
-    "statistics": (("supercuts.pipeline", "region_statistics"),),
+    "graphs": tuple((_LEAVES, f) for f in ("region_means", *_GRAPHS, "grouped_means")),
+    "down to the leaves": ((_LEAVES, "merge_to_count_by_affinity"),),
+    "graph and statistics": tuple(("supercuts.pipeline", f) for f in _GRAPHS),
     "merging": (("supercuts.pipeline", "merge"),),
 }
 

@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 
 from supercuts.core.arrays import frozen
 from supercuts.core.checks import check_in_range
-from supercuts.graph.rag import region_statistics
+from supercuts.graph.rag import graph_and_statistics, graph_of_maps
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.images.convert import preview
 from supercuts.images.scenes import Scene
@@ -53,9 +53,9 @@ def segment(
     if masks is not None:
         valid = np.ones(scene.shape, np.bool_) if scene.valid is None else scene.valid
         masks, cells = nest_masks(masks, valid, n_leaves)
-    labels, graph = make_leaves(maps, n_leaves, learned.network, config, cells, learned.affinity)
+    labels = make_leaves(maps, n_leaves, learned.network, config, cells, learned.affinity)
     is_learned = learned.affinity is not None or learned.gnn is not None
-    statistics = region_statistics(labels, graph, maps) if is_learned else None
+    graph, statistics = graph_and_statistics(labels, maps) if is_learned else (graph_of_maps(labels, maps), None)
     regions = Regions(graph, config.merging, statistics, learned.affinity, learned.gnn)
     members = None if masks is None else members_of_masks(masks, labels, graph.n_nodes)
     tree = merge(regions) if members is None else merge_with_priors(regions, members)
@@ -109,7 +109,8 @@ def segment_by_maps(
     Hierarchy(8x8, 4 leaves, no levels)
     """
     check_in_range("n_leaves", n_leaves, 1, np.inf, remedy="Ask for at least one superpixel.")
-    labels, graph = make_leaves(maps, n_leaves, None, config)
+    labels = make_leaves(maps, n_leaves, None, config)
+    graph = graph_of_maps(labels, maps)
     tree = merge(Regions(graph, config.merging))
     return Hierarchy(labels, tree.parents, tree.altitudes, graph.embedding, image=preview(image))
 

@@ -88,7 +88,7 @@ def compile_kernels() -> None:
         rng.random(_SHAPE, np.float32),
         rng.random((*_SHAPE, network.config.embedding_channels), np.float32).astype(np.float16).transpose(2, 0, 1),
     )
-    labels, _ = make_leaves(maps, 40, network, default_config(network))
+    labels = make_leaves(maps, 40, network, default_config(network))
     halved(maps)
     doubled(labels, (2 * height, 2 * width))
     as_single(as_half(np.zeros(1, np.float32)))

@@ -97,11 +97,21 @@ def close_threads() -> None:
     _waiting_threads().close()
 
 
-def in_waves(work: Callable[[Part], bool], parts: Sequence[Part], n_rounds: int, n_threads: int | None = None) -> None:
+def in_waves(
+    work: Callable[[Part], bool],
+    parts: Sequence[Part],
+    n_rounds: int,
+    n_threads: int | None = None,
+    n_pieces: int = 1,
+    work_on_piece: Callable[[Part, int], bool] | None = None,
+) -> None:
     """Call work(part) for the parts in order, n_rounds times; stop after a round in which no call returned true.
 
     Rounds are pipelined: round r may process part i once round r-1 has finished part i+1, so the result equals the
     sequential one. A call may therefore access only its own part and the adjacent edges of its two neighbours.
+
+    If the first round takes most of the time, `work_on_piece` divides it further: it is called for the pieces 0 to
+    n_pieces - 1 of each part instead of work(part), and piece k of a part once the part before has finished piece k+1.
     """
     # with fewer than three parts per thread, threads wait for each other longer than they work
     n_threads = min(thread_count() if n_threads is None else n_threads, len(parts) // 3)
@@ -111,34 +121,44 @@ def in_waves(work: Callable[[Part], bool], parts: Sequence[Part], n_rounds: int,
             if not any(changed):
                 break
         return
-    n_done = [len(parts), *[0] * n_rounds]  # finished parts of each round; round 0 is a dummy that is complete
+    last = len(parts) - 1
+    n_calls = [1, n_pieces if work_on_piece else 1, *[1] * n_rounds]  # for a part, in each round
+    n_done = [[1] * len(parts), *[[0] * len(parts) for _ in range(n_rounds)]]  # round 0 is a dummy that is complete
     is_changed = [True, *[False] * n_rounds]
     moved_on, is_broken = threading.Condition(), threading.Event()
 
-    def go_on(number: int, n: int) -> None:
+    def go_on(number: int, part: int, n: int) -> None:
         with moved_on:
-            n_done[number] = n
+            n_done[number][part] = n
             moved_on.notify_all()
 
-    def wait(number: int, least: int) -> None:
+    def wait(number: int, part: int, least: int) -> None:
         with moved_on:
-            moved_on.wait_for(lambda: n_done[number] >= least)
+            moved_on.wait_for(lambda: n_done[number][part] >= least)
 
-    def run(_: int, number: int) -> None:
+    def run(_: int, job: tuple[int, int]) -> None:
+        number, i = job
         try:
-            for i, part in enumerate(parts):
-                wait(number - 1, min(i + 2, len(parts)))
-                if is_broken.is_set() or (n_done[number - 1] == len(parts) and not is_changed[number - 1]):
+            wait(number - 1, min(i + 1, last), n_calls[number - 1])
+            is_needed = n_done[number - 1][last] < n_calls[number - 1] or is_changed[number - 1]
+            for piece in range(n_calls[number] if is_needed else 0):
+                if i > 0:
+                    wait(number, i - 1, min(piece + 2, n_calls[number]))
+                if is_broken.is_set():
                     break
-                is_changed[number] |= work(part)
-                go_on(number, i + 1)
+                if work_on_piece(parts[i], piece) if work_on_piece and number == 1 else work(parts[i]):
+                    is_changed[number] = True
+                go_on(number, i, piece + 1)
         except BaseException:
             is_broken.set()
             raise
         finally:
-            go_on(number, len(parts))
+            go_on(number, i, n_calls[number])
 
-    in_threads(run, range(1, n_rounds + 1), n_threads)
+    # by the time at which jobs can begin: a part is still in the cache when the next round comes to it
+    waves = range(len(parts) + 2 * n_rounds)
+    jobs = [(number, wave - 2 * number) for wave in waves for number in range(1, n_rounds + 1)]
+    in_threads(run, [(number, i) for number, i in jobs if 0 <= i <= last], n_threads)
 
 
 KEPT_BYTES = 256 * 2**20  # most freed memory that the process keeps

@@ -5,6 +5,51 @@ import numpy as np
 from supercuts.core._kernels import _as_number
 from supercuts.core.compiled import helper, kernel
 
+_BLOCK = 16  # pixels of a row that are skipped at once if no border touches them
+
+
+@helper
+def _is_inside(labels, y, start):
+    """Return whether a block of row y from column `start` on, and the pixels right of it and below it, are one region.
+
+    False at the right and the lower edge of the image.
+    """
+    height, width = labels.shape
+    if y + 1 == height or start + _BLOCK >= width:
+        return False
+    row, below = labels[y, start : start + _BLOCK + 1], labels[y + 1, start : start + _BLOCK]
+    different = np.int32(0)
+    for i in range(_BLOCK):
+        different |= (row[i] ^ row[i + 1]) | (row[i] ^ below[i])
+    return different == 0
+
+
+@helper
+def _sums(values):
+    """Return the sum of float32 values, and of their squares.
+
+    Four sums each: an addition to one sum waits for the one before. The order is the same on every processor.
+    """
+    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+    q0, q1, q2, q3 = 0.0, 0.0, 0.0, 0.0
+    n_whole = values.size // 4 * 4
+    for i in range(0, n_whole, 4):
+        v0, v1 = np.float64(values[i]), np.float64(values[i + 1])
+        v2, v3 = np.float64(values[i + 2]), np.float64(values[i + 3])
+        s0 += v0
+        s1 += v1
+        s2 += v2
+        s3 += v3
+        q0 += v0 * v0
+        q1 += v1 * v1
+        q2 += v2 * v2
+        q3 += v3 * v3
+    for i in range(n_whole, values.size):
+        value = np.float64(values[i])
+        s0 += value
+        q0 += value * value
+    return (s0 + s1) + (s2 + s3), (q0 + q1) + (q2 + q3)
+
 
 @kernel
 def count_border_pairs(labels):
@@ -37,32 +82,6 @@ def _find_or_insert(table, keys, n_edges, key):
 
 
 @kernel
-def add_edges(labels, top, bottom, boundary, first, n_nodes, table, keys, length, total, n_edges):
-    """Add border lengths and boundary sums of rows top..bottom-1 to edges; return the number of edges so far.
-
-    Edges are numbered in order of appearance; keys are i * n_nodes + j (i < j). table initially holds -1; its size is
-    a power of two larger than the number of edges.
-    """
-    height, width = labels.shape
-    for y in range(top, bottom):
-        for x in range(width):
-            a = labels[y, x]
-            for direction in range(2):
-                y2, x2 = y + direction, x + 1 - direction
-                if y2 >= height or x2 >= width:
-                    continue
-                b = labels[y2, x2]
-                if a == b or a < 0 or b < 0:
-                    continue
-                key = np.int64(min(a, b)) * n_nodes + max(a, b)
-                edge = _find_or_insert(table, keys, n_edges, key)
-                n_edges = max(n_edges, edge + 1)
-                length[edge] += 1
-                total[edge] += 0.5 * (boundary[y - first, x] + boundary[y2 - first, x2])
-    return n_edges
-
-
-@kernel
 def measure_nodes(labels, n_nodes):
     """Return areas (N,), sums of y and x (N, 2), and bounding boxes (N, 4) y0 x0 y1 x1, ends exclusive."""
     height, width = labels.shape
@@ -74,17 +93,22 @@ def measure_nodes(labels, n_nodes):
     for i in range(n_nodes):
         bbox[i, 0], bbox[i, 1], bbox[i, 2], bbox[i, 3] = height, width, 0, 0
     for y in range(height):
-        for x in range(width):
-            i = labels[y, x]
+        end = 0
+        while end < width:  # run by run of equal labels
+            start, i = end, labels[y, end]
+            end += 1
+            while end < width and labels[y, end] == i:
+                end += 1
             if i < 0:
                 continue
-            area[i] += 1
-            position[i, 0] += y
-            position[i, 1] += x
+            n = end - start
+            area[i] += n
+            position[i, 0] += y * n
+            position[i, 1] += (start + end - 1) * n // 2
             bbox[i, 0] = min(bbox[i, 0], y)
-            bbox[i, 1] = min(bbox[i, 1], x)
+            bbox[i, 1] = min(bbox[i, 1], start)
             bbox[i, 2] = max(bbox[i, 2], y + 1)
-            bbox[i, 3] = max(bbox[i, 3], x + 1)
+            bbox[i, 3] = max(bbox[i, 3], end)
     return area, position, bbox
 
 
@@ -101,12 +125,8 @@ def add_channels(labels, top, bottom, maps, first, sums):
             while end < width and labels[y, end] == label:
                 end += 1
             for c in range(n_channels):
-                if label < 0:
-                    break
-                total = 0.0
-                for value in maps[c, y - first, start:end]:
-                    total += value
-                sums[label, c] += total
+                if label >= 0:
+                    sums[label, c] += _sums(maps[c, y - first, start:end])[0]
             start = end
 
 
@@ -190,27 +210,22 @@ def edge_distances(edges, values):
 
 
 @kernel
-def sum_nodes(
-    labels, rows, boundary, first, strength, regions, stride, first_coarse, color, first_color, ranges, sizes
-):
+def sum_nodes(labels, rows, boundary, first, strength, regions, stride, first_coarse, color, first_color, edges, sizes):
     """Return (N, K) sums over the pixels of rows[0]..rows[1]-1; the columns of borders and embeddings stay 0.
 
     boundary and color start at rows `first` and `first_color` of the image. strength (h, w) and regions (R, h, w) hold
-    one value for stride x stride pixels and start at their own row `first_coarse`. ranges (2, C) holds the ends of the
-    colour histograms. sizes holds the numbers of embedding channels, bins and nodes.
+    one value for stride x stride pixels and start at their own row `first_coarse`. edges (C, B - 1) holds the ascending
+    values that divide the B bins of each colour histogram. sizes holds the numbers of embedding channels and nodes.
     """
     width = labels.shape[1]
-    n_embedding, n_bins, n_nodes = sizes
-    n_bands, n_region = color.shape[0], regions.shape[0]
+    n_embedding, n_nodes = sizes
+    n_bands, n_bins, n_region = color.shape[0], edges.shape[1] + 1, regions.shape[0]
     at_squares = 5 + n_bands
     at_bins = at_squares + n_bands
     at_embedding = at_bins + n_bands * n_bins
     at_region = at_embedding + n_embedding + 1
     sums = np.empty((n_nodes, at_region + n_region + 1), np.float64)
     sums[:] = 0
-    scale = np.empty(n_bands, np.float64)
-    for c in range(n_bands):
-        scale[c] = n_bins / (ranges[1, c] - ranges[0, c])
     for y in range(rows[0], rows[1]):
         coarse_y = y // stride - first_coarse
         end = 0
@@ -227,56 +242,41 @@ def sum_nodes(
             # coarse pixels under the run; the first and last may be covered only in part
             left, right = start // stride, (end - 1) // stride
             missing_left, missing_right = start - left * stride, (right + 1) * stride - end
-            inside, strong = 0.0, 0.0
-            for value in boundary[y - first, start:end]:
-                inside += value
-            for value in strength[coarse_y, left : right + 1]:
-                strong += value
-            row[3] += inside
+            row[3] += _sums(boundary[y - first, start:end])[0]
             row[4] += (
-                stride * strong - missing_left * strength[coarse_y, left] - missing_right * strength[coarse_y, right]
+                stride * _sums(strength[coarse_y, left : right + 1])[0]
+                - missing_left * strength[coarse_y, left]
+                - missing_right * strength[coarse_y, right]
             )
             for c in range(n_bands):
-                total, squares = 0.0, 0.0
-                for x in range(start, end):
-                    value = color[c, y - first_color, x]
-                    total += value
-                    squares += value * value
-                    place = min(max(int((value - ranges[0, c]) * scale[c]), 0), n_bins - 1)
-                    row[at_bins + c * n_bins + place] += 1
+                values = color[c, y - first_color, start:end]
+                total, squares = _sums(values)
                 row[5 + c] += total
                 row[at_squares + c] += squares
+                above = np.int32(values.size)
+                for k in range(n_bins - 1):
+                    n_before, above, edge = above, np.int32(0), edges[c, k]
+                    for i in range(values.size):  # 32-bit numbers, of which a vector holds as many as of values
+                        above = np.int32(above + np.int32(values[i] >= edge))
+                    row[at_bins + c * n_bins + k] += n_before - above
+                row[at_bins + c * n_bins + n_bins - 1] += above
             squares = 0.0
             for c in range(n_region):
-                total, total_squares = 0.0, 0.0
                 values = regions[c, coarse_y, left : right + 1]
-                for value in values:
-                    total += value
-                    total_squares += value * value
+                total, total_squares = _sums(values)
                 row[at_region + c] += stride * total - missing_left * values[0] - missing_right * values[-1]
                 squares += stride * total_squares - missing_left * values[0] ** 2 - missing_right * values[-1] ** 2
             row[at_region + n_region] += squares
     return sums
 
 
-@helper
-def _place(keys, key):
-    """Return the index of key in the ascending keys, which contain it."""
-    low, high = 0, keys.size - 1
-    while low < high:
-        middle = (low + high) // 2
-        if keys[middle] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
 @kernel
-def add_borders(labels, top, bottom, boundary, first, strength, stride, keys, limits, sums, frame):
-    """Add the borders in rows top..bottom-1 to sums (E, 5 + T), and pixel sides on the frame to frame (N,).
+def add_borders(labels, top, bottom, boundary, first, strength, stride, limits, table, keys, sums, n_edges, frame):
+    """Add the borders in rows top..bottom-1 to sums (E, 5 + T); return the number of edges so far.
 
-    A pixel side without a valid neighbour is part of the frame. strength (h, w) covers the whole image.
+    Edges are numbered in order of appearance; keys are i * n_nodes + j (i < j). table initially holds -1; its size is
+    a power of two larger than the number of edges. boundary starts at row `first`; strength (h, w) covers the whole
+    image. Pixel sides without a valid neighbour, on the frame, are added to frame (N,).
     """
     height, width = labels.shape
     n_nodes = frame.size
@@ -285,28 +285,36 @@ def add_borders(labels, top, bottom, boundary, first, strength, stride, keys, li
             frame[labels[y, 0]] += 1
         if labels[y, width - 1] >= 0:
             frame[labels[y, width - 1]] += 1
-        for x in range(width):
-            a = labels[y, x]
-            if y == 0 and a >= 0:
-                frame[a] += 1
-            if y == height - 1 and a >= 0:
-                frame[a] += 1
-            for direction in range(2):
-                y2, x2 = y + direction, x + 1 - direction
-                if y2 >= height or x2 >= width or labels[y2, x2] == a:
-                    continue
-                b = labels[y2, x2]
-                if a < 0 or b < 0:
-                    if max(a, b) >= 0:
-                        frame[max(a, b)] += 1
-                    continue
-                row = sums[_place(keys, np.int64(min(a, b)) * n_nodes + max(a, b))]
-                mean = 0.5 * (boundary[y - first, x] + boundary[y2 - first, x2])
-                row[0] += 1
-                row[1] += mean
-                row[2] += mean * mean
-                row[3] += max(boundary[y - first, x], boundary[y2 - first, x2])
-                row[4] += 0.5 * (strength[y // stride, x // stride] + strength[y2 // stride, x2 // stride])
-                for i in range(limits.size):
-                    if mean > limits[i]:
-                        row[5 + i] += 1
+        for side in range(2):
+            if y != side * (height - 1):
+                continue
+            for x in range(width):
+                if labels[y, x] >= 0:
+                    frame[labels[y, x]] += 1
+        for start in range(0, width, _BLOCK):
+            if _is_inside(labels, y, start):
+                continue
+            for x in range(start, min(start + _BLOCK, width)):
+                a = labels[y, x]
+                for direction in range(2):
+                    y2, x2 = y + direction, x + 1 - direction
+                    if y2 >= height or x2 >= width or labels[y2, x2] == a:
+                        continue
+                    b = labels[y2, x2]
+                    if a < 0 or b < 0:
+                        if max(a, b) >= 0:
+                            frame[max(a, b)] += 1
+                        continue
+                    edge = _find_or_insert(table, keys, n_edges, np.int64(min(a, b)) * n_nodes + max(a, b))
+                    n_edges = max(n_edges, edge + 1)
+                    row = sums[edge]
+                    mean = 0.5 * (boundary[y - first, x] + boundary[y2 - first, x2])
+                    row[0] += 1
+                    row[1] += mean
+                    row[2] += mean * mean
+                    row[3] += max(boundary[y - first, x], boundary[y2 - first, x2])
+                    row[4] += 0.5 * (strength[y // stride, x // stride] + strength[y2 // stride, x2 // stride])
+                    for i in range(limits.size):
+                        if mean > limits[i]:
+                            row[5 + i] += 1
+    return n_edges

@@ -8,6 +8,7 @@ Not  no dissimilarity (merging), no torch
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -158,35 +159,100 @@ def graph_of_maps(labels: Int32[np.ndarray, "height width"], maps: PixelMaps, is
 
     is_connected: whether each region is connected; this bounds the number of edges and saves memory.
     """
-    n_nodes = _count_regions(labels, maps)
-    measures: list[np.ndarray] = []
-    borders: list[np.ndarray] = []
+    return _measure(labels, maps, is_connected, with_statistics=False)[0]
 
-    def measure() -> None:
-        measures.extend(_kernels.measure_nodes(labels, n_nodes))
 
-    def add_borders() -> None:
-        borders.extend(sum_borders(labels, maps, n_nodes, is_connected))
+def graph_and_statistics(
+    labels: Int32[np.ndarray, "height width"], maps: PixelMaps, is_connected: bool = True
+) -> tuple[RegionGraph, "RegionStatistics"]:
+    """Return what graph_of_maps returns, and the statistics of that graph, from one pass over the pixels.
 
-    colors, embeddings, squares = _sum_channels(labels, maps, n_nodes, measure, add_borders)
-    (area, position, bbox), (keys, length, total) = measures, borders
-    _check_none_missing("label", "pixel", area)
-    return graph_of_sums((keys, length, total), (area, position, bbox), colors, embeddings, squares)
+    Pixel sides without a valid neighbour count as frame.
+    """
+    return _measure(labels, maps, is_connected, with_statistics=True)
+
+
+def _measure(
+    labels: np.ndarray, maps: PixelMaps, is_connected: bool, with_statistics: bool
+) -> tuple[RegionGraph, "RegionStatistics"]:
+    """Return the graph of `labels` and its statistics, which are empty without with_statistics."""
+    n = _count_regions(labels, maps)
+    colors, learned, squares = np.zeros((n, maps.n_colors)), np.zeros((n, len(maps.embeddings))), np.zeros(n)
+    sums = np.zeros((n, 0))
+    strips, waiting, lock = _strips(maps), {}, threading.Lock()
+    found: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def find_borders() -> None:
+        found["borders"] = sum_borders(labels, maps, n, is_connected, with_statistics)
+
+    def measure_nodes() -> None:
+        found["nodes"] = _kernels.measure_nodes(labels, n)
+
+    def add_strip(strip: tuple[int, int]) -> None:
+        nonlocal sums
+        waiting[strip[0]] = _sum_nodes(labels, maps, strip, n)
+        with lock:  # add finished strips in order, so that sums are the same to the last bit
+            while strips and strips[0][0] in waiting:
+                finished = waiting.pop(strips.pop(0)[0])
+                sums = finished if sums.size == 0 else np.add(sums, finished, out=sums)
+
+    tasks: list[Callable[[], None]] = [
+        find_borders,
+        partial(_add_embeddings, labels, maps, learned, squares),
+        measure_nodes,
+    ]
+    if with_statistics:
+        tasks += [partial(add_strip, strip) for strip in strips.copy()]
+    else:
+        tasks.append(partial(_add_colors, labels, maps, colors))
+    in_threads(lambda _, task: task(), tasks)  # each adds pixels in order, whatever the number of threads
+    nodes, (keys, borders, frame) = found["nodes"], found["borders"]
+    _check_none_missing("label", "pixel", nodes[0])
+    if with_statistics:
+        colors = sums[:, 5 : 5 + maps.n_colors]
+    graph = graph_of_sums((keys, borders[:, 0], borders[:, 1]), nodes, colors, learned, squares)
+    if with_statistics:
+        _complete(sums, graph, maps.n_colors, borders, frame)
+    sizes = np.array([maps.n_colors, len(maps.embeddings), 0 if maps.regions is None else len(maps.regions)])
+    return graph, RegionStatistics(sums, borders, nodes[2].astype(np.float64), sizes)
+
+
+def _strips(maps: PixelMaps) -> list[tuple[int, int]]:
+    """Return the strips of maps, those of an image that is not large in four parts, for the threads."""
+    strips, height = list(maps.strips()), maps.shape[0]
+    n_rows = -(-height // 32) * 8  # first rows are multiples of 8 here too
+    return [(top, min(top + n_rows, height)) for top in range(0, height, n_rows)] if len(strips) == 1 else strips
 
 
 def sum_borders(
-    labels: Int32[np.ndarray, "height width"], maps: PixelMaps, n_nodes: int, is_connected: bool
-) -> tuple[Int64[np.ndarray, " edges"], Int64[np.ndarray, " edges"], Float64[np.ndarray, " edges"]]:
-    """Return ascending keys i * n_nodes + j of pairs i < j with a shared border, its length, its boundary sum."""
+    labels: Int32[np.ndarray, "height width"],
+    maps: PixelMaps,
+    n_nodes: int,
+    is_connected: bool,
+    with_statistics: bool = False,
+) -> tuple[Int64[np.ndarray, " edges"], Float64[np.ndarray, "edges border_sums"], Float64[np.ndarray, " nodes"]]:
+    """Return ascending keys i * n_nodes + j of pairs i < j with a shared border, its sums, and sides on the frame.
+
+    The sums are those of RegionStatistics. Without with_statistics only the first four of them are set.
+    """
     # connected regions form a planar graph, with at most 3 N - 6 edges
-    capacity = max(3 * n_nodes if is_connected else _kernels.count_border_pairs(labels), 1)
-    keys, length, total = np.empty(capacity, np.int64), np.zeros(capacity, np.int64), np.zeros(capacity)
+    capacity, height = max(3 * n_nodes if is_connected else _kernels.count_border_pairs(labels), 1), len(labels)
+    limits = np.array(LIMITS if with_statistics else ())
+    if not with_statistics:
+        strength, stride = np.zeros((1, 1), np.float32), max(labels.shape)
+    elif maps.strength is None:
+        strength, stride = maps.boundary_rows(0, height)[0], 1
+    else:
+        strength, stride = maps.strength.astype(np.float32, copy=False), maps.region_stride
+    keys, sums, frame = np.empty(capacity, np.int64), np.zeros((capacity, 5 + limits.size)), np.zeros(n_nodes)
     table, n_edges = np.full(1 << max(2 * capacity - 1, 15).bit_length(), -1, np.int64), 0
     for top, bottom in maps.strips():
-        boundary, first = maps.boundary_rows(top, min(bottom + 1, len(labels)))
-        n_edges = _kernels.add_edges(labels, top, bottom, boundary, first, n_nodes, table, keys, length, total, n_edges)
+        boundary, first = maps.boundary_rows(top, min(bottom + 1, height))
+        n_edges = _kernels.add_borders(
+            labels, top, bottom, boundary, first, strength, stride, limits, table, keys, sums, n_edges, frame
+        )
     order = np.argsort(keys[:n_edges])
-    return keys[order], length[order], total[order]
+    return keys[order], sums[order], frame
 
 
 def region_means(
@@ -199,7 +265,12 @@ def region_means(
         counts = np.bincount(labels[top:bottom].ravel() + 1, minlength=n_regions + 1)  # -1 comes first
         area += counts[1:]
     _check_none_missing("label", "pixel", area)
-    colors, learned, _ = _sum_channels(labels, maps, n_regions)
+    colors, learned = np.zeros((n_regions, maps.n_colors)), np.zeros((n_regions, len(maps.embeddings)))
+    tasks = [
+        partial(_add_embeddings, labels, maps, learned, np.zeros(n_regions)),
+        partial(_add_colors, labels, maps, colors),
+    ]
+    in_threads(lambda _, task: task(), tasks)
     return (colors / area[:, None]).astype(np.float32), (learned / area[:, None]).astype(np.float32)
 
 
@@ -213,26 +284,15 @@ def _count_regions(labels: np.ndarray, maps: PixelMaps) -> int:
     return high + 1
 
 
-def _sum_channels(
-    labels: np.ndarray, maps: PixelMaps, n_nodes: int, *meanwhile: Callable[[], None]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the sums of colours (N, C), embeddings (N, D) and squared embeddings (N,) over each label's pixels.
+def _add_embeddings(labels: np.ndarray, maps: PixelMaps, sums: np.ndarray, squares: np.ndarray) -> None:
+    """Add the embeddings of each label's pixels to sums (N, D), and their squares to squares (N,)."""
+    _kernels.add_pixels(labels, maps.looked_up()[2], maps.embedding_stride, sums, squares)
 
-    Other threads do the tasks `meanwhile`.
-    """
-    colors, learned = np.zeros((n_nodes, maps.n_colors)), np.zeros((n_nodes, len(maps.embeddings)))
-    squares = np.zeros(n_nodes)
 
-    def add_embeddings() -> None:
-        _kernels.add_pixels(labels, maps.looked_up()[2], maps.embedding_stride, learned, squares)
-
-    def add_colors() -> None:
-        for top, bottom in maps.strips():
-            _kernels.add_channels(labels, top, bottom, *maps.color_rows(top, bottom), colors)
-
-    # each task adds pixels in order, so sums do not depend on the number of threads; the longest tasks start first
-    in_threads(lambda _, add: add(), [add_embeddings, add_colors, *meanwhile])
-    return colors, learned, squares
+def _add_colors(labels: np.ndarray, maps: PixelMaps, sums: np.ndarray) -> None:
+    """Add the colours of each label's pixels to sums (N, C)."""
+    for top, bottom in maps.strips():
+        _kernels.add_channels(labels, top, bottom, *maps.color_rows(top, bottom), sums)
 
 
 def graph_of_sums(
@@ -374,49 +434,6 @@ class RegionStatistics:
     sizes: np.ndarray
 
 
-def region_statistics(
-    labels: Int32[np.ndarray, "height width"], graph: RegionGraph, maps: PixelMaps
-) -> RegionStatistics:
-    """Return the statistics of `graph`, the graph of `labels`; pixel sides without a valid neighbour are frame."""
-    if labels.shape != maps.shape:
-        raise InputError(f"labels {labels.shape} and maps {maps.shape} differ in size: give maps of one image.")
-    n, strips = graph.n_nodes, list(maps.strips())
-    edges, frame = np.zeros((graph.n_edges, 5 + len(LIMITS))), np.zeros(n)
-    waiting, lock, nodes = {}, threading.Lock(), [np.zeros((n, 0))]
-
-    def add(_: int, strip: tuple[int, int] | None) -> None:
-        if strip is None:
-            _add_borders(labels, graph, maps, edges, frame)
-            return
-        waiting[strip[0]] = _sum_nodes(labels, maps, strip, n)
-        with lock:  # add finished strips in order, so that sums are the same to the last bit
-            while strips and strips[0][0] in waiting:
-                finished = waiting.pop(strips.pop(0)[0])
-                nodes[0] = finished if nodes[0].size == 0 else np.add(nodes[0], finished, out=nodes[0])
-
-    in_threads(add, [None, *strips])
-    sums = nodes[0]
-    ends = graph.edges.ravel()
-    for column in range(2):  # borders count for the perimeters on both sides
-        sums[:, 1 + column] = np.bincount(ends, np.repeat(edges[:, column], 2), minlength=n)
-    sums[:, 1] += frame
-    _set_embeddings(sums, graph, maps.n_colors)
-    sizes = np.array([maps.n_colors, len(maps.embeddings), 0 if maps.regions is None else len(maps.regions)])
-    return RegionStatistics(sums, edges, graph.bbox.astype(np.float64), sizes)
-
-
-def _add_borders(labels: np.ndarray, graph: RegionGraph, maps: PixelMaps, edges: np.ndarray, frame: np.ndarray) -> None:
-    height, limits = labels.shape[0], np.array(LIMITS)
-    keys = graph.edges[:, 0].astype(np.int64) * graph.n_nodes + graph.edges[:, 1]
-    if maps.strength is None:
-        strength, stride = maps.boundary_rows(0, height)[0], 1
-    else:
-        strength, stride = maps.strength.astype(np.float32, copy=False), maps.region_stride
-    for top, bottom in maps.strips():
-        boundary, first = maps.boundary_rows(top, min(bottom + 1, height))
-        _kernels.add_borders(labels, top, bottom, boundary, first, strength, stride, keys, limits, edges, frame)
-
-
 def _sum_nodes(labels: np.ndarray, maps: PixelMaps, strip: tuple[int, int], n_nodes: int) -> np.ndarray:
     """Return the (N, K) sums over the pixels of a strip, except for borders and embeddings."""
     boundary, first = maps.boundary_rows(*strip)
@@ -430,22 +447,25 @@ def _sum_nodes(labels: np.ndarray, maps: PixelMaps, strip: tuple[int, int], n_no
         regions = np.ascontiguousarray(maps.regions[:, coarse], np.float32)
     lab = ([0, -40, -40], [100, 40, 40])  # a and b rarely exceed 40
     n_lab = maps.n_colors - maps.n_bands
-    ranges = np.array(
-        [[*side[:n_lab], *([end] * maps.n_bands)] for side, end in zip(lab, (0, 100), strict=True)], np.float64
-    )
+    low, high = ([*side[:n_lab], *([end] * maps.n_bands)] for side, end in zip(lab, (0, 100), strict=True))
+    bins = np.linspace(low, high, N_BINS + 1, axis=1)[:, 1:-1].astype(np.float32)
     sums: np.ndarray = _kernels.sum_nodes(
-        labels, strip, boundary, first, strength, regions, stride, first_coarse, color, first_color, ranges,
-        (len(maps.embeddings), N_BINS, n_nodes),
+        labels, strip, boundary, first, strength, regions, stride, first_coarse, color, first_color, bins,
+        (len(maps.embeddings), n_nodes),
     )  # fmt: skip
     return sums
 
 
-def _set_embeddings(nodes: np.ndarray, graph: RegionGraph, n_colors: int) -> None:
-    """Set the embedding sums from the graph's means and variances, which avoids a second pass over the maps."""
+def _complete(sums: np.ndarray, graph: RegionGraph, n_colors: int, borders: np.ndarray, frame: np.ndarray) -> None:
+    """Set the perimeters and the embeddings in the (N, K) sums of nodes."""
+    ends = graph.edges.ravel()
+    for column in range(2):  # borders count for the perimeters on both sides
+        sums[:, 1 + column] = np.bincount(ends, np.repeat(borders[:, column], 2), minlength=graph.n_nodes)
+    sums[:, 1] += frame
     first = 5 + (2 + N_BINS) * n_colors
     mean = graph.embedding.astype(np.float64)
-    nodes[:, first : first + mean.shape[1]] = mean * graph.area[:, None]
-    nodes[:, first + mean.shape[1]] = (graph.embedding_variance + (mean**2).sum(1)) * graph.area
+    sums[:, first : first + mean.shape[1]] = mean * graph.area[:, None]
+    sums[:, first + mean.shape[1]] = (graph.embedding_variance + (mean**2).sum(1)) * graph.area
 
 
 def contract_statistics(

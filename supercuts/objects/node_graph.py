@@ -104,8 +104,8 @@ def label_borders(
 ) -> tuple[Int64[np.ndarray, "edges 2"], Int64[np.ndarray, " edges"]]:
     """Return the pairs i < j of the labels 0..n-1 that share a border, and the border lengths in pixel pairs."""
     no_bands = np.zeros((*labels.shape, 0), np.uint8)
-    keys, length, _ = sum_borders(labels, color_maps(no_bands, valid=labels >= 0), n, is_connected=False)
-    return np.stack([keys // n, keys % n], axis=1), length
+    keys, sums, _ = sum_borders(labels, color_maps(no_bands, valid=labels >= 0), n, is_connected=False)
+    return np.stack([keys // n, keys % n], axis=1), sums[:, 0].astype(np.int64)
 
 
 MOST_NODES = 10_000  # a matrix of all pairs takes 0.8 GB

@@ -118,6 +118,7 @@ def _steps(maps: PixelMaps, config: ClusterConfig) -> Int[np.ndarray, "_ _"]:
 
 
 _ROWS = 64  # rows processed at once; their differences stay in the cache
+_MOST_PIECES = 8  # of these rows in the first sweep
 
 
 class SmoothConfig(BaseModel, frozen=True, extra="forbid"):
@@ -153,23 +154,28 @@ def smooth(
         )
     smoothed = labels if in_place else labels.copy()
     is_due = _at_borders(labels)
-    due, height = is_due.view(np.uint64), len(labels)
+    due, (height, width) = is_due.view(np.uint64), labels.shape
     weights = (config.color, config.embedding, config.diagonal, config.boundary_power)
     # scale 1 for colour, 0 for position, which is not compared
     scales = (np.float32(1), np.float32(0), maps.band_scale, maps.embedding_stride)
     looked_up, tables = maps.looked_up(), lab_tables()
 
-    def sweep(rows: tuple[int, int]) -> bool:
+    def sweep(rows: tuple[int, int], columns: tuple[int, int] = (0, width + _ROWS)) -> bool:
         if not due[slice(*rows)].any():
             return False
-        boundary, first = maps.boundary_rows(max(rows[0] - 1, 0), min(rows[1] + 1, height))
+        if rows not in kept:  # converted once for all pieces of the rows
+            kept[rows] = maps.boundary_rows(max(rows[0] - 1, 0), min(rows[1] + 1, height))
+        boundary, first = kept[rows] if columns[1] < width else kept.pop(rows)
         n_moved: int = _pixels.smooth_rows(
-            smoothed, is_due, due, rows, boundary, first, looked_up, scales, tables, color, embedding, weights
+            smoothed, is_due, due, rows, columns, boundary, first, looked_up, scales, tables, color, embedding, weights
         )
         return n_moved > 0
 
+    kept: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
     parts = [(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS)]
-    in_waves(sweep, parts, config.sweeps)
+    n_pieces = min(max(width // (_ROWS + 2), 1), _MOST_PIECES)
+    ends = [*np.linspace(0, width, n_pieces + 1, dtype=int)[:-1].tolist(), width + _ROWS]
+    in_waves(sweep, parts, config.sweeps, None, n_pieces, lambda rows, k: sweep(rows, (ends[k], ends[k + 1])))
     return smoothed
 
 

@@ -18,10 +18,10 @@ from supercuts.core.threads import in_threads
 from supercuts.graph.rag import (
     RegionGraph,
     RegionStatistics,
+    graph_and_statistics,
     graph_of_maps,
     grouped_means,
     region_means,
-    region_statistics,
 )
 from supercuts.merging.affinity import Affinity, AffinityConfig, merge_to_count_by_affinity
 from supercuts.merging.agglomerative import LinkageConfig, dissimilarity, merge_to_count
@@ -76,6 +76,11 @@ def _halved_maps(
     maps: Shaped[np.ndarray, "channels height width"], valid: Bool[np.ndarray, "height width"] | None = None
 ) -> Shaped[np.ndarray, "channels h w"]:
     """Return the means of 2 x 2 pixels, in the type of the maps; numba has no float16, so they go through float32."""
+    if maps.flags.c_contiguous and len(maps) > 1:  # channel by channel, so that memory is read in order
+        planes = np.empty((len(maps), -(-maps.shape[1] // 2), -(-maps.shape[2] // 2)), maps.dtype)
+        for plane, half in zip(maps, planes, strict=True):
+            half[:] = _halved_maps(plane[None], valid)[0]
+        return planes
     if maps.dtype != np.float16:
         return halved_pixels(channels_last(maps), valid).transpose(2, 0, 1)
     n, height, width = maps.shape
@@ -125,8 +130,8 @@ def make_leaves(
     config: LeavesConfig,
     cells: Cells | None = None,
     affinity: Affinity | None = None,
-) -> tuple[Int32[np.ndarray, "height width"], RegionGraph]:
-    """Return labels of exactly `n_leaves` superpixels and their graph.
+) -> Int32[np.ndarray, "height width"]:
+    """Return labels of exactly `n_leaves` superpixels.
 
     Superpixels of a finer grid are merged, first those that annotators are least likely to separate (`affinity`) or, if
     it is None, the most similar ones. There are more than `n_leaves` only if the valid pixels form more connected
@@ -139,7 +144,7 @@ def make_leaves(
         labels = _find(maps, n_leaves, ssn, config, affinity)[0]
     else:
         labels = _within(cells, maps, n_leaves, ssn, config, affinity)
-    return labels, graph_of_maps(labels, maps)
+    return labels
 
 
 def count_cells(shape: tuple[int, int], n_valid: int, n_leaves: int, oversampling: float) -> int:
@@ -152,14 +157,14 @@ def _find(maps: PixelMaps, n_leaves: int, ssn: SSNConfig, config: LeavesConfig, 
     """Return labels of `n_leaves` superpixels, and the mean colours and embeddings used to smooth them."""
     if not is_halved(maps.shape, count_cells(maps.shape, maps.n_valid, n_leaves, config.oversampling)):
         labels = _smooth(_start(maps, n_leaves, ssn, config), maps, config)
-        return _merge_down(labels, graph_of_maps(labels, maps), maps, n_leaves, config, affinity)
+        return _merge_down(labels, maps, n_leaves, config, affinity)
     coarse, color, embedding = _find(halved(maps), n_leaves, ssn, config, affinity)
     labels = doubled(coarse, maps.shape)
     if maps.valid is None:
         return smooth(labels, maps, color, embedding, config.smooth, in_place=True), color, embedding
     labels[~maps.valid] = -1  # may cut superpixels into pieces
     labels, _ = connected(labels)
-    return _merge_down(labels, graph_of_maps(labels, maps), maps, n_leaves, config, affinity)
+    return _merge_down(labels, maps, n_leaves, config, affinity)
 
 
 def _within(
@@ -167,10 +172,9 @@ def _within(
 ) -> np.ndarray:
     """Return labels of `n_leaves` superpixels, each inside one cell."""
     fine = connected_pieces(_smooth(_start(maps, n_leaves, ssn, config), maps, config), cells)
-    graph = graph_of_maps(fine, maps)
+    graph, statistics = _graph(fine, maps, affinity)
     cell = np.empty(graph.n_nodes + 1, np.int32)
     cell[fine] = cells  # invalid pixels, -1, write to the last entry, which belongs to no node
-    statistics = None if affinity is None else region_statistics(fine, graph, maps)
     inside = within_cells(graph, cell[:-1], n_leaves)
     if statistics is not None:
         is_inside = cell[graph.edges[:, 0]] == cell[graph.edges[:, 1]]
@@ -194,20 +198,21 @@ def _smooth(labels: np.ndarray, maps: PixelMaps, config: LeavesConfig) -> np.nda
 
 
 def _merge_down(
-    labels: np.ndarray,
-    graph: RegionGraph,
-    maps: PixelMaps,
-    n_leaves: int,
-    config: LeavesConfig,
-    affinity: Affinity | None,
+    labels: np.ndarray, maps: PixelMaps, n_leaves: int, config: LeavesConfig, affinity: Affinity | None
 ) -> _Found:
     """Merge the most similar superpixels, then smooth the borders of the merged regions by their means."""
-    is_judged = affinity is not None and graph.n_nodes > n_leaves
-    statistics = region_statistics(labels, graph, maps) if is_judged else None
+    graph, statistics = _graph(labels, maps, affinity if labels.max() >= n_leaves else None)
     region = _merge(graph, n_leaves, maps, config, affinity, statistics)
     color, embedding = grouped_means(graph, region)
     labels = smooth(_rename(labels, region), maps, color, embedding, config.smooth, in_place=True)
     return labels, color, embedding
+
+
+def _graph(
+    labels: np.ndarray, maps: PixelMaps, affinity: Affinity | None
+) -> tuple[RegionGraph, RegionStatistics | None]:
+    """Return the graph of superpixels, and the statistics from which an affinity judges whether they merge."""
+    return (graph_of_maps(labels, maps), None) if affinity is None else graph_and_statistics(labels, maps)
 
 
 def _merge(

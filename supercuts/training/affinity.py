@@ -17,7 +17,7 @@ from torch import nn
 
 from supercuts.core.arrays import contingency
 from supercuts.datasets.sample import Sample
-from supercuts.graph.rag import RegionGraph, RegionStatistics, region_statistics
+from supercuts.graph.rag import RegionGraph, RegionStatistics, graph_and_statistics
 from supercuts.hierarchy._kernels import tree as _kernels
 from supercuts.images.io import read_channels
 from supercuts.merging._kernels.affinity import MOST_DEVIATIONS
@@ -109,9 +109,9 @@ def describe_leaves(
     """Return the leaves of a sample's image, merged as in the pipeline; by hand-made distances without affinity."""
     config = config or default_config(network)
     maps = predict(read_channels(sample.image_path, network.config.channels), network, config.views)
-    labels, graph = make_leaves(maps, min(n_leaves, maps.boundary.size), network, config, affinity=affinity)
+    labels = make_leaves(maps, min(n_leaves, maps.boundary.size), network, config, affinity=affinity)
     tables = [contingency(truth, labels) for truth in sample.truths]
-    return Leaves(graph, region_statistics(labels, graph, maps), tables)
+    return Leaves(*graph_and_statistics(labels, maps), tables)
 
 
 def learn_affinity(images: Sequence[Leaves], config: AffinityTrainingConfig | None = None) -> Affinity:

@@ -22,7 +22,7 @@ from supercuts.core.files import IMAGES, atomic_path, is_own_picture
 from supercuts.datasets.sample import Sample
 from supercuts.export.graphs import to_data
 from supercuts.export.rasters import partitions
-from supercuts.graph.rag import contract, contract_statistics
+from supercuts.graph.rag import contract, contract_statistics, graph_of_maps
 from supercuts.hierarchy.cuts import cut_by_count
 from supercuts.images.io import read_channels
 from supercuts.merging.affinity import Affinity, merge_by_affinity
@@ -207,7 +207,8 @@ class SuperpixelGraphs(Dataset[Data]):
         path = image.image_path if isinstance(image, Sample) else image
         maps = predict(read_channels(path, 3 if network is None else network.config.channels), network, config.views)
         n_leaves = min(self.superpixels, maps.boundary.size)
-        labels, graph = make_leaves(maps, n_leaves, network, config, affinity=self.model.affinity)
+        labels = make_leaves(maps, n_leaves, network, config, affinity=self.model.affinity)
+        graph = graph_of_maps(labels, maps)
         data = graph_data(graph)
         if isinstance(image, Sample):
             share = torch.from_numpy(

@@ -245,7 +245,7 @@ def judge(
     """Return the scores of one image's superpixels, for each number of superpixels in `counts`."""
     config = default_config(network)
     maps = predict(image, network)
-    labels = [make_leaves(maps, min(count, maps.boundary.size), network, config)[0] for count in counts]
+    labels = [make_leaves(maps, min(count, maps.boundary.size), network, config) for count in counts]
     figures = [score_superpixels(label_map, truths).over("mean") for label_map in labels]
     scores = {
         f"val_{name}_{count}": float(getattr(label_map, name))

@@ -160,6 +160,40 @@ def test_waves_equal_sequential_rounds(n_threads):
     assert len(actual.calls) < 200 * len(parts)
 
 
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_the_pieces_of_the_first_round_follow_the_part_before(n_threads):
+    done, seen = [], []
+
+    def work_on_piece(part, piece):
+        time.sleep(0.001)
+        assert part == 0 or (part - 1, min(piece + 1, 4)) in done
+        done.append((part, piece))
+        return part == 3
+
+    def work(part):
+        seen.append(part)
+        assert n_threads == 1 or (min(part + 1, 11), 4) in done
+        return False
+
+    in_waves(work, range(12), 5, n_threads, 5, work_on_piece)
+    assert set(seen) == set(range(12))
+    if n_threads > 1:
+        assert sorted(done) == [(part, piece) for part in range(12) for piece in range(5)]
+        for part in range(12):
+            assert [piece for at, piece in done if at == part] == list(range(5))
+
+
+def test_parts_of_the_first_round_are_worked_on_at_the_same_time():
+    meet = threading.Barrier(2, timeout=30)
+
+    def work_on_piece(part, piece):
+        if (part, piece) in ((0, 3), (1, 1)):
+            meet.wait()
+        return False
+
+    in_waves(lambda _: False, range(6), 1, 2, 5, work_on_piece)
+
+
 def test_rounds_of_waves_are_under_way_at_the_same_time():
     calls, second_began = [0] * 6, threading.Event()
 

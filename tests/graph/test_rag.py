@@ -17,10 +17,10 @@ from supercuts.graph.rag import (
     build_rag,
     contract,
     contract_statistics,
+    graph_and_statistics,
     graph_of_maps,
     grouped_means,
     region_means,
-    region_statistics,
 )
 from supercuts.images.convert import color_features
 from supercuts.networks import maps as maps_module
@@ -351,7 +351,7 @@ def some_maps(shape, n_bands=3, n_regions=2, stride=2):
 
 
 def statistics_of(labels, maps):
-    return region_statistics(labels, build_rag(labels, maps.boundary, maps.color, maps.embeddings), maps)
+    return graph_and_statistics(labels, maps, is_connected=False)[1]
 
 
 @pytest.mark.parametrize("n_bands", [1, 3, 4])
@@ -408,10 +408,8 @@ def test_borders_are_sums_over_pixel_pairs():
 
 def test_maps_of_another_image_are_refused():
     labels = np.zeros((4, 4), np.int32)
-    maps = some_maps((4, 4))
-    graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
     with pytest.raises(InputError, match=r"labels \(4, 4\) and maps \(4, 5\) differ in size"):
-        region_statistics(labels, graph, some_maps((4, 5)))
+        graph_and_statistics(labels, some_maps((4, 5)))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -419,9 +417,9 @@ def test_contracted_statistics_are_those_of_the_contracted_labels(seed):
     rng = np.random.default_rng(seed)
     labels = relabel_consecutive(rng.integers(0, 30, (9, 12)))[0]
     maps = some_maps(labels.shape)
-    graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
+    graph, statistics = graph_and_statistics(labels, maps, is_connected=False)
     region = relabel_consecutive(rng.integers(0, 7, labels.max() + 1))[0]
-    contracted = contract_statistics(region_statistics(labels, graph, maps), graph, region)
+    contracted = contract_statistics(statistics, graph, region)
     expected = statistics_of(region[labels], maps)
     assert len(contracted.edges) == contract(graph, region).n_edges
     for name in ("nodes", "edges", "bbox"):
@@ -437,10 +435,10 @@ def test_strips_change_nothing(monkeypatch):
     stored = PixelMaps(rgb, boundary, embeddings, *coarse)
     color = color_features(np.ascontiguousarray(rgb.transpose(1, 2, 0)))
     whole = PixelMaps(color, boundary, embeddings.astype(np.float32), *coarse)
-    expected = region_statistics(labels, graph_of_maps(labels, whole), whole)
+    _, expected = graph_and_statistics(labels, whole)
     monkeypatch.setattr(maps_module, "_WHOLE_PIXELS", 0)
     monkeypatch.setattr(maps_module, "STRIP_PIXELS", 300)
-    actual = region_statistics(labels, graph_of_maps(labels, stored), stored)
+    _, actual = graph_and_statistics(labels, stored)
     for name in ("nodes", "edges", "bbox", "sizes"):
         np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-9, err_msg=name)
 
@@ -455,7 +453,6 @@ def test_masked_pixels_count_as_frame_only():
     padded = np.pad(part, 1, constant_values=-1)
     sides = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
     perimeter = sum(np.bincount(part[(side != part) & (part >= 0)], minlength=30) for side in sides)
-    graph = graph_of_maps(part, maps, is_connected=False)
-    nodes = region_statistics(part, graph, maps).nodes
+    nodes = graph_and_statistics(part, maps, is_connected=False)[1].nodes
     np.testing.assert_array_equal(nodes[:, 1], perimeter)
     np.testing.assert_array_equal(nodes[:, 0], np.bincount(part[part >= 0]))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.graph.rag import build_rag, region_statistics
+from supercuts.graph.rag import build_rag, graph_and_statistics
 from supercuts.merging.affinity import (
     Affinity,
     AffinityConfig,
@@ -21,8 +21,7 @@ PLAIN = AffinityConfig(small_exponent=0, growth=1, fine_altitude=0)
 
 
 def described(labels, maps):
-    graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
-    return graph, region_statistics(labels, graph, maps)
+    return graph_and_statistics(labels, maps, is_connected=False)
 
 
 def random_affinity(n_features, members=2, hidden=4, seed=0):

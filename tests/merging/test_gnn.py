@@ -8,7 +8,7 @@ from torch_geometric.data import Batch
 from torch_geometric.utils import is_undirected
 
 from supercuts.core.errors import FileFormatError
-from supercuts.graph.rag import build_rag, region_statistics
+from supercuts.graph.rag import build_rag, graph_and_statistics
 from supercuts.merging import gnn as module
 from supercuts.merging.agglomerative import merge_tree
 from supercuts.merging.gnn import (
@@ -31,8 +31,7 @@ def described(make_mosaic):
     def make(n=40, n_regions=2, seed=0, turn=False):
         labels, maps = make_mosaic(n, (30, 40), n_regions, seed)
         labels = labels.max() - labels if turn else labels
-        graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
-        return graph, region_statistics(labels, graph, maps)
+        return graph_and_statistics(labels, maps, is_connected=False)
 
     return make
 
@@ -117,9 +116,8 @@ def test_linkage_in_rounds_is_linkage_at_once(described, monkeypatch, keep):
 def test_a_single_region_is_a_tree(described):
     labels = np.zeros((4, 4), np.int32)
     maps = PixelMaps(*(np.zeros(shape, np.float32) for shape in ((3, 4, 4), (4, 4), (2, 4, 4))))
-    graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
     other = described(n_regions=0)
-    tree = merge_by_gnn(graph, region_statistics(labels, graph, maps), network_for(*other))
+    tree = merge_by_gnn(*graph_and_statistics(labels, maps), network_for(*other))
     assert tree.parents.tolist() == [0]
 
 

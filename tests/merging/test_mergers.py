@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from supercuts.core.arrays import relabel_consecutive
 from supercuts.core.errors import InputError
-from supercuts.graph.rag import build_rag, region_statistics
+from supercuts.graph.rag import graph_and_statistics
 from supercuts.merging.affinity import feature_names
 from supercuts.merging.agglomerative import merge_tree
 from supercuts.merging.gnn import EdgeGNN, statistics_data
@@ -21,8 +21,7 @@ def described():
     maps = PixelMaps(
         rng.random((3, *shape), np.float32), rng.random(shape, np.float32), rng.random((2, *shape), np.float32)
     )
-    graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
-    return graph, region_statistics(labels, graph, maps)
+    return graph_and_statistics(labels, maps, is_connected=False)
 
 
 @pytest.mark.parametrize("method", ["agglomerative", "spectral"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from supercuts.core.errors import FileFormatError, InputError
-from supercuts.graph.rag import build_rag, region_statistics
+from supercuts.graph.rag import graph_and_statistics
 from supercuts.hierarchy.tree import Hierarchy
 from supercuts.merging import priors
 from supercuts.merging.affinity import feature_names
@@ -29,8 +29,7 @@ def as_installed():
 def mosaics(make_mosaic):
     """Return (labels, graph, statistics) of 40 leaves."""
     labels, maps = make_mosaic(40, (24, 30))
-    graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
-    return labels, graph, region_statistics(labels, graph, maps)
+    return labels, *graph_and_statistics(labels, maps, is_connected=False)
 
 
 def draw_members(rng, n_leaves):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from supercuts.graph.rag import region_statistics
+from supercuts.graph.rag import graph_and_statistics
 from supercuts.merging.affinity import AffinityConfig, feature_names
 from supercuts.merging.agglomerative import LinkageConfig
 from supercuts.networks.maps import PixelMaps, color_maps, halved_pixels
@@ -22,14 +22,13 @@ def maps():
 
 @pytest.mark.parametrize("n_leaves", [1, 7, 60, 30 * 44])
 def test_exactly_the_requested_number_of_leaves(maps, n_leaves):
-    labels, graph = make_leaves(maps, n_leaves, None, PIXEL_CONFIG)
+    labels = make_leaves(maps, n_leaves, None, PIXEL_CONFIG)
     assert np.array_equal(np.unique(labels), np.arange(n_leaves))
-    assert graph.n_nodes == n_leaves
 
 
 def test_no_leaf_leaves_its_cell(maps):
     cells = (np.arange(30)[:, None] // 15 * 2 + np.arange(44) // 11 % 2).astype(np.int32)
-    labels, _ = make_leaves(maps, 40, None, PIXEL_CONFIG, cells)
+    labels = make_leaves(maps, 40, None, PIXEL_CONFIG, cells)
     assert labels.max() == 39
     assert all(np.unique(cells[labels == i]).size == 1 for i in range(40))
 
@@ -42,10 +41,10 @@ def test_the_affinity_decides_which_superpixels_merge(maps, is_in_cells):
     cells = np.repeat([[0] * 40 + [1] * 4], 30, axis=0).astype(np.int32) if is_in_cells else None
     blind = LinkageConfig(boundary=0.0, color=1.0)
     config = PIXEL_CONFIG.model_copy(update={"leaves": blind, "affinity": AffinityConfig(small_exponent=0)})
-    statistics = region_statistics(*make_leaves(maps, 9, None, config), maps)
+    statistics = graph_and_statistics(make_leaves(maps, 9, None, config), maps)[1]
     affinity = by_boundary(len(feature_names(statistics)))
-    labels, graph = make_leaves(maps, 9, None, config, cells, affinity)
-    assert labels.max() + 1 == graph.n_nodes == 9
+    labels = make_leaves(maps, 9, None, config, cells, affinity)
+    assert labels.max() + 1 == 9
     assert np.intersect1d(labels[:13], labels[17:]).size == 0
     if cells is not None:
         assert all(np.unique(cells[labels == i]).size == 1 for i in range(9))

@@ -150,9 +150,10 @@ def test_constant_bands_change_nothing():
     np.testing.assert_array_equal(smoothed(labels, five), expected)
 
 
-def test_threads_change_nothing(monkeypatch):
+@pytest.mark.parametrize("width", [90, 133, 700])  # one piece of each part in the first sweep, two, eight
+def test_threads_change_nothing(monkeypatch, width):
     rng = np.random.default_rng(0)
-    shape = (700, 90)  # rows for several threads
+    shape = (700, width)  # rows for several threads
     maps = flat_maps(shape, 20 * rng.normal(size=(3, *shape)), rng.random(shape))
     labels = cluster(maps, 600, ClusterConfig(), SSNConfig()).labels
     actual = {}

@@ -8,7 +8,7 @@ from skimage.data import coffee
 
 import supercuts
 from supercuts.evaluate.hierarchies import score_hierarchy
-from supercuts.graph.rag import build_rag, region_statistics
+from supercuts.graph.rag import graph_and_statistics
 from supercuts.merging.mergers import Regions, merge
 from supercuts.networks.predict import predict
 from supercuts.superpixels.leaves import make_leaves
@@ -73,9 +73,8 @@ class Merge:
         """Run the network and make the superpixels."""
         model = supercuts.load("compact")
         maps = predict(coffee(), model.network)
-        labels, _ = make_leaves(maps, 600, model.network, model.config, affinity=model.affinity)
-        graph = build_rag(labels, maps.boundary, maps.color, maps.embeddings)
-        statistics = region_statistics(labels, graph, maps)
+        labels = make_leaves(maps, 600, model.network, model.config, affinity=model.affinity)
+        graph, statistics = graph_and_statistics(labels, maps)
         self.regions = Regions(graph, model.config.merging, statistics, model.affinity, None)
         merge(self.regions)
 

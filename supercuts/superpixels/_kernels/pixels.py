@@ -207,8 +207,12 @@ def _pull(boundary, power):
 
 
 @kernel
-def smooth_rows(labels, is_due, due, rows, boundary, first, maps, scales, tables, color, embedding, weights):
+def smooth_rows(labels, is_due, due, rows, columns, boundary, first, maps, scales, tables, color, embedding, weights):
     """Sweep once over some rows: move border pixels to the adjacent region of lowest energy; return how many moved.
+
+    Only a piece of the rows is visited: columns[0] to columns[1] - 1 in the first row, one column further to the left
+    in each row below; if columns[0] is 0, from the left edge of the image on. A pixel is thus visited after those above
+    it also if the pieces follow each other from left to right, and labels are the same as from whole rows.
 
     boundary starts at row `first`; maps, scales and tables are those of _look_up; weights holds the weights of colour,
     embedding and diagonal neighbours, and the power of the pull.
@@ -225,10 +229,13 @@ def smooth_rows(labels, is_due, due, rows, boundary, first, maps, scales, tables
     pulls = np.empty(8, np.float64)
     n_moved = 0
     for y in range(rows[0], rows[1]):
-        for word in range(due.shape[1]):
+        left, right = max(columns[0] - y + rows[0], 0), min(columns[1] - y + rows[0], width)
+        if columns[0] == 0:
+            left = 0
+        for word in range(left // 8, (right + 7) // 8):
             if due[y, word] == 0:
                 continue
-            for x in range(8 * word, min(8 * word + 8, width)):
+            for x in range(max(8 * word, left), min(8 * word + 8, right)):
                 if not is_due[y, x]:
                     continue
                 is_due[y, x] = False
