@@ -118,7 +118,7 @@ def _steps(maps: PixelMaps, config: ClusterConfig) -> Int[np.ndarray, "_ _"]:
 
 
 _ROWS = 64  # rows processed at once; their differences stay in the cache
-_MOST_PIECES = 8  # of these rows in the first sweep
+_MOST_PIECES = 8  # pieces of these rows in the first sweep
 
 
 class SmoothConfig(BaseModel, frozen=True, extra="forbid"):
