@@ -6,7 +6,7 @@ Not  no dissimilarity (merging), no torch
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -179,7 +179,7 @@ def _measure(
     n = _count_regions(labels, maps)
     colors, learned, squares = np.zeros((n, maps.n_colors)), np.zeros((n, len(maps.embeddings))), np.zeros(n)
     sums = np.zeros((n, 0))
-    strips, waiting, lock = _strips(maps), {}, threading.Lock()
+    strips, waiting, lock = list(_strips(maps)), {}, threading.Lock()
     found: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def find_borders() -> None:
@@ -217,11 +217,15 @@ def _measure(
     return graph, RegionStatistics(sums, borders, nodes[2].astype(np.float64), sizes)
 
 
-def _strips(maps: PixelMaps) -> list[tuple[int, int]]:
-    """Return the strips of maps, those of an image that is not large in four parts, for the threads."""
+def _strips(maps: PixelMaps) -> Iterator[tuple[int, int]]:
+    """Yield the strips of maps; an image that is one strip is divided into four, for the threads."""
     strips, height = list(maps.strips()), maps.shape[0]
+    if len(strips) > 1:
+        yield from strips
+        return
     n_rows = -(-height // 32) * 8  # first rows are multiples of 8 here too
-    return [(top, min(top + n_rows, height)) for top in range(0, height, n_rows)] if len(strips) == 1 else strips
+    for top in range(0, height, n_rows):
+        yield top, min(top + n_rows, height)
 
 
 def sum_borders(
