@@ -97,6 +97,25 @@ def close_threads() -> None:
     _waiting_threads().close()
 
 
+class _Done:
+    """Numbers of finished calls for each part in each round; round 0 is a dummy that is complete."""
+
+    def __init__(self, n_rounds: int, n_parts: int) -> None:
+        self.counts = [[1] * n_parts, *[[0] * n_parts for _ in range(n_rounds)]]
+        self.moved_on = threading.Condition()
+
+    def set(self, number: int, part: int, count: int) -> None:
+        """Set a number, and wake the threads that wait for it."""
+        with self.moved_on:
+            self.counts[number][part] = count
+            self.moved_on.notify_all()
+
+    def wait(self, number: int, part: int, least: int) -> None:
+        """Wait until a number is at least `least`."""
+        with self.moved_on:
+            self.moved_on.wait_for(lambda: self.counts[number][part] >= least)
+
+
 def in_waves(
     work: Callable[[Part], bool],
     parts: Sequence[Part],
@@ -123,37 +142,27 @@ def in_waves(
         return
     last = len(parts) - 1
     n_calls = [1, n_pieces if work_on_piece else 1, *[1] * n_rounds]  # for a part, in each round
-    n_done = [[1] * len(parts), *[[0] * len(parts) for _ in range(n_rounds)]]  # round 0 is a dummy that is complete
+    done, is_broken = _Done(n_rounds, len(parts)), threading.Event()
     is_changed = [True, *[False] * n_rounds]
-    moved_on, is_broken = threading.Condition(), threading.Event()
-
-    def go_on(number: int, part: int, n: int) -> None:
-        with moved_on:
-            n_done[number][part] = n
-            moved_on.notify_all()
-
-    def wait(number: int, part: int, least: int) -> None:
-        with moved_on:
-            moved_on.wait_for(lambda: n_done[number][part] >= least)
 
     def run(_: int, job: tuple[int, int]) -> None:
         number, i = job
         try:
-            wait(number - 1, min(i + 1, last), n_calls[number - 1])
-            is_needed = n_done[number - 1][last] < n_calls[number - 1] or is_changed[number - 1]
+            done.wait(number - 1, min(i + 1, last), n_calls[number - 1])
+            is_needed = done.counts[number - 1][last] < n_calls[number - 1] or is_changed[number - 1]
             for piece in range(n_calls[number] if is_needed else 0):
                 if i > 0:
-                    wait(number, i - 1, min(piece + 2, n_calls[number]))
+                    done.wait(number, i - 1, min(piece + 2, n_calls[number]))
                 if is_broken.is_set():
                     break
                 if work_on_piece(parts[i], piece) if work_on_piece and number == 1 else work(parts[i]):
                     is_changed[number] = True
-                go_on(number, i, piece + 1)
+                done.set(number, i, piece + 1)
         except BaseException:
             is_broken.set()
             raise
         finally:
-            go_on(number, i, n_calls[number])
+            done.set(number, i, n_calls[number])
 
     # by the time at which jobs can begin: a part is still in the cache when the next round comes to it
     waves = range(len(parts) + 2 * n_rounds)

@@ -196,11 +196,9 @@ def _measure(
                 finished = waiting.pop(strips.pop(0)[0])
                 sums = finished if sums.size == 0 else np.add(sums, finished, out=sums)
 
-    tasks: list[Callable[[], None]] = [
-        find_borders,
-        partial(_add_embeddings, labels, maps, learned, squares),
-        measure_nodes,
-    ]
+    pixels, stride = maps.looked_up()[2], maps.embedding_stride
+    add_embeddings = partial(_kernels.add_pixels, labels, pixels, stride, learned, squares)
+    tasks: list[Callable[[], None]] = [find_borders, add_embeddings, measure_nodes]
     if with_statistics:
         tasks += [partial(add_strip, strip) for strip in strips.copy()]
     else:
@@ -270,11 +268,9 @@ def region_means(
         area += counts[1:]
     _check_none_missing("label", "pixel", area)
     colors, learned = np.zeros((n_regions, maps.n_colors)), np.zeros((n_regions, len(maps.embeddings)))
-    tasks = [
-        partial(_add_embeddings, labels, maps, learned, np.zeros(n_regions)),
-        partial(_add_colors, labels, maps, colors),
-    ]
-    in_threads(lambda _, task: task(), tasks)
+    pixels, stride, squares = maps.looked_up()[2], maps.embedding_stride, np.zeros(n_regions)
+    add_embeddings = partial(_kernels.add_pixels, labels, pixels, stride, learned, squares)
+    in_threads(lambda _, add: add(), [add_embeddings, partial(_add_colors, labels, maps, colors)])
     return (colors / area[:, None]).astype(np.float32), (learned / area[:, None]).astype(np.float32)
 
 
@@ -286,11 +282,6 @@ def _count_regions(labels: np.ndarray, maps: PixelMaps) -> int:
         start = low if labels.size else "none"
         raise InputError(f"labels of shape {labels.shape} start at {start}; expected ids 0..N-1 on at least one pixel.")
     return high + 1
-
-
-def _add_embeddings(labels: np.ndarray, maps: PixelMaps, sums: np.ndarray, squares: np.ndarray) -> None:
-    """Add the embeddings of each label's pixels to sums (N, D), and their squares to squares (N,)."""
-    _kernels.add_pixels(labels, maps.looked_up()[2], maps.embedding_stride, sums, squares)
 
 
 def _add_colors(labels: np.ndarray, maps: PixelMaps, sums: np.ndarray) -> None:
