@@ -182,7 +182,7 @@ def predict_stored(
     stride = max(precision(maps.shape)[0], embedding_stride)
     boundary, embeddings, *of_regions = _stored(maps.shape, network, visible, tile, views, stride)
     strength, regions = (of_regions[0][0], of_regions[1]) if of_regions else (None, None)
-    if stride > 1:
+    if precision(maps.shape)[0] > 1:  # memory is scarcer than time
         give_freed_memory_back()
     return replace(
         maps, boundary=boundary[0], embeddings=embeddings, embedding_stride=stride,

@@ -5,7 +5,7 @@ a few hundred rows, because the coarsest layers have large windows and rows of f
 derived from a recorded run of the network on a small image.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -28,8 +28,6 @@ _BLOCK_PIXELS = 1 << 19  # approximate pixels in a block of rows, so that its ma
 _LEAST_ROWS, _LONG_ROW = 4, 512
 
 Rows = torch.Tensor | None  # (1, C, rows, W), None for no rows
-# next rows of each input, whether they are the last -> rows that are ready
-_Step = Callable[[list[Rows], bool], Rows]
 
 
 @runtime_checkable
@@ -85,12 +83,13 @@ def predict_rows(
     height, width = pixels.shape[:2]
     multiple, device = network.multiple, torch.device(network.device)
     n_rows = max(_BLOCK_PIXELS // width // multiple, 1) * multiple
-    stream, top = _Stream(layers, multiple), 0
-    for start in range(0, height, n_rows):
+    stream, top, start = _Stream(layers, multiple, n_rows), 0, 0
+    while not stream.is_finished:
         end = min(start + n_rows, height)
         with torch.inference_mode(), autocast(device):
-            block = _block(pixels[start:end], multiple, end == height).to(device)
+            block = None if start == height else _block(pixels[start:end], multiple, end == height).to(device)
             ready = stream(block, end == height)
+        start = end
         if ready is None:
             continue
         bottom = min(top + ready[0].shape[2], height)
@@ -126,51 +125,84 @@ def _arrays(ready: Sequence[torch.Tensor], height: int, width: int, layers: Laye
 
 
 class _Stream:
-    """A network that receives rows in one block after another."""
+    """A network that receives rows in one block after another, then None until it is finished."""
 
-    def __init__(self, layers: Layers, multiple: int) -> None:
+    def __init__(self, layers: Layers, multiple: int, n_rows: int) -> None:
+        """Create a stream for blocks of `n_rows` rows of an image."""
         self.layers, self.outputs = layers.layers, layers.outputs
-        self.steps = [_step(layer) for layer in self.layers]
+        n_last = max(n_rows, _LEAST_ROWS * multiple)
+        self.steps = [_step(layer, n_last // layers.strides[i + 1]) for i, layer in enumerate(self.layers)]
         last = {i: number for number, layer in enumerate(self.layers) for i in layer.inputs}
         # a map is deleted once the last layer has taken it
         self.done: list[list[int]] = [[] for _ in self.layers]
         for i, number in last.items():
             if i not in self.outputs:
                 self.done[number].append(i)
+        self.is_complete = [False] * (len(self.layers) + 1)  # maps whose last row has been returned
         # in groups of `multiple` image rows, like the blocks, so that tiles start at multiples of every stride
         self.together = _Together([multiple // layers.strides[i] for i in self.outputs])
 
-    def __call__(self, block: torch.Tensor, is_last: bool) -> list[torch.Tensor] | None:
+    @property
+    def is_finished(self) -> bool:
+        """Whether all rows have been returned."""
+        return all(self.is_complete)
+
+    def __call__(self, block: Rows, is_last: bool) -> list[torch.Tensor] | None:
         """Return rows of the outputs; None while none are ready."""
         maps: dict[int, Rows] = {0: block}
+        self.is_complete[0] = is_last
         for number, (layer, step) in enumerate(zip(self.layers, self.steps, strict=True)):
-            maps[number + 1] = step([maps[i] for i in layer.inputs], is_last)
+            rows: Rows = None
+            if not self.is_complete[number + 1]:
+                is_end = all(self.is_complete[i] for i in layer.inputs)
+                rows = step([maps[i] for i in layer.inputs], is_end)
+                self.is_complete[number + 1] = is_end and step.is_empty()
+            maps[number + 1] = rows
             for i in self.done[number]:
                 del maps[i]
         return self.together([maps[i] for i in self.outputs])
 
 
-def _step(layer: Layer) -> _Step:
+def _step(layer: Layer, n_last: int) -> "_Step":
     if isinstance(layer, WindowLayer):
         return _Window(layer)
     if isinstance(layer, UpsamplingLayer):
         return _Upsampling(layer)
-    return _Local(layer)
+    return _Local(layer, n_last)
 
 
-class _Local:
-    """A function of each row; rows of several maps wait for each other."""
+class _Step:
+    """A layer that keeps the rows that its next output needs."""
 
-    def __init__(self, layer: Layer) -> None:
-        self.run = layer.run
+    def __call__(self, rows: list[Rows], is_last: bool) -> Rows:
+        """Return the rows that are ready after these, the next ones of each input; None if none are."""
+        raise NotImplementedError
+
+    def is_empty(self) -> bool:
+        """Return whether all rows have been returned, once the last ones of the inputs have been given."""
+        return True
+
+
+class _Local(_Step):
+    """A function of each row; rows of several maps wait for each other.
+
+    The rows that wait for the end of the image leave in groups of about `n_last`: together, they would take more memory
+    than all others.
+    """
+
+    def __init__(self, layer: Layer, n_last: int) -> None:
+        self.run, self.n_last = layer.run, n_last
         self.together = _Together([1] * len(layer.inputs)) if len(layer.inputs) > 1 else None
 
     def __call__(self, rows: list[Rows], is_last: bool) -> Rows:
-        ready = rows if self.together is None else self.together(rows)
+        ready = rows if self.together is None else self.together(rows, self.n_last if is_last else None)
         return None if ready is None or ready[0] is None else self.run(*ready)
 
+    def is_empty(self) -> bool:
+        return self.together is None or self.together.is_empty()
 
-class _Window:
+
+class _Window(_Step):
     """A convolution or a pooling layer; rows are padded above the first and below the last."""
 
     def __init__(self, layer: WindowLayer) -> None:
@@ -201,7 +233,7 @@ def _padded(rows: torch.Tensor, above: int, below: int, fill: float) -> torch.Te
     return F.pad(rows, (0, 0, above, below), value=fill) if above or below else rows
 
 
-class _Upsampling:
+class _Upsampling(_Step):
     """An upsampling layer; bilinear ones also use the adjacent rows."""
 
     def __init__(self, layer: UpsamplingLayer) -> None:
@@ -234,13 +266,20 @@ class _Together:
         self.rates = rates
         self.waiting: list[list[torch.Tensor]] = [[] for _ in rates]
 
-    def __call__(self, maps: Sequence[Rows]) -> list[torch.Tensor] | None:
+    def __call__(self, maps: Sequence[Rows], n_most: int | None = None) -> list[torch.Tensor] | None:
+        """Return all rows that are ready, or `n_most` if there are at least twice as many."""
         for queue, rows in zip(self.waiting, maps, strict=True):
             if rows is not None:
                 queue.append(rows)
         ready = [sum(rows.shape[2] for rows in queue) for queue in self.waiting]
         n = min(count // rate for count, rate in zip(ready, self.rates, strict=True))
+        if n_most is not None and n >= 2 * n_most:
+            n = n_most
         return [_take(queue, n * rate) for queue, rate in zip(self.waiting, self.rates, strict=True)] if n else None
+
+    def is_empty(self) -> bool:
+        """Return whether no row is ready."""
+        return not all(self.waiting)
 
 
 def _take(queue: list[torch.Tensor], n: int) -> torch.Tensor:

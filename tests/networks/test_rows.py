@@ -31,7 +31,7 @@ def check(image, network, atol=2e-3):
     for tile, maps in network.rows(image):
         assert (tile.top % multiple, tile.top, tile.left, tile.right) == (0, at, 0, image.shape[1])
         at = tile.bottom
-        for target, values, stride in zip(seen, maps, (1, 1, 2, 2)[: len(maps)], strict=True):
+        for target, values, stride in zip(seen, maps, (1, 1, network.stride, network.stride)[: len(maps)], strict=True):
             target[..., tile.top // stride : -(-tile.bottom // stride), :] = values
     assert at == image.shape[0]
     for values, wanted in zip(seen, whole, strict=True):
@@ -54,6 +54,15 @@ def test_rows_predict_what_the_whole_image_predicts(monkeypatch, shape, rows):
 def test_rows_predict_what_the_whole_image_predicts_in_the_fastest_type(compact, monkeypatch, shape, rows):
     monkeypatch.setattr(row_pass, "_BLOCK_PIXELS", 16 * rows * shape[1])
     check(picture(*shape), compact)
+
+
+def test_rows_that_wait_for_the_end_of_the_image_leave_in_groups(compact, monkeypatch):
+    monkeypatch.setattr(row_pass, "_BLOCK_PIXELS", 1)
+    image = picture(1500, 64)
+    heights = [tile.bottom - tile.top for tile, _ in compact.rows(image)]
+    assert sum(heights) == 1500
+    assert max(heights) <= 2 * 4 * compact.multiple  # four rows of the coarsest map, or fewer than twice as many
+    check(image, compact)
 
 
 @pytest.mark.parametrize(("context", "regions"), [(0, 2), (3, 0), (0, 0)])
