@@ -5,6 +5,7 @@ a few hundred rows, because the coarsest layers have large windows and rows of f
 derived from a recorded run of the network on a small image.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -171,12 +172,12 @@ def _step(layer: Layer, n_last: int) -> "_Step":
     return _Local(layer, n_last)
 
 
-class _Step:
+class _Step(ABC):
     """A layer that keeps the rows that its next output needs."""
 
+    @abstractmethod
     def __call__(self, rows: list[Rows], is_last: bool) -> Rows:
         """Return the rows that are ready after these, the next ones of each input; None if none are."""
-        raise NotImplementedError
 
     def is_empty(self) -> bool:
         """Return whether all rows have been returned, once the last ones of the inputs have been given."""
